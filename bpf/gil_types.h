@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Records, enums and limits shared by the BPF programs and userland.
+ *
+ * Everything that crosses the kernel border is defined here and only here: fixed-width types,
+ * explicit padding, sizes asserted. This file includes nothing of ours; the bucket arithmetic of
+ * the histograms is in gil_hist.h, the state machine that fills the records in gil_core.bpf.h.
+ */
+#ifndef GILSCOPE_GIL_TYPES_H
+#define GILSCOPE_GIL_TYPES_H
+
+#ifndef __BPF__
+#include <linux/types.h>
+#endif
+
+/*
+ * Histogram of durations: 8 linear buckets of 64 ns, then 8 buckets per octave up to 2^41 ns
+ * (36 minutes); what is longer lands in the last one. A bucket is at most 12.5 % wide.
+ */
+#define GIL_HIST_SHIFT 6      /* log2 of the linear buckets' width in ns */
+#define GIL_HIST_SUB_BITS 3   /* log2 of the buckets per octave */
+#define GIL_HIST_TOP_BIT 41   /* first power of two that is off the scale */
+#define GIL_HIST_BUCKETS 264  /* 8 + (41 - 9) * 8 */
+
+#define GIL_PER_PROC 8        /* GILs told apart in one process; further ones are counted, not measured */
+#define GIL_RING_LEN 256      /* changes of holder remembered per GIL, a power of two */
+#define GIL_TASK_GILS 4       /* GILs one thread may use before its records fold into "other" */
+
+/* Slots of the thread table with a meaning of their own. */
+#define GIL_SLOT_NONE 0u      /* nobody: never handed out */
+#define GIL_SLOT_OTHER 1u     /* threads for which there was no slot left */
+#define GIL_SLOT_SEED 2u      /* whoever held the GIL when the probes were armed, until its release tells */
+#define GIL_SLOT_FIRST 3u     /* first slot of an ordinary thread */
+
+/* What a probe site is, carried in its attach cookie. */
+enum gil_site_kind {
+	GIL_SITE_SIGNAL = 1,  /* call pthread_cond_signal: ACQUIRED or RELEASED, by argument */
+	GIL_SITE_WAIT = 2,    /* call pthread_cond_timedwait: a wait begins or is tried again */
+	GIL_SITE_HANDOFF = 3, /* call pthread_cond_wait: a forced-out thread waits to be succeeded */
+	GIL_SITE_WAKE = 4,    /* conditional jump behind the timedwait: light mode's ACQUIRED */
+};
+
+/* cookie = process slot << 8 | kind */
+#define GIL_COOKIE(proc, kind) (((__u64)(proc) << 8) | (kind))
+
+enum gil_mode {
+	GIL_MODE_OFF = 0,
+	GIL_MODE_FULL = 1,
+	GIL_MODE_LIGHT = 2,
+};
+
+/* Where CPython keeps "a waiter wants the GIL": it moved twice. */
+enum gil_drop_request {
+	GIL_DROP_NONE = 0,     /* not known for this build: forced releases are told from hand-offs alone */
+	GIL_DROP_ADDRESS = 1,  /* 3.8: int at a fixed address */
+	GIL_DROP_INTERP = 2,   /* 3.9 to 3.12: int in the interpreter, at an offset */
+	GIL_DROP_TSTATE = 3,   /* 3.13 on: bit 0 of the holder's eval_breaker, at an offset */
+};
+
+/*
+ * What can be lost or contradict the expected order, by name. One list for kernel, screen and Redis:
+ * X(identifier, field name, explanation).
+ */
+#define GIL_LOSSES(X) \
+	X(ACQUIRE_OWNED, "acquire_owned", "acquire of a GIL that another thread still owned") \
+	X(RELEASE_UNOWNED, "release_unowned", "release of a GIL that nobody owned") \
+	X(RELEASE_FOREIGN, "release_foreign", "release by a thread that is not the owner (ignored)") \
+	X(NO_SLOT, "no_slot", "threads without a record of their own, counted as \"other\"") \
+	X(NO_GIL_SLOT, "no_gil_slot", "events of GILs beyond the number that can be told apart") \
+	X(READ_FAULT, "read_fault", "target memory that could not be read in a probe") \
+	X(RING_LAPPED, "ring_lapped", "waits whose holders were forgotten before they were charged") \
+	X(BLAME_FULL, "blame_full", "victim-holder pairs beyond the table, charged to unknown") \
+	X(WAIT_NO_START, "wait_no_start", "wake-ups of a wait whose start was not seen") \
+	X(EVENT_DROPPED, "event_dropped", "process events that found the ring buffer full") \
+	X(TORN_READ, "torn_read", "records that would not hold still while they were read")
+
+enum gil_loss {
+#define X(id, name, text) GIL_LOSS_##id,
+	GIL_LOSSES(X)
+#undef X
+	GIL_LOSS_COUNT,
+};
+
+/*
+ * The interval in force. Userland publishes `end` before it is reached and moves both on, `start`
+ * first, after it has collected; a record that sees a boundary pass puts its state aside (snap).
+ */
+struct gil_clock {
+	__u64 start; /* ns, CLOCK_MONOTONIC: the boundary at which the running interval began */
+	__u64 end;   /* ns: the boundary at which it ends */
+};
+
+/* One observed process. Written by userland while disarmed; counters by the programs. */
+struct gil_proc {
+	__u32 tgid;         /* in the PID namespace of the collector */
+	__u32 armed;        /* 0: every program returns at once */
+	__u32 mode;         /* enum gil_mode */
+	__u32 arm_gen;      /* bumped at each arming; records of an older one are stale */
+	__u64 armed_at;     /* ns, CLOCK_MONOTONIC */
+	__u32 off_locked;   /* offsets inside the GIL struct */
+	__u32 off_last_holder;
+	__u32 off_cond;
+	__u32 off_switch_cond;
+	__u32 off_tstate_interp; /* PyThreadState.interp */
+	__u32 off_interp_gil;    /* PyInterpreterState.ceval.gil; 0: the runtime's only GIL */
+	__u32 drop_kind;    /* enum gil_drop_request */
+	__u32 pad;
+	__u64 drop_where;   /* address or offset, by drop_kind */
+	__u64 gil_addr[GIL_PER_PROC]; /* known GILs; [0] is the main one, further ones are learned */
+	__u64 hits[8];      /* per enum gil_site_kind: probe hits since attach, racy by a few */
+	__u64 lost[16];     /* per enum gil_loss */
+};
+
+struct gil_hist {
+	__u32 count[GIL_HIST_BUCKETS];
+};
+
+/* What is summed up for one thread on one GIL: cumulative, except the two maxima. */
+struct gil_totals {
+	__u64 hold_ns;      /* ended holds */
+	__u64 wait_ns;      /* charged waits, hand-offs included: blame + handover + unknown */
+	__u64 handover_ns;  /* of wait_ns: nobody held the GIL */
+	__u64 unknown_ns;   /* of wait_ns: holder not known any more */
+	__u64 handoff_ns;   /* of handover_ns: inside a forced release */
+	__u64 releases;     /* ended holds; acquires = releases + the open hold */
+	__u64 contended;    /* acquires that waited */
+	__u64 forced;       /* releases that a waiter asked for */
+	__u64 retries;      /* further timedwait calls of a wait */
+	__u64 inferred;     /* light: hand-offs whose end was not seen by a waiter */
+	__u64 hold_max_ns;  /* longest hold that ended in this interval */
+	__u64 wait_max_ns;  /* longest wait that ended in this interval */
+	__u64 wait_place;   /* ns: an open wait is charged up to here; 0: not waiting */
+	__u64 wait_since;   /* ns: when the open wait began; 0: not waiting */
+	__u64 place_held;   /* the GIL's held clock at wait_place */
+	__u64 place_head;   /* the GIL's ring head at wait_place */
+	__u64 handoff_since;/* ns: an open hand-off began; 0: none */
+	__u64 handoff_len;  /* ns: ended hand-off that the next acquire adds to its wait */
+	struct gil_hist hold;
+	struct gil_hist wait;
+};
+
+enum gil_thread_state {
+	GIL_THREAD_FREE = 0,
+	GIL_THREAD_LIVE = 1,
+	GIL_THREAD_DEAD = 2, /* exited: userland collects it and gives the slot back */
+};
+
+/* One thread on one GIL. */
+struct gil_thread {
+	__u32 seq;          /* odd while being written */
+	__u32 state;        /* enum gil_thread_state */
+	__u32 tid;
+	__u32 proc;         /* process slot */
+	__u32 gil;          /* index in gil_proc.gil_addr */
+	__u32 arm_gen;
+	__u64 tstate;       /* last seen PyThreadState, 0: not seen yet */
+	__u64 start_boot_ns;/* task start time, CLOCK_BOOTTIME: tells a reused tid from its predecessor */
+	__u64 bound;        /* the newest boundary this record has seen */
+	struct gil_totals cur;
+	struct gil_totals snap; /* state at `bound` */
+};
+
+enum gil_owner_state {
+	GIL_OWNER_UNKNOWN = 0, /* since arming no event told */
+	GIL_OWNER_FREE = 1,
+	GIL_OWNER_HELD = 2,
+};
+
+struct gil_ring_entry {
+	__u64 held_at;      /* held clock at which this holder took over */
+	__u32 slot;         /* the holder's slot in the thread table */
+	__u32 pad;
+};
+
+/* What must be known of a GIL at one instant. */
+struct gil_view {
+	__u32 state;        /* enum gil_owner_state */
+	__u32 owner_slot;
+	__u32 owner_tid;
+	__u32 waiters;
+	__u64 acquired_at;  /* ns; meaningful while held */
+	__u64 held_ns;      /* held clock: closed holds of everybody */
+	__u64 head;         /* ring entries ever written */
+	__u64 events;
+};
+
+/* One GIL of one process. Every writer holds gil->mutex in the target, so writes never overlap. */
+struct gil_state {
+	__u32 seq;
+	__u32 arm_gen;
+	__u64 addr;
+	__u64 last_at;      /* newest event time: keeps the clock monotonic across CPUs */
+	__u64 bound;
+	__u64 last_owner;   /* slot << 32 | tid of the last owner; cleared when that thread exits */
+	__u32 handoff_slot; /* thread inside a hand-off, 0: none */
+	__u32 handoff_gen;  /* low word of that thread's start: the slot may have been reused */
+	struct gil_view cur;
+	struct gil_view snap;
+	struct gil_ring_entry ring[GIL_RING_LEN];
+};
+
+/* Who made whom wait. In light mode the holder is known by its PyThreadState only. */
+struct gil_blame_key {
+	__u32 victim;       /* thread slot */
+	__u32 holder;       /* thread slot, or GIL_SLOT_NONE */
+	__u64 holder_tstate;/* light: sampled PyThreadState; else 0 */
+};
+
+struct gil_blame {
+	__u64 bound;
+	__u64 cur_ns;
+	__u64 snap_ns;
+};
+
+/* Rare events that do leave the kernel one by one. */
+enum gil_event_kind {
+	GIL_EVENT_EXIT = 1, /* the whole process is gone */
+	GIL_EVENT_EXEC = 2,
+	GIL_EVENT_FORK = 3, /* child = the new process */
+};
+
+struct gil_event {
+	__u32 kind;
+	__u32 tgid;
+	__u32 child;
+	__u32 proc;         /* process slot */
+	__u64 at;           /* ns, CLOCK_MONOTONIC */
+};
+
+_Static_assert(sizeof(struct gil_hist) == 1056, "gil_hist layout");
+_Static_assert(sizeof(struct gil_totals) == 18 * 8 + 2 * 1056, "gil_totals layout");
+_Static_assert(sizeof(struct gil_thread) == 48 + 2 * sizeof(struct gil_totals), "gil_thread layout");
+_Static_assert(sizeof(struct gil_view) == 48, "gil_view layout");
+_Static_assert(sizeof(struct gil_ring_entry) == 16, "gil_ring_entry layout");
+_Static_assert(sizeof(struct gil_blame_key) == 16, "gil_blame_key layout");
+_Static_assert(sizeof(struct gil_event) == 24, "gil_event layout");
+_Static_assert(GIL_LOSS_COUNT <= 16, "gil_proc.lost is too short");
+
+#endif

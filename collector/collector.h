@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Wires everything behind `attach` and `run`: one loop over signals, the interval timer, target exit, fork and exec;
+ * reader -> aggr -> schema -> sink. Knows no screen: what happens is told through callbacks.
+ */
+#ifndef GILSCOPE_COLLECTOR_H
+#define GILSCOPE_COLLECTOR_H
+
+#include "aggr.h"
+#include "probes.h"
+#include "schema.h"
+#include "sink.h"
+
+enum mode_wish {
+	MODE_AUTO,
+	MODE_FULL,
+	MODE_LIGHT,
+};
+
+struct collector_opts {
+	uint64_t interval_ns;      /* 100 ms .. 1 h */
+	uint64_t duration_ns;      /* 0: until exit or signal */
+	enum mode_wish mode;
+	double max_overhead;       /* of one core per process, 0.02 */
+	const char *label;         /* NULL: the target's */
+	const char *host;          /* NULL: this host's name */
+	struct schema_opts schema;
+	struct sink *sink;         /* NULL: no store; not owned */
+	bool no_multi;
+};
+
+/* Who is observed, for tables and meta. Strings are the collector's. */
+struct collector_proc {
+	const char *id;
+	const struct target *target;
+	const struct pyver *python;
+	const struct site_plan *plan;
+	const struct probes_features *features;
+	enum plant_method method;
+	enum gil_mode mode;
+	bool gil_disabled;         /* free-threaded, GIL off: there is nothing to measure */
+};
+
+enum collector_end {
+	END_EXIT,      /* the target exited */
+	END_EXEC,      /* it became another program (not Python) */
+	END_DURATION,
+	END_SIGNAL,
+	END_ERROR,
+};
+
+struct collector_events {
+	void *arg;
+	/* Probes armed; once per process (again after exec). plan_ms: start to first armed probe. */
+	void (*armed)(void *arg, const struct collector_proc *proc, double plan_ms);
+	/* One interval. `minute` and `totals` as aggr gives them. */
+	void (*sample)(void *arg, const struct collector_proc *proc, const struct proc_sample *s,
+		       const struct proc_sample *minute, const struct proc_sample *totals);
+	/* One sentence worth telling (mode changed, exec, fork healed, Redis away and back). */
+	void (*notice)(void *arg, const struct collector_proc *proc, const char *sentence);
+	/* Once per process at its end. */
+	void (*ended)(void *arg, const struct collector_proc *proc, const struct proc_sample *totals,
+		      enum collector_end how);
+	/* Called about four times a second, for a progress line; NULL: not. remaining_ns UINT64_MAX: no end set. */
+	void (*tick)(void *arg, uint64_t elapsed_ns, uint64_t remaining_ns);
+};
+
+/*
+ * Observes the processes `pids` until all are gone, the duration ends, or SIGINT/SIGTERM; flushes the last partial
+ * interval, lifts the probes. 0, or -errno when it could not start (why says it).
+ */
+int collector__run(const struct collector_opts *opts, const pid_t *pids, size_t pids_n,
+		   const struct collector_events *events, struct reason *why);
+
+/*
+ * Starts argv[0..] and observes it from its first acquire. *ret_status: its wait status. Own failures: -errno.
+ * run_as: user to become, NULL: the invoking one (SUDO_UID under sudo, else unchanged).
+ */
+int collector__spawn(const struct collector_opts *opts, char *const argv[], const char *run_as,
+		     const struct collector_events *events, int *ret_status, struct reason *why);
+
+#endif

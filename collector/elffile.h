@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What gilscope asks of an ELF file, on top of elfutils: dynamic symbols, PLT stubs and GOT slots of
+ * imported functions, the extent of functions from .eh_frame, addresses and file offsets. Pure: a
+ * descriptor in, facts out. The file is hostile input: every index and size is checked against it.
+ */
+#ifndef GILSCOPE_ELFFILE_H
+#define GILSCOPE_ELFFILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "reason.h"
+
+struct elffile;
+
+struct elf_symbol {
+	uint64_t vaddr;
+	uint64_t size;
+	bool is_func;
+};
+
+struct elf_range {
+	uint64_t start; /* ELF virtual addresses, [start, end) */
+	uint64_t end;
+};
+
+/* Opens on a descriptor, which stays the caller's (and must outlive it). 0, -ENOEXEC (corrupt, not 64-bit ELF), -errno. */
+int elffile__open(int fd, struct elffile **ret, struct reason *why);
+void elffile__close(struct elffile *ef);
+
+int elffile__machine(const struct elffile *ef);      /* EM_X86_64, EM_AARCH64 ... */
+bool elffile__is_relocatable(const struct elffile *ef); /* ET_DYN: has a load bias */
+
+/* Defined dynamic symbol by name. 0 or -ENOENT. */
+int elffile__dynsym(struct elffile *ef, const char *name, struct elf_symbol *ret);
+
+/* Build-id as lower-case hex into `hex`. 0 or -ENOENT. */
+int elffile__build_id(struct elffile *ef, char *hex, size_t size);
+
+/* File offset of a virtual address inside a PT_LOAD segment's file image. 0 or -ENOENT. */
+int elffile__offset_of(struct elffile *ef, uint64_t vaddr, uint64_t *ret_offset);
+
+/* `len` bytes of the file image at vaddr, without copying; NULL if not wholly inside one segment. */
+const uint8_t *elffile__bytes(struct elffile *ef, uint64_t vaddr, size_t len);
+
+/*
+ * Where an imported function is reached: its GOT slots and the PLT stubs that jump through them.
+ * Arrays are the file's, valid until elffile__close().
+ */
+struct elf_import {
+	const uint64_t *slots;
+	size_t slots_n;
+	const uint64_t *stubs;
+	size_t stubs_n;
+};
+
+int elffile__import(struct elffile *ef, const char *name, struct elf_import *ret);
+
+/* Executable ranges that hold the file's own code (.text and its like; PLT sections left out). */
+size_t elffile__code_ranges(struct elffile *ef, struct elf_range *ret, size_t max);
+
+/* Function extent (.eh_frame FDE) around an address. 0 or -ENOENT. */
+int elffile__function_at(struct elffile *ef, uint64_t vaddr, struct elf_range *ret);
+
+/* Name of the dynamic or static symbol covering an address as "name+0x12", or "" . */
+void elffile__symbol_name(struct elffile *ef, uint64_t vaddr, char *buf, size_t size);
+
+#endif

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* See log.h. Each sentence is one write(), so lines of two threads never mix. */
+#include "log.h"
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "text.h"
+
+static _Atomic int current_level = LOG_NORMAL;
+
+void log__set_level(enum log_level level)
+{
+	current_level = level;
+}
+
+enum log_level log__level(void)
+{
+	return (enum log_level)current_level;
+}
+
+static void say(enum log_level level, const char *prefix, const char *fmt, va_list args)
+{
+	char raw[1024], clean[1024], line[1152];
+	int len;
+
+	if ((int)level > current_level)
+		return;
+	vsnprintf(raw, sizeof(raw), fmt, args);
+	text__clean(clean, sizeof(clean), raw, strlen(raw));
+	len = snprintf(line, sizeof(line), "%s%s\n", prefix, clean);
+	if (write(STDERR_FILENO, line, (size_t)len) < 0)
+		return; /* nobody is left to be told */
+}
+
+#define DEFINE_LOG(name, level, prefix)                 \
+	void name(const char *fmt, ...)                 \
+	{                                               \
+		va_list args;                           \
+							\
+		va_start(args, fmt);                    \
+		say(level, prefix, fmt, args);          \
+		va_end(args);                           \
+	}
+
+DEFINE_LOG(log_error, LOG_QUIET, "gilscope: ")
+DEFINE_LOG(log_warn, LOG_NORMAL, "gilscope: ")
+DEFINE_LOG(log_info, LOG_NORMAL, "gilscope: ")
+DEFINE_LOG(log_verbose, LOG_VERBOSE, "gilscope: ")
+DEFINE_LOG(log_debug, LOG_DEBUG, "gilscope: ")

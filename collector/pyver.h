@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Which CPython a file is, and where that version keeps what gilscope reads.
+ *
+ * From 3.13 on the interpreter describes itself (_Py_DebugOffsets at _PyRuntime); before, a table
+ * generated from CPython's headers (pyoffsets.inc) is used, with the size of _PyRuntime as its finger-
+ * print. A layout that is not known must pass plausibility checks on live values or is refused.
+ */
+#ifndef GILSCOPE_PYVER_H
+#define GILSCOPE_PYVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "elffile.h"
+#include "reason.h"
+#include "target.h"
+
+struct pyver {
+	uint32_t hex;          /* PY_VERSION_HEX where the file tells, else major/minor only */
+	int major, minor;
+	int micro;             /* -1: not known */
+	bool free_threaded;    /* built with --disable-gil */
+	char text[24];         /* "3.11.2", "3.13.0t", "3.9" */
+	const char *found_by;  /* "Py_Version", "debug offsets", "version string", "file name" */
+};
+
+enum pyoffsets_source {
+	PYOFFSETS_TABLE,         /* exact finger-print in the generated table */
+	PYOFFSETS_TABLE_UNKNOWN, /* table of that minor version, unknown size: must be checked on live values */
+	PYOFFSETS_DEBUG,         /* _Py_DebugOffsets of the file itself */
+};
+
+/* Offsets in bytes; PYOFF_NONE where the version has no such thing. */
+#define PYOFF_NONE UINT32_MAX
+
+struct pyoffsets {
+	enum pyoffsets_source source;
+	uint64_t runtime_size;            /* st_size of _PyRuntime this was made for; 0: any */
+	uint32_t gil_interval;            /* in the GIL struct */
+	uint32_t gil_last_holder;
+	uint32_t gil_locked;
+	uint32_t gil_cond;
+	uint32_t gil_switch_cond;
+	uint32_t gil_enabled;             /* free-threaded builds, else PYOFF_NONE */
+	uint32_t runtime_gil;             /* 3.8-3.11: the GIL inside _PyRuntime */
+	uint32_t runtime_interpreters_head;
+	uint32_t runtime_gil_drop_request;/* 3.8 */
+	uint32_t interp_next;
+	uint32_t interp_id;
+	uint32_t interp_threads_head;
+	uint32_t interp_gil;              /* 3.12+: pointer to the interpreter's GIL */
+	uint32_t interp_gil_drop_request; /* 3.9-3.12 */
+	uint32_t tstate_next;
+	uint32_t tstate_interp;
+	uint32_t tstate_thread_id;
+	uint32_t tstate_native_thread_id; /* 3.11+ */
+	uint32_t tstate_eval_breaker;     /* 3.13+: bit 0 = drop request */
+};
+
+/* Identifies the CPython in `ef`. 0 or -ENOEXEC (refused, with the reason: not CPython, too old). */
+int pyver__identify(struct elffile *ef, const char *path, struct pyver *ret, struct reason *why);
+
+/* Finds the offsets. 0 or -ENOTSUP (no layout known for this version). */
+int pyver__offsets(struct elffile *ef, const struct pyver *ver, struct pyoffsets *ret, struct reason *why);
+
+struct gil_address {
+	uint64_t gil;     /* address of the GIL struct in the target */
+	uint64_t interp;  /* first interpreter that uses it, 0 for 3.8-3.11 */
+	int64_t interp_id;
+};
+
+/*
+ * Finds the GILs of the live process and checks the layout on them: `locked` is 0 or 1 (or -1 before
+ * the first use), `last_holder` is NULL or a thread state of the interpreter list, the interval is sane.
+ * At most `max` are returned, *ret_n of them; the main interpreter's first. *ret_enabled: false where a
+ * free-threaded process runs without its GIL. 0, -ENOTSUP (implausible: refused), -EAGAIN (the runtime
+ * is not initialised yet), -errno from reading.
+ */
+int pyver__find_gils(const struct target *t, struct elffile *ef, const struct pyoffsets *off,
+		     struct gil_address *ret, int max, int *ret_n, bool *ret_enabled,
+		     struct reason *why);
+
+/*
+ * Native thread id (as the target's namespace counts) of a PyThreadState, read from memory; 0 where it
+ * can't be told. 3.11+ reads native_thread_id; older versions follow thread_id into glibc's struct
+ * pthread and accept the result only if /proc/PID/task knows it.
+ */
+pid_t pyver__tstate_tid(pid_t pid, const struct pyoffsets *off, uint64_t tstate);
+
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The read side: processes and series out of Redis, as rows. Uses schema to spell keys and to decode.
+ */
+#ifndef GILSCOPE_QUERY_H
+#define GILSCOPE_QUERY_H
+
+#include <stdint.h>
+
+#include "redis_conn.h"
+#include "schema.h"
+
+struct query;
+
+int query__open(const struct redis_url *url, const char *prefix, struct query **ret, struct reason *why);
+void query__close(struct query *q);
+
+struct query_proc {
+	char id[SCHEMA_ID_SIZE];
+	char label[160];
+	char host[65];
+	uint32_t pid;
+	int64_t last_ms;    /* last sample */
+	int64_t started_ms, ended_ms; /* 0: not known / still attached */
+	uint32_t interval_ms;
+	bool live;          /* sampled within the last max(10 s, 3 intervals) of the server's clock and not ended */
+	char mode[16], python[24], gil[24], exe[256];
+};
+
+/* Processes known to Redis, newest first. Array malloc'd, caller frees. 0 or -errno. */
+int query__procs(struct query *q, struct query_proc **ret, size_t *ret_n, struct reason *why);
+
+/*
+ * Resolves PROC: a PID, an <id>, or part of a label. If several match: the live one, then the newest; *ret_choices is how
+ * many matched. 0, -ENOENT.
+ */
+int query__resolve(struct query *q, const char *proc, struct query_proc *ret, int *ret_choices, struct reason *why);
+
+struct query_thread {
+	char thr[40];       /* <thr> as in keys: "4250", "4250.8812", "other" */
+	char name[160];
+	int64_t last_ms;
+};
+
+int query__threads(struct query *q, const char *id, struct query_thread **ret, size_t *ret_n, struct reason *why);
+
+struct query_range {
+	int64_t since_ms, until_ms; /* stamps in (since, until] */
+	uint32_t step_s;            /* 0: by span and age: <= 1 h and young enough: 1s; <= 24 h: 10s; else 60s */
+};
+
+enum tier query__tier(const struct query_proc *proc, const struct query_range *range, bool thread, int64_t now_ms);
+
+/*
+ * Rows of one series ("p", "t:<thr>", "g:<n>"), members of equal t merged, ordered by t; fetched in pages. Array malloc'd.
+ */
+int query__series(struct query *q, const char *id, const char *series, enum tier tier, const struct query_range *range,
+		  struct schema_row **ret, size_t *ret_n, struct reason *why);
+
+struct query_score {
+	char thr[40];
+	char name[160];
+	double us;
+};
+
+/* Leaderboard: "now:hold", "top:wait" ..., best first. */
+int query__board(struct query *q, const char *id, const char *board, struct query_score **ret, size_t *ret_n,
+		 struct reason *why);
+
+/* One hash (meta, last) as name/value pairs; strings cleaned. pairs[2*i], pairs[2*i+1]; one malloc'd block. */
+int query__hash(struct query *q, const char *id, const char *what, char ***ret_pairs, size_t *ret_n, struct reason *why);
+
+/* The server's clock, ms. */
+int query__now(struct query *q, int64_t *ret_ms, struct reason *why);
+
+#endif

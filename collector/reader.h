@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * From the maps to typed samples: collects each interval's exact state at its end, names threads, gives dead
+ * slots back, drains the ring buffer of process events.
+ */
+#ifndef GILSCOPE_READER_H
+#define GILSCOPE_READER_H
+
+#include "probes.h"
+#include "sample.h"
+
+struct reader;
+
+int reader__new(struct probes *p, struct reader **ret, struct reason *why);
+void reader__free(struct reader *r);
+
+/* Publishes the first interval [start, end) (ns, CLOCK_MONOTONIC). Call before arming. */
+void reader__begin(struct reader *r, uint64_t start_ns, uint64_t end_ns);
+
+/*
+ * Collects the interval that ended at the published boundary, for one process slot. Call a little after the boundary,
+ * for every slot, then reader__advance(). end_ms, cpu, rss and cost are the caller's to fill in. 0 or -errno.
+ */
+int reader__collect(struct reader *r, uint32_t slot, struct proc_sample **ret);
+
+/* Publishes the next boundary and gives the slots of dead threads back. `end_ns` must lie ahead. */
+void reader__advance(struct reader *r, uint64_t end_ns);
+
+/* Forgets what was known of a process slot (removed, or exec'd). */
+void reader__forget(struct reader *r, uint32_t slot);
+
+/* Readable when process events wait. */
+int reader__fd(const struct reader *r);
+int reader__drain(struct reader *r, void (*on_event)(void *arg, const struct gil_event *e), void *arg);
+
+#endif

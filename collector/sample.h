@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the reader measures and everything behind it passes on: one process during one interval.
+ *
+ * Plain data, integer nanoseconds; microseconds appear only in schema.c and on screen. Owned and freed
+ * as a whole. The same structure carries a raw interval, a merged window of a tier, and the totals since
+ * attach.
+ */
+#ifndef GILSCOPE_SAMPLE_H
+#define GILSCOPE_SAMPLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../bpf/gil_types.h"
+
+#define THREAD_NAME_SIZE 64
+
+/* A thread for good: a tid is used again, a tid with its start time is not. */
+struct thread_key {
+	uint32_t tid;         /* as the collector's PID namespace counts; 0: pseudo-threads, see enum below */
+	uint64_t start_ticks; /* clock ticks since boot, 0 for pseudo-threads */
+};
+
+/* Pseudo-threads: tid 0, told apart by start_ticks. */
+enum pseudo_thread {
+	PSEUDO_OTHER = 1,   /* threads merged because a cap was reached */
+	PSEUDO_UNKNOWN = 2, /* a holder that could not be named */
+};
+
+/* Which fields are known (bits of metrics.known). What is not known is left out everywhere. */
+enum known {
+	KNOWN_HOLD = 1,     /* hold_*, handed out only in full mode */
+	KNOWN_ACQUIRES = 2,
+	KNOWN_WAIT = 4,
+	KNOWN_FORCED = 8,
+	KNOWN_ALL = 15,
+};
+
+struct metrics {
+	uint32_t known;         /* enum known */
+	uint32_t waiting;       /* waits open at the end */
+	uint64_t hold_ns;
+	uint64_t wait_ns;       /* = blame + handover_ns + unknown_ns */
+	uint64_t handover_ns;
+	uint64_t unknown_ns;
+	uint64_t acquires;
+	uint64_t contended;
+	uint64_t forced;
+	uint64_t hold_max_ns;   /* longest that ended in the interval or was open at its end */
+	uint64_t wait_max_ns;
+	struct gil_hist hold;   /* ended in the interval, at full length */
+	struct gil_hist wait;
+	struct gil_hist hold_open; /* open at the end, at the age so far */
+	struct gil_hist wait_open;
+};
+
+struct thread_sample {
+	struct thread_key key;
+	char name[THREAD_NAME_SIZE]; /* cleaned; "" if not known */
+	uint32_t gil;           /* index of the GIL, 0 = main */
+	bool exited;            /* the thread is gone: this is its last sample */
+	struct metrics m;
+};
+
+struct gil_sample {
+	uint32_t gil;
+	uint64_t addr;
+	struct metrics m;
+};
+
+/* `ns` of victim's waiting happened while holder held the GIL. Indices into proc_sample.threads. */
+struct blame_cell {
+	uint32_t victim;
+	uint32_t holder;
+	uint64_t ns;
+};
+
+struct proc_sample {
+	int64_t end_ms;         /* wall clock, ms since the epoch: the interval's end on the grid */
+	uint64_t len_ns;        /* length of the interval */
+	uint64_t observed_ns;   /* of which the probes were armed; cov = observed / len */
+	enum gil_mode mode;     /* of the whole interval; OFF where it changed within: see cov and known */
+	bool blame_sampled;     /* light mode: blame comes from samples at retries */
+	bool partial;           /* cut short: first, last, or mode change */
+	uint32_t live_threads;  /* threads of the process now */
+	struct metrics total;   /* sum over threads and GILs */
+	uint64_t cost_ns;       /* estimated own cost inside the target */
+	uint64_t hits;          /* probe hits */
+	uint64_t cpu_ns;        /* CPU time of the process in the interval; UINT64_MAX: not known */
+	uint64_t rss_kib;       /* at the end; UINT64_MAX: not known */
+	uint64_t lost[GIL_LOSS_COUNT]; /* in this interval */
+	struct gil_sample *gils;
+	size_t gils_n;
+	struct thread_sample *threads; /* each (thread, GIL) that did anything; unordered */
+	size_t threads_n;
+	struct blame_cell *blame;
+	size_t blame_n;
+};
+
+/* An empty sample, or NULL (no memory). */
+struct proc_sample *proc_sample__new(void);
+void proc_sample__free(struct proc_sample *s);
+
+/* Appends a zeroed element and returns it, or NULL (no memory). Invalidates earlier pointers into the array. */
+struct thread_sample *proc_sample__add_thread(struct proc_sample *s);
+struct gil_sample *proc_sample__add_gil(struct proc_sample *s);
+struct blame_cell *proc_sample__add_blame(struct proc_sample *s);
+
+/* Index of a thread on a GIL, or -1. */
+long proc_sample__find_thread(const struct proc_sample *s, const struct thread_key *key, uint32_t gil);
+
+/* dst += src: sums, maxima, histograms; what is open is src's (the later one). known = intersection. */
+void metrics__merge(struct metrics *dst, const struct metrics *src);
+
+/* dst += src of the same interval, another thread: sums including what is open. */
+void metrics__sum(struct metrics *dst, const struct metrics *src);
+
+static inline bool thread_key__equal(const struct thread_key *a, const struct thread_key *b)
+{
+	return a->tid == b->tid && a->start_ticks == b->start_ticks;
+}
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The probe plan: at which instructions of the interpreter's file the GIL's take and drop show.
+ *
+ * Sites, not symbols: the calls to pthread_cond_signal, pthread_cond_timedwait and
+ * pthread_cond_wait (facts: all of CPython's are in take_gil and drop_gil, inlined or not), and for light
+ * mode the first conditional jump behind each timedwait. Every address is proven an instruction start by
+ * linear decoding from the start of its function's .eh_frame entry; a site without that proof is left
+ * out and said. Pure: works on a file, without a process and without privileges.
+ */
+#ifndef GILSCOPE_SITES_H
+#define GILSCOPE_SITES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "elffile.h"
+#include "reason.h"
+
+enum site_role {
+	SITE_SIGNAL,   /* ACQUIRED or RELEASED, by argument */
+	SITE_WAIT,     /* wait begins or is tried again */
+	SITE_HANDOFF,
+	SITE_WAKE,     /* light: conditional jump behind a SITE_WAIT */
+};
+
+enum site_price {
+	SITE_EMULATED, /* call rel32, jmp rel, jcc rel: about 1 us a hit */
+	SITE_STEPPED,  /* call through the GOT and the like: single-stepped, ten times as dear */
+};
+
+struct site {
+	enum site_role role;
+	enum site_price price;
+	uint64_t vaddr;          /* ELF virtual address */
+	uint64_t offset;         /* file offset, what a uprobe takes */
+	struct elf_range function;
+	char symbol[64];         /* enclosing symbol + offset, "" if stripped */
+	char insn[64];           /* disassembled, for doctor */
+};
+
+struct site_plan {
+	const char *method;      /* "call sites" */
+	bool light;              /* a SITE_WAKE was found for every SITE_WAIT */
+	struct site *sites;      /* sorted by role, then vaddr */
+	size_t sites_n;
+	char notes[512];         /* what was left out and why, "" if nothing */
+};
+
+/* Makes the plan. 0 or -ENOTSUP (no safe sites: refused, with the reason). Free with site_plan__free(). */
+int sites__plan(struct elffile *ef, struct site_plan **ret, struct reason *why);
+void site_plan__free(struct site_plan *plan);
+
+const char *site_role__name(enum site_role role);
+
+#endif

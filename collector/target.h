@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * From a PID to the file that carries its interpreter.
+ *
+ * Reads /proc only; executes and writes nothing of the target. The interpreter is the mapped file
+ * that defines `_PyRuntime` in its dynamic symbols (the executable, or libpython), never a matter
+ * of the process's name. It is held open as a descriptor: analysis and probes go to that very inode,
+ * whatever happens to its name, in whatever mount namespace. Next: elffile.h, pyver.h, sites.h.
+ */
+#ifndef GILSCOPE_TARGET_H
+#define GILSCOPE_TARGET_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "reason.h"
+
+enum image_source {
+	IMAGE_EXE,       /* opened through /proc/PID/exe */
+	IMAGE_MAP_FILES, /* /proc/PID/map_files/START-END: the mapped file itself, also when deleted */
+	IMAGE_ROOT,      /* /proc/PID/root + path, inode compared with the mapping's */
+};
+
+struct image {
+	int fd;                 /* O_RDONLY | O_CLOEXEC, owned */
+	enum image_source source;
+	bool deleted;           /* its name is gone or leads elsewhere */
+	uint64_t dev, ino;      /* of the mapping */
+	uint64_t bias;          /* run-time address = ELF virtual address + bias (0 for ET_EXEC) */
+	char path[PATH_MAX];    /* as the target sees it, cleaned */
+};
+
+struct target {
+	pid_t pid;
+	int pidfd;              /* readable when the process is gone, owned */
+	uint64_t start_ticks;   /* /proc/PID/stat field 22 */
+	uint64_t start_stack;   /* field 28: changes at exec */
+	uint64_t pidns_ino;     /* inode of /proc/PID/ns/pid */
+	uid_t uid;
+	bool other_mount_ns;    /* its mount namespace is not ours */
+	char comm[16];          /* cleaned */
+	char exe[PATH_MAX];     /* /proc/PID/exe, cleaned */
+	char label[128];        /* program and script or module, never further arguments; cleaned */
+	struct image image;
+};
+
+/*
+ * Opens `pid`. 0, or -ESRCH (no such process), -ENOEXEC (not a CPython process, or its interpreter is
+ * not usable: 32-bit, too old, foreign machine), -EACCES/-EPERM (a capability is missing), -errno.
+ * Bounds its reading of /proc/PID/maps (64 MiB) and of the files it looks into.
+ */
+int target__open(pid_t pid, struct target **ret, struct reason *why);
+void target__close(struct target *t);
+
+/*
+ * Whether the process is still the one that was opened: same start and no exec since.
+ * 1 yes, 0 no (gone, exec'd or PID reused).
+ */
+int target__is_same(const struct target *t);
+
+/* Start time and stack start as in `struct target`, for a process or one of its threads (tid). 0 or -errno. */
+int target__stat(pid_t pid, pid_t tid, uint64_t *ret_start_ticks, uint64_t *ret_start_stack);
+
+/* CPU time used so far (user + system, ns) and resident memory (KiB). 0 or -errno. */
+int target__usage(pid_t pid, uint64_t *ret_cpu_ns, uint64_t *ret_rss_kib);
+
+/* Name of thread `tid` of `pid` (comm), cleaned, into `name`. 0 or -errno. */
+int target__thread_comm(pid_t pid, pid_t tid, char *name, size_t size);
+
+/*
+ * Calls `visit` for each process of this host that maps a CPython image. `why_not` is NULL where it can be
+ * opened, else the sentence. Stops when visit returns non-zero, and returns that; else 0 or -errno.
+ */
+int target__each(int (*visit)(void *arg, pid_t pid, const struct target *t, const char *why_not), void *arg);
+
+#endif

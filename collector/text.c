@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* See text.h. */
+#include "text.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Decodes one code point; returns its length in bytes, 0 if malformed (overlong and surrogates included). */
+static size_t decode(const unsigned char *s, size_t len, uint32_t *ret)
+{
+	static const uint32_t lowest[5] = {0, 0, 0x80, 0x800, 0x10000};
+	size_t n = s[0] < 0x80 ? 1 : (s[0] & 0xe0) == 0xc0 ? 2 : (s[0] & 0xf0) == 0xe0 ? 3 :
+		   (s[0] & 0xf8) == 0xf0 ? 4 : 0;
+	uint32_t cp;
+
+	if (n == 0 || n > len)
+		return 0;
+	cp = n == 1 ? s[0] : s[0] & (0x7fu >> n);
+	for (size_t i = 1; i < n; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+		cp = cp << 6 | (s[i] & 0x3f);
+	}
+	if (cp < lowest[n] || cp > 0x10ffff || (cp >= 0xd800 && cp <= 0xdfff))
+		return 0;
+	*ret = cp;
+	return n;
+}
+
+/* Whether a terminal or a reader could be misled by it. */
+static bool harmful(uint32_t cp)
+{
+	return cp < 0x20 || (cp >= 0x7f && cp < 0xa0) || cp == 0x2028 || cp == 0x2029 ||
+	       (cp >= 0x202a && cp <= 0x202e) || (cp >= 0x2066 && cp <= 0x2069) ||
+	       (cp >= 0x200b && cp <= 0x200f) || cp == 0xfeff;
+}
+
+static size_t clean(char *dst, size_t size, const char *src, size_t src_len, bool member)
+{
+	const unsigned char *s = (const unsigned char *)src;
+	size_t out = 0;
+
+	for (size_t i = 0; i < src_len;) {
+		uint32_t cp;
+		size_t n = decode(s + i, src_len - i, &cp);
+		bool keep = n > 0 && !harmful(cp);
+		size_t need = keep ? n : 1;
+
+		if (out + need >= size)
+			break;
+		if (!keep)
+			dst[out] = '?';
+		else if (member && cp == '|')
+			dst[out] = '/';
+		else
+			memcpy(dst + out, s + i, n);
+		out += need;
+		i += n > 0 ? n : 1;
+	}
+	dst[out] = '\0';
+	return out;
+}
+
+size_t text__clean(char *dst, size_t size, const char *src, size_t src_len)
+{
+	return clean(dst, size, src, src_len, false);
+}
+
+size_t text__clean_member(char *dst, size_t size, const char *src, size_t src_len)
+{
+	return clean(dst, size, src, src_len, true);
+}
+
+static bool wide(uint32_t cp)
+{
+	return (cp >= 0x1100 && cp <= 0x115f) || (cp >= 0x2e80 && cp <= 0xa4cf) ||
+	       (cp >= 0xac00 && cp <= 0xd7a3) || (cp >= 0xf900 && cp <= 0xfaff) ||
+	       (cp >= 0xfe30 && cp <= 0xfe6f) || (cp >= 0xff00 && cp <= 0xff60) ||
+	       (cp >= 0x1f300 && cp <= 0x1faff) || (cp >= 0x20000 && cp <= 0x3fffd);
+}
+
+size_t text__columns(const char *text)
+{
+	const unsigned char *s = (const unsigned char *)text;
+	size_t len = strlen(text), columns = 0;
+
+	for (size_t i = 0; i < len;) {
+		uint32_t cp;
+		size_t n = decode(s + i, len - i, &cp);
+
+		columns += n > 0 && wide(cp) ? 2 : 1;
+		i += n > 0 ? n : 1;
+	}
+	return columns;
+}

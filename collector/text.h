@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Text from outside (thread names, command lines, paths), made safe to show and to store. Pure.
+ */
+#ifndef GILSCOPE_TEXT_H
+#define GILSCOPE_TEXT_H
+
+#include <stddef.h>
+
+/*
+ * Copies at most `src_len` bytes of `src` to `dst` as valid UTF-8 without control characters: C0, DEL, C1,
+ * line and paragraph separators, bidirectional overrides and malformed bytes become '?'. Never cuts inside a
+ * character. Always terminates (size > 0). Returns the length written.
+ */
+size_t text__clean(char *dst, size_t size, const char *src, size_t src_len);
+
+/*
+ * Like text__clean(), and additionally replaces the characters that have a meaning in a member of an
+ * index: '|' becomes '/'. For names that go into Redis members.
+ */
+size_t text__clean_member(char *dst, size_t size, const char *src, size_t src_len);
+
+/* Terminal columns of a cleaned UTF-8 string: one per code point (wide characters count as two). */
+size_t text__columns(const char *s);
+
+#endif
