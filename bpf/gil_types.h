@@ -28,9 +28,9 @@
 
 /* Slots of the thread table with a meaning of their own. */
 #define GIL_SLOT_NONE 0u      /* nobody: never handed out */
-#define GIL_SLOT_OTHER 1u     /* threads for which there was no slot left */
-#define GIL_SLOT_SEED 2u      /* whoever held the GIL when the probes were armed, until its release tells */
-#define GIL_SLOT_FIRST 3u     /* first slot of an ordinary thread */
+#define GIL_SLOT_SEED 1u      /* whoever held the GIL when the probes were armed, until its release tells */
+#define GIL_SLOT_OTHER 2u     /* + process slot: its threads for which no record was left */
+/* Ordinary threads have the slots from GIL_SLOT_OTHER + max_procs on. */
 
 /* What a probe site is, carried in its attach cookie. */
 enum gil_site_kind {
@@ -131,7 +131,7 @@ struct gil_totals {
 	__u64 wait_max_ns;  /* longest wait that ended in this interval */
 	__u64 wait_place;   /* ns: an open wait is charged up to here; 0: not waiting */
 	__u64 wait_since;   /* ns: when the open wait began; 0: not waiting */
-	__u64 place_held;   /* the GIL's held clock at wait_place */
+	__u64 place_held;   /* the GIL's held clock at wait_place; light: the holder's PyThreadState, sampled there */
 	__u64 place_head;   /* the GIL's ring head at wait_place */
 	__u64 handoff_since;/* ns: an open hand-off began; 0: none */
 	__u64 handoff_len;  /* ns: ended hand-off that the next acquire adds to its wait */
@@ -154,7 +154,7 @@ struct gil_thread {
 	__u32 gil;          /* index in gil_proc.gil_addr */
 	__u32 arm_gen;
 	__u64 tstate;       /* last seen PyThreadState, 0: not seen yet */
-	__u64 start_boot_ns;/* task start time, CLOCK_BOOTTIME: tells a reused tid from its predecessor */
+	__u64 start_boot_ns; /* task start, CLOCK_BOOTTIME: tells a reused tid from its predecessor */
 	__u64 bound;        /* the newest boundary this record has seen */
 	struct gil_totals cur;
 	struct gil_totals snap; /* state at `bound` */
@@ -193,7 +193,7 @@ struct gil_state {
 	__u64 bound;
 	__u64 last_owner;   /* slot << 32 | tid of the last owner; cleared when that thread exits */
 	__u32 handoff_slot; /* thread inside a hand-off, 0: none */
-	__u32 handoff_gen;  /* low word of that thread's start: the slot may have been reused */
+	__u32 handoff_tid;  /* its tid: the slot may have been given to another since */
 	struct gil_view cur;
 	struct gil_view snap;
 	struct gil_ring_entry ring[GIL_RING_LEN];

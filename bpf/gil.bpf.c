@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Programs: fetch the arguments of a probe hit, find out which GIL and which event it is, call gil_core.
+ *
+ * The sites are call instructions inside the interpreter's file, so PARM1 is the condition variable that the call is about
+ * to signal or wait on; its address tells GIL and role. Nothing is written to the target. Read next: gil_core.bpf.h.
+ */
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <asm/ptrace.h>
+#include <stdbool.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+
+#include "gil_core.bpf.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+/* The few fields of the kernel's task that are needed; offsets are relocated at load. */
+struct task_struct {
+	int pid;
+	int tgid;
+	__u64 start_boottime;
+} __attribute__((preserve_access_index));
+
+/* ---- where are we ---- */
+
+/* The armed process that this hit belongs to, or NULL. A forked child may run on inherited breakpoints. */
+GIL_INLINE struct gil_proc *proc_of_hit(void *ctx, __u32 *ret_kind, struct gil_at *at)
+{
+	__u64 cookie = bpf_get_attach_cookie(ctx), id = bpf_get_current_pid_tgid();
+	__u32 slot = (__u32)(cookie >> 8);
+	struct gil_proc *proc = bpf_map_lookup_elem(&procs, &slot);
+
+	*ret_kind = cookie & 0xff;
+	if (!proc || !proc->armed || proc->tgid != id >> 32)
+		return NULL;
+	proc->hits[*ret_kind & 7]++;
+	at->proc = proc;
+	at->proc_slot = slot;
+	at->tid = (__u32)id;
+	return proc;
+}
+
+GIL_INLINE bool enter_gil(struct gil_at *at, __u32 index)
+{
+	__u32 key = at->proc_slot * GIL_PER_PROC + index;
+
+	at->gil_index = index;
+	at->gil = bpf_map_lookup_elem(&gils, &key);
+	return at->gil != NULL;
+}
+
+GIL_INLINE __u32 slot_of_current(const struct gil_at *at)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct gil_task *mine = bpf_task_storage_get(&tasks, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	return gil_slot_find(at, mine, task->start_boottime);
+}
+
+GIL_INLINE __u64 read_u64(struct gil_proc *proc, __u64 addr)
+{
+	__u64 value = 0;
+
+	if (bpf_probe_read_user(&value, sizeof(value), (void *)addr))
+		gil_lost(proc, GIL_LOSS_READ_FAULT);
+	return value;
+}
+
+GIL_INLINE __u32 read_u32(struct gil_proc *proc, __u64 addr)
+{
+	__u32 value = 0;
+
+	if (bpf_probe_read_user(&value, sizeof(value), (void *)addr))
+		gil_lost(proc, GIL_LOSS_READ_FAULT);
+	return value;
+}
+
+/* Index of a known GIL, or -1. */
+GIL_INLINE int known_gil(struct gil_proc *proc, __u64 addr)
+{
+	for (int i = 0; i < GIL_PER_PROC; i++) {
+		if (proc->gil_addr[i] == addr)
+			return i;
+		if (!proc->gil_addr[i])
+			return -1;
+	}
+	return -1;
+}
+
+/*
+ * A GIL made since attaching (a sub-interpreter's, 3.12+). Accepted only if it is proven: its last holder is a thread
+ * state whose interpreter points back at it.
+ */
+static __noinline int learn_gil(struct gil_proc *proc, __u64 addr, __u32 locked)
+{
+	__u64 tstate = 0, interp = 0, back = 0;
+	__u32 now_locked = 0;
+
+	if (!proc || !proc->off_interp_gil || !addr)
+		return -1;
+	/* Guesses at what an address might be may well be unmapped: no loss is counted here. */
+	if (bpf_probe_read_user(&now_locked, sizeof(now_locked), (void *)(addr + proc->off_locked)) ||
+	    now_locked != locked ||
+	    bpf_probe_read_user(&tstate, sizeof(tstate), (void *)(addr + proc->off_last_holder)) ||
+	    bpf_probe_read_user(&interp, sizeof(interp), (void *)(tstate + proc->off_tstate_interp)) ||
+	    bpf_probe_read_user(&back, sizeof(back), (void *)(interp + proc->off_interp_gil)) ||
+	    back != addr)
+		return -1;
+	for (int i = 0; i < GIL_PER_PROC; i++) {
+		__u64 was = __sync_val_compare_and_swap(&proc->gil_addr[i], 0, addr);
+
+		if (was == 0 || was == addr)
+			return i;
+	}
+	gil_lost(proc, GIL_LOSS_NO_GIL_SLOT);
+	return -1;
+}
+
+/* ---- the events ---- */
+
+GIL_INLINE void acquired(struct gil_at *at)
+{
+	__u64 last = at->gil->last_owner;
+	__u32 slot = last >> 32;
+
+	if ((__u32)last == at->tid && !at->gil->cur.waiters && !at->gil->handoff_slot &&
+	    at->gil->arm_gen == at->proc->arm_gen) {
+		gil_on_acquire(at, slot, true, 0);
+		return;
+	}
+	gil_on_acquire(at, slot_of_current(at), false,
+		       read_u64(at->proc, at->proc->gil_addr[at->gil_index & (GIL_PER_PROC - 1)] +
+						  at->proc->off_last_holder));
+}
+
+/* Whether a waiter has asked the holder to let go. */
+GIL_INLINE bool drop_requested(struct gil_at *at)
+{
+	struct gil_proc *proc = at->proc;
+	__u64 gil = proc->gil_addr[at->gil_index & (GIL_PER_PROC - 1)];
+	__u64 tstate, interp;
+
+	if (proc->drop_kind == GIL_DROP_ADDRESS)
+		return read_u32(proc, proc->drop_where) != 0;
+	tstate = read_u64(proc, gil + proc->off_last_holder);
+	if (proc->drop_kind == GIL_DROP_TSTATE)
+		return read_u64(proc, tstate + proc->drop_where) & 1;
+	interp = read_u64(proc, tstate + proc->off_tstate_interp);
+	return read_u32(proc, interp + proc->drop_where) != 0;
+}
+
+GIL_INLINE void released(struct gil_at *at)
+{
+	const struct gil_view *cur = &at->gil->cur;
+	bool known = cur->state == GIL_OWNER_HELD && cur->owner_tid == at->tid &&
+		     at->gil->arm_gen == at->proc->arm_gen;
+	bool forced = cur->waiters && at->proc->drop_kind != GIL_DROP_NONE && drop_requested(at);
+
+	gil_on_release(at, known ? cur->owner_slot : slot_of_current(at), forced);
+}
+
+SEC("uprobe")
+int gil_signal(struct pt_regs *ctx)
+{
+	__u64 cond = PT_REGS_PARM1(ctx);
+	struct gil_at at = {.now = bpf_ktime_get_ns()};
+	struct gil_proc *proc;
+	__u64 as_acquire, as_release;
+	bool acquire = true;
+	int index;
+	__u32 kind;
+
+	proc = proc_of_hit(ctx, &kind, &at);
+	if (!proc)
+		return 0;
+	as_acquire = cond - proc->off_switch_cond;
+	as_release = cond - proc->off_cond;
+	/* The main GIL first: nearly always it is that one. */
+	if (as_acquire == proc->gil_addr[0]) {
+		index = 0;
+	} else if (as_release == proc->gil_addr[0]) {
+		index = 0;
+		acquire = false;
+	} else {
+		index = known_gil(proc, as_acquire);
+		if (index < 0) {
+			index = known_gil(proc, as_release);
+			acquire = index < 0;
+		}
+		if (index < 0)
+			index = learn_gil(proc, as_acquire, 1);
+		if (index < 0) {
+			index = learn_gil(proc, as_release, 0);
+			acquire = false;
+		}
+		if (index < 0)
+			return 0;
+	}
+	if (!enter_gil(&at, index))
+		return 0;
+	if (acquire)
+		acquired(&at);
+	else
+		released(&at);
+	return 0;
+}
+
+GIL_INLINE void handed_off(struct gil_at *at, __u64 gil)
+{
+	bool count_forced = at->proc->mode == GIL_MODE_LIGHT || at->proc->drop_kind == GIL_DROP_NONE;
+
+	gil_on_handoff(at, slot_of_current(at), count_forced,
+		       read_u64(at->proc, gil + at->proc->off_last_holder));
+}
+
+SEC("uprobe")
+int gil_contended(struct pt_regs *ctx)
+{
+	__u64 gil = PT_REGS_PARM1(ctx), holder = 0;
+	struct gil_at at = {.now = bpf_ktime_get_ns()};
+	struct gil_proc *proc;
+	__u32 kind;
+	int index;
+
+	proc = proc_of_hit(ctx, &kind, &at);
+	if (!proc)
+		return 0;
+	gil -= kind == GIL_SITE_HANDOFF ? proc->off_switch_cond : proc->off_cond;
+	index = known_gil(proc, gil);
+	if (index < 0 && kind == GIL_SITE_WAIT)
+		index = learn_gil(proc, gil, 1);
+	if (index < 0 || !enter_gil(&at, index))
+		return 0;
+	if (kind == GIL_SITE_HANDOFF) {
+		handed_off(&at, gil);
+		return 0;
+	}
+	if (proc->mode == GIL_MODE_LIGHT)
+		holder = read_u64(proc, gil + proc->off_last_holder);
+	gil_on_wait(&at, slot_of_current(&at), holder);
+	return 0;
+}
+
+/* Light: behind the timedwait. The waiter knows which GIL it waits for. */
+SEC("uprobe")
+int gil_wake(struct pt_regs *ctx)
+{
+	struct gil_at at = {.now = bpf_ktime_get_ns()};
+	struct gil_task *mine;
+	struct gil_proc *proc;
+	struct gil_thread *t;
+	__u32 kind;
+
+	proc = proc_of_hit(ctx, &kind, &at);
+	if (!proc)
+		return 0;
+	mine = bpf_task_storage_get(&tasks, bpf_get_current_task_btf(), NULL, 0);
+	if (!mine)
+		return 0;
+	for (int i = 0; i < GIL_TASK_GILS; i++) {
+		__u32 gil = mine->of[i].proc_gil - 1, slot = mine->of[i].slot;
+
+		if (!mine->of[i].proc_gil || gil / GIL_PER_PROC != at.proc_slot)
+			continue;
+		t = gil_thread_at(slot);
+		if (!t || !t->cur.wait_since || t->arm_gen != proc->arm_gen || t->tid != at.tid)
+			continue;
+		if (!enter_gil(&at, gil % GIL_PER_PROC))
+			return 0;
+		if (!read_u32(proc, proc->gil_addr[gil % GIL_PER_PROC] + proc->off_locked))
+			gil_on_wake(&at, slot);
+		return 0;
+	}
+	return 0;
+}
+
+/* For make bench: what the traps alone cost. */
+SEC("uprobe")
+int gil_empty(struct pt_regs *ctx)
+{
+	return 0;
+}
+
+/* ---- check on a child of our own, before the first target ---- */
+
+__u64 check_hits[3];      /* by cookie */
+__u32 check_tgid;         /* hits of other processes are counted in [2] */
+
+SEC("uprobe")
+int gil_check(struct pt_regs *ctx)
+{
+	__u64 which = bpf_get_attach_cookie(ctx);
+
+	if (bpf_get_current_pid_tgid() >> 32 != check_tgid)
+		which = 2;
+	if (which < 3)
+		__sync_fetch_and_add(&check_hits[which], 1);
+	return 0;
+}
+
+/* ---- threads and processes come and go ---- */
+
+GIL_INLINE void tell(enum gil_event_kind kind, __u32 tgid, __u32 child, __u32 proc_slot)
+{
+	struct gil_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	struct gil_proc *proc;
+
+	if (!event) {
+		proc = bpf_map_lookup_elem(&procs, &proc_slot);
+		if (proc)
+			gil_lost(proc, GIL_LOSS_EVENT_DROPPED);
+		return;
+	}
+	*event = (struct gil_event){
+		.kind = kind, .tgid = tgid, .child = child, .proc = proc_slot, .at = bpf_ktime_get_ns(),
+	};
+	bpf_ringbuf_submit(event, 0);
+}
+
+GIL_INLINE void close_records(struct task_struct *task)
+{
+	struct gil_task *mine = bpf_task_storage_get(&tasks, task, NULL, 0);
+	__u64 now = bpf_ktime_get_ns();
+
+	if (!mine)
+		return;
+	for (int i = 0; i < GIL_TASK_GILS; i++) {
+		__u32 gil = mine->of[i].proc_gil - 1, slot = mine->of[i].slot;
+		struct gil_thread *t;
+
+		if (!mine->of[i].proc_gil)
+			continue;
+		t = gil_thread_at(slot);
+		if (t && t->tid == (__u32)task->pid && t->state == GIL_THREAD_LIVE)
+			gil_on_thread_exit(bpf_map_lookup_elem(&gils, &gil), t, slot, now);
+		mine->of[i].proc_gil = 0;
+	}
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(gil_task_exit, struct task_struct *task)
+{
+	close_records(task);
+	return 0;
+}
+
+/* Fresh memory, the same PID: what was counted belongs to the old program. */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(gil_exec, struct task_struct *task)
+{
+	__u32 tgid = task->tgid;
+	__u32 *slot = bpf_map_lookup_elem(&tgids, &tgid);
+	struct gil_proc *proc;
+
+	if (!slot)
+		return 0;
+	proc = bpf_map_lookup_elem(&procs, slot);
+	if (proc)
+		proc->armed = 0;
+	close_records(task);
+	tell(GIL_EVENT_EXEC, tgid, 0, *slot);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(gil_fork, struct task_struct *parent, struct task_struct *child)
+{
+	__u32 tgid = parent->tgid, child_tgid = child->tgid;
+	__u32 *slot;
+
+	if (tgid == child_tgid) /* a thread */
+		return 0;
+	slot = bpf_map_lookup_elem(&tgids, &tgid);
+	if (slot)
+		tell(GIL_EVENT_FORK, tgid, child_tgid, *slot);
+	return 0;
+}

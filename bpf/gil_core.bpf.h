@@ -1,0 +1,644 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The state machine: wait -> hold -> release, per GIL and thread. Plain inline functions, no SEC, no ctx.
+ *
+ *            WAIT (first)                 ACQUIRED                RELEASED
+ *   running ------------> waiting ------------------> holding ------------> running
+ *      |                  |  ^                           ^                    |
+ *      |                  +--+ WAIT (retry, every        |                    | HANDOFF (forced out)
+ *      |                       switch interval)          |                    v
+ *      +-------------------------------------------------+        waiting to be succeeded,
+ *                        ACQUIRED (uncontended)                   until anybody's next ACQUIRED
+ *
+ * Every event except HANDOFF fires while the target holds gil->mutex, so the events of one GIL are totally ordered and
+ * its state has one writer at a time. HANDOFF fires under gil->switch_mutex, which every ACQUIRED holds as well
+ * (FORCE_SWITCHING in Python/ceval_gil.[hc]).
+ *
+ * Time is an argument. Blame: a GIL keeps a clock that runs while it is held and a ring of its changes of holder; a
+ * waiter remembers its place in both and charges what has passed at each retry and at its acquire, so that
+ * wait = blame + handover + unknown holds in integer nanoseconds at every instant.
+ *
+ * Interval ends: the first event of a record after a boundary puts the state at the boundary aside (snap); an open wait is
+ * first charged up to the boundary. reader.c takes snap or cur, and adds what was open.
+ *
+ * Read next: gil.bpf.c, which turns probe hits into calls of gil_on_*().
+ */
+#ifndef GILSCOPE_GIL_CORE_BPF_H
+#define GILSCOPE_GIL_CORE_BPF_H
+
+#include "gil_hist.h"
+#include "gil_maps.bpf.h"
+
+#define GIL_INLINE static __always_inline
+
+/* What every event carries. */
+struct gil_at {
+	struct gil_proc *proc;
+	struct gil_state *gil;
+	__u32 proc_slot;
+	__u32 gil_index;
+	__u32 tid;
+	__u64 now;
+	__u64 bound; /* the newest boundary not after `now` */
+};
+
+GIL_INLINE void gil_lost(struct gil_proc *proc, enum gil_loss loss)
+{
+	__sync_fetch_and_add(&proc->lost[loss], 1);
+}
+
+/* A record is torn while its number is odd. The full barriers order the writes for other CPUs. */
+GIL_INLINE void gil_write_begin(__u32 *seq)
+{
+	__sync_fetch_and_add(seq, 1);
+}
+
+GIL_INLINE void gil_write_end(__u32 *seq)
+{
+	__sync_fetch_and_add(seq, 1);
+}
+
+/* `end` is read before `start`, userland stores `start` before `end`: never a boundary that has not passed. */
+GIL_INLINE __u64 gil_bound_at(__u64 now)
+{
+	__u64 end = *(volatile __u64 *)&gil_clock.end;
+	__u64 start = *(volatile __u64 *)&gil_clock.start;
+
+	return now >= end ? end : start;
+}
+
+GIL_INLINE struct gil_thread *gil_thread_at(__u32 slot)
+{
+	return bpf_map_lookup_elem(&threads, &slot);
+}
+
+/* ---- interval ends ---- */
+
+GIL_INLINE void gil_roll(struct gil_state *g, __u64 bound)
+{
+	if (g->bound >= bound)
+		return;
+	g->snap = g->cur;
+	g->bound = bound;
+}
+
+GIL_INLINE void gil_thread_roll(struct gil_thread *t, __u64 bound)
+{
+	if (t->bound >= bound)
+		return;
+	/* The kernel's copy loop: 2 KB of unrolled stores would be the alternative. */
+	bpf_probe_read_kernel(&t->snap, sizeof(t->snap), &t->cur);
+	t->cur.hold_max_ns = 0;
+	t->cur.wait_max_ns = 0;
+	t->bound = bound;
+}
+
+/* ---- blame ---- */
+
+/* The held clock of `view` at `now`. */
+GIL_INLINE __u64 gil_held_at(const struct gil_view *view, __u64 now)
+{
+	if (view->state == GIL_OWNER_HELD && now > view->acquired_at)
+		return view->held_ns + (now - view->acquired_at);
+	return view->held_ns;
+}
+
+/* Adds to a pair; false if the table is full. */
+GIL_INLINE bool gil_blame_add(__u32 victim, __u32 holder, __u64 tstate, __u64 ns, __u64 bound)
+{
+	struct gil_blame_key key = {.victim = victim, .holder = holder, .holder_tstate = tstate};
+	struct gil_blame fresh = {.bound = bound, .cur_ns = ns, .snap_ns = 0};
+	struct gil_blame *pair = bpf_map_lookup_elem(&blame, &key);
+
+	if (!pair)
+		return bpf_map_update_elem(&blame, &key, &fresh, BPF_NOEXIST) == 0;
+	if (pair->bound < bound) {
+		pair->snap_ns = pair->cur_ns;
+		pair->bound = bound;
+	}
+	pair->cur_ns += ns;
+	return true;
+}
+
+/* Walk over the ring entries that overlap a span of the held clock. */
+struct gil_walk {
+	struct gil_state *gil;
+	__u64 from, to;   /* span of the held clock */
+	__u64 first, head;/* ring entries [first, head) */
+	__u64 charged;    /* ns given to somebody */
+	__u64 bound;
+	__u32 victim;
+	__u32 full;       /* pairs that found no room */
+};
+
+static long gil_walk_step(__u64 i, struct gil_walk *w)
+{
+	__u64 index = w->first + i;
+	struct gil_ring_entry *entry = &w->gil->ring[index & (GIL_RING_LEN - 1)];
+	struct gil_ring_entry *next = &w->gil->ring[(index + 1) & (GIL_RING_LEN - 1)];
+	__u64 from = entry->held_at > w->from ? entry->held_at : w->from;
+	__u64 to = index + 1 < w->head && next->held_at < w->to ? next->held_at : w->to;
+
+	if (index >= w->head)
+		return 1;
+	if (to <= from)
+		return 0;
+	if (gil_blame_add(w->victim, entry->slot, 0, to - from, w->bound))
+		w->charged += to - from;
+	else
+		w->full++;
+	return 0;
+}
+
+/* Gives the held time between the waiter's place and `held` to its holders; returns what could be given. */
+GIL_INLINE __u64 gil_charge_holders(const struct gil_at *at, struct gil_thread *t, __u32 victim,
+				    __u64 held, __u64 head, __u64 bound)
+{
+	struct gil_walk walk = {
+		.gil = at->gil, .from = t->cur.place_held, .to = held,
+		.first = t->cur.place_head ? t->cur.place_head - 1 : 0, .head = head,
+		.bound = bound, .victim = victim,
+	};
+	__u64 entries = head - walk.first;
+
+	if (held == walk.from)
+		return 0;
+	if (at->gil->cur.head - walk.first > GIL_RING_LEN) {
+		gil_lost(at->proc, GIL_LOSS_RING_LAPPED);
+		return 0;
+	}
+	if (entries == 1)
+		gil_walk_step(0, &walk);
+	else
+		bpf_loop(entries, gil_walk_step, &walk, 0);
+	if (walk.full)
+		gil_lost(at->proc, GIL_LOSS_BLAME_FULL);
+	return walk.charged;
+}
+
+/* Charges an open wait up to `upto`, at which the GIL was as `view` says. */
+GIL_INLINE void gil_charge(const struct gil_at *at, struct gil_thread *t, __u32 victim,
+			   const struct gil_view *view, __u64 upto, __u64 bound)
+{
+	struct gil_totals *sum = &t->cur;
+	__u64 held, held_part, span, charged;
+
+	if (upto <= sum->wait_place)
+		return;
+	span = upto - sum->wait_place;
+	held = gil_held_at(view, upto);
+	held_part = held - sum->place_held;
+	if (held_part > span) /* cannot be, unless an event was missed */
+		held_part = span;
+	charged = gil_charge_holders(at, t, victim, sum->place_held + held_part, view->head, bound);
+	sum->wait_ns += span;
+	sum->handover_ns += span - held_part;
+	sum->unknown_ns += held_part - charged;
+	sum->wait_place = upto;
+	sum->place_held = held;
+	sum->place_head = view->head;
+}
+
+/* Light: the whole span goes to the thread state that was seen holding at its beginning. */
+GIL_INLINE void gil_charge_sampled(const struct gil_at *at, struct gil_thread *t, __u32 victim,
+				   __u64 upto, __u64 bound)
+{
+	struct gil_totals *sum = &t->cur;
+	__u64 span;
+
+	if (upto <= sum->wait_place)
+		return;
+	span = upto - sum->wait_place;
+	sum->wait_ns += span;
+	if (!gil_blame_add(victim, GIL_SLOT_NONE, sum->place_held, span, bound)) {
+		gil_lost(at->proc, GIL_LOSS_BLAME_FULL);
+		sum->unknown_ns += span;
+	}
+	sum->wait_place = upto;
+}
+
+GIL_INLINE void gil_charge_to(const struct gil_at *at, struct gil_thread *t, __u32 victim,
+			      const struct gil_view *view, __u64 upto, __u64 bound)
+{
+	if (at->proc->mode == GIL_MODE_LIGHT)
+		gil_charge_sampled(at, t, victim, upto, bound);
+	else
+		gil_charge(at, t, victim, view, upto, bound);
+}
+
+/* Brings a waiting thread's record up to now, in two steps if an interval ended since its last event. */
+GIL_INLINE void gil_charge_now(const struct gil_at *at, struct gil_thread *t, __u32 victim)
+{
+	if (t->bound < at->bound && t->cur.wait_place < at->bound)
+		gil_charge_to(at, t, victim, &at->gil->snap, at->bound, t->bound);
+	gil_thread_roll(t, at->bound);
+	gil_charge_to(at, t, victim, &at->gil->cur, at->now, at->bound);
+}
+
+/* ---- threads ---- */
+
+GIL_INLINE void gil_hist_count(struct gil_hist *hist, __u64 ns)
+{
+	__u32 bucket = gil_hist_bucket(ns);
+
+	if (bucket < GIL_HIST_BUCKETS) /* it always is; the verifier wants to see it */
+		hist->count[bucket]++;
+}
+
+GIL_INLINE void gil_count_wait(struct gil_totals *sum, __u64 ns)
+{
+	sum->contended++;
+	gil_hist_count(&sum->wait, ns);
+	if (ns > sum->wait_max_ns)
+		sum->wait_max_ns = ns;
+}
+
+/* Forgets what was open when the probes were last armed. */
+GIL_INLINE void gil_thread_rearm(struct gil_thread *t, __u32 arm_gen)
+{
+	if (t->arm_gen == arm_gen)
+		return;
+	t->arm_gen = arm_gen;
+	t->cur.wait_since = 0;
+	t->cur.wait_place = 0;
+	t->cur.handoff_since = 0;
+	t->cur.handoff_len = 0;
+}
+
+GIL_INLINE __u32 gil_slot_other(const struct gil_at *at)
+{
+	return GIL_SLOT_OTHER + at->proc_slot;
+}
+
+GIL_INLINE bool gil_is_other(__u32 slot)
+{
+	return slot < GIL_SLOT_OTHER + cfg_max_procs;
+}
+
+/* Takes a free slot for the current thread and makes its record. */
+static __noinline __u32 gil_slot_new(const struct gil_at *at, __u64 start_boot_ns)
+{
+	struct gil_thread *t;
+	__u32 slot = 0;
+
+	if (bpf_map_pop_elem(&free_slots, &slot))
+		return GIL_SLOT_NONE;
+	t = gil_thread_at(slot);
+	if (!t)
+		return GIL_SLOT_NONE;
+	gil_write_begin(&t->seq);
+	t->tid = at->tid;
+	t->proc = at->proc_slot;
+	t->gil = at->gil_index;
+	t->arm_gen = at->proc->arm_gen;
+	t->tstate = 0;
+	t->start_boot_ns = start_boot_ns;
+	t->bound = gil_bound_at(at->now);
+	t->state = GIL_THREAD_LIVE;
+	gil_write_end(&t->seq);
+	return slot;
+}
+
+/* Whether the record in `slot` is still that of this thread on this GIL. */
+GIL_INLINE bool gil_slot_is(const struct gil_at *at, __u32 slot)
+{
+	struct gil_thread *t = gil_thread_at(slot);
+
+	return t && t->state == GIL_THREAD_LIVE && t->tid == at->tid && t->proc == at->proc_slot &&
+	       t->gil == at->gil_index;
+}
+
+/* The current thread's slot on this GIL, made if need be. Never GIL_SLOT_NONE. */
+GIL_INLINE __u32 gil_slot_find(const struct gil_at *at, struct gil_task *task, __u64 start_boot_ns)
+{
+	__u32 me = at->proc_slot * GIL_PER_PROC + at->gil_index + 1;
+	__u32 slot;
+
+	if (!task)
+		goto other;
+	for (int i = 0; i < GIL_TASK_GILS; i++) {
+		if (task->of[i].proc_gil == me && gil_slot_is(at, task->of[i].slot))
+			return task->of[i].slot;
+		if (task->of[i].proc_gil && task->of[i].proc_gil != me)
+			continue;
+		slot = gil_slot_new(at, start_boot_ns);
+		if (slot == GIL_SLOT_NONE)
+			goto other;
+		task->of[i].proc_gil = me;
+		task->of[i].slot = slot;
+		return slot;
+	}
+other:
+	gil_lost(at->proc, GIL_LOSS_NO_SLOT);
+	return gil_slot_other(at);
+}
+
+/* ---- GIL state ---- */
+
+/* A change of holder: remembered only if it is one. */
+GIL_INLINE void gil_ring_push(struct gil_state *g, __u32 slot)
+{
+	struct gil_ring_entry *last = &g->ring[(g->cur.head - 1) & (GIL_RING_LEN - 1)];
+	struct gil_ring_entry *next = &g->ring[g->cur.head & (GIL_RING_LEN - 1)];
+
+	if (g->cur.head && last->slot == slot)
+		return;
+	next->held_at = g->cur.held_ns;
+	next->slot = slot;
+	g->cur.head++;
+}
+
+GIL_INLINE void gil_set_owner(struct gil_state *g, __u32 slot, __u32 tid, __u64 since)
+{
+	gil_ring_push(g, slot);
+	g->cur.state = GIL_OWNER_HELD;
+	g->cur.owner_slot = slot;
+	g->cur.owner_tid = tid;
+	g->cur.acquired_at = since;
+}
+
+GIL_INLINE void gil_close_hold(struct gil_state *g, __u64 now)
+{
+	g->cur.held_ns = gil_held_at(&g->cur, now);
+	g->cur.state = GIL_OWNER_FREE;
+}
+
+/* First thing at every event, inside the write section: monotonic time, arming, interval end. */
+GIL_INLINE void gil_enter(struct gil_at *at)
+{
+	struct gil_state *g = at->gil;
+
+	if (at->now < g->last_at) /* clocks of two CPUs may differ by a little */
+		at->now = g->last_at;
+	g->last_at = at->now;
+	at->bound = gil_bound_at(at->now);
+	if (g->arm_gen != at->proc->arm_gen) {
+		g->arm_gen = at->proc->arm_gen;
+		g->cur.state = GIL_OWNER_UNKNOWN;
+		g->cur.waiters = 0;
+		g->cur.events = 0;
+		g->last_owner = 0;
+		g->handoff_slot = 0;
+	}
+	gil_roll(g, at->bound);
+	g->cur.events++;
+}
+
+/* The thread that was forced out has its successor: its hand-off ends now. */
+GIL_INLINE void gil_end_handoff(const struct gil_at *at, bool inferred)
+{
+	struct gil_state *g = at->gil;
+	struct gil_thread *t = gil_thread_at(g->handoff_slot);
+	__u64 len;
+
+	if (t && t->tid == g->handoff_tid && t->cur.handoff_since && at->now >= t->cur.handoff_since) {
+		gil_write_begin(&t->seq);
+		gil_thread_roll(t, at->bound);
+		len = at->now - t->cur.handoff_since;
+		t->cur.wait_ns += len;
+		t->cur.handover_ns += len;
+		t->cur.handoff_ns += len;
+		t->cur.handoff_len += len;
+		t->cur.handoff_since = 0;
+		if (inferred)
+			t->cur.inferred++;
+		gil_write_end(&t->seq);
+	}
+	g->handoff_slot = 0;
+}
+
+/* ---- events: full ---- */
+
+GIL_INLINE void gil_on_wait(struct gil_at *at, __u32 slot, __u64 holder_tstate)
+{
+	struct gil_thread *t = gil_thread_at(slot);
+	struct gil_state *g = at->gil;
+	bool light = at->proc->mode == GIL_MODE_LIGHT;
+
+	if (!t || gil_is_other(slot))
+		return;
+	gil_write_begin(&g->seq);
+	gil_enter(at);
+	/* Somebody holds the GIL and has not let go since the probes were armed, or its release would have told. */
+	if (!light && g->cur.state == GIL_OWNER_UNKNOWN)
+		gil_set_owner(g, GIL_SLOT_SEED, 0, at->proc->armed_at);
+	/* A waiter that finds the GIL taken proves that the thread forced out has been succeeded. */
+	if (light && g->handoff_slot)
+		gil_end_handoff(at, true);
+	gil_write_end(&g->seq);
+
+	gil_write_begin(&t->seq);
+	gil_thread_rearm(t, at->proc->arm_gen);
+	if (t->cur.wait_since) {
+		gil_charge_now(at, t, slot);
+		t->cur.retries++;
+	} else {
+		gil_thread_roll(t, at->bound);
+		t->cur.wait_since = at->now;
+		t->cur.wait_place = at->now;
+		t->cur.place_held = gil_held_at(&g->cur, at->now);
+		t->cur.place_head = g->cur.head;
+		__sync_fetch_and_add(&g->cur.waiters, 1);
+	}
+	if (light)
+		t->cur.place_held = holder_tstate;
+	gil_write_end(&t->seq);
+}
+
+/* Ends the wait of the acquiring thread, hand-off included. */
+GIL_INLINE void gil_end_wait(const struct gil_at *at, struct gil_thread *t, __u32 slot)
+{
+	__u64 len = t->cur.handoff_len;
+
+	if (!t->cur.wait_since && !len)
+		return;
+	if (t->cur.wait_since) {
+		gil_charge_now(at, t, slot);
+		len += at->now - t->cur.wait_since;
+		if (at->gil->cur.waiters)
+			__sync_fetch_and_add(&at->gil->cur.waiters, -1);
+	} else {
+		gil_thread_roll(t, at->bound);
+	}
+	gil_count_wait(&t->cur, len);
+	t->cur.wait_since = 0;
+	t->cur.wait_place = 0;
+	t->cur.handoff_len = 0;
+}
+
+/*
+ * `cached` says that the last owner takes it again and nobody waits: then its record need not be touched, since a hold
+ * counts when it ends and the reader sees the open one in the GIL's state.
+ */
+GIL_INLINE void gil_on_acquire(struct gil_at *at, __u32 slot, bool cached, __u64 tstate)
+{
+	struct gil_state *g = at->gil;
+	struct gil_thread *t;
+
+	gil_write_begin(&g->seq);
+	gil_enter(at);
+	if (g->cur.state == GIL_OWNER_HELD) {
+		gil_lost(at->proc, GIL_LOSS_ACQUIRE_OWNED);
+		gil_close_hold(g, at->now);
+	}
+	if (g->handoff_slot)
+		gil_end_handoff(at, false);
+	gil_write_end(&g->seq);
+
+	if (!cached) {
+		t = gil_thread_at(slot);
+		if (t && !gil_is_other(slot)) {
+			gil_write_begin(&t->seq);
+			gil_thread_rearm(t, at->proc->arm_gen);
+			gil_end_wait(at, t, slot);
+			t->tstate = tstate;
+			gil_write_end(&t->seq);
+		}
+	}
+
+	gil_write_begin(&g->seq);
+	gil_set_owner(g, slot, at->tid, at->now);
+	g->last_owner = (__u64)slot << 32 | at->tid;
+	gil_write_end(&g->seq);
+}
+
+/* Whether a release at this moment is one of the owner's; contradictions are counted. */
+GIL_INLINE bool gil_may_release(const struct gil_at *at)
+{
+	const struct gil_view *cur = &at->gil->cur;
+
+	if (cur->state == GIL_OWNER_FREE) {
+		gil_lost(at->proc, GIL_LOSS_RELEASE_UNOWNED);
+		return false;
+	}
+	if (cur->state == GIL_OWNER_HELD && cur->owner_slot != GIL_SLOT_SEED && cur->owner_tid != at->tid) {
+		gil_lost(at->proc, GIL_LOSS_RELEASE_FOREIGN);
+		return false;
+	}
+	return true;
+}
+
+/* The first release since arming: the hold has lasted at least since then, and now it has a name. */
+GIL_INLINE void gil_name_seed(const struct gil_at *at, __u32 slot)
+{
+	struct gil_state *g = at->gil;
+	struct gil_ring_entry *last = &g->ring[(g->cur.head - 1) & (GIL_RING_LEN - 1)];
+
+	if (g->cur.state == GIL_OWNER_UNKNOWN)
+		gil_set_owner(g, slot, at->tid, at->proc->armed_at);
+	else if (g->cur.head && last->slot == GIL_SLOT_SEED)
+		last->slot = slot;
+}
+
+GIL_INLINE void gil_on_release(struct gil_at *at, __u32 slot, bool forced)
+{
+	struct gil_state *g = at->gil;
+	struct gil_thread *t = gil_thread_at(slot);
+	__u64 len = 0;
+	bool ours;
+
+	gil_write_begin(&g->seq);
+	gil_enter(at);
+	ours = gil_may_release(at);
+	if (ours) {
+		if (g->cur.state == GIL_OWNER_UNKNOWN || g->cur.owner_slot == GIL_SLOT_SEED)
+			gil_name_seed(at, slot);
+		len = at->now > g->cur.acquired_at ? at->now - g->cur.acquired_at : 0;
+		gil_close_hold(g, at->now);
+	}
+	gil_write_end(&g->seq);
+	if (!ours || !t)
+		return;
+
+	gil_write_begin(&t->seq);
+	gil_thread_rearm(t, at->proc->arm_gen);
+	gil_thread_roll(t, at->bound);
+	t->cur.hold_ns += len;
+	t->cur.releases++;
+	if (forced)
+		t->cur.forced++;
+	gil_hist_count(&t->cur.hold, len);
+	if (len > t->cur.hold_max_ns)
+		t->cur.hold_max_ns = len;
+	gil_write_end(&t->seq);
+}
+
+/* Not under gil->mutex: touches the GIL's hand-off fields and the thread's own record only. */
+GIL_INLINE void gil_on_handoff(struct gil_at *at, __u32 slot, bool count_forced, __u64 tstate)
+{
+	struct gil_thread *t = gil_thread_at(slot);
+
+	if (!t || gil_is_other(slot))
+		return;
+	at->bound = gil_bound_at(at->now);
+	gil_write_begin(&t->seq);
+	gil_thread_rearm(t, at->proc->arm_gen);
+	gil_thread_roll(t, at->bound);
+	/* Light: it took the GIL in between without queueing, so that wait ended unseen. */
+	if (t->cur.handoff_len && !t->cur.wait_since) {
+		gil_count_wait(&t->cur, t->cur.handoff_len);
+		t->cur.handoff_len = 0;
+	}
+	t->cur.handoff_since = at->now;
+	if (count_forced)
+		t->cur.forced++;
+	t->tstate = tstate;
+	gil_write_end(&t->seq);
+	at->gil->handoff_tid = at->tid;
+	at->gil->handoff_slot = slot;
+}
+
+/* ---- events: light ---- */
+
+/* Behind the timedwait, gil->locked == 0: this thread takes the GIL now. */
+GIL_INLINE void gil_on_wake(struct gil_at *at, __u32 slot)
+{
+	struct gil_thread *t = gil_thread_at(slot);
+	struct gil_state *g = at->gil;
+
+	if (!t || gil_is_other(slot))
+		return;
+	gil_write_begin(&g->seq);
+	gil_enter(at);
+	if (g->handoff_slot)
+		gil_end_handoff(at, false);
+	gil_write_end(&g->seq);
+
+	gil_write_begin(&t->seq);
+	gil_thread_rearm(t, at->proc->arm_gen);
+	if (t->cur.wait_since)
+		gil_end_wait(at, t, slot);
+	else
+		gil_lost(at->proc, GIL_LOSS_WAIT_NO_START);
+	gil_write_end(&t->seq);
+}
+
+/* ---- a thread is gone ---- */
+
+/* What it was waiting for it will never get: the rest of the wait is charged to nobody known. */
+GIL_INLINE void gil_on_thread_exit(struct gil_state *g, struct gil_thread *t, __u32 slot, __u64 now)
+{
+	__u64 mine = (__u64)slot << 32 | t->tid;
+
+	gil_write_begin(&t->seq);
+	gil_thread_roll(t, gil_bound_at(now));
+	if (t->cur.wait_since && now > t->cur.wait_place) {
+		t->cur.wait_ns += now - t->cur.wait_place;
+		t->cur.unknown_ns += now - t->cur.wait_place;
+	}
+	if (t->cur.wait_since && g && g->cur.waiters)
+		__sync_fetch_and_add(&g->cur.waiters, -1);
+	t->cur.wait_since = 0;
+	t->cur.wait_place = 0;
+	t->cur.handoff_since = 0;
+	t->state = GIL_THREAD_DEAD;
+	gil_write_end(&t->seq);
+	if (!g)
+		return;
+	/* A new thread with the same tid must not be taken for this one. */
+	__sync_val_compare_and_swap(&g->last_owner, mine, 0);
+	if (g->handoff_slot == slot)
+		g->handoff_slot = 0;
+}
+
+#endif

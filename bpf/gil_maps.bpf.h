@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The maps. Sizes are userland's to set before load; each comment says what the key means and who deletes entries.
+ */
+#ifndef GILSCOPE_GIL_MAPS_BPF_H
+#define GILSCOPE_GIL_MAPS_BPF_H
+
+#include "gil_types.h"
+
+/* Process slots that userland may hand out; also the number of "other" records in the thread table. */
+const volatile __u32 cfg_max_procs = 1;
+const volatile __u32 cfg_max_threads = 64;
+
+/* The interval in force (written by userland). */
+struct gil_clock gil_clock;
+
+/* Process slot -> who is observed. Userland fills and clears. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct gil_proc);
+} procs SEC(".maps");
+
+/* Process slot * GIL_PER_PROC + GIL index -> state of that GIL. Cleared by userland with the process. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, GIL_PER_PROC);
+	__type(key, __u32);
+	__type(value, struct gil_state);
+} gils SEC(".maps");
+
+/*
+ * Thread slot -> record. A slot outlives its thread: the exit marks it dead, userland collects it, clears it and puts
+ * its number back into `free_slots`.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 64);
+	__type(key, __u32);
+	__type(value, struct gil_thread);
+} threads SEC(".maps");
+
+/* Numbers of free thread slots: taken by the programs, given back by userland; first in, first out, so that slots rest. */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 64);
+	__type(value, __u32);
+} free_slots SEC(".maps");
+
+/* Who made whom wait. Added by the programs, deleted by userland when a thread of the pair is collected. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct gil_blame_key);
+	__type(value, struct gil_blame);
+} blame SEC(".maps");
+
+/* Thread group id -> process slot, for fork and exec. Userland adds and deletes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, __u32);
+} tgids SEC(".maps");
+
+/* Rare process events for userland. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 64 * 1024);
+} events SEC(".maps");
+
+/* A thread's slots, one per GIL that it uses. */
+struct gil_task {
+	struct {
+		__u32 proc_gil; /* index into `gils`, plus 1; 0: empty */
+		__u32 slot;
+	} of[GIL_TASK_GILS];
+};
+
+/* Freed with the task. (Under test-run there is one task only: the tests key by tid.) */
+#ifndef GIL_TEST
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct gil_task);
+} tasks SEC(".maps");
+#else
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct gil_task);
+} tasks SEC(".maps");
+#endif
+
+#endif
