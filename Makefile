@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# gilscope: one Makefile, no recursion. Everything it makes lies under $(OUTPUT). `make help` lists the targets.
+# gilscope: one Makefile, no recursion. Everything it makes lies under $(OUTPUT). `make help` lists
+# the targets. What has logic of its own is a script in tests/support/, named like its target.
 
 OUTPUT ?= .output
 PREFIX ?= /usr/local
@@ -12,10 +13,12 @@ PKG_CONFIG ?= pkg-config
 V ?= 0
 SAN ?=
 COV ?=
+FUZZ_SECONDS ?= 10
 VERSION := 0.1.0
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
+.SECONDARY:
 .DEFAULT_GOAL := all
 
 ifeq ($(V),1)
@@ -24,9 +27,18 @@ say = @:
 else
 Q := @
 say = @printf '  %-8s %s\n'
+MAKEFLAGS += --no-print-directory
 endif
 
-# ---- what is built from what -------------------------------------------------------------------------------------
+# A build with sanitizers or coverage lies beside the plain one, so neither makes the other stale.
+TOP := $(OUTPUT)
+comma := ,
+VARIANT := $(if $(SAN),san-$(subst $(comma),-,$(SAN)))$(if $(COV),cov)
+ifneq ($(VARIANT),)
+override OUTPUT := $(TOP)/$(VARIANT)
+endif
+
+# ---- what is built from what ---------------------------------------------------------------------
 # Pure modules: neither libbpf nor hiredis (make lint checks it).
 PURE := reason log text procmem target elffile pyver sites hist sample aggr batch schema sink_mem
 KERNEL := probes reader
@@ -36,14 +48,37 @@ present = $(foreach m,$(1),$(if $(wildcard collector/$(m).c),collector/$(m).c))
 LIB_SRCS := $(call present,$(PURE) $(KERNEL) $(REDIS) $(WIRES))
 CLI_SRCS := $(sort $(wildcard cli/*.c))
 CLI_LIB_SRCS := $(filter-out cli/main.c,$(CLI_SRCS))
-BPF_SRCS := $(sort $(wildcard bpf/*.bpf.c))
+BPF_SRCS := $(sort $(wildcard bpf/*.bpf.c tests/bpf/*.bpf.c))
+SUPPORT_SRCS := $(sort $(wildcard tests/support/*.c))
+SUITES := $(foreach s,unit bpf integration,$(if $(wildcard tests/$(s)/test_*.c),$(s)))
+FUZZ_SRCS := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+BENCH_SRCS := $(sort $(wildcard tests/bench/*.c))
+BENCHES := $(sort $(wildcard tests/bench/bench-*))
 
-LIB_OBJS := $(LIB_SRCS:%.c=$(OUTPUT)/%.o)
-CLI_OBJS := $(CLI_SRCS:%.c=$(OUTPUT)/%.o)
-CLI_LIB_OBJS := $(CLI_LIB_SRCS:%.c=$(OUTPUT)/%.o)
-SKELS := $(BPF_SRCS:bpf/%.bpf.c=$(OUTPUT)/%.skel.h)
+suite_srcs = $(sort $(wildcard tests/$(1)/test_*.c))
+objects = $(patsubst %.c,$(OUTPUT)/%.o,$(1))
+
+LIB_OBJS := $(call objects,$(LIB_SRCS))
+CLI_OBJS := $(call objects,$(CLI_SRCS))
+CLI_LIB_OBJS := $(call objects,$(CLI_LIB_SRCS))
+SUPPORT_OBJS := $(call objects,$(SUPPORT_SRCS))
+SKELS := $(patsubst %.bpf.c,$(OUTPUT)/%.skel.h,$(notdir $(BPF_SRCS)))
 LIB := $(OUTPUT)/libgilscope.a
-PROGRAM := $(OUTPUT)/gilscope
+# The program exists as soon as its main() does.
+PROGRAM := $(if $(wildcard cli/main.c),$(OUTPUT)/gilscope)
+WORKLOAD_LIBS := $(patsubst tests/workloads/%.c,$(OUTPUT)/workloads/lib%.so,\
+	$(sort $(wildcard tests/workloads/*.c)))
+
+# ---- tools, libraries, flags ---------------------------------------------------------------------
+# The goals of a newcomer install what is missing first. deps.mk is a remade makefile: where the
+# script installed something, make starts over and finds the new tools.
+ifneq ($(filter deps demo test bench,$(MAKECMDGOALS)),)
+ifeq ($(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),)
+include $(TOP)/deps.mk
+$(TOP)/deps.mk: FORCE
+	$(Q)tests/support/deps $@
+endif
+endif
 
 PKGS := libbpf hiredis jansson libelf libdw capstone
 # Redis over TLS where the installed hiredis has it.
@@ -51,28 +86,42 @@ ifneq ($(shell $(PKG_CONFIG) --exists hiredis_ssl openssl 2>/dev/null && echo ye
 PKGS += hiredis_ssl openssl
 override CPPFLAGS += -DHAVE_HIREDIS_SSL
 endif
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null)
+CRITERION_LIBS := $(shell $(PKG_CONFIG) --libs criterion 2>/dev/null)
 
-SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
+SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 COVFLAGS := $(if $(COV),--coverage)
 CFLAGS ?= -O2 -g
-WARNINGS := -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wvla -Wformat=2 -Wno-unused-parameter
+WARNINGS := -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wvla -Wformat=2 \
+	-Wno-unused-parameter
 # What others pass in CFLAGS is honoured, what the code needs is added.
 ALL_CFLAGS = -std=gnu11 $(WARNINGS) $(CFLAGS) $(SANFLAGS) $(COVFLAGS)
 ALL_CPPFLAGS = -D_GNU_SOURCE -DGILSCOPE_VERSION='"$(VERSION)"' -I$(OUTPUT) $(PKG_CFLAGS) $(CPPFLAGS)
 ALL_LDFLAGS = $(LDFLAGS) $(SANFLAGS) $(COVFLAGS)
-PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)
-PKG_LIBS = $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null)
 LDLIBS = $(PKG_LIBS) -lpthread -lm
 
 BPF_ARCH := $(shell uname -m | sed 's/x86_64/x86/;s/aarch64/arm64/')
-BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Wno-unused-parameter -D__TARGET_ARCH_$(BPF_ARCH) \
-	-I/usr/include/$(shell uname -m)-linux-gnu
+BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Wno-unused-parameter \
+	-D__TARGET_ARCH_$(BPF_ARCH) -I/usr/include/$(shell uname -m)-linux-gnu
 
-# ---- the program -------------------------------------------------------------------------------------------------
+# Objects depend on this file; it changes when compiler or flags do.
+FLAGS_FILE := $(OUTPUT)/flags
+FLAGS_TEXT = $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) | $(ALL_LDFLAGS) $(LDLIBS) | $(CLANG) $(BPF_CFLAGS)
+$(FLAGS_FILE): FORCE
+	$(Q)mkdir -p $(@D)
+	$(Q)printf '%s\n' '$(subst ','\'',$(FLAGS_TEXT))' | cmp -s - $@ || \
+		printf '%s\n' '$(subst ','\'',$(FLAGS_TEXT))' > $@
+
+.PHONY: FORCE
+FORCE:
+
+# ---- the program ---------------------------------------------------------------------------------
 .PHONY: all
-all: $(PROGRAM)
+all: $(PROGRAM) $(LIB) ## build gilscope (installs nothing)
 
-$(OUTPUT)/%.bpf.o: bpf/%.bpf.c
+vpath %.bpf.c bpf tests/bpf
+$(OUTPUT)/%.bpf.o: %.bpf.c $(FLAGS_FILE)
 	$(say) BPF $<
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CLANG) $(BPF_CFLAGS) -MMD -MP -MF $(@:.o=.d) -MT $@ -c $< -o $@
@@ -81,7 +130,7 @@ $(OUTPUT)/%.skel.h: $(OUTPUT)/%.bpf.o
 	$(say) SKEL $@
 	$(Q)$(BPFTOOL) gen skeleton $< name $(notdir $(basename $(basename $<)))_bpf > $@
 
-$(OUTPUT)/%.o: %.c | $(SKELS)
+$(OUTPUT)/%.o: %.c $(FLAGS_FILE) | $(SKELS)
 	$(say) CC $<
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
@@ -90,35 +139,135 @@ $(LIB): $(LIB_OBJS)
 	$(say) AR $@
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
-$(PROGRAM): $(CLI_OBJS) $(LIB)
+$(OUTPUT)/gilscope: $(CLI_OBJS) $(LIB)
 	$(say) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(CLI_OBJS) $(LIB) $(LDLIBS)
 
-# ---- tests -------------------------------------------------------------------------------------------------------
-SUPPORT_SRCS := $(sort $(wildcard tests/support/*.c))
-SUPPORT_OBJS := $(SUPPORT_SRCS:%.c=$(OUTPUT)/%.o)
-suite_objs = $(patsubst %.c,$(OUTPUT)/%.o,$(sort $(wildcard tests/$(1)/test_*.c)))
-WORKLOAD_LIBS := $(patsubst tests/workloads/%.c,$(OUTPUT)/workloads/lib%.so,$(sort $(wildcard tests/workloads/*.c)))
-
+# ---- tests ---------------------------------------------------------------------------------------
+# One Criterion program per folder. -no-pie: Criterion cannot pass parameters to a PIE.
 define suite
-$(OUTPUT)/tests/$(1)-tests: $(call suite_objs,$(1)) $(SUPPORT_OBJS) $(CLI_LIB_OBJS) $(LIB)
+$(OUTPUT)/tests/$(1)-tests: $(call objects,$(call suite_srcs,$(1))) $(SUPPORT_OBJS) $(CLI_LIB_OBJS) $(LIB)
 	$$(say) LINK $$@
-	$$(Q)$(CC) $$(ALL_LDFLAGS) -no-pie -o $$@ $$(filter %.o,$$^) $(LIB) $$(shell $(PKG_CONFIG) --libs criterion) $$(LDLIBS)
-endef
-$(foreach s,unit bpf integration,$(eval $(call suite,$(s))))
+	$$(Q)mkdir -p $$(@D)
+	$$(Q)$$(CC) $$(ALL_LDFLAGS) -no-pie -o $$@ $$(filter %.o,$$^) $$(LIB) $$(CRITERION_LIBS) $$(LDLIBS)
 
+.PHONY: test-$(1)
+test-$(1): $(OUTPUT)/tests/$(1)-tests $(PROGRAM) $(WORKLOAD_LIBS)
+	$$(Q)OUTPUT=$$(abspath $$(OUTPUT)) tests/support/run-suite $(1)
+endef
+$(foreach s,$(SUITES),$(eval $(call suite,$(s))))
+
+# What a workload calls: plain shared libraries, never instrumented, so that any python can load them.
 $(OUTPUT)/workloads/lib%.so: tests/workloads/%.c
 	$(say) CC $<
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) -O2 -g -shared -fPIC -o $@ $< -lpthread
+	$(Q)$(CC) -std=gnu11 $(WARNINGS) -O2 -g -shared -fPIC -MMD -MP -MF $(@:.so=.d) -o $@ $< -lpthread -ldl
 
-.PHONY: test-unit
-test-unit: $(OUTPUT)/tests/unit-tests
-	$(Q)tests/support/run-suite unit $<
+.PHONY: workloads
+workloads: $(WORKLOAD_LIBS)
 
-.PHONY: clean
-clean:
-	$(Q)rm -rf $(OUTPUT)
+.PHONY: deps demo test check
+deps: ## install what is missing to build, test and show gilscope
+	@echo "deps: everything that gilscope needs is installed"
 
--include $(LIB_OBJS:.o=.d) $(CLI_OBJS:.o=.d) $(BPF_SRCS:bpf/%.bpf.c=$(OUTPUT)/%.bpf.d) $(SUPPORT_OBJS:.o=.d)
--include $(foreach s,unit bpf integration,$(patsubst %.o,%.d,$(call suite_objs,$(s))))
+test: $(SUITES:%=$(OUTPUT)/tests/%-tests) $(PROGRAM) $(WORKLOAD_LIBS) ## install what is missing, build, run every suite
+	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/run-suite $(SUITES)
+
+check: lint ## lint, then every suite (installs nothing)
+check: $(SUITES:%=$(OUTPUT)/tests/%-tests) $(PROGRAM) $(WORKLOAD_LIBS)
+	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/run-suite $(SUITES)
+
+demo: $(PROGRAM) $(WORKLOAD_LIBS) ## install what is missing, build, watch a small service for ten seconds
+	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/demo
+
+# ---- fuzzing: clang's libFuzzer over the modules that meet hostile input ---------------------------
+FUZZ_DIR := $(TOP)/fuzz
+FUZZ_FLAGS := -g -O1 -fsanitize=address -fno-omit-frame-pointer
+FUZZ_OBJS := $(patsubst %.c,$(FUZZ_DIR)/%.o,$(LIB_SRCS) $(CLI_LIB_SRCS))
+FUZZERS := $(patsubst tests/fuzz/%.c,$(FUZZ_DIR)/%,$(FUZZ_SRCS))
+
+$(FUZZ_DIR)/%.o: %.c $(FLAGS_FILE) | $(SKELS)
+	$(say) FUZZCC $<
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CLANG) $(ALL_CPPFLAGS) -std=gnu11 $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -MMD -MP -c $< -o $@
+
+$(FUZZ_DIR)/fuzz_%: $(FUZZ_DIR)/tests/fuzz/fuzz_%.o $(FUZZ_OBJS)
+	$(say) LINK $@
+	$(Q)$(CLANG) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
+
+.PHONY: fuzz-deps fuzz
+fuzz-deps:
+	$(Q)tests/support/deps --fuzz
+$(FUZZ_OBJS) $(FUZZERS): | fuzz-deps
+
+fuzz: $(FUZZERS) ## fuzz each parser of hostile input for FUZZ_SECONDS (10)
+	$(Q)tests/support/fuzz $(FUZZ_DIR) $(FUZZ_SECONDS) $(FUZZERS)
+
+# ---- benchmarks ------------------------------------------------------------------------------------
+BENCH_PROGRAMS := $(patsubst tests/bench/%.c,$(OUTPUT)/bench/%,$(BENCH_SRCS))
+
+$(OUTPUT)/bench/%: $(OUTPUT)/tests/bench/%.o $(SUPPORT_OBJS) $(CLI_LIB_OBJS) $(LIB)
+	$(say) LINK $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(CRITERION_LIBS) $(LDLIBS)
+
+.PHONY: bench
+bench: $(PROGRAM) $(WORKLOAD_LIBS) $(BENCH_PROGRAMS) ## measure cost against the limit and against peers
+	$(Q)for b in $(BENCHES); do echo "== $$b"; OUTPUT=$(abspath $(OUTPUT)) $$b || exit 1; done
+
+# ---- looks ---------------------------------------------------------------------------------------
+C_FILES := $(sort $(wildcard bpf/*.[ch] collector/*.[ch] cli/*.[ch] tests/*/*.[ch]))
+LINT_SRCS := $(LIB_SRCS) $(CLI_SRCS) $(SUPPORT_SRCS) $(foreach s,$(SUITES),$(call suite_srcs,$(s))) \
+	$(BENCH_SRCS)
+LINT_STAMPS := $(LINT_SRCS:%.c=$(OUTPUT)/lint/%.ok)
+
+# Warnings are errors here and only here: a newer compiler must not break somebody's build.
+$(OUTPUT)/lint/%.ok: %.c $(FLAGS_FILE) | $(SKELS)
+	$(say) WERROR $<
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -Werror -MMD -MP -MF $(@:.ok=.d) -MT $@ -c $< -o /dev/null
+	$(Q)touch $@
+
+.PHONY: lint format man
+lint: $(LINT_STAMPS) ## warnings as errors, include rules, layout, scripts, manual page
+	$(Q)OUTPUT=$(OUTPUT) PURE='$(PURE)' tests/support/lint
+
+format: ## lay out the C files as .clang-format says
+	$(Q)clang-format -i $(C_FILES)
+
+man: ## render the manual page as text
+	$(Q)mkdir -p $(OUTPUT)
+	$(Q)MANWIDTH=80 man -l cli/gilscope.8 > $(OUTPUT)/gilscope.8.txt
+	$(Q)echo $(OUTPUT)/gilscope.8.txt
+
+# ---- install -------------------------------------------------------------------------------------
+BIN_DIR := $(DESTDIR)$(PREFIX)/bin
+MAN_DIR := $(DESTDIR)$(PREFIX)/share/man/man8
+SHARE_DIR := $(DESTDIR)$(PREFIX)/share/gilscope
+DASHBOARDS := $(shell find dashboards -type f 2>/dev/null)
+
+.PHONY: install uninstall
+install: $(PROGRAM) ## into $(DESTDIR)$(PREFIX): program, manual page, dashboards
+	$(Q)install -D -m 755 $(OUTPUT)/gilscope $(BIN_DIR)/gilscope
+	$(Q)if [ -f cli/gilscope.8 ]; then install -D -m 644 cli/gilscope.8 $(MAN_DIR)/gilscope.8; fi
+	$(Q)for f in $(DASHBOARDS); do install -D -m 644 $$f $(SHARE_DIR)/$$f || exit 1; done
+
+uninstall: ## take away what install put there
+	$(Q)rm -f $(BIN_DIR)/gilscope $(MAN_DIR)/gilscope.8
+	$(Q)rm -rf $(SHARE_DIR)
+
+.PHONY: clean help
+clean: ## remove everything that was built
+	$(Q)rm -rf $(TOP)
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@for s in $(SUITES); do printf '  %-10s %s\n' test-$$s "one suite"; done
+	@echo
+	@echo '  variables: OUTPUT PREFIX DESTDIR CC CFLAGS LDFLAGS CLANG BPFTOOL V=1'
+	@echo '             SAN=address,undefined COV=1 FUZZ_SECONDS=10'
+
+-include $(patsubst %.c,$(OUTPUT)/%.d,$(LIB_SRCS) $(CLI_SRCS) $(SUPPORT_SRCS) $(BENCH_SRCS))
+-include $(foreach s,$(SUITES),$(patsubst %.c,$(OUTPUT)/%.d,$(call suite_srcs,$(s))))
+-include $(SKELS:.skel.h=.bpf.d) $(WORKLOAD_LIBS:.so=.d)
+-include $(LINT_STAMPS:.ok=.d) $(FUZZ_OBJS:.o=.d) $(patsubst %.c,$(FUZZ_DIR)/%.d,$(FUZZ_SRCS))
