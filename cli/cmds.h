@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The commands, one file each; main.c has the table. */
+#ifndef GILSCOPE_CMDS_H
+#define GILSCOPE_CMDS_H
+
+#include "options.h"
+
+extern const struct verb verb_attach;
+extern const struct verb verb_run;
+extern const struct verb verb_ls;
+extern const struct verb verb_doctor;
+extern const struct verb verb_query;
+extern const struct verb verb_store;
+
+#endif

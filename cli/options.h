@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Options of all verbs: an option means the same everywhere, so there is one table of them, and a verb lists which of
+ * them it takes. Parser, --help and the test of the manual page all read that table.
+ */
+#ifndef GILSCOPE_OPTIONS_H
+#define GILSCOPE_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "../collector/collector.h"
+#include "../collector/reason.h"
+#include "../collector/schema.h"
+
+#define EXIT_OK 0
+#define EXIT_FAILED 1
+#define EXIT_USAGE 2
+/* What env, nice and timeout use too: `run` passes on its command's status, so its own must lie apart. */
+#define EXIT_RUN_FAILED 125
+#define EXIT_RUN_CANNOT_EXEC 126
+#define EXIT_RUN_NOT_FOUND 127
+
+enum output_format {
+	FORMAT_TABLE,
+	FORMAT_JSON,
+	FORMAT_CSV,
+};
+
+/* What was asked for; strings are argv's or the environment's. */
+struct options {
+	bool help;
+	uint64_t interval_ns, duration_ns;
+	enum mode_wish mode;
+	double max_overhead;
+	bool children, no_store;
+	const char *label, *host, *user;
+	const char *redis;         /* --redis, else GILSCOPE_REDIS, else NULL: the embedded store */
+	bool redis_in_argv;
+	const char *password_file;
+	const char *prefix;        /* NULL: the default */
+	enum output_format format;
+	const char *thread, *since, *until;
+	uint32_t step_s;           /* 0: by span and age */
+	uint64_t metrics;          /* bit per enum schema_field; 0: the usual ones */
+	bool threads, yes;
+};
+
+enum option_id {
+	OPTION_END,
+	OPTION_INTERVAL,
+	OPTION_DURATION,
+	OPTION_MODE,
+	OPTION_MAX_OVERHEAD,
+	OPTION_CHILDREN,
+	OPTION_LABEL,
+	OPTION_HOST,
+	OPTION_USER,
+	OPTION_REDIS,
+	OPTION_PASSWORD_FILE,
+	OPTION_PREFIX,
+	OPTION_NO_STORE,
+	OPTION_METRIC,
+	OPTION_THREAD,
+	OPTION_THREADS,
+	OPTION_SINCE,
+	OPTION_UNTIL,
+	OPTION_STEP,
+	OPTION_FORMAT,
+	OPTION_JSON,
+	OPTION_YES,
+	OPTION_VERBOSE,
+	OPTION_HELP,
+	OPTION_COUNT,
+};
+
+#define VERB_OPTIONS_MAX 20
+
+struct verb {
+	const char *name;
+	const char *args;         /* "PID..." */
+	const char *summary;      /* one line, for gilscope --help */
+	const char *about;        /* for VERB --help: a paragraph or two */
+	enum option_id options[VERB_OPTIONS_MAX]; /* OPTION_END ends it; --verbose and --help come by themselves */
+	bool stop_at_first;       /* what follows the first word belongs to somebody else */
+	int min_args, max_args;   /* max_args < 0: any number */
+	const char *missing;      /* what to say when there are too few */
+	int usage_status;         /* exit status of a usage error, 0: EXIT_USAGE */
+	int (*run)(const struct verb *verb, struct options *o, int argc, char **argv);
+};
+
+/* Defaults, the environment included. */
+void options__init(struct options *o);
+
+/*
+ * Reads argv (argv[0] is the verb) into `o`. 0, *ret_first is the index of the first argument; or -EINVAL with the
+ * sentence. With --help nothing else is checked.
+ */
+int options__parse(const struct verb *verb, int argc, char **argv, struct options *o, int *ret_first, struct reason *why);
+
+/* What VERB --help says, at most 80 columns wide. */
+void options__help(const struct verb *verb, FILE *to);
+
+/* Long name of an option, for tests. */
+const char *options__name(enum option_id id);
+
+/* Says "verb: sentence" and returns `status`. */
+int options__fail(const struct verb *verb, int status, const struct reason *why);
+
+/* Writes `text` in lines of at most 80 columns, each but the first indented by `indent`; the cursor stands at `column`. */
+void options__wrap(FILE *to, const char *text, size_t column, size_t indent);
+
+#endif
