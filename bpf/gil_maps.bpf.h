@@ -9,7 +9,6 @@
 
 /* Process slots that userland may hand out; also the number of "other" records in the thread table. */
 const volatile __u32 cfg_max_procs = 1;
-const volatile __u32 cfg_max_threads = 64;
 
 /* The interval in force (written by userland). */
 struct gil_clock gil_clock;

@@ -70,7 +70,18 @@ int probes__heal(struct probes *p, uint32_t slot, pid_t child);
 enum plant_method probes__method(const struct probes *p);
 enum gil_mode probes__mode(const struct probes *p, uint32_t slot);
 
-/* Resident size of our maps in bytes, for doctor. */
+pid_t probes__pid(const struct probes *p, uint32_t slot);
+
+/* Kernel memory of our maps in bytes, for doctor. */
 uint64_t probes__map_bytes(const struct probes *p);
+
+/* For the reader: the tables, mapped; written by the programs at any moment (see the sequence numbers). */
+struct gil_bpf;
+struct gil_bpf *probes__skeleton(struct probes *p);
+struct gil_proc *probes__proc(struct probes *p, uint32_t slot);
+struct gil_state *probes__gil(struct probes *p, uint32_t slot, uint32_t gil);
+struct gil_thread *probes__thread(struct probes *p, uint32_t thread_slot);
+uint32_t probes__first_thread(const struct probes *p);  /* first slot of an ordinary thread */
+uint32_t probes__thread_slots(const struct probes *p);  /* end of the thread table */
 
 #endif

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * See probe_check.h. The child runs a tiny function of this file with two threads, before and after the probes are
+ * planted in it, and times itself; the parent runs it too, which must not count. Kernels before 6.10 may apply the PID
+ * filter of uprobe_multi to one thread only: then the hits are too few and perf links are used.
+ */
+#include "probe_check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "probes.h"
+#include "uprobe_link.h"
+
+#define CALLS 300        /* per thread and round */
+#define STEPPED_CALLS 40
+#define ROUNDS 3         /* the cheapest counts: the machine is shared */
+#define CHILD_PATIENCE_MS 5000
+
+/* A call that the kernel emulates, in a function that does nothing else; then an instruction that it must step over. */
+void probe_check_emulated(void);
+void probe_check_stepped(void);
+extern const char probe_check_call_site[], probe_check_step_site[];
+
+#if defined(__x86_64__)
+__asm__(".pushsection .text\n"
+	".globl probe_check_emulated\n.type probe_check_emulated, @function\n"
+	"probe_check_emulated:\n"
+	"	sub $8, %rsp\n"
+	".globl probe_check_call_site\nprobe_check_call_site:\n"
+	"	call 1f\n"
+	"	add $8, %rsp\n"
+	"1:	ret\n"
+	".size probe_check_emulated, . - probe_check_emulated\n"
+	".globl probe_check_stepped\n.type probe_check_stepped, @function\n"
+	"probe_check_stepped:\n"
+	".globl probe_check_step_site\nprobe_check_step_site:\n"
+	"	mov %rsp, %rax\n"
+	"	ret\n"
+	".size probe_check_stepped, . - probe_check_stepped\n"
+	".popsection\n");
+#elif defined(__aarch64__)
+__asm__(".pushsection .text\n"
+	".globl probe_check_emulated\n.type probe_check_emulated, %function\n"
+	"probe_check_emulated:\n"
+	"	stp x29, x30, [sp, #-16]!\n"
+	".globl probe_check_call_site\nprobe_check_call_site:\n"
+	"	bl 1f\n"
+	"	ldp x29, x30, [sp], #16\n"
+	"1:	ret\n"
+	".size probe_check_emulated, . - probe_check_emulated\n"
+	".globl probe_check_stepped\n.type probe_check_stepped, %function\n"
+	"probe_check_stepped:\n"
+	".globl probe_check_step_site\nprobe_check_step_site:\n"
+	"	mov x0, x1\n"
+	"	ret\n"
+	".size probe_check_stepped, . - probe_check_stepped\n"
+	".popsection\n");
+#else
+#error "no rehearsal function for this architecture"
+#endif
+
+/* What the child reports of one round: the shortest time per call in ns. */
+struct timing {
+	double emulated_ns, stepped_ns;
+};
+
+static double seconds_between(const struct timespec *a, const struct timespec *b)
+{
+	return (double)(b->tv_sec - a->tv_sec) * 1e9 + (double)(b->tv_nsec - a->tv_nsec);
+}
+
+static double time_calls(void (*function)(void), int calls)
+{
+	double best = 0;
+
+	for (int round = 0; round < ROUNDS; round++) {
+		struct timespec begin, end;
+		double each;
+
+		clock_gettime(CLOCK_MONOTONIC, &begin);
+		for (int i = 0; i < calls; i++)
+			function();
+		clock_gettime(CLOCK_MONOTONIC, &end);
+		each = seconds_between(&begin, &end) / calls;
+		if (round == 0 || each < best)
+			best = each;
+	}
+	return best;
+}
+
+static void *second_thread(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < CALLS; i++)
+		probe_check_emulated();
+	return NULL;
+}
+
+static void run_round(struct timing *timing)
+{
+	pthread_t thread;
+	bool started = pthread_create(&thread, NULL, second_thread, NULL) == 0;
+
+	if (started)
+		pthread_join(thread, NULL);
+	timing->emulated_ns = time_calls(probe_check_emulated, CALLS);
+	timing->stepped_ns = time_calls(probe_check_stepped, STEPPED_CALLS);
+}
+
+/* One byte in, one timing out, twice: without and with probes. */
+static void child_main(int in, int out)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (int round = 0; round < 2; round++) {
+		struct timing timing;
+		char go;
+
+		if (read(in, &go, 1) != 1)
+			_exit(1);
+		run_round(&timing);
+		if (write(out, &timing, sizeof(timing)) != sizeof(timing))
+			_exit(1);
+	}
+	_exit(0);
+}
+
+struct child {
+	pid_t pid;
+	int to, from;
+};
+
+static int start_child(struct child *child)
+{
+	int to[2], from[2];
+
+	if (pipe2(to, O_CLOEXEC))
+		return -errno;
+	if (pipe2(from, O_CLOEXEC)) {
+		close(to[0]);
+		close(to[1]);
+		return -errno;
+	}
+	child->pid = fork();
+	if (child->pid == 0) {
+		close(to[1]);
+		child_main(to[0], from[1]);
+	}
+	close(to[0]);
+	close(from[1]);
+	child->to = to[1];
+	child->from = from[0];
+	return child->pid < 0 ? -errno : 0;
+}
+
+static void end_child(struct child *child)
+{
+	close(child->to);
+	close(child->from);
+	if (child->pid > 0) {
+		kill(child->pid, SIGKILL);
+		waitpid(child->pid, NULL, 0);
+	}
+}
+
+static int ask_child(struct child *child, struct timing *ret)
+{
+	struct pollfd wait = {.fd = child->from, .events = POLLIN};
+
+	if (write(child->to, "g", 1) != 1)
+		return -EPIPE;
+	if (poll(&wait, 1, CHILD_PATIENCE_MS) != 1)
+		return -ETIMEDOUT;
+	return read(child->from, ret, sizeof(*ret)) == sizeof(*ret) ? 0 : -EPIPE;
+}
+
+/* Offset in our own executable's file of a code address. */
+static int own_offset(const void *address, uint64_t *ret)
+{
+	uint64_t start, end, offset, want = (uintptr_t)address;
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char line[512];
+	int err = -ENOENT;
+
+	if (!maps)
+		return -errno;
+	while (err && fgets(line, sizeof(line), maps)) {
+		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %" SCNx64, &start, &end, &offset) != 3)
+			continue;
+		if (want >= start && want < end) {
+			*ret = want - start + offset;
+			err = 0;
+		}
+	}
+	fclose(maps);
+	return err;
+}
+
+static int find_sites(struct uprobe_sites *sites)
+{
+	uint64_t call, step;
+	int err = own_offset(probe_check_call_site, &call);
+
+	err = err ?: own_offset(probe_check_step_site, &step);
+	err = err ?: uprobe_sites__add(sites, call, 0);
+	return err ?: uprobe_sites__add(sites, step, 1);
+}
+
+/* What is wrong with the hits that were seen, or "". */
+static const char *judge(const struct probe_check *check)
+{
+	const uint64_t all = (uint64_t)CALLS * (ROUNDS + 1);
+
+	if (check->hits[2])
+		return "its PID filter lets other processes through";
+	if (check->hits[0] < all)
+		return "its PID filter misses threads (Linux before 6.10)";
+	return "";
+}
+
+static int rehearse(const struct probe_check *check, struct child *child, const struct uprobe_sites *sites,
+		    struct timing *bare, struct timing *probed)
+{
+	struct uprobe_place place = {.image_fd = -1, .pid = child->pid};
+	struct uprobe_link *link = NULL;
+	int err = ask_child(child, bare);
+
+	if (err)
+		return err;
+	place.image_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	if (place.image_fd < 0)
+		return -errno;
+	err = uprobe_link__open(check->program, &place, sites, check->multi, &link);
+	if (!err) {
+		probe_check_emulated(); /* must not count */
+		err = ask_child(child, probed);
+	}
+	uprobe_link__close(link);
+	close(place.image_fd);
+	return err;
+}
+
+static double added(double with, double without)
+{
+	return with > without ? with - without : 0;
+}
+
+int probe_check__run(const struct probe_check *check, struct probes_features *features)
+{
+	struct uprobe_sites sites = {0};
+	struct timing bare, probed;
+	struct child child = {.pid = -1, .to = -1, .from = -1};
+	int err = find_sites(&sites);
+
+	err = err ?: start_child(&child);
+	if (!err) {
+		memset((void *)check->hits, 0, 3 * sizeof(*check->hits));
+		*check->tgid = (uint32_t)child.pid;
+		err = rehearse(check, &child, &sites, &bare, &probed);
+		end_child(&child);
+	}
+	uprobe_sites__clear(&sites);
+	if (check->multi) {
+		features->multi_why = err ? "the kernel has no usable uprobe_multi (Linux 6.6 and newer have)" :
+					    judge(check);
+		features->multi = !features->multi_why[0];
+		if (err || !features->multi)
+			return 0;
+	}
+	if (err)
+		return err;
+	if (!check->hits[0])
+		return -ENODATA;
+	features->price_ns = added(probed.emulated_ns, bare.emulated_ns);
+	features->stepped_price_ns = added(probed.stepped_ns, bare.stepped_ns);
+	return 0;
+}

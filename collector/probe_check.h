@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A rehearsal on a child of our own before the first real target: do probes fire, does the PID filter let all threads of
+ * that process through and nobody else, and what does a hit cost on this machine?
+ */
+#ifndef GILSCOPE_PROBE_CHECK_H
+#define GILSCOPE_PROBE_CHECK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct bpf_program;
+struct probes_features;
+
+struct probe_check {
+	const struct bpf_program *program; /* counts its hits by cookie: [0], [1]; of foreign processes: [2] */
+	volatile uint64_t *hits;
+	volatile uint32_t *tgid;           /* whose hits are not foreign */
+	bool multi;
+};
+
+/*
+ * Fills multi, multi_why and the two prices of `features`. 0, also when uprobe_multi turned out unfit (multi_why says
+ * so), or -errno if no probe fired at all.
+ */
+int probe_check__run(const struct probe_check *check, struct probes_features *features);
+
+#endif

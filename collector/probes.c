@@ -1,0 +1,587 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * See probes.h. Life of a process slot, links and arming; the check of the kernel's features is probe_check.c's.
+ *
+ * Probes are planted by inode through /proc/self/fd/N, N being the descriptor that the sites were found in: no name is
+ * looked up twice. Order matters: a slot is filled in while disarmed, planted, armed last; lifted before it is emptied.
+ */
+#include "probes.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "gil.skel.h"
+#include "log.h"
+#include "probe_check.h"
+#include "uprobe_link.h"
+
+enum site_group {
+	GROUP_CONTENDED, /* WAIT and HANDOFF: planted in both modes */
+	GROUP_SIGNAL,    /* full */
+	GROUP_WAKE,      /* light */
+	GROUP_COUNT,
+};
+
+struct proc_slot {
+	bool used;
+	pid_t pid;
+	int image_fd;
+	enum gil_mode mode;
+	struct uprobe_sites sites[GROUP_COUNT];
+	struct uprobe_link *links[GROUP_COUNT];
+};
+
+struct probes {
+	struct probes_opts opts;
+	struct probes_features features;
+	struct gil_bpf *skel;
+	struct gil_proc *procs; /* mapped */
+	struct gil_state *gils;
+	struct gil_thread *threads;
+	size_t procs_len, gils_len, threads_len;
+	struct proc_slot *slots;
+};
+
+/* ---- opening ---- */
+
+static int quiet_print(enum libbpf_print_level level, const char *fmt, va_list args)
+{
+	char text[512];
+
+	if (level == LIBBPF_DEBUG)
+		return 0;
+	vsnprintf(text, sizeof(text), fmt, args);
+	text[strcspn(text, "\n")] = '\0';
+	log_debug("libbpf: %s", text);
+	return 0;
+}
+
+static uint32_t all_slots(const struct probes_opts *opts)
+{
+	return GIL_SLOT_OTHER + opts->max_procs + opts->max_threads;
+}
+
+static int size_maps(struct gil_bpf *skel, const struct probes_opts *opts)
+{
+	int err;
+
+	skel->rodata->cfg_max_procs = opts->max_procs;
+	err = bpf_map__set_max_entries(skel->maps.procs, opts->max_procs);
+	err = err ?: bpf_map__set_max_entries(skel->maps.gils, opts->max_procs * GIL_PER_PROC);
+	err = err ?: bpf_map__set_max_entries(skel->maps.threads, all_slots(opts));
+	err = err ?: bpf_map__set_max_entries(skel->maps.free_slots, opts->max_threads);
+	err = err ?: bpf_map__set_max_entries(skel->maps.blame, opts->max_pairs);
+	return err;
+}
+
+static void use_multi(struct gil_bpf *skel)
+{
+	struct bpf_program *programs[] = {
+		skel->progs.gil_signal, skel->progs.gil_contended, skel->progs.gil_wake,
+		skel->progs.gil_empty, skel->progs.gil_check,
+	};
+
+	for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]); i++)
+		bpf_program__set_expected_attach_type(programs[i], UPROBE_MULTI_ATTACH_TYPE);
+}
+
+static int load_refused(int err, struct reason *why)
+{
+	struct utsname os = {0};
+
+	uname(&os);
+	if (err == -EPERM || err == -EACCES)
+		return reason__set(why, err, "the kernel refuses to load BPF programs: run gilscope as root "
+				   "(sudo), or grant it CAP_BPF and CAP_PERFMON");
+	return reason__set(why, err, "kernel %s does not take gilscope's BPF programs (%s): it needs Linux 5.17 or "
+			   "newer with BTF in /sys/kernel/btf/vmlinux; gilscope -vv says more",
+			   os.release, strerror(-err));
+}
+
+static int load_skeleton(struct probes *p, bool multi, struct reason *why)
+{
+	int err;
+
+	p->skel = gil_bpf__open();
+	if (!p->skel)
+		return load_refused(-errno, why);
+	if (multi)
+		use_multi(p->skel);
+	err = size_maps(p->skel, &p->opts);
+	err = err ?: gil_bpf__load(p->skel);
+	if (err) {
+		gil_bpf__destroy(p->skel);
+		p->skel = NULL;
+		return load_refused(err, why);
+	}
+	return 0;
+}
+
+static void *map_table(struct bpf_map *map, size_t len, struct reason *why)
+{
+	void *mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
+
+	if (mem == MAP_FAILED) {
+		reason__set(why, -errno, "can't map the BPF table \"%s\" (%zu bytes): %s",
+			    bpf_map__name(map), len, strerror(errno));
+		return NULL;
+	}
+	return mem;
+}
+
+static int map_tables(struct probes *p, struct reason *why)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	p->procs_len = (p->opts.max_procs * sizeof(*p->procs) + page - 1) / page * page;
+	p->gils_len = (p->opts.max_procs * GIL_PER_PROC * sizeof(*p->gils) + page - 1) / page * page;
+	p->threads_len = (all_slots(&p->opts) * sizeof(*p->threads) + page - 1) / page * page;
+	p->procs = map_table(p->skel->maps.procs, p->procs_len, why);
+	p->gils = map_table(p->skel->maps.gils, p->gils_len, why);
+	p->threads = map_table(p->skel->maps.threads, p->threads_len, why);
+	return p->procs && p->gils && p->threads ? 0 : -ENOMEM;
+}
+
+static int fill_free_slots(struct probes *p)
+{
+	int fd = bpf_map__fd(p->skel->maps.free_slots);
+
+	for (uint32_t i = 0; i < p->opts.max_threads; i++) {
+		uint32_t slot = probes__first_thread(p) + i;
+
+		if (bpf_map_update_elem(fd, NULL, &slot, BPF_ANY))
+			return -errno;
+	}
+	return 0;
+}
+
+/* The programs on thread exit, fork and exec see the whole machine and return at once for whom we don't observe. */
+static int attach_tracepoints(struct probes *p, struct reason *why)
+{
+	struct gil_bpf *skel = p->skel;
+
+	skel->links.gil_task_exit = bpf_program__attach(skel->progs.gil_task_exit);
+	skel->links.gil_exec = bpf_program__attach(skel->progs.gil_exec);
+	skel->links.gil_fork = bpf_program__attach(skel->progs.gil_fork);
+	if (!skel->links.gil_task_exit || !skel->links.gil_exec || !skel->links.gil_fork)
+		return reason__set(why, -errno, "can't attach to the scheduler's tracepoints (%s): gilscope needs "
+				   "CAP_PERFMON and a kernel with BTF", strerror(errno));
+	return 0;
+}
+
+static void close_skeleton(struct probes *p)
+{
+	gil_bpf__destroy(p->skel);
+	p->skel = NULL;
+}
+
+static int check(struct probes *p, bool multi)
+{
+	struct probe_check check = {
+		.program = p->skel->progs.gil_check,
+		.hits = p->skel->bss->check_hits,
+		.tgid = &p->skel->bss->check_tgid,
+		.multi = multi,
+	};
+
+	return probe_check__run(&check, &p->features);
+}
+
+/* Loads for uprobe_multi if that works, else again for perf links. */
+static int load_best(struct probes *p, struct reason *why)
+{
+	int err;
+
+	if (!p->opts.no_multi) {
+		err = load_skeleton(p, true, why);
+		if (err == -EPERM || err == -EACCES)
+			return err;
+		if (!err) {
+			err = check(p, true);
+			if (!err && p->features.multi)
+				return 0;
+			close_skeleton(p);
+		} else {
+			p->features.multi_why = "the kernel has no uprobe_multi (Linux 6.6 and newer have)";
+		}
+	} else {
+		p->features.multi_why = "switched off";
+	}
+	log_verbose("one perf event per site instead of uprobe_multi: %s", p->features.multi_why);
+	err = load_skeleton(p, false, why);
+	if (err)
+		return err;
+	err = check(p, false);
+	return err ? reason__set(why, err, "a probe on a child of gilscope's own did not work (%s): uprobes seem to be "
+				 "switched off on this kernel", strerror(-err)) : 0;
+}
+
+int probes__open(const struct probes_opts *opts, struct probes **ret, struct reason *why)
+{
+	struct probes *p = calloc(1, sizeof(*p));
+	int err;
+
+	if (!p)
+		return -ENOMEM;
+	libbpf_set_print(quiet_print);
+	p->opts = *opts;
+	p->opts.max_procs = opts->max_procs ?: 1;
+	p->opts.max_threads = opts->max_threads ?: 2048;
+	p->opts.max_pairs = opts->max_pairs ?: 16384;
+	p->features.multi_why = "";
+	p->slots = calloc(p->opts.max_procs, sizeof(*p->slots));
+	err = p->slots ? load_best(p, why) : -ENOMEM;
+	err = err ?: map_tables(p, why);
+	err = err ?: fill_free_slots(p);
+	err = err ?: attach_tracepoints(p, why);
+	if (err) {
+		probes__close(p);
+		return err;
+	}
+	*ret = p;
+	return 0;
+}
+
+static void unmap(void *mem, size_t len)
+{
+	if (mem)
+		munmap(mem, len);
+}
+
+void probes__close(struct probes *p)
+{
+	if (!p)
+		return;
+	for (uint32_t i = 0; p->slots && i < p->opts.max_procs; i++)
+		if (p->slots[i].used)
+			probes__remove(p, i);
+	unmap(p->procs, p->procs_len);
+	unmap(p->gils, p->gils_len);
+	unmap(p->threads, p->threads_len);
+	gil_bpf__destroy(p->skel);
+	free(p->slots);
+	free(p);
+}
+
+/* ---- access for the reader ---- */
+
+const struct probes_features *probes__features(const struct probes *p)
+{
+	return &p->features;
+}
+
+struct gil_bpf *probes__skeleton(struct probes *p)
+{
+	return p->skel;
+}
+
+struct gil_proc *probes__proc(struct probes *p, uint32_t slot)
+{
+	return &p->procs[slot];
+}
+
+struct gil_state *probes__gil(struct probes *p, uint32_t slot, uint32_t gil)
+{
+	return &p->gils[slot * GIL_PER_PROC + gil];
+}
+
+struct gil_thread *probes__thread(struct probes *p, uint32_t thread_slot)
+{
+	return &p->threads[thread_slot];
+}
+
+uint32_t probes__first_thread(const struct probes *p)
+{
+	return GIL_SLOT_OTHER + p->opts.max_procs;
+}
+
+uint32_t probes__thread_slots(const struct probes *p)
+{
+	return all_slots(&p->opts);
+}
+
+enum plant_method probes__method(const struct probes *p)
+{
+	return p->features.multi ? PLANT_MULTI : PLANT_PERF;
+}
+
+enum gil_mode probes__mode(const struct probes *p, uint32_t slot)
+{
+	return p->slots[slot].mode;
+}
+
+pid_t probes__pid(const struct probes *p, uint32_t slot)
+{
+	return p->slots[slot].used ? p->slots[slot].pid : 0;
+}
+
+uint64_t probes__map_bytes(const struct probes *p)
+{
+	return p->procs_len + p->gils_len + p->threads_len +
+	       (uint64_t)p->opts.max_pairs * (sizeof(struct gil_blame_key) + sizeof(struct gil_blame) + 48) +
+	       (uint64_t)p->opts.max_threads * 4 + 64 * 1024;
+}
+
+/* ---- a process slot ---- */
+
+static const struct {
+	enum site_group group;
+	enum gil_site_kind kind;
+} role_map[] = {
+	[SITE_SIGNAL] = {GROUP_SIGNAL, GIL_SITE_SIGNAL},
+	[SITE_WAIT] = {GROUP_CONTENDED, GIL_SITE_WAIT},
+	[SITE_HANDOFF] = {GROUP_CONTENDED, GIL_SITE_HANDOFF},
+	[SITE_WAKE] = {GROUP_WAKE, GIL_SITE_WAKE},
+};
+
+static int sort_sites(struct proc_slot *s, uint32_t slot, const struct site_plan *plan)
+{
+	for (size_t i = 0; i < plan->sites_n; i++) {
+		const struct site *site = &plan->sites[i];
+		int err = uprobe_sites__add(&s->sites[role_map[site->role].group], site->offset,
+					    GIL_COOKIE(slot, role_map[site->role].kind));
+
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* How the programs can tell a forced release on this version. */
+static void set_drop_request(struct gil_proc *proc, const struct target *t, const struct pyoffsets *off,
+			     uint64_t runtime_addr)
+{
+	(void)t;
+	proc->drop_kind = GIL_DROP_NONE;
+	if (off->tstate_eval_breaker != PYOFF_NONE) {
+		proc->drop_kind = GIL_DROP_TSTATE;
+		proc->drop_where = off->tstate_eval_breaker;
+	} else if (off->interp_gil_drop_request != PYOFF_NONE) {
+		proc->drop_kind = GIL_DROP_INTERP;
+		proc->drop_where = off->interp_gil_drop_request;
+	} else if (off->runtime_gil_drop_request != PYOFF_NONE && runtime_addr) {
+		proc->drop_kind = GIL_DROP_ADDRESS;
+		proc->drop_where = runtime_addr + off->runtime_gil_drop_request;
+	}
+}
+
+static void fill_proc(struct gil_proc *proc, const struct target *t, const struct pyoffsets *off,
+		      const struct gil_address *gils, int gils_n)
+{
+	uint64_t runtime = off->runtime_gil != PYOFF_NONE && gils_n ? gils[0].gil - off->runtime_gil : 0;
+
+	memset(proc, 0, sizeof(*proc));
+	proc->tgid = (uint32_t)t->pid;
+	proc->off_locked = off->gil_locked;
+	proc->off_last_holder = off->gil_last_holder;
+	proc->off_cond = off->gil_cond;
+	proc->off_switch_cond = off->gil_switch_cond;
+	proc->off_tstate_interp = off->tstate_interp;
+	proc->off_interp_gil = off->interp_gil == PYOFF_NONE ? 0 : off->interp_gil;
+	set_drop_request(proc, t, off, runtime);
+	for (int i = 0; i < gils_n && i < GIL_PER_PROC; i++)
+		proc->gil_addr[i] = gils[i].gil;
+}
+
+static int free_slot(const struct probes *p)
+{
+	for (uint32_t i = 0; i < p->opts.max_procs; i++)
+		if (!p->slots[i].used)
+			return (int)i;
+	return -ENOSPC;
+}
+
+int probes__add(struct probes *p, const struct target *t, const struct site_plan *plan, const struct pyoffsets *off,
+		const struct gil_address *gils, int gils_n, uint32_t *ret_slot, struct reason *why)
+{
+	int slot = free_slot(p);
+	struct gil_thread *other;
+	struct proc_slot *s;
+	uint32_t tgid = (uint32_t)t->pid, value;
+	int err;
+
+	if (slot < 0)
+		return reason__set(why, slot, "no room for another process: gilscope was set up for %u",
+				   p->opts.max_procs);
+	s = &p->slots[slot];
+	*s = (struct proc_slot){.used = true, .pid = t->pid, .image_fd = -1};
+	value = (uint32_t)slot;
+	memset(probes__gil(p, value, 0), 0, GIL_PER_PROC * sizeof(struct gil_state));
+	other = probes__thread(p, GIL_SLOT_OTHER + value);
+	memset(other, 0, sizeof(*other));
+	other->state = GIL_THREAD_LIVE;
+	other->proc = value;
+	fill_proc(probes__proc(p, value), t, off, gils, gils_n);
+	err = sort_sites(s, value, plan);
+	if (!err) {
+		s->image_fd = fcntl(t->image.fd, F_DUPFD_CLOEXEC, 0);
+		err = s->image_fd < 0 ? -errno : 0;
+	}
+	if (!err && bpf_map_update_elem(bpf_map__fd(p->skel->maps.tgids), &tgid, &value, BPF_ANY))
+		err = -errno;
+	if (err) {
+		probes__remove(p, value);
+		return reason__set(why, err, "can't set up process %d: %s", (int)t->pid, strerror(-err));
+	}
+	*ret_slot = value;
+	return 0;
+}
+
+/* ---- planting and lifting ---- */
+
+static struct bpf_program *program_of(const struct probes *p, enum site_group group)
+{
+	if (p->opts.empty_programs)
+		return p->skel->progs.gil_empty;
+	switch (group) {
+	case GROUP_SIGNAL:
+		return p->skel->progs.gil_signal;
+	case GROUP_WAKE:
+		return p->skel->progs.gil_wake;
+	default:
+		return p->skel->progs.gil_contended;
+	}
+}
+
+static bool wants(enum gil_mode mode, enum site_group group)
+{
+	return group == GROUP_CONTENDED || (group == GROUP_SIGNAL && mode == GIL_MODE_FULL) ||
+	       (group == GROUP_WAKE && mode == GIL_MODE_LIGHT);
+}
+
+static int plant_group(struct probes *p, struct proc_slot *s, enum site_group group, struct reason *why)
+{
+	struct uprobe_place place = {.image_fd = s->image_fd, .pid = s->pid};
+	int err;
+
+	if (s->links[group] || s->sites[group].n == 0)
+		return 0;
+	err = uprobe_link__open(program_of(p, group), &place, &s->sites[group], p->features.multi, &s->links[group]);
+	if (err)
+		return reason__set(why, err, "can't plant %zu probes in process %d: %s", s->sites[group].n,
+				   (int)s->pid, strerror(-err));
+	return 0;
+}
+
+int probes__plant(struct probes *p, uint32_t slot, enum gil_mode mode, struct reason *why)
+{
+	struct proc_slot *s = &p->slots[slot];
+
+	for (int group = 0; group < GROUP_COUNT; group++) {
+		int err = wants(mode, group) ? plant_group(p, s, group, why) : 0;
+
+		if (err) {
+			probes__lift(p, slot);
+			return err;
+		}
+	}
+	s->mode = mode;
+	return 0;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
+}
+
+int probes__arm(struct probes *p, uint32_t slot, uint64_t *ret_armed_at)
+{
+	struct gil_proc *proc = probes__proc(p, slot);
+
+	proc->mode = p->slots[slot].mode;
+	proc->arm_gen++;
+	proc->armed_at = now_ns();
+	__atomic_store_n(&proc->armed, 1, __ATOMIC_SEQ_CST);
+	*ret_armed_at = proc->armed_at;
+	return 0;
+}
+
+void probes__disarm(struct probes *p, uint32_t slot)
+{
+	__atomic_store_n(&probes__proc(p, slot)->armed, 0, __ATOMIC_SEQ_CST);
+}
+
+static void lift_group(struct proc_slot *s, enum site_group group)
+{
+	uprobe_link__close(s->links[group]);
+	s->links[group] = NULL;
+}
+
+void probes__lift(struct probes *p, uint32_t slot)
+{
+	struct proc_slot *s = &p->slots[slot];
+
+	probes__disarm(p, slot);
+	for (int group = 0; group < GROUP_COUNT; group++)
+		lift_group(s, group);
+	s->mode = GIL_MODE_OFF;
+}
+
+int probes__switch(struct probes *p, uint32_t slot, enum gil_mode mode, uint64_t *ret_armed_at, struct reason *why)
+{
+	struct proc_slot *s = &p->slots[slot];
+	int err;
+
+	probes__disarm(p, slot);
+	for (int group = 0; group < GROUP_COUNT; group++)
+		if (!wants(mode, group))
+			lift_group(s, group);
+	err = probes__plant(p, slot, mode, why);
+	return err ?: probes__arm(p, slot, ret_armed_at);
+}
+
+void probes__remove(struct probes *p, uint32_t slot)
+{
+	struct proc_slot *s = &p->slots[slot];
+	uint32_t tgid = (uint32_t)s->pid;
+
+	if (!s->used)
+		return;
+	if (p->procs)
+		probes__lift(p, slot);
+	bpf_map_delete_elem(bpf_map__fd(p->skel->maps.tgids), &tgid);
+	for (int group = 0; group < GROUP_COUNT; group++)
+		uprobe_sites__clear(&s->sites[group]);
+	if (s->image_fd >= 0)
+		close(s->image_fd);
+	if (p->procs)
+		memset(probes__proc(p, slot), 0, sizeof(struct gil_proc));
+	s->used = false;
+}
+
+/*
+ * Lifting a consumer makes the kernel look at every process that maps the file and take out the breakpoints that nobody
+ * wants there (kernel/events/uprobes.c, register_for_each_vma). The consumer's PID filter is ourselves: it plants nothing.
+ */
+int probes__heal(struct probes *p, uint32_t slot, pid_t child)
+{
+	struct proc_slot *s = &p->slots[slot];
+	struct uprobe_place place = {.image_fd = s->image_fd, .pid = getpid()};
+	int err = 0;
+
+	if (!p->features.multi) /* perf links: each breakpoint goes at its first hit */
+		return 0;
+	for (int group = 0; group < GROUP_COUNT && !err; group++) {
+		struct uprobe_link *link = NULL;
+
+		if (!s->links[group])
+			continue;
+		err = uprobe_link__open(program_of(p, group), &place, &s->sites[group], true, &link);
+		uprobe_link__close(link);
+	}
+	log_debug("healed forked child %d: %d", (int)child, err);
+	return err;
+}

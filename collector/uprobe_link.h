@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A set of uprobes in one file for one process, as one object: a uprobe_multi link, or a perf event each.
+ */
+#ifndef GILSCOPE_UPROBE_LINK_H
+#define GILSCOPE_UPROBE_LINK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* BPF_TRACE_UPROBE_MULTI, Linux 6.6 (include/uapi/linux/bpf.h): older headers don't have it. */
+#define UPROBE_MULTI_ATTACH_TYPE 48
+
+struct uprobe_sites {
+	uint64_t *offsets; /* file offsets of instruction starts */
+	uint64_t *cookies;
+	size_t n;
+};
+
+/* 0 or -ENOMEM. */
+int uprobe_sites__add(struct uprobe_sites *sites, uint64_t offset, uint64_t cookie);
+void uprobe_sites__clear(struct uprobe_sites *sites);
+
+struct uprobe_place {
+	int image_fd; /* the file, open */
+	pid_t pid;    /* the only process in which the probes count */
+};
+
+struct bpf_program;
+struct uprobe_link;
+
+/*
+ * Plants all sites or none. `multi`: `program` was loaded with UPROBE_MULTI_ATTACH_TYPE. 0 or -errno. Closing lifts them
+ * and returns when they are gone; NULL is legal.
+ */
+int uprobe_link__open(const struct bpf_program *program, const struct uprobe_place *place,
+		      const struct uprobe_sites *sites, bool multi, struct uprobe_link **ret);
+void uprobe_link__close(struct uprobe_link *link);
+
+#endif
