@@ -18,7 +18,6 @@ VERSION := 0.1.0
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.SECONDARY:
 .DEFAULT_GOAL := all
 
 ifeq ($(V),1)
@@ -116,17 +115,22 @@ $(FLAGS_FILE): FORCE
 .PHONY: FORCE
 FORCE:
 
+FUZZ_DIR := $(TOP)/fuzz
+
+# Made on the way to something else, but worth keeping.
+.PRECIOUS: $(OUTPUT)/%.o $(FUZZ_DIR)/%.o
+
 # ---- the program ---------------------------------------------------------------------------------
 .PHONY: all
 all: $(PROGRAM) $(LIB) ## build gilscope (installs nothing)
 
 vpath %.bpf.c bpf tests/bpf
-$(OUTPUT)/%.bpf.o: %.bpf.c $(FLAGS_FILE)
+$(SKELS:.skel.h=.bpf.o): $(OUTPUT)/%.bpf.o: %.bpf.c $(FLAGS_FILE)
 	$(say) BPF $<
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CLANG) $(BPF_CFLAGS) -MMD -MP -MF $(@:.o=.d) -MT $@ -c $< -o $@
 
-$(OUTPUT)/%.skel.h: $(OUTPUT)/%.bpf.o
+$(SKELS): $(OUTPUT)/%.skel.h: $(OUTPUT)/%.bpf.o
 	$(say) SKEL $@
 	$(Q)$(BPFTOOL) gen skeleton $< name $(notdir $(basename $(basename $<)))_bpf > $@
 
@@ -181,7 +185,6 @@ demo: $(PROGRAM) $(WORKLOAD_LIBS) ## install what is missing, build, watch a sma
 	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/demo
 
 # ---- fuzzing: clang's libFuzzer over the modules that meet hostile input ---------------------------
-FUZZ_DIR := $(TOP)/fuzz
 FUZZ_FLAGS := -g -O1 -fsanitize=address -fno-omit-frame-pointer
 FUZZ_OBJS := $(patsubst %.c,$(FUZZ_DIR)/%.o,$(LIB_SRCS) $(CLI_LIB_SRCS))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(FUZZ_DIR)/%,$(FUZZ_SRCS))
