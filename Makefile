@@ -40,7 +40,7 @@ endif
 # ---- what is built from what ---------------------------------------------------------------------
 # Pure modules: neither libbpf nor hiredis (make lint checks it).
 PURE := reason log text procmem target elffile pyver sites hist sample aggr batch schema sink_mem
-KERNEL := probes uprobe_link probe_check reader
+KERNEL := probes uprobe_link probe_check blame_memo reader
 REDIS := redis_conn sink_redis store query
 WIRES := collector
 present = $(foreach m,$(1),$(if $(wildcard collector/$(m).c),collector/$(m).c))

@@ -294,6 +294,7 @@ static __noinline __u32 gil_slot_new(const struct gil_at *at, __u64 start_boot_n
 	t->tstate = 0;
 	t->start_boot_ns = start_boot_ns;
 	t->bound = gil_bound_at(at->now);
+	bpf_get_current_comm(t->comm, sizeof(t->comm));
 	t->state = GIL_THREAD_LIVE;
 	gil_write_end(&t->seq);
 	return slot;
@@ -535,13 +536,14 @@ GIL_INLINE void gil_on_release(struct gil_at *at, __u32 slot, bool forced)
 	struct gil_state *g = at->gil;
 	struct gil_thread *t = gil_thread_at(slot);
 	__u64 len = 0;
-	bool ours;
+	bool ours, unseen = false;
 
 	gil_write_begin(&g->seq);
 	gil_enter(at);
 	ours = gil_may_release(at);
 	if (ours) {
-		if (g->cur.state == GIL_OWNER_UNKNOWN || g->cur.owner_slot == GIL_SLOT_SEED)
+		unseen = g->cur.state == GIL_OWNER_UNKNOWN || g->cur.owner_slot == GIL_SLOT_SEED;
+		if (unseen)
 			gil_name_seed(at, slot);
 		len = at->now > g->cur.acquired_at ? at->now - g->cur.acquired_at : 0;
 		gil_close_hold(g, at->now);
@@ -555,6 +557,7 @@ GIL_INLINE void gil_on_release(struct gil_at *at, __u32 slot, bool forced)
 	gil_thread_roll(t, at->bound);
 	t->cur.hold_ns += len;
 	t->cur.releases++;
+	t->cur.unseen += unseen;
 	if (forced)
 		t->cur.forced++;
 	gil_hist_count(&t->cur.hold, len);
@@ -631,6 +634,7 @@ GIL_INLINE void gil_on_thread_exit(struct gil_state *g, struct gil_thread *t, __
 	t->cur.wait_since = 0;
 	t->cur.wait_place = 0;
 	t->cur.handoff_since = 0;
+	bpf_get_current_comm(t->comm, sizeof(t->comm));
 	t->state = GIL_THREAD_DEAD;
 	gil_write_end(&t->seq);
 	if (!g)

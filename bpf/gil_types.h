@@ -122,7 +122,8 @@ struct gil_totals {
 	__u64 handover_ns;  /* of wait_ns: nobody held the GIL */
 	__u64 unknown_ns;   /* of wait_ns: holder not known any more */
 	__u64 handoff_ns;   /* of handover_ns: inside a forced release */
-	__u64 releases;     /* ended holds; acquires = releases + the open hold */
+	__u64 releases;     /* ended holds; acquires = releases - unseen + the open hold */
+	__u64 unseen;       /* of releases: acquired before the probes were armed */
 	__u64 contended;    /* acquires that waited */
 	__u64 forced;       /* releases that a waiter asked for */
 	__u64 retries;      /* further timedwait calls of a wait */
@@ -155,6 +156,7 @@ struct gil_thread {
 	__u32 arm_gen;
 	__u64 tstate;       /* last seen PyThreadState, 0: not seen yet */
 	__u64 start_boot_ns; /* task start, CLOCK_BOOTTIME: tells a reused tid from its predecessor */
+	char comm[16];      /* kernel's name of the thread, when the record was made and at its exit */
 	__u64 bound;        /* the newest boundary this record has seen */
 	struct gil_totals cur;
 	struct gil_totals snap; /* state at `bound` */
@@ -228,8 +230,8 @@ struct gil_event {
 };
 
 _Static_assert(sizeof(struct gil_hist) == 1056, "gil_hist layout");
-_Static_assert(sizeof(struct gil_totals) == 18 * 8 + 2 * 1056, "gil_totals layout");
-_Static_assert(sizeof(struct gil_thread) == 48 + 2 * sizeof(struct gil_totals), "gil_thread layout");
+_Static_assert(sizeof(struct gil_totals) == 19 * 8 + 2 * 1056, "gil_totals layout");
+_Static_assert(sizeof(struct gil_thread) == 64 + 2 * sizeof(struct gil_totals), "gil_thread layout");
 _Static_assert(sizeof(struct gil_view) == 48, "gil_view layout");
 _Static_assert(sizeof(struct gil_ring_entry) == 16, "gil_ring_entry layout");
 _Static_assert(sizeof(struct gil_blame_key) == 16, "gil_blame_key layout");

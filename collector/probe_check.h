@@ -14,7 +14,7 @@ struct probes_features;
 
 struct probe_check {
 	const struct bpf_program *program; /* counts its hits by cookie: [0], [1]; of foreign processes: [2] */
-	volatile uint64_t *hits;
+	volatile unsigned long long *hits;
 	volatile uint32_t *tgid;           /* whose hits are not foreign */
 	bool multi;
 };

@@ -14,19 +14,35 @@ struct reader;
 int reader__new(struct probes *p, struct reader **ret, struct reason *why);
 void reader__free(struct reader *r);
 
+/*
+ * Begins to follow a process slot. `off` is copied; `price_ns` is the cost of a hit by enum gil_site_kind (8 entries).
+ * Call between probes__add() and probes__arm().
+ */
+int reader__watch(struct reader *r, uint32_t slot, const struct pyoffsets *off, const double price_ns[8]);
+
+/*
+ * What was read of a GIL after arming: held by the thread `tstate` belongs to. Counts only as long as no event of that
+ * GIL has been seen.
+ */
+void reader__seed(struct reader *r, uint32_t slot, uint32_t gil, uint64_t tstate);
+
 /* Publishes the first interval [start, end) (ns, CLOCK_MONOTONIC). Call before arming. */
 void reader__begin(struct reader *r, uint64_t start_ns, uint64_t end_ns);
 
 /*
  * Collects the interval that ended at the published boundary, for one process slot. Call a little after the boundary,
- * for every slot, then reader__advance(). end_ms, cpu, rss and cost are the caller's to fill in. 0 or -errno.
+ * for every slot, then reader__advance(). end_ms, cpu_ns, rss_kib and observed_ns (set to the time since arming, or the whole
+ * interval) are the caller's to fill in or correct. 0 or -errno.
  */
 int reader__collect(struct reader *r, uint32_t slot, struct proc_sample **ret);
 
 /* Publishes the next boundary and gives the slots of dead threads back. `end_ns` must lie ahead. */
 void reader__advance(struct reader *r, uint64_t end_ns);
 
-/* Forgets what was known of a process slot (removed, or exec'd). */
+/* Sum of all hits since attach, by kind. */
+uint64_t reader__hits(struct reader *r, uint32_t slot, enum gil_site_kind kind);
+
+/* Forgets what was known of a process slot and frees its threads' records. Call after probes__lift(). */
 void reader__forget(struct reader *r, uint32_t slot);
 
 /* Readable when process events wait. */

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Blame of one victim between two boundaries: what the programs charged, plus what an open wait has not been charged yet.
+ *
+ * A waiter is charged at its own events (each switch interval). One that slept over the boundary still owes the span up to
+ * it: the reader walks the GIL's ring for that residue as the program will later. Should the ring have been lapped by then,
+ * the program charges the residue to unknown instead; blame_memo__settle() notices and says how much to take back.
+ */
+#ifndef GILSCOPE_BLAME_MEMO_H
+#define GILSCOPE_BLAME_MEMO_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../bpf/gil_types.h"
+
+struct blame_part {
+	uint32_t holder;  /* thread slot */
+	uint64_t tstate;  /* light: the holder's PyThreadState instead */
+	uint64_t ns;
+};
+
+struct blame_list {
+	struct blame_part *part;
+	size_t n, room;
+};
+
+/* Adds to the part of that holder. 0 or -ENOMEM. */
+int blame_list__add(struct blame_list *list, uint32_t holder, uint64_t tstate, uint64_t ns);
+uint64_t blame_list__sum(const struct blame_list *list);
+void blame_list__clear(struct blame_list *list);
+
+/*
+ * Charges the span of an open wait (`waiter`, as of `bound`) to the holders in the ring of `gil`, which was in the state
+ * `at` at the bound. Returns how much of the span the GIL was held; parts whose holder is forgotten are not in the list.
+ */
+uint64_t blame_list__charge(struct blame_list *list, const struct gil_state *gil, const struct gil_view *at,
+			    const struct gil_totals *waiter, uint64_t bound);
+
+/* All pairs of the table at one moment, sorted by victim. */
+struct blame_reading {
+	struct gil_blame_key *keys;
+	struct gil_blame *values;
+	size_t *order;
+	size_t n, room;
+};
+
+int blame_reading__read(struct blame_reading *reading, int map_fd);
+/* Deletes the pairs of a slot that is given back, from the table. */
+void blame_reading__forget(struct blame_reading *reading, int map_fd, uint32_t slot);
+void blame_reading__clear(struct blame_reading *reading);
+
+/* Cumulative blame of a victim at the last boundary. */
+struct blame_memo {
+	struct blame_list last;
+};
+
+/*
+ * What `victim` was charged with between the last boundary and `bound`, into `ret`; remembers the new state. Returns
+ * how much was given to holders at the last boundary and has turned out unknown since: to be taken from unknown.
+ */
+uint64_t blame_memo__settle(struct blame_memo *memo, const struct blame_reading *reading, uint32_t victim,
+			    const struct blame_list *open, uint64_t bound, struct blame_list *ret);
+void blame_memo__clear(struct blame_memo *memo);
+
+#endif

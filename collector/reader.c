@@ -1,0 +1,760 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * See reader.h. Every number that leaves here is the state at the boundary B minus the state at the boundary before.
+ *
+ * A record that has had an event since B carries its state at B in `snap`; one that has not is still in the state at B.
+ * What was open at B is added: the owner's hold since its acquire, a waiter's wait since it was last charged. Cumulative
+ * sums with their open parts only ever grow, so differences of them are exact and a late reading loses nothing.
+ *
+ * Slots of dead threads rest for one interval before they are given back: a waiter may still have to be charged to them.
+ * Blame has its own page: blame_memo.h.
+ */
+#include "reader.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "blame_memo.h"
+#include "gil.skel.h"
+#include "hist.h"
+#include "log.h"
+#include "text.h"
+
+#define SEQ_TRIES 20000     /* readings of a record before it counts as torn */
+#define SEQ_SPINS 64        /* of them without giving the CPU away */
+#define NAME_INTERVALS 5    /* a thread's name is read again every so many intervals */
+
+/* Cumulative state of a thread at a boundary, what was open included. */
+struct cumulative {
+	uint64_t hold_ns, wait_ns, handover_ns, unknown_ns;
+	uint64_t acquires, contended, forced;
+	struct gil_hist hold, wait;
+};
+
+/* What is remembered of a thread slot between readings. */
+struct memo {
+	struct thread_key key;
+	char name[THREAD_NAME_SIZE];
+	uint32_t name_age;
+	bool resting;           /* collected for good, to be given back at the next boundary */
+	struct cumulative last;
+	struct blame_memo blame;
+};
+
+/* A thread's record as of B. */
+struct record {
+	uint32_t state, tid, proc, gil, arm_gen;
+	uint64_t tstate, start_boot_ns, bound;
+	char comm[16];
+	struct gil_totals at;
+};
+
+/* A GIL as of B, with the ring that residues are charged from. */
+struct gil_record {
+	bool current;           /* has had events since arming */
+	uint64_t addr;
+	struct gil_view at;
+	struct gil_state state;
+};
+
+struct watch {
+	bool used;
+	struct pyoffsets off;
+	double price_ns[8];
+	uint64_t hits[8], lost[GIL_LOSS_COUNT];
+	uint64_t torn;
+	uint64_t seed[GIL_PER_PROC]; /* PyThreadState that held the GIL when the probes were armed, 0: nobody */
+	uint64_t seed_given[GIL_PER_PROC]; /* ns of that hold in samples so far, while it had no record */
+};
+
+struct reader {
+	struct probes *probes;
+	struct ring_buffer *ring;
+	struct watch *watches;
+	uint32_t watches_n;
+	struct memo **memos;    /* by thread slot, made when first seen */
+	uint32_t slots_n;
+	struct blame_reading blame; /* all pairs, as of `blame_bound` */
+	uint64_t blame_bound;
+	void (*on_event)(void *arg, const struct gil_event *e);
+	void *on_event_arg;
+};
+
+/* ---- setting up ---- */
+
+static int take_event(void *ctx, void *data, size_t size)
+{
+	struct reader *r = ctx;
+
+	if (size >= sizeof(struct gil_event) && r->on_event)
+		r->on_event(r->on_event_arg, data);
+	return 0;
+}
+
+int reader__new(struct probes *p, struct reader **ret, struct reason *why)
+{
+	struct gil_bpf *skel = probes__skeleton(p);
+	struct reader *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return -ENOMEM;
+	r->probes = p;
+	r->slots_n = probes__thread_slots(p);
+	r->watches_n = bpf_map__max_entries(skel->maps.procs);
+	r->watches = calloc(r->watches_n, sizeof(*r->watches));
+	r->memos = calloc(r->slots_n, sizeof(*r->memos));
+	r->ring = ring_buffer__new(bpf_map__fd(skel->maps.events), take_event, r, NULL);
+	if (!r->watches || !r->memos || !r->ring) {
+		int err = r->ring ? -ENOMEM : -errno;
+
+		reader__free(r);
+		return reason__set(why, err, "can't set up the reader: %s", strerror(-err));
+	}
+	*ret = r;
+	return 0;
+}
+
+static void memo_free(struct reader *r, uint32_t slot)
+{
+	if (!r->memos[slot])
+		return;
+	blame_memo__clear(&r->memos[slot]->blame);
+	free(r->memos[slot]);
+	r->memos[slot] = NULL;
+}
+
+void reader__free(struct reader *r)
+{
+	if (!r)
+		return;
+	for (uint32_t slot = 0; r->memos && slot < r->slots_n; slot++)
+		memo_free(r, slot);
+	ring_buffer__free(r->ring);
+	blame_reading__clear(&r->blame);
+	free(r->memos);
+	free(r->watches);
+	free(r);
+}
+
+int reader__watch(struct reader *r, uint32_t slot, const struct pyoffsets *off, const double price_ns[8])
+{
+	struct watch *w = &r->watches[slot];
+
+	*w = (struct watch){.used = true, .off = *off};
+	memcpy(w->price_ns, price_ns, sizeof(w->price_ns));
+	return 0;
+}
+
+void reader__seed(struct reader *r, uint32_t slot, uint32_t gil, uint64_t tstate)
+{
+	if (gil >= GIL_PER_PROC)
+		return;
+	r->watches[slot].seed[gil] = tstate;
+	r->watches[slot].seed_given[gil] = 0;
+}
+
+/* ---- the interval in force ---- */
+
+static struct gil_clock *clock_of(struct reader *r)
+{
+	return &probes__skeleton(r->probes)->bss->gil_clock;
+}
+
+void reader__begin(struct reader *r, uint64_t start_ns, uint64_t end_ns)
+{
+	struct gil_clock *clock = clock_of(r);
+
+	__atomic_store_n(&clock->start, start_ns, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&clock->end, end_ns, __ATOMIC_SEQ_CST);
+}
+
+/* ---- consistent copies ---- */
+
+/* Waits for an even sequence number; false when patience ends (its writer is not running). */
+static bool seq_begin(const __u32 *seq, uint32_t *ret, int *tries)
+{
+	while (*tries < SEQ_TRIES) {
+		*ret = __atomic_load_n(seq, __ATOMIC_ACQUIRE);
+		if (!(*ret & 1))
+			return true;
+		if (++*tries > SEQ_SPINS)
+			sched_yield();
+	}
+	return false;
+}
+
+static bool seq_changed(const __u32 *seq, uint32_t before)
+{
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return __atomic_load_n(seq, __ATOMIC_RELAXED) != before;
+}
+
+static void copy_record(const struct gil_thread *t, uint64_t bound, struct record *ret)
+{
+	ret->state = t->state;
+	ret->tid = t->tid;
+	ret->proc = t->proc;
+	ret->gil = t->gil;
+	ret->arm_gen = t->arm_gen;
+	ret->tstate = t->tstate;
+	ret->start_boot_ns = t->start_boot_ns;
+	ret->bound = t->bound;
+	memcpy(ret->comm, t->comm, sizeof(ret->comm));
+	ret->at = ret->bound >= bound ? t->snap : t->cur;
+}
+
+static bool read_thread(const struct gil_thread *t, uint64_t bound, struct record *ret)
+{
+	int tries = 0;
+	uint32_t seq;
+
+	while (seq_begin(&t->seq, &seq, &tries)) {
+		copy_record(t, bound, ret);
+		if (!seq_changed(&t->seq, seq))
+			return true;
+		tries++;
+	}
+	return false;
+}
+
+static bool read_gil(const struct gil_state *g, uint64_t bound, struct gil_record *ret)
+{
+	int tries = 0;
+	uint32_t seq;
+
+	while (seq_begin(&g->seq, &seq, &tries)) {
+		ret->state = *g;
+		if (!seq_changed(&g->seq, seq)) {
+			ret->at = ret->state.bound >= bound ? ret->state.snap : ret->state.cur;
+			return true;
+		}
+		tries++;
+	}
+	return false;
+}
+
+/* ---- one process at one boundary ---- */
+
+struct collection {
+	struct reader *r;
+	uint32_t slot;
+	struct watch *watch;
+	struct gil_proc proc;   /* copied */
+	uint64_t from, bound;   /* the interval */
+	struct gil_record *gils;
+	struct proc_sample *sample;
+};
+
+static void read_gils(struct collection *c)
+{
+	for (uint32_t i = 0; i < GIL_PER_PROC && c->proc.gil_addr[i]; i++) {
+		struct gil_record *g = &c->gils[i];
+
+		g->addr = c->proc.gil_addr[i];
+		if (!read_gil(probes__gil(c->r->probes, c->slot, i), c->bound, g))
+			c->watch->torn++;
+		g->current = g->state.arm_gen == c->proc.arm_gen && g->at.events > 0;
+	}
+}
+
+static struct memo *memo_of(struct reader *r, uint32_t slot)
+{
+	if (!r->memos[slot])
+		r->memos[slot] = calloc(1, sizeof(struct memo));
+	return r->memos[slot];
+}
+
+static uint64_t ticks_of(uint64_t boot_ns)
+{
+	return boot_ns / (1000000000ull / (uint64_t)sysconf(_SC_CLK_TCK));
+}
+
+/* Names: what the kernel says of a live thread, else what the program noted at its birth or end. */
+static void refresh_name(struct collection *c, struct memo *m, const struct record *rec)
+{
+	bool dead = rec->state == GIL_THREAD_DEAD;
+
+	if (m->name[0] && !dead && ++m->name_age % NAME_INTERVALS)
+		return;
+	if (!dead && !target__thread_comm(probes__pid(c->r->probes, c->slot), (pid_t)rec->tid, m->name,
+					  sizeof(m->name)))
+		return;
+	if (!m->name[0] || dead)
+		text__clean(m->name, sizeof(m->name), rec->comm, strnlen(rec->comm, sizeof(rec->comm)));
+}
+
+/* The hold that was open at B belongs to this slot: since when? 0: none. */
+static uint64_t open_hold_since(const struct collection *c, const struct record *rec, uint32_t slot)
+{
+	const struct gil_record *g = &c->gils[rec->gil % GIL_PER_PROC];
+
+	if (c->proc.mode == GIL_MODE_LIGHT || !g->current || g->at.state != GIL_OWNER_HELD ||
+	    g->at.owner_slot != slot || g->at.acquired_at >= c->bound)
+		return 0;
+	return g->at.acquired_at;
+}
+
+/* An open wait from where it was last charged up to B: its parts go to `sum` and to the pairs in `open`. */
+static void add_open_wait(struct collection *c, const struct record *rec, struct cumulative *sum,
+			  struct blame_list *open)
+{
+	const struct gil_record *g = &c->gils[rec->gil % GIL_PER_PROC];
+	uint64_t span, held;
+
+	if (!rec->at.wait_since || rec->at.wait_place >= c->bound)
+		return;
+	span = c->bound - rec->at.wait_place;
+	sum->wait_ns += span;
+	if (c->proc.mode == GIL_MODE_LIGHT) {
+		if (blame_list__add(open, GIL_SLOT_NONE, rec->at.place_held, span))
+			sum->unknown_ns += span;
+		return;
+	}
+	held = blame_list__charge(open, &g->state, &g->at, &rec->at, c->bound);
+	sum->handover_ns += span - held;
+	sum->unknown_ns += held - blame_list__sum(open);
+}
+
+static void add_open_handoff(const struct collection *c, const struct record *rec, struct cumulative *sum)
+{
+	if (!rec->at.handoff_since || rec->at.handoff_since >= c->bound)
+		return;
+	sum->wait_ns += c->bound - rec->at.handoff_since;
+	sum->handover_ns += c->bound - rec->at.handoff_since;
+}
+
+static void cumulate(struct collection *c, const struct record *rec, uint32_t slot, struct cumulative *sum,
+		     struct blame_list *open)
+{
+	uint64_t since = open_hold_since(c, rec, slot);
+
+	sum->hold_ns = rec->at.hold_ns + (since ? c->bound - since : 0);
+	sum->acquires = rec->at.releases - rec->at.unseen + (since != 0);
+	sum->wait_ns = rec->at.wait_ns;
+	sum->handover_ns = rec->at.handover_ns;
+	sum->unknown_ns = rec->at.unknown_ns;
+	sum->contended = rec->at.contended;
+	sum->forced = rec->at.forced;
+	sum->hold = rec->at.hold;
+	sum->wait = rec->at.wait;
+	if (rec->arm_gen != c->proc.arm_gen)
+		return;
+	add_open_wait(c, rec, sum, open);
+	add_open_handoff(c, rec, sum);
+}
+
+static uint64_t max_u64(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+static uint32_t known_in(enum gil_mode mode)
+{
+	return mode == GIL_MODE_LIGHT ? KNOWN_WAIT | KNOWN_FORCED : KNOWN_ALL;
+}
+
+/* Ages of what is open at B. */
+static void add_open_ages(struct collection *c, const struct record *rec, uint32_t slot, struct metrics *m)
+{
+	uint64_t hold_since = open_hold_since(c, rec, slot), age;
+	uint64_t wait_since = rec->at.wait_since ?: rec->at.handoff_since;
+
+	if (hold_since) {
+		age = c->bound - hold_since;
+		hist__count(&m->hold_open, age);
+		m->hold_max_ns = max_u64(m->hold_max_ns, age);
+	}
+	if (wait_since && wait_since < c->bound && rec->arm_gen == c->proc.arm_gen) {
+		age = c->bound - wait_since + rec->at.handoff_len;
+		hist__count(&m->wait_open, age);
+		m->wait_max_ns = max_u64(m->wait_max_ns, age);
+		m->waiting = 1;
+	}
+}
+
+static void subtract(struct metrics *m, const struct cumulative *now, const struct cumulative *last,
+		     const struct gil_totals *at)
+{
+	m->hold_ns = now->hold_ns - last->hold_ns;
+	m->wait_ns = now->wait_ns - last->wait_ns;
+	m->handover_ns = now->handover_ns - last->handover_ns;
+	m->unknown_ns = now->unknown_ns - last->unknown_ns;
+	m->acquires = now->acquires - last->acquires;
+	m->contended = now->contended - last->contended;
+	m->forced = now->forced - last->forced;
+	hist__delta(&m->hold, &now->hold, &last->hold);
+	hist__delta(&m->wait, &now->wait, &last->wait);
+	/* The maxima are those of the interval in which the record last had an event: is that this one? */
+	if (hist__total(&m->hold))
+		m->hold_max_ns = at->hold_max_ns;
+	if (hist__total(&m->wait))
+		m->wait_max_ns = at->wait_max_ns;
+}
+
+static bool nothing_happened(const struct metrics *m)
+{
+	return !m->hold_ns && !m->wait_ns && !m->acquires && !m->contended && !m->forced && !m->waiting &&
+	       !m->hold_max_ns;
+}
+
+/* ---- holders by name ---- */
+
+static long sample_thread(struct proc_sample *s, const struct thread_key *key, uint32_t gil, const char *name)
+{
+	long index = proc_sample__find_thread(s, key, gil);
+	struct thread_sample *t;
+
+	if (index >= 0)
+		return index;
+	t = proc_sample__add_thread(s);
+	if (!t)
+		return -1;
+	t->key = *key;
+	t->gil = gil;
+	snprintf(t->name, sizeof(t->name), "%s", name);
+	return (long)s->threads_n - 1;
+}
+
+static long sample_unknown(struct collection *c, uint32_t gil)
+{
+	const struct thread_key key = {.tid = 0, .start_ticks = PSEUDO_UNKNOWN};
+
+	return sample_thread(c->sample, &key, gil, "unknown");
+}
+
+/* Index in the sample of the thread that a PyThreadState belongs to. */
+static long holder_by_tstate(struct collection *c, uint64_t tstate, uint32_t gil)
+{
+	pid_t pid = probes__pid(c->r->probes, c->slot), tid = 0;
+	struct thread_key key = {0};
+	uint64_t stack;
+
+	for (uint32_t slot = probes__first_thread(c->r->probes); slot < c->r->slots_n; slot++) {
+		struct gil_thread *t = probes__thread(c->r->probes, slot);
+
+		if (c->r->memos[slot] && t->proc == c->slot && t->state != GIL_THREAD_FREE &&
+		    t->tstate == tstate)
+			return sample_thread(c->sample, &c->r->memos[slot]->key, gil, c->r->memos[slot]->name);
+	}
+	if (tstate)
+		tid = pyver__tstate_tid(pid, &c->watch->off, tstate);
+	if (tid <= 0 || target__stat(pid, tid, &key.start_ticks, &stack))
+		return sample_unknown(c, gil);
+	key.tid = (uint32_t)tid;
+	return sample_thread(c->sample, &key, gil, "");
+}
+
+static long holder_of(struct collection *c, const struct blame_part *part, uint32_t gil)
+{
+	const struct memo *m = part->holder < c->r->slots_n ? c->r->memos[part->holder] : NULL;
+
+	if (part->tstate)
+		return holder_by_tstate(c, part->tstate, gil);
+	if (part->holder == GIL_SLOT_SEED)
+		return holder_by_tstate(c, c->watch->seed[gil % GIL_PER_PROC], gil);
+	return m ? sample_thread(c->sample, &m->key, gil, m->name) : sample_unknown(c, gil);
+}
+
+/* Blame of one victim in this interval; what does not fit goes to its unknown part. */
+static void add_blame(struct collection *c, uint32_t slot, struct memo *m, uint32_t gil, long victim,
+		      struct blame_list *open)
+{
+	struct blame_list parts = {0};
+	uint64_t back = blame_memo__settle(&m->blame, &c->r->blame, slot, open, c->bound, &parts);
+	struct metrics *mine = &c->sample->threads[victim].m;
+
+	/* What was charged to a holder at the last boundary and is forgotten since: it was unknown after all. */
+	mine->unknown_ns = mine->unknown_ns > back ? mine->unknown_ns - back : 0;
+	for (size_t i = 0; i < parts.n; i++) {
+		long holder = holder_of(c, &parts.part[i], gil);
+		struct blame_cell *cell = holder < 0 ? NULL : proc_sample__add_blame(c->sample);
+
+		if (!cell) {
+			c->sample->threads[victim].m.unknown_ns += parts.part[i].ns;
+			continue;
+		}
+		*cell = (struct blame_cell){
+			.victim = (uint32_t)victim, .holder = (uint32_t)holder, .ns = parts.part[i].ns,
+		};
+	}
+	blame_list__clear(&parts);
+}
+
+/* ---- one thread ---- */
+
+static void set_key(struct memo *m, const struct record *rec, bool other)
+{
+	if (other)
+		m->key = (struct thread_key){.tid = 0, .start_ticks = PSEUDO_OTHER};
+	else
+		m->key = (struct thread_key){.tid = rec->tid, .start_ticks = ticks_of(rec->start_boot_ns)};
+}
+
+static int collect_thread(struct collection *c, uint32_t slot)
+{
+	bool other = slot < probes__first_thread(c->r->probes), dead;
+	struct memo *m = memo_of(c->r, slot);
+	struct blame_list open = {0};
+	struct cumulative now = {0};
+	struct metrics metrics = {.known = known_in(c->proc.mode)};
+	struct record rec;
+	long index;
+
+	if (!m)
+		return -ENOMEM;
+	if (!read_thread(probes__thread(c->r->probes, slot), c->bound, &rec)) {
+		c->watch->torn++;
+		return 0;
+	}
+	dead = rec.state == GIL_THREAD_DEAD && rec.bound < c->bound;
+	set_key(m, &rec, other);
+	if (other)
+		strcpy(m->name, "other");
+	else
+		refresh_name(c, m, &rec);
+	cumulate(c, &rec, slot, &now, &open);
+	if (rec.at.unseen && rec.arm_gen == c->proc.arm_gen) {
+		/* Its hold since arming has ended and is in the record now, as a whole. */
+		m->last.hold_ns += c->watch->seed_given[rec.gil % GIL_PER_PROC];
+		c->watch->seed_given[rec.gil % GIL_PER_PROC] = 0;
+	}
+	subtract(&metrics, &now, &m->last, &rec.at);
+	add_open_ages(c, &rec, slot, &metrics);
+	m->last = now;
+	if (!m->resting && (!nothing_happened(&metrics) || (dead && !other))) {
+		index = sample_thread(c->sample, &m->key, rec.gil, m->name);
+		if (index < 0)
+			return -ENOMEM;
+		c->sample->threads[index].m = metrics;
+		c->sample->threads[index].exited = dead;
+		add_blame(c, slot, m, rec.gil, index, &open);
+	}
+	m->resting = dead;
+	blame_list__clear(&open);
+	return 0;
+}
+
+/* A hold that was open at arming and of which no event has told yet. */
+static void add_seed_hold(struct collection *c, uint32_t gil)
+{
+	const struct gil_record *g = &c->gils[gil];
+	uint64_t since = max_u64(c->from, c->proc.armed_at), age = c->bound - c->proc.armed_at;
+	struct metrics *m;
+	long index;
+
+	if (c->proc.mode != GIL_MODE_FULL || c->proc.armed_at >= c->bound || !c->watch->seed[gil])
+		return;
+	if (g->current && !(g->at.state == GIL_OWNER_HELD && g->at.owner_slot == GIL_SLOT_SEED))
+		return;
+	index = holder_by_tstate(c, c->watch->seed[gil], gil);
+	if (index < 0)
+		return;
+	m = &c->sample->threads[index].m;
+	m->known = KNOWN_ALL;
+	m->hold_ns += c->bound - since;
+	m->hold_max_ns = max_u64(m->hold_max_ns, age);
+	hist__count(&m->hold_open, age);
+	c->watch->seed_given[gil] = age;
+}
+
+/* ---- the whole sample ---- */
+
+static int collect_threads(struct collection *c)
+{
+	struct probes *p = c->r->probes;
+	int err = collect_thread(c, GIL_SLOT_OTHER + c->slot);
+
+	for (uint32_t slot = probes__first_thread(p); !err && slot < c->r->slots_n; slot++) {
+		struct gil_thread *t = probes__thread(p, slot);
+
+		if (__atomic_load_n(&t->state, __ATOMIC_ACQUIRE) != GIL_THREAD_FREE && t->proc == c->slot)
+			err = collect_thread(c, slot);
+	}
+	return err;
+}
+
+static int add_gil(struct collection *c, uint32_t gil)
+{
+	struct gil_sample *g = proc_sample__add_gil(c->sample);
+
+	if (!g)
+		return -ENOMEM;
+	g->gil = gil;
+	g->addr = c->gils[gil].addr;
+	g->m.known = known_in(c->proc.mode);
+	for (size_t i = 0; i < c->sample->threads_n; i++)
+		if (c->sample->threads[i].gil == gil)
+			metrics__sum(&g->m, &c->sample->threads[i].m);
+	metrics__sum(&c->sample->total, &g->m);
+	return 0;
+}
+
+static int sum_up(struct collection *c)
+{
+	int err = 0;
+
+	c->sample->total.known = known_in(c->proc.mode);
+	for (size_t i = 0; i < c->sample->threads_n; i++)
+		c->sample->threads[i].m.known = known_in(c->proc.mode);
+	for (uint32_t gil = 0; !err && gil < GIL_PER_PROC && c->proc.gil_addr[gil]; gil++)
+		err = add_gil(c, gil);
+	return err;
+}
+
+static void count_hits(struct collection *c)
+{
+	struct watch *w = c->watch;
+	double cost = 0;
+
+	for (int kind = 0; kind < 8; kind++) {
+		uint64_t delta = c->proc.hits[kind] - w->hits[kind];
+
+		c->sample->hits += delta;
+		cost += (double)delta * w->price_ns[kind];
+		w->hits[kind] = c->proc.hits[kind];
+	}
+	c->sample->cost_ns = (uint64_t)cost;
+	for (int loss = 0; loss < GIL_LOSS_COUNT; loss++) {
+		c->sample->lost[loss] = c->proc.lost[loss] - w->lost[loss];
+		w->lost[loss] = c->proc.lost[loss];
+	}
+	c->sample->lost[GIL_LOSS_TORN_READ] += w->torn;
+	w->torn = 0;
+}
+
+/* Threads the process has now: /proc/PID/task has a link for each. */
+static uint32_t live_threads(pid_t pid)
+{
+	struct stat st;
+	char path[48];
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	return stat(path, &st) == 0 && st.st_nlink > 2 ? (uint32_t)st.st_nlink - 2 : 0;
+}
+
+static void describe_interval(struct collection *c)
+{
+	struct proc_sample *s = c->sample;
+	uint64_t begin = max_u64(c->from, c->proc.armed_at);
+
+	s->len_ns = c->bound - c->from;
+	s->observed_ns = c->bound > begin ? c->bound - begin : 0;
+	s->mode = c->proc.mode;
+	s->blame_sampled = c->proc.mode == GIL_MODE_LIGHT;
+	s->cpu_ns = UINT64_MAX;
+	s->rss_kib = UINT64_MAX;
+	s->live_threads = live_threads(probes__pid(c->r->probes, c->slot));
+}
+
+static int read_blame(struct reader *r, uint64_t bound)
+{
+	if (r->blame_bound == bound)
+		return 0;
+	r->blame_bound = bound;
+	return blame_reading__read(&r->blame, bpf_map__fd(probes__skeleton(r->probes)->maps.blame));
+}
+
+int reader__collect(struct reader *r, uint32_t slot, struct proc_sample **ret)
+{
+	struct gil_clock *clock = clock_of(r);
+	struct collection c = {
+		.r = r, .slot = slot, .watch = &r->watches[slot], .from = clock->start, .bound = clock->end,
+		.gils = calloc(GIL_PER_PROC, sizeof(struct gil_record)), .sample = proc_sample__new(),
+	};
+	int err = c.gils && c.sample ? 0 : -ENOMEM;
+
+	if (!err) {
+		c.proc = *probes__proc(r->probes, slot);
+		read_gils(&c);
+		err = read_blame(r, c.bound);
+	}
+	err = err ?: collect_threads(&c);
+	if (!err) {
+		for (uint32_t gil = 0; gil < GIL_PER_PROC && c.proc.gil_addr[gil]; gil++)
+			add_seed_hold(&c, gil);
+		describe_interval(&c);
+		count_hits(&c);
+		err = sum_up(&c);
+	}
+	free(c.gils);
+	if (err) {
+		proc_sample__free(c.sample);
+		return err;
+	}
+	*ret = c.sample;
+	return 0;
+}
+
+/* ---- giving slots back ---- */
+
+static void give_back(struct reader *r, uint32_t slot)
+{
+	struct gil_bpf *skel = probes__skeleton(r->probes);
+	struct gil_thread *t = probes__thread(r->probes, slot);
+
+	blame_reading__forget(&r->blame, bpf_map__fd(skel->maps.blame), slot);
+	memo_free(r, slot);
+	memset(t, 0, sizeof(*t));
+	if (slot >= probes__first_thread(r->probes) &&
+	    bpf_map_update_elem(bpf_map__fd(skel->maps.free_slots), NULL, &slot, BPF_ANY))
+		log_debug("thread slot %u could not be given back", slot);
+}
+
+void reader__advance(struct reader *r, uint64_t end_ns)
+{
+	struct gil_clock *clock = clock_of(r);
+	uint64_t passed = clock->end;
+
+	for (uint32_t slot = probes__first_thread(r->probes); slot < r->slots_n; slot++) {
+		struct gil_thread *t = probes__thread(r->probes, slot);
+
+		/* Collected as final at the boundary before this one. */
+		if (r->memos[slot] && r->memos[slot]->resting && t->state == GIL_THREAD_DEAD &&
+		    t->bound < clock->start)
+			give_back(r, slot);
+	}
+	__atomic_store_n(&clock->start, passed, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&clock->end, end_ns, __ATOMIC_SEQ_CST);
+}
+
+void reader__forget(struct reader *r, uint32_t slot)
+{
+	give_back(r, GIL_SLOT_OTHER + slot);
+	for (uint32_t i = probes__first_thread(r->probes); i < r->slots_n; i++) {
+		struct gil_thread *t = probes__thread(r->probes, i);
+
+		if (t->state != GIL_THREAD_FREE && t->proc == slot)
+			give_back(r, i);
+	}
+	r->watches[slot] = (struct watch){0};
+}
+
+uint64_t reader__hits(struct reader *r, uint32_t slot, enum gil_site_kind kind)
+{
+	return probes__proc(r->probes, slot)->hits[kind];
+}
+
+/* ---- process events ---- */
+
+int reader__fd(const struct reader *r)
+{
+	return ring_buffer__epoll_fd(r->ring);
+}
+
+int reader__drain(struct reader *r, void (*on_event)(void *arg, const struct gil_event *e), void *arg)
+{
+	int n;
+
+	r->on_event = on_event;
+	r->on_event_arg = arg;
+	n = ring_buffer__consume(r->ring);
+	return n < 0 ? n : 0;
+}
