@@ -39,10 +39,10 @@ endif
 
 # ---- what is built from what ---------------------------------------------------------------------
 # Pure modules: neither libbpf nor hiredis (make lint checks it).
-PURE := reason log text procmem target elffile pyver sites hist sample aggr batch schema sink_mem
+PURE := reason log text procmem target elffile pyver sites hist sample aggr batch schema sink_mem grid
 KERNEL := probes uprobe_link probe_check blame_memo reader
 REDIS := redis_conn sink_redis store query
-WIRES := collector
+WIRES := writer_lock spawn observed collector
 present = $(foreach m,$(1),$(if $(wildcard collector/$(m).c),collector/$(m).c))
 LIB_SRCS := $(call present,$(PURE) $(KERNEL) $(REDIS) $(WIRES))
 CLI_SRCS := $(sort $(wildcard cli/*.c))

@@ -725,6 +725,11 @@ void reader__advance(struct reader *r, uint64_t end_ns)
 	__atomic_store_n(&clock->end, end_ns, __ATOMIC_SEQ_CST);
 }
 
+void reader__cut(struct reader *r, uint64_t end_ns)
+{
+	__atomic_store_n(&clock_of(r)->end, end_ns, __ATOMIC_SEQ_CST);
+}
+
 void reader__forget(struct reader *r, uint32_t slot)
 {
 	give_back(r, GIL_SLOT_OTHER + slot);

@@ -36,6 +36,9 @@ void reader__begin(struct reader *r, uint64_t start_ns, uint64_t end_ns);
  */
 int reader__collect(struct reader *r, uint32_t slot, struct proc_sample **ret);
 
+/* Moves the published boundary forward in time: the running interval is to end at `end_ns`, a little ahead of now. */
+void reader__cut(struct reader *r, uint64_t end_ns);
+
 /* Publishes the next boundary and gives the slots of dead threads back. `end_ns` must lie ahead. */
 void reader__advance(struct reader *r, uint64_t end_ns);
 

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* See observed.h. */
+#include "observed.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "procmem.h"
+#include "writer_lock.h"
+
+/* PID namespace of the machine: ids that BPF sees are its ids (include/linux/proc_ns.h, PROC_PID_INIT_INO). */
+#define INITIAL_PIDNS_INO 0xeffffffcull
+
+#define RETRY_FULL_FIRST_NS (30ull * 1000000000)
+
+/* ---- on the way in ---- */
+
+static int refuse_pid_namespace(struct reason *why)
+{
+	char link[64];
+	ssize_t len = readlink("/proc/self/ns/pid", link, sizeof(link) - 1);
+	unsigned long long ino = 0;
+
+	if (len <= 0)
+		return 0;
+	link[len] = '\0';
+	if (sscanf(link, "pid:[%llu]", &ino) == 1 && ino != INITIAL_PIDNS_INO)
+		return reason__set(why, -ENOTSUP, "gilscope runs inside a PID namespace, where its process ids are not "
+				   "the kernel's: run it on the host (or in a container with the host's PID namespace)");
+	return 0;
+}
+
+/* The sites of the file, and what they cost here. */
+static int make_plan(struct observed *o, struct reason *why)
+{
+	int err = elffile__open(o->target->image.fd, &o->elf, why);
+
+	err = err ?: pyver__identify(o->elf, o->target->image.path, &o->python, why);
+	err = err ?: pyver__offsets(o->elf, &o->python, &o->offsets, why);
+	return err ?: sites__plan(o->elf, &o->plan, why);
+}
+
+static void set_prices(struct observed *o, const struct probes_features *features)
+{
+	static const enum gil_site_kind kind_of[] = {
+		[SITE_SIGNAL] = GIL_SITE_SIGNAL, [SITE_WAIT] = GIL_SITE_WAIT,
+		[SITE_HANDOFF] = GIL_SITE_HANDOFF, [SITE_WAKE] = GIL_SITE_WAKE,
+	};
+
+	for (size_t i = 0; i < o->plan->sites_n; i++) {
+		const struct site *site = &o->plan->sites[i];
+		double price = site->price == SITE_EMULATED ? features->price_ns : features->stepped_price_ns;
+
+		if (price > o->price_ns[kind_of[site->role]])
+			o->price_ns[kind_of[site->role]] = price;
+	}
+}
+
+/* 3.8 to 3.11 before their start-up is through: the only GIL stands at a fixed place. */
+static int main_gil_address(const struct observed *o, struct gil_address *ret)
+{
+	struct elf_symbol runtime;
+
+	if (o->offsets.runtime_gil == PYOFF_NONE || elffile__dynsym(o->elf, "_PyRuntime", &runtime))
+		return 0;
+	*ret = (struct gil_address){
+		.gil = runtime.vaddr + o->target->image.bias + o->offsets.runtime_gil,
+	};
+	return 1;
+}
+
+static int find_gils(struct observed *o, struct gil_address gils[GIL_PER_PROC], int *ret_n, struct reason *why)
+{
+	bool enabled = true;
+	int err = pyver__find_gils(o->target, o->elf, &o->offsets, gils, GIL_PER_PROC, ret_n, &enabled, why);
+
+	if (err == -EAGAIN) { /* still starting: later GILs are learned from their first events */
+		*ret_n = main_gil_address(o, gils);
+		err = 0;
+	}
+	o->pub.gil_disabled = !err && !enabled;
+	return err;
+}
+
+static enum gil_mode first_mode(const struct observed *o, const struct collector_opts *opts)
+{
+	return opts->mode == MODE_LIGHT && o->plan->light ? GIL_MODE_LIGHT : GIL_MODE_FULL;
+}
+
+static int plant_and_arm(struct observed *o, struct workshop *shop, struct reason *why)
+{
+	struct gil_address gils[GIL_PER_PROC];
+	uint64_t armed_at;
+	int gils_n = 0, err = find_gils(o, gils, &gils_n, why);
+
+	err = err ?: probes__add(shop->probes, o->target, o->plan, &o->offsets, gils, gils_n, &o->slot, why);
+	if (err)
+		return err;
+	o->used = true;
+	err = reader__watch(shop->reader, o->slot, &o->offsets, o->price_ns);
+	err = err ?: probes__plant(shop->probes, o->slot, first_mode(o, shop->opts), why);
+	err = err ?: probes__arm(shop->probes, o->slot, &armed_at);
+	if (!err)
+		observed__seed(o, shop);
+	return err;
+}
+
+static void copy_text(char *dst, size_t size, const char *src)
+{
+	snprintf(dst, size, "%s", src);
+}
+
+static void boot_id(char *dst, size_t size)
+{
+	FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
+
+	copy_text(dst, size, "");
+	if (!f)
+		return;
+	if (!fgets(dst, (int)size, f))
+		dst[0] = '\0';
+	dst[strcspn(dst, "\n")] = '\0';
+	fclose(f);
+}
+
+static int64_t wall_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static void identify(struct observed *o, struct workshop *shop, struct proc_ident *who)
+{
+	char name[256] = "";
+
+	if (gethostname(name, sizeof(name) - 1))
+		name[0] = '\0';
+	*who = (struct proc_ident){
+		.pid = (uint32_t)o->target->pid,
+		.pidns_ino = o->target->pidns_ino,
+		.start_ticks = o->target->start_ticks,
+		.start_stack = o->target->start_stack,
+		.exe = o->target->exe,
+		.label = shop->opts->label ?: o->target->label,
+		.python = o->python.text,
+		.gil = o->python.free_threaded ? "free-threaded" : "gil",
+		.image = o->target->image.path,
+		.method = o->plan->method,
+		.sites = (uint32_t)o->plan->sites_n,
+		.interval_ms = (uint32_t)(shop->opts->interval_ns / 1000000),
+		.started_ms = wall_ms(),
+		.price_ns = probes__features(shop->probes)->price_ns,
+	};
+	schema__clean_host(who->host, shop->opts->host ?: name);
+	boot_id(who->boot_id, sizeof(who->boot_id));
+}
+
+/* What follows from a sample is made ready before the first one. */
+static int prepare_output(struct observed *o, struct workshop *shop, struct reason *why)
+{
+	struct aggr_opts aggr_opts = {.interval_ns = shop->opts->interval_ns};
+	struct proc_ident who;
+	int err;
+
+	identify(o, shop, &who);
+	schema__id(&who, o->id);
+	if (shop->opts->sink) {
+		err = writer_lock__take(o->id, &o->lock_fd, why);
+		if (err)
+			return err;
+	}
+	o->aggr = aggr__new(&aggr_opts);
+	o->writer = schema_writer__new(&shop->opts->schema, &who);
+	return o->aggr && o->writer ? 0 : reason__set(why, -ENOMEM, "out of memory");
+}
+
+static void announce(struct observed *o, struct workshop *shop)
+{
+	struct batch *b;
+
+	if (!shop->opts->sink)
+		return;
+	b = batch__new();
+	if (!b)
+		return;
+	if (schema_writer__announce(o->writer, b) || batch__error(b)) {
+		batch__free(b);
+		return;
+	}
+	sink__announce(shop->opts->sink, o->id, b);
+}
+
+static void publish_self(struct observed *o, struct workshop *shop)
+{
+	o->pub.id = o->id;
+	o->pub.target = o->target;
+	o->pub.python = &o->python;
+	o->pub.plan = o->plan;
+	o->pub.features = probes__features(shop->probes);
+	o->pub.method = probes__method(shop->probes);
+	o->pub.mode = probes__mode(shop->probes, o->slot);
+}
+
+int observed__start(struct observed *o, struct workshop *shop, pid_t pid, struct reason *why)
+{
+	uint64_t rss;
+	int err;
+
+	*o = (struct observed){.lock_fd = -1, .retry_after_ns = RETRY_FULL_FIRST_NS};
+	err = refuse_pid_namespace(why);
+	err = err ?: target__open(pid, &o->target, why);
+	err = err ?: make_plan(o, why);
+	err = err ?: prepare_output(o, shop, why);
+	if (!err) {
+		set_prices(o, probes__features(shop->probes));
+		err = plant_and_arm(o, shop, why);
+	}
+	if (err) {
+		observed__stop(o, shop);
+		return err;
+	}
+	publish_self(o, shop);
+	if (target__usage(pid, &o->cpu_ns, &rss))
+		o->cpu_ns = UINT64_MAX;
+	announce(o, shop);
+	return 0;
+}
+
+/* locked, then last_holder: only a hint, since the target runs on between the two. */
+static uint64_t seed_of(const struct observed *o, uint64_t gil)
+{
+	uint32_t locked = 0;
+	uint64_t holder = 0;
+
+	if (procmem__read_u32(o->target->pid, gil + o->offsets.gil_locked, &locked) || locked != 1)
+		return 0;
+	if (procmem__read_u64(o->target->pid, gil + o->offsets.gil_last_holder, &holder))
+		return 0;
+	return holder;
+}
+
+void observed__seed(struct observed *o, struct workshop *shop)
+{
+	const struct gil_proc *proc = probes__proc(shop->probes, o->slot);
+
+	for (uint32_t i = 0; i < GIL_PER_PROC && proc->gil_addr[i]; i++)
+		reader__seed(shop->reader, o->slot, i, seed_of(o, proc->gil_addr[i]));
+}
+
+/* ---- changing the mode ---- */
+
+static uint64_t mono_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
+}
+
+int observed__switch(struct observed *o, struct workshop *shop, enum gil_mode mode, struct reason *why)
+{
+	uint64_t begin = mono_ns(), armed_at;
+	int err = probes__switch(shop->probes, o->slot, mode, &armed_at, why);
+
+	if (err)
+		return err;
+	o->unarmed_ns += armed_at - begin;
+	o->pub.mode = mode;
+	observed__seed(o, shop);
+	return 0;
+}
+
+static uint64_t total_cost_ns(const struct observed *o, struct workshop *shop)
+{
+	double cost = 0;
+
+	for (int kind = GIL_SITE_SIGNAL; kind <= GIL_SITE_WAKE; kind++)
+		cost += (double)reader__hits(shop->reader, o->slot, (enum gil_site_kind)kind) * o->price_ns[kind];
+	return (uint64_t)cost;
+}
+
+double observed__cost_share(struct observed *o, struct workshop *shop, uint64_t now_ns, uint64_t *ret_span_ns)
+{
+	uint64_t cost = total_cost_ns(o, shop), before = o->hits_cost_ns;
+
+	*ret_span_ns = o->looked_at ? now_ns - o->looked_at : 0;
+	o->hits_cost_ns = cost;
+	o->looked_at = now_ns;
+	return *ret_span_ns ? (double)(cost - before) / (double)*ret_span_ns : 0;
+}
+
+/* ---- on the way out ---- */
+
+static void complete(struct observed *o, struct proc_sample *s)
+{
+	uint64_t cpu, rss;
+
+	s->observed_ns = s->observed_ns > o->unarmed_ns ? s->observed_ns - o->unarmed_ns : 0;
+	if (s->observed_ns > s->len_ns)
+		s->observed_ns = s->len_ns;
+	o->unarmed_ns = 0;
+	if (target__usage(o->target->pid, &cpu, &rss))
+		return;
+	if (o->cpu_ns != UINT64_MAX && cpu >= o->cpu_ns)
+		s->cpu_ns = cpu - o->cpu_ns;
+	o->cpu_ns = cpu;
+	s->rss_kib = rss;
+}
+
+struct outlet {
+	struct observed *o;
+	struct batch *batch;
+};
+
+static int emit_window(void *arg, enum tier tier, const struct proc_sample *window)
+{
+	struct outlet *out = arg;
+
+	return schema_writer__sample(out->o->writer, tier, window, NULL, NULL, out->batch);
+}
+
+static void send(struct workshop *shop, struct batch *b, int err)
+{
+	if (err || batch__error(b) || !shop->opts->sink) {
+		batch__free(b);
+		return;
+	}
+	sink__write(shop->opts->sink, b);
+}
+
+int observed__publish(struct observed *o, struct workshop *shop, struct proc_sample *s)
+{
+	struct outlet out = {.o = o, .batch = batch__new()};
+	int err;
+
+	if (!out.batch)
+		return -ENOMEM;
+	complete(o, s);
+	err = aggr__add(o->aggr, s, emit_window, &out);
+	err = err ?: schema_writer__sample(o->writer, TIER_BASE, s, aggr__last_minute(o->aggr),
+					   aggr__totals(o->aggr), out.batch);
+	send(shop, out.batch, err);
+	return err;
+}
+
+void observed__finish(struct observed *o, struct workshop *shop, int64_t end_ms, const char *how)
+{
+	struct outlet out = {.o = o, .batch = batch__new()};
+	int err;
+
+	if (!out.batch)
+		return;
+	err = aggr__flush(o->aggr, emit_window, &out);
+	err = err ?: schema_writer__end(o->writer, end_ms, how, out.batch);
+	send(shop, out.batch, err);
+	announce(o, shop);
+}
+
+void observed__stop(struct observed *o, struct workshop *shop)
+{
+	if (o->used) {
+		probes__lift(shop->probes, o->slot);
+		reader__forget(shop->reader, o->slot);
+		probes__remove(shop->probes, o->slot);
+	}
+	writer_lock__drop(o->id, o->lock_fd);
+	schema_writer__free(o->writer);
+	aggr__free(o->aggr);
+	site_plan__free(o->plan);
+	elffile__close(o->elf);
+	target__close(o->target);
+	*o = (struct observed){.lock_fd = -1};
+}

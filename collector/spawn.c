@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* See spawn.h. */
+#include "spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "target.h"
+
+#define SYSCALLS_PER_EXEC 4000 /* a loader maps its libraries within a few hundred */
+#define LOOK_EVERY 8           /* system calls between two looks at the mappings */
+
+/* What went wrong between fork and exec, for the parent. */
+struct failure {
+	int err;
+	char what[32];
+};
+
+static int find_user(const char *run_as, struct passwd **ret, struct reason *why)
+{
+	const char *sudo = getenv("SUDO_UID");
+
+	*ret = NULL;
+	errno = 0;
+	if (run_as)
+		*ret = getpwnam(run_as);
+	else if (sudo && geteuid() == 0)
+		*ret = getpwuid((uid_t)strtoul(sudo, NULL, 10));
+	else
+		return 0;
+	if (!*ret && run_as)
+		return reason__set(why, -EINVAL, "there is no user \"%s\" on this host", run_as);
+	return 0;
+}
+
+static void fail(int fd, const char *what)
+{
+	struct failure failure = {.err = errno};
+
+	snprintf(failure.what, sizeof(failure.what), "%s", what);
+	if (write(fd, &failure, sizeof(failure)) < 0)
+		_exit(126);
+	_exit(127);
+}
+
+static void become(const struct passwd *user, int report)
+{
+	if (!user || geteuid() != 0)
+		return;
+	if (initgroups(user->pw_name, user->pw_gid) || setgid(user->pw_gid) || setuid(user->pw_uid))
+		fail(report, "become its user");
+	setenv("HOME", user->pw_dir, 1);
+	setenv("USER", user->pw_name, 1);
+	setenv("LOGNAME", user->pw_name, 1);
+}
+
+static void child_main(char *const argv[], const struct passwd *user, int report)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+	if (ptrace(PTRACE_TRACEME, 0, NULL, NULL))
+		fail(report, "be traced");
+	become(user, report);
+	execvp(argv[0], argv);
+	fail(report, "exec");
+}
+
+static int read_failure(int fd, pid_t pid, const char *program, struct reason *why)
+{
+	struct failure failure;
+
+	if (read(fd, &failure, sizeof(failure)) != sizeof(failure))
+		return 0;
+	waitpid(pid, NULL, 0);
+	if (failure.err == ENOENT)
+		return reason__set(why, -ENOENT, "%s: no such program", program);
+	return reason__set(why, -failure.err, "%s: can't %s: %s", program, failure.what, strerror(failure.err));
+}
+
+/* The stop that follows a successful exec. */
+static int await_exec(pid_t pid, struct reason *why)
+{
+	long options = PTRACE_O_TRACEEXEC | PTRACE_O_TRACESYSGOOD;
+	int status;
+
+	if (waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status))
+		return reason__set(why, -ECHILD, "the program ended at its start");
+	if (ptrace(PTRACE_SETOPTIONS, pid, NULL, (void *)options))
+		return reason__set(why, -errno, "can't follow the program to its interpreter: %s", strerror(errno));
+	return 0;
+}
+
+int spawn__start(char *const argv[], const char *run_as, pid_t *ret_pid, struct reason *why)
+{
+	struct passwd *user;
+	int report[2], err = find_user(run_as, &user, why);
+	pid_t pid;
+
+	if (err)
+		return err;
+	if (pipe2(report, O_CLOEXEC))
+		return reason__set(why, -errno, "can't make a pipe: %s", strerror(errno));
+	pid = fork();
+	if (pid == 0) {
+		close(report[0]);
+		child_main(argv, user, report[1]);
+	}
+	err = pid < 0 ? reason__set(why, -errno, "can't fork: %s", strerror(errno)) : 0;
+	close(report[1]);
+	err = err ?: read_failure(report[0], pid, argv[0], why);
+	close(report[0]);
+	err = err ?: await_exec(pid, why);
+	if (!err)
+		*ret_pid = pid;
+	return err;
+}
+
+static bool has_interpreter(pid_t pid, struct reason *why)
+{
+	struct target *t;
+
+	if (target__open(pid, &t, why))
+		return false;
+	target__close(t);
+	return true;
+}
+
+/* Which signal must be passed on with the next step; exec and system-call stops are ours. */
+static int signal_of(int status, bool *ret_exec, bool *ret_syscall)
+{
+	*ret_exec = status >> 8 == (SIGTRAP | PTRACE_EVENT_EXEC << 8);
+	*ret_syscall = WSTOPSIG(status) == (SIGTRAP | 0x80);
+	return *ret_exec || *ret_syscall ? 0 : WSTOPSIG(status);
+}
+
+int spawn__to_interpreter(pid_t pid, int *ret_status, struct reason *why)
+{
+	int steps = 0, deliver = 0, status;
+	bool exec, syscall;
+
+	while (!has_interpreter(pid, why)) {
+		for (int i = 0; i < LOOK_EVERY; i++) {
+			/* Past its loader: wait for another exec only. */
+			int request = steps < SYSCALLS_PER_EXEC ? PTRACE_SYSCALL : PTRACE_CONT;
+
+			if (ptrace(request, pid, NULL, (void *)(long)deliver))
+				return reason__set(why, -errno, "can't follow the program: %s", strerror(errno));
+			if (waitpid(pid, &status, 0) != pid)
+				return reason__set(why, -errno, "can't wait for the program: %s", strerror(errno));
+			if (!WIFSTOPPED(status)) {
+				*ret_status = status;
+				return -ECHILD;
+			}
+			deliver = signal_of(status, &exec, &syscall);
+			steps = exec ? 0 : steps + 1;
+			if (exec)
+				break;
+		}
+	}
+	return 0;
+}
+
+void spawn__let_run(pid_t pid)
+{
+	if (ptrace(PTRACE_DETACH, pid, NULL, NULL))
+		log_debug("detach from %d: %s", (int)pid, strerror(errno));
+}
