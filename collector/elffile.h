@@ -42,6 +42,12 @@ int elffile__build_id(struct elffile *ef, char *hex, size_t size);
 /* File offset of a virtual address inside a PT_LOAD segment's file image. 0 or -ENOENT. */
 int elffile__offset_of(struct elffile *ef, uint64_t vaddr, uint64_t *ret_offset);
 
+/*
+ * Load bias that a mapping of this file implies: `len` bytes of it, from file offset `offset` on, mapped
+ * executable at `start`. 0 or -ENOENT (no code lies there).
+ */
+int elffile__bias(struct elffile *ef, uint64_t start, uint64_t offset, uint64_t len, uint64_t *ret_bias);
+
 /* `len` bytes of the file image at vaddr, without copying; NULL if not wholly inside one segment. */
 const uint8_t *elffile__bytes(struct elffile *ef, uint64_t vaddr, size_t len);
 
@@ -56,12 +62,19 @@ struct elf_import {
 	size_t stubs_n;
 };
 
+/* 0 or -ENOENT (not imported). */
 int elffile__import(struct elffile *ef, const char *name, struct elf_import *ret);
 
 /* Executable ranges that hold the file's own code (.text and its like; PLT sections left out). */
 size_t elffile__code_ranges(struct elffile *ef, struct elf_range *ret, size_t max);
 
-/* Function extent (.eh_frame FDE) around an address. 0 or -ENOENT. */
+/* What the file puts into memory: the file images of its PT_LOAD segments. */
+size_t elffile__image_ranges(struct elffile *ef, struct elf_range *ret, size_t max);
+
+/*
+ * Function extent (.eh_frame FDE) around an address. 0 or -ENOENT; an address that two entries claim has none,
+ * since neither could then vouch for where its instructions start.
+ */
 int elffile__function_at(struct elffile *ef, uint64_t vaddr, struct elf_range *ret);
 
 /* Name of the dynamic or static symbol covering an address as "name+0x12", or "" . */
