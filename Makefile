@@ -40,6 +40,7 @@ endif
 # ---- what is built from what ---------------------------------------------------------------------
 # Pure modules: neither libbpf nor hiredis (make lint checks it).
 PURE := reason log text procmem target elffile pyver sites hist sample aggr batch schema sink_mem grid
+PURE += procmaps label
 KERNEL := probes uprobe_link probe_check blame_memo reader
 REDIS := redis_conn sink_redis store query
 WIRES := writer_lock spawn observed collector

@@ -71,7 +71,8 @@ int target__thread_comm(pid_t pid, pid_t tid, char *name, size_t size);
 
 /*
  * Calls `visit` for each process of this host that maps a CPython image. `why_not` is NULL where it can be
- * opened, else the sentence. Stops when visit returns non-zero, and returns that; else 0 or -errno.
+ * opened, else the sentence, and `t` is NULL then (a process that can't be looked into counts if it is called
+ * python). `t` is closed after the call. Stops when visit returns non-zero, and returns that; else 0 or -errno.
  */
 int target__each(int (*visit)(void *arg, pid_t pid, const struct target *t, const char *why_not), void *arg);
 

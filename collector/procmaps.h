@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * /proc/PID/maps as text: read it whole, take it apart line by line. Pure but for the reading.
+ *
+ * Path names in it are the target's choice: they may hold anything but NUL, with newlines written as "\012".
+ */
+#ifndef GILSCOPE_PROCMAPS_H
+#define GILSCOPE_PROCMAPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define PROCMAPS_MAX (64u << 20) /* bytes of maps read; 64 MiB are some 500,000 mappings */
+
+struct proc_map {
+	uint64_t start, end;
+	uint64_t offset;   /* in the file */
+	uint64_t dev;      /* as makedev() packs it */
+	uint64_t ino;      /* 0: no file */
+	bool exec;
+	const char *path;  /* inside the line, not terminated */
+	size_t path_len;
+};
+
+/* Takes one line apart (with or without its newline). 0 or -EINVAL. */
+int procmaps__parse(const char *line, size_t len, struct proc_map *ret);
+
+/* Next line of `text`: its length with the newline; 0 at the end. */
+size_t procmaps__line_len(const char *text, size_t len);
+
+/* Reads a whole file of /proc, at most `max` bytes; free() it. 0, -EFBIG (more than that), -errno. */
+int procmaps__slurp(const char *path, size_t max, char **ret, size_t *ret_len);
+
+/* A path of a maps line with "\012" turned back into newlines. -ENAMETOOLONG if it doesn't fit. */
+int procmaps__path(const struct proc_map *map, char *buf, size_t size);
+
+#endif

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Prints one row of pyoffsets.inc: where the CPython whose internal headers this is compiled against keeps what
+ * gilscope reads. Not a part of gilscope: gen_pyoffsets.sh compiles and runs it once per set of headers.
+ */
+#define Py_BUILD_CORE 1
+#include <Python.h>
+
+#include <stddef.h>
+#include <stdio.h>
+
+#include "internal/pycore_gil.h"
+#if PY_VERSION_HEX >= 0x03090000
+#include "internal/pycore_interp.h"
+#include "internal/pycore_runtime.h"
+#else
+#include "internal/pycore_pystate.h"
+#endif
+
+#define NONE -1L
+#define GIL(field) ((long)offsetof(struct _gil_runtime_state, field))
+#define RUNTIME(field) ((long)offsetof(_PyRuntimeState, field))
+#define INTERP(field) ((long)offsetof(PyInterpreterState, field))
+#define TSTATE(field) ((long)offsetof(PyThreadState, field))
+
+/* What moved from one place to another, or came, by version. */
+#if PY_VERSION_HEX >= 0x030c0000
+#define RUNTIME_GIL NONE
+#define INTERP_GIL INTERP(ceval.gil)
+#else
+#define RUNTIME_GIL RUNTIME(ceval.gil)
+#define INTERP_GIL NONE
+#endif
+
+#if PY_VERSION_HEX >= 0x030d0000
+#define RUNTIME_DROP NONE
+#define INTERP_DROP NONE
+#define TSTATE_BREAKER TSTATE(eval_breaker)
+#elif PY_VERSION_HEX >= 0x03090000
+#define RUNTIME_DROP NONE
+#define INTERP_DROP INTERP(ceval.gil_drop_request)
+#define TSTATE_BREAKER NONE
+#else
+#define RUNTIME_DROP RUNTIME(ceval.gil_drop_request)
+#define INTERP_DROP NONE
+#define TSTATE_BREAKER NONE
+#endif
+
+#if PY_VERSION_HEX >= 0x030b0000
+#define INTERP_THREADS INTERP(threads.head)
+#define TSTATE_NATIVE TSTATE(native_thread_id)
+#else
+#define INTERP_THREADS INTERP(tstate_head)
+#define TSTATE_NATIVE NONE
+#endif
+
+#ifdef Py_GIL_DISABLED
+#define GIL_ENABLED GIL(enabled)
+#else
+#define GIL_ENABLED NONE
+#endif
+
+static void field(const char *name, long offset)
+{
+	if (offset == NONE)
+		printf(" .%s = PYOFF_NONE,", name);
+	else
+		printf(" .%s = %ld,", name, offset);
+}
+
+int main(void)
+{
+	printf("{.minor = %d, .offsets = { .source = PYOFFSETS_TABLE, .runtime_size = %zu,", PY_MINOR_VERSION,
+	       sizeof(_PyRuntimeState));
+	field("gil_interval", GIL(interval));
+	field("gil_last_holder", GIL(last_holder));
+	field("gil_locked", GIL(locked));
+	field("gil_cond", GIL(cond));
+	field("gil_switch_cond", GIL(switch_cond));
+	field("gil_enabled", GIL_ENABLED);
+	field("runtime_gil", RUNTIME_GIL);
+	field("runtime_interpreters_head", RUNTIME(interpreters.head));
+	field("runtime_gil_drop_request", RUNTIME_DROP);
+	field("interp_next", INTERP(next));
+	field("interp_id", INTERP(id));
+	field("interp_threads_head", INTERP_THREADS);
+	field("interp_gil", INTERP_GIL);
+	field("interp_gil_drop_request", INTERP_DROP);
+	field("tstate_next", TSTATE(next));
+	field("tstate_interp", TSTATE(interp));
+	field("tstate_thread_id", TSTATE(thread_id));
+	field("tstate_native_thread_id", TSTATE_NATIVE);
+	field("tstate_eval_breaker", TSTATE_BREAKER);
+	printf(" }},\n");
+	return 0;
+}

@@ -1,0 +1,660 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * See pyver.h.
+ *
+ * Everything that comes out of the file or out of the target's memory is checked before it is believed: offsets
+ * against the sizes that the same source states, pointers by following them back, lists by a bound.
+ */
+#include "pyver.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "procmaps.h"
+#include "procmem.h"
+
+#define OLDEST_MINOR 8
+#define INTERPRETERS_MAX 1024     /* list lengths that are believed: a torn list may be a ring */
+#define THREADS_MAX 65536
+#define GILS_MAX 64
+#define ATTEMPTS 6                /* the target runs on while it is read: a torn look is repeated */
+#define ATTEMPT_PAUSE_NS 2000000
+#define INTERVAL_MAX_US 10000000000000ull /* sys.setswitchinterval() takes any float; over 100 days is no switch interval */
+#define STRUCT_MAX (16u << 20)    /* no struct of CPython's is larger */
+#define IMAGE_RANGES 64
+
+/* ---- which version ------------------------------------------------------------------------------------------- */
+
+static void set_version(struct pyver *v, uint32_t hex, const char *found_by)
+{
+	v->hex = hex;
+	v->major = (int)(hex >> 24);
+	v->minor = (int)(hex >> 16 & 0xff);
+	v->micro = (int)(hex >> 8 & 0xff);
+	v->found_by = found_by;
+}
+
+/* Py_Version: `const unsigned long`, exported since 3.11 (Python/getversion.c). */
+static bool from_py_version(struct elffile *ef, struct pyver *v)
+{
+	struct elf_symbol sym;
+	const uint8_t *p;
+	uint64_t hex;
+
+	if (elffile__dynsym(ef, "Py_Version", &sym) != 0 || !(p = elffile__bytes(ef, sym.vaddr, sizeof(hex))))
+		return false;
+	memcpy(&hex, p, sizeof(hex));
+	if (hex >> 24 != 3)
+		return false;
+	set_version(v, (uint32_t)hex, "Py_Version");
+	return true;
+}
+
+/* _Py_DebugOffsets opens _PyRuntime since 3.13 (Include/internal/pycore_debug_offsets.h), in 8-byte words. */
+static bool debug_words(struct elffile *ef, uint64_t *words, size_t n)
+{
+	struct elf_symbol sym;
+	const uint8_t *p;
+
+	if (elffile__dynsym(ef, "_PyRuntime", &sym) != 0 || sym.size < n * sizeof(*words))
+		return false;
+	p = elffile__bytes(ef, sym.vaddr, n * sizeof(*words));
+	if (!p || memcmp(p, "xdebugpy", 8) != 0)
+		return false;
+	memcpy(words, p, n * sizeof(*words));
+	return true;
+}
+
+static bool from_debug_offsets(struct elffile *ef, struct pyver *v)
+{
+	uint64_t words[3];
+
+	if (!debug_words(ef, words, 3) || words[1] >> 24 != 3)
+		return false;
+	set_version(v, (uint32_t)words[1], "debug offsets");
+	return true;
+}
+
+/* Takes "12" off the front of a text. -1 if there is no number of at most 3 digits. */
+static int take_small_number(const char **at, const char *end)
+{
+	int value = 0, digits = 0;
+
+	for (; *at < end && **at >= '0' && **at <= '9'; (*at)++, digits++)
+		if (digits < 3)
+			value = value * 10 + (**at - '0');
+	return digits >= 1 && digits <= 3 ? value : -1;
+}
+
+/* "3.8.18", "3.10.0rc1", "3.9.2+": PY_VERSION as a string literal of its own. */
+static bool parse_literal(const char *at, const char *end, int *ret_minor, int *ret_micro)
+{
+	if (end - at < 5 || at[0] != '3' || at[1] != '.')
+		return false;
+	at += 2;
+	*ret_minor = take_small_number(&at, end);
+	if (*ret_minor < 0 || at >= end || *at++ != '.')
+		return false;
+	*ret_micro = take_small_number(&at, end);
+	if (*ret_micro < 0)
+		return false;
+	for (int i = 0; at < end && *at && i < 6; i++, at++)
+		if (!strchr("abrc+0123456789", *at))
+			return false;
+	return at < end && *at == '\0';
+}
+
+/*
+ * Looks for the literal between two NULs. Libraries linked into the interpreter have versions too (SQLite is
+ * "3.40.1"), so only versions that need this way count: 3.11 and later have Py_Version.
+ */
+static bool scan_literal(const char *text, size_t len, int want_minor, int *ret_minor, int *ret_micro)
+{
+	const char *at = text, *end = text + len;
+
+	while (at < end && (at = memmem(at, (size_t)(end - at), "\0003.", 3))) {
+		int minor, micro;
+
+		if (parse_literal(at + 1, end, &minor, &micro) && minor <= 10 &&
+		    (want_minor < 0 || minor == want_minor)) {
+			*ret_minor = minor;
+			*ret_micro = micro;
+			return true;
+		}
+		at++;
+	}
+	return false;
+}
+
+/* Minor version out of "libpython3.9.so.1.0" or "python3.9". -1: none. */
+static int minor_of_name(const char *path)
+{
+	const char *name = strrchr(path, '/'), *at, *end;
+	int minor;
+
+	at = strstr(name ? name : path, "python3.");
+	if (!at)
+		return -1;
+	at += strlen("python3.");
+	end = at + strlen(at);
+	minor = take_small_number(&at, end);
+	return minor >= 0 && minor < 256 ? minor : -1;
+}
+
+static bool from_literal(struct elffile *ef, const char *path, struct pyver *v)
+{
+	struct elf_range ranges[IMAGE_RANGES];
+	size_t n = elffile__image_ranges(ef, ranges, IMAGE_RANGES);
+	int want = minor_of_name(path), minor, micro;
+
+	for (size_t i = 0; i < n; i++) {
+		size_t len = ranges[i].end - ranges[i].start;
+		const char *text = (const char *)elffile__bytes(ef, ranges[i].start, len);
+
+		if (text && scan_literal(text, len, want, &minor, &micro)) {
+			set_version(v, 3u << 24 | (uint32_t)minor << 16 | ((uint32_t)micro & 0xff) << 8,
+				    "version string");
+			v->micro = micro;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool from_name(const char *path, struct pyver *v)
+{
+	int minor = minor_of_name(path);
+
+	if (minor < 0)
+		return false;
+	set_version(v, 3u << 24 | (uint32_t)minor << 16, "file name");
+	v->micro = -1;
+	return true;
+}
+
+/* Built with --disable-gil: the file says so itself, else by a function that only such builds export. */
+static bool is_free_threaded(struct elffile *ef, const struct pyver *v)
+{
+	struct elf_symbol sym;
+	uint64_t words[3];
+
+	if (v->minor < 13)
+		return false;
+	if (debug_words(ef, words, 3))
+		return words[2] == 1;
+	return elffile__dynsym(ef, "PyUnstable_Module_SetGIL", &sym) == 0;
+}
+
+/* "3.11.2", "3.14.0rc1", "3.13.0t", "3.9". */
+static void write_text(struct pyver *v)
+{
+	static const char *const levels[16] = {[0xa] = "a", [0xb] = "b", [0xc] = "rc"};
+	const char *level = levels[v->hex >> 4 & 0xf], *t = v->free_threaded ? "t" : "";
+
+	if (v->micro < 0)
+		snprintf(v->text, sizeof(v->text), "%d.%d%s", v->major, v->minor, t);
+	else if (level)
+		snprintf(v->text, sizeof(v->text), "%d.%d.%d%s%u%s", v->major, v->minor, v->micro, level, v->hex & 0xf, t);
+	else
+		snprintf(v->text, sizeof(v->text), "%d.%d.%d%s", v->major, v->minor, v->micro, t);
+}
+
+int pyver__identify(struct elffile *ef, const char *path, struct pyver *ret, struct reason *why)
+{
+	struct elf_symbol runtime;
+	struct pyver v = {0};
+
+	if (elffile__dynsym(ef, "_PyRuntime", &runtime) != 0)
+		return reason__set(why, -ENOEXEC, "%s is not a CPython of 3.7 or newer: it defines no _PyRuntime", path);
+	if (!from_py_version(ef, &v) && !from_debug_offsets(ef, &v) && !from_literal(ef, path, &v) &&
+	    !from_name(path, &v))
+		return reason__set(why, -ENOEXEC, "%s does not tell which CPython it is", path);
+	v.free_threaded = is_free_threaded(ef, &v);
+	write_text(&v);
+	if (v.minor < OLDEST_MINOR)
+		return reason__set(why, -ENOEXEC, "%s is CPython %s: 3.%d or newer is needed", path, v.text, OLDEST_MINOR);
+	*ret = v;
+	return 0;
+}
+
+/* ---- which offsets ------------------------------------------------------------------------------------------- */
+
+static const struct {
+	int minor;
+	struct pyoffsets offsets;
+} table[] = {
+#include "pyoffsets.inc"
+};
+
+static int offsets_from_table(const struct elf_symbol *runtime, const struct pyver *v, struct pyoffsets *ret,
+			      struct reason *why)
+{
+	bool found = false;
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		if (table[i].minor != v->minor)
+			continue;
+		*ret = table[i].offsets;
+		found = true;
+		if (ret->runtime_size == runtime->size)
+			return 0;
+	}
+	if (!found)
+		return reason__set(why, -ENOTSUP, "no layout is known for CPython %s", v->text);
+	ret->source = PYOFFSETS_TABLE_UNKNOWN;
+	return 0;
+}
+
+/*
+ * Word indices in _Py_DebugOffsets, by version. The order of the members changed in 3.14 and 3.15
+ * (Include/internal/pycore_debug_offsets.h), and the GIL's members are counted from the interpreter's start.
+ */
+struct debug_layout {
+	int minor;
+	uint8_t runtime_size, interpreters_head;
+	uint8_t interp_size, interp_id, interp_next, threads_head, ceval_gil, gil_state, gil_locked, gil_holder;
+	uint8_t tstate_size, tstate_next, tstate_interp, thread_id, native_thread_id;
+};
+
+static const struct debug_layout debug_layouts[] = {
+	{13, 3, 5, 6, 7, 8, 9, 14, 15, 17, 18, 19, 21, 22, 24, 25},
+	{14, 3, 5, 6, 7, 8, 9, 15, 16, 18, 19, 22, 24, 25, 27, 28},
+	{15, 3, 5, 6, 7, 8, 9, 15, 16, 18, 19, 22, 24, 25, 30, 31},
+};
+#define DEBUG_WORDS 36
+
+static const struct debug_layout *debug_layout_of(int minor)
+{
+	for (size_t i = 0; i < sizeof(debug_layouts) / sizeof(debug_layouts[0]); i++)
+		if (debug_layouts[i].minor == minor)
+			return &debug_layouts[i];
+	return NULL;
+}
+
+/* A member of `width` bytes inside a struct of `size`, aligned to its width. */
+static bool fits(uint64_t offset, uint64_t width, uint64_t size)
+{
+	return size <= STRUCT_MAX && offset < size && width <= size - offset && offset % width == 0;
+}
+
+/* Checks what the file says of itself before any of it is added to a pointer. */
+static bool debug_words_sane(const uint64_t *w, const struct debug_layout *l, uint64_t runtime_size)
+{
+	uint64_t gil = w[l->gil_state];
+
+	return w[l->runtime_size] <= runtime_size + 64 && fits(w[l->interpreters_head], 8, w[l->runtime_size]) &&
+	       fits(w[l->interp_id], 8, w[l->interp_size]) && fits(w[l->interp_next], 8, w[l->interp_size]) &&
+	       fits(w[l->threads_head], 8, w[l->interp_size]) && fits(w[l->ceval_gil], 8, w[l->interp_size]) &&
+	       fits(gil, 8, w[l->interp_size]) && w[l->gil_holder] >= gil && w[l->gil_locked] > w[l->gil_holder] &&
+	       fits(w[l->gil_holder] - gil, 8, 256) && fits(w[l->gil_locked] - gil, 4, 256) &&
+	       fits(w[l->tstate_next], 8, w[l->tstate_size]) && fits(w[l->tstate_interp], 8, w[l->tstate_size] - 8) &&
+	       fits(w[l->thread_id], 8, w[l->tstate_size]) && fits(w[l->native_thread_id], 8, w[l->tstate_size]);
+}
+
+/*
+ * What the words don't list follows from the declarations, the same in 3.13 to 3.15: struct _gil_runtime_state
+ * (Include/internal/pycore_gil.h) is [enabled,] interval, last_holder, locked, switch_number, cond, mutex,
+ * switch_cond; PyThreadState (Include/cpython/pystate.h) has eval_breaker behind interp.
+ */
+static void fill_from_words(struct pyoffsets *off, const uint64_t *w, const struct debug_layout *l, bool free_threaded)
+{
+	uint32_t holder = (uint32_t)(w[l->gil_holder] - w[l->gil_state]);
+	uint32_t locked = (uint32_t)(w[l->gil_locked] - w[l->gil_state]);
+	uint32_t cond = ((locked + 4 + 7) & ~7u) + 8;
+
+	*off = (struct pyoffsets){
+		.source = PYOFFSETS_DEBUG,
+		.gil_interval = holder - 8,
+		.gil_last_holder = holder,
+		.gil_locked = locked,
+		.gil_cond = cond,
+		.gil_switch_cond = cond + sizeof(pthread_cond_t) + sizeof(pthread_mutex_t),
+		.gil_enabled = free_threaded ? 0 : PYOFF_NONE,
+		.runtime_gil = PYOFF_NONE,
+		.runtime_interpreters_head = (uint32_t)w[l->interpreters_head],
+		.runtime_gil_drop_request = PYOFF_NONE,
+		.interp_next = (uint32_t)w[l->interp_next],
+		.interp_id = (uint32_t)w[l->interp_id],
+		.interp_threads_head = (uint32_t)w[l->threads_head],
+		.interp_gil = (uint32_t)w[l->ceval_gil],
+		.interp_gil_drop_request = PYOFF_NONE,
+		.tstate_next = (uint32_t)w[l->tstate_next],
+		.tstate_interp = (uint32_t)w[l->tstate_interp],
+		.tstate_thread_id = (uint32_t)w[l->thread_id],
+		.tstate_native_thread_id = (uint32_t)w[l->native_thread_id],
+		.tstate_eval_breaker = (uint32_t)w[l->tstate_interp] + 8,
+	};
+}
+
+static int offsets_from_words(struct elffile *ef, const struct elf_symbol *runtime, const struct pyver *v,
+			      struct pyoffsets *ret, struct reason *why)
+{
+	const struct debug_layout *layout = debug_layout_of(v->minor);
+	uint64_t words[DEBUG_WORDS];
+	bool free_threaded;
+
+	if (!layout)
+		return reason__set(why, -ENOTSUP, "CPython %s is newer than this gilscope knows (3.8 to 3.%d)", v->text,
+				   debug_layouts[sizeof(debug_layouts) / sizeof(debug_layouts[0]) - 1].minor);
+	if (!debug_words(ef, words, DEBUG_WORDS))
+		return reason__set(why, -ENOTSUP, "CPython %s does not describe itself: _Py_DebugOffsets is missing", v->text);
+	free_threaded = words[2] == 1;
+	if (words[1] >> 16 != v->hex >> 16 || !debug_words_sane(words, layout, runtime->size) ||
+	    words[layout->gil_holder] - words[layout->gil_state] != (free_threaded ? 16u : 8u))
+		return reason__set(why, -ENOTSUP, "the _Py_DebugOffsets of CPython %s contradict themselves", v->text);
+	fill_from_words(ret, words, layout, free_threaded);
+	ret->runtime_size = runtime->size;
+	return 0;
+}
+
+int pyver__offsets(struct elffile *ef, const struct pyver *ver, struct pyoffsets *ret, struct reason *why)
+{
+	struct elf_symbol runtime;
+
+	if (elffile__machine(ef) != 62 /* EM_X86_64 */)
+		return reason__set(why, -ENOTSUP, "layouts are known for x86-64 only");
+	if (elffile__dynsym(ef, "_PyRuntime", &runtime) != 0)
+		return reason__set(why, -ENOTSUP, "the file defines no _PyRuntime");
+	if (ver->minor >= 13)
+		return offsets_from_words(ef, &runtime, ver, ret, why);
+	return offsets_from_table(&runtime, ver, ret, why);
+}
+
+/* ---- the GILs of a live process -------------------------------------------------------------------------------- */
+
+struct walk {
+	pid_t pid;
+	const struct pyoffsets *off;
+	uint64_t runtime;
+	struct gil_address gils[GILS_MAX];
+	int n;
+	bool enabled;
+	const char *wrong; /* what was implausible */
+};
+
+static int implausible(struct walk *w, const char *what)
+{
+	w->wrong = what;
+	return -ENOTSUP;
+}
+
+static int read_pointer(struct walk *w, uint64_t base, uint32_t offset, uint64_t *ret)
+{
+	int err = procmem__read_u64(w->pid, base + offset, ret);
+
+	if (!err && (*ret % 8 != 0 || *ret >> 47))
+		return implausible(w, "a pointer points nowhere");
+	return err;
+}
+
+/* A thread state must point back to its interpreter: the strongest check of a layout there is. */
+static int check_tstate(struct walk *w, uint64_t interp, uint64_t tstate)
+{
+	uint64_t back;
+	int err = read_pointer(w, tstate, w->off->tstate_interp, &back);
+
+	if (!err && back != interp)
+		return implausible(w, "a thread state belongs to another interpreter");
+	return err;
+}
+
+/* Whether `tstate` is on the thread list of `interp`: 1, 0 or -errno. */
+static int has_tstate(struct walk *w, uint64_t interp, uint64_t tstate)
+{
+	uint64_t at;
+	int err = read_pointer(w, interp, w->off->interp_threads_head, &at);
+
+	for (int i = 0; !err && at; i++) {
+		if (i == THREADS_MAX)
+			return implausible(w, "a list of threads without an end");
+		if (at == tstate)
+			return 1;
+		err = read_pointer(w, at, w->off->tstate_next, &at);
+	}
+	return err;
+}
+
+/* Whether it is a thread state of any interpreter: a GIL may be shared by several. */
+static int find_tstate(struct walk *w, uint64_t tstate)
+{
+	uint64_t interp;
+	int rc = read_pointer(w, w->runtime, w->off->runtime_interpreters_head, &interp);
+
+	for (int i = 0; !rc && interp && i < INTERPRETERS_MAX; i++) {
+		rc = has_tstate(w, interp, tstate);
+		if (rc)
+			return rc;
+		rc = read_pointer(w, interp, w->off->interp_next, &interp);
+	}
+	return rc;
+}
+
+static uint32_t get_u32(const uint8_t *p)
+{
+	uint32_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+static uint64_t get_u64(const uint8_t *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+/*
+ * Checks the live values of one GIL. The holder must be a thread state while it is locked; afterwards the pointer
+ * may dangle (drop_gil() does not clear it when a thread ends), so then it only has to look like one.
+ */
+static int check_gil(struct walk *w, uint64_t gil)
+{
+	const struct pyoffsets *off = w->off;
+	uint8_t bytes[256];
+	uint64_t interval, holder;
+	int32_t locked;
+	int rc = procmem__read(w->pid, gil, bytes, sizeof(bytes));
+
+	if (rc)
+		return rc;
+	interval = get_u64(bytes + off->gil_interval);
+	holder = get_u64(bytes + off->gil_last_holder);
+	locked = (int32_t)get_u32(bytes + off->gil_locked);
+	if (locked < -1 || locked > 1)
+		return implausible(w, "the GIL's lock is neither free nor taken");
+	if (interval == 0 || interval > INTERVAL_MAX_US)
+		return implausible(w, "the switch interval is out of range");
+	if (holder % 8 != 0 || holder >> 47)
+		return implausible(w, "the GIL's holder points nowhere");
+	w->enabled = w->enabled || off->gil_enabled == PYOFF_NONE || get_u32(bytes + off->gil_enabled) != 0;
+	if (locked != 1)
+		return 0;
+	rc = find_tstate(w, holder);
+	return rc < 0 ? rc : rc == 1 ? 0 : implausible(w, "the GIL's holder is not a thread of the interpreter");
+}
+
+/* Keeps a GIL, under the lowest id of the interpreters that share it. */
+static void keep_gil(struct walk *w, uint64_t gil, uint64_t interp, int64_t id)
+{
+	for (int i = 0; i < w->n; i++) {
+		if (w->gils[i].gil != gil)
+			continue;
+		if (id < w->gils[i].interp_id) {
+			w->gils[i].interp = interp;
+			w->gils[i].interp_id = id;
+		}
+		return;
+	}
+	if (w->n < GILS_MAX)
+		w->gils[w->n++] = (struct gil_address){gil, interp, id};
+	else if (id == 0) /* new interpreters stand in front: main comes last, and may not be lost */
+		w->gils[GILS_MAX - 1] = (struct gil_address){gil, interp, id};
+}
+
+/* One interpreter of the list: its threads point back to it, its GIL is noted. */
+static int visit_interpreter(struct walk *w, uint64_t interp)
+{
+	uint64_t id, gil, tstate;
+	int err = procmem__read_u64(w->pid, interp + w->off->interp_id, &id);
+
+	if (!err)
+		err = read_pointer(w, interp, w->off->interp_threads_head, &tstate);
+	if (!err && tstate)
+		err = check_tstate(w, interp, tstate);
+	if (err)
+		return err;
+	if (id > INT32_MAX)
+		return implausible(w, "an interpreter's id is out of range");
+	if (w->off->interp_gil == PYOFF_NONE) {
+		keep_gil(w, w->runtime + w->off->runtime_gil, 0, 0);
+		return 0;
+	}
+	err = read_pointer(w, interp, w->off->interp_gil, &gil);
+	if (!err && gil) /* NULL while an interpreter is being made */
+		keep_gil(w, gil, interp, (int64_t)id);
+	return err;
+}
+
+static int walk_once(struct walk *w)
+{
+	uint64_t interp;
+	int err = read_pointer(w, w->runtime, w->off->runtime_interpreters_head, &interp);
+
+	w->n = 0;
+	w->enabled = false;
+	for (int i = 0; !err && interp; i++) {
+		if (i == INTERPRETERS_MAX)
+			return implausible(w, "a list of interpreters without an end");
+		err = visit_interpreter(w, interp);
+		if (!err)
+			err = read_pointer(w, interp, w->off->interp_next, &interp);
+	}
+	for (int i = 0; !err && i < w->n; i++)
+		err = check_gil(w, w->gils[i].gil);
+	return err ? err : w->n > 0 ? 0 : -EAGAIN;
+}
+
+/* The target changes under the reader: only what is wrong each time is wrong. */
+static int walk_patiently(struct walk *w)
+{
+	static const struct timespec pause = {.tv_nsec = ATTEMPT_PAUSE_NS};
+	int err;
+
+	for (int i = 0;; i++) {
+		err = walk_once(w);
+		if ((err != -ENOTSUP && err != -EFAULT) || i + 1 == ATTEMPTS)
+			return err;
+		nanosleep(&pause, NULL);
+	}
+}
+
+static int by_interp_id(const void *a, const void *b)
+{
+	const struct gil_address *x = a, *y = b;
+
+	return x->interp_id < y->interp_id ? -1 : x->interp_id > y->interp_id;
+}
+
+static int explain_walk(const struct walk *w, int err, struct reason *why)
+{
+	switch (err) {
+	case -EAGAIN:
+		return reason__set(why, err, "process %d has not started its interpreter yet", w->pid);
+	case -EFAULT:
+		return reason__set(why, -ENOTSUP,
+				   "the memory of process %d does not look like its CPython: a pointer leads out of it",
+				   w->pid);
+	case -ENOTSUP:
+		return reason__set(why, err, "the memory of process %d does not look like its CPython: %s", w->pid,
+				   w->wrong);
+	case -EPERM:
+		return reason__set(why, err, "no permission to read the memory of process %d: CAP_SYS_PTRACE is needed",
+				   w->pid);
+	}
+	return reason__set(why, err, "the memory of process %d cannot be read: %s", w->pid, strerror(-err));
+}
+
+/* Offsets into the GIL must lie in what check_gil() reads of it. */
+static bool offsets_usable(const struct pyoffsets *off)
+{
+	return off->gil_interval <= 248 && off->gil_last_holder <= 248 && off->gil_locked <= 252 &&
+	       (off->gil_enabled == PYOFF_NONE || off->gil_enabled <= 252);
+}
+
+int pyver__find_gils(const struct target *t, struct elffile *ef, const struct pyoffsets *off, struct gil_address *ret,
+		     int max, int *ret_n, bool *ret_enabled, struct reason *why)
+{
+	struct walk w = {.pid = t->pid, .off = off, .wrong = "?"};
+	struct elf_symbol runtime;
+	int err;
+
+	if (elffile__dynsym(ef, "_PyRuntime", &runtime) != 0 || !offsets_usable(off))
+		return reason__set(why, -ENOTSUP, "%s: no usable _PyRuntime", t->image.path);
+	w.runtime = runtime.vaddr + t->image.bias;
+	err = walk_patiently(&w);
+	if (err)
+		return explain_walk(&w, err, why);
+	qsort(w.gils, (size_t)w.n, sizeof(w.gils[0]), by_interp_id);
+	*ret_n = w.n < max ? w.n : max;
+	memcpy(ret, w.gils, (size_t)*ret_n * sizeof(*ret));
+	*ret_enabled = w.enabled;
+	return 0;
+}
+
+/* ---- thread ids ------------------------------------------------------------------------------------------------ */
+
+/* Offset of `tid` in glibc's struct pthread (nptl/descr.h), x86-64, unchanged since 2.4. */
+#define GLIBC_PTHREAD_TID 0x2d0
+
+/* The task whose id is `tid` as the target counts: the last one on its NSpid line. */
+static bool task_has_id(pid_t pid, pid_t task, pid_t tid)
+{
+	char path[64], *text, *line, *last;
+	bool same = false;
+	size_t len;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/status", pid, task);
+	if (procmaps__slurp(path, 65536, &text, &len) != 0)
+		return false;
+	text[len > 0 ? len - 1 : 0] = '\0';
+	line = strstr(text, "\nNSpid:");
+	if (line) {
+		line[1 + strcspn(line + 1, "\n")] = '\0';
+		last = strrchr(line, '\t');
+		same = last && atoi(last + 1) == tid;
+	}
+	free(text);
+	return same;
+}
+
+/* Whether /proc knows a thread of that id: by name where the ids are counted alike, which is nearly always. */
+static bool is_task(pid_t pid, pid_t tid)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d", pid, tid);
+	return tid > 0 && access(path, F_OK) == 0 && task_has_id(pid, tid, tid);
+}
+
+pid_t pyver__tstate_tid(pid_t pid, const struct pyoffsets *off, uint64_t tstate)
+{
+	uint64_t thread;
+	uint32_t tid;
+
+	if (off->tstate_native_thread_id != PYOFF_NONE) {
+		if (procmem__read_u64(pid, tstate + off->tstate_native_thread_id, &thread) != 0 || thread > INT32_MAX)
+			return 0;
+		return (pid_t)thread;
+	}
+	if (procmem__read_u64(pid, tstate + off->tstate_thread_id, &thread) != 0 || thread == 0 ||
+	    procmem__read_u32(pid, thread + GLIBC_PTHREAD_TID, &tid) != 0 || tid > INT32_MAX)
+		return 0;
+	return is_task(pid, (pid_t)tid) ? (pid_t)tid : 0;
+}
