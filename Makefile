@@ -42,6 +42,7 @@ endif
 PURE := reason log text procmem target elffile pyver sites hist sample aggr batch schema sink_mem grid
 PURE += procmaps label
 KERNEL := probes uprobe_link probe_check blame_memo reader
+PURE += redis_url
 REDIS := redis_conn sink_redis store query
 WIRES := writer_lock spawn observed collector
 present = $(foreach m,$(1),$(if $(wildcard collector/$(m).c),collector/$(m).c))

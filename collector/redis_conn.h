@@ -2,14 +2,15 @@
 /*
  * One connection to a Redis server: URL, connect, TLS, AUTH, SELECT, deadline, backoff, reply classes.
  *
- * The only file besides sink_redis.c and query.c that sees hiredis. A context is never reconnected:
- * after an error it is freed and made anew (redisReconnect loses time-outs, AUTH and TLS). SIGPIPE must be
- * ignored by the program. Descriptors are close-on-exec.
+ * The only file besides sink_redis.c and query.c that sees hiredis; URL, classes and backoff are the pure half, in
+ * redis_url.c. A context is never reconnected: after an error it is freed and made anew (redisReconnect loses time-outs,
+ * AUTH and TLS). SIGPIPE must be ignored or blocked by the caller's thread. Descriptors are close-on-exec.
  */
 #ifndef GILSCOPE_REDIS_CONN_H
 #define GILSCOPE_REDIS_CONN_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "reason.h"
@@ -40,25 +41,57 @@ const char *redis_url__text(const struct redis_url *url, char *buf, size_t size)
 /* Whether this build can do TLS. */
 bool redis_conn__has_tls(void);
 
-/* Connected, authenticated, database selected, PING answered; timeout_ms for each step. The context is a
- * redisContext *, freed with redisFree(). 0, -ECONNREFUSED ..., -EACCES (credentials), -EPROTONOSUPPORT (no TLS here). */
+/*
+ * Connected, authenticated, database selected, PING answered; timeout_ms for each step. The context is a
+ * non-blocking redisContext *: talk through redis_conn__exchange(). 0, -ECONNREFUSED ..., -EAGAIN (loading, too many
+ * clients), -EACCES (credentials), -EPROTONOSUPPORT (no TLS here), -ETIMEDOUT.
+ */
 struct redisContext;
 int redis_conn__open(const struct redis_url *url, int timeout_ms, struct redisContext **ret, struct reason *why);
 
+/* The same, given up with -ECANCELED as soon as `wake_fd` is readable (-1: never). */
+int redis_conn__open_until(const struct redis_url *url, int timeout_ms, int wake_fd,
+			   struct redisContext **ret, struct reason *why);
+void redis_conn__close(struct redisContext *c);
+
+/* Appends a command to be sent by the next exchange. 0 or -ENOMEM. */
+int redis_conn__append(struct redisContext *c, int argc, const char *const *argv, const size_t *lens);
+
+/*
+ * Sends what was appended and reads `n` replies, each given to `on_reply` (which keeps nothing of it; non-zero stops
+ * and is returned). A silence is bounded by timeout_ms, the whole by four of them, so a server that trickles holds
+ * nobody. After any error but on_reply's the context is good for redis_conn__close() only. 0, -ETIMEDOUT,
+ * -ECANCELED (wake_fd), -EPIPE (closed by the server), -EPROTO (not Redis, or an absurd reply), -errno.
+ */
+struct redisReply;
+typedef int redis_reply_fn(void *arg, size_t i, const struct redisReply *reply);
+int redis_conn__exchange(struct redisContext *c, size_t n, int timeout_ms, int wake_fd,
+			 redis_reply_fn *on_reply, void *arg, struct reason *why);
+
+/* Makes a parser refuse arrays of absurd length (hiredis would allocate them on the server's word alone). */
+struct redisReader;
+void redis_conn__guard(struct redisReader *reader);
+
 enum redis_class {
-	REDIS_OK,
-	REDIS_TRANSIENT,  /* LOADING, BUSY, MASTERDOWN, ...: back off, send again */
-	REDIS_CAPACITY,   /* OOM, MISCONF: long back-off, keep the data */
-	REDIS_WRONG_NODE, /* READONLY, MOVED, ASK */
-	REDIS_CREDENTIALS,/* NOAUTH, WRONGPASS, NOPERM */
-	REDIS_KEY,        /* WRONGTYPE: this key only, skip and count */
-	REDIS_BUG,        /* anything else: the command is wrong, drop and count */
+	REDIS_CLASS_OK,
+	REDIS_CLASS_TRANSIENT,  /* LOADING, BUSY, MASTERDOWN, ...: back off, send again */
+	REDIS_CLASS_CAPACITY,   /* OOM, MISCONF: long back-off, keep the data */
+	REDIS_CLASS_WRONG_NODE, /* READONLY, MOVED, ASK */
+	REDIS_CLASS_CREDENTIALS,/* NOAUTH, WRONGPASS, NOPERM */
+	REDIS_CLASS_KEY,        /* WRONGTYPE: this key only, skip and count */
+	REDIS_CLASS_BUG,        /* anything else: the command is wrong, drop and count */
 };
 
 /* Class of an error reply's text. */
 enum redis_class redis_class__of(const char *error_text);
 
-/* Next pause in ms: capped exponential with full jitter; `attempt` counts from 0. min 100 ms, cap 30 s (capacity: 1 s floor). */
+/* What the operator can do about it, "" if nothing comes to mind. */
+const char *redis_class__advice(enum redis_class cls);
+
+/*
+ * Next pause in ms: capped exponential with full jitter; `attempt` counts from 0. Floor 100 ms, cap 30 s; floor 1 s where
+ * only an operator can help (capacity, credentials).
+ */
 int redis_backoff__ms(unsigned int attempt, enum redis_class cls, uint32_t random);
 
 #endif

@@ -1,0 +1,542 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Connections: resolve, connect, TLS, greet; and the exchange of a pipeline under a deadline. See redis_conn.h.
+ *
+ * hiredis speaks the protocol on its own non-blocking contexts; the waiting is done here with poll(), because its
+ * blocking mode knows a timeout per read() only (a server that sends a byte a second holds it for hours) and can't be
+ * interrupted. Works with hiredis 0.14 to 1.x; what is worked around is named where it happens.
+ */
+#include "redis_conn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <hiredis/hiredis.h>
+#ifdef HAVE_HIREDIS_SSL
+#include <arpa/inet.h>
+#include <hiredis/hiredis_ssl.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#endif
+
+#include "text.h"
+
+#define EXCHANGE_SILENCES 4             /* the whole of an exchange, in timeouts */
+#define MAX_REPLY_BYTES (64u << 20)     /* unparsed input kept for one reply */
+#define MAX_ARRAY (1u << 20)            /* elements of a reply */
+#define MAX_NESTED 64                   /* of an array inside it: ours have at most a pair */
+#define TCP_DEAD_AFTER_MS 30000         /* unacknowledged data */
+
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* Waits for `events`. Returns revents (> 0), -ETIMEDOUT, -ECANCELED (wake_fd), -errno. */
+static int await(int fd, short events, int64_t until_ms, int wake_fd)
+{
+	struct pollfd p[2] = {{.fd = fd, .events = events}, {.fd = wake_fd, .events = POLLIN}};
+
+	for (;;) {
+		int64_t left = until_ms - now_ms();
+		int n = poll(p, 2, left > 0 ? (int)left : 0); /* a negative fd is ignored */
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (n > 0 && p[1].revents)
+			return -ECANCELED;
+		if (n > 0 && p[0].revents)
+			return p[0].revents;
+		if (left <= 0)
+			return -ETIMEDOUT;
+	}
+}
+
+/* ---- the parser's guard ---- */
+
+/* The type of the second parameter of createArray changed with 1.0. */
+#if HIREDIS_MAJOR >= 1
+typedef size_t array_len_t;
+#else
+typedef int array_len_t;
+#endif
+
+static redisReplyObjectFunctions guarded;
+static void *(*plain_array)(const redisReadTask *, array_len_t);
+
+static void *guarded_array(const redisReadTask *task, array_len_t n)
+{
+	if ((unsigned long long)n > (task->parent ? MAX_NESTED : MAX_ARRAY))
+		return NULL; /* the reader reports "out of memory" and stops */
+	return plain_array(task, n);
+}
+
+static void make_guarded(void)
+{
+	redisReader *reader = redisReaderCreate();
+
+	if (!reader)
+		return;
+	guarded = *reader->fn;
+	plain_array = guarded.createArray;
+	guarded.createArray = guarded_array;
+	redisReaderFree(reader);
+}
+
+void redis_conn__guard(struct redisReader *reader)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, make_guarded);
+	if (plain_array)
+		reader->fn = &guarded;
+}
+
+/* ---- the exchange ---- */
+
+int redis_conn__append(struct redisContext *c, int argc, const char *const *argv, const size_t *lens)
+{
+	/* hiredis takes char ** but writes to neither array nor strings. */
+	if (redisAppendCommandArgv(c, argc, (const char **)argv, lens) != REDIS_OK)
+		return -ENOMEM;
+	return 0;
+}
+
+/* The context's error as a code and a sentence. */
+static int context_error(const struct redisContext *c, struct reason *why)
+{
+	switch (c->err) {
+	case REDIS_ERR_EOF:
+		return reason__set(why, -EPIPE, "the server closed the connection");
+	case REDIS_ERR_PROTOCOL:
+	case REDIS_ERR_OOM:
+		return reason__set(why, -EPROTO, "what answers does not speak Redis's protocol (%s)", c->errstr);
+	default:
+		return reason__set(why, -ECONNRESET, "the connection broke (%s)", c->errstr);
+	}
+}
+
+/* Hands out the replies that have arrived. */
+static int take_replies(struct redisContext *c, size_t n, size_t *got, redis_reply_fn *on_reply, void *arg,
+			struct reason *why)
+{
+	while (*got < n) {
+		void *reply = NULL;
+		int err = 0;
+
+		if (redisGetReplyFromReader(c, &reply) != REDIS_OK)
+			return context_error(c, why);
+		if (!reply)
+			return 0;
+		if (on_reply)
+			err = on_reply(arg, *got, reply);
+		freeReplyObject(reply);
+		++*got;
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int no_answer(int err, int64_t began_ms, struct reason *why)
+{
+	if (err == -ETIMEDOUT)
+		return reason__set(why, err, "no answer within %lld ms", (long long)(now_ms() - began_ms));
+	return reason__set(why, err, "%s", err == -ECANCELED ? "given up" : strerror(-err));
+}
+
+int redis_conn__exchange(struct redisContext *c, size_t n, int timeout_ms, int wake_fd,
+			 redis_reply_fn *on_reply, void *arg, struct reason *why)
+{
+	int64_t began = now_ms(), quiet = began + timeout_ms;
+	int64_t end = began + (int64_t)timeout_ms * EXCHANGE_SILENCES;
+	int sent = 0, err;
+	size_t got = 0;
+
+	for (;;) {
+		err = take_replies(c, n, &got, on_reply, arg, why);
+		if (err || got == n)
+			return err;
+		if (c->reader->len > MAX_REPLY_BYTES)
+			return reason__set(why, -EPROTO, "a reply is larger than %u MiB", MAX_REPLY_BYTES >> 20);
+		err = await(c->fd, (short)(POLLIN | (sent ? 0 : POLLOUT)), quiet < end ? quiet : end, wake_fd);
+		if (err < 0)
+			return no_answer(err, began, why);
+		/* Read first: a server that refuses says so before it hangs up. */
+		if ((err & ~POLLOUT) && redisBufferRead(c) != REDIS_OK)
+			return context_error(c, why);
+		if ((err & POLLOUT) && !(err & (POLLERR | POLLHUP)) && redisBufferWrite(c, &sent) != REDIS_OK)
+			return context_error(c, why);
+		quiet = now_ms() + timeout_ms;
+	}
+}
+
+void redis_conn__close(struct redisContext *c)
+{
+	if (c)
+		redisFree(c);
+}
+
+/* ---- connect ---- */
+
+/* What open passes down. */
+struct opening {
+	const struct redis_url *url;
+	int timeout_ms;
+	int wake_fd;
+};
+
+/* Close-on-exec, keep-alive, and an end for data that nobody acknowledges. hiredis set TCP_NODELAY. */
+static void set_options(const struct redisContext *c, bool is_unix)
+{
+	int on = 1, dead_ms = TCP_DEAD_AFTER_MS;
+
+	fcntl(c->fd, F_SETFD, FD_CLOEXEC);
+	if (is_unix)
+		return;
+	setsockopt(c->fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	setsockopt(c->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &dead_ms, sizeof(dead_ms));
+}
+
+/* Waits until the connect() that hiredis began is done. */
+static int finish_connect(struct redisContext *c, const struct opening *o)
+{
+	int err, so_error = 0;
+	socklen_t len = sizeof(so_error);
+
+	err = await(c->fd, POLLOUT, now_ms() + o->timeout_ms, o->wake_fd);
+	if (err < 0)
+		return err;
+	if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &so_error, &len) < 0)
+		return -errno;
+	return -so_error;
+}
+
+/* Takes over a context that hiredis just made. */
+static int adopt(struct redisContext *c, const struct opening *o, struct redisContext **ret)
+{
+	int err = errno ? -errno : -EIO;
+
+	if (!c)
+		return -ENOMEM;
+	if (!c->err) {
+		set_options(c, o->url->is_unix);
+		err = finish_connect(c, o);
+	}
+	if (err) {
+		redisFree(c);
+		return err;
+	}
+	redis_conn__guard(c->reader);
+	*ret = c;
+	return 0;
+}
+
+static int connect_unix(const struct opening *o, struct redisContext **ret)
+{
+	errno = 0;
+	return adopt(redisConnectUnixNonBlock(o->url->path), o, ret);
+}
+
+/* Each address of the name in turn: hiredis's non-blocking connect would try the first one only. */
+static int connect_tcp(const struct opening *o, struct redisContext **ret, struct reason *why)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list, *a;
+	int err = getaddrinfo(o->url->host, NULL, &hints, &list);
+
+	if (err)
+		return reason__set(why, -EHOSTUNREACH, "the name does not resolve (%s)",
+				   err == EAI_SYSTEM ? strerror(errno) : gai_strerror(err));
+	err = -EHOSTUNREACH;
+	for (a = list; a; a = a->ai_next) {
+		char numeric[NI_MAXHOST];
+
+		if (getnameinfo(a->ai_addr, a->ai_addrlen, numeric, sizeof(numeric), NULL, 0, NI_NUMERICHOST))
+			continue;
+		errno = 0;
+		err = adopt(redisConnectNonBlock(numeric, o->url->port), o, ret);
+		if (err == 0 || err == -ECANCELED)
+			break;
+	}
+	freeaddrinfo(list);
+	return err;
+}
+
+static const char *connect_advice(int err)
+{
+	switch (err) {
+	case -ECONNREFUSED:
+		return "; is redis-server running there?";
+	case -ENOENT:
+		return "; no such socket, is redis-server running?";
+	case -EACCES:
+	case -EPERM:
+		return "; use sudo, or join the group that owns the socket";
+	default:
+		return "";
+	}
+}
+
+static int connect_any(const struct opening *o, struct redisContext **ret, struct reason *why)
+{
+	struct reason named = {""};
+	int64_t began = now_ms();
+	int err = o->url->is_unix ? connect_unix(o, ret) : connect_tcp(o, ret, &named);
+
+	if (err == 0)
+		return 0;
+	if (named.text[0])
+		return reason__set(why, err, "%s", named.text);
+	if (err == -ETIMEDOUT || err == -ECANCELED)
+		return no_answer(err, began, why);
+	return reason__set(why, err, "%s%s", strerror(-err), connect_advice(err));
+}
+
+/* ---- TLS ---- */
+
+#ifdef HAVE_HIREDIS_SSL
+
+bool redis_conn__has_tls(void)
+{
+	return true;
+}
+
+static int tls_error(SSL *ssl, struct reason *why)
+{
+	long verdict = ssl ? SSL_get_verify_result(ssl) : X509_V_OK;
+	char text[160] = "handshake failed";
+	unsigned long code = ERR_get_error();
+
+	if (code)
+		ERR_error_string_n(code, text, sizeof(text));
+	if (verdict != X509_V_OK)
+		return reason__set(why, -EACCES, "TLS: the server's certificate is refused: %s",
+				   X509_verify_cert_error_string(verdict));
+	return reason__set(why, -EPROTO, "TLS: %s", text);
+}
+
+/* The name (or address) that the certificate must carry: neither hiredis_ssl nor SNI checks it. */
+static bool require_name(SSL *ssl, const char *name)
+{
+	unsigned char addr[16];
+
+	if (inet_pton(AF_INET, name, addr) == 1 || inet_pton(AF_INET6, name, addr) == 1)
+		return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name) == 1;
+	return SSL_set_tlsext_host_name(ssl, name) == 1 && SSL_set1_host(ssl, name) == 1;
+}
+
+static SSL *make_ssl(const struct redis_url *url, struct reason *why)
+{
+	const char *name = url->server_name[0] ? url->server_name : url->host;
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	SSL *ssl = NULL;
+
+	if (!ctx || SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1) {
+		tls_error(NULL, why);
+		goto out;
+	}
+	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+	if (url->ca_file[0] ? SSL_CTX_load_verify_locations(ctx, url->ca_file, NULL) != 1
+			    : SSL_CTX_set_default_verify_paths(ctx) != 1) {
+		reason__set(why, -EINVAL, "TLS: the certificates of %s can't be read",
+			    url->ca_file[0] ? url->ca_file : "this system");
+		goto out;
+	}
+	ssl = SSL_new(ctx);
+	if (!ssl || !require_name(ssl, name)) {
+		tls_error(NULL, why);
+		SSL_free(ssl);
+		ssl = NULL;
+	}
+out:
+	SSL_CTX_free(ctx);
+	return ssl;
+}
+
+/* hiredis only begins the handshake on a non-blocking context; it is ended here, under the deadline. */
+static int shake_hands(struct redisContext *c, SSL *ssl, const struct opening *o, struct reason *why)
+{
+	int64_t began = now_ms();
+
+	for (;;) {
+		int rv = SSL_do_handshake(ssl), kind, err;
+
+		if (rv == 1)
+			return 0;
+		kind = SSL_get_error(ssl, rv);
+		if (kind != SSL_ERROR_WANT_READ && kind != SSL_ERROR_WANT_WRITE)
+			return tls_error(ssl, why);
+		err = await(c->fd, kind == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT, began + o->timeout_ms, o->wake_fd);
+		if (err < 0)
+			return no_answer(err, began, why);
+	}
+}
+
+static int start_tls(struct redisContext *c, const struct opening *o, struct reason *why)
+{
+	SSL *ssl = make_ssl(o->url, why);
+
+	if (!ssl)
+		return -EPROTO;
+	if (redisInitiateSSL(c, ssl) != REDIS_OK) {
+		int err = tls_error(ssl, why);
+
+		SSL_free(ssl); /* on success it is the context's */
+		return err;
+	}
+	return shake_hands(c, ssl, o, why);
+}
+
+static int tls_usable(struct reason *why)
+{
+	return 0;
+}
+
+#else
+
+bool redis_conn__has_tls(void)
+{
+	return false;
+}
+
+static int tls_usable(struct reason *why)
+{
+	return reason__set(why, -EPROTONOSUPPORT, "this build's hiredis %d.%d.%d has no TLS; use redis:// through a tunnel "
+			   "(stunnel, ssh -L), or build where libhiredis has hiredis_ssl (1.0 and later)", HIREDIS_MAJOR,
+			   HIREDIS_MINOR, HIREDIS_PATCH);
+}
+
+static int start_tls(struct redisContext *c, const struct opening *o, struct reason *why)
+{
+	return tls_usable(why);
+}
+
+#endif
+
+/* ---- greeting ---- */
+
+enum greeting {
+	GREET_AUTH,
+	GREET_NAME,
+	GREET_SELECT,
+	GREET_PING,
+};
+
+struct greet {
+	enum greeting sent[4];
+	size_t n;
+	struct reason *why;
+};
+
+static int greet_append(struct greet *g, struct redisContext *c, enum greeting what, int argc, const char *const *argv)
+{
+	size_t lens[3];
+
+	for (int i = 0; i < argc; i++)
+		lens[i] = strlen(argv[i]);
+	g->sent[g->n++] = what;
+	return redis_conn__append(c, argc, argv, lens);
+}
+
+static int class_errno(enum redis_class cls)
+{
+	switch (cls) {
+	case REDIS_CLASS_TRANSIENT:
+	case REDIS_CLASS_CAPACITY:
+		return -EAGAIN;
+	case REDIS_CLASS_CREDENTIALS:
+		return -EACCES;
+	default:
+		return -EPROTO;
+	}
+}
+
+/* The first refusal that matters ends it: a server that has too many clients sends one and hangs up. */
+static int greet_reply(void *arg, size_t i, const struct redisReply *reply)
+{
+	struct greet *g = arg;
+	enum redis_class cls;
+	int err;
+
+	if (reply->type != REDIS_REPLY_ERROR)
+		return 0;
+	cls = redis_class__of(reply->str);
+	/* MISCONF and NOPERM on PING: it may not write, or not ping; whoever asks for more will be told. */
+	if (g->sent[i] == GREET_PING && (cls == REDIS_CLASS_CAPACITY || strncmp(reply->str, "NOPERM", 6) == 0))
+		return 0;
+	if (g->sent[i] == GREET_NAME && cls != REDIS_CLASS_TRANSIENT)
+		return 0; /* only a courtesy */
+	err = class_errno(cls);
+	if (g->sent[i] == GREET_AUTH && cls == REDIS_CLASS_BUG)
+		err = -EACCES; /* AUTH with a user before 6.0: wrong number of arguments */
+	return reason__set(g->why, err, "%s%s", reply->str, err == -EACCES ? " (check user and password)" : "");
+}
+
+static int greet(struct redisContext *c, const struct opening *o, struct reason *why)
+{
+	const struct redis_url *url = o->url;
+	const char *with_user[] = {"AUTH", url->user, url->password}, *plain[] = {"AUTH", url->password};
+	const char *name[] = {"CLIENT", "SETNAME", "gilscope"}, *ping[] = {"PING"};
+	struct greet g = {.why = why};
+	char db[16];
+	const char *select[] = {"SELECT", db};
+	int err = 0;
+
+	snprintf(db, sizeof(db), "%d", url->db);
+	if (url->user[0])
+		err = greet_append(&g, c, GREET_AUTH, 3, with_user);
+	else if (url->password[0])
+		err = greet_append(&g, c, GREET_AUTH, 2, plain);
+	if (!err)
+		err = greet_append(&g, c, GREET_NAME, 3, name);
+	if (!err && url->db)
+		err = greet_append(&g, c, GREET_SELECT, 2, select);
+	if (!err)
+		err = greet_append(&g, c, GREET_PING, 1, ping);
+	if (err)
+		return reason__set(why, err, "out of memory");
+	return redis_conn__exchange(c, g.n, o->timeout_ms, o->wake_fd, greet_reply, &g, why);
+}
+
+int redis_conn__open_until(const struct redis_url *url, int timeout_ms, int wake_fd,
+			   struct redisContext **ret, struct reason *why)
+{
+	struct opening o = {.url = url, .timeout_ms = timeout_ms, .wake_fd = wake_fd};
+	struct redisContext *c = NULL;
+	struct reason detail = {""};
+	char where[512];
+	int err = url->tls ? tls_usable(&detail) : 0;
+
+	if (!err)
+		err = connect_any(&o, &c, &detail);
+	if (!err && url->tls)
+		err = start_tls(c, &o, &detail);
+	if (!err)
+		err = greet(c, &o, &detail);
+	if (err) {
+		redis_conn__close(c);
+		return reason__set(why, err, "%s: %s", redis_url__text(url, where, sizeof(where)), detail.text);
+	}
+	*ret = c;
+	return 0;
+}
+
+int redis_conn__open(const struct redis_url *url, int timeout_ms, struct redisContext **ret, struct reason *why)
+{
+	return redis_conn__open_until(url, timeout_ms, -1, ret, why);
+}
