@@ -119,7 +119,11 @@ int redis_conn__append(struct redisContext *c, int argc, const char *const *argv
 /* The context's error as a code and a sentence. */
 static int context_error(const struct redisContext *c, struct reason *why)
 {
-	switch (c->err) {
+	int err = c->err;
+
+	if (err == REDIS_ERR_IO && (errno == ECONNRESET || errno == EPIPE))
+		err = REDIS_ERR_EOF; /* hung up with our words unread */
+	switch (err) {
 	case REDIS_ERR_EOF:
 		return reason__set(why, -EPIPE, "the server closed the connection");
 	case REDIS_ERR_PROTOCOL:

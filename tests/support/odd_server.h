@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* A loopback server that misbehaves in one way, in a child process that dies with the test. */
+#ifndef GILSCOPE_ODD_SERVER_H
+#define GILSCOPE_ODD_SERVER_H
+
+#include <sys/types.h>
+
+enum oddity {
+	ODD_SILENT,      /* accepts, reads, never answers */
+	ODD_HANGS_UP,    /* accepts and closes */
+	ODD_GARBAGE,     /* answers what is not Redis's protocol */
+	ODD_TRICKLES,    /* sends one byte every 50 ms of a reply that does not end */
+	ODD_HUGE_ARRAY,  /* announces an array of two billion elements */
+	ODD_DEEP_ARRAYS, /* arrays in arrays, each announcing many elements */
+	ODD_FULL,        /* "max number of clients", then closes */
+	ODD_PONG_ONLY,   /* greets well (SETNAME, PING), then falls silent */
+};
+
+struct odd_server {
+	pid_t pid;
+	int port;
+	char url[64];
+};
+
+void odd_server__start(struct odd_server *s, enum oddity oddity);
+void odd_server__stop(struct odd_server *s);
+
+#endif
