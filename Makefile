@@ -235,7 +235,7 @@ $(OUTPUT)/lint/%.ok: %.c $(FLAGS_FILE) | $(SKELS)
 
 .PHONY: lint format man
 lint: $(LINT_STAMPS) ## warnings as errors, include rules, layout, scripts, manual page
-	$(Q)OUTPUT=$(OUTPUT) PURE='$(PURE)' tests/support/lint
+	$(Q)OUTPUT=$(OUTPUT) PURE='$(PURE)' KERNEL='$(KERNEL)' tests/support/lint
 
 format: ## lay out the C files as .clang-format says
 	$(Q)clang-format -i $(C_FILES)

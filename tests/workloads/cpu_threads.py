@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""usage: cpu_threads.py THREADS SECONDS
+
+THREADS threads compute in pure Python, so that one has the GIL and the others queue.
+
+Truth: CPU time of each thread between the gates (what it computed, it computed holding the GIL) and the
+span. Acquires are not known: the interpreter forces the threads out when it sees fit.
+"""
+import sys
+import time
+
+import workload
+from workload import END, START, drop
+
+threads_n, seconds = int(sys.argv[1]), float(sys.argv[2])
+cpu = {}
+
+
+def compute():
+    drop.gate_wait(START)
+    cpu_before, end = time.thread_time_ns(), time.monotonic() + seconds
+    x = 0
+    while time.monotonic() < end:
+        for i in range(1000):
+            x += i * i
+    cpu[workload.keep.thread_id()] = time.thread_time_ns() - cpu_before
+    drop.gate_wait(END)
+
+
+threads = [workload.start_thread("cpu-%d" % i, compute) for i in range(threads_n)]
+begin, end = workload.run_gated(threads_n)
+workload.report(begin, end, [{"tid": t.tid, "name": t.name, "cpu_ns": cpu[t.tid]} for t in threads])

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the workloads do in C, called through ctypes: hold the GIL for a known time, let it go a known
+ * number of times, and clock the waiting from inside.
+ *
+ * Functions that let go of the GIL themselves (cycle, hog, victim) must be called through ctypes.PyDLL,
+ * which keeps the GIL around the call; those that block (gate_wait, gate_watch) through ctypes.CDLL,
+ * which releases it once per call. No Python header is needed: the two functions used have been stable
+ * for ever, and the interpreter resolves them when it loads this library.
+ *
+ * The exact part of a thread's life lies between two gates. At a gate the thread waits without the GIL,
+ * so its next acquire and its last release fall on this side and that side of what is counted:
+ *
+ *     gate_wait(start)   observer attaches here          (released)
+ *     acquire                                             1
+ *     ... n times: release, acquire                       n
+ *     release            gate_wait(end): observer reads here
+ *
+ * acquires = releases = n + 1, whatever other threads do, as long as nobody is forced to let go: the
+ * workloads that count set the switch interval to 1000 s, so that no waiter ever asks.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+extern void *PyEval_SaveThread(void);
+extern void PyEval_RestoreThread(void *tstate);
+
+#define GATES 8
+#define IDLERS_MAX 64
+
+/* What hog() and victim() found out about themselves; times are CLOCK_MONOTONIC. */
+struct hog_truth {
+	uint64_t holds;
+	uint64_t stall_ns;     /* inside releases (hand-offs) and acquires, those at the gates left out */
+	uint64_t hold_ns;
+	uint64_t hold_min_ns;
+	uint64_t hold_max_ns;
+	uint64_t begin_ns;     /* of the first hold */
+	uint64_t end_ns;       /* of the last one */
+};
+
+struct victim_truth {
+	uint64_t acquires;     /* from the start gate to the end gate, that of the gate included */
+	uint64_t stall_ns;     /* before release to after it, and before acquire to after it */
+	uint64_t stall_max_ns; /* longest acquire */
+	uint64_t handoff_ns;   /* the part of stall_ns inside releases */
+	uint64_t stalls;       /* acquires that took longer than 20 us: they have waited */
+	uint64_t begin_ns;
+	uint64_t end_ns;
+};
+
+void noop(void);
+uint64_t now_ns(void);
+int thread_id(void);
+void name_thread(const char *name);
+void gate_wait(int gate);
+void gate_open(int gate);
+void gate_watch(int gate, int n);
+void cycle(int start, int end, uint64_t n);
+void nap(uint64_t ns);
+void hog(struct hog_truth *t, int start, int end, uint64_t n, uint64_t hold_ns, uint64_t gap_ns);
+void victim(struct victim_truth *t, int start, int end, const int *stop, uint64_t pause_ns);
+int idlers_start(int n, uint64_t period_ns, int *tids);
+uint64_t idlers_stop(void);
+
+/* ---- small things --------------------------------------------------------------------------------- */
+
+void noop(void)
+{
+}
+
+uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+int thread_id(void)
+{
+	return (int)syscall(SYS_gettid);
+}
+
+/* The name that ps and /proc show; Python itself sets it from 3.14 on. */
+void name_thread(const char *name)
+{
+	prctl(PR_SET_NAME, name);
+}
+
+static struct timespec timespec_of(uint64_t ns)
+{
+	return (struct timespec){.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
+}
+
+/* Sleeps, whatever signals come: a busy loop would be as good a hold, but takes a core from others. */
+static void sleep_until(uint64_t when_ns)
+{
+	struct timespec ts = timespec_of(when_ns);
+
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR)
+		;
+}
+
+/* ---- gates ------------------------------------------------------------------------------------------ */
+
+static pthread_mutex_t gate_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t gate_moved = PTHREAD_COND_INITIALIZER;
+static int gate_is_open[GATES];
+static int gate_waiters[GATES];
+
+/* Blocks until the gate is open; the caller must not hold the GIL. */
+void gate_wait(int gate)
+{
+	pthread_mutex_lock(&gate_lock);
+	gate_waiters[gate]++;
+	pthread_cond_broadcast(&gate_moved);
+	while (!gate_is_open[gate])
+		pthread_cond_wait(&gate_moved, &gate_lock);
+	gate_waiters[gate]--;
+	pthread_mutex_unlock(&gate_lock);
+}
+
+void gate_open(int gate)
+{
+	pthread_mutex_lock(&gate_lock);
+	gate_is_open[gate] = 1;
+	pthread_cond_broadcast(&gate_moved);
+	pthread_mutex_unlock(&gate_lock);
+}
+
+/* Blocks until n threads wait at the gate; the caller must not hold the GIL. */
+void gate_watch(int gate, int n)
+{
+	pthread_mutex_lock(&gate_lock);
+	while (gate_waiters[gate] < n)
+		pthread_cond_wait(&gate_moved, &gate_lock);
+	pthread_mutex_unlock(&gate_lock);
+}
+
+/* From inside a PyDLL call: waits at a gate without the GIL. */
+static void pass_gate(int gate)
+{
+	void *tstate = PyEval_SaveThread();
+
+	gate_wait(gate);
+	PyEval_RestoreThread(tstate);
+}
+
+/* ---- threads with a known number of acquires ---------------------------------------------------------- */
+
+/* n + 1 acquires and n + 1 releases between the gates. */
+void cycle(int start, int end, uint64_t n)
+{
+	pass_gate(start);
+	for (uint64_t i = 0; i < n; i++)
+		PyEval_RestoreThread(PyEval_SaveThread());
+	pass_gate(end);
+}
+
+/* Through PyDLL a hold of this length, through CDLL a pause without the GIL. */
+void nap(uint64_t ns)
+{
+	sleep_until(now_ns() + ns);
+}
+
+static void gap_once(struct hog_truth *t, uint64_t ns)
+{
+	uint64_t before = now_ns(), released, wanted;
+	void *tstate = PyEval_SaveThread();
+
+	released = now_ns();
+	sleep_until(released + ns);
+	wanted = now_ns();
+	PyEval_RestoreThread(tstate);
+	t->stall_ns += (released - before) + (now_ns() - wanted);
+}
+
+static void hold_once(struct hog_truth *t, uint64_t ns)
+{
+	uint64_t begin = now_ns(), len;
+
+	sleep_until(begin + ns);
+	t->end_ns = now_ns();
+	len = t->end_ns - begin;
+	if (t->holds == 0)
+		t->begin_ns = begin;
+	if (t->holds == 0 || len < t->hold_min_ns)
+		t->hold_min_ns = len;
+	if (len > t->hold_max_ns)
+		t->hold_max_ns = len;
+	t->hold_ns += len;
+	t->holds++;
+}
+
+/*
+ * n holds of hold_ns, gap_ns without the GIL between them. Between the gates: exactly n acquires, and no
+ * hold but these, since no bytecode runs in which a forced drop could split one.
+ */
+void hog(struct hog_truth *t, int start, int end, uint64_t n, uint64_t hold_ns, uint64_t gap_ns)
+{
+	pass_gate(start);
+	for (uint64_t i = 0; i < n; i++) {
+		if (i > 0)
+			gap_once(t, gap_ns);
+		hold_once(t, hold_ns);
+	}
+	pass_gate(end);
+}
+
+#define STALLED_NS 20000u
+
+/* One release, a pause without the GIL, one acquire; both ends clocked. */
+static void stall_once(struct victim_truth *t, uint64_t pause_ns)
+{
+	uint64_t before = now_ns(), released, wanted, got;
+	void *tstate = PyEval_SaveThread();
+
+	released = now_ns();
+	sleep_until(released + pause_ns);
+	wanted = now_ns();
+	PyEval_RestoreThread(tstate);
+	got = now_ns();
+
+	t->handoff_ns += released - before;
+	t->stall_ns += (released - before) + (got - wanted);
+	if (got - wanted > t->stall_max_ns)
+		t->stall_max_ns = got - wanted;
+	t->stalls += got - wanted > STALLED_NS;
+	t->acquires++;
+	t->end_ns = got;
+}
+
+/* Lets go and takes again until *stop; the acquire at the start gate is clocked like the others. */
+void victim(struct victim_truth *t, int start, int end, const int *stop, uint64_t pause_ns)
+{
+	void *tstate = PyEval_SaveThread();
+	uint64_t wanted, got;
+
+	gate_wait(start);
+	wanted = now_ns();
+	PyEval_RestoreThread(tstate);
+	got = now_ns();
+	t->acquires = 1;
+	t->stall_ns = t->stall_max_ns = got - wanted;
+	t->stalls = got - wanted > STALLED_NS;
+	t->begin_ns = wanted;
+	while (!__atomic_load_n(stop, __ATOMIC_RELAXED))
+		stall_once(t, pause_ns);
+	pass_gate(end);
+}
+
+/* ---- native threads that idle on condition variables of their own --------------------------------------- */
+
+struct idler {
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t never;
+	uint64_t period_ns;
+	uint64_t waits;
+	_Atomic int tid;
+};
+
+static struct idler idlers[IDLERS_MAX];
+static int idlers_n;
+static _Atomic int idlers_quit;
+
+static void *idle(void *arg)
+{
+	struct idler *me = arg;
+
+	me->tid = thread_id();
+	pthread_mutex_lock(&me->lock);
+	while (!idlers_quit) {
+		struct timespec ts;
+
+		clock_gettime(CLOCK_REALTIME, &ts);
+		ts = timespec_of((uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec + me->period_ns);
+		pthread_cond_timedwait(&me->never, &me->lock, &ts);
+		me->waits++;
+	}
+	pthread_mutex_unlock(&me->lock);
+	return NULL;
+}
+
+/* Starts n threads and stores their ids; may be called again for more, with another period. 0 or an errno. */
+int idlers_start(int n, uint64_t period_ns, int *tids)
+{
+	for (int i = 0; i < n; i++) {
+		struct idler *it = &idlers[idlers_n];
+		int err;
+
+		if (idlers_n == IDLERS_MAX)
+			return ENOSPC;
+		pthread_mutex_init(&it->lock, NULL);
+		pthread_cond_init(&it->never, NULL);
+		it->period_ns = period_ns;
+		err = pthread_create(&it->thread, NULL, idle, it);
+		if (err)
+			return err;
+		idlers_n++;
+		while (!it->tid)
+			usleep(100);
+		tids[i] = it->tid;
+	}
+	return 0;
+}
+
+/* Ends them all; returns how often they waited. */
+uint64_t idlers_stop(void)
+{
+	uint64_t waits = 0;
+
+	idlers_quit = 1;
+	for (int i = 0; i < idlers_n; i++) {
+		pthread_join(idlers[i].thread, NULL);
+		waits += idlers[i].waits;
+	}
+	idlers_n = 0;
+	idlers_quit = 0;
+	return waits;
+}

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What all workloads have in common: the talk with the observer, the C library, gates and threads.
+
+The talk, one line each way on stdout and stdin:
+
+    ready PID           every thread exists and waits at its start gate: attach now
+    go                  from the observer: run
+    {"pid": ...}        the truth, from inside; all threads wait at their end gate: read the last interval
+    quit                from the observer (or end of input): exit
+
+`PYTHONPATH` and packages are not needed: this file lies beside the workloads. Python 3.8 and later,
+standard library only. The gates are explained in gilwork.c.
+"""
+import ctypes
+import json
+import os
+import sys
+import threading
+
+START, END = 0, 1
+
+
+class HogTruth(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in (
+        "holds", "stall_ns", "hold_ns", "hold_min_ns", "hold_max_ns", "begin_ns", "end_ns")]
+
+
+class VictimTruth(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in (
+        "acquires", "stall_ns", "stall_max_ns", "handoff_ns", "stalls", "begin_ns", "end_ns")]
+
+
+def as_dict(truth):
+    return {name: getattr(truth, name) for name, _ in truth._fields_}
+
+
+def _libraries():
+    here = os.path.dirname(os.path.abspath(__file__))
+    output = os.environ.get("GILSCOPE_OUTPUT", os.path.join(here, "..", "..", ".output"))
+    path = os.path.join(output, "workloads", "libgilwork.so")
+    u64, num = ctypes.c_uint64, ctypes.c_int
+    prototypes = {
+        "noop": (None, []), "now_ns": (u64, []), "thread_id": (num, []),
+        "name_thread": (None, [ctypes.c_char_p]), "nap": (None, [u64]),
+        "gate_wait": (None, [num]), "gate_open": (None, [num]), "gate_watch": (None, [num, num]),
+        "cycle": (None, [num, num, u64]),
+        "hog": (None, [ctypes.POINTER(HogTruth), num, num, u64, u64, u64]),
+        "victim": (None, [ctypes.POINTER(VictimTruth), num, num, ctypes.POINTER(num), u64]),
+        "idlers_start": (num, [num, u64, ctypes.POINTER(num)]), "idlers_stop": (u64, []),
+    }
+    libraries = ctypes.PyDLL(path), ctypes.CDLL(path)
+    for library in libraries:
+        for name, (result, arguments) in prototypes.items():
+            function = getattr(library, name)
+            function.restype, function.argtypes = result, arguments
+    return libraries
+
+
+# The same functions twice: `keep` holds the GIL during a call, `drop` releases it exactly once per call.
+keep, drop = _libraries()
+
+
+def never_force():
+    """No waiter asks for the GIL any more, so that releases are those of the program alone."""
+    sys.setswitchinterval(1000)
+
+
+def start_thread(name, body, *args):
+    """A thread that both threading and the kernel know by name. Returns it; its .tid is set."""
+    ids = []
+
+    def run():
+        keep.name_thread(name.encode()[:15])
+        ids.append(keep.thread_id())
+        body(*args)
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    while not ids:
+        drop.nap(100000)
+    thread.tid = ids[0]
+    return thread
+
+
+def say(line):
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def expect(word):
+    """Waits for a line from the observer. End of input ends the program."""
+    line = sys.stdin.readline()
+    if line.strip() == "quit" or not line:
+        leave()
+    if line.strip() != word:
+        sys.exit("expected %r, got %r" % (word, line))
+
+
+def ready():
+    say("ready %d" % os.getpid())
+
+
+def run_gated(threads):
+    """`ready`, `go`, gates open, all threads through. Returns begin and end (ns, CLOCK_MONOTONIC)."""
+    drop.gate_watch(START, threads)
+    ready()
+    expect("go")
+    begin = keep.now_ns()
+    keep.gate_open(START)
+    drop.gate_watch(END, threads)
+    return begin, keep.now_ns()
+
+
+def report(begin_ns, end_ns, threads, **more):
+    """Says the truth and stays, so that the observer can read to the end."""
+    truth = {"pid": os.getpid(), "python": "%d.%d.%d" % sys.version_info[:3],
+             "begin_ns": begin_ns, "end_ns": end_ns, "threads": threads}
+    truth.update(more)
+    say(json.dumps(truth))
+    for _ in sys.stdin:
+        break
+    leave()
+
+
+def leave():
+    """Threads may still wait at a gate, where no finalizer should look for them."""
+    sys.stdout.flush()
+    os._exit(0)
