@@ -379,7 +379,6 @@ GIL_INLINE void gil_enter(struct gil_at *at)
 		g->cur.waiters = 0;
 		g->cur.events = 0;
 		g->last_owner = 0;
-		g->handoff_slot = 0;
 	}
 	gil_roll(g, at->bound);
 	g->cur.events++;
@@ -392,7 +391,8 @@ GIL_INLINE void gil_end_handoff(const struct gil_at *at, bool inferred)
 	struct gil_thread *t = gil_thread_at(g->handoff_slot);
 	__u64 len;
 
-	if (t && t->tid == g->handoff_tid && t->cur.handoff_since && at->now >= t->cur.handoff_since) {
+	if (t && t->tid == g->handoff_tid && t->arm_gen == at->proc->arm_gen && t->cur.handoff_since &&
+	    at->now >= t->cur.handoff_since) {
 		gil_write_begin(&t->seq);
 		gil_thread_roll(t, at->bound);
 		len = at->now - t->cur.handoff_since;

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* One made-up event, shared by the test program in the kernel and the test that drives it. */
+#ifndef GILSCOPE_GIL_STEP_H
+#define GILSCOPE_GIL_STEP_H
+
+#include <linux/types.h>
+
+enum gil_step_op {
+	STEP_WAIT,
+	STEP_ACQUIRE,
+	STEP_RELEASE,
+	STEP_HANDOFF,
+	STEP_WAKE,
+	STEP_EXIT,
+};
+
+struct gil_step {
+	__u32 op, proc, gil, tid;
+	__u64 now, tstate;
+	__u32 forced, pad;
+};
+
+#endif

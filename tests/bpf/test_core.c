@@ -1,0 +1,570 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The state machine of gil_core.bpf.h, as the kernel runs it, against events whose outcome is known by construction; last, a
+ * random walk beside a plain model of the GIL that charges nanosecond by nanosecond in user space.
+ */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "../../bpf/gil_types.h"
+#include "../support/bpf_env.h"
+#include "gil_step.h"
+#include "gil_test.skel.h"
+
+#define THREADS 64
+#define US 1000ull
+#define MS 1000000ull
+
+static struct gil_test_bpf *skel;
+static struct gil_proc *proc;
+static struct gil_state *gil;
+static struct gil_thread *threads;
+
+static void *map_of(struct bpf_map *map, size_t len)
+{
+	void *mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
+
+	cr_assert(mem != MAP_FAILED, "mmap %s: %s", bpf_map__name(map), strerror(errno));
+	return mem;
+}
+
+static void open_core(void)
+{
+	bpf_env__require();
+	skel = gil_test_bpf__open_and_load();
+	cr_assert(skel, "the core does not load: %s", strerror(errno));
+	proc = map_of(skel->maps.procs, sizeof(*proc));
+	gil = map_of(skel->maps.gils, GIL_PER_PROC * sizeof(*gil));
+	threads = map_of(skel->maps.threads, THREADS * sizeof(*threads));
+	for (uint32_t slot = GIL_SLOT_OTHER + 1; slot < THREADS; slot++)
+		cr_assert(!bpf_map_update_elem(bpf_map__fd(skel->maps.free_slots), NULL, &slot, 0));
+	*proc = (struct gil_proc){.armed = 1, .arm_gen = 1, .mode = GIL_MODE_FULL, .armed_at = 1 * MS};
+	skel->bss->gil_clock.start = 1 * MS;
+	skel->bss->gil_clock.end = 1000000 * MS;
+}
+
+static void close_core(void)
+{
+	gil_test_bpf__destroy(skel);
+}
+
+TestSuite(core, .init = open_core, .fini = close_core);
+
+static void step_with(enum gil_step_op op, uint32_t tid, uint64_t now, uint32_t forced, uint64_t tstate)
+{
+	struct gil_step step = {.op = op, .tid = tid, .now = now, .forced = forced, .tstate = tstate};
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = &step, .ctx_size_in = sizeof(step));
+	int err = bpf_prog_test_run_opts(bpf_program__fd(skel->progs.gil_step), &opts);
+
+	cr_assert_eq(err, 0, "test run: %s", strerror(errno));
+	cr_assert_eq(opts.retval, 0);
+}
+
+static void step(enum gil_step_op op, uint32_t tid, uint64_t now)
+{
+	step_with(op, tid, now, 0, 0);
+}
+
+static struct gil_thread *thread_of(uint32_t tid)
+{
+	for (uint32_t slot = GIL_SLOT_OTHER + 1; slot < THREADS; slot++)
+		if (threads[slot].tid == tid && threads[slot].state != GIL_THREAD_FREE)
+			return &threads[slot];
+	cr_assert_fail("no record of thread %u", tid);
+	return NULL;
+}
+
+static uint64_t blamed(uint32_t victim_tid, uint32_t holder_tid)
+{
+	struct gil_blame_key key = {
+		.victim = (uint32_t)(thread_of(victim_tid) - threads),
+		.holder = (uint32_t)(thread_of(holder_tid) - threads),
+	};
+	struct gil_blame pair = {0};
+
+	if (bpf_map_lookup_elem(bpf_map__fd(skel->maps.blame), &key, &pair))
+		return 0;
+	return pair.cur_ns;
+}
+
+static uint64_t blamed_in_all(uint32_t victim_tid)
+{
+	struct gil_blame_key key, next;
+	uint32_t victim = (uint32_t)(thread_of(victim_tid) - threads);
+	int fd = bpf_map__fd(skel->maps.blame);
+	struct gil_blame pair;
+	uint64_t sum = 0;
+	void *from = NULL;
+
+	while (!bpf_map_get_next_key(fd, from, &next)) {
+		key = next;
+		from = &key;
+		if (key.victim == victim && !bpf_map_lookup_elem(fd, &key, &pair))
+			sum += pair.cur_ns;
+	}
+	return sum;
+}
+
+Test(core, uncontended_hold_counts_once_and_waits_zero)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_RELEASE, 10, 5 * MS);
+	step(STEP_ACQUIRE, 10, 6 * MS);
+	step(STEP_RELEASE, 10, 7 * MS);
+	cr_expect_eq(thread_of(10)->cur.hold_ns, 4 * MS);
+	cr_expect_eq(thread_of(10)->cur.hold_max_ns, 3 * MS);
+	cr_expect_eq(thread_of(10)->cur.releases, 2);
+	cr_expect_eq(thread_of(10)->cur.unseen, 0);
+	cr_expect_eq(thread_of(10)->cur.wait_ns, 0);
+	cr_expect_eq(thread_of(10)->cur.contended, 0);
+}
+
+Test(core, first_release_means_held_since_armed)
+{
+	step(STEP_RELEASE, 10, 5 * MS);
+	cr_expect_eq(thread_of(10)->cur.hold_ns, 4 * MS);
+	cr_expect_eq(thread_of(10)->cur.unseen, 1);
+	cr_expect_eq(proc->lost[GIL_LOSS_RELEASE_UNOWNED], 0);
+}
+
+Test(core, wait_is_charged_to_the_holder_and_the_gap_is_handover)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_WAIT, 11, 3 * MS);
+	step(STEP_RELEASE, 10, 7 * MS);
+	step(STEP_ACQUIRE, 11, 7 * MS + 40 * US);
+	cr_expect_eq(thread_of(11)->cur.wait_ns, 4 * MS + 40 * US);
+	cr_expect_eq(blamed(11, 10), 4 * MS);
+	cr_expect_eq(thread_of(11)->cur.handover_ns, 40 * US);
+	cr_expect_eq(thread_of(11)->cur.unknown_ns, 0);
+	cr_expect_eq(thread_of(11)->cur.contended, 1);
+	cr_expect_eq(thread_of(11)->cur.wait_max_ns, 4 * MS + 40 * US);
+	cr_expect_eq(gil->cur.waiters, 0);
+}
+
+Test(core, retry_is_not_a_new_wait)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	for (int i = 0; i < 5; i++)
+		step(STEP_WAIT, 11, (3 + 5 * (uint64_t)i) * MS);
+	step(STEP_RELEASE, 10, 24 * MS);
+	step(STEP_ACQUIRE, 11, 24 * MS);
+	cr_expect_eq(thread_of(11)->cur.contended, 1);
+	cr_expect_eq(thread_of(11)->cur.retries, 4);
+	cr_expect_eq(thread_of(11)->cur.wait_ns, 21 * MS);
+	cr_expect_eq(blamed(11, 10), 21 * MS);
+}
+
+Test(core, second_waiter_is_charged_to_each_holder_in_turn)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_WAIT, 11, 3 * MS);
+	step(STEP_WAIT, 12, 4 * MS);
+	step(STEP_RELEASE, 10, 6 * MS);
+	step(STEP_ACQUIRE, 11, 7 * MS);
+	step(STEP_RELEASE, 11, 17 * MS);
+	step(STEP_ACQUIRE, 12, 18 * MS);
+	cr_expect_eq(blamed(12, 10), 2 * MS);
+	cr_expect_eq(blamed(12, 11), 10 * MS);
+	cr_expect_eq(thread_of(12)->cur.handover_ns, 2 * MS);
+	cr_expect_eq(thread_of(12)->cur.wait_ns, 14 * MS);
+}
+
+Test(core, handoff_ends_at_the_successor_and_joins_the_next_wait)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_WAIT, 11, 3 * MS);
+	step_with(STEP_RELEASE, 10, 8 * MS, 1, 0);
+	step(STEP_HANDOFF, 10, 8 * MS + 10 * US);
+	step(STEP_ACQUIRE, 11, 8 * MS + 60 * US);
+	cr_expect_eq(thread_of(10)->cur.handoff_ns, 50 * US);
+	cr_expect_eq(thread_of(10)->cur.wait_ns, 50 * US);
+	cr_expect_eq(thread_of(10)->cur.handover_ns, 50 * US);
+	cr_expect_eq(thread_of(10)->cur.forced, 1);
+	cr_expect_eq(thread_of(10)->cur.contended, 0, "its acquire has not come yet");
+	step(STEP_WAIT, 10, 8 * MS + 100 * US);
+	step(STEP_RELEASE, 11, 9 * MS);
+	step(STEP_ACQUIRE, 10, 9 * MS + 100 * US);
+	cr_expect_eq(thread_of(10)->cur.contended, 1);
+	cr_expect_eq(thread_of(10)->cur.wait_max_ns, 1 * MS + 50 * US);
+	cr_expect_eq(thread_of(10)->cur.wait_ns, 1 * MS + 50 * US);
+	cr_expect_eq(blamed(10, 11), 900 * US);
+}
+
+Test(core, release_by_another_thread_is_ignored_and_counted)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_RELEASE, 11, 3 * MS);
+	step(STEP_RELEASE, 10, 4 * MS);
+	step(STEP_RELEASE, 10, 5 * MS);
+	cr_expect_eq(proc->lost[GIL_LOSS_RELEASE_FOREIGN], 1);
+	cr_expect_eq(proc->lost[GIL_LOSS_RELEASE_UNOWNED], 1);
+	cr_expect_eq(thread_of(10)->cur.hold_ns, 2 * MS);
+	cr_expect_eq(thread_of(10)->cur.releases, 1);
+}
+
+Test(core, acquire_while_owned_is_counted_and_survived)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_ACQUIRE, 11, 3 * MS);
+	step(STEP_RELEASE, 11, 5 * MS);
+	cr_expect_eq(proc->lost[GIL_LOSS_ACQUIRE_OWNED], 1);
+	cr_expect_eq(thread_of(11)->cur.hold_ns, 2 * MS);
+	cr_expect_eq(gil->cur.state, GIL_OWNER_FREE);
+}
+
+Test(core, waiting_before_any_release_is_charged_to_the_seed_until_it_has_a_name)
+{
+	struct gil_blame_key key = {.holder = GIL_SLOT_SEED};
+	struct gil_blame pair = {0};
+
+	step(STEP_WAIT, 11, 2 * MS);
+	step(STEP_WAIT, 11, 7 * MS);
+	key.victim = (uint32_t)(thread_of(11) - threads);
+	cr_assert_eq(bpf_map_lookup_elem(bpf_map__fd(skel->maps.blame), &key, &pair), 0);
+	cr_expect_eq(pair.cur_ns, 5 * MS);
+	step(STEP_RELEASE, 10, 9 * MS);
+	step(STEP_ACQUIRE, 11, 9 * MS);
+	cr_expect_eq(blamed(11, 10), 2 * MS);
+	cr_expect_eq(thread_of(10)->cur.hold_ns, 8 * MS);
+	cr_expect_eq(thread_of(10)->cur.unseen, 1);
+	cr_expect_eq(thread_of(11)->cur.wait_ns, 7 * MS);
+}
+
+Test(core, state_at_the_boundary_is_put_aside_by_the_first_event_behind_it)
+{
+	skel->bss->gil_clock.end = 10 * MS;
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_RELEASE, 10, 4 * MS);
+	step(STEP_ACQUIRE, 10, 6 * MS);
+	step(STEP_RELEASE, 10, 13 * MS);
+	cr_expect_eq(thread_of(10)->bound, 10 * MS);
+	cr_expect_eq(thread_of(10)->snap.hold_ns, 2 * MS);
+	cr_expect_eq(thread_of(10)->snap.releases, 1);
+	cr_expect_eq(thread_of(10)->snap.hold_max_ns, 2 * MS);
+	cr_expect_eq(thread_of(10)->cur.hold_max_ns, 7 * MS, "a new interval has its own maximum");
+	cr_expect_eq(gil->snap.state, GIL_OWNER_HELD);
+	cr_expect_eq(gil->snap.acquired_at, 6 * MS);
+}
+
+Test(core, open_wait_is_charged_up_to_the_boundary_first)
+{
+	skel->bss->gil_clock.end = 10 * MS;
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_WAIT, 11, 4 * MS);
+	step(STEP_RELEASE, 10, 9 * MS);
+	step(STEP_ACQUIRE, 12, 9 * MS + 500 * US);
+	step(STEP_WAIT, 11, 14 * MS);
+	cr_expect_eq(thread_of(11)->snap.wait_ns, 6 * MS);
+	cr_expect_eq(thread_of(11)->snap.handover_ns, 500 * US);
+	cr_expect_eq(thread_of(11)->cur.wait_ns, 10 * MS);
+	cr_expect_eq(blamed(11, 10), 5 * MS);
+	cr_expect_eq(blamed(11, 12), 4 * MS + 500 * US);
+}
+
+Test(core, lapped_ring_goes_to_unknown_and_is_counted)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_WAIT, 11, 3 * MS);
+	for (uint64_t i = 0; i < GIL_RING_LEN; i++) {
+		step(STEP_RELEASE, 10 + (i & 1) * 2, (4 + 2 * i) * MS);
+		step(STEP_ACQUIRE, 10 + (~i & 1) * 2, (5 + 2 * i) * MS);
+	}
+	step(STEP_RELEASE, 10, (4 + 2 * GIL_RING_LEN) * MS);
+	step(STEP_ACQUIRE, 11, (5 + 2 * GIL_RING_LEN) * MS);
+	cr_expect_eq(proc->lost[GIL_LOSS_RING_LAPPED], 1);
+	cr_expect_eq(thread_of(11)->cur.wait_ns, (2 + 2 * GIL_RING_LEN) * MS);
+	cr_expect_eq(thread_of(11)->cur.handover_ns + thread_of(11)->cur.unknown_ns,
+		     thread_of(11)->cur.wait_ns);
+	cr_expect_gt(thread_of(11)->cur.unknown_ns, 0);
+}
+
+Test(core, exit_ends_a_wait_and_frees_the_name)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_WAIT, 11, 3 * MS);
+	step(STEP_EXIT, 11, 6 * MS);
+	cr_expect_eq(thread_of(11)->state, GIL_THREAD_DEAD);
+	cr_expect_eq(thread_of(11)->cur.wait_ns, 3 * MS);
+	cr_expect_eq(thread_of(11)->cur.unknown_ns, 3 * MS);
+	cr_expect_eq(gil->cur.waiters, 0);
+	step(STEP_RELEASE, 10, 7 * MS);
+	step(STEP_EXIT, 10, 7 * MS);
+	cr_expect_eq(gil->last_owner, 0, "a new thread with this tid is not the old one");
+}
+
+Test(core, same_tid_again_is_a_new_record)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_RELEASE, 10, 3 * MS);
+	step(STEP_EXIT, 10, 3 * MS);
+	step(STEP_ACQUIRE, 10, 5 * MS);
+	step(STEP_RELEASE, 10, 9 * MS);
+	cr_expect_eq(thread_of(10)->cur.hold_ns, 1 * MS, "the dead one stands first");
+	cr_expect_eq(thread_of(10)[1].tid, 10);
+	cr_expect_eq(thread_of(10)[1].cur.hold_ns, 4 * MS);
+}
+
+Test(core, threads_without_a_slot_are_counted_as_other)
+{
+	struct gil_thread *other = &threads[GIL_SLOT_OTHER];
+	const uint32_t room = THREADS - GIL_SLOT_OTHER - 1;
+
+	for (uint32_t i = 0; i < room + 5; i++) {
+		step(STEP_ACQUIRE, 100 + i, (2 + 2 * i) * MS);
+		step(STEP_RELEASE, 100 + i, (3 + 2 * i) * MS);
+	}
+	cr_expect_eq(other->cur.releases, 5);
+	cr_expect_eq(other->cur.hold_ns, 5 * MS);
+	cr_expect_geq(proc->lost[GIL_LOSS_NO_SLOT], 5);
+}
+
+Test(core, rearming_forgets_what_was_open)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_WAIT, 11, 3 * MS);
+	proc->arm_gen = 2;
+	proc->armed_at = 20 * MS;
+	step(STEP_ACQUIRE, 11, 21 * MS);
+	cr_expect_eq(thread_of(11)->cur.contended, 0);
+	cr_expect_eq(proc->lost[GIL_LOSS_ACQUIRE_OWNED], 0);
+	step(STEP_RELEASE, 11, 22 * MS);
+	cr_expect_eq(thread_of(11)->cur.hold_ns, 1 * MS);
+}
+
+Test(core, clock_of_another_cpu_never_runs_backwards)
+{
+	step(STEP_ACQUIRE, 10, 5 * MS);
+	step(STEP_WAIT, 11, 5 * MS - 300);
+	step(STEP_RELEASE, 10, 5 * MS - 200);
+	step(STEP_ACQUIRE, 11, 5 * MS - 100);
+	cr_expect_eq(thread_of(11)->cur.wait_ns, 0);
+	cr_expect_eq(thread_of(10)->cur.hold_ns, 0);
+}
+
+/* ---- light ---- */
+
+static void go_light(void)
+{
+	open_core();
+	proc->mode = GIL_MODE_LIGHT;
+}
+
+TestSuite(core_light, .init = go_light, .fini = close_core);
+
+Test(core_light, wait_ends_at_the_wake_and_is_charged_to_the_sampled_holder)
+{
+	struct gil_blame_key key = {.holder = GIL_SLOT_NONE, .holder_tstate = 0xabc000};
+	struct gil_blame pair = {0};
+
+	step_with(STEP_WAIT, 11, 3 * MS, 0, 0xabc000);
+	step_with(STEP_WAIT, 11, 8 * MS, 0, 0xdef000);
+	step(STEP_WAKE, 11, 9 * MS);
+	cr_expect_eq(thread_of(11)->cur.wait_ns, 6 * MS);
+	cr_expect_eq(thread_of(11)->cur.contended, 1);
+	cr_expect_eq(thread_of(11)->cur.hold_ns, 0);
+	key.victim = (uint32_t)(thread_of(11) - threads);
+	cr_assert_eq(bpf_map_lookup_elem(bpf_map__fd(skel->maps.blame), &key, &pair), 0);
+	cr_expect_eq(pair.cur_ns, 5 * MS);
+	key.holder_tstate = 0xdef000;
+	cr_assert_eq(bpf_map_lookup_elem(bpf_map__fd(skel->maps.blame), &key, &pair), 0);
+	cr_expect_eq(pair.cur_ns, 1 * MS);
+}
+
+Test(core_light, handoff_ends_at_the_wake_of_the_successor)
+{
+	step_with(STEP_WAIT, 11, 3 * MS, 0, 1);
+	step(STEP_HANDOFF, 10, 8 * MS);
+	step(STEP_WAKE, 11, 8 * MS + 50 * US);
+	step_with(STEP_WAIT, 10, 8 * MS + 90 * US, 0, 2);
+	step(STEP_WAKE, 10, 9 * MS);
+	cr_expect_eq(thread_of(10)->cur.handoff_ns, 50 * US);
+	cr_expect_eq(thread_of(10)->cur.wait_ns, 960 * US);
+	cr_expect_eq(thread_of(10)->cur.contended, 1);
+	cr_expect_eq(thread_of(10)->cur.forced, 1);
+	cr_expect_eq(thread_of(10)->cur.inferred, 0);
+}
+
+Test(core_light, handoff_whose_end_nobody_saw_is_inferred_and_counted)
+{
+	step(STEP_HANDOFF, 10, 8 * MS);
+	step_with(STEP_WAIT, 12, 9 * MS, 0, 3);
+	cr_expect_eq(thread_of(10)->cur.inferred, 1);
+	cr_expect_eq(thread_of(10)->cur.handoff_ns, 1 * MS);
+}
+
+Test(core_light, handoff_without_a_queue_behind_it_still_counts_as_contended)
+{
+	step_with(STEP_WAIT, 11, 3 * MS, 0, 1);
+	step(STEP_HANDOFF, 10, 8 * MS);
+	step(STEP_WAKE, 11, 8 * MS + 50 * US);
+	step_with(STEP_WAIT, 11, 12 * MS, 0, 1);
+	step(STEP_HANDOFF, 10, 17 * MS);
+	cr_expect_eq(thread_of(10)->cur.contended, 1);
+	cr_expect_eq(thread_of(10)->cur.wait_max_ns, 50 * US);
+}
+
+/* ---- a random walk beside a plain model ---- */
+
+#define WALKERS 6
+
+struct model {
+	uint64_t hold[WALKERS], wait[WALKERS], gap[WALKERS], blame[WALKERS][WALKERS], acquires[WALKERS];
+	bool waiting[WALKERS], handoff[WALKERS];
+	int owner;
+	uint64_t at;
+};
+
+/* Lets time pass in the model: everybody who waits is charged to whom it concerns. */
+static void pass(struct model *m, uint64_t now)
+{
+	uint64_t dt = now - m->at;
+
+	for (int i = 0; i < WALKERS; i++) {
+		if (!m->waiting[i] && !m->handoff[i])
+			continue;
+		m->wait[i] += dt;
+		if (m->owner >= 0)
+			m->blame[i][m->owner] += dt;
+		else
+			m->gap[i] += dt;
+	}
+	if (m->owner >= 0)
+		m->hold[m->owner] += dt;
+	m->at = now;
+}
+
+static int pick(const struct model *m, bool waiting)
+{
+	int start = rand() % WALKERS;
+
+	for (int i = 0; i < WALKERS; i++) {
+		int who = (start + i) % WALKERS;
+
+		if (who != m->owner && !m->handoff[who] && m->waiting[who] == waiting)
+			return who;
+	}
+	return -1;
+}
+
+static void walk_owned(struct model *m, uint64_t now)
+{
+	int who, dice = rand() % 10;
+
+	if (dice < 4) {
+		who = pick(m, false);
+		if (who >= 0) {
+			m->waiting[who] = true;
+			step(STEP_WAIT, 100 + (uint32_t)who, now);
+		}
+	} else if (dice < 6) {
+		who = pick(m, true);
+		if (who >= 0)
+			step(STEP_WAIT, 100 + (uint32_t)who, now);
+	} else {
+		who = m->owner;
+		step(STEP_RELEASE, 100 + (uint32_t)who, now);
+		m->owner = -1;
+		if (dice == 9 && pick(m, true) >= 0) {
+			m->handoff[who] = true;
+			step(STEP_HANDOFF, 100 + (uint32_t)who, now);
+		}
+	}
+}
+
+static void walk_free(struct model *m, uint64_t now)
+{
+	int who = rand() % 3 ? pick(m, true) : pick(m, false);
+
+	if (who < 0)
+		who = pick(m, true) >= 0 ? pick(m, true) : pick(m, false);
+	if (who < 0)
+		return;
+	step(STEP_ACQUIRE, 100 + (uint32_t)who, now);
+	m->waiting[who] = false;
+	memset(m->handoff, 0, sizeof(m->handoff));
+	m->owner = who;
+	m->acquires[who]++;
+}
+
+static void compare(const struct model *m)
+{
+	for (int i = 0; i < WALKERS; i++) {
+		const struct gil_totals *cur = &thread_of(100 + (uint32_t)i)->cur;
+
+		cr_expect_eq(cur->hold_ns, m->hold[i], "hold of %d", i);
+		cr_expect_eq(cur->releases, m->acquires[i], "acquires of %d", i);
+		cr_expect_eq(cur->wait_ns, m->wait[i], "wait of %d", i);
+		cr_expect_eq(cur->handover_ns, m->gap[i], "handover of %d", i);
+		cr_expect_eq(cur->unknown_ns, 0);
+		cr_expect_eq(blamed_in_all(100 + (uint32_t)i) + cur->handover_ns, cur->wait_ns);
+		for (int j = 0; j < WALKERS; j++)
+			if (i != j)
+				cr_expect_eq(blamed(100 + (uint32_t)i, 100 + (uint32_t)j), m->blame[i][j],
+					     "blame of %d on %d", i, j);
+	}
+}
+
+/* Ends what is open, so that both sides have counted everything. */
+static void settle(struct model *m, uint64_t now)
+{
+	for (int guard = 0; guard < 3 * WALKERS; guard++, now += 7) {
+		int who;
+
+		pass(m, now);
+		if (m->owner >= 0) {
+			step(STEP_RELEASE, 100 + (uint32_t)m->owner, now);
+			m->owner = -1;
+			continue;
+		}
+		who = pick(m, true);
+		if (who < 0)
+			who = pick(m, false);
+		step(STEP_ACQUIRE, 100 + (uint32_t)who, now);
+		m->waiting[who] = false;
+		memset(m->handoff, 0, sizeof(m->handoff));
+		m->owner = who;
+		m->acquires[who]++;
+	}
+	pass(m, now);
+	if (m->owner >= 0)
+		step(STEP_RELEASE, 100 + (uint32_t)m->owner, now);
+}
+
+Test(core, random_walk_agrees_with_a_plain_model_to_the_nanosecond)
+{
+	struct model m = {.owner = -1, .at = 2 * MS};
+	uint64_t now = 2 * MS;
+
+	srand(20261);
+	for (int i = 0; i < WALKERS; i++) { /* everybody has a record, the GIL's state is known */
+		step(STEP_ACQUIRE, 100 + (uint32_t)i, now);
+		step(STEP_RELEASE, 100 + (uint32_t)i, now);
+		m.acquires[i]++;
+	}
+	for (int i = 0; i < 6000; i++) {
+		now += (uint64_t)(rand() % 5000);
+		pass(&m, now);
+		if (m.owner >= 0)
+			walk_owned(&m, now);
+		else
+			walk_free(&m, now);
+		/* An interval every 500 events or so: what is put aside must not disturb the sums. */
+		if (i % 500 == 250) {
+			skel->bss->gil_clock.start = skel->bss->gil_clock.end < now ?
+				skel->bss->gil_clock.end : skel->bss->gil_clock.start;
+			skel->bss->gil_clock.end = now + 600000;
+		}
+	}
+	settle(&m, now + 11);
+	compare(&m);
+	for (int loss = 0; loss < GIL_LOSS_COUNT; loss++)
+		cr_expect_eq(proc->lost[loss], 0, "loss %d", loss);
+}
