@@ -223,7 +223,7 @@ static uint64_t gnu_hash_count(struct elffile *ef)
 	for (uint64_t i = 0; buckets && i < nbuckets; i++)
 		last = get_u32(buckets + 4 * i) > last ? get_u32(buckets + 4 * i) : last;
 	if (last < first)
-		return buckets ? first : 0;
+		return 0; /* nothing exported: linkers then leave `first` at 1, whatever is imported */
 	while ((link = elffile__bytes(ef, chains_at + 4 * (last - first), 4))) {
 		last++;
 		if (link[0] & 1)

@@ -7,6 +7,7 @@
  */
 #include "pyver.h"
 
+#include <elf.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -110,14 +111,15 @@ static bool parse_literal(const char *at, const char *end, int *ret_minor, int *
 }
 
 /*
- * Looks for the literal between two NULs. Libraries linked into the interpreter have versions too (SQLite is
- * "3.40.1"), so only versions that need this way count: 3.11 and later have Py_Version.
+ * Looks for the literal behind the byte `before`: a NUL, or '/' where the linker has merged it with the end of a
+ * prefix such as "/opt/python/3.9.18". Libraries linked into the interpreter have versions too (SQLite's is "3.40.1"),
+ * so only versions that need this way count: 3.11 and later have Py_Version.
  */
-static bool scan_literal(const char *text, size_t len, int want_minor, int *ret_minor, int *ret_micro)
+static bool scan_literal(const char *text, size_t len, char before, int want_minor, int *ret_minor, int *ret_micro)
 {
-	const char *at = text, *end = text + len;
+	const char needle[3] = {before, '3', '.'}, *at = text, *end = text + len;
 
-	while (at < end && (at = memmem(at, (size_t)(end - at), "\0003.", 3))) {
+	while (at < end && (at = memmem(at, (size_t)(end - at), needle, sizeof(needle)))) {
 		int minor, micro;
 
 		if (parse_literal(at + 1, end, &minor, &micro) && minor <= 10 &&
@@ -146,7 +148,7 @@ static int minor_of_name(const char *path)
 	return minor >= 0 && minor < 256 ? minor : -1;
 }
 
-static bool from_literal(struct elffile *ef, const char *path, struct pyver *v)
+static bool from_literal(struct elffile *ef, const char *path, char before, struct pyver *v)
 {
 	struct elf_range ranges[IMAGE_RANGES];
 	size_t n = elffile__image_ranges(ef, ranges, IMAGE_RANGES);
@@ -156,7 +158,7 @@ static bool from_literal(struct elffile *ef, const char *path, struct pyver *v)
 		size_t len = ranges[i].end - ranges[i].start;
 		const char *text = (const char *)elffile__bytes(ef, ranges[i].start, len);
 
-		if (text && scan_literal(text, len, want, &minor, &micro)) {
+		if (text && scan_literal(text, len, before, want, &minor, &micro)) {
 			set_version(v, 3u << 24 | (uint32_t)minor << 16 | ((uint32_t)micro & 0xff) << 8,
 				    "version string");
 			v->micro = micro;
@@ -193,7 +195,7 @@ static bool is_free_threaded(struct elffile *ef, const struct pyver *v)
 /* "3.11.2", "3.14.0rc1", "3.13.0t", "3.9". */
 static void write_text(struct pyver *v)
 {
-	static const char *const levels[16] = {[0xa] = "a", [0xb] = "b", [0xc] = "rc"};
+	static const char *const levels[16] = {[0xa] = "a", [0xb] = "b", [0xc] = "rc"}; /* 0xf: final */
 	const char *level = levels[v->hex >> 4 & 0xf], *t = v->free_threaded ? "t" : "";
 
 	if (v->micro < 0)
@@ -211,8 +213,8 @@ int pyver__identify(struct elffile *ef, const char *path, struct pyver *ret, str
 
 	if (elffile__dynsym(ef, "_PyRuntime", &runtime) != 0)
 		return reason__set(why, -ENOEXEC, "%s is not a CPython of 3.7 or newer: it defines no _PyRuntime", path);
-	if (!from_py_version(ef, &v) && !from_debug_offsets(ef, &v) && !from_literal(ef, path, &v) &&
-	    !from_name(path, &v))
+	if (!from_py_version(ef, &v) && !from_debug_offsets(ef, &v) && !from_literal(ef, path, '\0', &v) &&
+	    !(minor_of_name(path) >= 0 && from_literal(ef, path, '/', &v)) && !from_name(path, &v))
 		return reason__set(why, -ENOEXEC, "%s does not tell which CPython it is", path);
 	v.free_threaded = is_free_threaded(ef, &v);
 	write_text(&v);
@@ -356,7 +358,7 @@ int pyver__offsets(struct elffile *ef, const struct pyver *ver, struct pyoffsets
 {
 	struct elf_symbol runtime;
 
-	if (elffile__machine(ef) != 62 /* EM_X86_64 */)
+	if (elffile__machine(ef) != EM_X86_64)
 		return reason__set(why, -ENOTSUP, "layouts are known for x86-64 only");
 	if (elffile__dynsym(ef, "_PyRuntime", &runtime) != 0)
 		return reason__set(why, -ENOTSUP, "the file defines no _PyRuntime");

@@ -153,7 +153,7 @@ static void scan_range(struct planner *p, struct elf_range range)
 	const uint8_t *code = elffile__bytes(p->ef, range.start, range.end - range.start);
 	size_t len = range.end - range.start;
 
-	for (size_t i = 0; code && i + 6 <= len; i++) {
+	for (size_t i = 0; code && i + 5 <= len; i++) {
 		uint64_t vaddr = range.start + i;
 		int32_t rel;
 
@@ -167,6 +167,8 @@ static void scan_range(struct planner *p, struct elf_range range)
 		case 0x0f:
 		case 0x8b:
 		case 0xff:
+			if (i + 6 > len)
+				break;
 			memcpy(&rel, code + i + 2, sizeof(rel));
 			try_two_bytes(p, vaddr, code + i, vaddr + 6 + (uint64_t)(int64_t)rel);
 			break;
@@ -328,17 +330,52 @@ static bool is_conditional_jump(const cs_insn *insn)
 	       (insn->size == 6 && insn->bytes[0] == 0x0f && (insn->bytes[1] & 0xf0) == 0x80);
 }
 
-/* The conditional jump that every return from the timedwait at `c` comes to. */
+/* Where a relative jump goes; 0 for any other instruction. */
+static uint64_t jump_target(const cs_insn *insn)
+{
+	const uint8_t *b = insn->bytes;
+	uint64_t end = insn->address + insn->size;
+	int32_t rel;
+
+	if (insn->size == 2 && ((b[0] & 0xf0) == 0x70 || b[0] == 0xeb))
+		return end + (uint64_t)(int64_t)(int8_t)b[1];
+	if (!is_conditional_jump(insn) && !(insn->size == 5 && b[0] == 0xe9))
+		return 0;
+	memcpy(&rel, b + insn->size - 4, sizeof(rel));
+	return end + (uint64_t)(int64_t)rel;
+}
+
+/* Whether a jump of `function` enters [start, end]: then the code there is not only the way out of a call. */
+static bool is_entered(struct planner *p, struct elf_range function, uint64_t start, uint64_t end)
+{
+	size_t left = function.end - function.start;
+	const uint8_t *code = elffile__bytes(p->ef, function.start, left);
+	uint64_t at = function.start;
+
+	while (code && cs_disasm_iter(p->decoder, &code, &left, &at, p->insn)) {
+		uint64_t target = jump_target(p->insn);
+
+		if (target >= start && target <= end)
+			return true;
+	}
+	return false;
+}
+
+/* The conditional jump that every return from the timedwait at `c`, and nothing else, comes to. */
 static int add_wake(struct planner *p, const struct candidate *c)
 {
-	uint64_t at = c->vaddr;
+	uint64_t at = c->vaddr, start;
 
 	if (c->branch == BRANCH_JUMP || c->branch == BRANCH_JUMP_SLOT || !decode_at(p, c->function, at))
 		return -ENOENT;
-	at += p->insn->size;
+	start = at + p->insn->size;
+	at = start;
 	for (int i = 0; i < WAKE_DISTANCE && decode_at(p, c->function, at); i++) {
-		if (is_conditional_jump(p->insn))
+		if (is_conditional_jump(p->insn)) {
+			if (is_entered(p, c->function, start, at) || !decode_at(p, c->function, at))
+				return -ENOENT;
 			return add_site(p, SITE_WAKE, at, c->function, NULL);
+		}
 		if (!is_plain(p->insn))
 			return -ENOENT;
 		at += p->insn->size;

@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The probe plan against three oracles: call sites labelled from debug information, objdump's decoding, and small
+ * libraries assembled here whose every instruction is known.
+ */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../../collector/sites.h"
+#include "../support/pythons.h"
+
+#define LABELLED "tests/unit/data/gil_sites.csv"
+
+/* Plans a file; the build-id goes to `build_id` if that isn't NULL. */
+static int plan_fd(int fd, struct site_plan **ret, char *build_id, struct reason *why)
+{
+	struct elffile *ef;
+	int err = elffile__open(fd, &ef, why);
+
+	if (err)
+		return err;
+	if (build_id && elffile__build_id(ef, build_id, 64) != 0)
+		build_id[0] = '\0';
+	err = sites__plan(ef, ret, why);
+	elffile__close(ef);
+	return err;
+}
+
+static int plan_file(const char *path, struct site_plan **ret, char *build_id, struct reason *why)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC), err;
+
+	cr_assert_geq(fd, 0, "%s", path);
+	err = plan_fd(fd, ret, build_id, why);
+	close(fd);
+	return err;
+}
+
+static struct site_plan *must_plan(const char *path, char *build_id)
+{
+	struct site_plan *plan = NULL;
+	struct reason why = {""};
+
+	cr_assert_eq(plan_file(path, &plan, build_id, &why), 0, "%s: %s", path, why.text);
+	return plan;
+}
+
+static size_t count(const struct site_plan *plan, enum site_role role)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < plan->sites_n; i++)
+		n += plan->sites[i].role == role;
+	return n;
+}
+
+static const struct site *site_at(const struct site_plan *plan, uint64_t vaddr)
+{
+	for (size_t i = 0; i < plan->sites_n; i++)
+		if (plan->sites[i].vaddr == vaddr)
+			return &plan->sites[i];
+	return NULL;
+}
+
+static void expect_same_sites(const struct site_plan *a, const struct site_plan *b, const char *what)
+{
+	cr_assert_eq(a->sites_n, b->sites_n, "%s: %zu and %zu sites", what, a->sites_n, b->sites_n);
+	cr_expect_eq(a->light, b->light, "%s", what);
+	cr_expect_str_eq(a->notes, b->notes, "%s", what);
+	for (size_t i = 0; i < a->sites_n; i++) {
+		const struct site *x = &a->sites[i], *y = &b->sites[i];
+
+		cr_expect(x->role == y->role && x->price == y->price && x->vaddr == y->vaddr &&
+				  x->offset == y->offset && x->function.start == y->function.start &&
+				  x->function.end == y->function.end && strcmp(x->insn, y->insn) == 0,
+			  "%s: site %zu, 0x%" PRIx64 " and 0x%" PRIx64, what, i, x->vaddr, y->vaddr);
+	}
+}
+
+/* ---- oracles -------------------------------------------------------------------------------------------- */
+
+struct label {
+	char build[64], build_id[64], callee[32], role[32];
+	uint64_t vaddr, function;
+};
+
+/* The labelled sites of one build-id; 0 if it is not among them. */
+static size_t labels_of(const char *build_id, struct label *ret, size_t max)
+{
+	FILE *f = fopen(LABELLED, "re");
+	char line[256];
+	size_t n = 0;
+
+	cr_assert_not_null(f, "%s", LABELLED);
+	while (n < max && fgets(line, sizeof(line), f)) {
+		struct label *l = &ret[n];
+
+		if (line[0] == '#')
+			continue;
+		cr_assert_eq(sscanf(line, "%63[^,],%63[^,],0x%" SCNx64 ",%31[^,],%31[^,],0x%" SCNx64, l->build,
+				    l->build_id, &l->vaddr, l->callee, l->role, &l->function),
+			     6, "%s", line);
+		n += strcmp(l->build_id, build_id) == 0;
+	}
+	fclose(f);
+	return n;
+}
+
+static enum site_role role_of_callee(const char *callee)
+{
+	return strcmp(callee, "pthread_cond_signal") == 0 ? SITE_SIGNAL :
+	       strcmp(callee, "pthread_cond_timedwait") == 0 ? SITE_WAIT : SITE_HANDOFF;
+}
+
+static void expect_labelled(const struct site_plan *plan, const struct label *labels, size_t n)
+{
+	size_t planned = plan->sites_n - count(plan, SITE_WAKE);
+	bool partial = strstr(labels[0].build, "-part");
+
+	cr_expect(partial ? planned >= n : planned == n, "%s: %zu sites, %zu labelled", labels[0].build, planned, n);
+	for (size_t i = 0; i < n; i++) {
+		const struct site *site = site_at(plan, labels[i].vaddr);
+
+		cr_assert_not_null(site, "%s: 0x%" PRIx64 " is missing", labels[i].build, labels[i].vaddr);
+		cr_expect_eq(site->role, role_of_callee(labels[i].callee), "0x%" PRIx64, site->vaddr);
+		cr_expect_eq(site->function.start, labels[i].function, "0x%" PRIx64, site->vaddr);
+		cr_expect_eq(site->price, SITE_EMULATED);
+	}
+}
+
+Test(sites, the_plan_is_exactly_the_labelled_sites)
+{
+	static struct python pythons[PYTHONS_MAX];
+	size_t n = pythons__find(pythons, PYTHONS_MAX, 8), known = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct label labels[64];
+		char build_id[64];
+		struct site_plan *plan = must_plan(pythons[i].image, build_id);
+		size_t labels_n = labels_of(build_id, labels, 64);
+
+		if (labels_n > 0)
+			expect_labelled(plan, labels, labels_n);
+		else
+			fprintf(stderr, "sites: %s (%s) is not among the labelled builds\n", pythons[i].image, build_id);
+		known += labels_n > 0;
+		site_plan__free(plan);
+	}
+	if (known == 0)
+		cr_skip_test("none of the labelled builds is installed here");
+}
+
+/* Calls of the three as objdump decodes them, by its own reading of the PLT; each must be in the plan. */
+static size_t compare_with_objdump(const char *image, const struct site_plan *plan)
+{
+	char command[PATH_MAX + 256], line[512], name[64];
+	size_t seen = 0;
+	uint64_t vaddr;
+	FILE *f;
+
+	snprintf(command, sizeof(command),
+		 "objdump -d --no-show-raw-insn '%s' | sed -nE "
+		 "'s/^ *([0-9a-f]+):\\s+(call|jmp)\\s.*<(pthread_cond_(signal|timedwait|wait))@plt>$/\\1 \\3/p'",
+		 image);
+	f = popen(command, "re");
+	cr_assert_not_null(f);
+	while (fgets(line, sizeof(line), f)) {
+		const struct site *site;
+
+		cr_assert_eq(sscanf(line, "%" SCNx64 " %63s", &vaddr, name), 2, "%s", line);
+		site = site_at(plan, vaddr);
+		cr_expect(site && site->role == role_of_callee(name), "%s: %s", image, line);
+		seen++;
+	}
+	cr_expect_eq(pclose(f), 0);
+	return seen;
+}
+
+Test(sites, objdump_finds_the_same_calls)
+{
+	static struct python pythons[PYTHONS_MAX];
+	size_t n = pythons__find(pythons, PYTHONS_MAX, 8);
+
+	for (size_t i = 0; i < n; i++) {
+		struct site_plan *plan = must_plan(pythons[i].image, NULL);
+
+		cr_expect_eq(compare_with_objdump(pythons[i].image, plan), plan->sites_n - count(plan, SITE_WAKE),
+			     "%s", pythons[i].image);
+		site_plan__free(plan);
+	}
+}
+
+Test(sites, every_python_here_can_be_planned_in_full_and_light)
+{
+	static struct python pythons[PYTHONS_MAX];
+	size_t n = pythons__find(pythons, PYTHONS_MAX, 8);
+
+	for (size_t i = 0; i < n; i++) {
+		struct site_plan *plan = must_plan(pythons[i].image, NULL);
+
+		cr_expect_geq(count(plan, SITE_WAIT), 1);
+		cr_expect_geq(count(plan, SITE_SIGNAL), 2);
+		cr_expect_geq(count(plan, SITE_HANDOFF), 1);
+		cr_expect_eq(count(plan, SITE_WAKE), count(plan, SITE_WAIT));
+		cr_expect(plan->light);
+		cr_expect_str_eq(plan->method, "call sites");
+		cr_expect_str_eq(plan->notes, "", "%s: %s", pythons[i].image, plan->notes);
+		site_plan__free(plan);
+	}
+}
+
+/* No symbols, no debug information, and then not even section headers. */
+Test(sites, stripping_changes_nothing_in_the_plan)
+{
+	static struct python pythons[PYTHONS_MAX];
+	size_t n = pythons__find(pythons, PYTHONS_MAX, 8), len;
+	char dir[PATH_MAX], copy[PATH_MAX + 16];
+
+	temp_dir__make(dir, sizeof(dir));
+	for (size_t i = 0; i < n; i++) {
+		struct site_plan *whole = must_plan(pythons[i].image, NULL), *stripped, *bare;
+		char *bytes;
+
+		snprintf(copy, sizeof(copy), "%s/stripped", dir);
+		must_run("strip --strip-all -o '%s' '%s'", copy, pythons[i].image);
+		stripped = must_plan(copy, NULL);
+		expect_same_sites(whole, stripped, pythons[i].image);
+		bytes = must_read(copy, &len);
+		memset(bytes + 0x28, 0, 8); /* e_shoff */
+		memset(bytes + 0x3c, 0, 4); /* e_shnum, e_shstrndx */
+		must_write(copy, bytes, len);
+		bare = must_plan(copy, NULL);
+		expect_same_sites(whole, bare, "without section headers");
+		free(bytes);
+		site_plan__free(whole);
+		site_plan__free(stripped);
+		site_plan__free(bare);
+	}
+	temp_dir__remove(dir);
+}
+
+/* ---- instructions of which everything is known ------------------------------------------------------------- */
+
+#define FUNC(name, body) \
+	".globl " name "\n.type " name ",@function\n" name ":\n.cfi_startproc\n" body ".cfi_endproc\n.size " name ",.-" name "\n"
+#define SIGNAL "push %rbx\ncall pthread_cond_signal@PLT\npop %rbx\n"
+#define WAIT "call pthread_cond_timedwait@PLT\ncmp $110,%eax\nje 1f\n1: nop\n"
+/* The least that a plan needs: one wait with its wake, two signals. */
+#define BASE FUNC("take", SIGNAL WAIT SIGNAL "ret\n")
+
+struct code_case {
+	char what[48];
+	char flags[32];
+	char code[1024];
+	int signals, waits, handoffs, wakes, stepped;
+	bool light;
+	char notes[64]; /* to be found in the notes, "" if there must be none */
+};
+
+static const struct code_case code_cases[] = {
+	{"plain calls", "", BASE FUNC("drop", "call pthread_cond_wait@PLT\nret\n"), 2, 1, 1, 1, 0, true, ""},
+	{"PLT with endbr64", "-Wl,-z,ibtplt", BASE, 2, 1, 0, 1, 0, true, ""},
+	{"PLT bound at start", "-Wl,-z,now", BASE, 2, 1, 0, 1, 0, true, ""},
+	{"PLT through .plt.got", "-Wl,-z,now", BASE FUNC("f", "mov pthread_cond_destroy@GOTPCREL(%rip),%rax\ncall pthread_cond_destroy@PLT\nret\n"),
+	 2, 1, 0, 1, 0, true, ""},
+	{"calls through the GOT", "",
+	 BASE FUNC("f", "call *pthread_cond_signal@GOTPCREL(%rip)\ncall *pthread_cond_wait@GOTPCREL(%rip)\nret\n"),
+	 3, 1, 1, 1, 2, true, ""},
+	{"tail jump", "", BASE FUNC("f", "jmp pthread_cond_signal@PLT\n"), 3, 1, 0, 1, 0, true, ""},
+	{"tail jump through the GOT", "", BASE FUNC("f", "jmp *pthread_cond_signal@GOTPCREL(%rip)\n"), 3, 1, 0, 1, 1, true, ""},
+	{"call with a prefix", "", BASE FUNC("f", "bnd call pthread_cond_signal@PLT\nret\n"), 3, 1, 0, 1, 0, true, ""},
+	{"function without an FDE", "", BASE ".globl f\nf: call pthread_cond_signal@PLT\nret\n", 2, 1, 0, 1, 0, true,
+	 "not proven an instruction"},
+	{"call inside an immediate", "",
+	 BASE FUNC("f", ".byte 0x48,0xb8,0xe8\n.long pthread_cond_signal@PLT-4\n.byte 0,0,0\nret\n"), 2, 1, 0, 1, 0,
+	 true, "not proven an instruction"},
+	{"conditional tail jump", "", BASE FUNC("f", "test %eax,%eax\nje pthread_cond_signal@PLT\nret\n"), 2, 1, 0, 1, 0, true,
+	 "conditional jump"},
+	{"address in a register", "", BASE FUNC("f", "mov pthread_cond_signal@GOTPCREL(%rip),%rax\ncall *%rax\nret\n"), 2, 1, 0, 1,
+	 0, true, "taken into a register"},
+	{"register reload before the wake", "",
+	 FUNC("take", SIGNAL SIGNAL "call pthread_cond_timedwait@PLT\nmov 8(%rsp),%rdi\ncmp $110,%eax\nje 1f\n1: ret\n"),
+	 2, 1, 0, 1, 0, true, ""},
+	{"long wake jump", "",
+	 FUNC("take", SIGNAL SIGNAL "call pthread_cond_timedwait@PLT\ntest %eax,%eax\njne 1f\n.skip 200,0x90\n1: ret\n"),
+	 2, 1, 0, 1, 0, true, ""},
+	{"call before the wake", "",
+	 FUNC("take", SIGNAL SIGNAL "call pthread_cond_timedwait@PLT\ncall 2f\n2: cmp $110,%eax\nje 1f\n1: ret\n"), 2, 1, 0, 0,
+	 0, false, "no light mode"},
+	{"return before the wake", "",
+	 FUNC("take", SIGNAL SIGNAL "call pthread_cond_timedwait@PLT\nret\ncmp $110,%eax\nje 1f\n1: ret\n"), 2, 1, 0, 0, 0,
+	 false, "no light mode"},
+	{"wake that others come to", "",
+	 FUNC("take", SIGNAL SIGNAL "jmp 2f\ncall pthread_cond_timedwait@PLT\n2: cmp $110,%eax\nje 1f\n1: ret\n"), 2, 1, 0, 0, 0,
+	 false, "no light mode"},
+	{"one wake of two missing", "", BASE FUNC("f", "call pthread_cond_timedwait@PLT\nret\n"), 2, 2, 0, 1, 0, false,
+	 "no light mode"},
+	{"padding in mid-function", "", BASE FUNC("f", "nopw 0x0(%rax,%rax,1)\ncall pthread_cond_signal@PLT\nret\n"), 3, 1, 0, 1, 0,
+	 true, ""},
+};
+
+static void expect_case(const struct code_case *c, const struct site_plan *plan)
+{
+	int stepped = 0;
+
+	for (size_t i = 0; i < plan->sites_n; i++)
+		stepped += plan->sites[i].price == SITE_STEPPED;
+	cr_expect_eq((int)count(plan, SITE_SIGNAL), c->signals, "%s: %zu signals", c->what, count(plan, SITE_SIGNAL));
+	cr_expect_eq((int)count(plan, SITE_WAIT), c->waits, "%s: %zu waits", c->what, count(plan, SITE_WAIT));
+	cr_expect_eq((int)count(plan, SITE_HANDOFF), c->handoffs, "%s: %zu handoffs", c->what, count(plan, SITE_HANDOFF));
+	cr_expect_eq((int)count(plan, SITE_WAKE), c->wakes, "%s: %zu wakes", c->what, count(plan, SITE_WAKE));
+	cr_expect_eq(stepped, c->stepped, "%s: %d stepped", c->what, stepped);
+	cr_expect_eq(plan->light, c->light, "%s", c->what);
+	cr_expect(c->notes[0] ? strstr(plan->notes, c->notes) != NULL : plan->notes[0] == '\0', "%s: '%s'", c->what,
+		  plan->notes);
+}
+
+Test(sites, known_instructions_are_told_for_what_they_are)
+{
+	char dir[PATH_MAX], path[PATH_MAX + 16], flags[64];
+
+	temp_dir__make(dir, sizeof(dir));
+	snprintf(path, sizeof(path), "%s/code.so", dir);
+	for (size_t i = 0; i < sizeof(code_cases) / sizeof(code_cases[0]); i++) {
+		struct site_plan *plan = NULL;
+		struct reason why = {""};
+
+		snprintf(flags, sizeof(flags), "-DASM %s", code_cases[i].flags);
+		must_compile(path, flags, code_cases[i].code);
+		cr_expect_eq(plan_file(path, &plan, NULL, &why), 0, "%s: %s", code_cases[i].what, why.text);
+		if (plan)
+			expect_case(&code_cases[i], plan);
+		site_plan__free(plan);
+	}
+	temp_dir__remove(dir);
+}
+
+Test(sites, too_little_is_refused_with_the_reason)
+{
+	static const struct {
+		char code[512];
+		char says[64];
+	} cases[] = {
+		{FUNC("f", "ret\n"), "does not import pthread_cond_timedwait"},
+		{FUNC("f", WAIT "ret\n"), "does not import pthread_cond_signal"},
+		{FUNC("f", WAIT SIGNAL "ret\n"), "only 1 wait and 1 signal sites"},
+		{"f: " WAIT SIGNAL SIGNAL "ret\n", "only 0 wait and 0 signal sites"},
+	};
+	char dir[PATH_MAX], path[PATH_MAX + 16];
+
+	temp_dir__make(dir, sizeof(dir));
+	snprintf(path, sizeof(path), "%s/code.so", dir);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct site_plan *plan = NULL;
+		struct reason why = {""};
+
+		must_compile(path, "-DASM", cases[i].code);
+		cr_expect_eq(plan_file(path, &plan, NULL, &why), -ENOTSUP);
+		cr_expect_null(plan);
+		cr_expect(strstr(why.text, cases[i].says), "%s", why.text);
+	}
+	temp_dir__remove(dir);
+}
+
+/* ---- damaged files ----------------------------------------------------------------------------------------- */
+
+static char *small_library(size_t *ret_len)
+{
+	char dir[PATH_MAX], path[PATH_MAX + 16], *bytes;
+
+	temp_dir__make(dir, sizeof(dir));
+	snprintf(path, sizeof(path), "%s/code.so", dir);
+	must_compile(path, "-DASM -Wl,-z,noseparate-code", BASE);
+	bytes = must_read(path, ret_len);
+	temp_dir__remove(dir);
+	return bytes;
+}
+
+/* A plan of these bytes may be refused, but every site in it must lie in the file. */
+static void plan_bytes(const char *bytes, size_t len)
+{
+	int fd = memory_file(bytes, len);
+	struct site_plan *plan = NULL;
+	struct reason why = {""};
+
+	if (plan_fd(fd, &plan, NULL, &why) != 0)
+		cr_expect_neq(why.text[0], '\0', "refused without a word");
+	for (size_t i = 0; plan && i < plan->sites_n; i++)
+		cr_expect_lt(plan->sites[i].offset, len);
+	site_plan__free(plan);
+	close(fd);
+}
+
+Test(sites, a_file_cut_off_anywhere_does_no_harm)
+{
+	size_t len;
+	char *bytes = small_library(&len);
+
+	for (size_t cut = 0; cut < len; cut += cut < 512 ? 8 : 512)
+		plan_bytes(bytes, cut);
+	free(bytes);
+}
+
+Test(sites, any_word_of_a_file_may_be_absurd)
+{
+	static const uint32_t absurd[] = {0, 1, 0x7fffffff, 0x80000000, 0xffffffff};
+	size_t len;
+	char *bytes = small_library(&len);
+
+	for (size_t at = 0; at + 4 <= len; at += at < 0x1000 ? 4 : 8) {
+		uint32_t kept;
+
+		memcpy(&kept, bytes + at, 4);
+		for (size_t i = 0; i < sizeof(absurd) / sizeof(absurd[0]); i++) {
+			memcpy(bytes + at, &absurd[i], 4);
+			plan_bytes(bytes, len);
+		}
+		memcpy(bytes + at, &kept, 4);
+	}
+	free(bytes);
+}
+
+/* The code claimed by a second, overlapping FDE: neither proves where instructions start. */
+Test(sites, overlapping_functions_prove_nothing)
+{
+	struct site_plan *plan = NULL;
+	struct reason why = {""};
+	char dir[PATH_MAX], path[PATH_MAX + 16];
+
+	temp_dir__make(dir, sizeof(dir));
+	snprintf(path, sizeof(path), "%s/code.so", dir);
+	must_compile(path, "-DASM -Wl,--no-eh-frame-hdr",
+		     "here: " BASE ".section .eh_frame,\"a\",@progbits\n"
+			  "3: .long 5f-4f\n4: .long 0\n.byte 1\n.string \"zR\"\n.byte 1,0x78,16,1,0x1b\n.balign 4\n5:\n"
+			  "6: .long 8f-7f\n7: .long 7b-3b\n.long here+1-.\n.long 40\n.byte 0\n.balign 4\n8:\n");
+	cr_expect_eq(plan_file(path, &plan, NULL, &why), -ENOTSUP);
+	cr_expect(strstr(why.text, "not proven an instruction"), "%s", why.text);
+	site_plan__free(plan);
+	temp_dir__remove(dir);
+}
