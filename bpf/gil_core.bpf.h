@@ -379,6 +379,7 @@ GIL_INLINE void gil_enter(struct gil_at *at)
 		g->cur.waiters = 0;
 		g->cur.events = 0;
 		g->last_owner = 0;
+		g->seed_slot = GIL_SLOT_NONE;
 	}
 	gil_roll(g, at->bound);
 	g->cur.events++;
@@ -529,6 +530,7 @@ GIL_INLINE void gil_name_seed(const struct gil_at *at, __u32 slot)
 		gil_set_owner(g, slot, at->tid, at->proc->armed_at);
 	else if (g->cur.head && last->slot == GIL_SLOT_SEED)
 		last->slot = slot;
+	g->seed_slot = slot;
 }
 
 GIL_INLINE void gil_on_release(struct gil_at *at, __u32 slot, bool forced)

@@ -196,6 +196,8 @@ struct gil_state {
 	__u64 last_owner;   /* slot << 32 | tid of the last owner; cleared when that thread exits */
 	__u32 handoff_slot; /* thread inside a hand-off, 0: none */
 	__u32 handoff_tid;  /* its tid: the slot may have been given to another since */
+	__u32 seed_slot;    /* who GIL_SLOT_SEED turned out to be at its release; 0: not known yet */
+	__u32 pad;
 	struct gil_view cur;
 	struct gil_view snap;
 	struct gil_ring_entry ring[GIL_RING_LEN];

@@ -405,6 +405,14 @@ static bool nothing_happened(const struct metrics *m)
 	       !m->hold_max_ns;
 }
 
+static void set_key(struct memo *m, const struct record *rec, bool other)
+{
+	if (other)
+		m->key = (struct thread_key){.tid = 0, .start_ticks = PSEUDO_OTHER};
+	else
+		m->key = (struct thread_key){.tid = rec->tid, .start_ticks = ticks_of(rec->start_boot_ns)};
+}
+
 /* ---- holders by name ---- */
 
 static long sample_thread(struct proc_sample *s, const struct thread_key *key, uint32_t gil, const char *name)
@@ -412,15 +420,18 @@ static long sample_thread(struct proc_sample *s, const struct thread_key *key, u
 	long index = proc_sample__find_thread(s, key, gil);
 	struct thread_sample *t;
 
-	if (index >= 0)
-		return index;
-	t = proc_sample__add_thread(s);
-	if (!t)
-		return -1;
-	t->key = *key;
-	t->gil = gil;
-	snprintf(t->name, sizeof(t->name), "%s", name);
-	return (long)s->threads_n - 1;
+	if (index < 0) {
+		t = proc_sample__add_thread(s);
+		if (!t)
+			return -1;
+		t->key = *key;
+		t->gil = gil;
+		index = (long)s->threads_n - 1;
+	}
+	t = &s->threads[index];
+	if (!t->name[0])
+		snprintf(t->name, sizeof(t->name), "%s", name);
+	return index;
 }
 
 static long sample_unknown(struct collection *c, uint32_t gil)
@@ -452,14 +463,29 @@ static long holder_by_tstate(struct collection *c, uint64_t tstate, uint32_t gil
 	return sample_thread(c->sample, &key, gil, "");
 }
 
+/* A holder whose own record comes later in this round. */
+static void name_memo(struct collection *c, uint32_t slot)
+{
+	struct record rec;
+
+	if (!read_thread(probes__thread(c->r->probes, slot), c->bound, &rec))
+		return;
+	set_key(c->r->memos[slot], &rec, slot < probes__first_thread(c->r->probes));
+	refresh_name(c, c->r->memos[slot], &rec);
+}
+
 static long holder_of(struct collection *c, const struct blame_part *part, uint32_t gil)
 {
-	const struct memo *m = part->holder < c->r->slots_n ? c->r->memos[part->holder] : NULL;
+	const struct gil_record *g = &c->gils[gil % GIL_PER_PROC];
+	uint32_t slot = part->holder == GIL_SLOT_SEED ? g->state.seed_slot : part->holder;
+	const struct memo *m = slot < c->r->slots_n ? memo_of(c->r, slot) : NULL;
 
 	if (part->tstate)
 		return holder_by_tstate(c, part->tstate, gil);
-	if (part->holder == GIL_SLOT_SEED)
+	if (slot == GIL_SLOT_NONE)
 		return holder_by_tstate(c, c->watch->seed[gil % GIL_PER_PROC], gil);
+	if (m && !m->key.start_ticks)
+		name_memo(c, slot);
 	return m ? sample_thread(c->sample, &m->key, gil, m->name) : sample_unknown(c, gil);
 }
 
@@ -489,14 +515,6 @@ static void add_blame(struct collection *c, uint32_t slot, struct memo *m, uint3
 }
 
 /* ---- one thread ---- */
-
-static void set_key(struct memo *m, const struct record *rec, bool other)
-{
-	if (other)
-		m->key = (struct thread_key){.tid = 0, .start_ticks = PSEUDO_OTHER};
-	else
-		m->key = (struct thread_key){.tid = rec->tid, .start_ticks = ticks_of(rec->start_boot_ns)};
-}
 
 static int collect_thread(struct collection *c, uint32_t slot)
 {
