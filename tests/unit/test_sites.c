@@ -438,7 +438,7 @@ Test(sites, overlapping_functions_prove_nothing)
 	must_compile(path, "-DASM -Wl,--no-eh-frame-hdr",
 		     "here: " BASE ".section .eh_frame,\"a\",@progbits\n"
 			  "3: .long 5f-4f\n4: .long 0\n.byte 1\n.string \"zR\"\n.byte 1,0x78,16,1,0x1b\n.balign 4\n5:\n"
-			  "6: .long 8f-7f\n7: .long 7b-3b\n.long here+1-.\n.long 40\n.byte 0\n.balign 4\n8:\n");
+			  "6: .long 8f-7f\n7: .long 7b-3b\n.long here+1-.\n.long 16\n.byte 0\n.balign 4\n8:\n");
 	cr_expect_eq(plan_file(path, &plan, NULL, &why), -ENOTSUP);
 	cr_expect(strstr(why.text, "not proven an instruction"), "%s", why.text);
 	site_plan__free(plan);
