@@ -189,6 +189,38 @@ int redis_conn__exchange(struct redisContext *c, size_t n, int timeout_ms, int w
 	}
 }
 
+static int class_errno(enum redis_class cls)
+{
+	switch (cls) {
+	case REDIS_CLASS_TRANSIENT:
+	case REDIS_CLASS_CAPACITY:
+		return -EAGAIN;
+	case REDIS_CLASS_CREDENTIALS:
+		return -EACCES;
+	default:
+		return -EPROTO;
+	}
+}
+
+static int refuse_error(void *arg, size_t i, const struct redisReply *reply)
+{
+	if (reply->type != REDIS_REPLY_ERROR)
+		return 0;
+	return reason__set(arg, class_errno(redis_class__of(reply->str)), "%s", reply->str);
+}
+
+int redis_conn__do(struct redisContext *c, const char *const *argv, int timeout_ms, struct reason *why)
+{
+	size_t lens[16];
+	int argc = 0;
+
+	for (; argv[argc] && argc < 16; argc++)
+		lens[argc] = strlen(argv[argc]);
+	if (redis_conn__append(c, argc, argv, lens))
+		return reason__set(why, -ENOMEM, "out of memory");
+	return redis_conn__exchange(c, 1, timeout_ms, -1, refuse_error, why, why);
+}
+
 void redis_conn__close(struct redisContext *c)
 {
 	if (c)
@@ -455,19 +487,6 @@ static int greet_append(struct greet *g, struct redisContext *c, enum greeting w
 		lens[i] = strlen(argv[i]);
 	g->sent[g->n++] = what;
 	return redis_conn__append(c, argc, argv, lens);
-}
-
-static int class_errno(enum redis_class cls)
-{
-	switch (cls) {
-	case REDIS_CLASS_TRANSIENT:
-	case REDIS_CLASS_CAPACITY:
-		return -EAGAIN;
-	case REDIS_CLASS_CREDENTIALS:
-		return -EACCES;
-	default:
-		return -EPROTO;
-	}
 }
 
 /* The first refusal that matters ends it: a server that has too many clients sends one and hangs up. */

@@ -68,6 +68,9 @@ typedef int redis_reply_fn(void *arg, size_t i, const struct redisReply *reply);
 int redis_conn__exchange(struct redisContext *c, size_t n, int timeout_ms, int wake_fd,
 			 redis_reply_fn *on_reply, void *arg, struct reason *why);
 
+/* One command whose answer is OK, a number or anything but an error. argv ends with NULL. 0 or -errno. */
+int redis_conn__do(struct redisContext *c, const char *const *argv, int timeout_ms, struct reason *why);
+
 /* Makes a parser refuse arrays of absurd length (hiredis would allocate them on the server's word alone). */
 struct redisReader;
 void redis_conn__guard(struct redisReader *reader);
