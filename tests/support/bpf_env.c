@@ -2,33 +2,66 @@
 /* See bpf_env.h. */
 #include "bpf_env.h"
 
+#include <bpf/bpf.h>
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <linux/bpf.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <bpf/bpf.h>
-
-/* The least that gilscope needs: an array map, and the kernel's types. 0 or -errno. */
-static int try_bpf(void)
+/* The shortest program there is; uprobes take programs of the kprobe type. */
+static int load_nothing(void)
 {
-	int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "probe", 4, 4, 1, NULL);
+	const struct bpf_insn nothing[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
 
-	if (fd < 0)
-		return -errno;
+	return bpf_prog_load(BPF_PROG_TYPE_KPROBE, "nothing", "GPL", nothing, 2, NULL);
+}
+
+static int make_ring_buffer(void)
+{
+	return bpf_map_create(BPF_MAP_TYPE_RINGBUF, "nothing", 0, 0, (unsigned int)sysconf(_SC_PAGESIZE), NULL);
+}
+
+/* Closes what `make` opened; false, with the reason, if it failed. */
+static bool works(int (*make)(void), const char *what, char *why, size_t size)
+{
+	int fd = make();
+
+	if (fd < 0) {
+		snprintf(why, size, "%s: %s%s", what, strerror(errno), errno == EPERM ? " (not root?)" : "");
+		return false;
+	}
 	close(fd);
-	return access("/sys/kernel/btf/vmlinux", R_OK) ? -errno : 0;
+	return true;
+}
+
+void bpf_env__why_not(char *why, size_t size)
+{
+	why[0] = '\0';
+	if (!works(load_nothing, "loading a BPF program", why, size))
+		return;
+	if (!works(make_ring_buffer, "creating a ring buffer", why, size))
+		return;
+	if (access("/sys/bus/event_source/devices/uprobe/type", R_OK) != 0)
+		snprintf(why, size, "this kernel has no uprobes");
+	else if (access("/sys/kernel/btf/vmlinux", R_OK) != 0)
+		snprintf(why, size, "this kernel does not describe its types (BTF)");
 }
 
 void bpf_env__require(void)
 {
 	const char *required = getenv("REQUIRE_BPF");
-	int err = try_bpf();
+	char why[128];
 
-	if (!err)
+	bpf_env__why_not(why, sizeof(why));
+	if (!why[0])
 		return;
-	if (required && required[0] == '1')
-		cr_assert_fail("BPF is required and does not work here: %s", strerror(-err));
-	cr_skip("BPF does not work here: %s", strerror(-err));
+	cr_assert(!required || strcmp(required, "1") != 0, "BPF is required here: %s", why);
+	cr_skip_test("%s", why);
 }

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* See interpreters.h. */
+#include "interpreters.h"
+
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <glob.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char who[] =
+	"import sys\n"
+	"v, maps = sys.version_info, open('/proc/self/maps').read().split('\\n')\n"
+	"libs = [m.split(None, 5)[5] for m in maps if '/libpython3' in m]\n"
+	"if sys.implementation.name == 'cpython':\n"
+	"    print(v[0], v[1], v[2], int('t' in sys.abiflags), libs[0] if libs else '-', sys.base_prefix)\n";
+
+/* Where interpreters live; "~" is $HOME. */
+static const char *const places[] = {
+	"/usr/bin/python3*",
+	"/usr/local/bin/python3*",
+	"/opt/*/bin/python3*",
+	"~/.local/bin/python3*",
+	"~/.pyenv/versions/*/bin/python3*",
+	"~/.local/share/uv/python/*/bin/python3*",
+	"~/*conda3/bin/python3*",
+	"~/*conda3/envs/*/bin/python3*",
+	"~/miniforge3/bin/python3*",
+};
+
+void interpreter__environment(const struct interpreter *in)
+{
+	setenv("PYTHONDONTWRITEBYTECODE", "1", 1);
+	unsetenv("PYTHONPATH");
+	if (in->home[0])
+		setenv("PYTHONHOME", in->home, 1);
+	else
+		unsetenv("PYTHONHOME");
+	if (in->library_path[0])
+		setenv("LD_LIBRARY_PATH", in->library_path, 1);
+}
+
+/* Runs `exe -c who`; what it says, or "" if it does not run. */
+static void ask(const struct interpreter *in, char *answer, size_t size)
+{
+	size_t len = 0;
+	int fds[2], status;
+	ssize_t got;
+	pid_t pid;
+
+	cr_assert_eq(pipe2(fds, O_CLOEXEC), 0);
+	pid = fork();
+	cr_assert_geq(pid, 0);
+	if (pid == 0) {
+		int null = open("/dev/null", O_RDWR);
+
+		dup2(null, STDIN_FILENO);
+		dup2(null, STDERR_FILENO);
+		dup2(fds[1], STDOUT_FILENO);
+		interpreter__environment(in);
+		execl(in->exe, in->exe, "-S", "-c", who, (char *)NULL);
+		_exit(127);
+	}
+	close(fds[1]);
+	while (len + 1 < size && (got = read(fds[0], answer + len, size - 1 - len)) > 0)
+		len += (size_t)got;
+	answer[len] = '\0';
+	close(fds[0]);
+	if (waitpid(pid, &status, 0) != pid || status != 0)
+		answer[0] = '\0';
+}
+
+/* Fills in what the interpreter says of itself. False: not a CPython 3.8+ that runs. */
+static bool describe(struct interpreter *in)
+{
+	char answer[1024], image[INTERPRETER_PATH], home[INTERPRETER_PATH];
+	int major, minor, micro, free_threaded;
+
+	ask(in, answer, sizeof(answer));
+	if (sscanf(answer, "%d %d %d %d %255s %255[^\n]", &major, &minor, &micro, &free_threaded, image, home) != 6)
+		return false;
+	if (major != 3 || minor < 8)
+		return false;
+	in->minor = minor;
+	in->free_threaded = free_threaded;
+	snprintf(in->version, sizeof(in->version), "%d.%d.%d%s", major, minor, micro, free_threaded ? "t" : "");
+	snprintf(in->image, sizeof(in->image), "%s", strcmp(image, "-") == 0 ? in->exe : image);
+	snprintf(in->home, sizeof(in->home), "%s", home);
+	return true;
+}
+
+/* "python3", "python3.11", "python3.13t"; not "python3-config". */
+static bool named_like_python(const char *path)
+{
+	const char *name = strrchr(path, '/');
+
+	return name && name[strlen("/python3") + strspn(name + strlen("/python3"), ".0123456789t")] == '\0';
+}
+
+static bool known(const struct interpreter *list, size_t n, const struct stat *st)
+{
+	struct stat other;
+
+	for (size_t i = 0; i < n; i++)
+		if (stat(list[i].exe, &other) == 0 && other.st_dev == st->st_dev && other.st_ino == st->st_ino)
+			return true;
+	return false;
+}
+
+static size_t add(struct interpreter *list, size_t n, size_t max, const char *exe)
+{
+	struct interpreter in = {0};
+	char real[PATH_MAX];
+	struct stat st;
+
+	if (n == max || !named_like_python(exe) || !realpath(exe, real) || strlen(real) >= sizeof(in.exe))
+		return n;
+	if (stat(real, &st) || !S_ISREG(st.st_mode) || access(real, X_OK) || known(list, n, &st))
+		return n;
+	snprintf(in.exe, sizeof(in.exe), "%s", real);
+	if (!describe(&in))
+		return n;
+	in.home[0] = '\0'; /* where it stands, it finds its library by itself */
+	list[n] = in;
+	return n + 1;
+}
+
+static size_t add_matching(struct interpreter *list, size_t n, size_t max, const char *pattern)
+{
+	glob_t g;
+
+	if (glob(pattern, GLOB_TILDE_CHECK, NULL, &g) == 0)
+		for (size_t i = 0; i < g.gl_pathc; i++)
+			n = add(list, n, max, g.gl_pathv[i]);
+	globfree(&g);
+	return n;
+}
+
+static size_t add_listed(struct interpreter *list, size_t n, size_t max, const char *names)
+{
+	char *copy = strdup(names), *rest = copy;
+
+	for (char *name; (name = strsep(&rest, ":"));)
+		n = add(list, n, max, name);
+	free(copy);
+	return n;
+}
+
+static int by_version(const void *a, const void *b)
+{
+	const struct interpreter *x = a, *y = b;
+
+	return x->minor != y->minor ? x->minor - y->minor : strcmp(x->version, y->version);
+}
+
+size_t interpreters__find(struct interpreter *ret, size_t max)
+{
+	const char *root = getenv("PYENV_ROOT"), *listed = getenv("GILSCOPE_TEST_PYTHONS");
+	char pattern[PATH_MAX];
+	size_t n = 0;
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+		n = add_matching(ret, n, max, places[i]);
+	if (root) {
+		snprintf(pattern, sizeof(pattern), "%s/versions/*/bin/python3*", root);
+		n = add_matching(ret, n, max, pattern);
+	}
+	if (listed)
+		n = add_listed(ret, n, max, listed);
+	cr_assert_gt(n, 0, "no CPython 3.8 or later on this machine");
+	qsort(ret, n, sizeof(*ret), by_version);
+	return n;
+}
+
+void interpreter__stock(struct interpreter *ret)
+{
+	cr_assert_eq(add(ret, 0, 1, "/usr/bin/python3"), 1, "/usr/bin/python3 is missing or does not run");
+}
+
+static void strip_to(const char *from, const char *dir, char *to, size_t size)
+{
+	int status;
+	pid_t pid;
+
+	cr_assert_lt((size_t)snprintf(to, size, "%s%s", dir, strrchr(from, '/')), size);
+	pid = fork();
+	cr_assert_geq(pid, 0);
+	if (pid == 0) {
+		execlp("strip", "strip", "--strip-all", "-o", to, from, (char *)NULL);
+		_exit(127);
+	}
+	cr_assert(waitpid(pid, &status, 0) == pid && status == 0, "strip %s failed", from);
+}
+
+void interpreter__strip(const struct interpreter *in, const char *dir, struct interpreter *ret)
+{
+	struct interpreter copy = *in;
+	char home[INTERPRETER_PATH], library[INTERPRETER_PATH];
+
+	cr_assert(describe(&copy), "%s does not run", in->exe);
+	snprintf(home, sizeof(home), "%s", copy.home);
+	strip_to(in->exe, dir, copy.exe, sizeof(copy.exe));
+	if (strcmp(in->image, in->exe) != 0) {
+		strip_to(in->image, dir, library, sizeof(library));
+		snprintf(copy.library_path, sizeof(copy.library_path), "%s", dir);
+	}
+	cr_assert(describe(&copy), "the stripped copy of %s does not run", in->exe);
+	cr_assert(strncmp(copy.image, dir, strlen(dir)) == 0, "%s is used, not its stripped copy", copy.image);
+	snprintf(copy.home, sizeof(copy.home), "%s", home);
+	copy.stripped = true;
+	*ret = copy;
+}

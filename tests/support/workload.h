@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Starts the programs of tests/workloads/ and talks with them as their head comment says: ready, go, truth, quit.
+ *
+ * What goes wrong here fails the test that called. A workload dies with its test. Tests run in the repository's root.
+ */
+#ifndef GILSCOPE_TESTS_WORKLOAD_H
+#define GILSCOPE_TESTS_WORKLOAD_H
+
+#include <jansson.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "interpreters.h"
+
+struct workload {
+	pid_t pid;
+	int in;          /* its standard input */
+	int out;         /* its standard output */
+	char *heard;     /* bytes read and not yet taken, NUL-terminated */
+	size_t heard_len;
+	json_t *truth;   /* NULL until workload__truth() */
+};
+
+/* Starts "SCRIPT ARG..." (words separated by blanks) and waits for its `ready`. Extra environment: setenv() before. */
+void workload__start(struct workload *w, const struct interpreter *in, const char *command);
+
+/* The same, but does not wait: workload__await_ready() does. */
+void workload__spawn(struct workload *w, const struct interpreter *in, const char *command);
+void workload__await_ready(struct workload *w);
+
+/* Sends a line: "go", "pause". */
+void workload__say(struct workload *w, const char *line);
+void workload__go(struct workload *w);
+
+/* The next line it says, without the newline; free() it. Fails the test at its end, or after a minute of silence. */
+char *workload__hear(struct workload *w);
+
+/* Waits for the line of truth; the object is the workload's, and stays valid until workload__stop(). */
+json_t *workload__truth(struct workload *w);
+
+/* What truth says of the thread with that name. Fails the test if there is none. */
+json_t *workload__thread(struct workload *w, const char *name);
+
+/* A number in an object of truth. Fails the test if it is not there. */
+long long truth__int(json_t *object, const char *field);
+
+/* Ends it with `quit` and asserts that it ends well. */
+void workload__quit(struct workload *w);
+
+/* Ends it with SIGKILL; harmless where it has ended already. */
+void workload__kill(struct workload *w);
+
+#endif
