@@ -63,6 +63,7 @@ void gate_wait(int gate);
 void gate_open(int gate);
 void gate_watch(int gate, int n);
 void cycle(int start, int end, uint64_t n);
+uint64_t cycle_ns(uint64_t n);
 void nap(uint64_t ns);
 void hog(struct hog_truth *t, int start, int end, uint64_t n, uint64_t hold_ns, uint64_t gap_ns);
 void victim(struct victim_truth *t, int start, int end, const int *stop, uint64_t pause_ns);
@@ -162,6 +163,16 @@ void cycle(int start, int end, uint64_t n)
 	for (uint64_t i = 0; i < n; i++)
 		PyEval_RestoreThread(PyEval_SaveThread());
 	pass_gate(end);
+}
+
+/* n pairs of release and acquire, clocked: what a benchmark compares. */
+uint64_t cycle_ns(uint64_t n)
+{
+	uint64_t begin = now_ns();
+
+	for (uint64_t i = 0; i < n; i++)
+		PyEval_RestoreThread(PyEval_SaveThread());
+	return now_ns() - begin;
 }
 
 /* Through PyDLL a hold of this length, through CDLL a pause without the GIL. */

@@ -43,7 +43,7 @@ def _libraries():
         "noop": (None, []), "now_ns": (u64, []), "thread_id": (num, []),
         "name_thread": (None, [ctypes.c_char_p]), "nap": (None, [u64]),
         "gate_wait": (None, [num]), "gate_open": (None, [num]), "gate_watch": (None, [num, num]),
-        "cycle": (None, [num, num, u64]),
+        "cycle": (None, [num, num, u64]), "cycle_ns": (u64, [u64]),
         "hog": (None, [ctypes.POINTER(HogTruth), num, num, u64, u64, u64]),
         "victim": (None, [ctypes.POINTER(VictimTruth), num, num, ctypes.POINTER(num), u64]),
         "idlers_start": (num, [num, u64, ctypes.POINTER(num)]), "idlers_stop": (u64, []),
