@@ -141,21 +141,29 @@ $(OUTPUT)/%.o: %.c $(FLAGS_FILE) | $(SKELS)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
-$(LIB): $(LIB_OBJS)
-	$(say) AR $@
-	$(Q)rm -f $@ && $(AR) rcs $@ $^
-
 $(OUTPUT)/gilscope: $(CLI_OBJS) $(LIB)
 	$(say) LINK $@
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(CLI_OBJS) $(LIB) $(LDLIBS)
 
 # ---- tests ---------------------------------------------------------------------------------------
+# What tests share, as libraries, so that each suite takes only what it uses.
+SUPPORT_LIB := $(OUTPUT)/libsupport.a
+CLI_LIB := $(OUTPUT)/libcli.a
+TEST_LIBS := $(SUPPORT_LIB) $(CLI_LIB) $(LIB)
+
+$(SUPPORT_LIB): $(SUPPORT_OBJS)
+$(CLI_LIB): $(CLI_LIB_OBJS)
+$(LIB): $(LIB_OBJS)
+$(LIB) $(CLI_LIB) $(SUPPORT_LIB):
+	$(say) AR $@
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
 # One Criterion program per folder. -no-pie: Criterion cannot pass parameters to a PIE.
 define suite
-$(OUTPUT)/tests/$(1)-tests: $(call objects,$(call suite_srcs,$(1))) $(SUPPORT_OBJS) $(CLI_LIB_OBJS) $(LIB)
+$(OUTPUT)/tests/$(1)-tests: $(call objects,$(call suite_srcs,$(1))) $(TEST_LIBS)
 	$$(say) LINK $$@
 	$$(Q)mkdir -p $$(@D)
-	$$(Q)$$(CC) $$(ALL_LDFLAGS) -no-pie -o $$@ $$(filter %.o,$$^) $$(LIB) $$(CRITERION_LIBS) $$(LDLIBS)
+	$$(Q)$$(CC) $$(ALL_LDFLAGS) -no-pie -o $$@ $$^ $$(CRITERION_LIBS) $$(LDLIBS)
 
 .PHONY: test-$(1)
 test-$(1): $(OUTPUT)/tests/$(1)-tests $(PROGRAM) $(WORKLOAD_LIBS)
@@ -211,10 +219,10 @@ fuzz: $(FUZZERS) ## fuzz each parser of hostile input for FUZZ_SECONDS (10)
 # ---- benchmarks ------------------------------------------------------------------------------------
 BENCH_PROGRAMS := $(patsubst tests/bench/%.c,$(OUTPUT)/bench/%,$(BENCH_SRCS))
 
-$(OUTPUT)/bench/%: $(OUTPUT)/tests/bench/%.o $(SUPPORT_OBJS) $(CLI_LIB_OBJS) $(LIB)
+$(OUTPUT)/bench/%: $(OUTPUT)/tests/bench/%.o $(TEST_LIBS)
 	$(say) LINK $@
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(CRITERION_LIBS) $(LDLIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CRITERION_LIBS) $(LDLIBS)
 
 .PHONY: bench
 bench: $(PROGRAM) $(WORKLOAD_LIBS) $(BENCH_PROGRAMS) ## measure cost against the limit and against peers
