@@ -39,7 +39,9 @@ endif
 
 # ---- what is built from what ---------------------------------------------------------------------
 # Pure modules: neither libbpf nor hiredis (make lint checks it).
-PURE := reason log text procmem target elffile pyver sites hist sample aggr batch schema sink_mem grid
+PURE := reason log text procmem target elffile pyver sites grid
+PURE += hist keymap sample window packed aggr batch sink_mem
+PURE += schema schema_row schema_series schema_sample schema_threads schema_wide schema_board schema_meta
 PURE += procmaps label
 KERNEL := probes uprobe_link probe_check blame_memo reader
 PURE += redis_url

@@ -43,7 +43,13 @@ int aggr__flush(struct aggr *a, int (*emit)(void *arg, enum tier, const struct p
 /* Everything since attach. Owned by the aggr, valid until the next call. */
 const struct proc_sample *aggr__totals(struct aggr *a);
 
-/* The last 60 s by sample times. Owned by the aggr, valid until the next call. NULL: no memory. */
+/*
+ * How many threads were folded into the pseudo-thread in the totals. One that lives on while all places are taken by
+ * living threads counts once per sample.
+ */
+uint64_t aggr__folded(const struct aggr *a);
+
+/* The last minute by sample times: five to six 10 s cells, len_ns says how much. Owned by the aggr, valid until the next call. NULL: no memory. */
 const struct proc_sample *aggr__last_minute(struct aggr *a);
 
 uint64_t tier__step_ns(enum tier tier, uint64_t interval_ns);

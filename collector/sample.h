@@ -99,7 +99,10 @@ struct proc_sample {
 	size_t blame_n;
 };
 
-/* An empty sample, or NULL (no memory). */
+/*
+ * An empty sample, or NULL (no memory). It is neutral: adding to its total keeps what is known (known = KNOWN_ALL);
+ * cpu and rss are not known.
+ */
 struct proc_sample *proc_sample__new(void);
 void proc_sample__free(struct proc_sample *s);
 
@@ -111,7 +114,10 @@ struct blame_cell *proc_sample__add_blame(struct proc_sample *s);
 /* Index of a thread on a GIL, or -1. */
 long proc_sample__find_thread(const struct proc_sample *s, const struct thread_key *key, uint32_t gil);
 
-/* dst += src: sums, maxima, histograms; what is open is src's (the later one). known = intersection. */
+/*
+ * dst += src: sums, maxima, histograms; what is open is src's (the later one). known = intersection, here and in
+ * metrics__sum(): a dst that starts empty starts with KNOWN_ALL.
+ */
 void metrics__merge(struct metrics *dst, const struct metrics *src);
 
 /* dst += src of the same interval, another thread: sums including what is open. */

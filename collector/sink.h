@@ -53,6 +53,8 @@ static inline void sink__close(struct sink *s) { if (s) s->ops->close(s); }
 struct sink *sink_mem__new(void);
 size_t sink_mem__batches(const struct sink *s);
 const struct batch *sink_mem__batch(const struct sink *s, size_t i);
+/* What was announced last for a process, or NULL. Announced batches do not count as written. */
+const struct batch *sink_mem__announced(const struct sink *s, const char *id);
 
 /* Writes to Redis on a thread of its own behind a bounded queue (sink_redis.c). */
 struct redis_url;

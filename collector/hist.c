@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* See hist.h. Counts are 32 bit wide and stop at their maximum instead of starting over. */
+#include "hist.h"
+
+#include <math.h>
+#include <stddef.h>
+
+static inline uint32_t add_saturating(uint32_t a, uint32_t b)
+{
+	uint32_t sum = a + b;
+
+	return sum | -(uint32_t)(sum < a);
+}
+
+void hist__add(struct gil_hist *dst, const struct gil_hist *src)
+{
+	for (size_t i = 0; i < GIL_HIST_BUCKETS; i++)
+		dst->count[i] = add_saturating(dst->count[i], src->count[i]);
+}
+
+void hist__delta(struct gil_hist *dst, const struct gil_hist *now, const struct gil_hist *before)
+{
+	for (size_t i = 0; i < GIL_HIST_BUCKETS; i++)
+		dst->count[i] = now->count[i] - before->count[i];
+}
+
+void hist__count(struct gil_hist *h, uint64_t ns)
+{
+	uint32_t *count = &h->count[gil_hist_bucket(ns)];
+
+	*count = add_saturating(*count, 1);
+}
+
+uint64_t hist__total(const struct gil_hist *h)
+{
+	uint64_t total = 0;
+
+	for (size_t i = 0; i < GIL_HIST_BUCKETS; i++)
+		total += h->count[i];
+	return total;
+}
+
+/* What stands for all values of a bucket. Above the scale only the maximum says more than its floor. */
+static uint64_t representative(uint32_t bucket, uint64_t max_ns)
+{
+	uint64_t low = gil_hist_floor(bucket), value;
+
+	if (bucket == GIL_HIST_BUCKETS - 1)
+		return max_ns > low ? max_ns : low;
+	value = low + (gil_hist_floor(bucket + 1) - low) / 2;
+	return max_ns > 0 && value > max_ns ? max_ns : value;
+}
+
+/* Rank of the quantile, 1 .. total. */
+static uint64_t rank_of(double q, uint64_t total)
+{
+	double rank = ceil(q * (double)total);
+
+	if (!(rank >= 1))
+		return 1;
+	return rank >= (double)total ? total : (uint64_t)rank;
+}
+
+uint64_t hist__quantile(const struct gil_hist *a, const struct gil_hist *b, double q, uint64_t max_ns)
+{
+	uint64_t total = (a ? hist__total(a) : 0) + (b ? hist__total(b) : 0);
+	uint64_t rank, seen = 0;
+
+	if (total == 0)
+		return 0;
+	rank = rank_of(q, total);
+	for (uint32_t i = 0; i < GIL_HIST_BUCKETS; i++) {
+		seen += (a ? a->count[i] : 0ull) + (b ? b->count[i] : 0ull);
+		if (seen >= rank)
+			return representative(i, max_ns);
+	}
+	return max_ns; /* not reached: the last bucket completes the total */
+}

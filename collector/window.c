@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * See window.h. Adding goes: total, GILs, room for newcomers (folding ended threads if need be), a place
+ * for each thread, its metrics, then blame cells through the places. Indices of threads change only while
+ * room is made, before any place is handed out.
+ */
+#include "window.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static uint64_t low_word(const struct thread_key *key, uint32_t gil)
+{
+	return (uint64_t)key->tid << 32 | gil;
+}
+
+static uint32_t find(const struct window *w, const struct thread_key *key, uint32_t gil)
+{
+	return keymap__get(&w->threads, key->start_ticks, low_word(key, gil));
+}
+
+/* ---- the process as a whole ---- */
+
+static uint64_t add_if_known(uint64_t a, uint64_t b)
+{
+	return a == UINT64_MAX || b == UINT64_MAX ? UINT64_MAX : a + b;
+}
+
+static void begin(struct window *w, const struct proc_sample *s)
+{
+	struct proc_sample *d = &w->sample;
+
+	d->mode = s->mode;
+	d->total.known = KNOWN_ALL;
+	d->cpu_ns = 0;
+	w->begun = true;
+}
+
+static void add_process(struct window *w, const struct proc_sample *s)
+{
+	struct proc_sample *d = &w->sample;
+
+	if (!w->begun)
+		begin(w, s);
+	d->end_ms = s->end_ms;
+	d->len_ns += s->len_ns;
+	d->observed_ns += s->observed_ns;
+	if (d->mode != s->mode)
+		d->mode = GIL_MODE_OFF;
+	d->blame_sampled |= s->blame_sampled;
+	d->partial |= s->partial;
+	d->live_threads = s->live_threads;
+	d->cost_ns += s->cost_ns;
+	d->hits += s->hits;
+	d->cpu_ns = add_if_known(d->cpu_ns, s->cpu_ns);
+	d->rss_kib = s->rss_kib;
+	for (size_t i = 0; i < GIL_LOSS_COUNT; i++)
+		d->lost[i] += s->lost[i];
+	metrics__merge(&d->total, &s->total);
+}
+
+static void clear_open(struct metrics *m)
+{
+	m->waiting = 0;
+	memset(&m->hold_open, 0, sizeof(m->hold_open));
+	memset(&m->wait_open, 0, sizeof(m->wait_open));
+}
+
+/*
+ * What was open at the end of the last sample is over or open in the next one, older. What is known of a part
+ * is at most what was known of the process all the time.
+ */
+static void settle(struct window *w)
+{
+	struct proc_sample *d = &w->sample;
+
+	for (size_t i = 0; i < d->gils_n; i++) {
+		clear_open(&d->gils[i].m);
+		d->gils[i].m.known &= d->total.known;
+	}
+	for (size_t i = 0; i < d->threads_n; i++) {
+		clear_open(&d->threads[i].m);
+		d->threads[i].m.known &= d->total.known;
+	}
+}
+
+static struct gil_sample *get_gil(struct proc_sample *d, const struct gil_sample *g)
+{
+	struct gil_sample *added;
+
+	for (size_t i = 0; i < d->gils_n; i++)
+		if (d->gils[i].gil == g->gil)
+			return &d->gils[i];
+	added = proc_sample__add_gil(d);
+	if (added) {
+		added->gil = g->gil;
+		added->m.known = d->total.known;
+	}
+	return added;
+}
+
+static int add_gils(struct window *w, const struct proc_sample *s)
+{
+	for (size_t i = 0; i < s->gils_n; i++) {
+		struct gil_sample *d = get_gil(&w->sample, &s->gils[i]);
+
+		if (!d)
+			return -ENOMEM;
+		d->addr = s->gils[i].addr;
+		metrics__sum(&d->m, &s->gils[i].m);
+	}
+	return 0;
+}
+
+/* ---- folding ---- */
+
+static uint32_t append_thread(struct window *w, const struct thread_key *key, uint32_t gil)
+{
+	struct proc_sample *d = &w->sample;
+	struct thread_sample *t = proc_sample__add_thread(d);
+	uint32_t index = (uint32_t)d->threads_n - 1;
+
+	if (!t)
+		return KEYMAP_NONE;
+	t->key = *key;
+	t->gil = gil;
+	t->m.known = d->total.known;
+	if (keymap__put(&w->threads, key->start_ticks, low_word(key, gil), index) != 0) {
+		d->threads_n--;
+		return KEYMAP_NONE;
+	}
+	return index;
+}
+
+static uint32_t get_other(struct window *w, uint32_t gil)
+{
+	static const struct thread_key other = {.tid = 0, .start_ticks = PSEUDO_OTHER};
+	uint32_t index = find(w, &other, gil);
+
+	if (index == KEYMAP_NONE) {
+		index = append_thread(w, &other, gil);
+		if (index != KEYMAP_NONE)
+			strcpy(w->sample.threads[index].name, "other");
+	}
+	return index;
+}
+
+struct candidate {
+	uint64_t weight;
+	uint32_t index;
+};
+
+static int by_weight(const void *a, const void *b)
+{
+	const struct candidate *x = a, *y = b;
+
+	if (x->weight != y->weight)
+		return x->weight < y->weight ? -1 : 1;
+	return x->index < y->index ? -1 : x->index > y->index;
+}
+
+/* Ended threads, the least interesting first. Returns their number. */
+static size_t list_ended(const struct proc_sample *d, struct candidate *list)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < d->threads_n; i++) {
+		const struct thread_sample *t = &d->threads[i];
+
+		if (t->exited && t->key.tid != 0)
+			list[n++] = (struct candidate){t->m.hold_ns + t->m.wait_ns, (uint32_t)i};
+	}
+	qsort(list, n, sizeof(*list), by_weight);
+	return n;
+}
+
+/* Sums thread `from` into its GIL's pseudo-thread and notes where it went. */
+static int fold_one(struct window *w, uint32_t from, uint32_t *moved)
+{
+	uint32_t to = get_other(w, w->sample.threads[from].gil);
+
+	if (to == KEYMAP_NONE)
+		return -ENOMEM;
+	metrics__sum(&w->sample.threads[to].m, &w->sample.threads[from].m);
+	moved[from] = to;
+	w->folded++;
+	return 0;
+}
+
+/* Closes the gaps of folded threads; `moved` becomes old index -> new index for all. */
+static int compact_threads(struct window *w, uint32_t *moved)
+{
+	struct proc_sample *d = &w->sample;
+	size_t n = d->threads_n, kept = 0;
+
+	keymap__clear(&w->threads);
+	for (size_t i = 0; i < n; i++) {
+		struct thread_sample *t = &d->threads[i];
+
+		if (moved[i] != KEYMAP_NONE)
+			continue;
+		if (kept != i)
+			d->threads[kept] = *t;
+		t = &d->threads[kept];
+		if (keymap__put(&w->threads, t->key.start_ticks, low_word(&t->key, t->gil), (uint32_t)kept))
+			return -ENOMEM;
+		moved[i] = (uint32_t)kept++ | 0x80000000u;
+	}
+	/* Folded ones point at the old index of their pseudo-thread: follow it. */
+	for (size_t i = 0; i < n; i++)
+		if (!(moved[i] & 0x80000000u))
+			moved[i] = moved[moved[i]];
+	for (size_t i = 0; i < n; i++)
+		moved[i] &= 0x7fffffffu;
+	d->threads_n = kept;
+	return 0;
+}
+
+static int add_pair(struct window *w, uint32_t victim, uint32_t holder, uint64_t ns)
+{
+	struct proc_sample *d = &w->sample;
+	uint32_t at = keymap__get(&w->pairs, victim, holder);
+	struct blame_cell *cell;
+
+	if (at != KEYMAP_NONE) {
+		d->blame[at].ns += ns;
+		return 0;
+	}
+	cell = proc_sample__add_blame(d);
+	if (!cell)
+		return -ENOMEM;
+	*cell = (struct blame_cell){victim, holder, ns};
+	return keymap__put(&w->pairs, victim, holder, (uint32_t)d->blame_n - 1);
+}
+
+/* Rewrites the cells in place: the array never becomes longer than what was read of it. */
+static int remap_pairs(struct window *w, const uint32_t *moved)
+{
+	struct proc_sample *d = &w->sample;
+	size_t kept = 0;
+
+	keymap__clear(&w->pairs);
+	for (size_t i = 0; i < d->blame_n; i++) {
+		struct blame_cell c = {moved[d->blame[i].victim], moved[d->blame[i].holder],
+				       d->blame[i].ns};
+		uint32_t at = keymap__get(&w->pairs, c.victim, c.holder);
+
+		if (at != KEYMAP_NONE) {
+			d->blame[at].ns += c.ns;
+			continue;
+		}
+		if (keymap__put(&w->pairs, c.victim, c.holder, (uint32_t)kept) != 0)
+			return -ENOMEM;
+		d->blame[kept++] = c;
+	}
+	d->blame_n = kept;
+	return 0;
+}
+
+static int fold_listed(struct window *w, const struct candidate *list, size_t n, uint32_t *moved)
+{
+	for (size_t i = 0; i < n; i++)
+		if (fold_one(w, list[i].index, moved) != 0)
+			return -ENOMEM;
+	if (compact_threads(w, moved) != 0)
+		return -ENOMEM;
+	return remap_pairs(w, moved);
+}
+
+/*
+ * Makes room for `need` threads out of the ended ones, as far as they go. A quarter of the table at a time,
+ * so that its cost is spread over many births.
+ */
+static int fold_ended(struct window *w, size_t need)
+{
+	size_t n = w->sample.threads_n, want = need > w->max_threads / 4 ? need : w->max_threads / 4;
+	struct candidate *list = calloc(n + 1, sizeof(*list));
+	/* get_other() may add one per GIL while folding. */
+	uint32_t *moved = malloc((2 * n + 1) * sizeof(*moved));
+	int err = -ENOMEM;
+
+	if (list && moved) {
+		memset(moved, 0xff, (2 * n + 1) * sizeof(*moved));
+		n = list_ended(&w->sample, list);
+		err = n > 0 ? fold_listed(w, list, n < want ? n : want, moved) : 0;
+	}
+	free(list);
+	free(moved);
+	return err;
+}
+
+/* ---- threads and blame ---- */
+
+static int reserve_places(struct window *w, size_t n)
+{
+	uint32_t *grown;
+
+	if (n <= w->place_cap)
+		return 0;
+	grown = reallocarray(w->place, n, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	w->place = grown;
+	w->place_cap = n;
+	return 0;
+}
+
+static size_t count_newcomers(const struct window *w, const struct proc_sample *s)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->threads_n; i++)
+		n += find(w, &s->threads[i].key, s->threads[i].gil) == KEYMAP_NONE;
+	return n;
+}
+
+static int make_room(struct window *w, const struct proc_sample *s)
+{
+	size_t wanted = w->sample.threads_n + count_newcomers(w, s);
+
+	return wanted > w->max_threads ? fold_ended(w, wanted - w->max_threads) : 0;
+}
+
+/* Where a thread's metrics go: its own place, a new one, or with the others when all is full. */
+static uint32_t get_place(struct window *w, const struct thread_sample *t)
+{
+	uint32_t index = find(w, &t->key, t->gil);
+
+	if (index != KEYMAP_NONE)
+		return index;
+	if (t->key.tid == 0 || w->sample.threads_n < w->max_threads)
+		return append_thread(w, &t->key, t->gil);
+	w->folded++;
+	return get_other(w, t->gil);
+}
+
+static int add_thread(struct window *w, const struct thread_sample *t, uint32_t *ret_place)
+{
+	uint32_t index = get_place(w, t);
+	struct thread_sample *d;
+
+	*ret_place = index;
+	if (index == KEYMAP_NONE)
+		return -ENOMEM;
+	d = &w->sample.threads[index];
+	metrics__sum(&d->m, &t->m);
+	if (!thread_key__equal(&d->key, &t->key))
+		return 0;
+	d->exited = t->exited;
+	if (t->name[0])
+		memcpy(d->name, t->name, sizeof(d->name));
+	return 0;
+}
+
+static int add_threads(struct window *w, const struct proc_sample *s)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < s->threads_n; i++)
+		if (add_thread(w, &s->threads[i], &w->place[i]) != 0)
+			err = -ENOMEM;
+	return err;
+}
+
+static int add_cell(struct window *w, const struct proc_sample *s, const struct blame_cell *c)
+{
+	uint32_t victim, holder;
+
+	if (c->victim >= s->threads_n || c->holder >= s->threads_n)
+		return 0;
+	victim = w->place[c->victim];
+	holder = w->place[c->holder];
+	if (victim == KEYMAP_NONE || holder == KEYMAP_NONE)
+		return -ENOMEM;
+	if (w->sample.blame_n >= WINDOW_MAX_PAIRS &&
+	    keymap__get(&w->pairs, victim, holder) == KEYMAP_NONE)
+		holder = get_other(w, w->sample.threads[holder].gil);
+	return holder == KEYMAP_NONE ? -ENOMEM : add_pair(w, victim, holder, c->ns);
+}
+
+static int add_blame(struct window *w, const struct proc_sample *s)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < s->blame_n; i++)
+		if (add_cell(w, s, &s->blame[i]) != 0)
+			err = -ENOMEM;
+	return err;
+}
+
+int window__add(struct window *w, const struct proc_sample *s)
+{
+	int err;
+
+	if (reserve_places(w, s->threads_n) != 0)
+		return -ENOMEM;
+	add_process(w, s);
+	settle(w);
+	err = make_room(w, s);
+	err = add_gils(w, s) ?: err;
+	err = add_threads(w, s) ?: err;
+	return add_blame(w, s) ?: err;
+}
+
+void window__clear(struct window *w)
+{
+	struct proc_sample *d = &w->sample;
+	struct proc_sample empty = {.gils = d->gils, .threads = d->threads, .blame = d->blame};
+
+	*d = empty;
+	w->begun = false;
+	w->folded = 0;
+	/* A burst of threads must not leave its memory behind. */
+	if (w->threads.capacity > 1024)
+		keymap__free(&w->threads);
+	if (w->pairs.capacity > 4096)
+		keymap__free(&w->pairs);
+	keymap__clear(&w->threads);
+	keymap__clear(&w->pairs);
+}
+
+void window__free(struct window *w)
+{
+	free(w->sample.gils);
+	free(w->sample.threads);
+	free(w->sample.blame);
+	free(w->place);
+	keymap__free(&w->threads);
+	keymap__free(&w->pairs);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A sample that grows: consecutive samples of one process merged into one. What aggr is made of. Pure.
+ *
+ * Finds threads and blame pairs by hash, keeps the number of threads bounded by folding ended ones into a
+ * pseudo-thread. packed_sample is the same at rest: histograms without their empty buckets.
+ */
+#ifndef GILSCOPE_WINDOW_H
+#define GILSCOPE_WINDOW_H
+
+#include "keymap.h"
+#include "sample.h"
+
+#define WINDOW_MAX_PAIRS 65536 /* blame cells kept apart; further pairs are charged to PSEUDO_OTHER */
+
+/* Zeroed is empty, except for max_threads. */
+struct window {
+	struct proc_sample sample;
+	bool begun;             /* has at least one sample */
+	size_t max_threads;     /* kept apart, pseudo-threads not counted; > 0 */
+	uint64_t folded;        /* threads folded into PSEUDO_OTHER since clear */
+	struct keymap threads;  /* (start_ticks, tid << 32 | gil) -> index in sample.threads */
+	struct keymap pairs;    /* (victim, holder) -> index in sample.blame */
+	uint32_t *place;        /* scratch: index in the added sample -> index in ours */
+	size_t place_cap;
+};
+
+/*
+ * Adds the next sample in time. Sums add, maxima max, histograms merge; what is open, live_threads, rss and names
+ * are the newcomer's; known is what was known all the time; cpu is unknown if it was unknown once. 0 or -ENOMEM
+ * (the window is then short of parts of `s`).
+ */
+int window__add(struct window *w, const struct proc_sample *s);
+
+/* Makes it empty. */
+void window__clear(struct window *w);
+void window__free(struct window *w);
+
+struct packed_sample;
+
+/* A compact copy of `s`, or NULL (no memory). */
+struct packed_sample *packed_sample__new(const struct proc_sample *s);
+void packed_sample__free(struct packed_sample *p);
+
+/* The sample again, the caller's to free; NULL: no memory. */
+struct proc_sample *packed_sample__unpack(const struct packed_sample *p);
+
+#endif

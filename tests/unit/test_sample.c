@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Samples: growth, look-up, and what merging over time and summing over threads mean. Also keymap. */
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "../../collector/hist.h"
+#include "../../collector/keymap.h"
+#include "../../collector/sample.h"
+
+Test(sample, a_new_one_knows_nothing_of_cpu_and_is_neutral_to_sums)
+{
+	struct proc_sample *s = proc_sample__new();
+	struct metrics m = {.known = KNOWN_WAIT | KNOWN_FORCED, .wait_ns = 5};
+
+	cr_assert_eq(s->cpu_ns, UINT64_MAX);
+	cr_assert_eq(s->rss_kib, UINT64_MAX);
+	metrics__sum(&s->total, &m);
+	cr_assert_eq(s->total.known, KNOWN_WAIT | KNOWN_FORCED);
+	cr_assert_eq(s->total.wait_ns, 5);
+	proc_sample__free(s);
+	proc_sample__free(NULL);
+}
+
+Test(sample, arrays_grow_zeroed_and_keep_what_they_hold)
+{
+	struct proc_sample *s = proc_sample__new();
+
+	for (uint32_t i = 0; i < 1000; i++) {
+		struct thread_sample *t = proc_sample__add_thread(s);
+		struct blame_cell *c = proc_sample__add_blame(s);
+		struct gil_sample *g = proc_sample__add_gil(s);
+
+		cr_assert(t->key.tid == 0 && t->m.hold_ns == 0 && t->m.wait_open.count[263] == 0);
+		t->key.tid = i + 1;
+		memset(&t->m, 0xee, sizeof(t->m));
+		c->ns = i;
+		g->addr = i;
+	}
+	for (uint32_t i = 0; i < 1000; i++)
+		cr_assert(s->threads[i].key.tid == i + 1 && s->blame[i].ns == i && s->gils[i].addr == i);
+	proc_sample__free(s);
+}
+
+Test(sample, a_thread_is_its_key_and_gil)
+{
+	struct proc_sample *s = proc_sample__new();
+	struct thread_key key = {7, 100}, other = {7, 101};
+
+	proc_sample__add_thread(s)->key = key;
+	*proc_sample__add_thread(s) = (struct thread_sample){.key = key, .gil = 1};
+	cr_assert_eq(proc_sample__find_thread(s, &key, 0), 0);
+	cr_assert_eq(proc_sample__find_thread(s, &key, 1), 1);
+	cr_assert_eq(proc_sample__find_thread(s, &key, 2), -1);
+	cr_assert_eq(proc_sample__find_thread(s, &other, 0), -1);
+	proc_sample__free(s);
+}
+
+static struct metrics metrics_of(uint64_t x)
+{
+	struct metrics m = {
+		.known = KNOWN_ALL, .waiting = (uint32_t)x, .hold_ns = x, .wait_ns = 2 * x, .handover_ns = 3 * x,
+		.unknown_ns = 4 * x, .acquires = 5 * x, .contended = 6 * x, .forced = 7 * x, .hold_max_ns = x,
+		.wait_max_ns = 1000 - x,
+	};
+
+	m.hold.count[1] = (uint32_t)x;
+	m.wait.count[2] = (uint32_t)x;
+	m.hold_open.count[3] = (uint32_t)x;
+	m.wait_open.count[4] = (uint32_t)x;
+	return m;
+}
+
+static void check_ended_sum(const struct metrics *m)
+{
+	cr_assert_eq(m->hold_ns, 30);
+	cr_assert_eq(m->wait_ns, 60);
+	cr_assert_eq(m->handover_ns, 90);
+	cr_assert_eq(m->unknown_ns, 120);
+	cr_assert_eq(m->acquires, 150);
+	cr_assert_eq(m->contended, 180);
+	cr_assert_eq(m->forced, 210);
+	cr_assert_eq(m->hold_max_ns, 20);
+	cr_assert_eq(m->wait_max_ns, 990);
+	cr_assert_eq(m->hold.count[1], 30);
+	cr_assert_eq(m->wait.count[2], 30);
+}
+
+Test(sample, merging_over_time_keeps_what_is_open_of_the_later_one)
+{
+	struct metrics a = metrics_of(10), b = metrics_of(20);
+
+	metrics__merge(&a, &b);
+	check_ended_sum(&a);
+	cr_assert_eq(a.waiting, 20);
+	cr_assert_eq(a.hold_open.count[3], 20);
+	cr_assert_eq(a.wait_open.count[4], 20);
+}
+
+Test(sample, summing_over_threads_adds_what_is_open)
+{
+	struct metrics a = metrics_of(10), b = metrics_of(20);
+
+	metrics__sum(&a, &b);
+	check_ended_sum(&a);
+	cr_assert_eq(a.waiting, 30);
+	cr_assert_eq(a.hold_open.count[3], 30);
+	cr_assert_eq(a.wait_open.count[4], 30);
+}
+
+Test(sample, known_is_what_both_know)
+{
+	struct metrics a = metrics_of(1), b = metrics_of(1);
+
+	b.known = KNOWN_WAIT;
+	metrics__merge(&a, &b);
+	cr_assert_eq(a.known, KNOWN_WAIT);
+	b.known = KNOWN_HOLD;
+	metrics__sum(&a, &b);
+	cr_assert_eq(a.known, 0);
+}
+
+Test(keymap, finds_what_was_put_and_nothing_else)
+{
+	struct keymap map = {0};
+
+	cr_assert_eq(keymap__get(&map, 1, 2), KEYMAP_NONE);
+	for (uint32_t i = 0; i < 5000; i++)
+		cr_assert_eq(keymap__put(&map, i % 70, (uint64_t)i << 32, i), 0);
+	for (uint32_t i = 0; i < 5000; i++) {
+		cr_assert_eq(keymap__get(&map, i % 70, (uint64_t)i << 32), i);
+		cr_assert_eq(keymap__get(&map, i % 70, i + 1), KEYMAP_NONE);
+	}
+	cr_assert_eq(map.used, 5000);
+	keymap__put(&map, 0, 0, 99);
+	cr_assert_eq(keymap__get(&map, 0, 0), 99);
+	cr_assert_eq(map.used, 5000);
+	keymap__free(&map);
+}
+
+/* Thousands of removals in a crowded table against a plain array. */
+Test(keymap, removal_loses_no_neighbour)
+{
+	static uint32_t truth[512];
+	struct keymap map = {0};
+	uint64_t seed = 12345;
+
+	memset(truth, 0xff, sizeof(truth));
+	for (uint32_t round = 0; round < 100000; round++) {
+		uint32_t key;
+
+		seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+		key = (uint32_t)(seed >> 33) % 512;
+		if (seed >> 63) {
+			keymap__put(&map, key, 1, round);
+			truth[key] = round;
+		} else {
+			keymap__remove(&map, key, 1);
+			truth[key] = KEYMAP_NONE;
+		}
+		if (round % 1000 == 0)
+			for (uint32_t k = 0; k < 512; k++)
+				cr_assert_eq(keymap__get(&map, k, 1), truth[k]);
+	}
+	keymap__clear(&map);
+	cr_assert_eq(map.used, 0);
+	cr_assert_eq(keymap__get(&map, 1, 1), KEYMAP_NONE);
+	keymap__remove(&map, 1, 1);
+	keymap__free(&map);
+	keymap__remove(&map, 1, 1);
+}
