@@ -69,6 +69,8 @@ uint64_t hist__quantile(const struct gil_hist *a, const struct gil_hist *b, doub
 	if (total == 0)
 		return 0;
 	rank = rank_of(q, total);
+	if (rank == total && max_ns > 0)
+		return max_ns; /* the largest value is known exactly */
 	for (uint32_t i = 0; i < GIL_HIST_BUCKETS; i++) {
 		seen += (a ? a->count[i] : 0ull) + (b ? b->count[i] : 0ull);
 		if (seen >= rank)

@@ -23,7 +23,7 @@ uint64_t hist__total(const struct gil_hist *h);
 /*
  * Quantile q (0..1) in ns over the union of `a` and `b` (either may be NULL): the value in the middle of the
  * bucket that holds the ceil(q * total)-th smallest (relative error <= 6.25 %, 12.5 % promised), never above
- * `max_ns`, the exact maximum (0: not known). 0 if empty.
+ * `max_ns`, the exact maximum (0: not known), and equal to it where it is the largest that is asked for. 0 if empty.
  */
 uint64_t hist__quantile(const struct gil_hist *a, const struct gil_hist *b, double q, uint64_t max_ns);
 

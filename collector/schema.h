@@ -78,8 +78,14 @@ int schema_writer__sample(struct schema_writer *w, enum tier tier, const struct 
 /*
  * Everything the server must know to make sense of the rest: gil:schema, meta, index entries, TTLs. Sent at the start
  * and again after each reconnect (the server may have come back empty). `lost_*` and `last_ms` as of the last sample.
+ * The next samples then set every TTL again and rewrite the boards, so call it when there is a reason to.
  */
 int schema_writer__announce(struct schema_writer *w, struct batch *b);
+
+/*
+ * What the sink lost since it was opened, for meta (lost_sink_*): from sink_stats. Of all processes that share it.
+ */
+void schema_writer__set_sink_losses(struct schema_writer *w, uint64_t points, uint64_t batches, uint64_t refused);
 
 /* Marks the end in meta (ended_ms, exit reason). */
 int schema_writer__end(struct schema_writer *w, int64_t ended_ms, const char *how, struct batch *b);

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What is said about a process rather than measured: meta, the index entries, gil:schema; and the life of a
+ * writer, which remembers all of it.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "schema_writer.h"
+#include "text.h"
+
+/* ---- the writer ---- */
+
+/* A cleaned copy of at most `max` bytes; NULL stands for "". NULL: no memory. */
+static char *copy_text(const char *src, size_t max)
+{
+	char *copy = malloc(max + 1);
+
+	if (copy)
+		text__clean_member(copy, max + 1, src ? src : "", src ? strlen(src) : 0);
+	return copy;
+}
+
+static bool copy_ident(struct proc_ident *dst, const struct proc_ident *src)
+{
+	*dst = *src;
+	schema__clean_host(dst->host, src->host);
+	text__clean(dst->boot_id, sizeof(dst->boot_id), src->boot_id, strnlen(src->boot_id, sizeof(src->boot_id)));
+	dst->exe = copy_text(src->exe, 255);
+	dst->label = copy_text(src->label, 127);
+	dst->python = copy_text(src->python, 63);
+	dst->gil = copy_text(src->gil, 23);
+	dst->image = copy_text(src->image, 255);
+	dst->method = copy_text(src->method, 127);
+	return dst->exe && dst->label && dst->python && dst->gil && dst->image && dst->method;
+}
+
+static void free_ident(struct proc_ident *who)
+{
+	free((char *)who->exe);
+	free((char *)who->label);
+	free((char *)who->python);
+	free((char *)who->gil);
+	free((char *)who->image);
+	free((char *)who->method);
+}
+
+struct schema_writer *schema_writer__new(const struct schema_opts *opts, const struct proc_ident *who)
+{
+	struct schema_writer *w = calloc(1, sizeof(*w));
+	char *prefix = strdup(opts->prefix ? opts->prefix : SCHEMA_PREFIX);
+
+	if (!w || !prefix) {
+		free(prefix);
+		free(w);
+		return NULL;
+	}
+	w->opts = *opts;
+	w->opts.prefix = prefix;
+	w->epoch = 1;
+	schema__id(who, w->id);
+	if (!copy_ident(&w->who, who) ||
+	    series_table__init(&w->series, opts->max_thread_series,
+			       (int64_t)opts->retention.thread_s[TIER_BASE] * 1000) != 0) {
+		schema_writer__free(w);
+		return NULL;
+	}
+	return w;
+}
+
+void schema_writer__free(struct schema_writer *w)
+{
+	if (!w)
+		return;
+	series_table__free(&w->series);
+	free_ident(&w->who);
+	free(w->place);
+	free((char *)w->opts.prefix);
+	free(w);
+}
+
+const char *schema_writer__id(const struct schema_writer *w)
+{
+	return w->id;
+}
+
+void schema_writer__set_sink_losses(struct schema_writer *w, uint64_t points, uint64_t batches, uint64_t refused)
+{
+	w->lost_changed |= points != w->sink_points || batches != w->sink_batches || refused != w->sink_refused;
+	w->sink_points = points;
+	w->sink_batches = batches;
+	w->sink_refused = refused;
+}
+
+/* ---- meta ---- */
+
+static const char *mode_name(enum gil_mode mode)
+{
+	return mode == GIL_MODE_FULL ? "full" : mode == GIL_MODE_LIGHT ? "light" : "off";
+}
+
+static void put_lost(struct schema_writer *w, struct batch *b)
+{
+#define X(id, name, text) schema_put__pair_int(b, "lost_" name, (long long)w->lost[GIL_LOSS_##id]);
+	GIL_LOSSES(X)
+#undef X
+	schema_put__pair_int(b, "lost_sink_points", (long long)w->sink_points);
+	schema_put__pair_int(b, "lost_sink_batches", (long long)w->sink_batches);
+	schema_put__pair_int(b, "lost_sink_refused", (long long)w->sink_refused);
+}
+
+static void put_changing(struct schema_writer *w, struct batch *b)
+{
+	schema_put__pair_int(b, "last_ms", w->last_ms);
+	schema_put__pair(b, "mode", mode_name(w->mode));
+	schema_put__pair_int(b, "threads_merged", (long long)w->series.merged_n);
+}
+
+void schema_write__meta(struct schema_writer *w, struct batch *b)
+{
+	bool due = schema_put__due(w, &w->singles[KEY_META], w->last_ms);
+
+	schema_put__command(w, b, "HSET", "meta");
+	put_changing(w, b);
+	if (w->lost_changed || due)
+		put_lost(w, b);
+	w->lost_changed = false;
+	if (due)
+		schema_put__expire(w, b, "meta", schema__ttl_s(w, schema__longest_s(w)));
+}
+
+static void put_ident(struct schema_writer *w, struct batch *b)
+{
+	const struct proc_ident *who = &w->who;
+	char number[32];
+
+	schema_put__pair_int(b, "schema", SCHEMA_VERSION);
+	schema_put__pair(b, "writer", "gilscope " GILSCOPE_VERSION);
+	schema_put__pair_int(b, "pid", who->pid);
+	schema_put__pair(b, "host", who->host);
+	schema_put__pair(b, "exe", who->exe);
+	schema_put__pair(b, "label", who->label);
+	schema_put__pair(b, "python", who->python);
+	schema_put__pair(b, "gil", who->gil);
+	schema_put__pair(b, "image", who->image);
+	schema_put__pair(b, "method", who->method);
+	schema_put__pair_int(b, "sites", who->sites);
+	schema_put__pair_int(b, "interval_ms", who->interval_ms);
+	schema_put__pair_int(b, "started_ms", who->started_ms);
+	snprintf(number, sizeof(number), "%.4g", who->price_ns);
+	schema_put__pair(b, "price_ns", number);
+}
+
+/* What the tag of <id> was made of: 64-bit words, more than a double holds, so they stay text. */
+static void put_tag_inputs(struct schema_writer *w, struct batch *b)
+{
+	const struct proc_ident *who = &w->who;
+	char number[32];
+
+	schema_put__pair(b, "boot_id", who->boot_id);
+	snprintf(number, sizeof(number), "%" PRIu64, who->pidns_ino);
+	schema_put__pair(b, "pidns", number);
+	snprintf(number, sizeof(number), "%" PRIu64, who->start_ticks);
+	schema_put__pair(b, "start_ticks", number);
+	snprintf(number, sizeof(number), "%" PRIu64, who->start_stack);
+	schema_put__pair(b, "start_stack", number);
+}
+
+static void put_end(struct schema_writer *w, struct batch *b)
+{
+	schema_put__command(w, b, "HSET", "meta");
+	schema_put__pair_int(b, "ended_ms", w->ended_ms);
+	schema_put__pair(b, "end", w->ended_how);
+}
+
+/* An earlier run may have left its end in meta. */
+static void take_back_end(struct schema_writer *w, struct batch *b)
+{
+	schema_put__command(w, b, "HDEL", "meta");
+	batch__arg(b, "ended_ms");
+	batch__arg(b, "end");
+}
+
+static void announce_schema(struct schema_writer *w, struct batch *b)
+{
+	schema_put__global(w, b, "HSET", "schema");
+	schema_put__pair_int(b, "version", SCHEMA_VERSION);
+	schema_put__pair(b, "time", "ms since the epoch, end of the interval");
+	schema_put__pair(b, "duration", "us");
+	schema_put__pair(b, "share", "0..1 of the observed time");
+	schema_put__pair(b, "memory", "KiB");
+	schema_put__pair_int(b, "hist_buckets", GIL_HIST_BUCKETS);
+	schema_put__pair(b, "hist_floor_ns",
+			 "bucket b: o = b >> 3, s = b & 7; o = 0: s * 64, else (8 + s) * 2^(o + 5)");
+	schema_put__global(w, b, "EXPIRE", "schema");
+	batch__arg_int(b, schema__ttl_s(w, schema__longest_s(w)));
+}
+
+static void announce_index(struct schema_writer *w, struct batch *b)
+{
+	int64_t seen = w->last_ms ? w->last_ms : w->who.started_ms;
+
+	schema_put__global(w, b, "ZADD", "procs");
+	schema_put__score(b, seen, w->id);
+	schema_put__global(w, b, "ZADD", "menu");
+	batch__arg_int(b, seen);
+	batch__arg_fmt(b, "%s|%s (%s:%" PRIu32 ")", w->id, w->who.label, w->who.host, w->who.pid);
+}
+
+int schema_writer__announce(struct schema_writer *w, struct batch *b)
+{
+	/* The server may have come back without any key: none of the TTLs can be relied on. */
+	w->epoch++;
+	announce_schema(w, b);
+	schema_put__command(w, b, "HSET", "meta");
+	put_ident(w, b);
+	put_tag_inputs(w, b);
+	if (w->last_ms)
+		put_changing(w, b);
+	put_lost(w, b);
+	if (w->ended_ms)
+		put_end(w, b);
+	else
+		take_back_end(w, b);
+	schema_put__expire(w, b, "meta", schema__ttl_s(w, schema__longest_s(w)));
+	announce_index(w, b);
+	return batch__error(b);
+}
+
+int schema_writer__end(struct schema_writer *w, int64_t ended_ms, const char *how, struct batch *b)
+{
+	w->ended_ms = ended_ms;
+	text__clean(w->ended_how, sizeof(w->ended_how), how, strlen(how));
+	put_end(w, b);
+	schema_put__expire(w, b, "meta", schema__ttl_s(w, schema__longest_s(w)));
+	return batch__error(b);
+}

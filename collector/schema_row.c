@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * See schema.h. One row: from a sample, to JSON, back, and two rows into one. What a reader meets is hostile
+ * until decoded: a field of the wrong type or below zero counts as absent.
+ *
+ * Keys, TTLs and everything else that is written: schema.c.
+ */
+#include "schema.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hist.h"
+#include "schema_json.h"
+
+#define MAX_MEMBER (1024 * 1024)
+#define MAX_EXACT 9007199254740992.0 /* 2^53: beyond it a double skips integers */
+
+struct field {
+	const char *name, *unit, *text;
+};
+
+static const struct field fields[FIELD_COUNT] = {
+#define X(id, name, unit, text) [FIELD_##id] = {name, unit, text},
+	SCHEMA_FIELDS(X)
+#undef X
+};
+
+_Static_assert(FIELD_COUNT <= 64, "schema_row.has is too short");
+
+#define BIT(f) (1ull << FIELD_##f)
+
+const char *schema_field__name(enum schema_field f)
+{
+	return fields[f].name;
+}
+
+const char *schema_field__unit(enum schema_field f)
+{
+	return fields[f].unit;
+}
+
+const char *schema_field__text(enum schema_field f)
+{
+	return fields[f].text;
+}
+
+int schema_field__by_name(const char *name)
+{
+	for (int f = 0; f < FIELD_COUNT; f++)
+		if (strcmp(fields[f].name, name) == 0)
+			return f;
+	return -ENOENT;
+}
+
+static bool has(const struct schema_row *row, int f)
+{
+	return row->has >> f & 1;
+}
+
+static void set(struct schema_row *row, enum schema_field f, double value)
+{
+	row->value[f] = value;
+	row->has |= 1ull << f;
+}
+
+static void set_us(struct schema_row *row, enum schema_field f, uint64_t ns)
+{
+	set(row, f, (double)(ns / 1000));
+}
+
+/* ---- from a sample ---- */
+
+/* The fields of one distribution: median, 99th percentile, maximum. Undefined where nothing ended or is open. */
+static void set_distribution(struct schema_row *row, enum schema_field p50, const struct gil_hist *ended,
+			     const struct gil_hist *open, uint64_t max_ns)
+{
+	if (hist__total(ended) + hist__total(open) == 0)
+		return;
+	set_us(row, p50, hist__quantile(ended, open, 0.5, max_ns));
+	set_us(row, p50 + 1, hist__quantile(ended, open, 0.99, max_ns));
+	if (max_ns > 0)
+		set_us(row, p50 + 2, max_ns);
+}
+
+_Static_assert(FIELD_HOLD_P99 == FIELD_HOLD_P50 + 1 && FIELD_HOLD_MAX == FIELD_HOLD_P50 + 2 &&
+	       FIELD_WAIT_P99 == FIELD_WAIT_P50 + 1 && FIELD_WAIT_MAX == FIELD_WAIT_P50 + 2,
+	       "the fields of a distribution follow one another");
+
+static void set_metrics(const struct metrics *m, struct schema_row *row)
+{
+	if (m->known & KNOWN_HOLD) {
+		set_us(row, FIELD_HOLD, m->hold_ns);
+		set_distribution(row, FIELD_HOLD_P50, &m->hold, &m->hold_open, m->hold_max_ns);
+		row->has_hold_hist = true;
+		row->hold_hist = m->hold;
+	}
+	if (m->known & KNOWN_WAIT) {
+		set_us(row, FIELD_WAIT, m->wait_ns);
+		set_us(row, FIELD_HANDOVER, m->handover_ns);
+		if (m->unknown_ns > 0)
+			set_us(row, FIELD_UNKNOWN, m->unknown_ns);
+		set(row, FIELD_C, (double)m->contended);
+		set_distribution(row, FIELD_WAIT_P50, &m->wait, &m->wait_open, m->wait_max_ns);
+		row->has_wait_hist = true;
+		row->wait_hist = m->wait;
+	}
+	if (m->known & KNOWN_ACQUIRES)
+		set(row, FIELD_N, (double)m->acquires);
+	if (m->known & KNOWN_FORCED)
+		set(row, FIELD_FORCED, (double)m->forced);
+}
+
+/* Holds of the busiest GIL: those of several may add up to more than the time. */
+static uint64_t busiest_hold(const struct proc_sample *s, const struct metrics *m)
+{
+	uint64_t most = 0;
+
+	if (m != &s->total || s->gils_n < 2)
+		return m->hold_ns;
+	for (size_t i = 0; i < s->gils_n; i++)
+		if (s->gils[i].m.hold_ns > most)
+			most = s->gils[i].m.hold_ns;
+	return most;
+}
+
+static void set_shares(const struct proc_sample *s, const struct metrics *m, struct schema_row *row)
+{
+	double observed = (double)s->observed_ns;
+
+	if (s->len_ns > 0)
+		/* Rounded down: what was not seen in full never says 1. */
+		set(row, FIELD_COV, floor(observed / (double)s->len_ns * 10000) / 10000);
+	if (s->observed_ns == 0)
+		return;
+	if (m->known & KNOWN_HOLD)
+		set(row, FIELD_UTIL, (double)busiest_hold(s, m) / observed);
+	if (m->known & KNOWN_WAIT)
+		set(row, FIELD_WAITERS, (double)m->wait_ns / observed);
+}
+
+/* What only the process as a whole has. */
+static void set_process(const struct proc_sample *s, struct schema_row *row)
+{
+	uint64_t lost = 0;
+
+	for (size_t i = 0; i < GIL_LOSS_COUNT; i++)
+		lost += s->lost[i];
+	set(row, FIELD_THREADS, s->live_threads);
+	if (s->cpu_ns != UINT64_MAX)
+		set_us(row, FIELD_CPU, s->cpu_ns);
+	if (s->rss_kib != UINT64_MAX)
+		set(row, FIELD_RSS, (double)s->rss_kib);
+	set_us(row, FIELD_COST, s->cost_ns);
+	set(row, FIELD_LOST, (double)lost);
+	if (s->gils_n > 1)
+		set(row, FIELD_GILS, (double)s->gils_n);
+}
+
+/* The thread whose metrics `m` are, or NULL. */
+static const struct thread_sample *thread_of(const struct proc_sample *s, const struct metrics *m)
+{
+	uintptr_t at = (uintptr_t)m, begin = (uintptr_t)s->threads;
+
+	if (at < begin || at >= begin + s->threads_n * sizeof(*s->threads))
+		return NULL;
+	return &s->threads[(at - begin) / sizeof(*s->threads)];
+}
+
+void schema_row__from(const struct proc_sample *s, const struct metrics *m, bool is_process, struct schema_row *row)
+{
+	const struct thread_sample *thread = is_process ? NULL : thread_of(s, m);
+
+	memset(row, 0, sizeof(*row));
+	set(row, FIELD_T, (double)s->end_ms);
+	set_us(row, FIELD_D, s->len_ns);
+	set_metrics(m, row);
+	if (is_process)
+		set_shares(s, m, row);
+	if (is_process && m == &s->total)
+		set_process(s, row);
+	if (thread && thread->gil != 0)
+		set(row, FIELD_G, thread->gil);
+}
+
+/* ---- to JSON ---- */
+
+/* The order in which fields are written: the contract shows it, so people see what they read about. */
+static const uint8_t process_order[] = {
+	FIELD_T, FIELD_D, FIELD_HOLD, FIELD_UTIL, FIELD_WAIT, FIELD_HANDOVER, FIELD_UNKNOWN, FIELD_WAITERS, FIELD_N,
+	FIELD_C, FIELD_FORCED, FIELD_THREADS, FIELD_WAIT_P50, FIELD_WAIT_P99, FIELD_WAIT_MAX, FIELD_HOLD_P50,
+	FIELD_HOLD_P99, FIELD_HOLD_MAX, FIELD_CPU, FIELD_RSS, FIELD_COST, FIELD_LOST, FIELD_COV, FIELD_GILS, FIELD_G,
+};
+static const uint8_t thread_order[] = {
+	FIELD_T, FIELD_D, FIELD_HOLD, FIELD_WAIT, FIELD_HANDOVER, FIELD_UNKNOWN, FIELD_N, FIELD_C, FIELD_FORCED,
+	FIELD_HOLD_P50, FIELD_HOLD_P99, FIELD_HOLD_MAX, FIELD_WAIT_P50, FIELD_WAIT_P99, FIELD_WAIT_MAX, FIELD_G,
+	FIELD_UTIL, FIELD_WAITERS, FIELD_THREADS, FIELD_CPU, FIELD_RSS, FIELD_COST, FIELD_LOST, FIELD_COV, FIELD_GILS,
+};
+
+_Static_assert(sizeof(process_order) == FIELD_COUNT && sizeof(thread_order) == FIELD_COUNT, "a field is missing");
+
+const uint8_t *schema_row__order(const struct schema_row *row)
+{
+	return row->has & (BIT(COV) | BIT(WAITERS) | BIT(THREADS)) ? process_order : thread_order;
+}
+
+json_t *schema_json__number(double value)
+{
+	if (value == floor(value) && fabs(value) < MAX_EXACT)
+		return json_integer((json_int_t)value);
+	return json_real(value);
+}
+
+char *schema_json__text(json_t *json, size_t *ret_len)
+{
+	char *text = json ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(SCHEMA_DIGITS)) : NULL;
+
+	json_decref(json);
+	if (text && ret_len)
+		*ret_len = strlen(text);
+	return text;
+}
+
+static int put_hist(json_t *object, const char *name, const struct gil_hist *h)
+{
+	json_t *pairs = json_array();
+	int err = 0;
+
+	for (uint32_t i = 0; i < GIL_HIST_BUCKETS; i++) {
+		if (h->count[i] == 0)
+			continue;
+		err |= json_array_append_new(pairs, json_integer(i));
+		err |= json_array_append_new(pairs, json_integer(h->count[i]));
+	}
+	return err | json_object_set_new_nocheck(object, name, pairs);
+}
+
+json_t *schema_json__fields(const struct schema_row *row)
+{
+	const uint8_t *order = schema_row__order(row);
+	json_t *object = json_object();
+	int err = 0;
+
+	for (size_t i = 0; i < FIELD_COUNT; i++)
+		if (has(row, order[i]))
+			err |= json_object_set_new_nocheck(object, fields[order[i]].name,
+							   schema_json__number(row->value[order[i]]));
+	if (err == 0)
+		return object;
+	json_decref(object);
+	return NULL;
+}
+
+char *schema_row__encode(const struct schema_row *row, bool hists)
+{
+	json_t *object = schema_json__fields(row);
+	int err = object ? 0 : -1;
+
+	if (hists && row->has_hold_hist)
+		err |= put_hist(object, "hh", &row->hold_hist);
+	if (hists && row->has_wait_hist)
+		err |= put_hist(object, "wh", &row->wait_hist);
+	if (err == 0)
+		return schema_json__text(object, NULL);
+	json_decref(object);
+	return NULL;
+}
+
+/* ---- from JSON ---- */
+
+/* A count or a bucket: a whole number in 0 .. max. */
+static bool get_whole(const json_t *json, double max, uint32_t *ret)
+{
+	double v = json_is_number(json) ? json_number_value(json) : -1;
+
+	if (!(v >= 0 && v <= max) || v != floor(v))
+		return false;
+	*ret = (uint32_t)v;
+	return true;
+}
+
+/* All pairs or nothing: half a histogram would be a wrong one. */
+static bool get_hist(const json_t *pairs, struct gil_hist *ret)
+{
+	struct gil_hist h = {0};
+	size_t n = json_is_array(pairs) ? json_array_size(pairs) : 1;
+	uint32_t bucket, count;
+
+	if (n % 2 != 0 || n > 2 * GIL_HIST_BUCKETS)
+		return false;
+	for (size_t i = 0; i < n; i += 2) {
+		if (!get_whole(json_array_get(pairs, i), GIL_HIST_BUCKETS - 1, &bucket) ||
+		    !get_whole(json_array_get(pairs, i + 1), UINT32_MAX, &count))
+			return false;
+		h.count[bucket] = count;
+	}
+	*ret = h;
+	return true;
+}
+
+static void get_field(const json_t *object, enum schema_field f, struct schema_row *row)
+{
+	const json_t *json = json_object_get(object, fields[f].name);
+	double v;
+
+	if (!json_is_number(json))
+		return;
+	v = json_number_value(json);
+	if (v >= 0 && v <= MAX_EXACT)
+		set(row, f, v);
+}
+
+int schema_row__decode(const char *json, size_t len, struct schema_row *row)
+{
+	/* Integers as reals: one that does not fit into 64 bits must not spoil the member. */
+	const size_t flags = JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL;
+	json_error_t error;
+	json_t *object;
+
+	if (len > MAX_MEMBER)
+		return -EBADMSG;
+	object = json_loadb(json, len, flags, &error);
+	if (!object)
+		return json_error_code(&error) == json_error_out_of_memory ? -ENOMEM : -EBADMSG;
+	memset(row, 0, sizeof(*row));
+	for (int f = 0; f < FIELD_COUNT; f++)
+		get_field(object, (enum schema_field)f, row);
+	row->has_hold_hist = get_hist(json_object_get(object, "hh"), &row->hold_hist);
+	row->has_wait_hist = get_hist(json_object_get(object, "wh"), &row->wait_hist);
+	json_decref(object);
+	return has(row, FIELD_T) ? 0 : -EBADMSG;
+}
+
+/* ---- two into one ---- */
+
+#define SUMS (BIT(D) | BIT(HOLD) | BIT(WAIT) | BIT(HANDOVER) | BIT(N) | BIT(C) | BIT(FORCED) | BIT(CPU) | \
+	      BIT(COST) | BIT(LOST))
+#define MAXIMA (BIT(HOLD_MAX) | BIT(WAIT_MAX) | BIT(GILS))
+#define LATEST (BIT(THREADS) | BIT(RSS))
+
+/* Observed time of a row in us. */
+static double observed_us(const struct schema_row *row)
+{
+	return row->value[FIELD_D] * (has(row, FIELD_COV) ? row->value[FIELD_COV] : 1);
+}
+
+/* Mean of a share over both rows' time `a` and `b`; unknown if it is so in a row that has time. */
+static void merge_share(struct schema_row *dst, const struct schema_row *src, enum schema_field f, double a, double b)
+{
+	if ((a > 0 && !has(dst, f)) || (b > 0 && !has(src, f)))
+		dst->has &= ~(1ull << f);
+	else if (a + b > 0)
+		set(dst, f, (dst->value[f] * a + src->value[f] * b) / (a + b));
+}
+
+/* A share of the observed time, from the sum that it is a share of where that is known. */
+static void merge_ratio(struct schema_row *dst, const struct schema_row *src, enum schema_field f,
+			enum schema_field sum, double observed)
+{
+	merge_share(dst, src, f, observed_us(dst), observed_us(src));
+	if (has(dst, f) && has(dst, sum) && has(src, sum) && observed > 0)
+		set(dst, f, (dst->value[sum] + src->value[sum]) / observed);
+}
+
+static void merge_shares(struct schema_row *dst, const struct schema_row *src)
+{
+	double observed = observed_us(dst) + observed_us(src);
+
+	merge_ratio(dst, src, FIELD_WAITERS, FIELD_WAIT, observed);
+	if (has(dst, FIELD_GILS) || has(src, FIELD_GILS))
+		/* Of the busiest GIL: not the sum of holds. */
+		merge_share(dst, src, FIELD_UTIL, observed_us(dst), observed_us(src));
+	else
+		merge_ratio(dst, src, FIELD_UTIL, FIELD_HOLD, observed);
+	merge_share(dst, src, FIELD_COV, dst->value[FIELD_D], src->value[FIELD_D]);
+}
+
+static bool merge_hist(bool *has_dst, struct gil_hist *dst, bool has_src, const struct gil_hist *src)
+{
+	*has_dst = *has_dst && has_src;
+	if (*has_dst)
+		hist__add(dst, src);
+	return *has_dst && hist__total(dst) > 0;
+}
+
+static void keep_larger(struct schema_row *dst, const struct schema_row *src, int f)
+{
+	if (has(src, f) && (!has(dst, f) || src->value[f] > dst->value[f]))
+		set(dst, (enum schema_field)f, src->value[f]);
+}
+
+/* `known`: what the distribution is of is known in both. Nothing in one of them is no reason to forget the other. */
+static void merge_distribution(struct schema_row *dst, const struct schema_row *src, enum schema_field p50, bool known,
+			       const struct gil_hist *hist)
+{
+	uint64_t max_ns;
+
+	if (!known) {
+		dst->has &= ~(7ull << p50);
+		return;
+	}
+	for (int i = 0; i < 3; i++)
+		keep_larger(dst, src, p50 + i);
+	if (!hist)
+		return;
+	max_ns = has(dst, p50 + 2) ? (uint64_t)dst->value[p50 + 2] * 1000 + 999 : 0;
+	set_us(dst, p50, hist__quantile(hist, NULL, 0.5, max_ns));
+	set_us(dst, p50 + 1, hist__quantile(hist, NULL, 0.99, max_ns));
+}
+
+static void merge_distributions(struct schema_row *dst, const struct schema_row *src)
+{
+	bool hold = has(dst, FIELD_HOLD) && has(src, FIELD_HOLD);
+	bool wait = has(dst, FIELD_WAIT) && has(src, FIELD_WAIT);
+	bool hh = merge_hist(&dst->has_hold_hist, &dst->hold_hist, src->has_hold_hist, &src->hold_hist);
+	bool wh = merge_hist(&dst->has_wait_hist, &dst->wait_hist, src->has_wait_hist, &src->wait_hist);
+
+	merge_distribution(dst, src, FIELD_HOLD_P50, hold, hh ? &dst->hold_hist : NULL);
+	merge_distribution(dst, src, FIELD_WAIT_P50, wait, wh ? &dst->wait_hist : NULL);
+}
+
+/* Written only where it is not zero. */
+static void merge_unknown(struct schema_row *dst, const struct schema_row *src)
+{
+	if (!has(dst, FIELD_WAIT) || !has(src, FIELD_WAIT))
+		dst->has &= ~BIT(UNKNOWN);
+	else if (has(dst, FIELD_UNKNOWN) || has(src, FIELD_UNKNOWN))
+		set(dst, FIELD_UNKNOWN, dst->value[FIELD_UNKNOWN] + src->value[FIELD_UNKNOWN]);
+}
+
+static void merge_field(struct schema_row *dst, const struct schema_row *src, int f, bool src_later)
+{
+	uint64_t bit = 1ull << f;
+
+	if (bit & SUMS) {
+		dst->value[f] += src->value[f];
+		dst->has &= src->has | ~bit;
+	} else if (bit & MAXIMA) {
+		keep_larger(dst, src, f);
+	} else if ((bit & LATEST) && has(src, f) && (src_later || !has(dst, f))) {
+		set(dst, (enum schema_field)f, src->value[f]);
+	}
+}
+
+void schema_row__merge(struct schema_row *dst, const struct schema_row *src)
+{
+	bool src_later = src->value[FIELD_T] >= dst->value[FIELD_T];
+
+	if (dst->has == 0) {
+		*dst = *src;
+		return;
+	}
+	merge_shares(dst, src);
+	merge_unknown(dst, src);
+	merge_distributions(dst, src);
+	for (int f = 0; f < FIELD_COUNT; f++)
+		merge_field(dst, src, f, src_later);
+	if (has(dst, FIELD_G) && (!has(src, FIELD_G) || src->value[FIELD_G] != dst->value[FIELD_G]))
+		dst->has &= ~BIT(G);
+	if (src_later)
+		dst->value[FIELD_T] = src->value[FIELD_T];
+}

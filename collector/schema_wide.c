@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Rows over many threads: hold:<tier> and wait:<tier>, one member per interval with a share per thread, and
+ * blame:<tier>, who made whom wait. Bounded by the number of threads shown, and by places for the rest.
+ */
+#include "schema_writer.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- shares ---- */
+
+struct share {
+	uint64_t ns;
+	uint32_t place;
+};
+
+static int largest_first(const void *a, const void *b)
+{
+	const struct share *x = a, *y = b;
+
+	if (x->ns != y->ns)
+		return x->ns > y->ns ? -1 : 1;
+	return x->place < y->place ? -1 : x->place > y->place;
+}
+
+static uint64_t kind_ns(const struct metrics *m, enum wide_kind kind)
+{
+	return kind == WIDE_HOLD ? m->hold_ns : m->wait_ns;
+}
+
+static struct share *collect_shares(const struct schema_writer *w, const struct proc_sample *s, enum wide_kind kind)
+{
+	uint32_t n = w->series.max + 1;
+	struct share *shares = calloc(n, sizeof(*shares));
+
+	if (!shares)
+		return NULL;
+	for (uint32_t i = 0; i < n; i++)
+		shares[i].place = i;
+	for (size_t i = 0; i < s->threads_n; i++)
+		if (w->place[i] < n)
+			shares[w->place[i]].ns += kind_ns(&s->threads[i].m, kind);
+	/* "other" stays at the end: its sum is not one thread's. */
+	qsort(shares, n - 1, sizeof(*shares), largest_first);
+	return shares;
+}
+
+static int put_share(json_t *row, const struct series *series, double share)
+{
+	char name[THREAD_NAME_SIZE + THR_SIZE + 4];
+
+	snprintf(name, sizeof(name), "%s (%s)", series->name[0] ? series->name : "thread", series->thr);
+	return json_object_set_new(row, name, schema_json__number(share));
+}
+
+/*
+ * Shows a share, or a zero where the last row showed one: lines must come down. Who is only crowded out of the
+ * busiest is not zero, but among the others. Returns whether it did.
+ */
+static bool show(struct schema_writer *w, enum tier tier, enum wide_kind kind, const struct share *share, bool room,
+		 double observed, json_t *row)
+{
+	struct series *series = &w->series.places[share->place];
+	uint8_t bit = (uint8_t)(1u << kind), *shown = &series->tier[tier].shown;
+	bool now = share->ns > 0 && room, before = *shown & bit;
+	double value = now ? (double)share->ns / observed : 0;
+
+	*shown = now ? *shown | bit : *shown & (uint8_t)~bit;
+	if (!now && (!before || share->ns > 0))
+		return false;
+	if (share->place == series_table__other(&w->series))
+		json_object_set_new(row, "other", schema_json__number(value));
+	else
+		put_share(row, series, value);
+	return true;
+}
+
+static json_t *wide_row(struct schema_writer *w, enum tier tier, enum wide_kind kind, const struct proc_sample *s,
+			struct share *shares, bool *ret_any)
+{
+	uint32_t n = w->series.max;
+	json_t *row = json_pack("{sI}", "t", (json_int_t)s->end_ms);
+	bool any = false;
+
+	if (!row)
+		return NULL;
+	for (uint32_t i = 0; i < n; i++) {
+		bool room = i < w->opts.max_wide;
+
+		any |= show(w, tier, kind, &shares[i], room, (double)s->observed_ns, row);
+		if (!room)
+			shares[n].ns += shares[i].ns;
+	}
+	any |= show(w, tier, kind, &shares[n], true, (double)s->observed_ns, row);
+	*ret_any = any;
+	return row;
+}
+
+static int write_wide(struct schema_writer *w, enum tier tier, enum wide_kind kind, const struct proc_sample *s,
+		      struct batch *b)
+{
+	struct share *shares = collect_shares(w, s, kind);
+	bool any = false;
+	json_t *row;
+	char what[32];
+
+	if (!shares)
+		return -ENOMEM;
+	row = wide_row(w, tier, kind, s, shares, &any);
+	free(shares);
+	if (row && !any) {
+		json_decref(row);
+		return 0;
+	}
+	snprintf(what, sizeof(what), "%s:%s", kind == WIDE_HOLD ? "hold" : "wait", tier__name(tier));
+	return schema_put__row(w, b, what, s->end_ms, schema_json__text(row, NULL),
+			       w->opts.retention.thread_s[tier], &w->wides[kind][tier], false);
+}
+
+int schema_write__wide(struct schema_writer *w, enum tier tier, const struct proc_sample *s, struct batch *b)
+{
+	int err = 0;
+
+	if (s->observed_ns == 0)
+		return 0;
+	if (s->total.known & KNOWN_HOLD)
+		err = write_wide(w, tier, WIDE_HOLD, s, b);
+	if (s->total.known & KNOWN_WAIT)
+		err = write_wide(w, tier, WIDE_WAIT, s, b) ?: err;
+	return err;
+}
+
+/* ---- blame ---- */
+
+struct pair {
+	uint64_t ns;
+	uint32_t victim, holder; /* places */
+};
+
+/* What of a victim's wait is charged to whom. Microseconds that rounding takes from a part end up in the rest. */
+struct victim {
+	uint64_t wait_ns, handover_ns, unknown_ns;
+	uint64_t shown_us;
+};
+
+struct blame {
+	struct pair *pairs;
+	size_t pairs_n;
+	struct victim *victims; /* by place */
+	uint32_t places;
+};
+
+static int dearest_first(const void *a, const void *b)
+{
+	const struct pair *x = a, *y = b;
+
+	if (x->ns != y->ns)
+		return x->ns > y->ns ? -1 : 1;
+	if (x->victim != y->victim)
+		return x->victim < y->victim ? -1 : 1;
+	return x->holder < y->holder ? -1 : x->holder > y->holder;
+}
+
+/* Cells by place: those of merged threads fall together. */
+static int collect_pairs(const struct schema_writer *w, const struct proc_sample *s, struct blame *blame)
+{
+	struct keymap index = {0};
+	int err = 0;
+
+	for (size_t i = 0; i < s->blame_n && err == 0; i++) {
+		const struct blame_cell *c = &s->blame[i];
+		uint32_t victim, holder, at;
+
+		if (c->victim >= s->threads_n || c->holder >= s->threads_n || c->ns == 0)
+			continue;
+		victim = w->place[c->victim];
+		holder = w->place[c->holder];
+		at = keymap__get(&index, victim, holder);
+		if (at == KEYMAP_NONE) {
+			at = (uint32_t)blame->pairs_n++;
+			blame->pairs[at] = (struct pair){0, victim, holder};
+			err = keymap__put(&index, victim, holder, at);
+		}
+		blame->pairs[at].ns += c->ns;
+	}
+	keymap__free(&index);
+	qsort(blame->pairs, blame->pairs_n, sizeof(*blame->pairs), dearest_first);
+	return err;
+}
+
+static void collect_victims(const struct schema_writer *w, const struct proc_sample *s, struct blame *blame)
+{
+	for (size_t i = 0; i < s->threads_n; i++) {
+		struct victim *v = &blame->victims[w->place[i]];
+
+		v->wait_ns += s->threads[i].m.wait_ns;
+		v->handover_ns += s->threads[i].m.handover_ns;
+		v->unknown_ns += s->threads[i].m.unknown_ns;
+	}
+}
+
+static int collect_blame(const struct schema_writer *w, const struct proc_sample *s, struct blame *ret)
+{
+	ret->places = w->series.max + 2;
+	ret->pairs = calloc(s->blame_n + 1, sizeof(*ret->pairs));
+	ret->victims = calloc(ret->places, sizeof(*ret->victims));
+	if (!ret->pairs || !ret->victims)
+		return -ENOMEM;
+	collect_victims(w, s, ret);
+	return collect_pairs(w, s, ret);
+}
+
+static json_t *pairs_json(const struct schema_writer *w, struct blame *blame)
+{
+	const struct series *places = w->series.places;
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < blame->pairs_n && i < w->opts.max_blame; i++) {
+		const struct pair *p = &blame->pairs[i];
+		json_int_t us = (json_int_t)(p->ns / 1000);
+
+		if (us == 0)
+			break;
+		blame->victims[p->victim].shown_us += (uint64_t)us;
+		if (json_array_append_new(list, json_pack("[ssI]", places[p->victim].thr, places[p->holder].thr, us)))
+			break;
+	}
+	return list;
+}
+
+enum part {
+	PART_REST,
+	PART_HANDOVER,
+	PART_UNKNOWN,
+};
+
+static uint64_t part_us(const struct victim *v, enum part part)
+{
+	uint64_t handover = v->handover_ns / 1000, unknown = v->unknown_ns / 1000;
+	uint64_t others = v->shown_us + handover + unknown, wait = v->wait_ns / 1000;
+
+	if (part == PART_REST)
+		return wait > others ? wait - others : 0;
+	return part == PART_HANDOVER ? handover : unknown;
+}
+
+static json_t *part_json(const struct schema_writer *w, const struct blame *blame, enum part part)
+{
+	json_t *object = json_object();
+
+	for (uint32_t i = 0; i < blame->places; i++) {
+		uint64_t us = part_us(&blame->victims[i], part);
+
+		if (us > 0)
+			json_object_set_new(object, w->series.places[i].thr, json_integer((json_int_t)us));
+	}
+	return object;
+}
+
+static json_t *blame_row(const struct schema_writer *w, const struct proc_sample *s, struct blame *blame)
+{
+	json_t *b = pairs_json(w, blame); /* first: the rest is what it does not show */
+	json_t *row = json_pack("{sI sI so so so so}", "t", (json_int_t)s->end_ms, "d",
+				(json_int_t)(s->len_ns / 1000), "b", b, "rest", part_json(w, blame, PART_REST),
+				"handover", part_json(w, blame, PART_HANDOVER), "unknown",
+				part_json(w, blame, PART_UNKNOWN));
+
+	if (row && s->blame_sampled)
+		json_object_set_new(row, "sampled", json_true());
+	return row;
+}
+
+static int put_blame(struct schema_writer *w, enum tier tier, const struct proc_sample *s, struct batch *b)
+{
+	struct blame blame = {0};
+	int err = collect_blame(w, s, &blame);
+	char what[32], *text;
+
+	if (err == 0) {
+		text = schema_json__text(blame_row(w, s, &blame), NULL);
+		snprintf(what, sizeof(what), "blame:%s", tier__name(tier));
+		err = schema_put__row(w, b, what, s->end_ms, text, w->opts.retention.thread_s[tier],
+				      &w->blames[tier], false);
+	}
+	free(blame.pairs);
+	free(blame.victims);
+	return err;
+}
+
+int schema_write__blame(struct schema_writer *w, enum tier tier, const struct proc_sample *s, struct batch *b)
+{
+	bool waited = s->total.wait_ns > 0;
+
+	if (!(s->total.known & KNOWN_WAIT) || s->observed_ns == 0)
+		return 0;
+	/* Stretches without waiting are bounded like idle threads: by one row that says so. */
+	if (!waited && !w->blame_shown[tier])
+		return 0;
+	w->blame_shown[tier] = waited;
+	return put_blame(w, tier, s, b);
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The writer's inside, shared by the schema's own files only: what is remembered of one process between samples,
+ * and the parts that one sample is written in.
+ */
+#ifndef GILSCOPE_SCHEMA_WRITER_H
+#define GILSCOPE_SCHEMA_WRITER_H
+
+#include <jansson.h>
+
+#include "schema.h"
+#include "schema_json.h"
+#include "schema_series.h"
+
+#define BOARD_TTL_S 120
+#define REARM_MS 60000
+
+enum wide_kind {
+	WIDE_HOLD,
+	WIDE_WAIT,
+	WIDE_KINDS,
+};
+
+/* Keys with a TTL of their own that exist once per process or once altogether. */
+enum single_key {
+	KEY_META,
+	KEY_THREADS,
+	KEY_TOP,
+	KEY_GLOBALS,
+	SINGLE_KEYS,
+};
+
+/* The sample before, for zeros at the end of an idle stretch. */
+struct previous {
+	int64_t end_ms;
+	uint64_t len_ns;
+	uint32_t known;
+};
+
+struct schema_writer {
+	struct schema_opts opts;  /* prefix is ours */
+	struct proc_ident who;    /* strings are ours */
+	char id[SCHEMA_ID_SIZE];
+	struct series_table series;
+	struct arming singles[SINGLE_KEYS];
+	struct arming procs[TIER_COUNT], alls[TIER_COUNT], blames[TIER_COUNT];
+	struct arming gils[GIL_PER_PROC][TIER_COUNT], wides[WIDE_KINDS][TIER_COUNT];
+	struct previous previous[TIER_COUNT];
+	bool blame_shown[TIER_COUNT];
+	bool lost_changed;
+	uint32_t epoch;           /* bumped when every TTL must be set again */
+	uint64_t lost[GIL_LOSS_COUNT];
+	uint64_t sink_points, sink_batches, sink_refused;
+	enum gil_mode mode;
+	int64_t last_ms, ended_ms;
+	char ended_how[64];
+	uint32_t *place;          /* of each thread of the sample being written */
+	size_t place_cap;
+	uint32_t points;          /* rows appended by the running call */
+};
+
+/* ---- schema.c ---- */
+
+/* Begins `command` on a key of the process, `what` as in "p:1s"; or on one of all processes. */
+void schema_put__command(struct schema_writer *w, struct batch *b, const char *command, const char *what);
+void schema_put__global(struct schema_writer *w, struct batch *b, const char *command, const char *what);
+void schema_put__expire(struct schema_writer *w, struct batch *b, const char *what, uint32_t ttl_s);
+
+/* Appends field and value of a hash, or score and member of a sorted set. */
+void schema_put__pair(struct batch *b, const char *name, const char *value);
+void schema_put__pair_int(struct batch *b, const char *name, long long value);
+void schema_put__score(struct batch *b, long long score, const char *member);
+
+/* Whether a key's TTL is due at `now_ms`; notes that it is being set. */
+bool schema_put__due(const struct schema_writer *w, struct arming *a, int64_t now_ms);
+
+/* ZADD of one row that carries its own time, with trim and TTL when due. Takes `text` (NULL: no memory). 0 or -ENOMEM. */
+int schema_put__row(struct schema_writer *w, struct batch *b, const char *what, int64_t t, char *text,
+		    uint32_t retention_s, struct arming *a, bool expire_now);
+
+uint32_t schema__longest_s(const struct schema_writer *w);  /* retention */
+uint32_t schema__ttl_s(const struct schema_writer *w, uint32_t retention_s);
+
+/* ---- the parts of a sample; s's threads are at w->place[] ---- */
+
+int schema_write__threads(struct schema_writer *w, enum tier tier, const struct proc_sample *s, struct batch *b);
+int schema_write__wide(struct schema_writer *w, enum tier tier, const struct proc_sample *s, struct batch *b);
+int schema_write__blame(struct schema_writer *w, enum tier tier, const struct proc_sample *s, struct batch *b);
+
+/* now:* out of `minute`, top:* out of `totals` (either may be NULL), within a MULTI that the caller began. */
+int schema_write__boards(struct schema_writer *w, const struct proc_sample *s, const struct proc_sample *minute,
+			 const struct proc_sample *totals, struct batch *b);
+/* Takes a renamed thread's old member out of top:*. */
+void schema_write__unboard(struct schema_writer *w, const char *thr, const char *name, struct batch *b);
+
+/* meta's changing fields. */
+void schema_write__meta(struct schema_writer *w, struct batch *b);
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Members as a reader meets them: anything decodes or is refused; what decodes survives another round and a merge. */
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../collector/schema.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check_values(const struct schema_row *row)
+{
+	for (int f = 0; f < FIELD_COUNT; f++)
+		if ((row->has >> f & 1) && !(isfinite(row->value[f]) && row->value[f] >= 0))
+			abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct schema_row row, again;
+	char *text;
+
+	if (schema_row__decode((const char *)data, size, &row) != 0)
+		return 0;
+	check_values(&row);
+	text = schema_row__encode(&row, true);
+	if (!text || schema_row__decode(text, strlen(text), &again) != 0 || again.has != row.has)
+		abort();
+	schema_row__merge(&again, &row);
+	check_values(&again);
+	free(text);
+	return 0;
+}

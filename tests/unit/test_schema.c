@@ -1,0 +1,1388 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The schema: members to the letter, what is left out, and the state that a server ends up in. */
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <errno.h>
+#include <jansson.h>
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../collector/hist.h"
+#include "../../collector/schema.h"
+#include "../support/toy_redis.h"
+
+#define SECOND 1000000000ull
+#define T0 1795339305000
+
+/* ---- one process, one toy server ---- */
+
+struct stage {
+	struct schema_writer *w;
+	struct toy_redis redis;
+	struct schema_opts opts;
+	struct proc_ident who;
+};
+
+static void raise_stage(struct stage *st)
+{
+	memset(st, 0, sizeof(*st));
+	schema_opts__default(&st->opts);
+	st->who = (struct proc_ident){
+		.host = "web1", .pid = 4242, .boot_id = "5a2c0d1e-0000-4000-8000-000000000001", .pidns_ino = 4026531836,
+		.start_ticks = 8812, .start_stack = 0x7ffc00001230, .exe = "/usr/bin/python3.11", .label = "python3 app.py",
+		.python = "3.11.2", .gil = "gil", .image = "/usr/bin/python3.11", .method = "call sites", .sites = 15,
+		.interval_ms = 1000, .started_ms = T0 - 5000, .price_ns = 912.34,
+	};
+}
+
+static void start(struct stage *st)
+{
+	st->w = schema_writer__new(&st->opts, &st->who);
+	cr_assert_not_null(st->w);
+}
+
+static void strike(struct stage *st)
+{
+	schema_writer__free(st->w);
+	toy_redis__free(&st->redis);
+}
+
+static struct batch *batch_of(struct stage *st, enum tier tier, const struct proc_sample *s,
+			      const struct proc_sample *minute, const struct proc_sample *totals)
+{
+	struct batch *b = batch__new();
+
+	cr_assert_eq(schema_writer__sample(st->w, tier, s, minute, totals, b), 0);
+	return b;
+}
+
+static void write_all(struct stage *st, enum tier tier, const struct proc_sample *s,
+		      const struct proc_sample *minute, const struct proc_sample *totals)
+{
+	struct batch *b = batch_of(st, tier, s, minute, totals);
+
+	toy_redis__apply(&st->redis, b);
+	batch__free(b);
+}
+
+static void write_base(struct stage *st, const struct proc_sample *s)
+{
+	write_all(st, TIER_BASE, s, s, s);
+}
+
+static const char *key_name(struct stage *st, const char *what)
+{
+	static char name[256];
+
+	return schema__proc_key(name, sizeof(name), NULL, schema_writer__id(st->w), what);
+}
+
+static const struct toy_key *key(struct stage *st, const char *what)
+{
+	return toy_redis__key(&st->redis, key_name(st, what));
+}
+
+/* Member i of a sorted set of the process, "" if there is none. */
+static const char *member(struct stage *st, const char *what, size_t i)
+{
+	const struct toy_key *k = key(st, what);
+
+	return k && i < k->n ? k->entries[i].name : "";
+}
+
+static size_t members(struct stage *st, const char *what)
+{
+	const struct toy_key *k = key(st, what);
+
+	return k ? k->n : 0;
+}
+
+static double score(struct stage *st, const char *what, const char *name)
+{
+	const struct toy_entry *e = toy_key__find(key(st, what), name);
+
+	return e ? e->score : -1;
+}
+
+/* ---- samples ---- */
+
+static struct proc_sample *sample_at(int64_t end_ms)
+{
+	struct proc_sample *s = proc_sample__new();
+
+	s->end_ms = end_ms;
+	s->len_ns = SECOND;
+	s->observed_ns = SECOND;
+	s->mode = GIL_MODE_FULL;
+	return s;
+}
+
+static struct thread_sample *add_thread(struct proc_sample *s, uint32_t tid, uint64_t start_ticks, const char *name,
+					uint64_t hold_ns, uint64_t wait_ns)
+{
+	struct thread_sample *t = proc_sample__add_thread(s);
+
+	t->key = (struct thread_key){tid, start_ticks};
+	strncpy(t->name, name, sizeof(t->name) - 1);
+	t->m.known = KNOWN_ALL;
+	t->m.hold_ns = hold_ns;
+	t->m.wait_ns = wait_ns;
+	t->m.acquires = hold_ns > 0;
+	t->m.contended = wait_ns > 0;
+	if (hold_ns) {
+		hist__count(&t->m.hold, hold_ns);
+		t->m.hold_max_ns = hold_ns;
+	}
+	if (wait_ns) {
+		hist__count(&t->m.wait, wait_ns);
+		t->m.wait_max_ns = wait_ns;
+	}
+	metrics__sum(&s->total, &t->m);
+	return t;
+}
+
+static struct proc_sample *golden_sample(void)
+{
+	struct proc_sample *s = sample_at(T0);
+	struct thread_sample *t = add_thread(s, 4250, 9000, "worker", 0, 0);
+	struct metrics m = {
+		.known = KNOWN_ALL, .hold_ns = 812345678, .wait_ns = 2400000999, .handover_ns = 31000999, .acquires = 421,
+		.contended = 398, .forced = 190, .hold_max_ns = 5001000, .wait_max_ns = 20100000,
+	};
+
+	for (int i = 0; i < 421; i++)
+		hist__count(&m.hold, i < 400 ? 1000000 : 5000000);
+	for (int i = 0; i < 398; i++)
+		hist__count(&m.wait, i < 390 ? 2000000 : 20000000);
+	t->m = m;
+	s->total = m;
+	s->live_threads = 9;
+	s->cpu_ns = 990000999;
+	s->rss_kib = 10240;
+	s->cost_ns = 800999;
+	return s;
+}
+
+/* ---- members ---- */
+
+static void check_member(const struct proc_sample *s, const struct metrics *m, bool process, bool hists,
+			 const char *expected)
+{
+	struct schema_row row;
+	char *text;
+
+	schema_row__from(s, m, process, &row);
+	text = schema_row__encode(&row, hists);
+	cr_assert_str_eq(text, expected);
+	free(text);
+}
+
+Test(schema, process_member_to_the_letter)
+{
+	struct proc_sample *s = golden_sample();
+
+	check_member(s, &s->total, true, true,
+		     "{\"t\":1795339305000,\"d\":1000000,\"hold\":812345,\"util\":0.8123,\"wait\":2400000,"
+		     "\"handover\":31000,\"waiters\":2.4,\"n\":421,\"c\":398,\"forced\":190,\"threads\":9,"
+		     "\"wait_p50\":2031,\"wait_p99\":19922,\"wait_max\":20100,\"hold_p50\":1015,\"hold_p99\":4980,"
+		     "\"hold_max\":5001,\"cpu\":990000,\"rss\":10240,\"cost\":800,\"lost\":0,\"cov\":1,"
+		     "\"hh\":[95,400,113,21],\"wh\":[103,390,129,8]}");
+	proc_sample__free(s);
+}
+
+Test(schema, thread_member_to_the_letter)
+{
+	struct proc_sample *s = golden_sample();
+
+	check_member(s, &s->threads[0].m, false, false,
+		     "{\"t\":1795339305000,\"d\":1000000,\"hold\":812345,\"wait\":2400000,\"handover\":31000,"
+		     "\"n\":421,\"c\":398,\"forced\":190,\"hold_p50\":1015,\"hold_p99\":4980,\"hold_max\":5001,"
+		     "\"wait_p50\":2031,\"wait_p99\":19922,\"wait_max\":20100}");
+	s->threads[0].gil = 2;
+	s->threads[0].m.unknown_ns = 7000;
+	s->threads[0].m.known = KNOWN_WAIT;
+	check_member(s, &s->threads[0].m, false, false,
+		     "{\"t\":1795339305000,\"d\":1000000,\"wait\":2400000,\"handover\":31000,\"unknown\":7,"
+		     "\"c\":398,\"wait_p50\":2031,\"wait_p99\":19922,\"wait_max\":20100,\"g\":2}");
+	proc_sample__free(s);
+}
+
+Test(schema, light_mode_leaves_out_what_it_does_not_know)
+{
+	struct proc_sample *s = golden_sample();
+
+	s->total.known = KNOWN_WAIT | KNOWN_FORCED;
+	s->cpu_ns = UINT64_MAX;
+	s->rss_kib = UINT64_MAX;
+	check_member(s, &s->total, true, true,
+		     "{\"t\":1795339305000,\"d\":1000000,\"wait\":2400000,\"handover\":31000,\"waiters\":2.4,"
+		     "\"c\":398,\"forced\":190,\"threads\":9,\"wait_p50\":2031,\"wait_p99\":19922,"
+		     "\"wait_max\":20100,\"cost\":800,\"lost\":0,\"cov\":1,\"wh\":[103,390,129,8]}");
+	proc_sample__free(s);
+}
+
+Test(schema, a_known_zero_is_written_and_undefined_quantiles_are_not)
+{
+	struct proc_sample *s = sample_at(T0);
+
+	check_member(s, &s->total, true, true,
+		     "{\"t\":1795339305000,\"d\":1000000,\"hold\":0,\"util\":0,\"wait\":0,\"handover\":0,"
+		     "\"waiters\":0,\"n\":0,\"c\":0,\"forced\":0,\"threads\":0,\"cost\":0,\"lost\":0,\"cov\":1,"
+		     "\"hh\":[],\"wh\":[]}");
+	s->observed_ns = 0;
+	s->total.known = 0;
+	check_member(s, &s->total, true, false,
+		     "{\"t\":1795339305000,\"d\":1000000,\"threads\":0,\"cost\":0,\"lost\":0,\"cov\":0}");
+	proc_sample__free(s);
+}
+
+Test(schema, what_was_not_observed_in_full_never_says_so)
+{
+	struct proc_sample *s = sample_at(T0);
+	struct schema_row row;
+
+	s->observed_ns = SECOND - 1;
+	schema_row__from(s, &s->total, true, &row);
+	cr_assert_eq(row.value[FIELD_COV], 0.9999);
+	proc_sample__free(s);
+}
+
+Test(schema, quantiles_and_maxima_include_what_is_open)
+{
+	struct proc_sample *s = sample_at(T0);
+	struct schema_row row;
+
+	hist__count(&s->total.hold_open, 60 * SECOND);
+	s->total.hold_max_ns = 60 * SECOND;
+	schema_row__from(s, &s->total, true, &row);
+	cr_assert_eq(row.value[FIELD_HOLD_P50], 60000000);
+	cr_assert_eq(row.value[FIELD_HOLD_MAX], 60000000);
+	cr_assert_eq(hist__total(&row.hold_hist), 0);
+	proc_sample__free(s);
+}
+
+Test(schema, with_several_gils_utilisation_is_the_busiest_ones)
+{
+	struct proc_sample *s = sample_at(T0);
+	struct schema_row row;
+
+	s->total.hold_ns = 3 * SECOND / 2;
+	for (uint32_t g = 0; g < 2; g++)
+		*proc_sample__add_gil(s) = (struct gil_sample){
+			.gil = g, .m = {.known = KNOWN_ALL, .hold_ns = g ? SECOND : SECOND / 2}};
+	schema_row__from(s, &s->total, true, &row);
+	cr_assert_eq(row.value[FIELD_UTIL], 1);
+	cr_assert_eq(row.value[FIELD_HOLD], 1500000);
+	cr_assert_eq(row.value[FIELD_GILS], 2);
+	schema_row__from(s, &s->gils[0].m, true, &row);
+	cr_assert_eq(row.value[FIELD_UTIL], 0.5);
+	cr_assert_not(row.has >> FIELD_CPU & 1);
+	proc_sample__free(s);
+}
+
+Test(schema, fields_are_found_by_name)
+{
+	for (int f = 0; f < FIELD_COUNT; f++)
+		cr_assert_eq(schema_field__by_name(schema_field__name((enum schema_field)f)), f);
+	cr_assert_eq(schema_field__by_name("nonsense"), -ENOENT);
+	cr_assert_str_eq(schema_field__unit(FIELD_RSS), "kib");
+	cr_assert_gt(strlen(schema_field__text(FIELD_COV)), 0);
+}
+
+/* ---- decoding ---- */
+
+Test(schema, what_was_encoded_decodes_to_the_same)
+{
+	struct proc_sample *s = golden_sample();
+	struct schema_row row, again;
+	char *text, *second;
+
+	schema_row__from(s, &s->total, true, &row);
+	text = schema_row__encode(&row, true);
+	cr_assert_eq(schema_row__decode(text, strlen(text), &again), 0);
+	cr_assert_eq(again.has, row.has);
+	cr_assert_arr_eq(&again.hold_hist, &row.hold_hist, sizeof(row.hold_hist));
+	cr_assert_arr_eq(&again.wait_hist, &row.wait_hist, sizeof(row.wait_hist));
+	second = schema_row__encode(&again, true);
+	cr_assert_str_eq(second, text);
+	free(text);
+	free(second);
+	proc_sample__free(s);
+}
+
+struct hostile {
+	char json[160];
+	int result;
+	int wait;      /* value of "wait" afterwards, -1: absent */
+	bool has_hist; /* "wh" */
+};
+
+ParameterizedTestParameters(schema, hostile_members)
+{
+	static struct hostile cases[] = {
+		{"", -EBADMSG, -1, false},
+		{"null", -EBADMSG, -1, false},
+		{"[1,2]", -EBADMSG, -1, false},
+		{"{}", -EBADMSG, -1, false},
+		{"{\"t\":\"5\"}", -EBADMSG, -1, false},
+		{"{\"t\":-5}", -EBADMSG, -1, false},
+		{"{\"t\":5", -EBADMSG, -1, false},
+		{"{\"t\":5} trailing", -EBADMSG, -1, false},
+		{"{\"t\":NaN}", -EBADMSG, -1, false},
+		{"{\"t\":1e999}", -EBADMSG, -1, false},
+		{"{\"t\":1e300}", -EBADMSG, -1, false},
+		{"{\"t\":5,\"x\xff\":1}", -EBADMSG, -1, false},
+		{"{\"t\":5}", 0, -1, false},
+		{"{\"t\":5.5,\"wait\":7}", 0, 7, false},
+		{"{\"t\":5,\"wait\":\"7\"}", 0, -1, false},
+		{"{\"t\":5,\"wait\":null}", 0, -1, false},
+		{"{\"t\":5,\"wait\":true}", 0, -1, false},
+		{"{\"t\":5,\"wait\":[7]}", 0, -1, false},
+		{"{\"t\":5,\"wait\":-7}", 0, -1, false},
+		{"{\"t\":5,\"wait\":99999999999999999999999999}", 0, -1, false},
+		{"{\"t\":5,\"later\":{\"deep\":[[[1]]]},\"wait\":8}", 0, 8, false},
+		{"{\"t\":5,\"later\":\"\\u0000\",\"wait\":8}", 0, 8, false},
+		{"{\"t\":5,\"wait\":1,\"wait\":2}", 0, 2, false},
+		{"{\"t\":5,\"wh\":[]}", 0, -1, true},
+		{"{\"t\":5,\"wh\":[263,4294967295]}", 0, -1, true},
+		{"{\"t\":5,\"wh\":[264,1]}", 0, -1, false},
+		{"{\"t\":5,\"wh\":[-1,1]}", 0, -1, false},
+		{"{\"t\":5,\"wh\":[1,-1]}", 0, -1, false},
+		{"{\"t\":5,\"wh\":[1,4294967296]}", 0, -1, false},
+		{"{\"t\":5,\"wh\":[1,1.5]}", 0, -1, false},
+		{"{\"t\":5,\"wh\":[1]}", 0, -1, false},
+		{"{\"t\":5,\"wh\":[1,\"1\"]}", 0, -1, false},
+		{"{\"t\":5,\"wh\":{\"1\":1}}", 0, -1, false},
+	};
+
+	return cr_make_param_array(struct hostile, cases, sizeof(cases) / sizeof(cases[0]));
+}
+
+ParameterizedTest(struct hostile *c, schema, hostile_members)
+{
+	struct schema_row row;
+
+	cr_assert_eq(schema_row__decode(c->json, strlen(c->json), &row), c->result, "%s", c->json);
+	if (c->result != 0)
+		return;
+	cr_assert_eq(row.has >> FIELD_WAIT & 1, c->wait >= 0, "%s", c->json);
+	cr_assert_eq(row.has_wait_hist, c->has_hist, "%s", c->json);
+	if (c->wait >= 0)
+		cr_assert_eq(row.value[FIELD_WAIT], c->wait, "%s", c->json);
+}
+
+Test(schema, depth_bombs_and_overlong_members_are_refused)
+{
+	size_t len = 1024 * 1024;
+	char *bomb = malloc(len + 1);
+	struct schema_row row;
+
+	memset(bomb, '[', len + 1);
+	memcpy(bomb, "{\"t\":", 5);
+	cr_assert_eq(schema_row__decode(bomb, len, &row), -EBADMSG);
+	memset(bomb, ' ', len + 1);
+	memcpy(bomb, "{\"t\":5}", 7);
+	cr_assert_eq(schema_row__decode(bomb, len, &row), 0);
+	cr_assert_eq(schema_row__decode(bomb, len + 1, &row), -EBADMSG);
+	free(bomb);
+}
+
+/* ---- merging ---- */
+
+static struct schema_row row_of(const char *json)
+{
+	struct schema_row row;
+
+	cr_assert_eq(schema_row__decode(json, strlen(json), &row), 0, "%s", json);
+	return row;
+}
+
+static void check_merged(const char *a, const char *b, const char *expected)
+{
+	struct schema_row row = row_of(a), other = row_of(b);
+	char *text;
+
+	schema_row__merge(&row, &other);
+	text = schema_row__encode(&row, false);
+	cr_assert_str_eq(text, expected);
+	free(text);
+}
+
+Test(schema, merging_adds_sums_and_weighs_shares_by_observed_time)
+{
+	check_merged("{\"t\":1,\"d\":400000,\"hold\":400000,\"util\":1,\"wait\":100000,\"waiters\":0.25,\"n\":3,"
+		     "\"threads\":5,\"wait_p99\":90,\"wait_max\":100,\"rss\":10,\"lost\":1,\"cov\":1}",
+		     "{\"t\":1,\"d\":600000,\"hold\":100000,\"util\":0.3333,\"wait\":50000,\"waiters\":0.1667,\"n\":4,"
+		     "\"threads\":6,\"wait_p99\":80,\"wait_max\":200,\"rss\":20,\"lost\":2,\"cov\":0.5}",
+		     "{\"t\":1,\"d\":1000000,\"hold\":500000,\"util\":0.7143,\"wait\":150000,\"waiters\":0.2143,"
+		     "\"n\":7,\"threads\":6,\"wait_p99\":90,\"wait_max\":200,\"rss\":20,\"lost\":3,\"cov\":0.7}");
+}
+
+Test(schema, merging_with_an_unknown_part_is_unknown)
+{
+	check_merged("{\"t\":1,\"d\":10,\"hold\":4,\"util\":0.4,\"wait\":1,\"hold_p99\":3,\"hold_max\":3,\"cov\":1}",
+		     "{\"t\":2,\"d\":10,\"wait\":5,\"unknown\":2,\"wait_max\":5,\"cov\":1}",
+		     "{\"t\":2,\"d\":20,\"wait\":6,\"unknown\":2,\"wait_max\":5,\"cov\":1}");
+}
+
+Test(schema, quantiles_of_merged_rows_come_from_their_histograms)
+{
+	struct schema_row a = row_of("{\"t\":1,\"d\":10,\"wait\":9,\"wait_p50\":1000,\"wait_p99\":1000,"
+				     "\"wait_max\":1000,\"wh\":[95,99]}");
+	struct schema_row b = row_of("{\"t\":1,\"d\":10,\"wait\":9,\"wait_p50\":9000,\"wait_p99\":9000,"
+				     "\"wait_max\":9000,\"wh\":[120,1]}");
+	struct schema_row empty = {0};
+
+	schema_row__merge(&a, &b);
+	cr_assert_eq(a.value[FIELD_WAIT_P50], 1015);
+	cr_assert_eq(a.value[FIELD_WAIT_P99], 1015);
+	cr_assert_eq(a.value[FIELD_WAIT_MAX], 9000);
+	cr_assert_eq(hist__total(&a.wait_hist), 100);
+	schema_row__merge(&empty, &a);
+	cr_assert_eq(empty.has, a.has);
+	b.has_wait_hist = false;
+	schema_row__merge(&a, &b);
+	cr_assert_eq(a.value[FIELD_WAIT_P50], 9000);
+	cr_assert_not(a.has_wait_hist);
+}
+
+Test(schema, a_row_with_only_something_open_keeps_its_age_when_merged)
+{
+	struct schema_row a = row_of("{\"t\":1,\"d\":10,\"hold\":9,\"hold_p99\":700,\"hold_max\":700,\"hh\":[]}");
+	struct schema_row b = row_of("{\"t\":1,\"d\":10,\"hold\":9,\"hh\":[]}");
+
+	schema_row__merge(&b, &a);
+	cr_assert_eq(b.value[FIELD_HOLD_P99], 700);
+	cr_assert_eq(b.value[FIELD_HOLD_MAX], 700);
+}
+
+Test(schema, the_busiest_gils_share_is_weighed_not_summed)
+{
+	check_merged("{\"t\":1,\"d\":10,\"hold\":15,\"util\":1,\"wait\":0,\"waiters\":0,\"cov\":1,\"gils\":2}",
+		     "{\"t\":1,\"d\":30,\"hold\":15,\"util\":0.5,\"wait\":0,\"waiters\":0,\"cov\":1,\"gils\":2}",
+		     "{\"t\":1,\"d\":40,\"hold\":30,\"util\":0.625,\"wait\":0,\"waiters\":0,\"cov\":1,\"gils\":2}");
+}
+
+/* ---- identity ---- */
+
+struct host_case {
+	char given[80];
+	char clean[80];
+};
+
+ParameterizedTestParameters(schema, host_names_are_cleaned)
+{
+	static struct host_case cases[] = {
+		{"web1", "web1"},
+		{"", "localhost"},
+		{"a:b{c}\nd", "a-b-c--d"},
+		{"h\xc3\xa9", "h--"},
+		{"0123456789012345678901234567890123456789012345678901234567890123456789",
+		 "0123456789012345678901234567890123456789012345678901234567890123"},
+	};
+
+	return cr_make_param_array(struct host_case, cases, sizeof(cases) / sizeof(cases[0]));
+}
+
+ParameterizedTest(struct host_case *c, schema, host_names_are_cleaned)
+{
+	char clean[65];
+
+	schema__clean_host(clean, c->given);
+	cr_assert_str_eq(clean, c->clean);
+}
+
+Test(schema, the_id_changes_with_each_of_its_inputs)
+{
+	struct stage st;
+	struct proc_ident who;
+	char ids[5][SCHEMA_ID_SIZE];
+
+	raise_stage(&st);
+	for (int i = 0; i < 5; i++) {
+		who = st.who;
+		who.pidns_ino += i == 1;
+		who.start_ticks += i == 2;
+		who.start_stack += i == 3 ? 16 : 0;
+		who.boot_id[3] = i == 4 ? 'x' : who.boot_id[3];
+		schema__id(&who, ids[i]);
+		for (int j = 0; j < i; j++)
+			cr_assert_str_neq(ids[i], ids[j]);
+	}
+	cr_assert_str_eq(ids[0], "web1:4242:a943adfa");
+}
+
+/* ---- what a sample leaves on the server ---- */
+
+Test(schema, every_key_has_a_ttl_and_every_row_carries_its_own_time)
+{
+	struct stage st;
+	struct proc_sample *s = golden_sample();
+	struct batch *b = batch__new();
+
+	raise_stage(&st);
+	start(&st);
+	for (uint32_t g = 0; g < 2; g++)
+		*proc_sample__add_gil(s) = (struct gil_sample){.gil = g, .m = s->total};
+	add_thread(s, 4251, 9001, "other one", 1000, 1000);
+	*proc_sample__add_blame(s) = (struct blame_cell){0, 1, 1000000};
+	cr_assert_eq(schema_writer__announce(st.w, b), 0);
+	toy_redis__apply(&st.redis, b);
+	batch__free(b);
+	for (enum tier tier = TIER_BASE; tier < TIER_COUNT; tier++)
+		write_all(&st, tier, s, s, s);
+	cr_assert_eq(st.redis.n, 38);
+	for (size_t i = 0; i < st.redis.n; i++) {
+		const struct toy_key *k = &st.redis.keys[i];
+
+		cr_assert_gt(k->ttl_s, 0, "%s lives for ever", k->name);
+		for (size_t e = 0; e < k->n; e++)
+			if (k->entries[e].name[0] == '{')
+				cr_assert(k->entries[e].score == T0 &&
+					  strncmp(k->entries[e].name, "{\"t\":1795339305000,", 19) == 0,
+					  "%s: %s", k->name, k->entries[e].name);
+	}
+	cr_assert_eq(key(&st, "p:1s")->ttl_s, 3600 + 302);
+	cr_assert_eq(key(&st, "t:4250:60s")->ttl_s, 86400 + 302);
+	cr_assert_eq(key(&st, "meta")->ttl_s, 604800 + 302);
+	cr_assert_eq(key(&st, "last")->ttl_s, 10);
+	cr_assert_eq(key(&st, "now:hold")->ttl_s, 120);
+	strike(&st);
+	proc_sample__free(s);
+}
+
+Test(schema, histograms_of_threads_come_with_the_longer_tiers_only)
+{
+	struct stage st;
+	struct proc_sample *s = golden_sample();
+
+	raise_stage(&st);
+	start(&st);
+	write_base(&st, s);
+	write_all(&st, TIER_10S, s, NULL, NULL);
+	cr_assert_null(strstr(member(&st, "t:4250:1s", 0), "\"hh\""));
+	cr_assert_not_null(strstr(member(&st, "t:4250:10s", 0), "\"hh\":[95,400,113,21]"));
+	cr_assert_not_null(strstr(member(&st, "p:1s", 0), "\"hh\""));
+	strike(&st);
+	proc_sample__free(s);
+}
+
+Test(schema, a_batch_sent_twice_leaves_the_same_state)
+{
+	struct stage st;
+	struct batch *batches[40];
+	char *once, *twice;
+
+	raise_stage(&st);
+	start(&st);
+	batches[0] = batch__new();
+	schema_writer__announce(st.w, batches[0]);
+	for (int i = 1; i < 40; i++) {
+		struct proc_sample *s = sample_at(T0 + 1000 * i);
+		char name[32];
+
+		snprintf(name, sizeof(name), "name %d", i / 10);
+		add_thread(s, 1, 1, name, 1000000, (uint64_t)i * 7000);
+		if (i % 4)
+			add_thread(s, 2, 1, "b", 2000000, 5000000)->exited = i == 33;
+		*proc_sample__add_blame(s) = (struct blame_cell){0, s->threads_n - 1, (uint64_t)i * 7000};
+		batches[i] = batch_of(&st, i % 10 ? TIER_BASE : TIER_10S, s, s, s);
+		proc_sample__free(s);
+	}
+	for (int i = 0; i < 40; i++)
+		toy_redis__apply(&st.redis, batches[i]);
+	once = toy_redis__dump(&st.redis);
+	toy_redis__free(&st.redis);
+	for (int i = 0; i < 40; i++) {
+		toy_redis__apply(&st.redis, batches[i]);
+		toy_redis__apply(&st.redis, batches[i]);
+		batch__free(batches[i]);
+	}
+	twice = toy_redis__dump(&st.redis);
+	cr_assert_str_eq(once, twice);
+	free(once);
+	free(twice);
+	strike(&st);
+}
+
+Test(schema, points_and_age_of_a_batch_are_those_of_its_samples)
+{
+	struct stage st;
+	struct proc_sample *s = golden_sample();
+	struct batch *b = batch__new();
+
+	raise_stage(&st);
+	start(&st);
+	schema_writer__sample(st.w, TIER_BASE, s, s, s, b);
+	cr_assert_eq(batch__points(b), 5); /* process, thread, two wide rows, blame */
+	s->end_ms += 1000;
+	schema_writer__sample(st.w, TIER_BASE, s, s, s, b);
+	cr_assert_eq(batch__points(b), 10);
+	cr_assert_eq(batch__made_ms(b), T0);
+	batch__free(b);
+	strike(&st);
+	proc_sample__free(s);
+}
+
+/* ---- idle threads ---- */
+
+/* A run of a thread's activity, one character per second: '#' active, '.' absent, '0' present and idle. */
+static void play(struct stage *st, const char *script)
+{
+	for (int i = 0; script[i]; i++) {
+		struct proc_sample *s = sample_at(T0 + 1000 * i);
+
+		add_thread(s, 1, 1, "main", 1000, 0);
+		if (script[i] != '.')
+			add_thread(s, 2, 5, "worker", script[i] == '#' ? 5000 : 0, 0);
+		write_base(st, s);
+		proc_sample__free(s);
+	}
+}
+
+struct idle_case {
+	char script[32];
+	char written[32]; /* '#', '0', '.' for a stamp without a member */
+};
+
+ParameterizedTestParameters(schema, idle_stretches_are_bounded_by_zeros)
+{
+	static struct idle_case cases[] = {
+		{"##......##", "##0....0##"}, {"#.#", "#0#"},     {"#..#", "#00#"},           {"#....", "#0..."},
+		{"...##", "...##"},	      {"#000#", "#0.0#"}, {"#.0.#.#", "#0.0#0#"},
+	};
+
+	return cr_make_param_array(struct idle_case, cases, sizeof(cases) / sizeof(cases[0]));
+}
+
+ParameterizedTest(struct idle_case *c, schema, idle_stretches_are_bounded_by_zeros)
+{
+	char written[32] = {0};
+	const struct toy_key *k;
+	struct stage st;
+
+	raise_stage(&st);
+	start(&st);
+	play(&st, c->script);
+	memset(written, '.', strlen(c->script));
+	k = key(&st, "t:2:1s");
+	for (size_t i = 0; i < k->n; i++) {
+		int at = (int)(k->entries[i].score - T0) / 1000;
+		char *seen = &written[at];
+
+		cr_assert_eq(*seen, '.', "two members at %d", at);
+		*seen = strstr(k->entries[i].name, "\"hold\":5,") ? '#' : '0';
+	}
+	cr_assert_str_eq(written, c->written);
+	strike(&st);
+}
+
+Test(schema, a_zero_says_only_what_was_known)
+{
+	struct stage st;
+	struct proc_sample *s = sample_at(T0);
+
+	raise_stage(&st);
+	start(&st);
+	add_thread(s, 2, 5, "worker", 5000, 5000);
+	write_base(&st, s);
+	s->threads_n = 0;
+	s->end_ms += 1000;
+	s->total.known = KNOWN_WAIT;
+	write_base(&st, s);
+	cr_assert_str_eq(member(&st, "t:2:1s", 1),
+			 "{\"t\":1795339306000,\"d\":1000000,\"wait\":0,\"handover\":0,\"c\":0}");
+	strike(&st);
+	proc_sample__free(s);
+}
+
+Test(schema, where_nothing_was_observed_nobody_is_idle)
+{
+	struct stage st;
+	struct proc_sample *s = sample_at(T0);
+
+	raise_stage(&st);
+	start(&st);
+	add_thread(s, 2, 5, "worker", 5000, 5000);
+	write_base(&st, s);
+	s->threads_n = 0;
+	s->end_ms += 1000;
+	s->observed_ns = 0;
+	write_base(&st, s);
+	cr_assert_eq(members(&st, "t:2:1s"), 1);
+	strike(&st);
+	proc_sample__free(s);
+}
+
+/* ---- names ---- */
+
+Test(schema, a_tid_used_again_gets_a_series_of_its_own)
+{
+	struct stage st;
+	struct proc_sample *s = sample_at(T0);
+
+	raise_stage(&st);
+	start(&st);
+	add_thread(s, 4250, 100, "first", 5000, 0)->exited = true;
+	write_base(&st, s);
+	s->end_ms += 1000;
+	s->threads[0].key.start_ticks = 777;
+	strcpy(s->threads[0].name, "second");
+	write_base(&st, s);
+	cr_assert_eq(members(&st, "t:4250:1s"), 1);
+	cr_assert_eq(members(&st, "t:4250.777:1s"), 1);
+	cr_assert_eq(score(&st, "threads", "4250|first"), T0);
+	cr_assert_eq(score(&st, "threads", "4250.777|second"), T0 + 1000);
+	cr_assert_eq(score(&st, "top:hold", "4250.777 second"), 5);
+	/* The window that covers both comes later and still tells them apart. */
+	add_thread(s, 4250, 100, "first", 5000, 0);
+	write_all(&st, TIER_10S, s, NULL, NULL);
+	cr_assert_eq(members(&st, "t:4250:10s"), 1);
+	cr_assert_eq(members(&st, "t:4250.777:10s"), 1);
+	strike(&st);
+	proc_sample__free(s);
+}
+
+Test(schema, the_old_name_of_a_renamed_thread_goes)
+{
+	struct stage st;
+	struct proc_sample *s = sample_at(T0);
+
+	raise_stage(&st);
+	start(&st);
+	add_thread(s, 7, 1, "", 5000, 5000);
+	write_base(&st, s);
+	cr_assert_eq(score(&st, "threads", "7|"), T0);
+	for (int i = 1; i < 4; i++) {
+		s->end_ms += 1000;
+		snprintf(s->threads[0].name, sizeof(s->threads[0].name), "name %d", i);
+		write_base(&st, s);
+	}
+	s->end_ms += 1000;
+	s->threads[0].name[0] = '\0'; /* not known this time */
+	write_base(&st, s);
+	cr_assert_eq(members(&st, "threads"), 1);
+	cr_assert_eq(score(&st, "threads", "7|name 3"), T0 + 4000);
+	cr_assert_eq(members(&st, "t:7:1s"), 5);
+	strike(&st);
+	proc_sample__free(s);
+}
+
+Test(schema, a_renamed_thread_stands_on_a_board_once)
+{
+	struct stage st;
+	struct proc_sample *s = sample_at(T0);
+
+	raise_stage(&st);
+	start(&st);
+	add_thread(s, 7, 1, "before", 5000, 6000);
+	*proc_sample__add_blame(s) = (struct blame_cell){0, 0, 6000};
+	write_base(&st, s);
+	s->end_ms += 1000;
+	strcpy(s->threads[0].name, "after");
+	write_base(&st, s);
+	cr_assert_eq(members(&st, "top:hold"), 1);
+	cr_assert_eq(members(&st, "top:wait"), 1);
+	cr_assert_eq(members(&st, "top:blame"), 1);
+	cr_assert_eq(members(&st, "now:hold"), 1);
+	cr_assert_eq(score(&st, "top:wait", "7 after"), 6);
+	strike(&st);
+	proc_sample__free(s);
+}
+
+static void check_harmless(const char *text)
+{
+	for (const unsigned char *c = (const unsigned char *)text; *c; c++)
+		cr_assert(*c >= 0x20 && *c != 0x7f, "byte %02x in %s", *c, text);
+}
+
+struct name_case {
+	char name[THREAD_NAME_SIZE + 8];
+};
+
+ParameterizedTestParameters(schema, hostile_names_reach_no_key_and_no_terminal)
+{
+	static struct name_case cases[] = {
+		{"\033[31mred\033[0m"}, {"a\nb\rc"},	{"a|b|c"}, {"\"quoted\\\""}, {"\xff\xfe\x80"}, {"{tag}:x"},
+		{"\xe2\x80\xae" "evil"},    {"t"},	{"other"}, {"%s%n"},	 {"\x01"},
+		{"0123456789012345678901234567890123456789012345678901234567890123456789"},
+	};
+
+	return cr_make_param_array(struct name_case, cases, sizeof(cases) / sizeof(cases[0]));
+}
+
+ParameterizedTest(struct name_case *c, schema, hostile_names_reach_no_key_and_no_terminal)
+{
+	struct stage st;
+	struct proc_sample *s = sample_at(T0);
+	struct thread_sample *t;
+
+	raise_stage(&st);
+	st.who.label = c->name;
+	start(&st);
+	t = add_thread(s, 7, 1, "", 5000, 5000);
+	memcpy(t->name, c->name, sizeof(t->name)); /* perhaps without an end */
+	write_base(&st, s);
+	write_all(&st, TIER_10S, s, NULL, NULL);
+	for (size_t i = 0; i < st.redis.n; i++) {
+		const struct toy_key *k = &st.redis.keys[i];
+
+		check_harmless(k->name);
+		for (size_t e = 0; e < k->n; e++) {
+			json_t *json = NULL;
+
+			check_harmless(k->entries[e].name);
+			check_harmless(k->entries[e].value);
+			if (k->entries[e].name[0] != '{')
+				continue;
+			json = json_loads(k->entries[e].name, JSON_REJECT_DUPLICATES, NULL);
+			cr_assert_not_null(json, "%s", k->entries[e].name);
+			json_decref(json);
+		}
+	}
+	cr_assert_eq(members(&st, "threads"), 1);
+	cr_assert_eq(strchr(member(&st, "threads", 0), '|'), strrchr(member(&st, "threads", 0), '|'));
+	strike(&st);
+	proc_sample__free(s);
+}
+
+Test(schema, strings_of_ten_thousand_bytes_are_cut)
+{
+	struct stage st;
+	char *big = malloc(10001);
+	struct batch *b = batch__new();
+
+	memset(big, 'x', 10000);
+	big[10000] = '\0';
+	raise_stage(&st);
+	st.who.label = st.who.exe = st.who.image = st.who.python = big;
+	start(&st);
+	schema_writer__announce(st.w, b);
+	cr_assert_lt(batch__bytes(b), 8192);
+	schema_writer__end(st.w, T0, big, b);
+	cr_assert_eq(batch__error(b), 0);
+	batch__free(b);
+	free(big);
+	strike(&st);
+}
+
+/* ---- many threads ---- */
+
+static uint64_t field_sum(struct stage *st, const char *what, enum schema_field f)
+{
+	const struct toy_key *k = key(st, what);
+	uint64_t sum = 0;
+
+	for (size_t i = 0; k && i < k->n; i++) {
+		struct schema_row row = row_of(k->entries[i].name);
+
+		sum += (uint64_t)row.value[f];
+	}
+	return sum;
+}
+
+Test(schema, threads_beyond_the_cap_merge_into_other_and_are_counted)
+{
+	struct stage st;
+	struct proc_sample *s = sample_at(T0);
+	uint64_t sum = 0;
+	char what[32];
+
+	raise_stage(&st);
+	st.opts.max_thread_series = 8;
+	start(&st);
+	for (uint32_t i = 1; i <= 20; i++)
+		add_thread(s, i, 1, "worker", 1000 * i, 0);
+	write_base(&st, s);
+	s->end_ms += 1000;
+	write_base(&st, s);
+	for (uint32_t i = 1; i <= 8; i++) {
+		snprintf(what, sizeof(what), "t:%u:1s", i);
+		sum += field_sum(&st, what, FIELD_HOLD);
+	}
+	cr_assert_eq(sum + field_sum(&st, "t:other:1s", FIELD_HOLD), 2 * s->total.hold_ns / 1000);
+	cr_assert_eq(members(&st, "threads"), 9);
+	cr_assert_neq(score(&st, "threads", "other|threads"), -1);
+	cr_assert_str_eq(toy_redis__hget(&st.redis, key_name(&st, "meta"), "threads_merged"), "12");
+	cr_assert_not_null(strstr(member(&st, "hold:1s", 0), "\"other\":"));
+	strike(&st);
+	proc_sample__free(s);
+}
+
+Test(schema, a_lasting_thread_takes_the_place_of_one_that_ended)
+{
+	struct stage st;
+	struct proc_sample *s = sample_at(T0);
+
+	raise_stage(&st);
+	st.opts.max_thread_series = 2;
+	start(&st);
+	add_thread(s, 1, 1, "main", 1000, 0);
+	add_thread(s, 2, 1, "ended", 1000, 0)->exited = true;
+	write_base(&st, s);
+	write_all(&st, TIER_10S, s, NULL, NULL);
+	write_all(&st, TIER_60S, s, NULL, NULL);
+	s->end_ms += 1000;
+	s->threads[1].key.tid = 3;
+	strcpy(s->threads[1].name, "moment");
+	write_base(&st, s); /* gone when first seen: takes no place */
+	cr_assert_eq(members(&st, "t:2:1s"), 1);
+	cr_assert_eq(members(&st, "t:3:1s"), 0);
+	s->end_ms += 1000;
+	s->threads[1].key.tid = 4;
+	s->threads[1].exited = false;
+	write_base(&st, s);
+	cr_assert_eq(members(&st, "t:4:1s"), 1);
+	cr_assert_eq(members(&st, "t:2:1s") + members(&st, "t:2:10s") + members(&st, "t:2:60s"), 0);
+	cr_assert_eq(score(&st, "threads", "2|ended"), -1);
+	strike(&st);
+	proc_sample__free(s);
+}
+
+Test(schema, a_million_births_grow_neither_writer_nor_server, .timeout = 60)
+{
+	struct stage st;
+	struct aggr_opts opts = {.interval_ns = SECOND, .max_threads = 512};
+	struct aggr *a = aggr__new(&opts);
+	size_t before = 0, now;
+	int64_t t = T0;
+
+	raise_stage(&st);
+	start(&st);
+	for (uint32_t round = 1; round <= 500; round++) {
+		struct proc_sample *s = sample_at(t += 1000);
+		struct batch *b = batch__new();
+
+		for (uint32_t i = 0; i < 2000; i++)
+			add_thread(s, 2 + round % 16 * 2000 + i, round, "t", 1000 + i, 0)->exited = i % 50 != 0 || round % 2;
+		aggr__add(a, s, NULL, NULL);
+		schema_writer__sample(st.w, TIER_BASE, s, aggr__last_minute(a), aggr__totals(a), b);
+		if (round % 60 == 0)
+			schema_writer__sample(st.w, TIER_60S, s, NULL, NULL, b);
+		cr_assert_eq(batch__error(b), 0);
+		if (round > 400)
+			toy_redis__apply(&st.redis, b);
+		batch__free(b);
+		proc_sample__free(s);
+		now = mallinfo2().uordblks + mallinfo2().hblkhd;
+		if (round == 100)
+			before = now;
+		if (round > 100 && round <= 400)
+			cr_assert_lt(now, before + 3 * 1024 * 1024, "%zu after %u", now - before, round);
+	}
+	cr_assert_leq(members(&st, "threads"), 257);
+	cr_assert_leq(members(&st, "top:hold"), 256);
+	cr_assert_lt(st.redis.n, 3 * 257 + 40);
+	aggr__free(a);
+	strike(&st);
+}
+
+/* ---- wide rows ---- */
+
+Test(schema, wide_rows_show_the_busiest_and_the_sum_of_the_rest)
+{
+	struct stage st;
+	struct proc_sample *s = sample_at(T0);
+
+	raise_stage(&st);
+	st.opts.max_wide = 2;
+	start(&st);
+	add_thread(s, 100, 1, "MainThread", 240000000, 0);
+	add_thread(s, 101, 1, "", 500000000, 0);
+	add_thread(s, 102, 1, "c", 4000000, 0);
+	add_thread(s, 103, 1, "d", 6000000, 0);
+	write_base(&st, s);
+	cr_assert_str_eq(member(&st, "hold:1s", 0),
+			 "{\"t\":1795339305000,\"thread (101)\":0.5,\"MainThread (100)\":0.24,\"other\":0.01}");
+	cr_assert_eq(members(&st, "wait:1s"), 0);
+	s->threads_n = 1;
+	s->end_ms += 1000;
+	write_base(&st, s);
+	cr_assert_str_eq(member(&st, "hold:1s", 1),
+			 "{\"t\":1795339306000,\"MainThread (100)\":0.24,\"thread (101)\":0,\"other\":0}");
+	s->end_ms += 1000;
+	write_base(&st, s);
+	cr_assert_str_eq(member(&st, "hold:1s", 2), "{\"t\":1795339307000,\"MainThread (100)\":0.24}");
+	strike(&st);
+	proc_sample__free(s);
+}
+
+Test(schema, light_mode_has_no_hold_rows_boards_or_fields)
+{
+	struct stage st;
+	struct proc_sample *s = sample_at(T0);
+
+	raise_stage(&st);
+	start(&st);
+	add_thread(s, 1, 1, "a", 1000000, 2000000);
+	write_base(&st, s);
+	cr_assert_eq(members(&st, "now:hold"), 1);
+	cr_assert_not_null(toy_redis__hget(&st.redis, key_name(&st, "last"), "util"));
+	s->end_ms += 1000;
+	s->mode = GIL_MODE_LIGHT;
+	s->blame_sampled = true;
+	s->total.known = KNOWN_WAIT;
+	s->threads[0].m.known = KNOWN_WAIT;
+	write_base(&st, s);
+	cr_assert_eq(members(&st, "hold:1s"), 1);
+	cr_assert_eq(members(&st, "wait:1s"), 2);
+	cr_assert_eq(members(&st, "now:hold"), 0);
+	cr_assert_eq(members(&st, "now:wait"), 1);
+	cr_assert_null(toy_redis__hget(&st.redis, key_name(&st, "last"), "util"));
+	cr_assert_str_eq(toy_redis__hget(&st.redis, key_name(&st, "meta"), "mode"), "light");
+	cr_assert_not_null(strstr(member(&st, "blame:1s", 1), ",\"sampled\":true}"));
+	strike(&st);
+	proc_sample__free(s);
+}
+
+/* ---- blame ---- */
+
+/* Microseconds of all parts of victim `thr` in a blame row. */
+static json_int_t parts_of(const json_t *row, const char *thr)
+{
+	static const char *const named[] = {"rest", "handover", "unknown"};
+	const json_t *pairs = json_object_get(row, "b");
+	json_int_t sum = 0;
+
+	for (size_t i = 0; i < json_array_size(pairs); i++)
+		if (strcmp(json_string_value(json_array_get(json_array_get(pairs, i), 0)), thr) == 0)
+			sum += json_integer_value(json_array_get(json_array_get(pairs, i), 2));
+	for (size_t i = 0; i < 3; i++)
+		sum += json_integer_value(json_object_get(json_object_get(row, named[i]), thr));
+	return sum;
+}
+
+/* 20 threads, each waiting for all others for odd numbers of nanoseconds. */
+static struct proc_sample *tangle(void)
+{
+	struct proc_sample *s = sample_at(T0);
+	uint64_t ns = 1;
+
+	for (uint32_t i = 0; i < 20; i++)
+		add_thread(s, 10 + i, 1, "t", 1000, 0);
+	for (uint32_t v = 0; v < 20; v++) {
+		struct metrics *m = &s->threads[v].m;
+
+		m->handover_ns = 999 * v;
+		m->unknown_ns = v == 3 ? 123456 : 0;
+		m->wait_ns = m->handover_ns + m->unknown_ns;
+		for (uint32_t h = 0; h < 20; h++) {
+			ns = (ns * 7919 + 104729) % 3000017;
+			*proc_sample__add_blame(s) = (struct blame_cell){v, h, ns};
+			m->wait_ns += ns;
+		}
+		s->total.wait_ns += m->wait_ns;
+	}
+	return s;
+}
+
+static void check_blame_sums(struct stage *st, const struct proc_sample *s)
+{
+	json_t *row = json_loads(member(st, "blame:1s", 0), 0, NULL);
+	char thr[32];
+
+	cr_assert_not_null(row);
+	for (size_t i = 0; i < s->threads_n; i++) {
+		snprintf(thr, sizeof(thr), "%u", s->threads[i].key.tid);
+		cr_assert_eq(parts_of(row, thr), (json_int_t)(s->threads[i].m.wait_ns / 1000), "victim %s", thr);
+	}
+	cr_assert_eq(json_array_size(json_object_get(row, "b")), 64);
+	json_decref(row);
+}
+
+Test(schema, the_parts_of_a_wait_add_up_to_the_microsecond)
+{
+	struct stage st;
+	struct proc_sample *s = tangle();
+
+	raise_stage(&st);
+	start(&st);
+	write_base(&st, s);
+	check_blame_sums(&st, s);
+	cr_assert_not_null(strstr(member(&st, "blame:1s", 0), "\"unknown\":{\"13\":123}"));
+	strike(&st);
+	proc_sample__free(s);
+}
+
+Test(schema, blame_of_merged_threads_stays_whole)
+{
+	struct stage st;
+	struct proc_sample *s = tangle();
+	json_int_t sum = 0, wait = 0;
+	json_t *row;
+	char thr[32];
+
+	raise_stage(&st);
+	st.opts.max_thread_series = 5;
+	start(&st);
+	write_base(&st, s);
+	row = json_loads(member(&st, "blame:1s", 0), 0, NULL);
+	for (uint32_t i = 0; i < 5; i++) {
+		snprintf(thr, sizeof(thr), "%u", 10 + i);
+		cr_assert_eq(parts_of(row, thr), (json_int_t)(s->threads[i].m.wait_ns / 1000));
+	}
+	for (uint32_t i = 5; i < 20; i++)
+		wait += (json_int_t)s->threads[i].m.wait_ns;
+	sum = parts_of(row, "other");
+	cr_assert_eq(sum, wait / 1000);
+	json_decref(row);
+	strike(&st);
+	proc_sample__free(s);
+}
+
+Test(schema, blame_member_to_the_letter)
+{
+	struct stage st;
+	struct proc_sample *s = sample_at(T0);
+
+	raise_stage(&st);
+	start(&st);
+	add_thread(s, 10, 1, "a", 0, 5002999)->m.handover_ns = 1500;
+	add_thread(s, 11, 1, "b", 1000, 0);
+	*proc_sample__add_thread(s) = (struct thread_sample){
+		.key = {0, PSEUDO_UNKNOWN}, .m = {.known = KNOWN_ALL}};
+	*proc_sample__add_blame(s) = (struct blame_cell){0, 1, 4001499};
+	*proc_sample__add_blame(s) = (struct blame_cell){0, 2, 1000000};
+	write_base(&st, s);
+	cr_assert_str_eq(member(&st, "blame:1s", 0),
+			 "{\"t\":1795339305000,\"d\":1000000,\"b\":[[\"10\",\"11\",4001],[\"10\",\"unknown\",1000]],"
+			 "\"rest\":{},\"handover\":{\"10\":1},\"unknown\":{}}");
+	s->total.wait_ns = 0;
+	s->threads_n = s->blame_n = 0;
+	for (int i = 1; i < 4; i++) {
+		s->end_ms += 1000;
+		write_base(&st, s);
+	}
+	cr_assert_eq(members(&st, "blame:1s"), 2);
+	cr_assert_str_eq(member(&st, "blame:1s", 1),
+			 "{\"t\":1795339306000,\"d\":1000000,\"b\":[],\"rest\":{},\"handover\":{},\"unknown\":{}}");
+	strike(&st);
+	proc_sample__free(s);
+}
+
+/* ---- boards ---- */
+
+Test(schema, who_left_vanishes_from_the_last_minute_and_stays_in_the_totals)
+{
+	struct stage st;
+	struct proc_sample *both = sample_at(T0), *one = sample_at(T0 + 1000);
+
+	raise_stage(&st);
+	start(&st);
+	add_thread(both, 1, 1, "a", 1000000, 2000000);
+	add_thread(both, 2, 1, "b", 3000000, 0);
+	*proc_sample__add_blame(both) = (struct blame_cell){0, 1, 2000000};
+	add_thread(one, 1, 1, "a", 7000000, 0);
+	write_base(&st, both);
+	cr_assert_eq(score(&st, "now:hold", "2 b"), 3000);
+	cr_assert_eq(score(&st, "now:blame", "2 b"), 2000);
+	write_all(&st, TIER_BASE, one, one, both);
+	cr_assert_eq(members(&st, "now:hold"), 1);
+	cr_assert_eq(score(&st, "now:hold", "1 a"), 7000);
+	cr_assert_eq(members(&st, "now:wait") + members(&st, "now:blame"), 0);
+	cr_assert_eq(score(&st, "top:hold", "2 b"), 3000);
+	strike(&st);
+	proc_sample__free(both);
+	proc_sample__free(one);
+}
+
+Test(schema, boards_count_a_thread_once_over_its_gils)
+{
+	struct stage st;
+	struct proc_sample *s = sample_at(T0);
+
+	raise_stage(&st);
+	start(&st);
+	add_thread(s, 1, 1, "a", 1000000, 0);
+	add_thread(s, 1, 1, "a", 2000000, 0)->gil = 1;
+	for (uint32_t g = 0; g < 2; g++)
+		*proc_sample__add_gil(s) = (struct gil_sample){.gil = g, .m = s->threads[g].m};
+	write_base(&st, s);
+	cr_assert_eq(members(&st, "now:hold"), 1);
+	cr_assert_eq(score(&st, "now:hold", "1 a"), 3000);
+	cr_assert_eq(members(&st, "t:1:1s"), 2);
+	cr_assert_not_null(strstr(member(&st, "t:1:1s", 1), ",\"g\":1}"));
+	cr_assert_eq(members(&st, "g:0:1s") + members(&st, "g:1:1s"), 2);
+	cr_assert_not_null(strstr(member(&st, "p:1s", 0), "\"gils\":2"));
+	strike(&st);
+	proc_sample__free(s);
+}
+
+Test(schema, the_totals_board_keeps_the_largest)
+{
+	struct stage st;
+	struct proc_sample *s = sample_at(T0);
+
+	raise_stage(&st);
+	st.opts.max_board = 3;
+	start(&st);
+	for (uint32_t i = 1; i <= 3; i++)
+		add_thread(s, i, 1, "x", 1000000 * i, 0);
+	write_base(&st, s);
+	s->end_ms += 1000;
+	add_thread(s, 9, 1, "x", 9000000, 0);
+	write_base(&st, s);
+	cr_assert_eq(members(&st, "top:hold"), 3);
+	cr_assert_eq(score(&st, "top:hold", "9 x"), 9000);
+	cr_assert_eq(score(&st, "top:hold", "1 x"), -1);
+	strike(&st);
+	proc_sample__free(s);
+}
+
+/* ---- meta, index, retention ---- */
+
+Test(schema, meta_says_who_and_what_was_lost)
+{
+	struct stage st;
+	struct proc_sample *s = golden_sample();
+	struct batch *b = batch__new();
+	const char *meta;
+
+	raise_stage(&st);
+	start(&st);
+	schema_writer__announce(st.w, b);
+	toy_redis__apply(&st.redis, b);
+	batch__free(b);
+	s->lost[GIL_LOSS_RING_LAPPED] = 3;
+	write_base(&st, s);
+	s->end_ms += 1000;
+	schema_writer__set_sink_losses(st.w, 11, 2, 1);
+	write_base(&st, s);
+	meta = key_name(&st, "meta");
+	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "label"), "python3 app.py");
+	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "start_ticks"), "8812");
+	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "pidns"), "4026531836");
+	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "mode"), "full");
+	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "price_ns"), "912.3");
+	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "last_ms"), "1795339306000");
+	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "lost_ring_lapped"), "6");
+	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "lost_no_slot"), "0");
+	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "lost_sink_points"), "11");
+	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "schema"), "1");
+	cr_assert_str_eq(toy_redis__hget(&st.redis, "gil:schema", "version"), "1");
+	strike(&st);
+	proc_sample__free(s);
+}
+
+Test(schema, the_end_stands_in_meta_until_the_process_is_observed_again)
+{
+	struct stage st;
+	struct batch *b = batch__new(), *again = batch__new();
+
+	raise_stage(&st);
+	start(&st);
+	schema_writer__end(st.w, T0, "exit", b);
+	schema_writer__announce(st.w, b);
+	toy_redis__apply(&st.redis, b);
+	cr_assert_str_eq(toy_redis__hget(&st.redis, key_name(&st, "meta"), "ended_ms"), "1795339305000");
+	cr_assert_str_eq(toy_redis__hget(&st.redis, key_name(&st, "meta"), "end"), "exit");
+	schema_writer__free(st.w);
+	start(&st);
+	schema_writer__announce(st.w, again);
+	toy_redis__apply(&st.redis, again);
+	cr_assert_null(toy_redis__hget(&st.redis, key_name(&st, "meta"), "ended_ms"));
+	batch__free(b);
+	batch__free(again);
+	strike(&st);
+}
+
+Test(schema, pickers_find_the_process)
+{
+	struct stage st;
+	struct proc_sample *s = golden_sample();
+	const struct toy_key *k;
+	char expected[200];
+
+	raise_stage(&st);
+	st.who.label = "a|b\nc";
+	start(&st);
+	write_base(&st, s);
+	k = toy_redis__key(&st.redis, "gil:procs");
+	cr_assert_str_eq(k->entries[0].name, schema_writer__id(st.w));
+	cr_assert_eq(k->entries[0].score, T0);
+	snprintf(expected, sizeof(expected), "%s|a/b?c (web1:4242)", schema_writer__id(st.w));
+	cr_assert_str_eq(toy_redis__key(&st.redis, "gil:menu")->entries[0].name, expected);
+	strike(&st);
+	proc_sample__free(s);
+}
+
+Test(schema, the_row_for_all_processes_names_its_own)
+{
+	struct stage st;
+	struct proc_sample *s = golden_sample();
+	char expected[512];
+
+	raise_stage(&st);
+	start(&st);
+	write_all(&st, TIER_10S, s, NULL, NULL);
+	snprintf(expected, sizeof(expected),
+		 "{\"t\":1795339305000,\"d\":1000000,\"id\":\"%s\",\"label\":\"python3 app.py\",\"util\":0.8123,"
+		 "\"waiters\":2.4,\"wait_p99\":19922,\"wait_max\":20100,\"hold_p99\":4980,\"hold_max\":5001,"
+		 "\"n\":421,\"c\":398,\"cpu\":990000,\"lost\":0,\"cov\":1}", schema_writer__id(st.w));
+	cr_assert_str_eq(toy_redis__key(&st.redis, "gil:all:10s")->entries[0].name, expected);
+	strike(&st);
+	proc_sample__free(s);
+}
+
+Test(schema, what_is_older_than_its_retention_is_trimmed)
+{
+	struct stage st;
+
+	raise_stage(&st);
+	st.opts.retention.proc_s[TIER_BASE] = 100;
+	st.opts.retention.thread_s[TIER_BASE] = 100;
+	start(&st);
+	for (int i = 0; i < 400; i++) {
+		struct proc_sample *s = sample_at(T0 + 1000 * i);
+
+		add_thread(s, 1, 1, "a", 1000000, 5000000);
+		write_base(&st, s);
+		proc_sample__free(s);
+		cr_assert_leq(members(&st, "p:1s"), 161);
+		cr_assert_leq(members(&st, "t:1:1s"), 161);
+		cr_assert_leq(members(&st, "wait:1s"), 161);
+	}
+	cr_assert_geq(members(&st, "p:1s"), 100);
+	strike(&st);
+}
+
+Test(schema, after_an_announcement_every_ttl_is_set_again)
+{
+	struct stage st;
+	struct proc_sample *s = golden_sample();
+	struct batch *b = batch__new();
+
+	raise_stage(&st);
+	start(&st);
+	write_base(&st, s);
+	toy_redis__free(&st.redis); /* the server came back empty */
+	schema_writer__announce(st.w, b);
+	toy_redis__apply(&st.redis, b);
+	batch__free(b);
+	s->end_ms += 1000;
+	write_base(&st, s);
+	for (size_t i = 0; i < st.redis.n; i++)
+		cr_assert_gt(st.redis.keys[i].ttl_s, 0, "%s lives for ever", st.redis.keys[i].name);
+	cr_assert_eq(members(&st, "top:hold"), 1);
+	strike(&st);
+	proc_sample__free(s);
+}
+
+Test(schema, prefix_and_keys_are_spelt_as_documented)
+{
+	struct stage st;
+	struct proc_sample *s = golden_sample();
+	char buf[64];
+
+	raise_stage(&st);
+	st.opts.prefix = "x:";
+	start(&st);
+	write_base(&st, s);
+	for (size_t i = 0; i < st.redis.n; i++)
+		cr_assert(strncmp(st.redis.keys[i].name, "x:", 2) == 0, "%s", st.redis.keys[i].name);
+	cr_assert_str_eq(schema__proc_key(buf, sizeof(buf), NULL, "h:1:00", "p:1s"), "gil:{h:1:00}:p:1s");
+	cr_assert_str_eq(schema__global_key(buf, sizeof(buf), "x:", "procs"), "x:procs");
+	strike(&st);
+	proc_sample__free(s);
+}
