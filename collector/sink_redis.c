@@ -617,8 +617,8 @@ static void say_what_is_lost(const struct sink_redis *s)
 	for (const struct parcel *p = s->queue.head; p; p = p->next)
 		points += p->points;
 	if (batches)
-		log_warn("sink: %llu batches (%llu samples) could not be written to %s and are dropped",
-			 (unsigned long long)batches, (unsigned long long)points, s->where);
+		log_warn("sink: %llu samples (batches: %llu) could not be written to %s and are dropped",
+			 (unsigned long long)points, (unsigned long long)batches, s->where);
 }
 
 static void sink_redis__close(struct sink *sink)
