@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The read side: processes and series out of Redis, as rows. Uses schema to spell keys and to decode.
+ *
+ * Replies are hostile input: bounded, checked, every string cleaned for a terminal. Returned arrays may be NULL when they
+ * are empty. A connection that breaks is made again by the next call. SIGPIPE must be ignored. Not thread-safe.
  */
 #ifndef GILSCOPE_QUERY_H
 #define GILSCOPE_QUERY_H
@@ -70,7 +73,10 @@ int query__board(struct query *q, const char *id, const char *board, struct quer
 /* One hash (meta, last) as name/value pairs; strings cleaned. pairs[2*i], pairs[2*i+1]; one malloc'd block. */
 int query__hash(struct query *q, const char *id, const char *what, char ***ret_pairs, size_t *ret_n, struct reason *why);
 
-/* The server's clock, ms. */
+/* The server's clock, ms; this machine's where an ACL forbids TIME. */
 int query__now(struct query *q, int64_t *ret_ms, struct reason *why);
+
+/* Members that were left out so far because they are not what the schema says. */
+uint64_t query__skipped(const struct query *q);
 
 #endif
