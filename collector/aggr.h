@@ -49,7 +49,10 @@ const struct proc_sample *aggr__totals(struct aggr *a);
  */
 uint64_t aggr__folded(const struct aggr *a);
 
-/* The last minute by sample times: five to six 10 s cells, len_ns says how much. Owned by the aggr, valid until the next call. NULL: no memory. */
+/*
+ * The last minute by sample times: five to six 10 s cells, len_ns says how much. Owned by the aggr, valid
+ * until the next call. NULL: no memory.
+ */
 const struct proc_sample *aggr__last_minute(struct aggr *a);
 
 uint64_t tier__step_ns(enum tier tier, uint64_t interval_ns);
