@@ -22,7 +22,7 @@ const char *human__us(char buf[HUMAN_SIZE], double us)
 	if (us == 0)
 		return strcpy(buf, "0");
 	if (us < 999.5) {
-		snprintf(buf, HUMAN_SIZE, us < 9.95 ? "%.1f us" : "%.0f us", us);
+		snprintf(buf, HUMAN_SIZE, us < 9.95 && us != floor(us) ? "%.1f us" : "%.0f us", us);
 		return buf;
 	}
 	if (us < 999500)
@@ -71,7 +71,7 @@ const char *human__count(char buf[HUMAN_SIZE], double n)
 {
 	if (!(n >= 0))
 		return strcpy(buf, "-");
-	if (n < 99999.5)
+	if (n < 9999.5)
 		return human__grouped(buf, (uint64_t)llround(n));
 	if (n < 999500)
 		return three_digits(buf, n / 1e3, "k");

@@ -3,7 +3,7 @@
  * Numbers for people: short, one unit, no more digits than carry meaning. Pure.
  *
  * Every function fills `buf` and returns it, so that it can stand among printf's arguments. Nothing here is wider than
- * 9 columns, except human__span() and human__grouped().
+ * 9 columns, except human__grouped().
  */
 #ifndef GILSCOPE_HUMAN_H
 #define GILSCOPE_HUMAN_H
@@ -13,7 +13,7 @@
 
 #define HUMAN_SIZE 32
 
-/* A measured duration, given in microseconds: "340 us", "17.3 ms", "1.20 s", "125 s", "3.4 h". Negative or NaN: "-". */
+/* A measured duration, given in microseconds: "3 us", "17.3 ms", "1.20 s", "125 s", "3.4 h". Negative or NaN: "-". */
 const char *human__us(char buf[HUMAN_SIZE], double us);
 
 /* A chosen duration, given in ns, as it is typed: "500ms", "1s", "90s", "24h". Exact where it can be. */
@@ -22,7 +22,7 @@ const char *human__span(char buf[HUMAN_SIZE], uint64_t ns);
 /* A share 0..1 (and above): "81.2%". */
 const char *human__share(char buf[HUMAN_SIZE], double share);
 
-/* A count: "812", "12,345", from 100,000 on "123k", "4.56M". */
+/* A count in at most 5 columns: "812", "1,234", from 10,000 on "12.3k", "4.56M". */
 const char *human__count(char buf[HUMAN_SIZE], double n);
 
 /* A count in full: "12,345,678". */

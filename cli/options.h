@@ -41,6 +41,7 @@ struct options {
 	const char *password_file;
 	const char *prefix;        /* NULL: the default */
 	enum output_format format;
+	const char *output;        /* file for data, NULL: the usual stream */
 	const char *thread, *since, *until;
 	uint32_t step_s;           /* 0: by span and age */
 	uint64_t metrics;          /* bit per enum schema_field; 0: the usual ones */
@@ -69,6 +70,7 @@ enum option_id {
 	OPTION_STEP,
 	OPTION_FORMAT,
 	OPTION_JSON,
+	OPTION_OUTPUT,
 	OPTION_YES,
 	OPTION_VERBOSE,
 	OPTION_HELP,

@@ -143,6 +143,10 @@ static const char *shown(const struct cell *cell, enum out_unit unit, char buf[H
 	switch (unit) {
 	case OUT_COUNT:
 		return human__count(buf, cell->num);
+	case OUT_TOTAL:
+		if (cell->num < 0 || cell->num > EXACT_INT)
+			return human__count(buf, cell->num);
+		return human__grouped(buf, (uint64_t)cell->num);
 	case OUT_US:
 		return human__us(buf, cell->num);
 	case OUT_SHARE:

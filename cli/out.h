@@ -15,7 +15,8 @@
 
 enum out_unit {
 	OUT_TEXT,
-	OUT_COUNT,   /* "12,345" */
+	OUT_COUNT,   /* "1,234", "12.3k" */
+	OUT_TOTAL,   /* "12,345,678" */
 	OUT_ID,      /* a number that is a name: PID, tid; no separators */
 	OUT_US,      /* microseconds: "17.3 ms" */
 	OUT_SHARE,   /* 0..1: "81.2%" */

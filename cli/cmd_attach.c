@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* gilscope attach: observe processes that run already. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "../collector/target.h"
+#include "args.h"
+#include "cmds.h"
+#include "watch.h"
+
+static int read_pids(char **argv, int argc, pid_t *pids, struct reason *why)
+{
+	for (int i = 0; i < argc; i++) {
+		int err = args__pid(argv[i], &pids[i], why);
+
+		if (err)
+			return err;
+		for (int j = 0; j < i; j++)
+			if (pids[j] == pids[i])
+				return reason__set(why, -EINVAL, "process %d is given twice", (int)pids[i]);
+	}
+	return 0;
+}
+
+/* A mistyped PID is told at once, before a store is started for it. */
+static int look_at(const pid_t *pids, int n, struct reason *why)
+{
+	for (int i = 0; i < n; i++) {
+		struct target *t;
+		int err = target__open(pids[i], &t, why);
+
+		if (err)
+			return err;
+		target__close(t);
+	}
+	return 0;
+}
+
+static int attach(const struct verb *verb, const struct options *o, const pid_t *pids, int n)
+{
+	struct reason why = {0};
+	struct watch *w = NULL;
+	int err = look_at(pids, n, &why);
+
+	err = err ? err : watch__open(o, false, &w, &why);
+	if (err)
+		return options__fail(verb, err == -EINVAL ? EXIT_USAGE : EXIT_FAILED, &why);
+	err = collector__run(watch__opts(w), pids, (size_t)n, watch__events(w), &why);
+	if (watch__close(w) && !err)
+		return EXIT_FAILED;
+	return err ? options__fail(verb, EXIT_FAILED, &why) : EXIT_OK;
+}
+
+static int run(const struct verb *verb, struct options *o, int argc, char **argv)
+{
+	pid_t *pids = calloc((size_t)argc, sizeof(*pids));
+	struct reason why = {0};
+	int status;
+
+	if (!pids)
+		return EXIT_FAILED;
+	if (read_pids(argv, argc, pids, &why))
+		status = options__fail(verb, EXIT_USAGE, &why);
+	else
+		status = attach(verb, o, pids, argc);
+	free(pids);
+	return status;
+}
+
+const struct verb verb_attach = {
+	.name = "attach",
+	.args = "PID...",
+	.summary = "watch running Python processes: who holds the GIL, who waits for it",
+	.about = "Probes running CPython processes (3.8 and later) without touching them, until they exit, the time is over "
+		 "or Ctrl-C. On a terminal a table is repainted at each interval; elsewhere one line is written per "
+		 "interval. A summary closes the run. The numbers also go to Redis, for gilscope query, redis-cli and "
+		 "Grafana. Needs root or CAP_BPF and CAP_PERFMON (gilscope doctor tells).",
+	.options = {OPTION_INTERVAL, OPTION_DURATION, OPTION_MODE, OPTION_MAX_OVERHEAD, OPTION_CHILDREN, OPTION_REDIS,
+		    OPTION_PASSWORD_FILE, OPTION_PREFIX, OPTION_NO_STORE, OPTION_LABEL, OPTION_HOST, OPTION_JSON,
+		    OPTION_OUTPUT},
+	.min_args = 1,
+	.max_args = -1,
+	.missing = "which process? (gilscope attach PID; gilscope ls shows the Python processes here)",
+	.run = run,
+};

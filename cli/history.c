@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* See history.h. */
+#include "history.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../collector/log.h"
+
+#define FLUSH_MS 5000
+
+/* ---- words for shells ---- */
+
+const char *history__quote(char *dst, size_t size, const char *text)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:@%+=,";
+	size_t out = 0;
+
+	if (*text && strspn(text, plain) == strlen(text)) {
+		snprintf(dst, size, "%s", text);
+		return dst;
+	}
+	dst[out++] = '\'';
+	for (; *text && out + 6 < size; text++) {
+		if (*text == '\'')
+			out += (size_t)snprintf(dst + out, size - out, "'\\''");
+		else
+			dst[out++] = *text;
+	}
+	snprintf(dst + out, size - out, "'");
+	return dst;
+}
+
+/* Whether a shell that is told "gilscope" would start this program. */
+static bool in_path(const struct stat *self)
+{
+	const char *path = getenv("PATH");
+	char file[PATH_MAX];
+	struct stat st;
+
+	while (path && *path) {
+		size_t len = strcspn(path, ":");
+
+		snprintf(file, sizeof(file), "%.*s/gilscope", (int)len, path);
+		if (access(file, X_OK) == 0 && stat(file, &st) == 0)
+			return st.st_dev == self->st_dev && st.st_ino == self->st_ino;
+		path += len + (path[len] == ':');
+	}
+	return false;
+}
+
+static const char *program(char *buf, size_t size)
+{
+	char path[PATH_MAX];
+	struct stat self;
+	ssize_t len = readlink("/proc/self/exe", path, sizeof(path) - 1);
+
+	if (len <= 0 || stat("/proc/self/exe", &self) || in_path(&self))
+		return "gilscope";
+	path[len] = '\0';
+	return history__quote(buf, size, path);
+}
+
+const char *history__self(char *buf, size_t size)
+{
+	const char *dir = getenv("GILSCOPE_STORE_DIR");
+	char quoted[PATH_MAX], file[PATH_MAX];
+	bool sudo = geteuid() == 0 && getenv("SUDO_UID");
+
+	snprintf(buf, size, "%s%s%s%s%s", sudo ? "sudo " : "", dir && *dir ? "GILSCOPE_STORE_DIR=" : "",
+		 dir && *dir ? history__quote(quoted, sizeof(quoted), dir) : "", dir && *dir ? " " : "",
+		 program(file, sizeof(file)));
+	return buf;
+}
+
+/* The password of a pasted line comes from where it came from here, never from the line itself. */
+static const char *auth_words(const struct options *o, const struct redis_url *url, char *buf, size_t size)
+{
+	const char *env = getenv("GILSCOPE_REDIS_PASSWORD");
+	char quoted[PATH_MAX];
+
+	buf[0] = '\0';
+	if (!url->password[0])
+		return buf;
+	if (url->password_in_url)
+		snprintf(buf, size, "REDISCLI_AUTH=PASSWORD ");
+	else if (o->password_file)
+		snprintf(buf, size, "REDISCLI_AUTH=\"$(head -n 1 %s)\" ",
+			 history__quote(quoted, sizeof(quoted), o->password_file));
+	else if (env && *env)
+		snprintf(buf, size, "REDISCLI_AUTH=\"$GILSCOPE_REDIS_PASSWORD\" ");
+	return buf;
+}
+
+static void describe_server(const struct options *o, struct history *h)
+{
+	char text[1024], quoted[1100], self[PATH_MAX], auth[PATH_MAX + 64], user[300] = "", name[280];
+	const char *url = redis_url__text(&h->url, text, sizeof(text));
+
+	history__quote(quoted, sizeof(quoted), url);
+	snprintf(h->where, sizeof(h->where), "Redis at %.400s", url);
+	if (h->url.user[0])
+		snprintf(user, sizeof(user), " --user %s", history__quote(name, sizeof(name), h->url.user));
+	auth_words(o, &h->url, auth, sizeof(auth));
+	if (h->url.is_unix)
+		snprintf(h->client, sizeof(h->client), "%.500sredis-cli%s -s %s -n %d", auth, user,
+			 history__quote(quoted, sizeof(quoted), h->url.path), h->url.db);
+	else
+		snprintf(h->client, sizeof(h->client), "%.300sredis-cli%s%s -h %.260s -p %d -n %d", auth, user,
+			 h->url.tls ? " --tls" : "", h->url.host, h->url.port, h->url.db);
+	snprintf(h->query, sizeof(h->query), "%.1200s query", history__self(self, sizeof(self)));
+	history__quote(quoted, sizeof(quoted), url);
+	if (o->redis_in_argv)
+		snprintf(h->query_options, sizeof(h->query_options), " --redis %.900s", quoted);
+}
+
+static void describe_store(const struct store_paths *paths, struct history *h)
+{
+	char self[PATH_MAX];
+
+	history__self(self, sizeof(self));
+	snprintf(h->where, sizeof(h->where), "gilscope's own store (%s)", paths->socket);
+	snprintf(h->client, sizeof(h->client), "%.1000s store cli", self);
+	snprintf(h->query, sizeof(h->query), "%.1200s query", self);
+}
+
+static void describe_prefix(const struct options *o, struct history *h)
+{
+	char quoted[80];
+	size_t len = strlen(h->query_options);
+
+	if (o->prefix)
+		snprintf(h->query_options + len, sizeof(h->query_options) - len, " --prefix %s",
+			 history__quote(quoted, sizeof(quoted), o->prefix));
+}
+
+/* ---- opening and closing ---- */
+
+int history__url(const struct options *o, struct redis_url *ret, bool *ret_given, struct reason *why)
+{
+	int err;
+
+	*ret_given = o->redis != NULL;
+	if (!o->redis)
+		return 0;
+	err = redis_url__parse(o->redis, ret, why);
+	if (err)
+		return err;
+	if (ret->tls && !redis_conn__has_tls())
+		return reason__set(why, -EPROTONOSUPPORT, "%s: this gilscope was built without TLS: install "
+				   "libhiredis with SSL and libssl-dev and build again, or use redis://",
+				   o->redis_in_argv ? "--redis" : "GILSCOPE_REDIS");
+	if (ret->password_in_url && o->redis_in_argv)
+		log_warn("--redis: everybody on this machine can read that password (ps): better --redis-password-file, or "
+			 "GILSCOPE_REDIS_PASSWORD");
+	return redis_url__find_password(ret, o->password_file, why);
+}
+
+static int open_sink(struct history *h, struct reason *why)
+{
+	struct sink_redis_opts opts = {.url = &h->url};
+
+	return sink_redis__new(&opts, &h->sink, why);
+}
+
+/* Share in the store, and its address. */
+static int open_store(const struct store_paths *paths, struct history *h, struct reason *why)
+{
+	int err = store__open(paths, &h->store, why);
+
+	if (err)
+		return err;
+	describe_store(paths, h);
+	return redis_url__parse(store__url(h->store), &h->url, why);
+}
+
+int history__open_writer(const struct options *o, struct history *ret, struct reason *why)
+{
+	struct store_paths paths;
+	struct reason no_store = {0};
+	bool given;
+	int err;
+
+	memset(ret, 0, sizeof(*ret));
+	err = history__url(o, &ret->url, &given, why);
+	if (err || o->no_store)
+		return err;
+	if (given) {
+		describe_server(o, ret);
+		describe_prefix(o, ret);
+		return open_sink(ret, why);
+	}
+	err = store__paths(&paths, &no_store);
+	err = err ? err : open_store(&paths, ret, &no_store);
+	err = err ? err : open_sink(ret, &no_store);
+	if (err) {
+		log_warn("no history will be kept: %s", no_store.text);
+		history__close(ret);
+		memset(ret, 0, sizeof(*ret));
+	}
+	describe_prefix(o, ret);
+	return 0;
+}
+
+int history__open_reader(const struct options *o, struct history *ret, struct reason *why)
+{
+	struct store_paths paths;
+	bool given;
+	int err;
+
+	memset(ret, 0, sizeof(*ret));
+	err = history__url(o, &ret->url, &given, why);
+	if (err)
+		return err;
+	if (given)
+		describe_server(o, ret);
+	else {
+		err = store__find(&paths, why);
+		err = err ? err : open_store(&paths, ret, why);
+	}
+	describe_prefix(o, ret);
+	if (err)
+		history__close(ret);
+	return err;
+}
+
+static void flush_sink(struct history *h)
+{
+	struct sink_stats stats;
+	int late = sink__flush(h->sink, FLUSH_MS);
+
+	sink__stats(h->sink, &stats);
+	if (late && stats.queued_batches)
+		log_warn("%s: %" PRIu64 " batches could not be stored in time%s%s", h->where, stats.queued_batches,
+			 stats.trouble[0] ? ": " : "", stats.trouble);
+	if (stats.points_dropped)
+		log_warn("%s: %" PRIu64 " samples were dropped (buffer full or too old)", h->where, stats.points_dropped);
+	if (stats.commands_refused)
+		log_warn("%s: the server refused %" PRIu64 " commands%s%s", h->where, stats.commands_refused,
+			 stats.trouble[0] ? ": " : "", stats.trouble);
+}
+
+void history__close(struct history *h)
+{
+	if (h->sink)
+		flush_sink(h);
+	sink__close(h->sink);
+	store__close(h->store);
+	h->sink = NULL;
+	h->store = NULL;
+}
+
+const char *history__state(const struct history *h, char *buf, size_t size)
+{
+	struct sink_stats stats;
+
+	buf[0] = '\0';
+	if (!h->sink)
+		return buf;
+	sink__stats(h->sink, &stats);
+	if (stats.trouble[0])
+		snprintf(buf, size, "history: %s (%" PRIu64 " waiting)", stats.trouble, stats.queued_batches);
+	else if (!stats.connected)
+		snprintf(buf, size, "history: connecting (%" PRIu64 " waiting)", stats.queued_batches);
+	else
+		snprintf(buf, size, "history on");
+	if (stats.points_dropped)
+		snprintf(buf + strlen(buf), size - strlen(buf), ", %" PRIu64 " samples dropped", stats.points_dropped);
+	return buf;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Which Redis: what --redis and the environment say, else gilscope's own store. For writers a sink, for readers a URL, for
+ * people the words and the lines to paste.
+ */
+#ifndef GILSCOPE_HISTORY_H
+#define GILSCOPE_HISTORY_H
+
+#include <stddef.h>
+
+#include "../collector/redis_conn.h"
+#include "../collector/sink.h"
+#include "../collector/store.h"
+#include "options.h"
+
+struct history {
+	struct sink *sink;       /* writers only; owned */
+	struct store *store;     /* our share in the embedded store, NULL: another server; owned */
+	struct redis_url url;
+	char where[512];         /* "gilscope's own store (/run/gilscope/redis.sock)" */
+	char client[1024];       /* what stands in front of a Redis command on a shell's command line */
+	char query[1280];        /* "gilscope query", and options behind the process: see query_options */
+	char query_options[1024];/* "" or " --redis ..." */
+};
+
+/*
+ * For a writer. A wrong URL is -EINVAL, an unreadable password file -errno. A store that cannot be started is no error:
+ * that is said, and there is no sink.
+ */
+int history__open_writer(const struct options *o, struct history *ret, struct reason *why);
+
+/* For a reader. -ENOENT: nothing was ever stored. */
+int history__open_reader(const struct options *o, struct history *ret, struct reason *why);
+
+/* Waits a moment for what is still queued, then gives everything back. Says what could not be stored. */
+void history__close(struct history *h);
+
+/* The parsed --redis or GILSCOPE_REDIS with its password; *ret_given false: neither. */
+int history__url(const struct options *o, struct redis_url *ret, bool *ret_given, struct reason *why);
+
+/* A few words on how storing goes, "" if there is no store. */
+const char *history__state(const struct history *h, char *buf, size_t size);
+
+/* `text` so that a shell reads it as one word. Returns dst. */
+const char *history__quote(char *dst, size_t size, const char *text);
+
+/* How this very program is called from a shell: "gilscope", or its path; with sudo and GILSCOPE_STORE_DIR in front if needed. */
+const char *history__self(char *buf, size_t size);
+
+#endif

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* See live.h. Rates are per observed second, so that they mean the same at every --interval. */
+#include "live.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "../collector/text.h"
+#include "human.h"
+#include "out.h"
+
+#define LINES_MIN 3 /* titles, one thread, and the rest */
+#define BAR_COLUMNS 32
+
+enum { NAME, TID, HOLD, WAIT, ACQUIRES, CONTENDED, FORCED, WAIT_P99, HOLD_MAX };
+
+static const struct out_column columns[] = {
+	[NAME] = {"name", "THREAD", OUT_TEXT, OUT_FLEX},
+	[TID] = {"tid", "TID", OUT_ID, 0},
+	[HOLD] = {"hold", "HOLD", OUT_SHARE, 0},
+	[WAIT] = {"wait", "WAIT", OUT_SHARE, 0},
+	[ACQUIRES] = {"n", "ACQ/S", OUT_COUNT, 0},
+	[CONTENDED] = {"c", "CONT/S", OUT_COUNT, 0},
+	[FORCED] = {"forced", "FORCED", OUT_COUNT, 0},
+	[WAIT_P99] = {"wait_p99", "P99 WAIT", OUT_US, 0},
+	[HOLD_MAX] = {"hold_max", "MAX HOLD", OUT_US, 0},
+};
+
+#define COLUMNS_N (sizeof(columns) / sizeof(columns[0]))
+
+static double field(const struct schema_row *row, enum schema_field f)
+{
+	return row->has >> f & 1 ? row->value[f] : NAN;
+}
+
+/* Words that flow: as many in a line as fit, two blanks between them. */
+struct flow {
+	FILE *to;
+	size_t width, column, lines;
+};
+
+static void flow_add(struct flow *flow, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void flow_add(struct flow *flow, const char *fmt, ...)
+{
+	char text[256];
+	va_list args;
+	size_t need;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	need = text__columns(text);
+	if (flow->column && flow->column + 2 + need > flow->width) {
+		fputc('\n', flow->to);
+		flow->column = 0;
+		flow->lines++;
+	}
+	flow->column += (flow->column ? 2 : 0) + need;
+	fprintf(flow->to, "%s%s", flow->column > need ? "  " : "", text);
+}
+
+static void flow_end(struct flow *flow)
+{
+	if (!flow->column)
+		return;
+	fputc('\n', flow->to);
+	flow->column = 0;
+	flow->lines++;
+}
+
+static const char *bar(char buf[BAR_COLUMNS + 3], double share)
+{
+	int full = (int)lround((share > 1 ? 1 : share) * BAR_COLUMNS);
+
+	buf[0] = '[';
+	memset(buf + 1, '#', (size_t)full);
+	memset(buf + 1 + full, '.', (size_t)(BAR_COLUMNS - full));
+	strcpy(buf + 1 + BAR_COLUMNS, "]");
+	return buf;
+}
+
+static void first_line(FILE *to, const struct who *who, const struct proc_sample *s, size_t width)
+{
+	char tail[128], label[512];
+	int len = snprintf(tail, sizeof(tail), "  pid %d  CPython %s  %s%s", (int)who->pid, who->python, rows__mode(s),
+			   s->partial ? "  (part of an interval)" : "");
+	size_t room = width > (size_t)len + 8 ? width - (size_t)len : 8;
+
+	fprintf(to, "%s%s\n", out__cut(label, sizeof(label), who->label, room), tail);
+}
+
+static void busy_line(struct flow *flow, const struct proc_sample *s, const struct schema_row *row)
+{
+	char share[HUMAN_SIZE], drawn[BAR_COLUMNS + 3];
+	double util = field(row, FIELD_UTIL), waiters = field(row, FIELD_WAITERS);
+
+	if (isnan(util))
+		flow_add(flow, "GIL busy -  (light mode sees only who queues)");
+	else
+		flow_add(flow, "GIL busy %6s  %s", human__share(share, util), bar(drawn, util));
+	if (!isnan(waiters))
+		flow_add(flow, "%.2f thread%s waiting", waiters, waiters == 1 ? "" : "s");
+	flow_end(flow);
+}
+
+static void rate(struct flow *flow, double count, double seconds, const char *what)
+{
+	char buf[HUMAN_SIZE];
+
+	if (!isnan(count))
+		flow_add(flow, "%s %s", human__count(buf, count / seconds), what);
+}
+
+static void rate_lines(struct flow *flow, const struct proc_sample *s, const struct schema_row *row, const char *store)
+{
+	double seconds = rows__seconds(s), wait = field(row, FIELD_WAIT), handover = field(row, FIELD_HANDOVER);
+	char buf[HUMAN_SIZE], losses[512];
+
+	rate(flow, field(row, FIELD_N), seconds, "acquires/s");
+	rate(flow, field(row, FIELD_C), seconds, "contended/s");
+	rate(flow, field(row, FIELD_FORCED), seconds, "forced/s");
+	if (wait > 0 && !isnan(handover))
+		flow_add(flow, "handover %s of waiting", human__share(buf, handover / wait));
+	flow_add(flow, "%u threads", s->live_threads);
+	flow_add(flow, "cost %s of a core", human__share(buf, rows__share(s, s->cost_ns)));
+	flow_add(flow, "%s", rows__losses(s, losses, sizeof(losses)));
+	if (s->observed_ns < s->len_ns && s->len_ns)
+		flow_add(flow, "observed %s of it", human__share(buf, (double)s->observed_ns / (double)s->len_ns));
+	if (store && *store)
+		flow_add(flow, "%s", store);
+	flow_end(flow);
+}
+
+static void add_row(struct out *table, const struct proc_sample *s, const struct thread_sample *t)
+{
+	char name[THREAD_NAME_SIZE + 16];
+	double seconds = rows__seconds(s);
+	struct schema_row row;
+
+	schema_row__from(s, &t->m, false, &row);
+	out__row(table);
+	out__text(table, NAME, rows__name(t, name, sizeof(name)));
+	if (t->key.tid)
+		out__num(table, TID, t->key.tid);
+	if (t->m.known & KNOWN_HOLD)
+		out__num(table, HOLD, rows__share(s, t->m.hold_ns));
+	if (t->m.known & KNOWN_WAIT)
+		out__num(table, WAIT, rows__share(s, t->m.wait_ns));
+	out__num(table, ACQUIRES, field(&row, FIELD_N) / seconds);
+	out__num(table, CONTENDED, field(&row, FIELD_C) / seconds);
+	out__num(table, FORCED, field(&row, FIELD_FORCED) / seconds);
+	out__num(table, WAIT_P99, field(&row, FIELD_WAIT_P99));
+	out__num(table, HOLD_MAX, field(&row, FIELD_HOLD_MAX));
+}
+
+static void rest_line(FILE *to, const struct proc_sample *s, const struct thread_sample *const *from)
+{
+	struct rest rest = rows__rest(from);
+	char hold[HUMAN_SIZE], wait[HUMAN_SIZE];
+
+	if (s->total.known & KNOWN_HOLD)
+		fprintf(to, "and %zu more threads: hold %s, wait %s together\n", rest.n,
+			human__share(hold, rows__share(s, rest.hold_ns)), human__share(wait, rows__share(s, rest.wait_ns)));
+	else
+		fprintf(to, "and %zu more threads: wait %s together\n", rest.n,
+			human__share(wait, rows__share(s, rest.wait_ns)));
+}
+
+/* The table in `lines` lines: titles, threads, and one for the threads that have no room. */
+static void thread_table(FILE *to, const struct proc_sample *s, const struct thread_sample *const *sorted, size_t n,
+			 size_t width, size_t lines)
+{
+	struct out *table = out__new(columns, COLUMNS_N);
+	size_t room = n + 1 <= lines ? n : lines - 2;
+
+	for (size_t i = 0; table && i < room; i++)
+		add_row(table, s, sorted[i]);
+	if (table && !out__error(table)) {
+		out__table(table, to, width);
+		if (room < n)
+			rest_line(to, s, sorted + room);
+	}
+	out__free(table);
+}
+
+int live__block(FILE *to, const struct who *who, const struct proc_sample *s, const char *store, struct live_size size)
+{
+	struct flow flow = {.to = to, .width = size.columns, .lines = 1};
+	const struct thread_sample **sorted;
+	struct schema_row row;
+	size_t n = 0;
+
+	first_line(to, who, s, size.columns);
+	if (who->gil_disabled) {
+		fputs("The GIL is disabled in this process: threads run side by side, nobody waits for it.\n", to);
+		return -1;
+	}
+	schema_row__from(s, &s->total, true, &row);
+	busy_line(&flow, s, &row);
+	rate_lines(&flow, s, &row, store);
+	sorted = rows__sorted(s, &n);
+	if (size.lines < flow.lines + LINES_MIN)
+		size.lines = flow.lines + LINES_MIN;
+	if (n)
+		thread_table(to, s, sorted, n, size.columns, size.lines - flow.lines);
+	else
+		fputs(s->mode == GIL_MODE_LIGHT ? "No thread had to wait for the GIL in this interval.\n" :
+		      "No thread used the GIL in this interval.\n", to);
+	free(sorted);
+	return n ? (int)flow.lines : -1;
+}
+
+/* ---- one line ---- */
+
+static void put_clock(FILE *to, int64_t ms)
+{
+	time_t when = (time_t)(ms / 1000);
+	char text[16] = "--:--:--";
+	struct tm tm;
+
+	if (localtime_r(&when, &tm))
+		strftime(text, sizeof(text), "%H:%M:%S", &tm);
+	fputs(text, to);
+	if (ms % 1000)
+		fprintf(to, ".%03d", (int)(ms % 1000));
+}
+
+void live__line(FILE *to, const struct who *who, const struct proc_sample *s, bool say_who)
+{
+	char busy[HUMAN_SIZE], rate[HUMAN_SIZE], forced[HUMAN_SIZE], cost[HUMAN_SIZE], losses[512];
+	double seconds = rows__seconds(s), waiters;
+	struct schema_row row;
+
+	put_clock(to, s->end_ms);
+	if (say_who)
+		fprintf(to, "  pid %d", (int)who->pid);
+	if (who->gil_disabled) {
+		fputs("  the GIL is disabled\n", to);
+		return;
+	}
+	schema_row__from(s, &s->total, true, &row);
+	waiters = field(&row, FIELD_WAITERS);
+	fprintf(to, "  busy %6s  waiting %5.2f  acq/s %5s  forced/s %5s  cost %5s",
+		human__share(busy, field(&row, FIELD_UTIL)), isnan(waiters) ? 0 : waiters,
+		human__count(rate, field(&row, FIELD_N) / seconds),
+		human__count(forced, field(&row, FIELD_FORCED) / seconds),
+		human__share(cost, rows__share(s, s->cost_ns)));
+	if (s->partial)
+		fprintf(to, "  over %s", human__us(busy, (double)s->observed_ns / 1e3));
+	if (s->mode != GIL_MODE_FULL)
+		fprintf(to, "  %s", rows__mode(s));
+	if (rows__lost(s))
+		fprintf(to, "  %s", rows__losses(s, losses, sizeof(losses)));
+	fputc('\n', to);
+}
+
+/* Whole seconds are enough once a minute is over. */
+static const char *seconds(char buf[HUMAN_SIZE], uint64_t ns)
+{
+	double s = (double)ns / 1e9;
+
+	if (s < 60)
+		snprintf(buf, HUMAN_SIZE, "%.1f s", s);
+	else if (s < 3600)
+		snprintf(buf, HUMAN_SIZE, "%d:%02d min", (int)s / 60, (int)s % 60);
+	else
+		snprintf(buf, HUMAN_SIZE, "%llu:%02d h", (unsigned long long)(s / 3600), (int)fmod(s / 60, 60));
+	return buf;
+}
+
+const char *live__progress(char *buf, size_t size, uint64_t elapsed_ns, uint64_t remaining_ns)
+{
+	char elapsed[HUMAN_SIZE], total[HUMAN_SIZE], left[HUMAN_SIZE];
+
+	if (remaining_ns == UINT64_MAX)
+		snprintf(buf, size, "%s, Ctrl-C ends", seconds(elapsed, elapsed_ns));
+	else
+		snprintf(buf, size, "%s of %s, %s left", seconds(elapsed, elapsed_ns),
+			 seconds(total, elapsed_ns + remaining_ns), seconds(left, remaining_ns));
+	return buf;
+}

@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* See options.h. */
+#include "options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../collector/log.h"
+#include "args.h"
+#include "suggest.h"
+
+#define WIDTH 80
+#define HELP_COLUMN 26     /* where explanations begin */
+#define NS_PER_MS 1000000ull
+#define NS_PER_H (3600ull * 1000000000ull)
+#define LONG_BASE 256      /* getopt's values of long options: above every letter */
+
+struct option_entry {
+	const char *name;
+	char letter;
+	const char *arg;   /* NULL: a switch */
+	const char *help;
+	int (*set)(struct options *o, const char *value, struct reason *why);
+};
+
+static int set_interval(struct options *o, const char *value, struct reason *why)
+{
+	return args__duration("--interval", value, 100 * NS_PER_MS, NS_PER_H, &o->interval_ns, why);
+}
+
+static int set_duration(struct options *o, const char *value, struct reason *why)
+{
+	return args__duration("--duration", value, 100 * NS_PER_MS, 366 * 24 * NS_PER_H, &o->duration_ns, why);
+}
+
+static int set_mode(struct options *o, const char *value, struct reason *why)
+{
+	static const char *const names[] = {[MODE_AUTO] = "auto", [MODE_FULL] = "full", [MODE_LIGHT] = "light"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(value, names[i]) == 0) {
+			o->mode = (enum mode_wish)i;
+			return 0;
+		}
+	}
+	return reason__set(why, -EINVAL, "--mode: '%s' is none of auto, full and light", value);
+}
+
+static int set_max_overhead(struct options *o, const char *value, struct reason *why)
+{
+	return args__share("--max-overhead", value, &o->max_overhead, why);
+}
+
+static int set_children(struct options *o, const char *value, struct reason *why)
+{
+	return reason__set(why, -EINVAL, "--children: not yet: attach to the PID of each worker instead "
+			   "(gilscope attach PID PID ...; gilscope ls shows them)");
+}
+
+/* A text that ends up on screens and in Redis members: not empty, not endless. */
+static int set_text(const char *what, const char *value, size_t max, const char **ret, struct reason *why)
+{
+	if (!*value)
+		return reason__set(why, -EINVAL, "%s: is empty", what);
+	if (strlen(value) > max)
+		return reason__set(why, -EINVAL, "%s: is longer than %zu bytes", what, max);
+	*ret = value;
+	return 0;
+}
+
+static int set_label(struct options *o, const char *value, struct reason *why)
+{
+	return set_text("--label", value, 127, &o->label, why);
+}
+
+static int set_host(struct options *o, const char *value, struct reason *why)
+{
+	char clean[65];
+	int err = set_text("--host", value, 64, &o->host, why);
+
+	if (err)
+		return err;
+	schema__clean_host(clean, value);
+	if (strcmp(clean, value) != 0)
+		return reason__set(why, -EINVAL, "--host: '%s' may have letters, digits, '_', '.' and '-' only", value);
+	return 0;
+}
+
+static int set_user(struct options *o, const char *value, struct reason *why)
+{
+	return set_text("--user", value, 255, &o->user, why);
+}
+
+static int set_redis(struct options *o, const char *value, struct reason *why)
+{
+	o->redis_in_argv = true;
+	return set_text("--redis", value, 4096, &o->redis, why);
+}
+
+static int set_password_file(struct options *o, const char *value, struct reason *why)
+{
+	return set_text("--redis-password-file", value, 4095, &o->password_file, why);
+}
+
+/* Braces would move Redis Cluster's hash tag; blanks and quotes would break every line that is shown to be pasted. */
+static int set_prefix(struct options *o, const char *value, struct reason *why)
+{
+	int err = set_text("--prefix", value, 64, &o->prefix, why);
+
+	if (err)
+		return err;
+	for (const char *p = value; *p; p++)
+		if (*p <= ' ' || *p >= 0x7f || strchr("{}'\"\\*?[]|", *p))
+			return reason__set(why, -EINVAL, "--prefix: '%s' may have visible ASCII characters except "
+					   "{ } [ ] ' \" \\ * ? |", value);
+	return 0;
+}
+
+static int set_no_store(struct options *o, const char *value, struct reason *why)
+{
+	o->no_store = true;
+	return 0;
+}
+
+static int unknown_metric(const char *name, struct reason *why)
+{
+	const char *names[FIELD_COUNT], *near;
+
+	for (int f = 0; f < FIELD_COUNT; f++)
+		names[f] = schema_field__name((enum schema_field)f);
+	near = suggest__word(name, names, FIELD_COUNT);
+	return reason__set(why, -EINVAL, "--metric: there is no '%s'%s%s%s (gilscope query --help names them)", name,
+			   near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
+}
+
+/* "hold,wait,wait_p99"; may be given several times. */
+static int set_metric(struct options *o, const char *value, struct reason *why)
+{
+	char name[32];
+	size_t len;
+
+	for (;; value += len + 1) {
+		int field;
+
+		len = strcspn(value, ",");
+		snprintf(name, sizeof(name), "%.*s", (int)(len < 31 ? len : 31), value);
+		field = schema_field__by_name(name);
+		if (field < 0)
+			return unknown_metric(name, why);
+		o->metrics |= 1ull << field;
+		if (!value[len])
+			return 0;
+	}
+}
+
+static int set_thread(struct options *o, const char *value, struct reason *why)
+{
+	return set_text("--thread", value, 255, &o->thread, why);
+}
+
+static int set_threads(struct options *o, const char *value, struct reason *why)
+{
+	o->threads = true;
+	return 0;
+}
+
+/* Their meaning needs the process's clock; here only the spelling is checked. */
+static int set_since(struct options *o, const char *value, struct reason *why)
+{
+	int64_t ms;
+
+	o->since = value;
+	return args__time("--since", value, 0, &ms, why);
+}
+
+static int set_until(struct options *o, const char *value, struct reason *why)
+{
+	int64_t ms;
+
+	o->until = value;
+	return args__time("--until", value, 0, &ms, why);
+}
+
+static int set_step(struct options *o, const char *value, struct reason *why)
+{
+	static const struct {
+		char name[4];
+		uint32_t s;
+	} steps[] = {{"1s", 1}, {"10s", 10}, {"60s", 60}, {"1m", 60}};
+
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		if (strcmp(value, steps[i].name) == 0) {
+			o->step_s = steps[i].s;
+			return 0;
+		}
+	}
+	return reason__set(why, -EINVAL, "--step: '%s' is none of 1s, 10s and 60s", value);
+}
+
+static int set_format(struct options *o, const char *value, struct reason *why)
+{
+	static const char *const names[] = {[FORMAT_TABLE] = "table", [FORMAT_JSON] = "json", [FORMAT_CSV] = "csv"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(value, names[i]) == 0) {
+			o->format = (enum output_format)i;
+			return 0;
+		}
+	}
+	return reason__set(why, -EINVAL, "--format: '%s' is none of table, json and csv", value);
+}
+
+static int set_json(struct options *o, const char *value, struct reason *why)
+{
+	o->format = FORMAT_JSON;
+	return 0;
+}
+
+static int set_output(struct options *o, const char *value, struct reason *why)
+{
+	return set_text("--output", value, 4095, &o->output, why);
+}
+
+static int set_yes(struct options *o, const char *value, struct reason *why)
+{
+	o->yes = true;
+	return 0;
+}
+
+static int set_verbose(struct options *o, const char *value, struct reason *why)
+{
+	if (log__level() < LOG_DEBUG)
+		log__set_level((enum log_level)(log__level() + 1));
+	return 0;
+}
+
+static int set_help(struct options *o, const char *value, struct reason *why)
+{
+	o->help = true;
+	return 0;
+}
+
+static const struct option_entry entries[OPTION_COUNT] = {
+	[OPTION_INTERVAL] = {"interval", 'i', "TIME", "length of one sample, 100ms to 1h (default 1s)", set_interval},
+	[OPTION_DURATION] = {"duration", 'd', "TIME", "stop after this long (default: at Ctrl-C, or when the process "
+			     "ends)", set_duration},
+	[OPTION_MODE] = {"mode", 'm', "MODE", "full: everything, a probe at each take and drop of the GIL; light: only "
+			 "what queueing threads meet, so holds stay unknown; auto (default): full while it is cheap "
+			 "enough, else light", set_mode},
+	[OPTION_MAX_OVERHEAD] = {"max-overhead", 0, "SHARE", "what auto may cost the process, as a share of one core "
+				 "(default 2%)", set_max_overhead},
+	[OPTION_CHILDREN] = {"children", 0, NULL, "follow forked children (not yet: attach to each worker's PID)",
+			     set_children},
+	[OPTION_LABEL] = {"label", 'l', "TEXT", "name to show and store instead of the program's", set_label},
+	[OPTION_HOST] = {"host", 0, "NAME", "host name to store instead of this machine's", set_host},
+	[OPTION_USER] = {"user", 'u', "NAME", "run the command as this user (default under sudo: the one who called "
+			 "sudo)", set_user},
+	[OPTION_REDIS] = {"redis", 'r', "URL", "Redis server: redis://[user[:pass]@]host[:port][/db], rediss:// (TLS) or "
+			  "unix:///path[?db=N] (default: $GILSCOPE_REDIS, else gilscope's own store)", set_redis},
+	[OPTION_PASSWORD_FILE] = {"redis-password-file", 0, "FILE", "its password is the first line of FILE (else "
+				  "$GILSCOPE_REDIS_PASSWORD or $REDISCLI_AUTH)", set_password_file},
+	[OPTION_PREFIX] = {"prefix", 0, "TEXT", "beginning of every Redis key (default gil:)", set_prefix},
+	[OPTION_NO_STORE] = {"no-store", 0, NULL, "keep no history", set_no_store},
+	[OPTION_METRIC] = {"metric", 'M', "NAMES", "columns to show, separated by commas", set_metric},
+	[OPTION_THREAD] = {"thread", 't', "THREAD", "one thread's series: its tid or part of its name", set_thread},
+	[OPTION_THREADS] = {"threads", 'T', NULL, "totals of each thread instead of a series", set_threads},
+	[OPTION_SINCE] = {"since", 's', "TIME", "from here on: 5m (ago), 2026-11-23T10:00:00[Z], @SECONDS (default 5m); "
+			  "of a process that ended, 5m counts back from its end", set_since},
+	[OPTION_UNTIL] = {"until", 0, "TIME", "up to here (default: now)", set_until},
+	[OPTION_STEP] = {"step", 0, "STEP", "1s, 10s or 60s (default: what fits the span and is still kept)", set_step},
+	[OPTION_FORMAT] = {"format", 'f', "FORMAT", "table (default), json or csv", set_format},
+	[OPTION_JSON] = {"json", 'j', NULL, "write JSON instead of a table", set_json},
+	[OPTION_OUTPUT] = {"output", 'o', "FILE", "write what was measured to FILE (default: standard output; run, whose "
+			   "standard output is the command's: standard error)", set_output},
+	[OPTION_YES] = {"yes", 'y', NULL, "do not ask", set_yes},
+	[OPTION_VERBOSE] = {"verbose", 'v', NULL, "explain decisions; twice: details too", set_verbose},
+	[OPTION_HELP] = {"help", 'h', NULL, "show this", set_help},
+};
+
+void options__init(struct options *o)
+{
+	const char *redis = getenv("GILSCOPE_REDIS");
+
+	memset(o, 0, sizeof(*o));
+	o->interval_ns = 1000 * NS_PER_MS;
+	o->max_overhead = 0.02;
+	o->redis = redis && *redis ? redis : NULL;
+}
+
+const char *options__name(enum option_id id)
+{
+	return entries[id].name;
+}
+
+/* The verb's options and the two that all have, in order; returns how many. */
+static size_t list_options(const struct verb *verb, enum option_id ids[VERB_OPTIONS_MAX + 2])
+{
+	size_t n = 0;
+
+	while (n < VERB_OPTIONS_MAX && verb->options[n] != OPTION_END) {
+		ids[n] = verb->options[n];
+		n++;
+	}
+	ids[n++] = OPTION_VERBOSE;
+	ids[n++] = OPTION_HELP;
+	return n;
+}
+
+/* getopt's two descriptions of the same list. "+": stop at the first argument; ":": tell a missing value apart. */
+static void describe(const enum option_id *ids, size_t n, bool stop_at_first, struct option *longs, char *letters)
+{
+	if (stop_at_first)
+		*letters++ = '+';
+	*letters++ = ':';
+	for (size_t i = 0; i < n; i++) {
+		const struct option_entry *e = &entries[ids[i]];
+
+		longs[i] = (struct option){e->name, e->arg ? required_argument : no_argument, NULL, LONG_BASE + ids[i]};
+		if (!e->letter)
+			continue;
+		*letters++ = e->letter;
+		if (e->arg)
+			*letters++ = ':';
+	}
+	longs[n] = (struct option){0};
+	*letters = '\0';
+}
+
+static const struct option_entry *entry_of(const enum option_id *ids, size_t n, int code)
+{
+	for (size_t i = 0; i < n && code; i++)
+		if (code == LONG_BASE + (int)ids[i] || (code < LONG_BASE && code == entries[ids[i]].letter))
+			return &entries[ids[i]];
+	return NULL;
+}
+
+static int unknown_option(const struct verb *verb, const char *typed, const enum option_id *ids, size_t n,
+			  struct reason *why)
+{
+	const char *names[VERB_OPTIONS_MAX + 2], *near = NULL;
+	char word[64];
+
+	for (size_t i = 0; i < n; i++)
+		names[i] = entries[ids[i]].name;
+	snprintf(word, sizeof(word), "%.*s", (int)strcspn(typed, "="), typed);
+	if (strncmp(word, "--", 2) == 0)
+		near = suggest__word(word + 2, names, n);
+	if (near)
+		return reason__set(why, -EINVAL, "there is no option %s, did you mean --%s?", word, near);
+	return reason__set(why, -EINVAL, "there is no option %s (gilscope %s --help names them)", word, verb->name);
+}
+
+/* getopt's '?' in a sentence. It stands for: no such option, two that begin like this, or a value for a switch. */
+static int refuse_option(const struct verb *verb, const char *word, const enum option_id *ids, size_t n, struct reason *why)
+{
+	const struct option_entry *e = entry_of(ids, n, optopt);
+	char letter[3] = {'-', (char)optopt, '\0'};
+
+	if (e)
+		return reason__set(why, -EINVAL, "--%s takes no value", e->name);
+	return unknown_option(verb, strncmp(word, "--", 2) == 0 || optopt >= LONG_BASE || optopt == 0 ? word : letter,
+			      ids, n, why);
+}
+
+static int check_count(const struct verb *verb, int count, const char *extra, struct reason *why)
+{
+	if (count < verb->min_args)
+		return reason__set(why, -EINVAL, "%s", verb->missing);
+	if (verb->max_args >= 0 && count > verb->max_args)
+		return reason__set(why, -EINVAL, "'%s' is too many (usage: gilscope %s%s%s)", extra, verb->name,
+				   *verb->args ? " " : "", verb->args);
+	return 0;
+}
+
+int options__parse(const struct verb *verb, int argc, char **argv, struct options *o, int *ret_first, struct reason *why)
+{
+	enum option_id ids[VERB_OPTIONS_MAX + 2];
+	struct option longs[VERB_OPTIONS_MAX + 3];
+	char letters[2 * (VERB_OPTIONS_MAX + 2) + 3];
+	size_t n = list_options(verb, ids);
+	int code, err;
+
+	describe(ids, n, verb->stop_at_first, longs, letters);
+	opterr = 0;
+	optind = 0; /* glibc: begin anew */
+	for (;;) {
+		int at = optind > 0 ? optind : 1;
+		const struct option_entry *e;
+
+		code = getopt_long(argc, argv, letters, longs, NULL);
+		if (code == -1)
+			break;
+		if (code == ':') {
+			e = entry_of(ids, n, optopt);
+			return reason__set(why, -EINVAL, "--%s needs a value (%s)", e ? e->name : "?", e ? e->arg : "?");
+		}
+		e = code == '?' ? NULL : entry_of(ids, n, code);
+		if (!e)
+			return refuse_option(verb, argv[optind > at ? optind - 1 : at], ids, n, why);
+		err = e->set(o, optarg, why);
+		if (err)
+			return err;
+		if (o->help)
+			return 0;
+	}
+	*ret_first = optind;
+	return check_count(verb, argc - optind, verb->max_args >= 0 && argc - optind > verb->max_args ?
+			   argv[optind + verb->max_args] : "", why);
+}
+
+/* ---- help ---- */
+
+void options__wrap(FILE *to, const char *text, size_t column, size_t indent)
+{
+	bool fresh = true; /* nothing stands on this line yet, behind the indent */
+
+	while (*text) {
+		size_t len = strcspn(text, " \n");
+
+		if (!fresh && column + 1 + len > WIDTH) {
+			fprintf(to, "\n%*s", (int)indent, "");
+			column = indent;
+			fresh = true;
+		}
+		column += (size_t)fprintf(to, "%s%.*s", fresh ? "" : " ", (int)len, text);
+		fresh = false;
+		text += len;
+		if (*text == '\n') {
+			fprintf(to, "\n%*s", (int)(text[1] == '\n' || !text[1] ? 0 : indent), "");
+			column = indent;
+			fresh = true;
+		}
+		text += *text != '\0';
+	}
+	fputc('\n', to);
+}
+
+static void help_option(const struct option_entry *e, FILE *to)
+{
+	char head[64];
+	int len;
+
+	if (e->letter)
+		len = snprintf(head, sizeof(head), "  -%c, --%s%s%s", e->letter, e->name, e->arg ? " " : "",
+			       e->arg ? e->arg : "");
+	else
+		len = snprintf(head, sizeof(head), "      --%s%s%s", e->name, e->arg ? " " : "", e->arg ? e->arg : "");
+	if (len + 2 > HELP_COLUMN)
+		fprintf(to, "%s\n%*s", head, HELP_COLUMN, "");
+	else
+		fprintf(to, "%-*s", HELP_COLUMN, head);
+	options__wrap(to, e->help, HELP_COLUMN, HELP_COLUMN);
+}
+
+void options__help(const struct verb *verb, FILE *to)
+{
+	enum option_id ids[VERB_OPTIONS_MAX + 2];
+	size_t n = list_options(verb, ids);
+
+	fprintf(to, "usage: gilscope %s [options]%s%s\n\n", verb->name, *verb->args ? " " : "", verb->args);
+	options__wrap(to, verb->about, 0, 0);
+	fputs("\noptions:\n", to);
+	for (size_t i = 0; i < n; i++)
+		help_option(&entries[ids[i]], to);
+}
+
+int options__fail(const struct verb *verb, int status, const struct reason *why)
+{
+	log_error("%s: %s", verb->name, why->text);
+	return status;
+}

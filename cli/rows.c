@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* See rows.h. */
+#include "rows.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../collector/schema.h"
+
+struct who rows__who(const struct collector_proc *proc)
+{
+	return (struct who){
+		.id = proc->id,
+		.label = proc->target->label,
+		.python = proc->python->text,
+		.pid = proc->target->pid,
+		.gil_disabled = proc->gil_disabled,
+	};
+}
+
+const char *rows__mode(const struct proc_sample *s)
+{
+	return s->mode == GIL_MODE_FULL ? "full mode" : s->mode == GIL_MODE_LIGHT ? "light mode" : "full and light mode";
+}
+
+static int compare(uint64_t a, uint64_t b)
+{
+	return a < b ? 1 : a > b ? -1 : 0;
+}
+
+/* The tid settles a draw, so that equal rows do not change places from one interval to the next. */
+static int busier_first(const void *a_, const void *b_)
+{
+	const struct thread_sample *a = *(const struct thread_sample *const *)a_;
+	const struct thread_sample *b = *(const struct thread_sample *const *)b_;
+	int by_hold = a->m.known & b->m.known & KNOWN_HOLD ? compare(a->m.hold_ns, b->m.hold_ns) : 0;
+	int by_wait = compare(a->m.wait_ns, b->m.wait_ns);
+	int by_count = compare(a->m.acquires + a->m.contended, b->m.acquires + b->m.contended);
+
+	if (by_hold || by_wait || by_count)
+		return by_hold ? by_hold : by_wait ? by_wait : by_count;
+	return -compare(a->key.tid, b->key.tid);
+}
+
+static bool did_something(const struct metrics *m)
+{
+	return m->hold_ns || m->wait_ns || m->acquires || m->contended || m->forced || m->waiting;
+}
+
+const struct thread_sample **rows__sorted(const struct proc_sample *s, size_t *ret_n)
+{
+	const struct thread_sample **sorted = calloc(s->threads_n + 1, sizeof(struct thread_sample *));
+	size_t n = 0;
+
+	if (!sorted)
+		return NULL;
+	for (size_t i = 0; i < s->threads_n; i++)
+		if (did_something(&s->threads[i].m))
+			sorted[n++] = &s->threads[i];
+	qsort(sorted, n, sizeof(struct thread_sample *), busier_first);
+	if (ret_n)
+		*ret_n = n;
+	return sorted;
+}
+
+static const char *plain_name(const struct thread_sample *t)
+{
+	if (t->key.tid == 0)
+		return t->key.start_ticks == PSEUDO_OTHER ? "(other threads)" : "(unknown)";
+	return t->name[0] ? t->name : "(no name)";
+}
+
+const char *rows__name(const struct thread_sample *t, char *buf, size_t size)
+{
+	if (t->gil == 0)
+		snprintf(buf, size, "%s", plain_name(t));
+	else
+		snprintf(buf, size, "%s #%u", plain_name(t), t->gil);
+	return buf;
+}
+
+double rows__share(const struct proc_sample *s, uint64_t ns)
+{
+	return s->observed_ns ? (double)ns / (double)s->observed_ns : NAN;
+}
+
+double rows__seconds(const struct proc_sample *s)
+{
+	return s->observed_ns ? (double)s->observed_ns / 1e9 : 1;
+}
+
+uint64_t rows__lost(const struct proc_sample *s)
+{
+	uint64_t sum = 0;
+
+	for (int i = 0; i < GIL_LOSS_COUNT; i++)
+		sum += s->lost[i];
+	return sum;
+}
+
+static const char *const loss_names[GIL_LOSS_COUNT] = {
+#define X(id, name, text) [GIL_LOSS_##id] = name,
+	GIL_LOSSES(X)
+#undef X
+};
+
+const char *rows__losses(const struct proc_sample *s, char *buf, size_t size)
+{
+	const char *between = " (";
+	size_t len = (size_t)snprintf(buf, size, "lost %" PRIu64, rows__lost(s));
+
+	for (int i = 0; i < GIL_LOSS_COUNT && len < size; i++) {
+		if (s->lost[i] == 0)
+			continue;
+		len += (size_t)snprintf(buf + len, size - len, "%s%s %" PRIu64, between, loss_names[i], s->lost[i]);
+		between = ", ";
+	}
+	if (between[0] == ',' && len + 1 < size)
+		strcpy(buf + len, ")");
+	return buf;
+}
+
+struct rest rows__rest(const struct thread_sample *const *from)
+{
+	struct rest rest = {0};
+
+	for (; *from; from++) {
+		rest.n++;
+		rest.hold_ns += (*from)->m.hold_ns;
+		rest.wait_ns += (*from)->m.wait_ns;
+	}
+	return rest;
+}
+
+/* ---- JSON ---- */
+
+/* The row as Redis gets it, by way of its text: one spelling. */
+static json_t *row_json(const struct proc_sample *s, const struct metrics *m, bool is_process)
+{
+	struct schema_row row;
+	char *text;
+	json_t *json;
+
+	schema_row__from(s, m, is_process, &row);
+	text = schema_row__encode(&row, false);
+	json = text ? json_loads(text, 0, NULL) : NULL;
+	free(text);
+	return json;
+}
+
+static json_t *thread_json(const struct proc_sample *s, const struct thread_sample *t)
+{
+	json_t *json = row_json(s, &t->m, false);
+
+	if (!json)
+		return NULL;
+	json_object_set_new(json, "tid", json_integer(t->key.tid));
+	json_object_set_new(json, "name", json_string(t->key.tid ? t->name : plain_name(t)));
+	if (t->key.tid)
+		json_object_set_new(json, "start_ticks", json_integer((json_int_t)t->key.start_ticks));
+	if (t->gil)
+		json_object_set_new(json, "g", json_integer(t->gil));
+	if (t->exited)
+		json_object_set_new(json, "exited", json_true());
+	return json;
+}
+
+static json_t *threads_json(const struct proc_sample *s)
+{
+	const struct thread_sample **sorted = rows__sorted(s, NULL);
+	json_t *json = sorted ? json_array() : NULL;
+
+	for (size_t i = 0; json && sorted[i]; i++) {
+		if (json_array_append_new(json, thread_json(s, sorted[i]))) {
+			json_decref(json);
+			json = NULL;
+		}
+	}
+	free(sorted);
+	return json;
+}
+
+static json_t *party_json(const struct proc_sample *s, uint32_t index)
+{
+	char name[THREAD_NAME_SIZE + 16];
+
+	if (index >= s->threads_n)
+		return json_null();
+	return json_pack("{s:i, s:s}", "tid", (int)s->threads[index].key.tid, "name",
+			 rows__name(&s->threads[index], name, sizeof(name)));
+}
+
+static json_t *blame_json(const struct proc_sample *s)
+{
+	json_t *json = json_array();
+
+	for (size_t i = 0; json && i < s->blame_n; i++)
+		json_array_append_new(json, json_pack("{s:o, s:o, s:I}", "victim", party_json(s, s->blame[i].victim),
+						      "holder", party_json(s, s->blame[i].holder),
+						      "us", (json_int_t)(s->blame[i].ns / 1000)));
+	return json;
+}
+
+static json_t *losses_json(const struct proc_sample *s)
+{
+	json_t *json = json_object();
+
+	for (int i = 0; json && i < GIL_LOSS_COUNT; i++)
+		if (s->lost[i])
+			json_object_set_new(json, loss_names[i], json_integer((json_int_t)s->lost[i]));
+	return json;
+}
+
+json_t *rows__json(const struct who *who, const struct proc_sample *s, const char *how)
+{
+	static const char *const modes[] = {[GIL_MODE_OFF] = "mixed", [GIL_MODE_FULL] = "full", [GIL_MODE_LIGHT] = "light"};
+
+	return json_pack("{s:s, s:s, s:i, s:s, s:s, s:s, s:b, s:s*, s:o, s:o, s:o, s:b, s:o}",
+			 "type", how ? "summary" : "interval", "id", who->id, "pid", (int)who->pid, "label", who->label,
+			 "python", who->python, "mode", modes[s->mode], "partial", (int)s->partial, "end", how,
+			 "process", row_json(s, &s->total, true), "threads", threads_json(s),
+			 "blame", blame_json(s), "blame_sampled", (int)s->blame_sampled, "losses", losses_json(s));
+}

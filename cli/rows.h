@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Samples as rows: which threads, in which order, under which names; the same for the live table, the closing summary and
+ * JSON. Pure. Numbers come from schema_row__from(), so that the screen and Redis cannot disagree.
+ */
+#ifndef GILSCOPE_ROWS_H
+#define GILSCOPE_ROWS_H
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "../collector/collector.h"
+
+/* Who is shown. */
+struct who {
+	const char *id, *label, *python;
+	pid_t pid;
+	bool gil_disabled;
+};
+
+struct who rows__who(const struct collector_proc *proc);
+
+/* "full mode", "light mode", "full and light mode" (changed within). */
+const char *rows__mode(const struct proc_sample *s);
+
+/*
+ * The sample's threads, busiest first: by hold, then by wait; where holds are unknown by wait. Threads that did nothing
+ * are left out. NULL-terminated array, caller frees, *ret_n (NULL: not wanted) in it; NULL: no memory.
+ */
+const struct thread_sample **rows__sorted(const struct proc_sample *s, size_t *ret_n);
+
+/* What a thread is called on screen: its name, "(no name)", "other threads", and " #1" behind it on a further GIL. */
+const char *rows__name(const struct thread_sample *t, char *buf, size_t size);
+
+/* Share of the observed time, NAN where nothing was observed. */
+double rows__share(const struct proc_sample *s, uint64_t ns);
+
+/* Seconds of the observed time, for rates; never 0. */
+double rows__seconds(const struct proc_sample *s);
+
+uint64_t rows__lost(const struct proc_sample *s);
+
+/* "lost 0", or each kind: "lost 12 (ring_lapped 10, no_slot 2)". */
+const char *rows__losses(const struct proc_sample *s, char *buf, size_t size);
+
+/* Bits of threads in `from` (to its NULL) summed up, for "and 480 more threads". */
+struct rest {
+	size_t n;
+	uint64_t hold_ns, wait_ns;
+};
+
+struct rest rows__rest(const struct thread_sample *const *from);
+
+/* One object of the --json stream. `how`: NULL for an interval, else how the run ended. NULL: no memory. */
+json_t *rows__json(const struct who *who, const struct proc_sample *s, const char *how);
+
+#endif

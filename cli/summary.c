@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* See summary.h. Two narrow tables instead of a wide one: shares and counts, then the lengths of single holds and waits. */
+#include "summary.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "../collector/schema.h"
+#include "human.h"
+#include "out.h"
+
+enum { S_NAME, S_TID, S_HOLD, S_WAIT, S_ACQUIRES, S_CONTENDED, S_FORCED };
+
+static const struct out_column shares[] = {
+	[S_NAME] = {"name", "THREAD", OUT_TEXT, OUT_FLEX},
+	[S_TID] = {"tid", "TID", OUT_ID, 0},
+	[S_HOLD] = {"hold", "HOLDS", OUT_SHARE, 0},
+	[S_WAIT] = {"wait", "WAITS", OUT_SHARE, 0},
+	[S_ACQUIRES] = {"n", "ACQUIRES", OUT_TOTAL, 0},
+	[S_CONTENDED] = {"c", "CONTENDED", OUT_TOTAL, 0},
+	[S_FORCED] = {"forced", "FORCED OUT", OUT_TOTAL, 0},
+};
+
+enum { L_NAME, L_TID, L_HOLD_P50, L_HOLD_P99, L_HOLD_MAX, L_WAIT_P50, L_WAIT_P99, L_WAIT_MAX };
+
+static const struct out_column lengths[] = {
+	[L_NAME] = {"name", "THREAD", OUT_TEXT, OUT_FLEX},
+	[L_TID] = {"tid", "TID", OUT_ID, 0},
+	[L_HOLD_P50] = {"hold_p50", "HOLD P50", OUT_US, 0},
+	[L_HOLD_P99] = {"hold_p99", "P99", OUT_US, 0},
+	[L_HOLD_MAX] = {"hold_max", "MAX", OUT_US, 0},
+	[L_WAIT_P50] = {"wait_p50", "WAIT P50", OUT_US, 0},
+	[L_WAIT_P99] = {"wait_p99", "P99", OUT_US, 0},
+	[L_WAIT_MAX] = {"wait_max", "MAX", OUT_US, 0},
+};
+
+#define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
+
+static double field(const struct schema_row *row, enum schema_field f)
+{
+	return row->has >> f & 1 ? row->value[f] : NAN;
+}
+
+const char *summary__end(enum collector_end how)
+{
+	switch (how) {
+	case END_EXIT:
+		return "the process ended";
+	case END_EXEC:
+		return "the process became another program";
+	case END_DURATION:
+		return "the time is over";
+	case END_SIGNAL:
+		return "stopped by you";
+	case END_ERROR:
+		break;
+	}
+	return "stopped by an error";
+}
+
+static void fact(FILE *to, const char *what, const char *value, const char *gloss)
+{
+	fprintf(to, "  %-10s %9s  %s\n", what, value, gloss);
+}
+
+static void heading(FILE *to, const struct who *who, const struct proc_sample *t, enum collector_end how, size_t width)
+{
+	char label[512], observed[HUMAN_SIZE];
+
+	fprintf(to, "%s (pid %d), CPython %s\n", out__cut(label, sizeof(label), who->label, width > 48 ? width - 40 : 24),
+		(int)who->pid, who->python);
+	fprintf(to, "observed for %s in %s; %s\n", human__us(observed, (double)t->observed_ns / 1e3), rows__mode(t),
+		summary__end(how));
+}
+
+static void busy(FILE *to, const struct schema_row *row)
+{
+	char buf[HUMAN_SIZE];
+	double wait = field(row, FIELD_WAIT);
+
+	if (isnan(field(row, FIELD_UTIL)))
+		fact(to, "GIL busy", "-", "not known: light mode sees only who queues");
+	else
+		fact(to, "GIL busy", human__share(buf, field(row, FIELD_UTIL)), "of the time a thread held the GIL");
+	snprintf(buf, sizeof(buf), "%.2f", field(row, FIELD_WAITERS));
+	fact(to, "waiting", isnan(field(row, FIELD_WAITERS)) ? "-" : buf, "threads queued for it on average");
+	if (wait > 0)
+		fact(to, "handover", human__share(buf, field(row, FIELD_HANDOVER) / wait),
+		     "of the waiting, nobody held it (wake-ups, too few CPUs)");
+}
+
+static void one_count(FILE *to, const char *what, double n, double seconds, const char *gloss)
+{
+	char total[HUMAN_SIZE], rate[HUMAN_SIZE];
+
+	if (isnan(n))
+		fact(to, what, "-", "not known in light mode");
+	else
+		fprintf(to, "  %-10s %9s  %s (%s/s)\n", what, human__grouped(total, (uint64_t)n), gloss,
+			human__count(rate, n / seconds));
+}
+
+static void counts(FILE *to, const struct schema_row *row, double seconds)
+{
+	one_count(to, "acquires", field(row, FIELD_N), seconds, "times a thread took it");
+	one_count(to, "contended", field(row, FIELD_C), seconds, "of them had to wait");
+	one_count(to, "forced", field(row, FIELD_FORCED), seconds, "times taken from a thread for a waiting one");
+}
+
+static void price(FILE *to, const struct proc_sample *t)
+{
+	char buf[HUMAN_SIZE], losses[512];
+
+	fact(to, "cost", human__share(buf, rows__share(t, t->cost_ns)),
+	     "of a core: gilscope's own cost in the process (estimate)");
+	if (t->total.unknown_ns && t->total.wait_ns)
+		fact(to, "unknown", human__share(buf, (double)t->total.unknown_ns / (double)t->total.wait_ns),
+		     "of the waiting, the holder is not known");
+	fprintf(to, "  %s\n", rows__losses(t, losses, sizeof(losses)));
+}
+
+static void share_row(struct out *table, const struct proc_sample *t, const struct thread_sample *thread)
+{
+	char name[THREAD_NAME_SIZE + 16];
+	const struct metrics *m = &thread->m;
+	struct schema_row row;
+
+	schema_row__from(t, m, false, &row);
+	out__row(table);
+	out__text(table, S_NAME, rows__name(thread, name, sizeof(name)));
+	if (thread->key.tid)
+		out__num(table, S_TID, thread->key.tid);
+	if (m->known & KNOWN_HOLD)
+		out__num(table, S_HOLD, rows__share(t, m->hold_ns));
+	if (m->known & KNOWN_WAIT)
+		out__num(table, S_WAIT, rows__share(t, m->wait_ns));
+	out__num(table, S_ACQUIRES, field(&row, FIELD_N));
+	out__num(table, S_CONTENDED, field(&row, FIELD_C));
+	out__num(table, S_FORCED, field(&row, FIELD_FORCED));
+}
+
+static void length_row(struct out *table, const struct proc_sample *t, const struct thread_sample *thread)
+{
+	static const enum schema_field fields[] = {
+		[L_HOLD_P50] = FIELD_HOLD_P50, [L_HOLD_P99] = FIELD_HOLD_P99, [L_HOLD_MAX] = FIELD_HOLD_MAX,
+		[L_WAIT_P50] = FIELD_WAIT_P50, [L_WAIT_P99] = FIELD_WAIT_P99, [L_WAIT_MAX] = FIELD_WAIT_MAX,
+	};
+	char name[THREAD_NAME_SIZE + 16];
+	struct schema_row row;
+
+	schema_row__from(t, &thread->m, false, &row);
+	out__row(table);
+	out__text(table, L_NAME, rows__name(thread, name, sizeof(name)));
+	if (thread->key.tid)
+		out__num(table, L_TID, thread->key.tid);
+	for (size_t c = L_HOLD_P50; c <= L_WAIT_MAX; c++)
+		out__num(table, c, field(&row, fields[c]));
+}
+
+typedef void row_fn(struct out *table, const struct proc_sample *t, const struct thread_sample *thread);
+
+static void threads(FILE *to, const struct proc_sample *t, const struct thread_sample *const *sorted, size_t n,
+		    const struct out_column *columns, size_t columns_n, row_fn *add, size_t width)
+{
+	struct out *table = out__new(columns, columns_n);
+
+	for (size_t i = 0; table && i < n; i++)
+		add(table, t, sorted[i]);
+	if (table && !out__error(table)) {
+		fputc('\n', to);
+		out__table(table, to, width);
+	}
+	out__free(table);
+}
+
+static void rest(FILE *to, const struct proc_sample *t, const struct thread_sample *const *from)
+{
+	struct rest sum = rows__rest(from);
+	char hold[HUMAN_SIZE], wait[HUMAN_SIZE];
+
+	if (sum.n)
+		fprintf(to, "and %zu more threads: hold %s, wait %s together (--json has all)\n", sum.n,
+			human__share(hold, t->total.known & KNOWN_HOLD ? rows__share(t, sum.hold_ns) : NAN),
+			human__share(wait, rows__share(t, sum.wait_ns)));
+}
+
+static void tables(FILE *to, const struct proc_sample *t, const struct summary_opts *opts)
+{
+	size_t n = 0;
+	const struct thread_sample **sorted = rows__sorted(t, &n);
+
+	if (opts->max_threads && opts->max_threads < n)
+		n = opts->max_threads;
+	if (sorted && !n)
+		fputs("\nNo thread took the GIL or waited for it meanwhile.\n", to);
+	if (sorted && n) {
+		threads(to, t, sorted, n, shares, COUNT_OF(shares), share_row, opts->width);
+		rest(to, t, sorted + n);
+		threads(to, t, sorted, n, lengths, COUNT_OF(lengths), length_row, opts->width);
+	}
+	free(sorted);
+}
+
+void summary__print(FILE *to, const struct who *who, const struct proc_sample *totals, const struct summary_opts *opts)
+{
+	struct schema_row row;
+
+	heading(to, who, totals, opts->how, opts->width);
+	if (who->gil_disabled) {
+		fputs("  The GIL is disabled in this process: there was nothing to hold and nothing to wait for.\n", to);
+		return;
+	}
+	schema_row__from(totals, &totals->total, true, &row);
+	fputc('\n', to);
+	busy(to, &row);
+	counts(to, &row, rows__seconds(totals));
+	price(to, totals);
+	tables(to, totals, opts);
+}
+
+void summary__history(FILE *to, const struct summary_history *h, const char *id)
+{
+	char key[256];
+
+	fprintf(to, "\nThe history is in %s. To read it:\n", h->where);
+	fprintf(to, "  %s %s%s\n", h->query, id, h->query_options);
+	fprintf(to, "  %s --raw ZREVRANGE '%s' 0 -1\n", h->client,
+		schema__global_key(key, sizeof(key), h->prefix, "menu"));
+	fprintf(to, "  %s --raw ZRANGE '%s' -3 -1\n", h->client,
+		schema__proc_key(key, sizeof(key), h->prefix, id, "p:1s"));
+	fprintf(to, "  %s ZREVRANGE '%s' 0 4 WITHSCORES\n", h->client,
+		schema__proc_key(key, sizeof(key), h->prefix, id, "top:hold"));
+}

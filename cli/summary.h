@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The closing summary: what was found since attach, what it cost, and how to read the history. Text out, no terminal. */
+#ifndef GILSCOPE_SUMMARY_H
+#define GILSCOPE_SUMMARY_H
+
+#include <stdio.h>
+
+#include "rows.h"
+
+struct summary_opts {
+	size_t width;            /* columns */
+	size_t max_threads;      /* rows before "and N more", 0: all */
+	enum collector_end how;
+};
+
+void summary__print(FILE *to, const struct who *who, const struct proc_sample *totals, const struct summary_opts *opts);
+
+/* What the lines to paste are made of; see history.h. */
+struct summary_history {
+	const char *where;          /* "gilscope's own store (...)" */
+	const char *client;         /* what stands in front of a Redis command: "gilscope store cli" */
+	const char *query;          /* "gilscope query" */
+	const char *query_options;  /* "" or " --redis ..." */
+	const char *prefix;         /* of keys, NULL: the default */
+};
+
+void summary__history(FILE *to, const struct summary_history *h, const char *id);
+
+/* "the process ended", "the time is over" ... */
+const char *summary__end(enum collector_end how);
+
+#endif

@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * See watch.h. Data goes to one stream, talk to standard error. There are three ways of showing: VIEW_SCREEN repaints a
+ * block per process in place, VIEW_LINES writes a line per interval, VIEW_JSON an object per interval; run shows nothing
+ * until the summary unless it has a file for it.
+ */
+#include "watch.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../collector/log.h"
+#include "history.h"
+#include "live.h"
+#include "out.h"
+#include "screen.h"
+#include "summary.h"
+
+#define LEGEND_MIN_LINES 16 /* on a lower terminal the room is for threads */
+
+static const char legend[] =
+	"HOLD, WAIT: share of the time having the GIL, and queueing for it. Per second:\n"
+	"ACQ takes of the GIL, CONT of them had to wait, FORCED taken from it for others.\n";
+
+enum view {
+	VIEW_QUIET,
+	VIEW_SCREEN,
+	VIEW_LINES,
+	VIEW_JSON,
+};
+
+/* One process on the screen. */
+struct panel {
+	pid_t pid;
+	char *text;
+	int heading;
+	bool ended;
+};
+
+struct watch {
+	const struct options *options;
+	struct collector_opts opts;
+	struct collector_events events;
+	struct history history;
+	enum view view;
+	FILE *data;
+	bool own_file, broken, several;
+	struct panel *panels;
+	size_t panels_n;
+};
+
+/* ---- the screen ---- */
+
+static struct panel *panel_of(struct watch *w, pid_t pid)
+{
+	struct panel *panels;
+
+	for (size_t i = 0; i < w->panels_n; i++)
+		if (w->panels[i].pid == pid)
+			return &w->panels[i];
+	panels = reallocarray(w->panels, w->panels_n + 1, sizeof(*panels));
+	if (!panels)
+		return NULL;
+	w->panels = panels;
+	panels[w->panels_n] = (struct panel){.pid = pid, .heading = -1};
+	return &panels[w->panels_n++];
+}
+
+static size_t panels_alive(const struct watch *w)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < w->panels_n; i++)
+		n += !w->panels[i].ended;
+	return n ? n : 1;
+}
+
+/* What each process gets of the terminal: the legend and the status line taken off. */
+static struct live_size panel_size(const struct watch *w)
+{
+	struct live_size size;
+
+	out__terminal(STDOUT_FILENO, &size.columns, &size.lines);
+	size.lines -= size.lines >= LEGEND_MIN_LINES ? 4 : 1;
+	size.lines = (size.lines - (panels_alive(w) - 1)) / panels_alive(w);
+	return size;
+}
+
+static void paint(const struct watch *w)
+{
+	size_t len = 0, columns, lines;
+	char *text = NULL;
+	FILE *to = open_memstream(&text, &len);
+	int heading = -1;
+	bool first = true;
+
+	if (!to)
+		return;
+	out__terminal(STDOUT_FILENO, &columns, &lines);
+	for (size_t i = 0; i < w->panels_n; i++) {
+		if (w->panels[i].ended || !w->panels[i].text)
+			continue;
+		heading = first ? w->panels[i].heading : heading;
+		fprintf(to, "%s%s", first ? "" : "\n", w->panels[i].text);
+		first = false;
+	}
+	if (lines >= LEGEND_MIN_LINES && !first)
+		fprintf(to, "\n%s", legend);
+	if (fclose(to) == 0)
+		screen__paint(text, heading);
+	free(text);
+}
+
+static void show_panel(struct watch *w, const struct who *who, const struct proc_sample *s)
+{
+	struct panel *panel = panel_of(w, who->pid);
+	char state[512];
+	size_t len = 0;
+	FILE *to;
+
+	if (!panel)
+		return;
+	free(panel->text);
+	panel->text = NULL;
+	panel->ended = false; /* it may have exec'd and be observed anew */
+	to = open_memstream(&panel->text, &len);
+	if (!to)
+		return;
+	panel->heading = live__block(to, who, s, history__state(&w->history, state, sizeof(state)), panel_size(w));
+	fclose(to);
+	paint(w);
+}
+
+/* ---- callbacks ---- */
+
+static struct who who_of(const struct watch *w, const struct collector_proc *proc)
+{
+	struct who who = rows__who(proc);
+
+	if (w->options->label)
+		who.label = w->options->label;
+	return who;
+}
+
+/* A reader that went away (| head) or a full disk: end the run in good order, by the way that Ctrl-C takes. */
+static void check_data(struct watch *w)
+{
+	if (fflush(w->data) == 0 || w->broken)
+		return;
+	w->broken = true;
+	if (errno != EPIPE)
+		log_error("%s: %s", w->own_file ? w->options->output : "standard output", strerror(errno));
+	kill(getpid(), SIGTERM);
+}
+
+static void put_json(struct watch *w, const struct who *who, const struct proc_sample *s, const char *how)
+{
+	out__dump(rows__json(who, s, how), w->data, false);
+	check_data(w);
+}
+
+static void explain(const struct collector_proc *proc)
+{
+	static const char *const modes[] = {[GIL_MODE_OFF] = "no", [GIL_MODE_FULL] = "full", [GIL_MODE_LIGHT] = "light"};
+
+	log_verbose("%s: %zu sites by %s, planted by %s, %s mode, about %.2f us a hit", proc->id, proc->plan->sites_n,
+		    proc->plan->method, proc->method == PLANT_MULTI ? "one uprobe_multi link" : "a perf link each",
+		    modes[proc->mode], proc->features->price_ns / 1e3);
+	if (proc->plan->notes[0])
+		log_verbose("%s: %s", proc->id, proc->plan->notes);
+}
+
+static void on_armed(void *arg, const struct collector_proc *proc, double plan_ms)
+{
+	struct watch *w = arg;
+	bool screen_is_stdout = w->view == VIEW_SCREEN;
+
+	w->several = w->several || (panel_of(w, proc->target->pid) && w->panels_n > 1);
+	screen__erase();
+	log_info("watching %s (pid %d), CPython %s: armed in %.0f ms", proc->target->label, (int)proc->target->pid,
+		 proc->python->text, plan_ms);
+	explain(proc);
+	if (screen_is_stdout)
+		screen__begin(STDOUT_FILENO);
+	else if (w->view != VIEW_QUIET && w->options->duration_ns && screen__possible(STDERR_FILENO))
+		screen__begin(STDERR_FILENO);
+}
+
+static void on_sample(void *arg, const struct collector_proc *proc, const struct proc_sample *s,
+		      const struct proc_sample *minute, const struct proc_sample *totals)
+{
+	struct watch *w = arg;
+	struct who who = who_of(w, proc);
+
+	switch (w->view) {
+	case VIEW_SCREEN:
+		show_panel(w, &who, s);
+		break;
+	case VIEW_LINES:
+		screen__erase();
+		live__line(w->data, &who, s, w->several);
+		check_data(w);
+		break;
+	case VIEW_JSON:
+		screen__erase();
+		put_json(w, &who, s, NULL);
+		break;
+	case VIEW_QUIET:
+		break;
+	}
+}
+
+static void on_notice(void *arg, const struct collector_proc *proc, const char *sentence)
+{
+	const struct watch *w = arg;
+
+	screen__erase();
+	if (proc && w->several)
+		log_info("%s (pid %d): %s", proc->target->label, (int)proc->target->pid, sentence);
+	else
+		log_info("%s", sentence);
+	if (w->view == VIEW_SCREEN)
+		paint(w);
+}
+
+static const char *end_name(enum collector_end how)
+{
+	static const char *const names[] = {[END_EXIT] = "exit", [END_EXEC] = "exec", [END_DURATION] = "duration",
+					    [END_SIGNAL] = "signal", [END_ERROR] = "error"};
+
+	return names[how];
+}
+
+static void print_summary(struct watch *w, const struct who *who, const struct proc_sample *totals, enum collector_end how)
+{
+	struct summary_opts opts = {.how = how, .max_threads = 20};
+	struct summary_history history = {
+		.where = w->history.where, .client = w->history.client, .query = w->history.query,
+		.query_options = w->history.query_options, .prefix = w->options->prefix,
+	};
+	size_t lines;
+
+	out__terminal(fileno(w->data), &opts.width, &lines);
+	fputc('\n', w->data);
+	summary__print(w->data, who, totals, &opts);
+	if (w->history.sink)
+		summary__history(w->data, &history, who->id);
+	check_data(w);
+}
+
+static void on_ended(void *arg, const struct collector_proc *proc, const struct proc_sample *totals, enum collector_end how)
+{
+	struct watch *w = arg;
+	struct who who = who_of(w, proc);
+	struct panel *panel = w->view == VIEW_SCREEN ? panel_of(w, who.pid) : NULL;
+
+	if (panel)
+		panel->ended = true;
+	screen__erase();
+	if (w->options->format == FORMAT_JSON)
+		put_json(w, &who, totals, end_name(how));
+	else
+		print_summary(w, &who, totals, how);
+}
+
+static void on_tick(void *arg, uint64_t elapsed_ns, uint64_t remaining_ns)
+{
+	char text[128];
+
+	if (screen__is_on())
+		screen__status(live__progress(text, sizeof(text), elapsed_ns, remaining_ns));
+}
+
+/* ---- opening and closing ---- */
+
+static enum view choose_view(const struct options *o, bool command_owns_terminal)
+{
+	if (command_owns_terminal && !o->output && o->format != FORMAT_JSON)
+		return VIEW_QUIET;
+	if (o->format == FORMAT_JSON)
+		return VIEW_JSON;
+	return !o->output && screen__possible(STDOUT_FILENO) ? VIEW_SCREEN : VIEW_LINES;
+}
+
+static int open_data(struct watch *w, bool command_owns_terminal, struct reason *why)
+{
+	w->data = command_owns_terminal ? stderr : stdout;
+	if (!w->options->output)
+		return 0;
+	w->data = fopen(w->options->output, "we");
+	if (!w->data)
+		return reason__set(why, -errno, "--output: %s: %s", w->options->output, strerror(errno));
+	w->own_file = true;
+	return 0;
+}
+
+static void fill_opts(struct watch *w)
+{
+	const struct options *o = w->options;
+
+	w->opts = (struct collector_opts){
+		.interval_ns = o->interval_ns,
+		.duration_ns = o->duration_ns,
+		.mode = o->mode,
+		.max_overhead = o->max_overhead,
+		.label = o->label,
+		.host = o->host,
+		.sink = w->history.sink,
+	};
+	schema_opts__default(&w->opts.schema);
+	if (o->prefix)
+		w->opts.schema.prefix = o->prefix;
+	w->events = (struct collector_events){
+		.arg = w,
+		.armed = on_armed,
+		.sample = on_sample,
+		.notice = on_notice,
+		.ended = on_ended,
+		.tick = on_tick,
+	};
+}
+
+int watch__open(const struct options *o, bool command_owns_terminal, struct watch **ret, struct reason *why)
+{
+	struct watch *w = calloc(1, sizeof(*w));
+	int err;
+
+	if (!w)
+		return reason__set(why, -ENOMEM, "not enough memory");
+	w->options = o;
+	w->view = choose_view(o, command_owns_terminal);
+	err = open_data(w, command_owns_terminal, why);
+	err = err ? err : history__open_writer(o, &w->history, why);
+	if (err) {
+		watch__close(w);
+		return err;
+	}
+	fill_opts(w);
+	*ret = w;
+	return 0;
+}
+
+const struct collector_opts *watch__opts(const struct watch *w)
+{
+	return &w->opts;
+}
+
+const struct collector_events *watch__events(const struct watch *w)
+{
+	return &w->events;
+}
+
+int watch__close(struct watch *w)
+{
+	int err = 0;
+
+	if (!w)
+		return 0;
+	screen__end();
+	history__close(&w->history);
+	if (w->own_file && fclose(w->data) && !w->broken) {
+		err = -errno;
+		log_error("%s: %s", w->options->output, strerror(-err));
+	}
+	if (w->broken && w->own_file)
+		err = -EIO;
+	for (size_t i = 0; i < w->panels_n; i++)
+		free(w->panels[i].text);
+	free(w->panels);
+	free(w);
+	return err;
+}

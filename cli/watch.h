@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What attach and run share: from the options to a collector, and from the collector's callbacks to the screen, to lines,
+ * or to JSON. cmd_attach.c and cmd_run.c only say what is observed.
+ */
+#ifndef GILSCOPE_WATCH_H
+#define GILSCOPE_WATCH_H
+
+#include "options.h"
+
+struct watch;
+
+/* Opens the output and the history. `command_owns_terminal`: run; then nothing is painted. 0 or -errno. */
+int watch__open(const struct options *o, bool command_owns_terminal, struct watch **ret, struct reason *why);
+
+const struct collector_opts *watch__opts(const struct watch *w);
+const struct collector_events *watch__events(const struct watch *w);
+
+/* Gives terminal, history and output back. 0, or -errno if the output could not be written (said). NULL is legal. */
+int watch__close(struct watch *w);
+
+#endif

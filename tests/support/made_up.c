@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* See made_up.h. */
+#include "made_up.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "../../collector/hist.h"
+
+#define SECOND 1000000000ull
+#define MS 1000000ull
+
+struct proc_sample *made_up__second(void)
+{
+	struct proc_sample *s = proc_sample__new();
+
+	if (!s)
+		abort();
+	s->end_ms = 1795420800000;
+	s->len_ns = SECOND;
+	s->observed_ns = SECOND;
+	s->mode = GIL_MODE_FULL;
+	s->live_threads = 9;
+	s->total.known = KNOWN_ALL;
+	s->cost_ns = 4 * MS;
+	s->cpu_ns = 990 * MS;
+	s->rss_kib = 48 * 1024;
+	return s;
+}
+
+/* n equal holds, c equal waits. */
+static void spread(struct metrics *m)
+{
+	for (uint64_t i = 0; i < m->acquires; i++)
+		hist__count(&m->hold, m->hold_ns / m->acquires);
+	for (uint64_t i = 0; i < m->contended; i++)
+		hist__count(&m->wait, m->wait_ns / m->contended);
+	m->hold_max_ns = m->acquires ? m->hold_ns / m->acquires : 0;
+	m->wait_max_ns = m->contended ? m->wait_ns / m->contended : 0;
+}
+
+struct thread_sample *made_up__thread(struct proc_sample *s, uint32_t tid, const char *name, uint64_t hold_ms,
+				      uint64_t wait_ms, uint64_t acquires, uint64_t contended)
+{
+	struct thread_sample *t = proc_sample__add_thread(s);
+
+	if (!t)
+		abort();
+	t->key = (struct thread_key){.tid = tid, .start_ticks = 1000};
+	snprintf(t->name, sizeof(t->name), "%s", name);
+	t->m = (struct metrics){
+		.known = KNOWN_ALL, .hold_ns = hold_ms * MS, .wait_ns = wait_ms * MS, .handover_ns = wait_ms * MS / 100,
+		.acquires = acquires, .contended = contended, .forced = contended / 2,
+	};
+	spread(&t->m);
+	metrics__sum(&s->total, &t->m);
+	return t;
+}
+
+static void dim(struct metrics *m)
+{
+	m->known = KNOWN_WAIT;
+	m->hold_ns = m->acquires = m->forced = m->hold_max_ns = 0;
+	m->hold = m->hold_open = (struct gil_hist){0};
+}
+
+void made_up__light(struct proc_sample *s)
+{
+	s->mode = GIL_MODE_LIGHT;
+	s->blame_sampled = true;
+	dim(&s->total);
+	for (size_t i = 0; i < s->threads_n; i++)
+		dim(&s->threads[i].m);
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Samples with round numbers, as the reader would hand them out, for tests of what is made of them. */
+#ifndef GILSCOPE_TESTS_MADE_UP_H
+#define GILSCOPE_TESTS_MADE_UP_H
+
+#include "../../collector/sample.h"
+
+/* One observed second of full mode, ended on 2026-11-23 at 08:00:00 UTC; no threads yet. */
+struct proc_sample *made_up__second(void);
+
+/* Adds a thread and its numbers to the total: ms of hold and wait, acquires, of which `contended` waited. */
+struct thread_sample *made_up__thread(struct proc_sample *s, uint32_t tid, const char *name, uint64_t hold_ms,
+				      uint64_t wait_ms, uint64_t acquires, uint64_t contended);
+
+/* Takes away what light mode does not see. */
+void made_up__light(struct proc_sample *s);
+
+#endif
