@@ -47,7 +47,7 @@ while read -r dir; do
 	[ "${minor:-0}" -ge 8 ] || continue
 	[ "$minor" -le 12 ] || [ $all = 1 ] || continue
 	row_of "$dir"
-done <"$work/sets" | sort -u -t= -k2n >"$work/rows"
+done <"$work/sets" | sort -u | sort -t= -k2n >"$work/rows"
 
 twice=$(sed 's/, \.gil_interval.*//' "$work/rows" | uniq -d)
 if [ -n "$twice" ]; then

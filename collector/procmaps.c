@@ -100,12 +100,13 @@ size_t procmaps__line_len(const char *text, size_t len)
 	return newline ? (size_t)(newline - text) + 1 : len;
 }
 
-int procmaps__path(const struct proc_map *map, char *buf, size_t size)
+int procmaps__path(const struct proc_map *map, bool newlines, char *buf, size_t size)
 {
 	size_t out = 0;
 
 	for (size_t i = 0; i < map->path_len; i++) {
-		bool newline = map->path_len - i >= 4 && memcmp(map->path + i, "\\012", 4) == 0;
+		bool newline = newlines && map->path_len - i >= 4 &&
+			       memcmp(map->path + i, "\\012", 4) == 0;
 
 		if (out + 1 >= size)
 			return -ENAMETOOLONG;

@@ -33,7 +33,10 @@ size_t procmaps__line_len(const char *text, size_t len);
 /* Reads a whole file of /proc, at most `max` bytes; free() it. 0, -EFBIG (more than that), -errno. */
 int procmaps__slurp(const char *path, size_t max, char **ret, size_t *ret_len);
 
-/* A path of a maps line with "\012" turned back into newlines. -ENAMETOOLONG if it doesn't fit. */
-int procmaps__path(const struct proc_map *map, char *buf, size_t size);
+/*
+ * The path of a maps line, as it stands or with "\012" turned back into newlines (the kernel does not mark which of the
+ * two a name was). 0 or -ENAMETOOLONG.
+ */
+int procmaps__path(const struct proc_map *map, bool newlines, char *buf, size_t size);
 
 #endif

@@ -241,10 +241,27 @@ static int open_by_name(pid_t pid, const struct proc_map *map, const char *root,
 	return -ESTALE;
 }
 
+/* Opens the mapped file by its name, in every way that the name can be meant. */
+static int open_named(pid_t pid, const struct proc_map *map)
+{
+	char path[PATH_MAX], root[64];
+	int fd = -ENOENT;
+
+	snprintf(root, sizeof(root), "/proc/%d/root", pid);
+	for (int newlines = 0; newlines < 2 && fd < 0 && fd != -EACCES && fd != -EPERM; newlines++) {
+		if (procmaps__path(map, newlines, path, sizeof(path)) != 0 || path[0] != '/')
+			return -ENOENT;
+		fd = open_by_name(pid, map, root, path);
+		if (fd < 0 && fd != -EACCES && fd != -EPERM)
+			fd = open_by_name(pid, map, "", path); /* a chroot: maps shows names as we see them */
+	}
+	return fd;
+}
+
 /* The mapped file: by map_files, which can't miss, else by name. A descriptor or -errno. */
 static int open_mapped(pid_t pid, const struct proc_map *map, enum image_source *ret_source)
 {
-	char path[PATH_MAX], root[64];
+	char path[96];
 	struct stat st;
 	int fd;
 
@@ -255,13 +272,7 @@ static int open_mapped(pid_t pid, const struct proc_map *map, enum image_source 
 	if (fd >= 0 || fd == -ENOEXEC)
 		return fd;
 	*ret_source = IMAGE_ROOT;
-	if (procmaps__path(map, path, sizeof(path)) != 0 || path[0] != '/')
-		return -ENOENT;
-	snprintf(root, sizeof(root), "/proc/%d/root", pid);
-	fd = open_by_name(pid, map, root, path);
-	if (fd < 0 && fd != -EACCES && fd != -EPERM)
-		fd = open_by_name(pid, map, "", path); /* a chroot: maps shows names as we see them */
-	return fd;
+	return open_named(pid, map);
 }
 
 /* Whether `path`, as the target or we see it, still leads to the open file. */
@@ -285,13 +296,15 @@ static void name_image(struct target *t, const struct proc_map *map)
 	char path[PATH_MAX] = "";
 	size_t len;
 
-	procmaps__path(map, path, sizeof(path));
-	len = strlen(path);
-	t->image.deleted = !leads_to(t->pid, path, t->image.fd);
-	if (t->image.deleted && len > strlen(suffix) && strcmp(path + len - strlen(suffix), suffix) == 0) {
-		len -= strlen(suffix);
-		path[len] = '\0';
+	for (int newlines = 0; newlines < 2; newlines++) {
+		procmaps__path(map, newlines, path, sizeof(path));
+		t->image.deleted = !leads_to(t->pid, path, t->image.fd);
+		if (!t->image.deleted)
+			break;
 	}
+	len = strlen(path);
+	if (t->image.deleted && len > strlen(suffix) && strcmp(path + len - strlen(suffix), suffix) == 0)
+		len -= strlen(suffix);
 	text__clean(t->image.path, sizeof(t->image.path), path, len);
 }
 

@@ -116,11 +116,21 @@ static void run_child(char *const argv[], const char *env, int in, int out)
 	_exit(127);
 }
 
+void child__wait_ready(const struct child *c)
+{
+	char line[8] = "";
+	ssize_t got;
+
+	for (size_t len = 0; len < 6; len += (size_t)got) {
+		got = read(c->stdout_fd, line + len, 6 - len);
+		cr_assert_gt(got, 0, "the child did not come up");
+	}
+	cr_assert_str_eq(line, "ready\n");
+}
+
 void child__start(struct child *ret, char *const argv[], const char *env)
 {
 	int in[2], out[2];
-	char line[8] = "";
-	ssize_t got;
 
 	cr_assert_eq(pipe2(in, O_CLOEXEC), 0);
 	cr_assert_eq(pipe2(out, O_CLOEXEC), 0);
@@ -132,11 +142,7 @@ void child__start(struct child *ret, char *const argv[], const char *env)
 	close(out[1]);
 	ret->stdin_fd = in[1];
 	ret->stdout_fd = out[0];
-	for (size_t len = 0; len < 6; len += (size_t)got) {
-		got = read(ret->stdout_fd, line + len, 6 - len);
-		cr_assert_gt(got, 0, "%s did not come up", argv[0]);
-	}
-	cr_assert_str_eq(line, "ready\n");
+	child__wait_ready(ret);
 }
 
 void child__start_python(struct child *ret, const char *exe)

@@ -30,6 +30,8 @@ struct child {
 
 /* Starts argv[0] with the extra environment NAME=VALUE (NULL: none) and waits for the line "ready" from it. */
 void child__start(struct child *ret, char *const argv[], const char *env);
+/* Waits for the next line of a child, which must be "ready". */
+void child__wait_ready(const struct child *c);
 /* A python that says ready and then waits: `exe -c ...`. */
 void child__start_python(struct child *ret, const char *exe);
 void child__stop(struct child *c);

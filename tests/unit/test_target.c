@@ -1,0 +1,615 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * From a PID to its interpreter: labels and maps lines as tables; then real processes, named and deleted and replaced
+ * in every way that a file can be; then those that must be refused, each with its sentence.
+ */
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../../collector/elffile.h"
+#include "../../collector/label.h"
+#include "../../collector/procmaps.h"
+#include "../../collector/target.h"
+#include "../support/pythons.h"
+
+/* ---- labels ------------------------------------------------------------------------------------------------ */
+
+Test(label, a_program_is_called_by_its_script_or_module)
+{
+	static const struct {
+		char cmdline[96];
+		size_t len;
+		char label[64];
+	} cases[] = {
+#define CASE(cmdline, label) {cmdline, sizeof(cmdline), label}
+		CASE("python3\0app.py\0--password=secret", "python3 app.py"),
+		CASE("/usr/bin/python3.11\0/srv/app/main.py\0x", "python3.11 main.py"),
+		CASE("python3\0-m\0http.server\0" "8000", "python3 -m http.server"),
+		CASE("python3\0-mhttp.server\0" "8000", "python3 -m http.server"),
+		CASE("python3\0-um\0pkg", "python3 -m pkg"),
+		CASE("python3\0-c\0import secrets", "python3 -c"),
+		CASE("python3\0-Xdev\0-W\0ignore\0-O\0a.py", "python3 a.py"),
+		CASE("python3\0-X\0dev\0-Wignore\0a.py", "python3 a.py"),
+		CASE("python3\0-uX\0dev\0a.py", "python3 a.py"),
+		CASE("python3\0--check-hash-based-pycs\0always\0a.py", "python3 a.py"),
+		CASE("python3\0--\0a.py", "python3 a.py"),
+		CASE("python3\0-\0secret", "python3"),
+		CASE("python3", "python3"),
+		CASE("python3\0-m", "python3 -m "),
+		CASE("python3\0", "python3"),
+		CASE("python3\0-i\0", "python3"),
+		CASE("gunicorn: master [app:app]", "gunicorn"),
+		CASE("gunicorn: worker [app:app]\0\0\0\0\0", "gunicorn"),
+		CASE("uwsgi --ini /etc/app.ini", "uwsgi"),
+		CASE("/usr/bin/uwsgi\0--ini\0app.ini", "uwsgi"),
+		CASE("/opt/my app/python3\0a b.py", "python3 a b.py"),
+		CASE("/opt/app/", "/opt/app/"),
+		CASE("python3\0\x1b[2Jevil\n.py", "python3 ?[2Jevil?.py"),
+		{"", 0, "comm"},
+		{"\0\0\0", 3, "comm"},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char label[128];
+
+		label__from_cmdline(cases[i].cmdline, cases[i].len, "comm", label, sizeof(label));
+		cr_expect_str_eq(label, cases[i].label, "case %zu: '%s'", i, label);
+	}
+}
+
+Test(label, long_and_endless_command_lines_are_cut)
+{
+	static char cmdline[20000];
+	char label[128], tiny[8];
+
+	memset(cmdline, 'a', sizeof(cmdline));
+	label__from_cmdline(cmdline, sizeof(cmdline), "c", label, sizeof(label));
+	cr_expect_eq(strlen(label), sizeof(label) - 1);
+	memcpy(cmdline, "python3", 8);
+	label__from_cmdline(cmdline, sizeof(cmdline), "c", label, sizeof(label));
+	cr_expect_eq(strncmp(label, "python3 aaaa", 12), 0);
+	label__from_cmdline(cmdline, sizeof(cmdline), "c", tiny, sizeof(tiny));
+	cr_expect_str_eq(tiny, "python3");
+	memset(cmdline + 8, 0, sizeof(cmdline) - 8);
+	label__from_cmdline(cmdline, sizeof(cmdline), "c", label, sizeof(label));
+	cr_expect_str_eq(label, "python3");
+}
+
+/* ---- maps lines ---------------------------------------------------------------------------------------------- */
+
+Test(procmaps, a_line_is_taken_apart)
+{
+	static const struct {
+		char line[128];
+		struct proc_map map;
+		char path[64];
+	} cases[] = {
+		{"00400000-00452000 r-xp 00001000 08:02 173521      /usr/bin/dbus-daemon\n",
+		 {.start = 0x400000, .end = 0x452000, .offset = 0x1000, .ino = 173521, .exec = true},
+		 "/usr/bin/dbus-daemon"},
+		{"7f0000000000-7f0000001000 rw-p 00000000 00:00 0 \n", {.start = 0x7f0000000000, .end = 0x7f0000001000}, ""},
+		{"1-2 ---p 0 fff:fffff 7 [heap]", {.start = 1, .end = 2, .ino = 7}, "[heap]"},
+		{"1-2 r-xs ffffffffffffffff 0:0 18446744073709551615 /a b\\012c (deleted)\n",
+		 {.start = 1, .end = 2, .offset = UINT64_MAX, .ino = UINT64_MAX, .exec = true}, "/a b\nc (deleted)"},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct proc_map map;
+		char path[64];
+
+		cr_assert_eq(procmaps__parse(cases[i].line, strlen(cases[i].line), &map), 0, "case %zu", i);
+		cr_expect(map.start == cases[i].map.start && map.end == cases[i].map.end &&
+				  map.offset == cases[i].map.offset && map.ino == cases[i].map.ino &&
+				  map.exec == cases[i].map.exec,
+			  "case %zu", i);
+		cr_assert_eq(procmaps__path(&map, true, path, sizeof(path)), 0);
+		cr_expect_str_eq(path, cases[i].path);
+	}
+}
+
+Test(procmaps, a_path_that_does_not_fit_is_refused)
+{
+	const struct proc_map map = {.path = "/a\\012b", .path_len = 7};
+	char path[8];
+
+	cr_expect_eq(procmaps__path(&map, false, path, 7), -ENAMETOOLONG);
+	cr_assert_eq(procmaps__path(&map, false, path, 8), 0);
+	cr_expect_str_eq(path, "/a\\012b");
+	cr_expect_eq(procmaps__path(&map, true, path, 4), -ENAMETOOLONG);
+	cr_assert_eq(procmaps__path(&map, true, path, 5), 0);
+	cr_expect_str_eq(path, "/a\nb");
+}
+
+Test(procmaps, malformed_lines_are_refused)
+{
+	static const char cases[][64] = {"", "\n", "x", "1", "1-", "1-2", "1-2 ", "1-2 r-x", "1-2 r-xp", "1-2 r-xp 0", "1-2 r-xp 0 0",
+					 "1-2 r-xp 0 0:", "1-2 r-xp 0 0:0", "1-2 r-xp 0 0:0 ", "2-1 r-xp 0 0:0 0", "1-1 r-xp 0 0:0 0",
+					 "-1-2 r-xp 0 0:0 0", "1-2 r-xpp0 0:0 0", "1-10000000000000000 r-xp 0 0:0 0",
+					 "1-2 r-xp 0 100000000:0 0", "1-2 r-xp 0 0:0 18446744073709551616", "1-2 r-xp 0 0:0 f"};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct proc_map map;
+
+		cr_expect_eq(procmaps__parse(cases[i], strlen(cases[i]), &map), -EINVAL, "'%s'", cases[i]);
+	}
+}
+
+Test(procmaps, reading_is_bounded)
+{
+	size_t len;
+	char *text;
+
+	cr_expect_eq(procmaps__slurp("/dev/zero", 100000, &text, &len), -EFBIG);
+	cr_expect_eq(procmaps__slurp("/nonexistent", 100, &text, &len), -ENOENT);
+	cr_expect_eq(procmaps__slurp("/", 100, &text, &len), -EISDIR);
+	cr_assert_eq(procmaps__slurp("/proc/self/maps", PROCMAPS_MAX, &text, &len), 0);
+	cr_expect_gt(len, 100);
+	free(text);
+}
+
+/* ---- processes that are taken ---------------------------------------------------------------------------------- */
+
+static struct python first_python(void)
+{
+	static struct python pythons[PYTHONS_MAX];
+
+	pythons__find(pythons, PYTHONS_MAX, 8);
+	return pythons[0];
+}
+
+static struct target *must_open(pid_t pid)
+{
+	struct reason why = {""};
+	struct target *t = NULL;
+
+	cr_assert_eq(target__open(pid, &t, &why), 0, "%s", why.text);
+	return t;
+}
+
+/* The image is the file that defines _PyRuntime, and its bias puts the ELF header where the target has it. */
+static void expect_runtime(const struct target *t)
+{
+	struct elf_symbol runtime;
+	struct elffile *ef;
+
+	cr_assert_eq(elffile__open(t->image.fd, &ef, NULL), 0);
+	cr_expect_eq(elffile__dynsym(ef, "_PyRuntime", &runtime), 0);
+	cr_expect_eq(t->image.bias != 0, elffile__is_relocatable(ef));
+	cr_expect_eq(t->image.bias % 4096, 0);
+	elffile__close(ef);
+}
+
+Test(target, every_python_here_is_found_with_its_image)
+{
+	static struct python pythons[PYTHONS_MAX];
+	size_t n = pythons__find(pythons, PYTHONS_MAX, 8);
+
+	for (size_t i = 0; i < n; i++) {
+		char image[PATH_MAX], label[128];
+		struct child child;
+		struct target *t;
+
+		child__start_python(&child, pythons[i].exe);
+		t = must_open(child.pid);
+		cr_assert_not_null(realpath(pythons[i].image, image));
+		cr_expect_str_eq(t->image.path, image);
+		cr_expect_str_eq(t->exe, pythons[i].exe);
+		snprintf(label, sizeof(label), "python3.%d -c", pythons[i].minor);
+		cr_expect_str_eq(t->label, label);
+		cr_expect_eq(t->image.source == IMAGE_EXE, strcmp(t->exe, t->image.path) == 0);
+		cr_expect(!t->image.deleted && !t->other_mount_ns && t->uid == getuid() && t->pidns_ino != 0);
+		expect_runtime(t);
+		target__close(t);
+		child__stop(&child);
+	}
+}
+
+Test(target, an_end_is_noticed_by_pidfd_and_by_comparing)
+{
+	struct python python = first_python();
+	struct child child;
+	struct target *t;
+	struct pollfd poll_fd;
+
+	child__start_python(&child, python.exe);
+	t = must_open(child.pid);
+	poll_fd = (struct pollfd){.fd = t->pidfd, .events = POLLIN};
+	cr_expect_eq(target__is_same(t), 1);
+	cr_expect_eq(poll(&poll_fd, 1, 0), 0);
+	child__stop(&child);
+	cr_expect_eq(poll(&poll_fd, 1, 0), 1);
+	cr_expect_eq(target__is_same(t), 0);
+	target__close(t);
+}
+
+Test(target, an_exec_makes_it_another_program)
+{
+	struct python python = first_python();
+	char *const argv[] = {python.exe, "-c",
+			      "import os, sys; print('ready', flush=True); sys.stdin.readline(); "
+			      "os.execv(sys.executable, ['python3', '-c', 'import sys; print(\"ready\", flush=True); sys.stdin.read()'])",
+			      NULL};
+	struct child child;
+	struct target *t;
+
+	child__start(&child, argv, NULL);
+	t = must_open(child.pid);
+	cr_expect_eq(target__is_same(t), 1);
+	cr_assert_eq(write(child.stdin_fd, "\n", 1), 1);
+	child__wait_ready(&child);
+	cr_expect_eq(target__is_same(t), 0);
+	target__close(t);
+	child__stop(&child);
+}
+
+/* A copy of an interpreter that needs no libpython, under a name of the test's; skips where there is none. */
+static void copy_interpreter(const char *to)
+{
+	static struct python pythons[PYTHONS_MAX];
+	size_t n = pythons__find(pythons, PYTHONS_MAX, 8);
+
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(pythons[i].exe, pythons[i].image) == 0) {
+			must_run("cp '%s' '%s'", pythons[i].exe, to);
+			return;
+		}
+	cr_skip_test("no interpreter without libpython on this machine");
+}
+
+Test(target, names_may_hold_anything)
+{
+	static const char names[][40] = {"py\nthon", "python (deleted)", "a b\\012c", "\x1b[31mred", "(R) 1 2 3) S 4"};
+	static const char shown[][40] = {"py?thon", "python (deleted)", "a b\\012c", "?[31mred", "(R) 1 2 3) S 4"};
+	char dir[PATH_MAX], path[PATH_MAX + 64];
+
+	temp_dir__make(dir, sizeof(dir));
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		struct child child;
+		struct target *t;
+
+		snprintf(path, sizeof(path), "%s/%.39s", dir, names[i]);
+		copy_interpreter(path);
+		child__start_python(&child, path);
+		t = must_open(child.pid);
+		cr_expect_eq(strcmp(strrchr(t->image.path, '/') + 1, shown[i]), 0, "'%s'", t->image.path);
+		cr_expect_eq(strcmp(strrchr(t->exe, '/') + 1, shown[i]), 0, "'%s'", t->exe);
+		cr_expect_not(strchr(t->label, '\n') || strchr(t->label, '\x1b') || strchr(t->comm, '\n'));
+		cr_expect_not(t->image.deleted, "'%s'", t->image.path);
+		expect_runtime(t);
+		target__close(t);
+		child__stop(&child);
+	}
+	temp_dir__remove(dir);
+}
+
+Test(target, a_deleted_or_replaced_executable_is_still_itself)
+{
+	char dir[PATH_MAX], path[PATH_MAX + 64], aside[PATH_MAX + 64];
+
+	temp_dir__make(dir, sizeof(dir));
+	snprintf(path, sizeof(path), "%s/python3.11", dir);
+	snprintf(aside, sizeof(aside), "%s/other", dir);
+	for (int replaced = 0; replaced < 2; replaced++) {
+		struct child child;
+		struct target *t;
+
+		copy_interpreter(path);
+		child__start_python(&child, path);
+		cr_assert_eq(unlink(path), 0);
+		if (replaced)
+			must_write(path, "#!/bin/sh\n", 10);
+		t = must_open(child.pid);
+		cr_expect(t->image.deleted);
+		cr_expect_eq(t->image.source, IMAGE_EXE);
+		cr_expect_str_eq(t->image.path, path, "'%s'", t->image.path);
+		expect_runtime(t);
+		target__close(t);
+		child__stop(&child);
+		unlink(path);
+	}
+	temp_dir__remove(dir);
+}
+
+/* Only map_files leads to a deleted library; without the right to use it, the refusal must not name another file. */
+Test(target, a_deleted_libpython_is_found_through_the_mapping)
+{
+	static struct python pythons[PYTHONS_MAX];
+	size_t n = pythons__find(pythons, PYTHONS_MAX, 8), i = 0;
+	char dir[PATH_MAX], path[PATH_MAX + 64], env[PATH_MAX + 64];
+	struct reason why = {""};
+	struct target *t = NULL;
+	struct child child;
+
+	while (i < n && strcmp(pythons[i].exe, pythons[i].image) == 0)
+		i++;
+	if (i == n)
+		cr_skip_test("no interpreter with a libpython on this machine");
+	temp_dir__make(dir, sizeof(dir));
+	snprintf(path, sizeof(path), "%s/libpython3.%d.so.1.0", dir, pythons[i].minor);
+	snprintf(env, sizeof(env), "LD_LIBRARY_PATH=%s", dir);
+	must_run("cp '%s' '%s'", pythons[i].image, path);
+	child__start(&child,
+		     (char *[]){pythons[i].exe, "-c", "import sys; print('ready', flush=True); sys.stdin.read()", NULL}, env);
+	t = must_open(child.pid);
+	cr_expect_str_eq(t->image.path, path);
+	cr_expect_not(t->image.deleted);
+	target__close(t);
+	t = NULL;
+	cr_assert_eq(unlink(path), 0);
+	if (target__open(child.pid, &t, &why) == 0) {
+		cr_expect(t->image.deleted);
+		cr_expect_eq(t->image.source, IMAGE_MAP_FILES);
+		cr_expect_str_eq(t->image.path, path);
+		expect_runtime(t);
+	} else {
+		cr_expect_neq(getuid(), 0, "%s", why.text);
+		cr_expect_null(t);
+	}
+	target__close(t);
+	child__stop(&child);
+	temp_dir__remove(dir);
+}
+
+Test(target, arguments_of_ten_kilobytes_do_no_harm)
+{
+	static char argument[10240];
+	struct python python = first_python();
+	char *const argv[] = {python.exe, "-c", "import sys; print('ready', flush=True); sys.stdin.read()", argument, NULL};
+	struct child child;
+	struct target *t;
+
+	memset(argument, '\x1b', sizeof(argument) - 1);
+	child__start(&child, argv, NULL);
+	t = must_open(child.pid);
+	cr_expect(strstr(t->label, " -c"));
+	target__close(t);
+	child__stop(&child);
+}
+
+Test(target, opening_leaves_no_descriptor_behind)
+{
+	struct python python = first_python();
+	struct child child;
+	int before, after;
+
+	child__start_python(&child, python.exe);
+	before = dup(0);
+	close(before);
+	for (int i = 0; i < 20; i++)
+		target__close(must_open(child.pid));
+	for (int i = 0; i < 20; i++) {
+		struct target *t;
+
+		cr_assert_eq(target__open(getpid(), &t, NULL), -ENOEXEC);
+	}
+	after = dup(0);
+	close(after);
+	cr_expect_eq(after, before);
+	child__stop(&child);
+}
+
+/* ---- processes that are refused -------------------------------------------------------------------------------- */
+
+static void expect_refused(pid_t pid, int err, const char *says)
+{
+	struct target *t = NULL;
+	struct reason why = {""};
+
+	cr_expect_eq(target__open(pid, &t, &why), err, "%s: %s", says, why.text);
+	cr_expect_null(t);
+	cr_expect(strstr(why.text, says), "'%s' does not say '%s'", why.text, says);
+	cr_expect_not(strchr(why.text, '\n'));
+}
+
+Test(target, who_is_not_there_is_refused)
+{
+	pid_t gone = fork();
+
+	if (gone == 0)
+		_exit(0);
+	waitpid(gone, NULL, 0);
+	expect_refused(gone, -ESRCH, "there is no process");
+	expect_refused(0, -ESRCH, "there is no process 0");
+	expect_refused(-5, -ESRCH, "there is no process -5");
+	expect_refused(INT32_MAX, -ESRCH, "there is no process 2147483647");
+}
+
+Test(target, a_zombie_is_refused)
+{
+	pid_t child = fork();
+	siginfo_t info;
+
+	if (child == 0)
+		_exit(0);
+	cr_assert_eq(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT), 0);
+	expect_refused(child, -ESRCH, "zombie");
+	waitpid(child, NULL, 0);
+}
+
+static void *wait_for_end(void *arg)
+{
+	int *fds = arg;
+	pid_t tid = (pid_t)syscall(SYS_gettid);
+	char byte;
+
+	if (write(fds[1], &tid, sizeof(tid)) != sizeof(tid))
+		return NULL;
+	return read(fds[2], &byte, 1) >= 0 ? arg : NULL;
+}
+
+Test(target, the_id_of_a_thread_is_refused_with_its_process)
+{
+	int fds[4]; /* [0] <- [1], [2] <- [3] */
+	char says[64], name[64];
+	pthread_t thread;
+	uint64_t start, stack;
+	pid_t tid;
+
+	cr_assert_eq(pipe(fds), 0);
+	cr_assert_eq(pipe(fds + 2), 0);
+	cr_assert_eq(pthread_create(&thread, NULL, wait_for_end, fds), 0);
+	cr_assert_eq(read(fds[0], &tid, sizeof(tid)), (ssize_t)sizeof(tid));
+	snprintf(says, sizeof(says), "%d is a thread of process %d", tid, getpid());
+	expect_refused(tid, -ESRCH, says);
+	cr_expect_eq(target__stat(getpid(), tid, &start, &stack), 0);
+	cr_expect_eq(target__thread_comm(getpid(), tid, name, sizeof(name)), 0);
+	close(fds[3]);
+	pthread_join(thread, NULL);
+	cr_expect_eq(target__thread_comm(getpid(), tid, name, sizeof(name)), -ESRCH);
+	cr_expect_eq(target__stat(getpid(), tid, &start, &stack), -ESRCH);
+}
+
+Test(target, a_kernel_thread_is_refused)
+{
+	char *text;
+	size_t len;
+
+	if (procmaps__slurp("/proc/2/comm", 100, &text, &len) != 0)
+		cr_skip_test("no kernel threads in this PID namespace");
+	if (len != 9 || memcmp(text, "kthreadd\n", 9) != 0)
+		cr_skip_test("no kernel threads in this PID namespace");
+	free(text);
+	expect_refused(2, -ENOEXEC, "process 2 (kthreadd) is a kernel thread");
+}
+
+Test(target, what_is_not_python_is_refused)
+{
+	expect_refused(getpid(), -ENOEXEC, "is not a CPython process");
+}
+
+Test(target, pythons_before_3_7_are_refused_by_age)
+{
+	const char *home = getenv("HOME"), *root = getenv("PYENV_ROOT");
+	char exe[PATH_MAX];
+	int seen = 0;
+
+	for (int minor = 0; minor < 2; minor++) {
+		char command[PATH_MAX + 64];
+		struct child child;
+		FILE *f;
+
+		snprintf(command, sizeof(command), "ls -d '%s%s'/versions/%s*/bin/python 2>/dev/null | head -n 1", root ? root : home ? home : "",
+			 root ? "" : "/.pyenv", minor ? "3.6." : "2.7.");
+		f = popen(command, "re");
+		if (fgets(exe, sizeof(exe), f)) {
+			exe[strcspn(exe, "\n")] = '\0';
+			child__start(&child, (char *[]){exe, "-uc", "import sys; print('ready'); sys.stdin.read()", NULL}, NULL);
+			expect_refused(child.pid, -ENOEXEC, "older than 3.7: 3.8 or newer is needed");
+			child__stop(&child);
+			seen++;
+		}
+		pclose(f);
+	}
+	if (seen == 0)
+		cr_skip_test("no CPython 2.7 or 3.6 on this machine");
+}
+
+/* A 32-bit program of two instructions: pause(), again and again. */
+static const unsigned char program32[] = {
+	0x7f, 'E', 'L', 'F', 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 3, 0, 1, 0, 0, 0, 0x54, 0x80, 0x04, 0x08, 0x34, 0, 0, 0,
+	0, 0, 0, 0, 0, 0, 0, 0, 0x34, 0, 0x20, 0, 1, 0, 0, 0, 0, 0, 0, 0,
+	1, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0x04, 0x08, 0, 0x80, 0x04, 0x08, 0x60, 0, 0, 0, 0x60, 0, 0, 0, 5, 0, 0, 0, 0, 0x10, 0, 0,
+	0xb8, 29, 0, 0, 0, 0xcd, 0x80, 0xeb, 0xf7, 0x90, 0x90, 0x90,
+};
+
+Test(target, a_32_bit_program_is_refused)
+{
+	char dir[PATH_MAX], path[PATH_MAX + 16];
+	int go[2], status;
+	char byte;
+	pid_t pid;
+
+	temp_dir__make(dir, sizeof(dir));
+	snprintf(path, sizeof(path), "%s/python32", dir);
+	must_write(path, program32, sizeof(program32));
+	cr_assert_eq(pipe2(go, O_CLOEXEC), 0);
+	pid = fork();
+	if (pid == 0) {
+		execl(path, path, NULL);
+		_exit(127);
+	}
+	close(go[1]);
+	cr_assert_eq(read(go[0], &byte, 1), 0); /* exec has closed it, or the child has ended */
+	if (waitpid(pid, &status, WNOHANG) == pid)
+		cr_skip_test("this kernel runs no 32-bit programs");
+	expect_refused(pid, -ENOEXEC, "32-bit");
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	temp_dir__remove(dir);
+}
+
+/* ---- small readings ---------------------------------------------------------------------------------------------- */
+
+Test(target, a_hostile_thread_name_is_cleaned)
+{
+	char name[32];
+
+	cr_assert_eq(prctl(PR_SET_NAME, "a\x1b[2J\nb) R 1"), 0);
+	cr_assert_eq(target__thread_comm(getpid(), getpid(), name, sizeof(name)), 0);
+	cr_expect_str_eq(name, "a?[2J?b) R 1");
+	cr_expect_eq(target__stat(getpid(), 0, &(uint64_t){0}, &(uint64_t){0}), 0);
+}
+
+Test(target, usage_counts_time_and_memory)
+{
+	uint64_t cpu = 0, later = 0, rss = 0, more = 0;
+	volatile unsigned int work = 0;
+	char *block = malloc(32u << 20);
+
+	cr_assert_eq(target__usage(getpid(), &cpu, &rss), 0);
+	cr_expect_gt(rss, 100);
+	memset(block, 1, 32u << 20);
+	for (unsigned int i = 0; i < 20000000; i++)
+		work += i;
+	cr_assert_eq(target__usage(getpid(), &later, &more), 0);
+	cr_expect_gt(later, cpu);
+	cr_expect_geq(more, rss + (24u << 10));
+	cr_expect_eq(target__usage(INT32_MAX, &cpu, &rss), -ESRCH);
+	free(block);
+}
+
+struct visits {
+	pid_t python, self;
+	int python_seen, self_seen, calls, stop_with;
+};
+
+static int count_visit(void *arg, pid_t pid, const struct target *t, const char *why_not)
+{
+	struct visits *v = arg;
+
+	v->calls++;
+	cr_expect_eq(t == NULL, why_not != NULL);
+	v->python_seen += pid == v->python && t && t->pid == pid;
+	v->self_seen += pid == v->self;
+	return v->stop_with;
+}
+
+Test(target, each_visits_pythons_and_only_those)
+{
+	struct python python = first_python();
+	struct visits v = {.self = getpid()};
+	struct child child;
+
+	child__start_python(&child, python.exe);
+	v.python = child.pid;
+	cr_expect_eq(target__each(count_visit, &v), 0);
+	cr_expect_eq(v.python_seen, 1);
+	cr_expect_eq(v.self_seen, 0);
+	v = (struct visits){.python = child.pid, .stop_with = 42};
+	cr_expect_eq(target__each(count_visit, &v), 42);
+	cr_expect_eq(v.calls, 1);
+	child__stop(&child);
+}
