@@ -248,7 +248,7 @@ int gil_contended(struct pt_regs *ctx)
 SEC("uprobe")
 int gil_wake(struct pt_regs *ctx)
 {
-	struct gil_at at = {.now = bpf_ktime_get_ns()};
+	struct gil_at at = {};
 	struct gil_task *mine;
 	struct gil_proc *proc;
 	struct gil_thread *t;
@@ -270,8 +270,11 @@ int gil_wake(struct pt_regs *ctx)
 			continue;
 		if (!enter_gil(&at, gil % GIL_PER_PROC))
 			return 0;
-		if (!read_u32(proc, proc->gil_addr[gil % GIL_PER_PROC] + proc->off_locked))
-			gil_on_wake(&at, slot);
+		if (read_u32(proc, proc->gil_addr[gil % GIL_PER_PROC] + proc->off_locked))
+			return 0;
+		/* It takes the GIL when this probe has returned: as late a time as can be had. */
+		at.now = bpf_ktime_get_ns();
+		gil_on_wake(&at, slot);
 		return 0;
 	}
 	return 0;

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""usage: spinner_io.py SECONDS [--io N] [--pause-ms MS]
+"""usage: spinner_io.py SECONDS [--io N] [--pause-ms MS] [--hold-ms MS]
 
 A spinner in pure Python, which never lets go of its own accord and is forced out every time, beside
 threads that want the GIL for a moment every few milliseconds, as threads that do I/O.
 
 Truth: the I/O threads' stalls, clocked in C; the spinner's CPU time, which is its holding, and the span,
 the rest of which it waited (on a machine with a core to spare).
+--hold-ms: the I/O threads keep the GIL that long each time, so that the spinner has something to wait
+for; they do not clock their stalls then.
 """
 import argparse
 import ctypes
@@ -18,6 +20,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("seconds", type=float)
 parser.add_argument("--io", type=int, default=2)
 parser.add_argument("--pause-ms", type=float, default=2)
+parser.add_argument("--hold-ms", type=float)
 args = parser.parse_args()
 
 stop = ctypes.c_int(0)
@@ -38,6 +41,13 @@ def spin():
 
 
 def io(truth):
+    if args.hold_ms is not None:
+        drop.gate_wait(START)
+        while not stop.value:
+            drop.nap(int(args.pause_ms * 1e6))
+            keep.nap(int(args.hold_ms * 1e6))
+        drop.gate_wait(END)
+        return
     keep.victim(truth, START, END, stop, int(args.pause_ms * 1e6))
 
 
