@@ -21,6 +21,9 @@
 static const struct verb *const verbs[] = {
 	&verb_attach,
 	&verb_run,
+	&verb_ls,
+	&verb_doctor,
+	&verb_query,
 	&verb_store,
 };
 

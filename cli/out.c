@@ -122,15 +122,21 @@ void out__num(struct out *o, size_t column, double value)
 
 /* ---- as a table ---- */
 
+/* Local time; with the day if it is another one, with milliseconds if it is no whole second. */
 static const char *clock_text(char buf[HUMAN_SIZE], double ms)
 {
 	time_t when = (time_t)(ms / 1000), now = time(NULL);
+	int rest = (int)((long long)ms % 1000);
 	struct tm tm, today;
+	size_t len;
+	bool same_day;
 
-	if (!localtime_r(&when, &tm) || !localtime_r(&now, &today))
+	if (!(fabs(ms) < EXACT_INT) || !localtime_r(&when, &tm) || !localtime_r(&now, &today))
 		return strcpy(buf, "-");
-	strftime(buf, HUMAN_SIZE, tm.tm_year == today.tm_year && tm.tm_yday == today.tm_yday ? "%H:%M:%S" :
-		 "%Y-%m-%d %H:%M:%S", &tm);
+	same_day = tm.tm_year == today.tm_year && tm.tm_yday == today.tm_yday;
+	len = strftime(buf, HUMAN_SIZE, same_day ? "%H:%M:%S" : "%Y-%m-%d %H:%M:%S", &tm);
+	if (rest > 0 && len > 0)
+		snprintf(buf + len, HUMAN_SIZE - len, ".%03d", rest);
 	return buf;
 }
 

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* See caps.h. */
+#include "caps.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SYS_ADMIN 21
+
+static const struct {
+	const char *name, *text;
+	int number;
+} caps[CAPS_COUNT] = {
+#define X(name_, number_, text_) [name_##_INDEX] = {#name_, text_, number_},
+	CAPS(X)
+#undef X
+};
+
+static bool bit(uint64_t set, int number)
+{
+	return set >> number & 1;
+}
+
+bool caps__has(uint64_t effective, enum cap cap)
+{
+	bool split_off = cap == CAP_BPF_INDEX || cap == CAP_PERFMON_INDEX || cap == CAP_CHECKPOINT_RESTORE_INDEX;
+
+	return bit(effective, caps[cap].number) || (split_off && bit(effective, SYS_ADMIN));
+}
+
+const char *caps__name(enum cap cap)
+{
+	return caps[cap].name;
+}
+
+const char *caps__text(enum cap cap)
+{
+	return caps[cap].text;
+}
+
+uint64_t caps__parse(const char *status)
+{
+	const char *line = strstr(status, "\nCapEff:");
+
+	return line ? strtoull(line + strlen("\nCapEff:"), NULL, 16) : 0;
+}
+
+uint64_t caps__effective(void)
+{
+	char text[8192];
+	int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+	ssize_t len;
+
+	if (fd < 0)
+		return 0;
+	len = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (len <= 0)
+		return 0;
+	text[len] = '\0';
+	return caps__parse(text);
+}
+
+bool caps__can_attach(uint64_t effective)
+{
+	return caps__has(effective, CAP_BPF_INDEX) && caps__has(effective, CAP_PERFMON_INDEX);
+}

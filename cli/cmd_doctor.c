@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * gilscope doctor: what this machine can do, and with a PID the whole probe plan with the reason for every choice. Each
+ * finding that is not fine has a remedy. Changes nothing: probes are tried on a child of its own only.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "../collector/log.h"
+#include "../collector/probes.h"
+#include "../collector/query.h"
+#include "args.h"
+#include "caps.h"
+#include "cmds.h"
+#include "history.h"
+#include "inspect.h"
+#include "out.h"
+
+#define INIT_PIDNS_INO 0xEFFFFFFCu /* PROC_PID_INIT_INO, include/linux/proc_ns.h, since 3.8 */
+#define WIDTH 80
+#define TOPIC_COLUMN 18
+
+enum level {
+	FINE,    /* nothing to do */
+	NOTE,    /* works, but could be better, or could not be checked */
+	WRONG,   /* attaching fails */
+};
+
+struct doctor {
+	const struct options *o;
+	json_t *findings; /* NULL: a person reads */
+	bool can_attach;
+};
+
+/* One finding; `remedy` NULL where there is nothing to do. */
+static void find(struct doctor *d, enum level level, const char *topic, const char *remedy, const char *fmt, ...)
+	__attribute__((format(printf, 5, 6)));
+
+static void find(struct doctor *d, enum level level, const char *topic, const char *remedy, const char *fmt, ...)
+{
+	static const char *const words[] = {[FINE] = "ok", [NOTE] = "note", [WRONG] = "WRONG"};
+	static const char *const keys[] = {[FINE] = "ok", [NOTE] = "note", [WRONG] = "wrong"};
+	struct reason text;
+	char raw[sizeof(text.text)];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(raw, sizeof(raw), fmt, args);
+	va_end(args);
+	reason__set(&text, 0, "%s", raw); /* cleans it */
+	if (level == WRONG)
+		d->can_attach = false;
+	if (d->findings) {
+		json_array_append_new(d->findings, json_pack("{s:s, s:s, s:s, s:s*}", "level", keys[level], "topic", topic,
+							     "text", text.text, "remedy", remedy));
+		return;
+	}
+	printf("%-5s  %-9s  ", words[level], topic);
+	options__wrap(stdout, text.text, TOPIC_COLUMN, TOPIC_COLUMN);
+	if (remedy) {
+		printf("%*s", TOPIC_COLUMN, "");
+		options__wrap(stdout, remedy, TOPIC_COLUMN, TOPIC_COLUMN);
+	}
+}
+
+/* ---- the machine ---- */
+
+static void check_kernel(struct doctor *d)
+{
+	struct utsname u;
+	int major = 0, minor = 0;
+
+	if (uname(&u) || sscanf(u.release, "%d.%d", &major, &minor) != 2) {
+		find(d, NOTE, "kernel", NULL, "its version could not be read");
+		return;
+	}
+	if (major < 5 || (major == 5 && minor < 17))
+		find(d, WRONG, "kernel", "Use Linux 5.17 or later (6.6 or later plants and lifts probes fastest).",
+		     "Linux %s is too old", u.release);
+	else if (major < 6 || (major == 6 && minor < 6))
+		find(d, NOTE, "kernel", "Linux 6.6 or later plants and lifts probes in milliseconds.",
+		     "Linux %s works", u.release);
+	else
+		find(d, FINE, "kernel", NULL, "Linux %s", u.release);
+	if (strcmp(u.machine, "x86_64") != 0)
+		find(d, WRONG, "machine", "gilscope reads x86-64 code so far.", "this machine is %s", u.machine);
+}
+
+static void check_btf(struct doctor *d)
+{
+	if (access("/sys/kernel/btf/vmlinux", F_OK) == 0)
+		find(d, FINE, "btf", NULL, "the kernel describes its types (for the scheduler's tracepoints)");
+	else
+		find(d, WRONG, "btf", "Use a kernel with CONFIG_DEBUG_INFO_BTF=y, as distributions ship it.",
+		     "the kernel does not describe its types: /sys/kernel/btf/vmlinux is missing");
+}
+
+static void check_caps(struct doctor *d)
+{
+	uint64_t effective = caps__effective();
+
+	for (int i = 0; i < CAPS_COUNT; i++) {
+		enum cap cap = (enum cap)i;
+		bool needed = cap == CAP_BPF_INDEX || cap == CAP_PERFMON_INDEX;
+
+		if (caps__has(effective, cap))
+			find(d, FINE, "rights", NULL, "%s: %s", caps__name(cap), caps__text(cap));
+		else
+			find(d, needed ? WRONG : NOTE, "rights", needed ? "Run it with sudo, or give the program the capability "
+			     "(setcap).": NULL, "%s is missing: cannot %s", caps__name(cap), caps__text(cap));
+	}
+}
+
+static void check_namespace(struct doctor *d)
+{
+	struct stat st;
+
+	if (stat("/proc/self/ns/pid", &st) == 0 && st.st_ino != INIT_PIDNS_INO)
+		find(d, NOTE, "pids", "Run gilscope on the host to see all of them.",
+		     "this is a PID namespace (a container): gilscope sees the processes in it");
+}
+
+static void report_probes(struct doctor *d, const struct probes_features *f)
+{
+	if (f->multi)
+		find(d, FINE, "probes", NULL, "one uprobe_multi link carries all probes of a process: lifting them takes "
+		     "about 0.04 s; tried on a child of gilscope's own");
+	else
+		find(d, NOTE, "probes", "Linux 6.6 or later has uprobe_multi.", "uprobe_multi is not used (%s): each probe is "
+		     "a link of its own; lifting them takes 1 to 2 s, with pauses of some 16 ms in the process",
+		     f->multi_why && *f->multi_why ? f->multi_why : "not available");
+	if (f->price_ns > 0)
+		find(d, FINE, "price", NULL, "a probe hit costs about %.2f us here (%.1f us where it has to be single-stepped)",
+		     f->price_ns / 1e3, f->stepped_price_ns / 1e3);
+}
+
+static void check_probes(struct doctor *d)
+{
+	struct probes_opts opts = {.max_procs = 1, .max_threads = 64, .max_pairs = 64};
+	struct probes *probes = NULL;
+	struct reason why = {0};
+
+	if (!caps__can_attach(caps__effective())) {
+		find(d, NOTE, "probes", NULL, "could not be tried without CAP_BPF and CAP_PERFMON");
+		return;
+	}
+	if (probes__open(&opts, &probes, &why))
+		find(d, WRONG, "probes", NULL, "%s", why.text);
+	else
+		report_probes(d, probes__features(probes));
+	probes__close(probes);
+}
+
+/* ---- the history ---- */
+
+static const char *find_program(const char *name, char *buf, size_t size)
+{
+	const char *path = getenv("PATH");
+
+	if (!path || !*path)
+		path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+	while (*path) {
+		size_t len = strcspn(path, ":");
+
+		snprintf(buf, size, "%.*s/%s", (int)len, path, name);
+		if (access(buf, X_OK) == 0)
+			return buf;
+		path += len + (path[len] == ':');
+	}
+	return NULL;
+}
+
+static void check_own_store(struct doctor *d)
+{
+	struct store_paths paths;
+	struct reason why = {0};
+	char file[4096];
+
+	if (find_program("redis-server", file, sizeof(file)))
+		find(d, FINE, "history", NULL, "redis-server is installed (%s)", file);
+	else
+		find(d, NOTE, "history", "apt install redis-server, or give --redis URL.",
+		     "redis-server is not installed: attach works, but keeps no history of its own");
+	if (store__paths(&paths, &why))
+		find(d, NOTE, "history", NULL, "%s", why.text);
+	else if (access(paths.data_dir, F_OK))
+		find(d, FINE, "history", NULL, "nothing stored yet; it will be in %s", paths.data_dir);
+	else if (access(paths.data_dir, W_OK))
+		find(d, NOTE, "history", "Run it with sudo.", "%s cannot be written: %s", paths.data_dir, strerror(errno));
+	else
+		find(d, FINE, "history", NULL, "it is in %s, %s", paths.data_dir,
+		     access(paths.socket, F_OK) ? "the store is not running" : "the store is running");
+}
+
+static void check_redis(struct doctor *d)
+{
+	struct redis_url url = {0};
+	struct reason why = {0};
+	struct query *q = NULL;
+	int64_t now;
+	char text[512];
+	bool given;
+	int err = history__url(d->o, &url, &given, &why);
+
+	if (!err && !given) {
+		check_own_store(d);
+		return;
+	}
+	err = err ? err : query__open(&url, d->o->prefix, &q, &why);
+	err = err ? err : query__now(q, &now, &why);
+	if (err)
+		find(d, NOTE, "history", "attach works without it and sends what it buffered when it is back.",
+		     "Redis is not usable: %s", why.text);
+	else
+		find(d, FINE, "history", NULL, "Redis answers at %s", redis_url__text(&url, text, sizeof(text)));
+	query__close(q);
+}
+
+/* ---- the process ---- */
+
+static void report_file(struct doctor *d, const struct inspection *in)
+{
+	static const char *const sources[] = {[IMAGE_EXE] = "/proc/PID/exe", [IMAGE_MAP_FILES] = "/proc/PID/map_files",
+					      [IMAGE_ROOT] = "/proc/PID/root"};
+	const struct image *image = &in->target->image;
+
+	find(d, FINE, "process", NULL, "%s (pid %d), user %u%s", in->target->label, (int)in->target->pid,
+	     (unsigned int)in->target->uid, in->target->other_mount_ns ? ", in a mount namespace of its own" : "");
+	find(d, FINE, "file", NULL, "the interpreter is in %s%s, opened through %s", image->path,
+	     image->deleted ? " (replaced or deleted since)" : "", sources[image->source]);
+	if (in->build_id[0])
+		find(d, FINE, "file", NULL, "build id %s", in->build_id);
+}
+
+static void report_python(struct doctor *d, const struct inspection *in)
+{
+	find(d, FINE, "python", NULL, "CPython %s%s, told by its %s", in->python.text,
+	     in->python.free_threaded ? " (free-threaded build)" : "", in->python.found_by);
+}
+
+static void report_plan(struct doctor *d, const struct inspection *in)
+{
+	size_t dear = 0;
+
+	for (size_t i = 0; i < in->plan->sites_n; i++)
+		dear += in->plan->sites[i].price == SITE_STEPPED;
+	find(d, FINE, "plan", NULL, "%zu sites found by the method \"%s\"; modes: %s", in->plan->sites_n, in->plan->method,
+	     in->plan->light ? "full and light" : "full only");
+	if (dear)
+		find(d, NOTE, "plan", NULL, "%zu of them cannot be emulated by the kernel and cost ten times as much", dear);
+	if (in->plan->notes[0])
+		find(d, NOTE, "plan", NULL, "%s", in->plan->notes);
+}
+
+static void report_gils(struct doctor *d, const struct inspection *in)
+{
+	if (!in->gil_enabled) {
+		find(d, NOTE, "gil", NULL, "the GIL is disabled in this process: there is nothing to measure");
+		return;
+	}
+	for (int i = 0; i < in->gils_n; i++)
+		find(d, FINE, "gil", NULL, "GIL of interpreter %" PRId64 " at 0x%" PRIx64 ", its fields hold plausible values",
+		     in->gils[i].interp_id, in->gils[i].gil);
+}
+
+/* Each step that was reached, then the one that failed. */
+static void report_inspection(struct doctor *d, const struct inspection *in)
+{
+	static const char *const topics[] = {[INSPECT_FILE] = "file", [INSPECT_PYTHON] = "python", [INSPECT_SITES] = "plan",
+					     [INSPECT_OFFSETS] = "offsets", [INSPECT_GILS] = "gil"};
+
+	report_file(d, in);
+	if (in->reached > INSPECT_PYTHON)
+		report_python(d, in);
+	if (in->reached > INSPECT_SITES)
+		report_plan(d, in);
+	if (in->reached > INSPECT_OFFSETS)
+		find(d, FINE, "offsets", NULL, "%s", inspect__offsets_source(in));
+	if (in->reached == INSPECT_DONE)
+		report_gils(d, in);
+	else if (in->err == -EAGAIN)
+		find(d, NOTE, "gil", NULL, "%s", in->why.text);
+	else
+		find(d, WRONG, topics[in->reached], NULL, "%s", in->why.text);
+}
+
+enum { ROLE, OFFSET, FUNCTION, INSN, PRICE };
+
+static const struct out_column site_columns[] = {
+	[ROLE] = {"role", "SITE", OUT_TEXT, 0},
+	[OFFSET] = {"offset", "FILE OFFSET", OUT_TEXT, 0},
+	[FUNCTION] = {"function", "IN", OUT_TEXT, OUT_FLEX},
+	[INSN] = {"instruction", "INSTRUCTION", OUT_TEXT, OUT_FLEX},
+	[PRICE] = {"price", "PRICE", OUT_TEXT, 0},
+};
+
+static void add_site(struct out *table, const struct site *site)
+{
+	char text[96];
+
+	out__row(table);
+	out__text(table, ROLE, site_role__name(site->role));
+	snprintf(text, sizeof(text), "0x%" PRIx64, site->offset);
+	out__text(table, OFFSET, text);
+	if (site->symbol[0])
+		snprintf(text, sizeof(text), "%s", site->symbol);
+	else
+		snprintf(text, sizeof(text), "function at 0x%" PRIx64 "+0x%" PRIx64, site->function.start,
+			 site->vaddr - site->function.start);
+	out__text(table, FUNCTION, text);
+	out__text(table, INSN, site->insn);
+	out__text(table, PRICE, site->price == SITE_EMULATED ? "cheap" : "stepped");
+}
+
+static struct out *list_sites(const struct site_plan *plan)
+{
+	struct out *table = out__new(site_columns, sizeof(site_columns) / sizeof(site_columns[0]));
+
+	for (size_t i = 0; table && plan && i < plan->sites_n; i++)
+		add_site(table, &plan->sites[i]);
+	return table;
+}
+
+/* The plan of one process; *ret_sites for the end of the report. */
+static void check_process(struct doctor *d, pid_t pid, struct out **ret_sites)
+{
+	struct target *t = NULL;
+	struct inspection in;
+	struct reason why = {0};
+
+	if (target__open(pid, &t, &why)) {
+		find(d, WRONG, "process", NULL, "%s", why.text);
+		return;
+	}
+	inspect__begin(&in, t, true);
+	report_inspection(d, &in);
+	*ret_sites = list_sites(in.plan);
+	inspect__end(&in);
+	target__close(t);
+}
+
+/* ---- the report ---- */
+
+static void conclude(struct doctor *d, const struct out *sites)
+{
+	size_t width, lines;
+
+	if (d->findings) {
+		out__dump(json_pack("{s:b, s:o, s:o}", "can_attach", (int)d->can_attach, "findings", d->findings, "sites",
+				    sites ? out__json(sites) : json_array()), stdout, true);
+		return;
+	}
+	if (sites && out__rows(sites)) {
+		out__terminal(STDOUT_FILENO, &width, &lines);
+		putchar('\n');
+		out__table(sites, stdout, log__level() >= LOG_VERBOSE ? 0 : width);
+	}
+	printf("\ncan attach: %s\n", d->can_attach ? "yes" : "no");
+}
+
+static int run(const struct verb *verb, struct options *o, int argc, char **argv)
+{
+	struct doctor d = {.o = o, .can_attach = true};
+	struct out *sites = NULL;
+	struct reason why = {0};
+	pid_t pid = 0;
+
+	if (argc > 0 && args__pid(argv[0], &pid, &why))
+		return options__fail(verb, EXIT_USAGE, &why);
+	if (o->format == FORMAT_JSON)
+		d.findings = json_array();
+	check_kernel(&d);
+	check_btf(&d);
+	check_caps(&d);
+	check_namespace(&d);
+	check_probes(&d);
+	check_redis(&d);
+	if (pid)
+		check_process(&d, pid, &sites);
+	conclude(&d, sites);
+	out__free(sites);
+	return d.can_attach ? EXIT_OK : EXIT_FAILED;
+}
+
+const struct verb verb_doctor = {
+	.name = "doctor",
+	.args = "[PID]",
+	.summary = "what this machine can do, and with a PID the plan for that process",
+	.about = "Checks kernel, rights, probes (on a child of its own) and history, and names a remedy for whatever is not "
+		 "fine. With a PID it prints the whole plan: which file, which CPython, where the GIL is, and every place that "
+		 "would get a probe: signal (the GIL is taken or released), wait (a thread begins to queue), handoff (it gave "
+		 "the GIL up for another), wake (light mode's sign of a take). Nothing is put into the process. Exit status 0 "
+		 "if attaching can work, else 1.",
+	.options = {OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX, OPTION_JSON},
+	.max_args = 1,
+	.run = run,
+};

@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* gilscope query: one process's history out of Redis, as a table, JSON or CSV. */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "../collector/log.h"
+#include "../collector/query.h"
+#include "args.h"
+#include "cmds.h"
+#include "history.h"
+#include "human.h"
+#include "out.h"
+
+#define DEFAULT_SINCE "5m"
+#define SHOWN_THREADS 10
+
+#define BIT(f) (1ull << FIELD_##f)
+
+/* What is shown without --metric: what fits 80 columns. */
+#define PROC_METRICS (BIT(UTIL) | BIT(WAITERS) | BIT(N) | BIT(C) | BIT(FORCED) | BIT(WAIT_P99) | BIT(HOLD_MAX))
+#define THREAD_METRICS (BIT(HOLD) | BIT(WAIT) | BIT(N) | BIT(C) | BIT(FORCED) | BIT(WAIT_P99) | BIT(HOLD_MAX))
+
+/* Columns made of fields: the stamp first, then the chosen ones. */
+struct field_columns {
+	struct out_column columns[FIELD_COUNT + 1];
+	enum schema_field fields[FIELD_COUNT + 1];
+	char titles[FIELD_COUNT + 1][24];
+	size_t n;
+};
+
+struct answer {
+	const struct options *o;
+	struct query *q;
+	struct query_proc proc;
+	struct query_range range;
+	struct query_thread thread; /* if o->thread */
+	enum tier tier;
+	int64_t now_ms;
+	struct schema_row *rows;
+	size_t rows_n;
+	struct out *threads;
+};
+
+/* ---- columns ---- */
+
+static enum out_unit unit_of(enum schema_field f)
+{
+	const char *unit = schema_field__unit(f);
+
+	if (f == FIELD_UTIL || f == FIELD_COV)
+		return OUT_SHARE;
+	if (strcmp(unit, "us") == 0)
+		return OUT_US;
+	if (strcmp(unit, "kib") == 0)
+		return OUT_KIB;
+	if (strcmp(unit, "ratio") == 0)
+		return OUT_REAL;
+	return strcmp(unit, "ms") == 0 ? OUT_CLOCK : OUT_TOTAL;
+}
+
+/* "wait_p99" above a column is "WAIT P99"; one-letter names are spelled out. */
+static void title_of(enum schema_field f, char *ret, size_t size)
+{
+	const char *name = schema_field__name(f);
+
+	switch (f) {
+	case FIELD_T:
+		name = "time";
+		break;
+	case FIELD_N:
+		name = "acquires";
+		break;
+	case FIELD_C:
+		name = "contended";
+		break;
+	case FIELD_UTIL:
+		name = "busy";
+		break;
+	default:
+		break;
+	}
+	snprintf(ret, size, "%s", name);
+	for (; *ret; ret++)
+		*ret = *ret == '_' ? ' ' : (char)(*ret >= 'a' && *ret <= 'z' ? *ret - 32 : *ret);
+}
+
+static void add_column(struct field_columns *c, enum schema_field f)
+{
+	title_of(f, c->titles[c->n], sizeof(c->titles[0]));
+	c->columns[c->n] = (struct out_column){schema_field__name(f), c->titles[c->n], unit_of(f), 0};
+	c->fields[c->n] = f;
+	c->n++;
+}
+
+static void choose_columns(struct field_columns *c, uint64_t metrics)
+{
+	c->n = 0;
+	add_column(c, FIELD_T);
+	for (int f = FIELD_T + 1; f < FIELD_COUNT; f++)
+		if (metrics >> f & 1)
+			add_column(c, (enum schema_field)f);
+}
+
+static void add_row(struct out *table, const struct field_columns *c, const struct schema_row *row)
+{
+	out__row(table);
+	for (size_t i = 0; i < c->n; i++)
+		if (row->has >> c->fields[i] & 1)
+			out__num(table, i, row->value[c->fields[i]]);
+}
+
+static double field(const struct schema_row *row, enum schema_field f)
+{
+	return row->has >> f & 1 ? row->value[f] : NAN;
+}
+
+/* ---- what was asked for ---- */
+
+static int set_range(struct answer *a, struct reason *why)
+{
+	int64_t base = a->proc.live ? a->now_ms : a->proc.last_ms;
+	const char *since = a->o->since ? a->o->since : DEFAULT_SINCE;
+	int err = args__time("--since", since, base, &a->range.since_ms, why);
+
+	a->range.until_ms = base;
+	if (!err && a->o->until)
+		err = args__time("--until", a->o->until, a->now_ms, &a->range.until_ms, why);
+	if (!err && a->range.since_ms >= a->range.until_ms)
+		err = reason__set(why, -EINVAL, "--since is not before --until");
+	a->range.step_s = a->o->step_s;
+	return err;
+}
+
+/* By its tid as in the key, else by a part of its name; of several the one seen last. */
+static int find_thread(struct answer *a, struct reason *why)
+{
+	struct query_thread *all = NULL;
+	const struct query_thread *best = NULL;
+	size_t n = 0, matches = 0;
+	int err = query__threads(a->q, a->proc.id, &all, &n, why);
+
+	for (size_t i = 0; !err && i < n; i++) {
+		if (strcmp(all[i].thr, a->o->thread) == 0) {
+			best = &all[i];
+			matches = 1;
+			break;
+		}
+		if (strcasestr(all[i].name, a->o->thread)) {
+			matches++;
+			best = !best || all[i].last_ms > best->last_ms ? &all[i] : best;
+		}
+	}
+	if (best)
+		a->thread = *best;
+	else if (!err)
+		err = reason__set(why, -ENOENT, "%s has no thread '%s' (gilscope query %s --threads lists them)", a->proc.id,
+				  a->o->thread, a->proc.id);
+	if (matches > 1)
+		log_info("%zu threads match '%s': showing %s %s", matches, a->o->thread, a->thread.thr, a->thread.name);
+	free(all);
+	return err;
+}
+
+static int find_proc(struct answer *a, const char *word, struct reason *why)
+{
+	int choices = 0, err = query__resolve(a->q, word, &a->proc, &choices, why);
+
+	if (!err && choices > 1)
+		log_info("%d processes match '%s': showing %s, %s (%s); gilscope ls lists them", choices, word, a->proc.id,
+			 a->proc.label, a->proc.live ? "live" : "the newest");
+	return err;
+}
+
+static int fetch_series(struct answer *a, struct reason *why)
+{
+	char series[64] = "p";
+
+	if (a->o->thread)
+		snprintf(series, sizeof(series), "t:%s", a->thread.thr);
+	a->tier = query__tier(&a->proc, &a->range, a->o->thread != NULL, a->now_ms);
+	return query__series(a->q, a->proc.id, series, a->tier, &a->range, &a->rows, &a->rows_n, why);
+}
+
+/* Sum of rows; the stamp is the last one's. */
+static void sum_up(const struct schema_row *rows, size_t n, struct schema_row *ret)
+{
+	*ret = rows[0];
+	for (size_t i = 1; i < n; i++)
+		schema_row__merge(ret, &rows[i]);
+	ret->has |= BIT(T);
+	ret->value[FIELD_T] = rows[n - 1].value[FIELD_T];
+}
+
+/* ---- threads ---- */
+
+enum { T_NAME, T_THREAD, T_HOLDS, T_WAITS, T_HOLD, T_WAIT, T_N, T_C, T_FORCED, T_WAIT_MAX, T_HOLD_MAX };
+
+static const struct out_column thread_columns[] = {
+	[T_NAME] = {"name", "THREAD", OUT_TEXT, OUT_FLEX},
+	[T_THREAD] = {"thread", "TID", OUT_TEXT, 0},
+	[T_HOLDS] = {"hold_share", "HOLDS", OUT_SHARE, 0},
+	[T_WAITS] = {"wait_share", "WAITS", OUT_SHARE, 0},
+	[T_HOLD] = {"hold", "", OUT_US, OUT_DETAIL},
+	[T_WAIT] = {"wait", "", OUT_US, OUT_DETAIL},
+	[T_N] = {"n", "ACQUIRES", OUT_TOTAL, 0},
+	[T_C] = {"c", "CONTENDED", OUT_TOTAL, 0},
+	[T_FORCED] = {"forced", "FORCED", OUT_TOTAL, 0},
+	[T_WAIT_MAX] = {"wait_max", "MAX WAIT", OUT_US, 0},
+	[T_HOLD_MAX] = {"hold_max", "MAX HOLD", OUT_US, 0},
+};
+
+struct thread_total {
+	const struct query_thread *thread;
+	struct schema_row sum;
+};
+
+static double weight(const struct schema_row *row)
+{
+	double hold = field(row, FIELD_HOLD), wait = field(row, FIELD_WAIT);
+
+	return isnan(hold) ? (isnan(wait) ? 0 : wait) : hold;
+}
+
+static int heavier_first(const void *a, const void *b)
+{
+	double x = weight(&((const struct thread_total *)a)->sum), y = weight(&((const struct thread_total *)b)->sum);
+
+	return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* Idle stretches of a thread are left out of its series, so shares are of the process's time, in us. */
+static void add_thread(struct out *table, const struct thread_total *total, double span_us)
+{
+	static const struct {
+		size_t column;
+		enum schema_field f;
+	} plain[] = {{T_HOLD, FIELD_HOLD}, {T_WAIT, FIELD_WAIT}, {T_N, FIELD_N}, {T_C, FIELD_C}, {T_FORCED, FIELD_FORCED},
+		     {T_WAIT_MAX, FIELD_WAIT_MAX}, {T_HOLD_MAX, FIELD_HOLD_MAX}};
+
+	out__row(table);
+	out__text(table, T_THREAD, total->thread->thr);
+	out__text(table, T_NAME, total->thread->name);
+	out__num(table, T_HOLDS, field(&total->sum, FIELD_HOLD) / span_us);
+	out__num(table, T_WAITS, field(&total->sum, FIELD_WAIT) / span_us);
+	for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)
+		out__num(table, plain[i].column, field(&total->sum, plain[i].f));
+}
+
+static double span_us(const struct answer *a)
+{
+	double sum = 0;
+
+	for (size_t i = 0; i < a->rows_n; i++) {
+		double cov = field(&a->rows[i], FIELD_COV);
+
+		sum += field(&a->rows[i], FIELD_D) * (isnan(cov) ? 1 : cov);
+	}
+	return sum;
+}
+
+/* Totals in the range of each thread that was seen in it; returns how many, *ret malloc'd. */
+static int sum_threads(struct answer *a, const struct query_thread *all, size_t n, struct thread_total *ret, size_t *ret_n,
+		       struct reason *why)
+{
+	enum tier tier = query__tier(&a->proc, &a->range, true, a->now_ms);
+
+	for (size_t i = 0; i < n; i++) {
+		struct schema_row *rows = NULL;
+		char series[64];
+		size_t rows_n = 0;
+		int err;
+
+		if (all[i].last_ms <= a->range.since_ms)
+			continue;
+		snprintf(series, sizeof(series), "t:%s", all[i].thr);
+		err = query__series(a->q, a->proc.id, series, tier, &a->range, &rows, &rows_n, why);
+		if (err)
+			return err;
+		if (rows_n) {
+			ret[*ret_n].thread = &all[i];
+			sum_up(rows, rows_n, &ret[*ret_n].sum);
+			++*ret_n;
+		}
+		free(rows);
+	}
+	return 0;
+}
+
+static int fetch_threads(struct answer *a, size_t max, struct reason *why)
+{
+	struct query_thread *all = NULL;
+	struct thread_total *totals = NULL;
+	size_t n = 0, totals_n = 0;
+	int err = query__threads(a->q, a->proc.id, &all, &n, why);
+
+	if (!err) {
+		totals = calloc(n + 1, sizeof(*totals));
+		a->threads = out__new(thread_columns, sizeof(thread_columns) / sizeof(thread_columns[0]));
+		err = totals && a->threads ? sum_threads(a, all, n, totals, &totals_n, why) :
+		      reason__set(why, -ENOMEM, "not enough memory");
+	}
+	if (!err)
+		qsort(totals, totals_n, sizeof(*totals), heavier_first);
+	for (size_t i = 0; !err && i < totals_n && i < max; i++)
+		add_thread(a->threads, &totals[i], span_us(a));
+	free(totals);
+	free(all);
+	return err;
+}
+
+/* ---- the answer on paper ---- */
+
+static void print_heading(const struct answer *a)
+{
+	char step[HUMAN_SIZE];
+	uint64_t ns = tier__step_ns(a->tier, (uint64_t)a->proc.interval_ms * 1000000);
+
+	printf("%s, %s, %s mode%s%s%s%s; one row is %s\n\n", a->proc.id, a->proc.label, a->proc.mode[0] ? a->proc.mode : "?",
+	       a->o->thread ? ", thread " : "", a->o->thread ? a->thread.thr : "", a->o->thread ? " " : "",
+	       a->o->thread ? a->thread.name : "", human__span(step, ns ? ns : 1000000000));
+}
+
+static void print_series(const struct answer *a, const struct field_columns *c, struct out *table)
+{
+	struct schema_row sum;
+	size_t width, lines;
+
+	if (a->rows_n) {
+		sum_up(a->rows, a->rows_n, &sum);
+		add_row(table, c, &sum);
+		out__text(table, 0, "total");
+	}
+	out__terminal(STDOUT_FILENO, &width, &lines);
+	print_heading(a);
+	if (a->rows_n)
+		out__table(table, stdout, width);
+	else
+		puts("Nothing was stored in this range.");
+}
+
+static void print_threads(const struct answer *a)
+{
+	size_t width, lines;
+
+	out__terminal(STDOUT_FILENO, &width, &lines);
+	if (a->threads && out__rows(a->threads))
+		out__table(a->threads, stdout, width);
+}
+
+/* Totals have the fields that were chosen, and histograms have gone into their percentiles. */
+static json_t *totals_json(const struct answer *a, const struct field_columns *c)
+{
+	struct schema_row sum;
+	json_t *json = json_object();
+
+	if (!a->rows_n)
+		return json;
+	sum_up(a->rows, a->rows_n, &sum);
+	for (size_t i = 0; json && i < c->n; i++)
+		if (sum.has >> c->fields[i] & 1)
+			json_object_set_new(json, c->columns[i].key, out__json_num(sum.value[c->fields[i]]));
+	return json;
+}
+
+static void dump_json(const struct answer *a, const struct field_columns *c, const struct out *table)
+{
+	json_t *json = json_pack("{s:s, s:s, s:i, s:b, s:s, s:s, s:I, s:I, s:o, s:o}", "id", a->proc.id, "label", a->proc.label,
+				 "pid", (int)a->proc.pid, "live", (int)a->proc.live, "mode", a->proc.mode,
+				 "tier", tier__name(a->tier), "since_ms", (json_int_t)a->range.since_ms,
+				 "until_ms", (json_int_t)a->range.until_ms, "rows", out__json(table),
+				 "totals", totals_json(a, c));
+
+	if (json && a->o->thread)
+		json_object_set_new(json, "thread", json_pack("{s:s, s:s}", "thread", a->thread.thr, "name", a->thread.name));
+	if (json && a->threads)
+		json_object_set_new(json, "threads", out__json(a->threads));
+	out__dump(json, stdout, true);
+}
+
+static void print(const struct answer *a)
+{
+	struct field_columns c;
+	struct out *table;
+
+	choose_columns(&c, a->o->metrics ? a->o->metrics : a->o->thread ? THREAD_METRICS : PROC_METRICS);
+	table = out__new(c.columns, c.n);
+	for (size_t i = 0; table && i < a->rows_n; i++)
+		add_row(table, &c, &a->rows[i]);
+	if (!table || out__error(table))
+		log_error("query: not enough memory");
+	else if (a->o->format == FORMAT_JSON)
+		dump_json(a, &c, table);
+	else if (a->o->format == FORMAT_CSV)
+		out__csv(a->o->threads ? a->threads : table, stdout);
+	else if (a->o->threads)
+		print_heading(a), print_threads(a);
+	else {
+		print_series(a, &c, table);
+		fputs(a->threads && out__rows(a->threads) ? "\n" : "", stdout);
+		print_threads(a);
+	}
+	out__free(table);
+}
+
+/* A table closes with the busiest threads; data formats have them when asked. */
+static int answer(struct answer *a, const char *word, struct reason *why)
+{
+	bool threads = a->o->threads || (a->o->format == FORMAT_TABLE && !a->o->thread && !a->o->metrics);
+	int err = query__now(a->q, &a->now_ms, why);
+
+	err = err ? err : find_proc(a, word, why);
+	err = err ? err : set_range(a, why);
+	err = err || !a->o->thread ? err : find_thread(a, why);
+	err = err ? err : fetch_series(a, why);
+	err = err || !threads ? err : fetch_threads(a, a->o->threads ? SIZE_MAX : SHOWN_THREADS, why);
+	return err;
+}
+
+static int run(const struct verb *verb, struct options *o, int argc, char **argv)
+{
+	struct answer a = {.o = o};
+	struct reason why = {0};
+	struct history h;
+	int err;
+
+	if (o->thread && o->threads) {
+		reason__set(&why, -EINVAL, "--thread and --threads exclude each other");
+		return options__fail(verb, EXIT_USAGE, &why);
+	}
+	err = history__open_reader(o, &h, &why);
+	if (err)
+		return options__fail(verb, err == -EINVAL ? EXIT_USAGE : EXIT_FAILED, &why);
+	err = query__open(&h.url, o->prefix, &a.q, &why);
+	err = err ? err : answer(&a, argv[0], &why);
+	if (!err)
+		print(&a);
+	if (a.q && query__skipped(a.q))
+		log_warn("query: %llu members are not what the schema says and were left out",
+			 (unsigned long long)query__skipped(a.q));
+	query__close(a.q);
+	history__close(&h);
+	free(a.rows);
+	out__free(a.threads);
+	return err ? options__fail(verb, err == -EINVAL ? EXIT_USAGE : EXIT_FAILED, &why) : EXIT_OK;
+}
+
+const struct verb verb_query = {
+	.name = "query",
+	.args = "PROCESS",
+	.summary = "a process's history out of Redis, as a table, JSON or CSV",
+	.about = "Shows what was stored about a process: a PID, an id as gilscope ls shows it, or part of a program's name. If "
+		 "several match, the one that is live, then the newest. Without --thread the series of the whole process "
+		 "and the busiest threads.\n\nMetrics: t d hold util wait handover unknown waiters n c forced threads hold_p50 "
+		 "hold_p99 hold_max wait_p50 wait_p99 wait_max cpu rss cost lost cov gils g. n: takes of the GIL (acquires); "
+		 "c: those that had to wait (contended); forced: releases that a waiter asked for; hold, wait, handover, cpu, "
+		 "cost and percentiles in microseconds, rss in KiB; util, waiters and cov per observed time.",
+	.options = {OPTION_METRIC, OPTION_THREAD, OPTION_THREADS, OPTION_SINCE, OPTION_UNTIL, OPTION_STEP, OPTION_FORMAT,
+		    OPTION_JSON, OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX},
+	.min_args = 1,
+	.max_args = 1,
+	.missing = "which process? (gilscope query PID; gilscope ls shows what Redis knows)",
+	.run = run,
+};

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* See inspect.h. */
+#include "inspect.h"
+
+#include <string.h>
+
+static int step(struct inspection *in, bool with_sites)
+{
+	switch (in->reached) {
+	case INSPECT_FILE:
+		return elffile__open(in->target->image.fd, &in->file, &in->why);
+	case INSPECT_PYTHON:
+		if (elffile__build_id(in->file, in->build_id, sizeof(in->build_id)))
+			in->build_id[0] = '\0';
+		return pyver__identify(in->file, in->target->image.path, &in->python, &in->why);
+	case INSPECT_SITES:
+		return with_sites ? sites__plan(in->file, &in->plan, &in->why) : 0;
+	case INSPECT_OFFSETS:
+		return pyver__offsets(in->file, &in->python, &in->offsets, &in->why);
+	case INSPECT_GILS:
+		return pyver__find_gils(in->target, in->file, &in->offsets, in->gils, GIL_PER_PROC, &in->gils_n,
+					&in->gil_enabled, &in->why);
+	case INSPECT_DONE:
+		break;
+	}
+	return 0;
+}
+
+void inspect__begin(struct inspection *in, const struct target *t, bool with_sites)
+{
+	memset(in, 0, sizeof(*in));
+	in->target = t;
+	for (in->reached = INSPECT_FILE; in->reached < INSPECT_DONE; in->reached++) {
+		in->err = step(in, with_sites);
+		if (in->err)
+			return;
+	}
+}
+
+void inspect__end(struct inspection *in)
+{
+	site_plan__free(in->plan);
+	elffile__close(in->file);
+	in->plan = NULL;
+	in->file = NULL;
+}
+
+const char *inspect__gil_kind(const struct inspection *in)
+{
+	if (in->reached <= INSPECT_PYTHON)
+		return "";
+	if (in->reached < INSPECT_DONE)
+		return in->python.free_threaded ? "free-threaded" : "gil";
+	if (!in->gil_enabled)
+		return "free-threaded";
+	return in->gils_n > 1 ? "per-interpreter" : "gil";
+}
+
+const char *inspect__offsets_source(const struct inspection *in)
+{
+	switch (in->offsets.source) {
+	case PYOFFSETS_TABLE:
+		return "from CPython's headers, this very build's layout is known";
+	case PYOFFSETS_TABLE_UNKNOWN:
+		return "from CPython's headers for this version, checked on live values";
+	case PYOFFSETS_DEBUG:
+		return "from the interpreter's own _Py_DebugOffsets";
+	}
+	return "";
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The steps from a process to its probe plan, one after the other, keeping what each found and where it stopped: for ls and
+ * doctor, which explain what the collector just does.
+ */
+#ifndef GILSCOPE_INSPECT_H
+#define GILSCOPE_INSPECT_H
+
+#include "../bpf/gil_types.h"
+#include "../collector/elffile.h"
+#include "../collector/pyver.h"
+#include "../collector/sites.h"
+#include "../collector/target.h"
+
+enum inspect_step {
+	INSPECT_FILE,     /* opens the interpreter's file as ELF */
+	INSPECT_PYTHON,   /* which CPython */
+	INSPECT_SITES,    /* the plan */
+	INSPECT_OFFSETS,  /* where the GIL's fields are */
+	INSPECT_GILS,     /* the live GILs, with a check of the layout */
+	INSPECT_DONE,
+};
+
+struct inspection {
+	const struct target *target; /* borrowed */
+	enum inspect_step reached;   /* the step that failed, or INSPECT_DONE */
+	int err;                     /* of that step */
+	struct reason why;
+	struct elffile *file;
+	char build_id[64];           /* "" if the file has none */
+	struct pyver python;         /* valid beyond INSPECT_PYTHON, and so on */
+	struct site_plan *plan;      /* NULL if it was not asked for */
+	struct pyoffsets offsets;
+	struct gil_address gils[GIL_PER_PROC];
+	int gils_n;
+	bool gil_enabled;
+};
+
+/*
+ * Goes as far as it gets. The plan takes most of the time: `with_sites` false leaves it out. Always to be ended with
+ * inspect__end().
+ */
+void inspect__begin(struct inspection *in, const struct target *t, bool with_sites);
+void inspect__end(struct inspection *in);
+
+/* "gil", "per-interpreter", "free-threaded"; "" if that is not known (yet). */
+const char *inspect__gil_kind(const struct inspection *in);
+
+/* "exact table", "debug offsets" ...: where the offsets come from. */
+const char *inspect__offsets_source(const struct inspection *in);
+
+#endif

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The program as people meet it: usage errors, exit statuses, what goes to which stream, the terminal given back. */
+#include <criterion/criterion.h>
+#include <jansson.h>
+#include <pty.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "../support/bpf_env.h"
+#include "../support/program.h"
+#include "../support/pythons.h"
+
+static struct program p;
+
+static void teardown(void)
+{
+	program__free(&p);
+}
+
+TestSuite(cli, .fini = teardown, .timeout = 60);
+
+static size_t count_lines(const char *text)
+{
+	size_t n = 0;
+
+	for (; *text; text++)
+		n += *text == '\n';
+	return n;
+}
+
+Test(cli, wrong_usage_gets_one_sentence_on_stderr_and_status_2)
+{
+	static const struct {
+		char args[80];
+		char part[96];
+		int status;
+	} cases[] = {
+		{"", "which verb? (gilscope --help names them)", 2},
+		{"atach 1", "there is no verb 'atach', did you mean 'gilscope attach'?", 2},
+		{"frobnicate", "there is no verb 'frobnicate' (gilscope --help names them)", 2},
+		{"top", "there is no verb 'top'", 2},
+		{"4242", "gilscope attach 4242", 2},
+		{"--frob attach", "there is no option --frob in front of the verb", 2},
+		{"attach", "attach: which process?", 2},
+		{"attach abc", "attach: 'abc' is not a PID", 2},
+		{"attach -1", "attach: there is no option -1", 2},
+		{"attach 0", "attach: 0 is out of range for a PID", 2},
+		{"attach 99999999999999999999", "is out of range for a PID", 2},
+		{"attach 1 1", "attach: process 1 is given twice", 2},
+		{"attach 1 --interval 5x", "attach: --interval: '5x' is not a duration", 2},
+		{"attach 1 --children", "attach: --children: not yet", 2},
+		{"attach 4194304 --no-store", "attach: there is no process 4194304", 1},
+		{"ls extra", "ls: 'extra' is too many", 2},
+		{"doctor abc", "doctor: 'abc' is not a PID", 2},
+		{"query", "query: which process?", 2},
+		{"query a --thread b --threads", "query: --thread and --threads exclude each other", 2},
+		{"query a --redis nonsense", "query: Redis URL: must begin with redis://", 2},
+		{"store", "store: what about it?", 2},
+		{"store pat", "store: 'pat' is none of path, cli, serve and clear: did you mean path?", 2},
+		{"store clear", "store clear: this deletes the history, and nobody is here to be asked: add --yes", 2},
+		{"store path 1", "store path: '1' is too many", 2},
+		{"run", "run: which command?", 125},
+		{"run --interval abc -- true", "run: --interval: 'abc' is not a duration", 125},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		program__run(&p, "\"$GILSCOPE\" %s", cases[i].args);
+		cr_expect_eq(p.status, cases[i].status, "gilscope %s: %d", cases[i].args, p.status);
+		cr_expect(strstr(p.err, cases[i].part), "gilscope %s: %s", cases[i].args, p.err);
+		cr_expect_eq(count_lines(p.err), 1, "gilscope %s: %s", cases[i].args, p.err);
+		cr_expect(strncmp(p.err, "gilscope: ", 10) == 0, "%s", p.err);
+		cr_expect_str_empty(p.out);
+		program__free(&p);
+		p = (struct program){0};
+	}
+}
+
+Test(cli, help_and_version_are_data)
+{
+	static const char cases[][24] = {"--help", "-h", "--version", "-V", "attach --help", "run -h", "ls --help",
+					 "doctor --help", "query --help", "store --help", "store clear --help"};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		program__run(&p, "\"$GILSCOPE\" %s", cases[i]);
+		cr_expect_eq(p.status, 0, "%s", cases[i]);
+		cr_expect(strlen(p.out) > 5, "%s", cases[i]);
+		cr_expect_str_empty(p.err);
+		program__free(&p);
+		p = (struct program){0};
+	}
+}
+
+Test(cli, a_full_disk_is_a_failure_and_a_reader_that_left_is_none)
+{
+	program__run(&p, "\"$GILSCOPE\" --help > /dev/full");
+	cr_expect_eq(p.status, 1);
+	cr_expect(strstr(p.err, "standard output: No space left on device"), "%s", p.err);
+	program__free(&p);
+	program__run(&p, "{ \"$GILSCOPE\" attach --help; echo $? >&2; } | true");
+	cr_expect_str_eq(p.err, "0\n");
+}
+
+Test(cli, ls_json_names_a_process_and_how_it_can_be_probed)
+{
+	struct child python;
+	json_t *json;
+	const json_t *row, *found = NULL;
+	size_t i;
+
+	child__start_python(&python, "/usr/bin/python3");
+	program__run(&p, "GILSCOPE_STORE_DIR=/nonexistent \"$GILSCOPE\" ls --json");
+	child__stop(&python);
+	cr_expect_eq(p.status, 0);
+	json = json_loads(p.out, 0, NULL);
+	cr_assert(json, "%s", p.out);
+	json_array_foreach(json_object_get(json, "processes"), i, row)
+		if (json_integer_value(json_object_get(row, "pid")) == python.pid)
+			found = row;
+	cr_assert(found, "%s", p.out);
+	cr_expect(json_is_true(json_object_get(found, "can_probe")));
+	cr_expect_str_eq(json_string_value(json_object_get(found, "gil")), "gil");
+	cr_expect(strncmp(json_string_value(json_object_get(found, "python")), "3.", 2) == 0);
+	json_decref(json);
+}
+
+Test(cli, doctor_without_rights_says_what_it_could_not_check)
+{
+	program__run(&p, "GILSCOPE_STORE_DIR=/nonexistent setpriv --reuid 65534 --clear-groups "
+		     "--bounding-set -all --inh-caps -all -- \"$GILSCOPE\" doctor --json < /dev/null || "
+		     "{ s=$?; [ $s = 127 ] && exit 77; exit $s; }");
+	if (p.status == 126 || p.status == 77 || strstr(p.err, "setpriv"))
+		cr_skip_test("the program cannot be run as another user from here: %s", p.err);
+	json_t *json = json_loads(p.out, 0, NULL);
+
+	cr_expect_eq(p.status, 1);
+	cr_assert(json, "%s%s", p.out, p.err);
+	cr_expect(json_is_false(json_object_get(json, "can_attach")));
+	cr_expect(strstr(p.out, "CAP_BPF is missing"));
+	cr_expect(strstr(p.out, "could not be tried without CAP_BPF and CAP_PERFMON"));
+	json_decref(json);
+}
+
+/* ---- with BPF ---- */
+
+Test(cli, run_passes_on_the_commands_status)
+{
+	static const struct {
+		char args[96];
+		int status;
+	} cases[] = {
+		{"/usr/bin/python3 -c 'raise SystemExit(7)'", 7},
+		{"/usr/bin/python3 -c 'raise SystemExit(2)'", 2},
+		{"/usr/bin/python3 -c 'import os; os.kill(os.getpid(), 9)'", 128 + SIGKILL},
+		{"no-such-program-anywhere", 127},
+		{"/etc/passwd", 126},
+	};
+
+	bpf_env__require();
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		program__run(&p, "\"$GILSCOPE\" run --no-store -- %s", cases[i].args);
+		cr_expect_eq(p.status, cases[i].status, "%s: %d %s", cases[i].args, p.status, p.err);
+		cr_expect_str_empty(p.out);
+		program__free(&p);
+		p = (struct program){0};
+	}
+}
+
+Test(cli, run_leaves_standard_output_to_the_command)
+{
+	bpf_env__require();
+	program__run(&p, "\"$GILSCOPE\" run --no-store -- /usr/bin/python3 -c 'print(\"mine\")'");
+	cr_expect_eq(p.status, 0);
+	cr_expect_str_eq(p.out, "mine\n");
+	cr_expect(strstr(p.err, "the process ended"), "%s", p.err);
+	cr_expect(strstr(p.err, "acquires"), "%s", p.err);
+}
+
+Test(cli, attach_json_is_one_object_per_line_and_a_summary)
+{
+	struct child python;
+	char *line, *at;
+	size_t n = 0;
+	json_t *json = NULL;
+
+	bpf_env__require();
+	child__start_python(&python, "/usr/bin/python3");
+	program__run(&p, "\"$GILSCOPE\" attach %d --no-store --interval 100ms --duration 500ms --json", (int)python.pid);
+	child__stop(&python);
+	cr_expect_eq(p.status, 0, "%s", p.err);
+	at = p.out;
+	while ((line = strsep(&at, "\n")) && *line) {
+		json_decref(json);
+		json = json_loads(line, 0, NULL);
+		cr_assert(json, "%s", line);
+		n++;
+	}
+	cr_expect_geq(n, 2);
+	cr_expect_str_eq(json_string_value(json_object_get(json, "type")), "summary");
+	cr_expect_str_eq(json_string_value(json_object_get(json, "end")), "duration");
+	cr_expect(json_object_get(json_object_get(json, "process"), "n"));
+	json_decref(json);
+}
+
+/* Starts attach on a terminal of its own; returns its master side. */
+static int attach_on_terminal(pid_t target, pid_t *ret_pid)
+{
+	struct winsize size = {.ws_row = 24, .ws_col = 80};
+	char pid[16];
+	int master;
+
+	snprintf(pid, sizeof(pid), "%d", (int)target);
+	*ret_pid = forkpty(&master, NULL, NULL, &size);
+	cr_assert(*ret_pid >= 0);
+	if (*ret_pid == 0) {
+		setenv("TERM", "xterm", 1);
+		execl(program__path(), "gilscope", "attach", pid, "--no-store", "--interval", "100ms", (char *)NULL);
+		_exit(127);
+	}
+	return master;
+}
+
+/* Reads on until `what` was said; what was said before stays in `all`. */
+static void read_until(int fd, char *all, size_t size, const char *what)
+{
+	size_t len = strlen(all);
+	ssize_t got;
+
+	while (!strstr(all, what)) {
+		got = read(fd, all + len, size - 1 - len);
+		if (got <= 0)
+			break;
+		len += (size_t)got;
+		all[len] = '\0';
+	}
+	cr_assert(strstr(all, what), "'%s' was not said: %s", what, all);
+}
+
+static bool echoes(int fd)
+{
+	struct termios t;
+
+	cr_assert(tcgetattr(fd, &t) == 0);
+	return t.c_lflag & ECHO;
+}
+
+static void end_on_terminal(const char *keys, int sig, int expected_status)
+{
+	static char all[1 << 20];
+	struct child python;
+	pid_t pid;
+	int master, status;
+
+	bpf_env__require();
+	all[0] = '\0';
+	child__start_python(&python, "/usr/bin/python3");
+	master = attach_on_terminal(python.pid, &pid);
+	read_until(master, all, sizeof(all), "Ctrl-C ends");
+	cr_expect(strstr(all, "\033[?25l"), "the cursor is hidden while the table is painted");
+	cr_expect_not(echoes(master));
+	if (sig)
+		kill(pid, sig);
+	else
+		cr_assert(write(master, keys, strlen(keys)) > 0);
+	if (expected_status == 0)
+		read_until(master, all, sizeof(all), "stopped by you");
+	read_until(master, all, sizeof(all), "\033[?25h"); /* the cursor is shown again */
+	cr_assert(waitpid(pid, &status, 0) == pid);
+	cr_expect_eq(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status), expected_status);
+	cr_expect(echoes(master));
+	close(master);
+	child__stop(&python);
+}
+
+Test(cli, ctrl_c_ends_with_a_summary_and_the_terminal_as_it_was)
+{
+	end_on_terminal("\003", 0, 0);
+}
+
+Test(cli, sigterm_ends_the_same_way)
+{
+	end_on_terminal(NULL, SIGTERM, 0);
+}
+
+Test(cli, a_fatal_signal_gives_the_terminal_back_too)
+{
+	end_on_terminal(NULL, SIGABRT, 128 + SIGABRT);
+}
