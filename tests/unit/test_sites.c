@@ -134,10 +134,14 @@ static void expect_labelled(const struct site_plan *plan, const struct label *la
 	}
 }
 
+/*
+ * Distributions rebuild their interpreters every few months, so on a given machine perhaps none is labelled: objdump, in
+ * the test after the next, is the judge of all of them.
+ */
 Test(sites, the_plan_is_exactly_the_labelled_sites)
 {
 	static struct python pythons[PYTHONS_MAX];
-	size_t n = pythons__find(pythons, PYTHONS_MAX, 8), known = 0;
+	size_t n = pythons__find(pythons, PYTHONS_MAX, 8);
 
 	for (size_t i = 0; i < n; i++) {
 		struct label labels[64];
@@ -149,11 +153,8 @@ Test(sites, the_plan_is_exactly_the_labelled_sites)
 			expect_labelled(plan, labels, labels_n);
 		else
 			fprintf(stderr, "sites: %s (%s) is not among the labelled builds\n", pythons[i].image, build_id);
-		known += labels_n > 0;
 		site_plan__free(plan);
 	}
-	if (known == 0)
-		cr_skip_test("none of the labelled builds is installed here");
 }
 
 /* Calls of the three as objdump decodes them, by its own reading of the PLT; each must be in the plan. */
