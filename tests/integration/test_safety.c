@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Whatever happens to gilscope or to its target, the target runs on unharmed and no breakpoint stays behind: looked up in
+ * the memory of the process, byte by byte against its file.
+ */
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../support/bpf_env.h"
+#include "../support/interpreters.h"
+#include "../support/tool.h"
+#include "../support/workload.h"
+
+#define KILLS 100
+
+TestSuite(safety, .init = bpf_env__require, .timeout = 240);
+
+static void start(struct workload *w, const char *command)
+{
+	struct interpreter stock;
+
+	interpreter__stock(&stock);
+	workload__start(w, &stock, command);
+}
+
+static void attach(struct tool *t, pid_t pid, const char *more)
+{
+	char words[128];
+
+	snprintf(words, sizeof(words), "attach %d --no-store %s", (int)pid, more);
+	tool__start(t, words);
+}
+
+/* A third dies while it starts, a third while it observes, a third while it lifts its probes. */
+static size_t kill_one(pid_t pid, int try)
+{
+	struct tool t;
+	size_t planted = 0;
+
+	attach(&t, pid, try % 3 == 2 ? "--duration 100ms" : "");
+	if (try % 3 == 0) {
+		usleep((useconds_t)(rand() % 150000));
+	} else {
+		tool__await(&t, "armed");
+		usleep((useconds_t)((try % 3 == 2 ? 95000 : 0) + rand() % 60000));
+		planted = breakpoints__count(pid);
+	}
+	kill(t.pid, SIGKILL);
+	tool__wait(&t, 10); /* of the last third some end by themselves first */
+	cr_assert_eq(breakpoints__await_none(pid), 0, "try %d left breakpoints", try);
+	tool__clear(&t);
+	return planted;
+}
+
+Test(safety, sigkill_at_any_moment_leaves_no_breakpoint)
+{
+	struct workload w;
+	size_t planted = 0;
+
+	start(&w, "release_loop.py 2003 4 --start-early");
+	srand(20262);
+	for (int i = 0; i < KILLS; i++)
+		planted += kill_one(w.pid, i) > 0;
+	cr_expect_gt(planted, KILLS / 5, "only %zu tries had planted anything", planted);
+	workload__say(&w, "pause");
+	free(workload__hear(&w));
+	workload__go(&w);
+	cr_expect_eq(truth__int(workload__thread(&w, "loop-0"), "calls"), 2003);
+	workload__quit(&w);
+}
+
+Test(safety, forked_children_are_healed_and_run_at_full_speed)
+{
+	struct workload w;
+	struct tool t;
+	json_t *children, *child;
+	size_t i;
+
+	start(&w, "forker.py fork 3 20003");
+	attach(&t, w.pid, "");
+	tool__await(&t, "armed");
+	workload__go(&w);
+	children = json_object_get(workload__truth(&w), "children");
+	cr_assert_eq(json_array_size(children), 3);
+	cr_expect_gt(breakpoints__count(w.pid), 0, "the parent is observed");
+	json_array_foreach(children, i, child) {
+		pid_t pid = (pid_t)(json_is_object(child) ? truth__int(child, "pid") :
+						json_integer_value(json_array_get(child, 0)));
+
+		cr_expect_eq(breakpoints__await_none(pid), 0, "child %d kept breakpoints", pid);
+	}
+	kill(t.pid, SIGKILL);
+	tool__wait(&t, 10);
+	cr_expect_eq(breakpoints__await_none(w.pid), 0);
+	tool__clear(&t);
+	workload__quit(&w);
+}
+
+Test(safety, sigint_lifts_the_probes_and_sums_up)
+{
+	struct workload w;
+	struct tool t;
+	char *out;
+
+	start(&w, "cpu_threads.py 2 60");
+	workload__go(&w);
+	attach(&t, w.pid, "");
+	tool__await(&t, "armed");
+	usleep(700000);
+	kill(t.pid, SIGINT);
+	cr_expect_eq(tool__wait(&t, 10), 0);
+	cr_expect_eq(breakpoints__await_none(w.pid), 0);
+	out = tool__stdout(&t);
+	cr_expect_not_null(strstr(out, "GIL busy"), "no summary: %s", out);
+	free(out);
+	tool__clear(&t);
+	workload__kill(&w);
+}
+
+Test(safety, target_that_is_killed_ends_the_observation)
+{
+	struct workload w;
+	struct tool t;
+
+	start(&w, "cpu_threads.py 2 60");
+	workload__go(&w);
+	attach(&t, w.pid, "");
+	tool__await(&t, "armed");
+	usleep(300000);
+	workload__kill(&w);
+	cr_expect_eq(tool__wait(&t, 10), 0);
+	tool__clear(&t);
+}
+
+Test(safety, exec_of_the_same_python_is_observed_anew)
+{
+	struct workload w;
+	struct tool t;
+
+	start(&w, "forker.py exec-python release_loop.py 20003");
+	attach(&t, w.pid, "");
+	tool__await(&t, "armed");
+	workload__go(&w);
+	workload__await_ready(&w);
+	tool__await(&t, "observed anew");
+	cr_expect_gt(breakpoints__count(w.pid), 0);
+	workload__go(&w);
+	cr_expect_eq(truth__int(workload__thread(&w, "loop-0"), "calls"), 20003);
+	kill(t.pid, SIGTERM);
+	cr_expect_eq(tool__wait(&t, 10), 0);
+	cr_expect_eq(breakpoints__await_none(w.pid), 0);
+	tool__clear(&t);
+	workload__quit(&w);
+}
+
+Test(safety, exec_of_another_program_ends_the_observation)
+{
+	struct workload w;
+	struct tool t;
+	char *err;
+
+	start(&w, "forker.py exec-other");
+	attach(&t, w.pid, "");
+	tool__await(&t, "armed");
+	workload__go(&w);
+	workload__await_ready(&w);
+	cr_expect_eq(tool__wait(&t, 10), 0);
+	err = tool__stderr(&t);
+	cr_expect_not_null(strstr(err, "no longer observed"), "it said: %s", err);
+	free(err);
+	tool__clear(&t);
+	workload__quit(&w);
+}
+
+Test(safety, second_writer_is_told_who_has_it)
+{
+	struct workload w;
+	struct tool first, second;
+	char words[64], owner[32], *err;
+	char dir[] = "/tmp/gilscope-store-XXXXXX", command[64];
+
+	cr_assert_not_null(mkdtemp(dir));
+	setenv("GILSCOPE_STORE_DIR", dir, 1);
+	start(&w, "cpu_threads.py 2 60");
+	snprintf(words, sizeof(words), "attach %d", (int)w.pid);
+	tool__start(&first, words);
+	tool__await(&first, "armed");
+	cr_expect_eq(tool__run(&second, words), 1);
+	err = tool__stderr(&second);
+	snprintf(owner, sizeof(owner), "PID %d", (int)first.pid);
+	cr_expect_not_null(strstr(err, owner), "it said: %s", err);
+	free(err);
+	tool__clear(&second);
+	kill(first.pid, SIGINT);
+	cr_expect_eq(tool__wait(&first, 20), 0);
+	tool__clear(&first);
+	workload__kill(&w);
+	snprintf(command, sizeof(command), "rm -rf %s", dir);
+	cr_expect_eq(system(command), 0);
+}
+
+static const struct {
+	char words[48];
+	char sentence[40];
+	int status;
+} refusals[] = {
+	{"attach 4194304 --no-store", "4194304", 1},
+	{"attach 999999999", "999999999", 2},
+	{"attach 1 --no-store", "process 1", 1},
+	{"attach abc", "abc", 2},
+	{"attach", "PID", 2},
+	{"attach 1 --interval 5x", "--interval", 2},
+	{"attach 1 --interval -1s", "--interval", 2},
+	{"attach 1 --mode fast", "--mode", 2},
+	{"attach 1 --redis ftp://x", "ftp", 2},
+	{"frobnicate", "frobnicate", 2},
+};
+
+Test(safety, refusals_are_one_sentence_and_the_right_status)
+{
+	for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
+		struct tool t;
+		int status = tool__run(&t, refusals[i].words);
+		char *err = tool__stderr(&t), *out = tool__stdout(&t);
+
+		cr_expect_eq(status, refusals[i].status, "%s: status %d: %s", refusals[i].words, status, err);
+		cr_expect(strstr(err, refusals[i].sentence), "%s: %s", refusals[i].words, err);
+		cr_expect_eq(strncmp(err, "gilscope: ", 10), 0, "%s: %s", refusals[i].words, err);
+		cr_expect_str_empty(out, "%s: %s", refusals[i].words, out);
+		free(err);
+		free(out);
+		tool__clear(&t);
+	}
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* See tool.h. */
+#include "tool.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../../collector/procmem.h"
+#include "../../collector/sites.h"
+#include "../../collector/target.h"
+#include "pythons.h"
+
+#define WORDS_MAX 32
+
+static void split(char *words, char *argv[WORDS_MAX])
+{
+	int n = 1;
+
+	for (char *word = strtok(words, " "); word && n < WORDS_MAX - 1; word = strtok(NULL, " "))
+		argv[n++] = word;
+	argv[n] = NULL;
+}
+
+static void make_file(char path[64])
+{
+	int fd;
+
+	snprintf(path, 64, "/tmp/gilscope-test-XXXXXX");
+	fd = mkstemp(path);
+	cr_assert_geq(fd, 0, "mkstemp: %s", strerror(errno));
+	close(fd);
+}
+
+static void child_main(const struct tool *t, const char *words)
+{
+	const char *output = getenv("OUTPUT");
+	char program[PATH_MAX], copy[4096], *argv[WORDS_MAX];
+	int out = open(t->out, O_WRONLY), err = open(t->err, O_WRONLY), in = open("/dev/null", O_RDONLY);
+
+	snprintf(program, sizeof(program), "%s/gilscope", output ? output : ".output");
+	snprintf(copy, sizeof(copy), "%s", words);
+	argv[0] = program;
+	split(copy, argv);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	dup2(in, STDIN_FILENO);
+	dup2(out, STDOUT_FILENO);
+	dup2(err, STDERR_FILENO);
+	execv(program, argv);
+	_exit(127);
+}
+
+void tool__start(struct tool *t, const char *words)
+{
+	make_file(t->out);
+	make_file(t->err);
+	t->pid = fork();
+	cr_assert_geq(t->pid, 0);
+	if (t->pid == 0)
+		child_main(t, words);
+}
+
+static void pause_ms(long ms)
+{
+	struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+
+	nanosleep(&ts, NULL);
+}
+
+char *tool__stdout(const struct tool *t)
+{
+	size_t len;
+
+	return must_read(t->out, &len);
+}
+
+char *tool__stderr(const struct tool *t)
+{
+	size_t len;
+
+	return must_read(t->err, &len);
+}
+
+void tool__await(struct tool *t, const char *text)
+{
+	for (int i = 0; i < 2000; i++) {
+		char *said = tool__stderr(t);
+		bool found = strstr(said, text) != NULL;
+
+		free(said);
+		if (found)
+			return;
+		pause_ms(5);
+	}
+	cr_assert_fail("gilscope did not say \"%s\" but: %s", text, tool__stderr(t));
+}
+
+int tool__wait(struct tool *t, int seconds)
+{
+	int status;
+
+	for (int i = 0; i < seconds * 50; i++) {
+		if (waitpid(t->pid, &status, WNOHANG) == t->pid)
+			return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+		pause_ms(20);
+	}
+	kill(t->pid, SIGKILL);
+	waitpid(t->pid, &status, 0);
+	cr_assert_fail("gilscope did not end within %d s", seconds);
+	return -1;
+}
+
+void tool__clear(struct tool *t)
+{
+	unlink(t->out);
+	unlink(t->err);
+}
+
+int tool__run(struct tool *t, const char *words)
+{
+	tool__start(t, words);
+	return tool__wait(t, 60);
+}
+
+size_t breakpoints__count(pid_t pid)
+{
+	struct reason why = {{0}};
+	struct target *target;
+	struct elffile *elf;
+	struct site_plan *plan;
+	size_t n = 0;
+
+	cr_assert_eq(target__open(pid, &target, &why), 0, "%s", why.text);
+	cr_assert_eq(elffile__open(target->image.fd, &elf, &why), 0, "%s", why.text);
+	cr_assert_eq(sites__plan(elf, &plan, &why), 0, "%s", why.text);
+	for (size_t i = 0; i < plan->sites_n; i++) {
+		uint64_t vaddr = plan->sites[i].vaddr;
+		const uint8_t *in_file = elffile__bytes(elf, vaddr, 1);
+		uint8_t in_memory;
+
+		cr_assert_eq(procmem__read(pid, vaddr + target->image.bias, &in_memory, 1), 0);
+		n += in_memory != *in_file;
+	}
+	site_plan__free(plan);
+	elffile__close(elf);
+	target__close(target);
+	return n;
+}
+
+size_t breakpoints__await_none(pid_t pid)
+{
+	size_t n = breakpoints__count(pid);
+
+	for (int i = 0; n && i < 100; i++) {
+		pause_ms(20);
+		n = breakpoints__count(pid);
+	}
+	return n;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * gilscope itself as a process of its own, and a look at the breakpoints in a process's memory. The program is
+ * $OUTPUT/gilscope. What fails here fails the test.
+ */
+#ifndef GILSCOPE_TESTS_TOOL_H
+#define GILSCOPE_TESTS_TOOL_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+struct tool {
+	pid_t pid;
+	char out[64], err[64]; /* files that hold what it said */
+};
+
+/* Starts "gilscope WORD..." (words separated by blanks). */
+void tool__start(struct tool *t, const char *words);
+
+/* Waits until its standard error contains `text`; fails the test after ten seconds. */
+void tool__await(struct tool *t, const char *text);
+
+/* Waits for its end: exit status, or 128 + signal. Kills it and fails the test after `seconds`. */
+int tool__wait(struct tool *t, int seconds);
+
+/* All that it has said so far; free() it. */
+char *tool__stdout(const struct tool *t);
+char *tool__stderr(const struct tool *t);
+
+/* Removes its files. */
+void tool__clear(struct tool *t);
+
+/* Start, wait, and the status in one. Output is left in `t`. */
+int tool__run(struct tool *t, const char *words);
+
+/*
+ * Sites of the interpreter in that process at which its memory differs from its file: planted breakpoints. Waits up to
+ * two seconds for the number to become `expected` if that is 0 (lifting takes a moment).
+ */
+size_t breakpoints__count(pid_t pid);
+size_t breakpoints__await_none(pid_t pid);
+
+#endif
