@@ -2,7 +2,7 @@
 /*
  * See probes.h. Life of a process slot, links and arming; the check of the kernel's features is probe_check.c's.
  *
- * Probes are planted by inode through /proc/self/fd/N, N being the descriptor that the sites were found in: no name is
+ * Probes are planted by a process of their own (planter.h), by inode through /proc/self/fd/N, N being the descriptor that the sites were found in: no name is
  * looked up twice. Order matters: a slot is filled in while disarmed, planted, armed last; lifted before it is emptied.
  */
 #include "probes.h"
@@ -22,8 +22,8 @@
 
 #include "gil.skel.h"
 #include "log.h"
+#include "planter.h"
 #include "probe_check.h"
-#include "uprobe_link.h"
 
 enum site_group {
 	GROUP_CONTENDED, /* WAIT and HANDOFF: planted in both modes */
@@ -38,13 +38,14 @@ struct proc_slot {
 	int image_fd;
 	enum gil_mode mode;
 	struct uprobe_sites sites[GROUP_COUNT];
-	struct uprobe_link *links[GROUP_COUNT];
+	uint32_t links[GROUP_COUNT]; /* the planter's numbers, 0: not planted */
 };
 
 struct probes {
 	struct probes_opts opts;
 	struct probes_features features;
 	struct gil_bpf *skel;
+	struct planter *planter;
 	struct gil_proc *procs; /* mapped */
 	struct gil_state *gils;
 	struct gil_thread *threads;
@@ -179,6 +180,13 @@ static int attach_tracepoints(struct probes *p, struct reason *why)
 	return 0;
 }
 
+static int start_planter(struct probes *p, struct reason *why)
+{
+	int err = planter__start(&p->planter);
+
+	return err ? reason__set(why, err, "can't start the process that plants the probes: %s", strerror(-err)) : 0;
+}
+
 static void close_skeleton(struct probes *p)
 {
 	gil_bpf__destroy(p->skel);
@@ -244,6 +252,7 @@ int probes__open(const struct probes_opts *opts, struct probes **ret, struct rea
 	err = err ?: map_tables(p, why);
 	err = err ?: fill_free_slots(p);
 	err = err ?: attach_tracepoints(p, why);
+	err = err ?: start_planter(p, why);
 	if (err) {
 		probes__close(p);
 		return err;
@@ -265,6 +274,7 @@ void probes__close(struct probes *p)
 	for (uint32_t i = 0; p->slots && i < p->opts.max_procs; i++)
 		if (p->slots[i].used)
 			probes__remove(p, i);
+	planter__stop(p->planter);
 	unmap(p->procs, p->procs_len);
 	unmap(p->gils, p->gils_len);
 	unmap(p->threads, p->threads_len);
@@ -466,7 +476,8 @@ static int plant_group(struct probes *p, struct proc_slot *s, enum site_group gr
 
 	if (s->links[group] || s->sites[group].n == 0)
 		return 0;
-	err = uprobe_link__open(program_of(p, group), &place, &s->sites[group], p->features.multi, &s->links[group]);
+	err = planter__plant(p->planter, program_of(p, group), &place, &s->sites[group], p->features.multi,
+			     &s->links[group]);
 	if (err)
 		return reason__set(why, err, "can't plant %zu probes in process %d: %s", s->sites[group].n,
 				   (int)s->pid, strerror(-err));
@@ -514,10 +525,10 @@ void probes__disarm(struct probes *p, uint32_t slot)
 	__atomic_store_n(&probes__proc(p, slot)->armed, 0, __ATOMIC_SEQ_CST);
 }
 
-static void lift_group(struct proc_slot *s, enum site_group group)
+static void lift_group(struct probes *p, struct proc_slot *s, enum site_group group)
 {
-	uprobe_link__close(s->links[group]);
-	s->links[group] = NULL;
+	planter__lift(p->planter, s->links[group]);
+	s->links[group] = 0;
 }
 
 void probes__lift(struct probes *p, uint32_t slot)
@@ -526,7 +537,7 @@ void probes__lift(struct probes *p, uint32_t slot)
 
 	probes__disarm(p, slot);
 	for (int group = 0; group < GROUP_COUNT; group++)
-		lift_group(s, group);
+		lift_group(p, s, group);
 	s->mode = GIL_MODE_OFF;
 }
 
@@ -538,7 +549,7 @@ int probes__switch(struct probes *p, uint32_t slot, enum gil_mode mode, uint64_t
 	probes__disarm(p, slot);
 	for (int group = 0; group < GROUP_COUNT; group++)
 		if (!wants(mode, group))
-			lift_group(s, group);
+			lift_group(p, s, group);
 	err = probes__plant(p, slot, mode, why);
 	return err ?: probes__arm(p, slot, ret_armed_at);
 }
@@ -575,12 +586,12 @@ int probes__heal(struct probes *p, uint32_t slot, pid_t child)
 	if (!p->features.multi) /* perf links: each breakpoint goes at its first hit */
 		return 0;
 	for (int group = 0; group < GROUP_COUNT && !err; group++) {
-		struct uprobe_link *link = NULL;
+		uint32_t link = 0;
 
 		if (!s->links[group])
 			continue;
-		err = uprobe_link__open(program_of(p, group), &place, &s->sites[group], true, &link);
-		uprobe_link__close(link);
+		err = planter__plant(p->planter, program_of(p, group), &place, &s->sites[group], true, &link);
+		planter__lift(p->planter, link);
 	}
 	log_debug("healed forked child %d: %d", (int)child, err);
 	return err;
