@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * ELF files from outside: whatever the bytes, the whole way from opening to the probe plan ends without a crash, each
+ * refusal has a sentence, and no site lies outside the file.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "../../collector/pyver.h"
+#include "../../collector/sites.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void expect(int truth)
+{
+	if (!truth)
+		abort();
+}
+
+static void plan(struct elffile *ef, size_t size)
+{
+	struct site_plan *plan = NULL;
+	struct reason why = {""};
+
+	if (sites__plan(ef, &plan, &why) != 0) {
+		expect(plan == NULL && why.text[0]);
+		return;
+	}
+	for (size_t i = 0; i < plan->sites_n; i++) {
+		expect(plan->sites[i].offset < size);
+		expect(plan->sites[i].vaddr >= plan->sites[i].function.start);
+		expect(plan->sites[i].vaddr < plan->sites[i].function.end);
+	}
+	site_plan__free(plan);
+}
+
+static void look(struct elffile *ef, size_t size)
+{
+	struct elf_symbol symbol;
+	struct pyoffsets off;
+	struct pyver ver;
+	char text[64];
+
+	if (elffile__dynsym(ef, "_PyRuntime", &symbol) == 0)
+		elffile__symbol_name(ef, symbol.vaddr, text, sizeof(text));
+	elffile__build_id(ef, text, sizeof(text));
+	if (pyver__identify(ef, "libpython3.9.so", &ver, NULL) == 0)
+		pyver__offsets(ef, &ver, &off, NULL);
+	plan(ef, size);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	int fd = memfd_create("fuzz", MFD_CLOEXEC);
+	struct reason why = {""};
+	struct elffile *ef = NULL;
+
+	expect(fd >= 0 && write(fd, data, size) == (ssize_t)size);
+	if (elffile__open(fd, &ef, &why) != 0) {
+		expect(ef == NULL && why.text[0]);
+	} else {
+		look(ef, size);
+		elffile__close(ef);
+	}
+	close(fd);
+	return 0;
+}
