@@ -561,7 +561,8 @@ Test(pyver, interpreters_with_a_gil_of_their_own_are_told_apart)
 {
 	static struct python pythons[PYTHONS_MAX];
 	static const char code[] = "import sys\n"
-				   "try:\n import _interpreters as i\n k = 'isolated'\nexcept ImportError:\n import _xxsubinterpreters as i\n k = None\n"
+				   "try:\n import _interpreters as i\n k = 'isolated'\n"
+				   "except ImportError:\n import _xxsubinterpreters as i\n k = None\n"
 				   "a = [i.create(k) if k else i.create(isolated=True) for _ in range(11)]\n"
 				   "print('ready', flush=True); sys.stdin.read()\n";
 	size_t n = pythons__find(pythons, PYTHONS_MAX, 12);

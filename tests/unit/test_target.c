@@ -135,10 +135,12 @@ Test(procmaps, a_path_that_does_not_fit_is_refused)
 
 Test(procmaps, malformed_lines_are_refused)
 {
-	static const char cases[][64] = {"", "\n", "x", "1", "1-", "1-2", "1-2 ", "1-2 r-x", "1-2 r-xp", "1-2 r-xp 0", "1-2 r-xp 0 0",
-					 "1-2 r-xp 0 0:", "1-2 r-xp 0 0:0", "1-2 r-xp 0 0:0 ", "2-1 r-xp 0 0:0 0", "1-1 r-xp 0 0:0 0",
-					 "-1-2 r-xp 0 0:0 0", "1-2 r-xpp0 0:0 0", "1-10000000000000000 r-xp 0 0:0 0",
-					 "1-2 r-xp 0 100000000:0 0", "1-2 r-xp 0 0:0 18446744073709551616", "1-2 r-xp 0 0:0 f"};
+	static const char cases[][64] = {
+		"", "\n", "x", "1", "1-", "1-2", "1-2 ", "1-2 r-x", "1-2 r-xp", "1-2 r-xp 0", "1-2 r-xp 0 0",
+		"1-2 r-xp 0 0:", "1-2 r-xp 0 0:0", "1-2 r-xp 0 0:0 ", "2-1 r-xp 0 0:0 0", "1-1 r-xp 0 0:0 0",
+		"-1-2 r-xp 0 0:0 0", "1-2 r-xpp0 0:0 0", "1-10000000000000000 r-xp 0 0:0 0",
+		"1-2 r-xp 0 100000000:0 0", "1-2 r-xp 0 0:0 18446744073709551616", "1-2 r-xp 0 0:0 f",
+	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct proc_map map;
@@ -240,7 +242,8 @@ Test(target, an_exec_makes_it_another_program)
 	struct python python = first_python();
 	char *const argv[] = {python.exe, "-c",
 			      "import os, sys; print('ready', flush=True); sys.stdin.readline(); "
-			      "os.execv(sys.executable, ['python3', '-c', 'import sys; print(\"ready\", flush=True); sys.stdin.read()'])",
+			      "os.execv(sys.executable, ['python3', '-c', "
+			      "'import sys; print(\"ready\", flush=True); sys.stdin.read()'])",
 			      NULL};
 	struct child child;
 	struct target *t;
@@ -501,8 +504,8 @@ Test(target, pythons_before_3_7_are_refused_by_age)
 		struct child child;
 		FILE *f;
 
-		snprintf(command, sizeof(command), "ls -d '%s%s'/versions/%s*/bin/python 2>/dev/null | head -n 1", root ? root : home ? home : "",
-			 root ? "" : "/.pyenv", minor ? "3.6." : "2.7.");
+		snprintf(command, sizeof(command), "ls -d '%s%s'/versions/%s*/bin/python 2>/dev/null | head -n 1",
+			 root ? root : home ? home : "", root ? "" : "/.pyenv", minor ? "3.6." : "2.7.");
 		f = popen(command, "re");
 		if (fgets(exe, sizeof(exe), f)) {
 			exe[strcspn(exe, "\n")] = '\0';
