@@ -12,8 +12,6 @@
 
 #include "../collector/log.h"
 
-#define FLUSH_MS 5000
-
 /* ---- words for shells ---- */
 
 const char *history__quote(char *dst, size_t size, const char *text)
@@ -97,6 +95,15 @@ static const char *auth_words(const struct options *o, const struct redis_url *u
 	return buf;
 }
 
+static void append_option(struct history *h, const char *name, const char *value)
+{
+	size_t len = strlen(h->query_options);
+	char quoted[PATH_MAX];
+
+	snprintf(h->query_options + len, sizeof(h->query_options) - len, " %s %s", name,
+		 history__quote(quoted, sizeof(quoted), value));
+}
+
 static void describe_server(const struct options *o, struct history *h)
 {
 	char text[1024], quoted[1100], self[PATH_MAX], auth[PATH_MAX + 64], user[300] = "", name[280];
@@ -117,9 +124,13 @@ static void describe_server(const struct options *o, struct history *h)
 	history__quote(quoted, sizeof(quoted), url);
 	if (o->redis_in_argv)
 		snprintf(h->query_options, sizeof(h->query_options), " --redis %.900s", quoted);
+	if (o->password_file)
+		append_option(h, "--redis-password-file", o->password_file);
+	if (o->prefix)
+		append_option(h, "--prefix", o->prefix);
 }
 
-static void describe_store(const struct store_paths *paths, struct history *h)
+static void describe_store(const struct options *o, const struct store_paths *paths, struct history *h)
 {
 	char self[PATH_MAX];
 
@@ -127,16 +138,8 @@ static void describe_store(const struct store_paths *paths, struct history *h)
 	snprintf(h->where, sizeof(h->where), "gilscope's own store (%s)", paths->socket);
 	snprintf(h->client, sizeof(h->client), "%.1000s store cli", self);
 	snprintf(h->query, sizeof(h->query), "%.1200s query", self);
-}
-
-static void describe_prefix(const struct options *o, struct history *h)
-{
-	char quoted[80];
-	size_t len = strlen(h->query_options);
-
 	if (o->prefix)
-		snprintf(h->query_options + len, sizeof(h->query_options) - len, " --prefix %s",
-			 history__quote(quoted, sizeof(quoted), o->prefix));
+		append_option(h, "--prefix", o->prefix);
 }
 
 /* ---- opening and closing ---- */
@@ -169,13 +172,13 @@ static int open_sink(struct history *h, struct reason *why)
 }
 
 /* Share in the store, and its address. */
-static int open_store(const struct store_paths *paths, struct history *h, struct reason *why)
+static int open_store(const struct options *o, const struct store_paths *paths, struct history *h, struct reason *why)
 {
 	int err = store__open(paths, &h->store, why);
 
 	if (err)
 		return err;
-	describe_store(paths, h);
+	describe_store(o, paths, h);
 	return redis_url__parse(store__url(h->store), &h->url, why);
 }
 
@@ -192,18 +195,16 @@ int history__open_writer(const struct options *o, struct history *ret, struct re
 		return err;
 	if (given) {
 		describe_server(o, ret);
-		describe_prefix(o, ret);
 		return open_sink(ret, why);
 	}
 	err = store__paths(&paths, &no_store);
-	err = err ? err : open_store(&paths, ret, &no_store);
+	err = err ? err : open_store(o, &paths, ret, &no_store);
 	err = err ? err : open_sink(ret, &no_store);
 	if (err) {
 		log_warn("no history will be kept: %s", no_store.text);
 		history__close(ret);
 		memset(ret, 0, sizeof(*ret));
 	}
-	describe_prefix(o, ret);
 	return 0;
 }
 
@@ -221,23 +222,19 @@ int history__open_reader(const struct options *o, struct history *ret, struct re
 		describe_server(o, ret);
 	else {
 		err = store__find(&paths, why);
-		err = err ? err : open_store(&paths, ret, why);
+		err = err ? err : open_store(o, &paths, ret, why);
 	}
-	describe_prefix(o, ret);
 	if (err)
 		history__close(ret);
 	return err;
 }
 
-static void flush_sink(struct history *h)
+/* What the run itself lost; what is still queued now is told by the sink as it closes (the collector has waited for it). */
+static void tell_losses(const struct history *h)
 {
 	struct sink_stats stats;
-	int late = sink__flush(h->sink, FLUSH_MS);
 
 	sink__stats(h->sink, &stats);
-	if (late && stats.queued_batches)
-		log_warn("%s: %" PRIu64 " batches could not be stored in time%s%s", h->where, stats.queued_batches,
-			 stats.trouble[0] ? ": " : "", stats.trouble);
 	if (stats.points_dropped)
 		log_warn("%s: %" PRIu64 " samples were dropped (buffer full or too old)", h->where, stats.points_dropped);
 	if (stats.commands_refused)
@@ -245,10 +242,20 @@ static void flush_sink(struct history *h)
 			 stats.trouble[0] ? ": " : "", stats.trouble);
 }
 
+bool history__arrives(const struct history *h)
+{
+	struct sink_stats stats;
+
+	if (!h->sink)
+		return false;
+	sink__stats(h->sink, &stats);
+	return stats.connected && stats.batches_written > 0;
+}
+
 void history__close(struct history *h)
 {
 	if (h->sink)
-		flush_sink(h);
+		tell_losses(h);
 	sink__close(h->sink);
 	store__close(h->store);
 	h->sink = NULL;
@@ -264,9 +271,9 @@ const char *history__state(const struct history *h, char *buf, size_t size)
 		return buf;
 	sink__stats(h->sink, &stats);
 	if (stats.trouble[0])
-		snprintf(buf, size, "history: %s (%" PRIu64 " waiting)", stats.trouble, stats.queued_batches);
+		snprintf(buf, size, "history waits (%" PRIu64 " batches): %s", stats.queued_batches, stats.trouble);
 	else if (!stats.connected)
-		snprintf(buf, size, "history: connecting (%" PRIu64 " waiting)", stats.queued_batches);
+		snprintf(buf, size, "history: connecting");
 	else
 		snprintf(buf, size, "history on");
 	if (stats.points_dropped)

@@ -19,8 +19,8 @@ struct history {
 	struct redis_url url;
 	char where[512];         /* "gilscope's own store (/run/gilscope/redis.sock)" */
 	char client[1024];       /* what stands in front of a Redis command on a shell's command line */
-	char query[1280];        /* "gilscope query", and options behind the process: see query_options */
-	char query_options[1024];/* "" or " --redis ..." */
+	char query[1280];        /* "gilscope query"; the process goes between it and query_options */
+	char query_options[8192];/* "" or " --redis ..." */
 };
 
 /*
@@ -32,7 +32,10 @@ int history__open_writer(const struct options *o, struct history *ret, struct re
 /* For a reader. -ENOENT: nothing was ever stored. */
 int history__open_reader(const struct options *o, struct history *ret, struct reason *why);
 
-/* Waits a moment for what is still queued, then gives everything back. Says what could not be stored. */
+/* Whether samples have reached the server and it is there. */
+bool history__arrives(const struct history *h);
+
+/* Gives everything back. Says what could not be stored. */
 void history__close(struct history *h);
 
 /* The parsed --redis or GILSCOPE_REDIS with its password; *ret_given false: neither. */

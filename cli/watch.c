@@ -234,20 +234,29 @@ static const char *end_name(enum collector_end how)
 	return names[how];
 }
 
-static void print_summary(struct watch *w, const struct who *who, const struct proc_sample *totals, enum collector_end how)
+/* Lines to paste are shown where they would find something. */
+static void print_history(const struct watch *w, const char *id)
 {
-	struct summary_opts opts = {.how = how, .max_threads = 20};
 	struct summary_history history = {
 		.where = w->history.where, .client = w->history.client, .query = w->history.query,
 		.query_options = w->history.query_options, .prefix = w->options->prefix,
 	};
+
+	if (history__arrives(&w->history))
+		summary__history(w->data, &history, id);
+	else if (w->history.sink)
+		fprintf(w->data, "\nNo history so far in %s.\n", w->history.where);
+}
+
+static void print_summary(struct watch *w, const struct who *who, const struct proc_sample *totals, enum collector_end how)
+{
+	struct summary_opts opts = {.how = how, .max_threads = 20};
 	size_t lines;
 
 	out__terminal(fileno(w->data), &opts.width, &lines);
 	fputc('\n', w->data);
 	summary__print(w->data, who, totals, &opts);
-	if (w->history.sink)
-		summary__history(w->data, &history, who->id);
+	print_history(w, who->id);
 	check_data(w);
 }
 

@@ -205,6 +205,90 @@ Test(cli, attach_json_is_one_object_per_line_and_a_summary)
 	json_decref(json);
 }
 
+static json_int_t process_n(const char *lines)
+{
+	const char *last = strstr(lines, "{\"type\":\"summary\"");
+	json_t *json = json_loads(last ? last : "", 0, NULL);
+	json_int_t n;
+
+	cr_assert(json, "no summary: %s", lines);
+	n = json_integer_value(json_object_get(json_object_get(json, "process"), "n"));
+	json_decref(json);
+	return n;
+}
+
+/* Two threads that yield to each other for as long as they are watched. */
+static void start_busy_python(struct child *c)
+{
+	char *argv[] = {(char *)"/usr/bin/python3", (char *)"-u", (char *)"-c",
+			(char *)"import threading, time\n"
+				"def work():\n"
+				"    while True: sum(range(1000)); time.sleep(0)\n"
+				"threading.Thread(target=work, daemon=True).start()\n"
+				"print('ready')\n"
+				"work()\n", NULL};
+
+	child__start(c, argv, NULL);
+}
+
+Test(cli, query_finds_in_the_store_what_attach_has_counted)
+{
+	struct program q;
+	struct child python;
+	char dir[256];
+	json_t *json, *threads;
+	size_t i;
+	json_t *row;
+	json_int_t n, sum = 0;
+
+	bpf_env__require();
+	temp_dir__make(dir, sizeof(dir));
+	start_busy_python(&python);
+	program__run(&p, "GILSCOPE_STORE_DIR=%s \"$GILSCOPE\" attach %d --duration 2s --json --label shop", dir, (int)python.pid);
+	child__stop(&python);
+	cr_assert_eq(p.status, 0, "%s", p.err);
+	n = process_n(p.out);
+	cr_expect_gt(n, 0);
+	program__run(&q, "GILSCOPE_STORE_DIR=%s \"$GILSCOPE\" query sho --metric n --threads --json --since 1m", dir);
+	cr_assert_eq(q.status, 0, "%s", q.err);
+	json = json_loads(q.out, 0, NULL);
+	cr_assert(json, "%s", q.out);
+	cr_expect_eq(json_integer_value(json_object_get(json_object_get(json, "totals"), "n")), n);
+	threads = json_object_get(json, "threads");
+	json_array_foreach(threads, i, row)
+		sum += json_integer_value(json_object_get(row, "n"));
+	cr_expect_eq(sum, n, "%s", q.out);
+	json_decref(json);
+	program__free(&q);
+	temp_dir__remove(dir);
+}
+
+Test(cli, the_lines_that_attach_shows_work_when_pasted)
+{
+	struct program lines;
+	struct child python;
+	char dir[256], *paste;
+
+	bpf_env__require();
+	temp_dir__make(dir, sizeof(dir));
+	start_busy_python(&python);
+	program__run(&p, "GILSCOPE_STORE_DIR=%s \"$GILSCOPE\" attach %d --duration 2s", dir, (int)python.pid);
+	child__stop(&python);
+	cr_assert_eq(p.status, 0, "%s", p.err);
+	paste = strstr(p.out, "To read it:\n");
+	cr_assert(paste, "%s", p.out);
+	paste += strlen("To read it:\n");
+	cr_expect_eq(count_lines(paste), 4);
+	for (char *line; (line = strsep(&paste, "\n")) && *line;) {
+		program__run(&lines, "%s", line);
+		cr_expect_eq(lines.status, 0, "%s: %s", line, lines.err);
+		cr_expect(strlen(lines.out) > 5, "%s: %s", line, lines.out);
+		cr_expect_null(strstr(lines.out, "ERR"));
+		program__free(&lines);
+	}
+	temp_dir__remove(dir);
+}
+
 /* Starts attach on a terminal of its own; returns its master side. */
 static int attach_on_terminal(pid_t target, pid_t *ret_pid)
 {
