@@ -146,49 +146,73 @@ struct victim {
 	uint64_t shown_us;
 };
 
+/* Pairs of places in a square as wide as there are places in this sample: those of merged threads fall together. */
 struct blame {
-	struct pair *pairs;
-	size_t pairs_n;
 	struct victim *victims; /* by place */
-	uint32_t places;
+	uint32_t *row_of;       /* by place: its row and column, +1; 0: not in the sample */
+	uint32_t *place_of;     /* by row */
+	uint64_t *square;       /* ns by row of the victim, column of the holder */
+	struct pair *best;      /* the largest, in order */
+	uint32_t places, rows, best_n;
 };
 
-static int dearest_first(const void *a, const void *b)
+static bool dearer(const struct pair *x, const struct pair *y)
 {
-	const struct pair *x = a, *y = b;
-
 	if (x->ns != y->ns)
-		return x->ns > y->ns ? -1 : 1;
-	if (x->victim != y->victim)
-		return x->victim < y->victim ? -1 : 1;
-	return x->holder < y->holder ? -1 : x->holder > y->holder;
+		return x->ns > y->ns;
+	return x->victim != y->victim ? x->victim < y->victim : x->holder < y->holder;
 }
 
-/* Cells by place: those of merged threads fall together. */
+/* Keeps the `max` largest in order: a few of thousands, so most candidates fail at the first look. */
+static void offer(struct blame *blame, uint32_t max, struct pair candidate)
+{
+	uint32_t at = blame->best_n;
+
+	if (at == max && (max == 0 || !dearer(&candidate, &blame->best[max - 1])))
+		return;
+	if (at == max)
+		at--;
+	else
+		blame->best_n++;
+	for (; at > 0 && dearer(&candidate, &blame->best[at - 1]); at--)
+		blame->best[at] = blame->best[at - 1];
+	blame->best[at] = candidate;
+}
+
+static void number_places(const struct schema_writer *w, const struct proc_sample *s, struct blame *blame)
+{
+	for (size_t i = 0; i < s->threads_n; i++) {
+		uint32_t place = w->place[i];
+
+		if (blame->row_of[place] != 0)
+			continue;
+		blame->place_of[blame->rows] = place;
+		blame->row_of[place] = ++blame->rows;
+	}
+}
+
 static int collect_pairs(const struct schema_writer *w, const struct proc_sample *s, struct blame *blame)
 {
-	struct keymap index = {0};
-	int err = 0;
+	size_t n;
 
-	for (size_t i = 0; i < s->blame_n && err == 0; i++) {
+	number_places(w, s, blame);
+	n = blame->rows;
+	blame->square = calloc(n * n + 1, sizeof(*blame->square));
+	if (!blame->square)
+		return -ENOMEM;
+	for (size_t i = 0; i < s->blame_n; i++) {
 		const struct blame_cell *c = &s->blame[i];
-		uint32_t victim, holder, at;
 
-		if (c->victim >= s->threads_n || c->holder >= s->threads_n || c->ns == 0)
+		if (c->victim >= s->threads_n || c->holder >= s->threads_n)
 			continue;
-		victim = w->place[c->victim];
-		holder = w->place[c->holder];
-		at = keymap__get(&index, victim, holder);
-		if (at == KEYMAP_NONE) {
-			at = (uint32_t)blame->pairs_n++;
-			blame->pairs[at] = (struct pair){0, victim, holder};
-			err = keymap__put(&index, victim, holder, at);
-		}
-		blame->pairs[at].ns += c->ns;
+		blame->square[(blame->row_of[w->place[c->victim]] - 1) * n +
+			      (blame->row_of[w->place[c->holder]] - 1)] += c->ns;
 	}
-	keymap__free(&index);
-	qsort(blame->pairs, blame->pairs_n, sizeof(*blame->pairs), dearest_first);
-	return err;
+	for (size_t i = 0; i < n * n; i++)
+		if (blame->square[i] >= 1000)
+			offer(blame, w->opts.max_blame, (struct pair){
+				blame->square[i], blame->place_of[i / n], blame->place_of[i % n]});
+	return 0;
 }
 
 static void collect_victims(const struct schema_writer *w, const struct proc_sample *s, struct blame *blame)
@@ -205,12 +229,23 @@ static void collect_victims(const struct schema_writer *w, const struct proc_sam
 static int collect_blame(const struct schema_writer *w, const struct proc_sample *s, struct blame *ret)
 {
 	ret->places = w->series.max + 2;
-	ret->pairs = calloc(s->blame_n + 1, sizeof(*ret->pairs));
 	ret->victims = calloc(ret->places, sizeof(*ret->victims));
-	if (!ret->pairs || !ret->victims)
+	ret->row_of = calloc(ret->places, sizeof(*ret->row_of));
+	ret->place_of = calloc(ret->places, sizeof(*ret->place_of));
+	ret->best = calloc((size_t)w->opts.max_blame + 1, sizeof(*ret->best));
+	if (!ret->victims || !ret->row_of || !ret->place_of || !ret->best)
 		return -ENOMEM;
 	collect_victims(w, s, ret);
 	return collect_pairs(w, s, ret);
+}
+
+static void free_blame(struct blame *blame)
+{
+	free(blame->victims);
+	free(blame->row_of);
+	free(blame->place_of);
+	free(blame->square);
+	free(blame->best);
 }
 
 static json_t *pairs_json(const struct schema_writer *w, struct blame *blame)
@@ -218,12 +253,10 @@ static json_t *pairs_json(const struct schema_writer *w, struct blame *blame)
 	const struct series *places = w->series.places;
 	json_t *list = json_array();
 
-	for (size_t i = 0; i < blame->pairs_n && i < w->opts.max_blame; i++) {
-		const struct pair *p = &blame->pairs[i];
+	for (uint32_t i = 0; i < blame->best_n; i++) {
+		const struct pair *p = &blame->best[i];
 		json_int_t us = (json_int_t)(p->ns / 1000);
 
-		if (us == 0)
-			break;
 		blame->victims[p->victim].shown_us += (uint64_t)us;
 		if (json_array_append_new(list, json_pack("[ssI]", places[p->victim].thr, places[p->holder].thr, us)))
 			break;
@@ -285,8 +318,7 @@ static int put_blame(struct schema_writer *w, enum tier tier, const struct proc_
 		err = schema_put__row(w, b, what, s->end_ms, text, w->opts.retention.thread_s[tier],
 				      &w->blames[tier], false);
 	}
-	free(blame.pairs);
-	free(blame.victims);
+	free_blame(&blame);
 	return err;
 }
 

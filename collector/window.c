@@ -217,10 +217,26 @@ static int compact_threads(struct window *w, uint32_t *moved)
 	return 0;
 }
 
+/*
+ * Place of a pair, or KEYMAP_NONE. Samples tend to list their pairs in the same order, so the one behind the last
+ * is tried first: with tens of thousands of pairs that is cheaper than a hash by far.
+ */
+static uint32_t find_pair(struct window *w, uint32_t victim, uint32_t holder)
+{
+	const struct proc_sample *d = &w->sample;
+	uint32_t at = (uint32_t)w->next_pair;
+
+	if (at >= d->blame_n || d->blame[at].victim != victim || d->blame[at].holder != holder)
+		at = keymap__get(&w->pairs, victim, holder);
+	if (at != KEYMAP_NONE)
+		w->next_pair = (size_t)at + 1;
+	return at;
+}
+
 static int add_pair(struct window *w, uint32_t victim, uint32_t holder, uint64_t ns)
 {
 	struct proc_sample *d = &w->sample;
-	uint32_t at = keymap__get(&w->pairs, victim, holder);
+	uint32_t at = find_pair(w, victim, holder);
 	struct blame_cell *cell;
 
 	if (at != KEYMAP_NONE) {
@@ -383,6 +399,7 @@ static int add_blame(struct window *w, const struct proc_sample *s)
 {
 	int err = 0;
 
+	w->next_pair = 0;
 	for (size_t i = 0; i < s->blame_n; i++)
 		if (add_cell(w, s, &s->blame[i]) != 0)
 			err = -ENOMEM;

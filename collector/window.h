@@ -21,6 +21,7 @@ struct window {
 	uint64_t folded;        /* threads folded into PSEUDO_OTHER since clear */
 	struct keymap threads;  /* (start_ticks, tid << 32 | gil) -> index in sample.threads */
 	struct keymap pairs;    /* (victim, holder) -> index in sample.blame */
+	size_t next_pair;       /* where the next cell is if samples list them in the same order */
 	uint32_t *place;        /* scratch: index in the added sample -> index in ours */
 	size_t place_cap;
 };
