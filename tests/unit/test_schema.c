@@ -940,22 +940,26 @@ Test(schema, a_lasting_thread_takes_the_place_of_one_that_ended)
 	proc_sample__free(s);
 }
 
-Test(schema, a_million_births_grow_neither_writer_nor_server, .timeout = 60)
+Test(schema, a_million_births_grow_neither_writer_nor_server)
 {
 	struct stage st;
 	struct aggr_opts opts = {.interval_ns = SECOND, .max_threads = 512};
 	struct aggr *a = aggr__new(&opts);
+	struct proc_sample *s = sample_at(T0);
 	size_t before = 0, now;
-	int64_t t = T0;
 
 	raise_stage(&st);
 	start(&st);
+	for (uint32_t i = 0; i < 2000; i++)
+		add_thread(s, 0, 0, "t", 1000 + i, 0);
 	for (uint32_t round = 1; round <= 500; round++) {
-		struct proc_sample *s = sample_at(t += 1000);
 		struct batch *b = batch__new();
 
-		for (uint32_t i = 0; i < 2000; i++)
-			add_thread(s, 2 + round % 16 * 2000 + i, round, "t", 1000 + i, 0)->exited = i % 50 != 0 || round % 2;
+		s->end_ms += 1000;
+		for (uint32_t i = 0; i < 2000; i++) {
+			s->threads[i].key = (struct thread_key){2 + round % 16 * 2000 + i, round};
+			s->threads[i].exited = i % 50 != 0 || round % 2;
+		}
 		aggr__add(a, s, NULL, NULL);
 		schema_writer__sample(st.w, TIER_BASE, s, aggr__last_minute(a), aggr__totals(a), b);
 		if (round % 60 == 0)
@@ -964,7 +968,6 @@ Test(schema, a_million_births_grow_neither_writer_nor_server, .timeout = 60)
 		if (round > 400)
 			toy_redis__apply(&st.redis, b);
 		batch__free(b);
-		proc_sample__free(s);
 		now = mallinfo2().uordblks + mallinfo2().hblkhd;
 		if (round == 100)
 			before = now;
@@ -974,6 +977,7 @@ Test(schema, a_million_births_grow_neither_writer_nor_server, .timeout = 60)
 	cr_assert_leq(members(&st, "threads"), 257);
 	cr_assert_leq(members(&st, "top:hold"), 256);
 	cr_assert_lt(st.redis.n, 3 * 257 + 40);
+	proc_sample__free(s);
 	aggr__free(a);
 	strike(&st);
 }
