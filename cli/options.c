@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "../collector/log.h"
+#include "../collector/redis_conn.h"
 #include "args.h"
 #include "suggest.h"
 
@@ -95,6 +96,11 @@ static int set_user(struct options *o, const char *value, struct reason *why)
 
 static int set_redis(struct options *o, const char *value, struct reason *why)
 {
+	struct redis_url url;
+	int err = redis_url__parse(value, &url, why);
+
+	if (err)
+		return err;
 	o->redis_in_argv = true;
 	return set_text("--redis", value, 4096, &o->redis, why);
 }

@@ -2,8 +2,9 @@
 /*
  * See probes.h. Life of a process slot, links and arming; the check of the kernel's features is probe_check.c's.
  *
- * Probes are planted by a process of their own (planter.h), by inode through /proc/self/fd/N, N being the descriptor that the sites were found in: no name is
- * looked up twice. Order matters: a slot is filled in while disarmed, planted, armed last; lifted before it is emptied.
+ * Probes are planted by a process of their own (planter.h), by inode through /proc/self/fd/N, N being the descriptor that
+ * the sites were found in: no name is looked up twice. Order matters: a slot is filled in while disarmed, planted, armed
+ * last; lifted before it is emptied.
  */
 #include "probes.h"
 
