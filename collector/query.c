@@ -352,6 +352,7 @@ struct asking {
 	int (*decode)(struct asking *a, size_t i, const struct redisReply *r);
 	void *out;
 	size_t *out_n;
+	bool skip_foreign;      /* a key of another type is counted, not an error */
 	enum redis_class refused;
 	struct reason *why;
 };
@@ -376,6 +377,10 @@ static int on_reply(void *arg, size_t i, const struct redisReply *r)
 
 	if (r->type == REDIS_REPLY_ERROR) {
 		a->refused = redis_class__of(r->str);
+		if (a->skip_foreign && a->refused == REDIS_CLASS_KEY) {
+			a->q->skipped++;
+			return 0;
+		}
 		return reason__set(a->why, class_errno(a->refused), "%s answers \"%.200s\"", a->q->where, r->str);
 	}
 	err = a->decode(a, i, r);
@@ -502,7 +507,6 @@ static int decode_procs(struct asking *a, size_t i, const struct redisReply *r)
 	return query_reply__procs(r, a->out, a->out_n, &a->q->skipped);
 }
 
-/* Somebody else's key in meta's place: the process is listed without what meta says. */
 static int decode_meta(struct asking *a, size_t i, const struct redisReply *r)
 {
 	struct query_proc *procs = a->out;
@@ -518,10 +522,10 @@ static const char *score_of(char *buf, size_t size, int max)
 	return buf;
 }
 
-/* HMGET of each process's meta, in one pipeline. */
+/* HMGET of each process's meta, in one pipeline. A process with a foreign key in meta's place is listed without it. */
 static int fetch_meta(struct query *q, struct query_proc *procs, size_t n, struct reason *why)
 {
-	struct asking a = {.q = q, .decode = decode_meta, .out = procs, .why = why};
+	struct asking a = {.q = q, .decode = decode_meta, .out = procs, .skip_foreign = true, .why = why};
 	const char *argv[2 + QUERY_META_FIELDS] = {"HMGET"};
 	char key[256];
 
