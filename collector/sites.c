@@ -53,6 +53,7 @@ struct planner {
 	struct elffile *ef;
 	struct site_plan *plan;
 	struct elf_import imports[CALLEES_N];
+	struct elf_range stubs, slots; /* from the lowest to the highest of each: nearly every byte is told by that */
 	struct candidate *candidates;
 	size_t candidates_n;
 	bool too_many;
@@ -123,6 +124,8 @@ static void add_candidate(struct planner *p, uint64_t vaddr, enum site_role role
 /* A branch whose 4-byte operand leads to `target`, if that is a stub of one of the three. */
 static void try_stub(struct planner *p, uint64_t vaddr, uint64_t target, enum branch branch)
 {
+	if (target < p->stubs.start || target >= p->stubs.end)
+		return;
 	for (size_t r = 0; r < CALLEES_N; r++)
 		if (among(p->imports[r].stubs, p->imports[r].stubs_n, target))
 			add_candidate(p, vaddr, (enum site_role)r, branch);
@@ -130,6 +133,8 @@ static void try_stub(struct planner *p, uint64_t vaddr, uint64_t target, enum br
 
 static void try_slot(struct planner *p, uint64_t vaddr, uint64_t slot, enum branch branch)
 {
+	if (slot < p->slots.start || slot >= p->slots.end)
+		return;
 	for (size_t r = 0; r < CALLEES_N; r++)
 		if (among(p->imports[r].slots, p->imports[r].slots_n, slot) && !in_stub(p, vaddr))
 			add_candidate(p, vaddr, (enum site_role)r, branch);
@@ -176,11 +181,25 @@ static void scan_range(struct planner *p, struct elf_range range)
 	}
 }
 
+static void widen(struct elf_range *range, const uint64_t *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (range->end == 0 || list[i] < range->start)
+			range->start = list[i];
+		if (list[i] >= range->end)
+			range->end = list[i] + 1;
+	}
+}
+
 static void find_candidates(struct planner *p)
 {
 	struct elf_range ranges[RANGES_MAX];
 	size_t n = elffile__code_ranges(p->ef, ranges, RANGES_MAX);
 
+	for (size_t r = 0; r < CALLEES_N; r++) {
+		widen(&p->stubs, p->imports[r].stubs, p->imports[r].stubs_n);
+		widen(&p->slots, p->imports[r].slots, p->imports[r].slots_n);
+	}
 	for (size_t i = 0; i < n; i++)
 		scan_range(p, ranges[i]);
 }
