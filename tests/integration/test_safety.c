@@ -217,7 +217,7 @@ static const struct {
 	{"attach 1 --interval 5x", "--interval", 2},
 	{"attach 1 --interval -1s", "--interval", 2},
 	{"attach 1 --mode fast", "--mode", 2},
-	{"attach 1 --redis ftp://x", "ftp", 2},
+	{"attach 1 --redis ftp://x", "redis://", 2},
 	{"frobnicate", "frobnicate", 2},
 };
 
