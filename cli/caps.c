@@ -2,6 +2,7 @@
 /* See caps.h. */
 #include "caps.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,4 +67,16 @@ uint64_t caps__effective(void)
 bool caps__can_attach(uint64_t effective)
 {
 	return caps__has(effective, CAP_BPF_INDEX) && caps__has(effective, CAP_PERFMON_INDEX);
+}
+
+int caps__check(struct reason *why)
+{
+	uint64_t effective = caps__effective();
+	bool bpf = caps__has(effective, CAP_BPF_INDEX), perfmon = caps__has(effective, CAP_PERFMON_INDEX);
+
+	if (bpf && perfmon)
+		return 0;
+	return reason__set(why, -EPERM, "%s%s%s missing: run gilscope as root (sudo), or grant it these capabilities",
+			   bpf ? "" : "CAP_BPF", bpf || perfmon ? "" : " and ",
+			   perfmon ? " is" : bpf ? "CAP_PERFMON is" : "CAP_PERFMON are");
 }

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "../collector/reason.h"
+
 /* X(name, number, what it is for) */
 #define CAPS(X) \
 	X(CAP_BPF, 39, "load the probe programs") \
@@ -34,5 +36,8 @@ uint64_t caps__parse(const char *status);
 
 /* Whether attaching can work at all: CAP_BPF and CAP_PERFMON. */
 bool caps__can_attach(uint64_t effective);
+
+/* The same for this process: 0, or -EPERM with the sentence. */
+int caps__check(struct reason *why);
 
 #endif

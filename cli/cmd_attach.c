@@ -5,6 +5,7 @@
 
 #include "../collector/target.h"
 #include "args.h"
+#include "caps.h"
 #include "cmds.h"
 #include "watch.h"
 
@@ -22,7 +23,7 @@ static int read_pids(char **argv, int argc, pid_t *pids, struct reason *why)
 	return 0;
 }
 
-/* A mistyped PID is told at once, before a store is started for it. */
+/* A mistyped PID is told at once, before a store is started for it; so are missing rights. */
 static int look_at(const pid_t *pids, int n, struct reason *why)
 {
 	for (int i = 0; i < n; i++) {
@@ -42,6 +43,7 @@ static int attach(const struct verb *verb, const struct options *o, const pid_t 
 	struct watch *w = NULL;
 	int err = look_at(pids, n, &why);
 
+	err = err ? err : caps__check(&why);
 	err = err ? err : watch__open(o, false, &w, &why);
 	if (err)
 		return options__fail(verb, err == -EINVAL ? EXIT_USAGE : EXIT_FAILED, &why);

@@ -311,7 +311,7 @@ static void add_site(struct out *table, const struct site *site)
 	if (site->symbol[0])
 		snprintf(text, sizeof(text), "%s", site->symbol);
 	else
-		snprintf(text, sizeof(text), "function at 0x%" PRIx64 "+0x%" PRIx64, site->function.start,
+		snprintf(text, sizeof(text), "0x%" PRIx64 "+0x%" PRIx64, site->function.start,
 			 site->vaddr - site->function.start);
 	out__text(table, FUNCTION, text);
 	out__text(table, INSN, site->insn);

@@ -128,7 +128,7 @@ static int set_range(struct answer *a, struct reason *why)
 
 	a->range.until_ms = base;
 	if (!err && a->o->until)
-		err = args__time("--until", a->o->until, a->now_ms, &a->range.until_ms, why);
+		err = args__time("--until", a->o->until, base, &a->range.until_ms, why);
 	if (!err && a->range.since_ms >= a->range.until_ms)
 		err = reason__set(why, -EINVAL, "--since is not before --until");
 	a->range.step_s = a->o->step_s;

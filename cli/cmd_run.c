@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <sys/wait.h>
 
+#include "caps.h"
 #include "cmds.h"
 #include "watch.h"
 
@@ -25,8 +26,9 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 {
 	struct reason why = {0};
 	struct watch *w = NULL;
-	int status = 0, err = watch__open(o, true, &w, &why);
+	int status = 0, err = caps__check(&why);
 
+	err = err ? err : watch__open(o, true, &w, &why);
 	if (err)
 		return options__fail(verb, EXIT_RUN_FAILED, &why);
 	err = collector__spawn(watch__opts(w), argv, o->user, watch__events(w), &status, &why);
