@@ -102,6 +102,17 @@ size_t pythons__find(struct python *ret, size_t max, int min_minor)
 	return n;
 }
 
+size_t pythons__find_some(struct python *ret, size_t max, bool (*fit)(const struct python *python))
+{
+	static struct python all[PYTHONS_MAX];
+	size_t n = pythons__find(all, PYTHONS_MAX, 8), kept = 0;
+
+	for (size_t i = 0; i < n && kept < max; i++)
+		if (fit(&all[i]))
+			ret[kept++] = all[i];
+	return kept;
+}
+
 static void run_child(char *const argv[], const char *env, int in, int out)
 {
 	char copy[PATH_MAX];

@@ -22,6 +22,12 @@ struct python {
 /* Every interpreter of at least 3.`min_minor`; the number found. Fails the test if there is none at all. */
 size_t pythons__find(struct python *ret, size_t max, int min_minor);
 
+/*
+ * Those of 3.8 and newer that `fit`, perhaps none: the parameters of a test that needs a certain kind. On a machine without
+ * that kind the test does not exist, so that it is neither skipped nor passed.
+ */
+size_t pythons__find_some(struct python *ret, size_t max, bool (*fit)(const struct python *python));
+
 struct child {
 	pid_t pid;
 	int stdin_fd;

@@ -4,6 +4,7 @@
  * this machine. Hostile memory is our own: the walk is pointed at lists that this test has bent.
  */
 #include <criterion/criterion.h>
+#include <criterion/parameterized.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -379,48 +380,59 @@ Test(pyver, the_committed_table_is_what_the_headers_say)
 		cr_skip_test("no CPython headers with internal/ on this machine");
 }
 
-/* From 3.13 on: what the file says of itself is what its headers say. */
-Test(pyver, self_described_offsets_agree_with_the_headers_of_this_machine)
+static void include_dir(const struct python *python, char *dir, size_t size)
+{
+	const char *bin = strstr(python->exe, "/bin/python");
+
+	cr_assert_not_null(bin);
+	snprintf(dir, size, "%.*s/include/python3.%d", (int)(bin - python->exe), python->exe, python->minor);
+}
+
+static bool describes_itself_and_has_headers(const struct python *python)
+{
+	char dir[PATH_MAX], header[PATH_MAX + 64];
+
+	if (python->minor < 13)
+		return false;
+	include_dir(python, dir, sizeof(dir));
+	snprintf(header, sizeof(header), "%s/internal/pycore_gil.h", dir);
+	return access(header, R_OK) == 0;
+}
+
+ParameterizedTestParameters(pyver, self_described_offsets_agree_with_the_headers_of_this_machine)
 {
 	static struct python pythons[PYTHONS_MAX];
-	size_t n = pythons__find(pythons, PYTHONS_MAX, 8);
-	int compared = 0;
 
-	for (size_t i = 0; i < n; i++) {
-		char command[PATH_MAX + 128], dir[PATH_MAX], *made, *bin;
-		struct pyoffsets off;
-		struct elffile *ef;
-		struct pyver ver;
-		int fd;
+	return cr_make_param_array(struct python, pythons,
+				   pythons__find_some(pythons, PYTHONS_MAX, describes_itself_and_has_headers));
+}
 
-		strcpy(dir, pythons[i].exe);
-		bin = strstr(dir, "/bin/python");
-		cr_assert_not_null(bin);
-		*bin = '\0';
-		snprintf(command, sizeof(command), "%.3000s/include/python3.%d/internal/pycore_gil.h", dir, pythons[i].minor);
-		if (pythons[i].minor < 13 || access(command, R_OK) != 0)
+/* From 3.13 on: what the file says of itself is what its headers say. */
+ParameterizedTest(struct python *python, pyver, self_described_offsets_agree_with_the_headers_of_this_machine)
+{
+	char command[PATH_MAX + 128], dir[PATH_MAX], *made;
+	struct pyoffsets off;
+	struct elffile *ef;
+	struct pyver ver;
+	int fd;
+
+	include_dir(python, dir, sizeof(dir));
+	snprintf(command, sizeof(command), "collector/gen_pyoffsets.sh --all '%s'", dir);
+	made = run_and_read(command);
+	ef = must_open_file(python->image, &fd);
+	must_know(ef, python->image, &ver, &off);
+	for (size_t f = 0; f < FIELDS_N; f++) {
+		uint32_t offset = *field_of(&off, fields[f].name);
+		char line[80];
+
+		if (offset == PYOFF_NONE)
 			continue;
-		snprintf(command, sizeof(command), "collector/gen_pyoffsets.sh --all '%.3000s/include/python3.%d'", dir,
-			 pythons[i].minor);
-		made = run_and_read(command);
-		ef = must_open_file(pythons[i].image, &fd);
-		must_know(ef, pythons[i].image, &ver, &off);
-		for (size_t f = 0; f < FIELDS_N; f++) {
-			uint32_t offset = *field_of(&off, fields[f].name);
-			char line[80];
-
-			if (offset == PYOFF_NONE)
-				continue;
-			snprintf(line, sizeof(line), ".%.39s = %u,", fields[f].member, offset);
-			cr_expect_not_null(strstr(made, line), "%s: the headers do not say %s", pythons[i].image, line);
-		}
-		compared++;
-		free(made);
-		elffile__close(ef);
-		close(fd);
+		snprintf(line, sizeof(line), ".%.39s = %u,", fields[f].member, offset);
+		cr_expect_not_null(strstr(made, line), "%s: the headers do not say %s", python->image, line);
 	}
-	if (compared == 0)
-		cr_skip_test("no CPython 3.13 or newer with headers on this machine");
+	free(made);
+	elffile__close(ef);
+	close(fd);
 }
 
 Test(pyver, self_descriptions_that_contradict_themselves_are_refused)
@@ -557,32 +569,39 @@ Test(pyver, every_python_here_shows_one_gil_last_held_by_its_main_thread)
 }
 
 /* 3.12+: interpreters of their own GIL, each counted once and main first, however many there are. */
-Test(pyver, interpreters_with_a_gil_of_their_own_are_told_apart)
+static bool since_3_12(const struct python *python)
+{
+	return python->minor >= 12;
+}
+
+ParameterizedTestParameters(pyver, interpreters_with_a_gil_of_their_own_are_told_apart)
 {
 	static struct python pythons[PYTHONS_MAX];
+
+	return cr_make_param_array(struct python, pythons, pythons__find_some(pythons, PYTHONS_MAX, since_3_12));
+}
+
+ParameterizedTest(struct python *python, pyver, interpreters_with_a_gil_of_their_own_are_told_apart)
+{
 	static const char code[] = "import sys\n"
 				   "try:\n import _interpreters as i\n k = 'isolated'\n"
 				   "except ImportError:\n import _xxsubinterpreters as i\n k = None\n"
 				   "a = [i.create(k) if k else i.create(isolated=True) for _ in range(11)]\n"
 				   "print('ready', flush=True); sys.stdin.read()\n";
-	size_t n = pythons__find(pythons, PYTHONS_MAX, 12);
+	char *const argv[] = {python->exe, "-c", (char *)code, NULL};
+	struct child child;
+	struct sight s;
 
-	for (size_t i = 0; i < n; i++) {
-		char *const argv[] = {pythons[i].exe, "-c", (char *)code, NULL};
-		struct child child;
-		struct sight s;
-
-		child__start(&child, argv, NULL);
-		look(child.pid, &s);
-		cr_expect_eq(s.gils_n, 8, "as many as were asked for, not %d", s.gils_n);
-		for (int a = 0; a < s.gils_n; a++) {
-			cr_expect_eq(s.gils[a].interp_id, a);
-			for (int b = 0; b < a; b++)
-				cr_expect_neq(s.gils[a].gil, s.gils[b].gil);
-		}
-		look_away(&s);
-		child__stop(&child);
+	child__start(&child, argv, NULL);
+	look(child.pid, &s);
+	cr_expect_eq(s.gils_n, 8, "as many as were asked for, not %d", s.gils_n);
+	for (int a = 0; a < s.gils_n; a++) {
+		cr_expect_eq(s.gils[a].interp_id, a);
+		for (int b = 0; b < a; b++)
+			cr_expect_neq(s.gils[a].gil, s.gils[b].gil);
 	}
+	look_away(&s);
+	child__stop(&child);
 }
 
 /* ---- hostile memory ------------------------------------------------------------------------------------------------ */

@@ -4,9 +4,11 @@
  * in every way that a file can be; then those that must be refused, each with its sentence.
  */
 #include <criterion/criterion.h>
+#include <criterion/parameterized.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <pthread.h>
 #include <poll.h>
 #include <signal.h>
@@ -326,26 +328,32 @@ Test(target, a_deleted_or_replaced_executable_is_still_itself)
 	temp_dir__remove(dir);
 }
 
-/* Only map_files leads to a deleted library; without the right to use it, the refusal must not name another file. */
-Test(target, a_deleted_libpython_is_found_through_the_mapping)
+static bool has_a_libpython(const struct python *python)
 {
-	static struct python pythons[PYTHONS_MAX];
-	size_t n = pythons__find(pythons, PYTHONS_MAX, 8), i = 0;
+	return strcmp(python->exe, python->image) != 0;
+}
+
+ParameterizedTestParameters(target, a_deleted_libpython_is_found_through_the_mapping)
+{
+	static struct python python;
+
+	return cr_make_param_array(struct python, &python, pythons__find_some(&python, 1, has_a_libpython));
+}
+
+/* Only map_files leads to a deleted library; without the right to use it, the refusal must not name another file. */
+ParameterizedTest(struct python *python, target, a_deleted_libpython_is_found_through_the_mapping)
+{
 	char dir[PATH_MAX], path[PATH_MAX + 64], env[PATH_MAX + 64];
 	struct reason why = {""};
 	struct target *t = NULL;
 	struct child child;
 
-	while (i < n && strcmp(pythons[i].exe, pythons[i].image) == 0)
-		i++;
-	if (i == n)
-		cr_skip_test("no interpreter with a libpython on this machine");
 	temp_dir__make(dir, sizeof(dir));
-	snprintf(path, sizeof(path), "%s/libpython3.%d.so.1.0", dir, pythons[i].minor);
+	snprintf(path, sizeof(path), "%s/libpython3.%d.so.1.0", dir, python->minor);
 	snprintf(env, sizeof(env), "LD_LIBRARY_PATH=%s", dir);
-	must_run("cp '%s' '%s'", pythons[i].image, path);
+	must_run("cp '%s' '%s'", python->image, path);
 	child__start(&child,
-		     (char *[]){pythons[i].exe, "-c", "import sys; print('ready', flush=True); sys.stdin.read()", NULL}, env);
+		     (char *[]){python->exe, "-c", "import sys; print('ready', flush=True); sys.stdin.read()", NULL}, env);
 	t = must_open(child.pid);
 	cr_expect_str_eq(t->image.path, path);
 	cr_expect_not(t->image.deleted);
@@ -493,31 +501,43 @@ Test(target, what_is_not_python_is_refused)
 	expect_refused(getpid(), -ENOEXEC, "is not a CPython process");
 }
 
-Test(target, pythons_before_3_7_are_refused_by_age)
+/* Executables of 2.7 and 3.6 that pyenv has here. */
+static size_t find_old_pythons(char (*ret)[PATH_MAX], size_t max)
 {
+	static const char *const versions[] = {"2.7.*", "3.6.*"};
 	const char *home = getenv("HOME"), *root = getenv("PYENV_ROOT");
-	char exe[PATH_MAX];
-	int seen = 0;
+	char pattern[PATH_MAX];
+	size_t n = 0;
+	glob_t g;
 
-	for (int minor = 0; minor < 2; minor++) {
-		char command[PATH_MAX + 64];
-		struct child child;
-		FILE *f;
-
-		snprintf(command, sizeof(command), "ls -d '%s%s'/versions/%s*/bin/python 2>/dev/null | head -n 1",
-			 root ? root : home ? home : "", root ? "" : "/.pyenv", minor ? "3.6." : "2.7.");
-		f = popen(command, "re");
-		if (fgets(exe, sizeof(exe), f)) {
-			exe[strcspn(exe, "\n")] = '\0';
-			child__start(&child, (char *[]){exe, "-uc", "import sys; print('ready'); sys.stdin.read()", NULL}, NULL);
-			expect_refused(child.pid, -ENOEXEC, "older than 3.7: 3.8 or newer is needed");
-			child__stop(&child);
-			seen++;
-		}
-		pclose(f);
+	for (size_t i = 0; i < 2 && n < max; i++) {
+		snprintf(pattern, sizeof(pattern), "%s%s/versions/%s/bin/python", root ? root : home ? home : "",
+			 root ? "" : "/.pyenv", versions[i]);
+		if (glob(pattern, 0, NULL, &g) == 0)
+			snprintf(ret[n++], PATH_MAX, "%s", g.gl_pathv[0]);
+		globfree(&g);
 	}
-	if (seen == 0)
-		cr_skip_test("no CPython 2.7 or 3.6 on this machine");
+	return n;
+}
+
+struct old_python {
+	char exe[PATH_MAX];
+};
+
+ParameterizedTestParameters(target, pythons_before_3_7_are_refused_by_age)
+{
+	static struct old_python old[2];
+
+	return cr_make_param_array(struct old_python, old, find_old_pythons(&old[0].exe, 2));
+}
+
+ParameterizedTest(struct old_python *old, target, pythons_before_3_7_are_refused_by_age)
+{
+	struct child child;
+
+	child__start(&child, (char *[]){old->exe, "-uc", "import sys; print('ready'); sys.stdin.read()", NULL}, NULL);
+	expect_refused(child.pid, -ENOEXEC, "older than 3.7: 3.8 or newer is needed");
+	child__stop(&child);
 }
 
 /* A 32-bit program of two instructions: pause(), again and again. */
