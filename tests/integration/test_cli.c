@@ -244,7 +244,8 @@ Test(cli, query_finds_in_the_store_what_attach_has_counted)
 	bpf_env__require();
 	temp_dir__make(dir, sizeof(dir));
 	start_busy_python(&python);
-	program__run(&p, "GILSCOPE_STORE_DIR=%s \"$GILSCOPE\" attach %d --mode full --duration 2s --json --label shop", dir, (int)python.pid);
+	program__run(&p, "GILSCOPE_STORE_DIR=%s \"$GILSCOPE\" attach %d --mode full --duration 2s --json --label shop", dir,
+		     (int)python.pid);
 	child__stop(&python);
 	cr_assert_eq(p.status, 0, "%s", p.err);
 	n = process_n(p.out);
