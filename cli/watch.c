@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -47,7 +48,8 @@ struct watch {
 	struct history history;
 	enum view view;
 	FILE *data;
-	bool own_file, broken, several;
+	bool own_file, several;
+	bool broken, failed;        /* nothing more can be written; and that is an error */
 	struct panel *panels;
 	size_t panels_n;
 };
@@ -151,9 +153,18 @@ static void check_data(struct watch *w)
 	if (fflush(w->data) == 0 || w->broken)
 		return;
 	w->broken = true;
-	if (errno != EPIPE)
+	if (errno != EPIPE) {
+		w->failed = true;
 		log_error("%s: %s", w->own_file ? w->options->output : "standard output", strerror(errno));
+	}
 	kill(getpid(), SIGTERM);
+}
+
+/* What could not be written is known by now: nobody shall stumble over it again. */
+static void forget_data(struct watch *w)
+{
+	__fpurge(w->data);
+	clearerr(w->data);
 }
 
 static void put_json(struct watch *w, const struct who *who, const struct proc_sample *s, const char *how)
@@ -364,18 +375,19 @@ const struct collector_events *watch__events(const struct watch *w)
 
 int watch__close(struct watch *w)
 {
-	int err = 0;
+	int err;
 
 	if (!w)
 		return 0;
 	screen__end();
 	history__close(&w->history);
-	if (w->own_file && fclose(w->data) && !w->broken) {
-		err = -errno;
-		log_error("%s: %s", w->options->output, strerror(-err));
+	if (w->broken)
+		forget_data(w);
+	if (w->own_file && fclose(w->data)) {
+		w->failed = true;
+		log_error("%s: %s", w->options->output, strerror(errno));
 	}
-	if (w->broken && w->own_file)
-		err = -EIO;
+	err = w->failed ? -EIO : 0;
 	for (size_t i = 0; i < w->panels_n; i++)
 		free(w->panels[i].text);
 	free(w->panels);

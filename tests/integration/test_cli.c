@@ -290,6 +290,24 @@ Test(cli, the_lines_that_attach_shows_work_when_pasted)
 	temp_dir__remove(dir);
 }
 
+Test(cli, attach_ends_in_good_order_when_nobody_reads_on)
+{
+	struct child python;
+
+	bpf_env__require();
+	child__start_python(&python, "/usr/bin/python3");
+	program__run(&p, "{ \"$GILSCOPE\" attach %d --no-store -i 100ms -d 30s; echo status $? >&2; } | head -n 1",
+		     (int)python.pid);
+	cr_expect(strstr(p.err, "status 0\n"), "%s", p.err);
+	cr_expect_null(strstr(p.err, "standard output"), "%s", p.err);
+	program__free(&p);
+	program__run(&p, "\"$GILSCOPE\" attach %d --no-store -i 100ms -d 30s > /dev/full", (int)python.pid);
+	child__stop(&python);
+	cr_expect_eq(p.status, 1);
+	cr_expect(strstr(p.err, "standard output: No space left on device\n"), "%s", p.err);
+	cr_expect_null(strstr(strstr(p.err, "standard output") + 1, "standard output"), "said once: %s", p.err);
+}
+
 /* Starts attach on a terminal of its own; returns its master side. */
 static int attach_on_terminal(pid_t target, pid_t *ret_pid)
 {
