@@ -74,7 +74,8 @@ static void run(const char *fmt, ...)
 static void add_samples(const char *key, long long first_ms, int n, int step_ms)
 {
 	run("EVAL\tfor i = 0, ARGV[2] - 1 do local t = string.format('%%.0f', ARGV[1] + i * ARGV[3]) "
-	    "redis.call('ZADD', KEYS[1], t, '{\"t\":' .. t .. ',\"d\":1000000,\"hold\":' .. i .. ',\"n\":1}') end\t1\t%s\t%lld\t%d\t%d",
+	    "redis.call('ZADD', KEYS[1], t, '{\"t\":' .. t .. ',\"d\":1000000,\"hold\":' .. i .. ',\"n\":1}') end"
+	    "\t1\t%s\t%lld\t%d\t%d",
 	    key, first_ms, n, step_ms);
 }
 
@@ -136,7 +137,8 @@ Test(query, one_stamp_may_fill_pages, .init = setup, .fini = teardown)
 {
 	struct schema_row *rows;
 
-	run("EVAL\tfor i = 1, 4100 do redis.call('ZADD', KEYS[1], '%lld', '{\"t\":%lld,\"d\":1,\"hold\":1,\"x\":' .. i .. '}') end"
+	run("EVAL\tfor i = 1, 4100 do redis.call('ZADD', KEYS[1], '%lld', "
+	    "'{\"t\":%lld,\"d\":1,\"hold\":1,\"x\":' .. i .. '}') end"
 	    "\t1\t" KEY("p:1s"), T0, T0);
 	add_samples(KEY("p:1s"), T0 + 1000, 5, 1000);
 	cr_assert_eq(series("p", T0 - 1, T0 + 60000, &rows), 6);
@@ -147,7 +149,8 @@ Test(query, one_stamp_may_fill_pages, .init = setup, .fini = teardown)
 Test(query, what_is_no_sample_is_left_out_and_counted, .init = setup, .fini = teardown)
 {
 	static const char *const odd[] = {
-		"not json", "[]", "{}", "{\"d\":1}", "{\"t\":\"x\"}", "{\"t\":1}" /* not its score */, "{\"t\":1795339305000", "\x80\xff",
+		"not json", "[]", "{}", "{\"d\":1}", "{\"t\":\"x\"}", "{\"t\":1}" /* not its score */,
+		"{\"t\":1795339305000", "\x80\xff",
 	};
 	struct schema_row *rows;
 
@@ -255,8 +258,9 @@ Test(query, hostile_index_does_no_harm, .init = setup, .fini = teardown)
 {
 	static const char *const odd[] = {
 		"", "x", "::", "web1:1:0000000", "web1:1:000000001", "web1:x:00000001", ":1:00000001", "web1:4294967296:00000001",
-		"we b1:1:00000001", "web1:1:0000\x1b[1m", "{x}:1:00000001", "web1:1:00000001:x", "web1:99999999999999999999:00000001",
-		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa:1:00000001",
+		"we b1:1:00000001", "web1:1:0000\x1b[1m", "{x}:1:00000001", "web1:1:00000001:x",
+		"web1:99999999999999999999:00000001",
+		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa:1:00000001", /* 65 and more: too long a host */
 	};
 	struct query_proc *p;
 	size_t n;
@@ -264,7 +268,8 @@ Test(query, hostile_index_does_no_harm, .init = setup, .fini = teardown)
 	for (size_t i = 1; i < sizeof(odd) / sizeof(odd[0]); i++)
 		run("ZADD\tgil:procs\t1\t%s", odd[i]);
 	run("ZADD\tgil:procs\tinf\tweb1:6:00000006");
-	add_process("web1:7:00000007", "evil\x1b]0;x\x07\nname", 1000, "\tinterval_ms\t-5\tended_ms\tnan\tmode\tfullfullfullfullfullfull");
+	add_process("web1:7:00000007", "evil\x1b]0;x\x07\nname", 1000,
+		    "\tinterval_ms\t-5\tended_ms\tnan\tmode\tfullfullfullfullfullfull");
 	run("ZADD\tgil:procs\t1000\tweb1:8:00000008");
 	run("SET\tgil:{web1:8:00000008}:meta\tnot a hash");
 	cr_assert_eq(query__procs(q, &p, &n, &why), 0, "%s", why.text);
@@ -315,7 +320,8 @@ Test(query, threads_have_their_newest_name, .init = setup, .fini = teardown)
 	struct query_thread *t;
 	size_t n;
 
-	run("ZADD\t" KEY("threads") "\t1000\t4250|old name\t2000\t4250|new|name\t1500\t4251.88|x\t1600\tother|\t5\tbroken\t6\ta b|c"
+	run("ZADD\t" KEY("threads") "\t1000\t4250|old name\t2000\t4250|new|name\t1500\t4251.88|x\t1600\tother|"
+	    "\t5\tbroken\t6\ta b|c"
 	    "\t7\t1;2|x\t8\t|x");
 	cr_assert_eq(query__threads(q, ID, &t, &n, &why), 0, "%s", why.text);
 	cr_assert_eq(n, 3);
@@ -403,8 +409,8 @@ Test(query, reader_without_the_right_to_ask_the_time_uses_its_own, .init = setup
 
 Test(query, reads_what_the_writer_wrote, .init = setup, .fini = teardown)
 {
-	struct proc_ident who = {.host = "web1", .pid = 4242, .boot_id = "b", .exe = "/usr/bin/python3", .label = "python3 app.py",
-				 .python = "3.11.2", .gil = "gil", .image = "i", .method = "m", .interval_ms = 1000};
+	struct proc_ident who = {.host = "web1", .pid = 4242, .boot_id = "b", .exe = "/usr/bin/python3",
+				 .label = "python3 app.py", .python = "3.11.2", .gil = "gil", .image = "i", .method = "m", .interval_ms = 1000};
 	struct redis_url url;
 	struct sink_redis_opts opts = {.url = &url};
 	struct schema_opts schema;
@@ -412,6 +418,7 @@ Test(query, reads_what_the_writer_wrote, .init = setup, .fini = teardown)
 	struct proc_sample *s = proc_sample__new();
 	struct thread_sample *t = proc_sample__add_thread(s);
 	struct batch *b = batch__new();
+	struct query_range range;
 	struct query_proc proc;
 	struct query_thread *threads;
 	struct schema_row *rows;
@@ -451,8 +458,8 @@ Test(query, reads_what_the_writer_wrote, .init = setup, .fini = teardown)
 	cr_assert_eq(n, 1);
 	cr_expect_str_eq(threads[0].name, "worker");
 	snprintf(name, sizeof(name), "t:%s", threads[0].thr);
-	cr_assert_eq(query__series(q, proc.id, name, TIER_BASE,
-				   &(struct query_range){.since_ms = s->end_ms - 5000, .until_ms = s->end_ms}, &rows, &n, &why), 0);
+	range = (struct query_range){.since_ms = s->end_ms - 5000, .until_ms = s->end_ms};
+	cr_assert_eq(query__series(q, proc.id, name, TIER_BASE, &range, &rows, &n, &why), 0);
 	cr_assert_geq(n, 1);
 	cr_expect_eq(rows[n - 1].value[FIELD_HOLD], 250000);
 	cr_expect_eq(rows[n - 1].value[FIELD_N], 3);
