@@ -3,7 +3,6 @@
 #include "blame_memo.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -164,10 +163,10 @@ int blame_reading__read(struct blame_reading *r, int map_fd)
 	return err == -ENOENT ? 0 : err;
 }
 
-void blame_reading__forget(struct blame_reading *r, int map_fd, uint32_t slot)
+void blame_reading__forget(struct blame_reading *r, int map_fd, const bool *gone)
 {
 	for (size_t i = 0; i < r->n; i++)
-		if (r->keys[i].victim == slot || r->keys[i].holder == slot)
+		if (gone[r->keys[i].victim] || gone[r->keys[i].holder])
 			bpf_map_delete_elem(map_fd, &r->keys[i]);
 }
 
@@ -236,6 +235,17 @@ uint64_t blame_memo__settle(struct blame_memo *memo, const struct blame_reading 
 	blame_list__clear(&memo->last);
 	memo->last = total;
 	return back;
+}
+
+void blame_memo__forget(struct blame_memo *memo, const bool *gone)
+{
+	struct blame_list *list = &memo->last;
+	size_t kept = 0;
+
+	for (size_t i = 0; i < list->n; i++)
+		if (!gone[list->part[i].holder])
+			list->part[kept++] = list->part[i];
+	list->n = kept;
 }
 
 void blame_memo__clear(struct blame_memo *memo)

@@ -9,6 +9,7 @@
 #ifndef GILSCOPE_BLAME_MEMO_H
 #define GILSCOPE_BLAME_MEMO_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -46,8 +47,8 @@ struct blame_reading {
 };
 
 int blame_reading__read(struct blame_reading *reading, int map_fd);
-/* Deletes the pairs of a slot that is given back, from the table. */
-void blame_reading__forget(struct blame_reading *reading, int map_fd, uint32_t slot);
+/* Deletes the pairs of slots that are given back (`gone`, by slot) from the table. */
+void blame_reading__forget(struct blame_reading *reading, int map_fd, const bool *gone);
 void blame_reading__clear(struct blame_reading *reading);
 
 /* Cumulative blame of a victim at the last boundary. */
@@ -61,6 +62,8 @@ struct blame_memo {
  */
 uint64_t blame_memo__settle(struct blame_memo *memo, const struct blame_reading *reading, uint32_t victim,
 			    const struct blame_list *open, uint64_t bound, struct blame_list *ret);
+/* Forgets holders whose slots are given back: another thread will have them. */
+void blame_memo__forget(struct blame_memo *memo, const bool *gone);
 void blame_memo__clear(struct blame_memo *memo);
 
 #endif

@@ -246,7 +246,7 @@ int probes__open(const struct probes_opts *opts, struct probes **ret, struct rea
 	p->opts = *opts;
 	p->opts.max_procs = opts->max_procs ?: 1;
 	p->opts.max_threads = opts->max_threads ?: 2048;
-	p->opts.max_pairs = opts->max_pairs ?: 16384;
+	p->opts.max_pairs = opts->max_pairs ?: 65536;
 	p->features.multi_why = "";
 	p->slots = calloc(p->opts.max_procs, sizeof(*p->slots));
 	err = p->slots ? load_best(p, why) : -ENOMEM;

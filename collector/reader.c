@@ -6,7 +6,8 @@
  * What was open at B is added: the owner's hold since its acquire, a waiter's wait since it was last charged. Cumulative
  * sums with their open parts only ever grow, so differences of them are exact and a late reading loses nothing.
  *
- * Slots of dead threads rest for one interval before they are given back: a waiter may still have to be charged to them.
+ * Slots of dead threads rest before they are given back: for an interval, and as long as a waiter may still have to be
+ * charged to them.
  * Blame has its own page: blame_memo.h.
  */
 #include "reader.h"
@@ -44,7 +45,8 @@ struct memo {
 	struct thread_key key;
 	char name[THREAD_NAME_SIZE];
 	uint32_t name_age;
-	bool resting;           /* collected for good, to be given back at the next boundary */
+	bool resting;           /* collected for good, to be given back later */
+	uint64_t rests_since;   /* the boundary at which that was */
 	struct cumulative last;
 	struct blame_memo blame;
 };
@@ -71,6 +73,7 @@ struct watch {
 	double price_ns[8];
 	uint64_t hits[8], lost[GIL_LOSS_COUNT];
 	uint64_t torn;
+	uint64_t oldest_wait;   /* ns: no open wait is charged up to an earlier moment than this */
 	uint64_t seed[GIL_PER_PROC]; /* PyThreadState that held the GIL when the probes were armed, 0: nobody */
 	uint64_t seed_given[GIL_PER_PROC]; /* ns of that hold in samples so far, while it had no record */
 };
@@ -82,6 +85,8 @@ struct reader {
 	uint32_t watches_n;
 	struct memo **memos;    /* by thread slot, made when first seen */
 	uint32_t slots_n;
+	bool *gone;             /* by thread slot: being given back */
+	bool *owes;             /* by thread slot: see read_blame() */
 	struct blame_reading blame; /* all pairs, as of `blame_bound` */
 	uint64_t blame_bound;
 	void (*on_event)(void *arg, const struct gil_event *e);
@@ -111,8 +116,10 @@ int reader__new(struct probes *p, struct reader **ret, struct reason *why)
 	r->watches_n = bpf_map__max_entries(skel->maps.procs);
 	r->watches = calloc(r->watches_n, sizeof(*r->watches));
 	r->memos = calloc(r->slots_n, sizeof(*r->memos));
+	r->gone = calloc(r->slots_n, sizeof(*r->gone));
+	r->owes = calloc(r->slots_n, sizeof(*r->owes));
 	r->ring = ring_buffer__new(bpf_map__fd(skel->maps.events), take_event, r, NULL);
-	if (!r->watches || !r->memos || !r->ring) {
+	if (!r->watches || !r->memos || !r->gone || !r->owes || !r->ring) {
 		int err = r->ring ? -ENOMEM : -errno;
 
 		reader__free(r);
@@ -140,6 +147,8 @@ void reader__free(struct reader *r)
 	ring_buffer__free(r->ring);
 	blame_reading__clear(&r->blame);
 	free(r->memos);
+	free(r->gone);
+	free(r->owes);
 	free(r->watches);
 	free(r);
 }
@@ -514,6 +523,21 @@ static void add_blame(struct collection *c, uint32_t slot, struct memo *m, uint3
 	blame_list__clear(&parts);
 }
 
+/*
+ * Reads the pairs, and notes who has an open wait that was not charged up to the boundary at that moment: the reading lacks
+ * that charge for sure only as long as the waiter's record has not seen the boundary either.
+ */
+static int read_blame(struct reader *r, uint64_t bound)
+{
+	r->blame_bound = bound;
+	for (uint32_t slot = probes__first_thread(r->probes); slot < r->slots_n; slot++) {
+		const struct gil_thread *t = probes__thread(r->probes, slot);
+
+		r->owes[slot] = t->state != GIL_THREAD_FREE && t->cur.wait_since && t->bound < bound;
+	}
+	return blame_reading__read(&r->blame, bpf_map__fd(probes__skeleton(r->probes)->maps.blame));
+}
+
 /* ---- one thread ---- */
 
 static int collect_thread(struct collection *c, uint32_t slot)
@@ -532,6 +556,9 @@ static int collect_thread(struct collection *c, uint32_t slot)
 		c->watch->torn++;
 		return 0;
 	}
+	/* Charged since the pairs were read: they must be read again to belong to this record. */
+	if (c->r->owes[slot] && rec.bound >= c->bound && read_blame(c->r, c->bound))
+		return -ENOMEM;
 	dead = rec.state == GIL_THREAD_DEAD && rec.bound < c->bound;
 	set_key(m, &rec, other);
 	if (other)
@@ -551,11 +578,16 @@ static int collect_thread(struct collection *c, uint32_t slot)
 		index = sample_thread(c->sample, &m->key, rec.gil, m->name);
 		if (index < 0)
 			return -ENOMEM;
-		c->sample->threads[index].m = metrics;
+		/* Added, not set: two short lives with one tid may have begun within one clock tick. */
+		metrics__sum(&c->sample->threads[index].m, &metrics);
 		c->sample->threads[index].exited = dead;
 		add_blame(c, slot, m, rec.gil, index, &open);
 	}
+	if (dead && !m->resting)
+		m->rests_since = c->bound;
 	m->resting = dead;
+	if (rec.at.wait_since && rec.at.wait_place < c->watch->oldest_wait)
+		c->watch->oldest_wait = rec.at.wait_place;
 	blame_list__clear(&open);
 	return 0;
 }
@@ -588,7 +620,10 @@ static void add_seed_hold(struct collection *c, uint32_t gil)
 static int collect_threads(struct collection *c)
 {
 	struct probes *p = c->r->probes;
-	int err = collect_thread(c, GIL_SLOT_OTHER + c->slot);
+	int err;
+
+	c->watch->oldest_wait = UINT64_MAX;
+	err = collect_thread(c, GIL_SLOT_OTHER + c->slot);
 
 	for (uint32_t slot = probes__first_thread(p); !err && slot < c->r->slots_n; slot++) {
 		struct gil_thread *t = probes__thread(p, slot);
@@ -672,14 +707,6 @@ static void describe_interval(struct collection *c)
 	s->live_threads = live_threads(probes__pid(c->r->probes, c->slot));
 }
 
-static int read_blame(struct reader *r, uint64_t bound)
-{
-	if (r->blame_bound == bound)
-		return 0;
-	r->blame_bound = bound;
-	return blame_reading__read(&r->blame, bpf_map__fd(probes__skeleton(r->probes)->maps.blame));
-}
-
 int reader__collect(struct reader *r, uint32_t slot, struct proc_sample **ret)
 {
 	struct gil_clock *clock = clock_of(r);
@@ -692,7 +719,7 @@ int reader__collect(struct reader *r, uint32_t slot, struct proc_sample **ret)
 	if (!err) {
 		c.proc = *probes__proc(r->probes, slot);
 		read_gils(&c);
-		err = read_blame(r, c.bound);
+		err = r->blame_bound == c.bound ? 0 : read_blame(r, c.bound);
 	}
 	err = err ?: collect_threads(&c);
 	if (!err) {
@@ -713,12 +740,12 @@ int reader__collect(struct reader *r, uint32_t slot, struct proc_sample **ret)
 
 /* ---- giving slots back ---- */
 
-static void give_back(struct reader *r, uint32_t slot)
+/* Makes a slot as good as new. */
+static void give_back_one(struct reader *r, uint32_t slot)
 {
 	struct gil_bpf *skel = probes__skeleton(r->probes);
 	struct gil_thread *t = probes__thread(r->probes, slot);
 
-	blame_reading__forget(&r->blame, bpf_map__fd(skel->maps.blame), slot);
 	memo_free(r, slot);
 	memset(t, 0, sizeof(*t));
 	if (slot >= probes__first_thread(r->probes) &&
@@ -726,19 +753,44 @@ static void give_back(struct reader *r, uint32_t slot)
 		log_debug("thread slot %u could not be given back", slot);
 }
 
+/* Gives back all slots marked in r->gone; nothing may remember them as victim or holder then. */
+static void give_back(struct reader *r)
+{
+	int blame_fd = bpf_map__fd(probes__skeleton(r->probes)->maps.blame);
+
+	blame_reading__forget(&r->blame, blame_fd, r->gone);
+	for (uint32_t slot = 0; slot < r->slots_n; slot++)
+		if (r->memos[slot])
+			blame_memo__forget(&r->memos[slot]->blame, r->gone);
+	for (uint32_t slot = 0; slot < r->slots_n; slot++)
+		if (r->gone[slot])
+			give_back_one(r, slot);
+	memset(r->gone, 0, r->slots_n * sizeof(*r->gone));
+}
+
+/* Collected as final at an earlier boundary, and every open wait has been charged since. */
+static bool has_rested(struct reader *r, uint32_t slot)
+{
+	const struct gil_thread *t = probes__thread(r->probes, slot);
+	const struct memo *m = r->memos[slot];
+
+	return m && m->resting && t->state == GIL_THREAD_DEAD && m->rests_since < clock_of(r)->end &&
+	       m->rests_since <= r->watches[t->proc].oldest_wait;
+}
+
 void reader__advance(struct reader *r, uint64_t end_ns)
 {
 	struct gil_clock *clock = clock_of(r);
 	uint64_t passed = clock->end;
 
-	for (uint32_t slot = probes__first_thread(r->probes); slot < r->slots_n; slot++) {
-		struct gil_thread *t = probes__thread(r->probes, slot);
+	size_t gone = 0;
 
-		/* Collected as final at the boundary before this one. */
-		if (r->memos[slot] && r->memos[slot]->resting && t->state == GIL_THREAD_DEAD &&
-		    t->bound < clock->start)
-			give_back(r, slot);
+	for (uint32_t slot = probes__first_thread(r->probes); slot < r->slots_n; slot++) {
+		r->gone[slot] = has_rested(r, slot);
+		gone += r->gone[slot];
 	}
+	if (gone)
+		give_back(r);
 	__atomic_store_n(&clock->start, passed, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&clock->end, end_ns, __ATOMIC_SEQ_CST);
 }
@@ -750,13 +802,13 @@ void reader__cut(struct reader *r, uint64_t end_ns)
 
 void reader__forget(struct reader *r, uint32_t slot)
 {
-	give_back(r, GIL_SLOT_OTHER + slot);
+	r->gone[GIL_SLOT_OTHER + slot] = true;
 	for (uint32_t i = probes__first_thread(r->probes); i < r->slots_n; i++) {
 		struct gil_thread *t = probes__thread(r->probes, i);
 
-		if (t->state != GIL_THREAD_FREE && t->proc == slot)
-			give_back(r, i);
+		r->gone[i] = t->state != GIL_THREAD_FREE && t->proc == slot;
 	}
+	give_back(r);
 	r->watches[slot] = (struct watch){0};
 }
 

@@ -21,9 +21,8 @@ static uint64_t mono_ns(void)
 	return (uint64_t)ts.tv_sec * SECOND + (uint64_t)ts.tv_nsec;
 }
 
-static void attach(struct observer *o, pid_t pid, enum gil_mode mode, bool no_multi)
+static void attach(struct observer *o, pid_t pid, enum gil_mode mode, struct probes_opts probes_opts)
 {
-	struct probes_opts probes_opts = {.max_procs = 1, .max_threads = 4096, .no_multi = no_multi};
 	struct reason why = {{0}};
 
 	bpf_env__require();
@@ -45,12 +44,17 @@ static void attach(struct observer *o, pid_t pid, enum gil_mode mode, bool no_mu
 
 void observer__attach(struct observer *o, pid_t pid, enum gil_mode mode)
 {
-	attach(o, pid, mode, false);
+	attach(o, pid, mode, (struct probes_opts){.max_procs = 1, .max_threads = 4096});
 }
 
 void observer__attach_perf(struct observer *o, pid_t pid, enum gil_mode mode)
 {
-	attach(o, pid, mode, true);
+	attach(o, pid, mode, (struct probes_opts){.max_procs = 1, .max_threads = 4096, .no_multi = true});
+}
+
+void observer__attach_small(struct observer *o, pid_t pid, uint32_t max_threads)
+{
+	attach(o, pid, GIL_MODE_FULL, (struct probes_opts){.max_procs = 1, .max_threads = max_threads});
 }
 
 static void assert_wait_is_explained(const struct proc_sample *s)

@@ -24,6 +24,9 @@ void observer__attach(struct observer *o, pid_t pid, enum gil_mode mode);
 /* The same, with perf links instead of uprobe_multi. */
 void observer__attach_perf(struct observer *o, pid_t pid, enum gil_mode mode);
 
+/* Full mode, with room for that many threads only. */
+void observer__attach_small(struct observer *o, pid_t pid, uint32_t max_threads);
+
 /*
  * Ends the running interval now, adds it to the totals and returns it; free with proc_sample__free(). Asserts what must
  * hold of every interval: per thread wait = blame + handover + unknown to the nanosecond, no GIL held longer than it took.
