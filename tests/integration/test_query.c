@@ -260,7 +260,7 @@ Test(query, hostile_index_does_no_harm, .init = setup, .fini = teardown)
 		"", "x", "::", "web1:1:0000000", "web1:1:000000001", "web1:x:00000001", ":1:00000001", "web1:4294967296:00000001",
 		"we b1:1:00000001", "web1:1:0000\x1b[1m", "{x}:1:00000001", "web1:1:00000001:x",
 		"web1:99999999999999999999:00000001",
-		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa:1:00000001", /* 65 and more: too long a host */
+		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa:1:00000001", /* host too long */
 	};
 	struct query_proc *p;
 	size_t n;
@@ -410,7 +410,8 @@ Test(query, reader_without_the_right_to_ask_the_time_uses_its_own, .init = setup
 Test(query, reads_what_the_writer_wrote, .init = setup, .fini = teardown)
 {
 	struct proc_ident who = {.host = "web1", .pid = 4242, .boot_id = "b", .exe = "/usr/bin/python3",
-				 .label = "python3 app.py", .python = "3.11.2", .gil = "gil", .image = "i", .method = "m", .interval_ms = 1000};
+				 .label = "python3 app.py", .python = "3.11.2", .gil = "gil",
+				 .image = "i", .method = "m", .interval_ms = 1000};
 	struct redis_url url;
 	struct sink_redis_opts opts = {.url = &url};
 	struct schema_opts schema;
