@@ -275,7 +275,7 @@ static const struct code_case code_cases[] = {
 	 3, 1, 1, 1, 2, true, ""},
 	{"tail jump", "", BASE FUNC("f", "jmp pthread_cond_signal@PLT\n"), 3, 1, 0, 1, 0, true, ""},
 	{"tail jump through the GOT", "", BASE FUNC("f", "jmp *pthread_cond_signal@GOTPCREL(%rip)\n"), 3, 1, 0, 1, 1, true, ""},
-	{"call with a prefix", "", BASE FUNC("f", "bnd call pthread_cond_signal@PLT\nret\n"), 3, 1, 0, 1, 0, true, ""},
+	{"call with a prefix", "", BASE FUNC("f", ".byte 0xf2\ncall pthread_cond_signal@PLT\nret\n"), 3, 1, 0, 1, 0, true, ""},
 	{"function without an FDE", "", BASE ".globl f\nf: call pthread_cond_signal@PLT\nret\n", 2, 1, 0, 1, 0, true,
 	 "not proven an instruction"},
 	{"call inside an immediate", "",
