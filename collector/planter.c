@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -152,11 +153,24 @@ static void obey(struct bed *bed, int sock)
 	}
 }
 
+/* Somebody may wait for the end of a pipe or of a connection (another planter, say) whose other side we inherited. */
+static void let_go_of_pipes(int except)
+{
+	long max = sysconf(_SC_OPEN_MAX);
+	struct stat st;
+
+	for (int fd = 3; fd < (max > 0 && max < 65536 ? max : 65536); fd++)
+		if (fd != except && !fstat(fd, &st) && (S_ISSOCK(st.st_mode) || S_ISFIFO(st.st_mode)))
+			close(fd);
+}
+
 /* Out of reach of the terminal's signals, holding nobody's pipe open. */
-static void step_aside(void)
+static void step_aside(int sock)
 {
 	const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE};
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	let_go_of_pipes(sock);
 
 	setsid();
 	prctl(PR_SET_NAME, "gilscope-probes");
@@ -170,7 +184,7 @@ static void planter_main(int sock)
 {
 	struct bed bed = {0};
 
-	step_aside();
+	step_aside(sock);
 	obey(&bed, sock);
 	for (uint32_t link = 1; link <= bed.n; link++)
 		lift(&bed, link);
@@ -212,6 +226,7 @@ void planter__stop(struct planter *planter)
 {
 	if (!planter)
 		return;
+	shutdown(planter->socket, SHUT_RDWR); /* whoever else may hold our end by inheritance */
 	close(planter->socket);
 	while (waitpid(planter->pid, NULL, 0) < 0 && errno == EINTR)
 		;
