@@ -4,11 +4,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../collector/log.h"
+
 #define SYS_ADMIN 21
+#define SETGID 6
+#define SETUID 7
 
 static const struct {
 	const char *name, *text;
@@ -79,4 +85,45 @@ int caps__check(struct reason *why)
 	return reason__set(why, -EPERM, "%s%s%s missing: run gilscope as root (sudo), or grant it these capabilities",
 			   bpf ? "" : "CAP_BPF", bpf || perfmon ? "" : " and ",
 			   perfmon ? " is" : bpf ? "CAP_PERFMON is" : "CAP_PERFMON are");
+}
+
+uint64_t caps__kept(uint64_t effective, bool starts_program)
+{
+	uint64_t keep = 0;
+
+	for (int i = 0; i < CAPS_COUNT; i++)
+		keep |= 1ull << caps[i].number;
+	if (starts_program)
+		keep |= 1ull << SETUID | 1ull << SETGID;
+	if (!bit(effective, caps[CAP_BPF_INDEX].number) || !bit(effective, caps[CAP_PERFMON_INDEX].number))
+		keep |= 1ull << SYS_ADMIN;
+	return effective & keep;
+}
+
+static void say_kept(uint64_t kept)
+{
+	char names[160] = "";
+
+	for (int i = 0; i < CAPS_COUNT; i++)
+		if (bit(kept, caps[i].number)) {
+			strcat(names, names[0] ? ", " : "");
+			strcat(names, caps[i].name);
+		}
+	log_verbose("of its rights gilscope keeps %s", names);
+}
+
+int caps__keep(bool starts_program, struct reason *why)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct set[2] = {{0}};
+	uint64_t kept = caps__kept(caps__effective(), starts_program);
+
+	for (int i = 0; i < 2; i++) {
+		set[i].effective = (uint32_t)(kept >> (32 * i));
+		set[i].permitted = set[i].effective;
+	}
+	if (syscall(SYS_capset, &header, set))
+		return reason__set(why, -errno, "can't give up the rights that are not needed: %s", strerror(errno));
+	say_kept(kept);
+	return 0;
 }

@@ -40,4 +40,14 @@ bool caps__can_attach(uint64_t effective);
 /* The same for this process: 0, or -EPERM with the sentence. */
 int caps__check(struct reason *why);
 
+/*
+ * Gives up for good, for the calling thread and those that it starts, every capability but the ones above (and, where a
+ * program is to be started as another user, those for that). CAP_SYS_ADMIN stays only where it stands for one of them. 0 or
+ * -errno with the sentence.
+ */
+int caps__keep(bool starts_program, struct reason *why);
+
+/* The set that caps__keep() leaves of `effective`. */
+uint64_t caps__kept(uint64_t effective, bool starts_program);
+
 #endif

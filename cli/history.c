@@ -164,11 +164,11 @@ int history__url(const struct options *o, struct redis_url *ret, bool *ret_given
 	return redis_url__find_password(ret, o->password_file, why);
 }
 
-static int open_sink(struct history *h, struct reason *why)
+int history__start_sink(struct history *h, struct reason *why)
 {
 	struct sink_redis_opts opts = {.url = &h->url};
 
-	return sink_redis__new(&opts, &h->sink, why);
+	return h->where[0] ? sink_redis__new(&opts, &h->sink, why) : 0;
 }
 
 /* Share in the store, and its address. */
@@ -195,11 +195,10 @@ int history__open_writer(const struct options *o, struct history *ret, struct re
 		return err;
 	if (given) {
 		describe_server(o, ret);
-		return open_sink(ret, why);
+		return 0;
 	}
 	err = store__paths(&paths, &no_store);
 	err = err ? err : open_store(o, &paths, ret, &no_store);
-	err = err ? err : open_sink(ret, &no_store);
 	if (err) {
 		log_warn("no history will be kept: %s", no_store.text);
 		history__close(ret);

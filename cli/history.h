@@ -29,6 +29,9 @@ struct history {
  */
 int history__open_writer(const struct options *o, struct history *ret, struct reason *why);
 
+/* Begins to send: on a thread of its own, which has the rights of the moment. Nothing to do where no history is kept. */
+int history__start_sink(struct history *h, struct reason *why);
+
 /* For a reader. -ENOENT: nothing was ever stored. */
 int history__open_reader(const struct options *o, struct history *ret, struct reason *why);
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "../collector/log.h"
+#include "caps.h"
 #include "history.h"
 #include "live.h"
 #include "out.h"
@@ -354,6 +355,9 @@ int watch__open(const struct options *o, bool command_owns_terminal, struct watc
 	w->view = choose_view(o, command_owns_terminal);
 	err = open_data(w, command_owns_terminal, why);
 	err = err ? err : history__open_writer(o, &w->history, why);
+	/* The store is up: from here on only what observing takes. Before the sink's thread, which inherits. */
+	err = err ? err : caps__keep(command_owns_terminal, why);
+	err = err ? err : history__start_sink(&w->history, why);
 	if (err) {
 		watch__close(w);
 		return err;

@@ -237,3 +237,29 @@ Test(safety, refusals_are_one_sentence_and_the_right_status)
 		tool__clear(&t);
 	}
 }
+
+/* Effective capabilities of each thread of the process. */
+static void expect_capabilities(pid_t pid, const char *wanted)
+{
+	char command[160];
+
+	snprintf(command, sizeof(command),
+		 "for t in /proc/%d/task/*/status; do grep -q '^CapEff:.%s$' $t || exit 1; done", (int)pid, wanted);
+	cr_expect_eq(system(command), 0, "a thread has other capabilities than %s", wanted);
+}
+
+Test(safety, rights_that_are_not_needed_are_given_up)
+{
+	struct workload w;
+	struct tool t;
+
+	start(&w, "cpu_threads.py 2 60");
+	workload__go(&w);
+	attach(&t, w.pid, "");
+	tool__await(&t, "armed");
+	expect_capabilities(t.pid, "000001c000080004");
+	kill(t.pid, SIGINT);
+	cr_expect_eq(tool__wait(&t, 10), 0);
+	tool__clear(&t);
+	workload__kill(&w);
+}
