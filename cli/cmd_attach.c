@@ -78,8 +78,8 @@ const struct verb verb_attach = {
 		 "interval. A summary closes the run. The numbers also go to Redis, for gilscope query, redis-cli and "
 		 "Grafana. Needs root or CAP_BPF and CAP_PERFMON (gilscope doctor tells).",
 	.options = {OPTION_INTERVAL, OPTION_DURATION, OPTION_MODE, OPTION_MAX_OVERHEAD, OPTION_CHILDREN, OPTION_REDIS,
-		    OPTION_PASSWORD_FILE, OPTION_PREFIX, OPTION_NO_STORE, OPTION_LABEL, OPTION_HOST, OPTION_JSON,
-		    OPTION_OUTPUT},
+		    OPTION_PASSWORD_FILE, OPTION_PREFIX, OPTION_RETENTION, OPTION_THREAD_RETENTION,
+		    OPTION_NO_STORE, OPTION_LABEL, OPTION_HOST, OPTION_JSON, OPTION_OUTPUT},
 	.min_args = 1,
 	.max_args = -1,
 	.missing = "which process? (gilscope attach PID; gilscope ls shows the Python processes here)",

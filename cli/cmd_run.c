@@ -45,7 +45,8 @@ const struct verb verb_run = {
 		 "(128 + number if a signal killed it); 125 is a failure of gilscope's own, 126 a command that cannot be "
 		 "executed, 127 one that was not found.",
 	.options = {OPTION_INTERVAL, OPTION_DURATION, OPTION_MODE, OPTION_MAX_OVERHEAD, OPTION_CHILDREN, OPTION_USER,
-		    OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX, OPTION_NO_STORE, OPTION_LABEL, OPTION_HOST,
+		    OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX, OPTION_RETENTION, OPTION_THREAD_RETENTION,
+		    OPTION_NO_STORE, OPTION_LABEL, OPTION_HOST,
 		    OPTION_JSON, OPTION_OUTPUT},
 	.stop_at_first = true,
 	.min_args = 1,

@@ -89,6 +89,43 @@ static int set_host(struct options *o, const char *value, struct reason *why)
 	return 0;
 }
 
+#define SECOND_NS 1000000000ull
+#define MINUTE_NS (60 * SECOND_NS)
+#define YEAR_NS (366 * 1440 * MINUTE_NS)
+
+/* "1h,24h,7d": how long the tiers 1s, 10s, 60s are kept. */
+static int set_tiers(const char *what, const char *value, uint32_t ret_s[TIER_COUNT], struct reason *why)
+{
+	char copy[128], *rest = copy, *word;
+	uint32_t seconds[TIER_COUNT];
+	int n = 0;
+
+	snprintf(copy, sizeof(copy), "%s", value);
+	while (n < TIER_COUNT && (word = strsep(&rest, ","))) {
+		uint64_t ns;
+		int err = args__duration(what, word, MINUTE_NS, YEAR_NS, &ns, why);
+
+		if (err)
+			return err;
+		seconds[n++] = (uint32_t)(ns / SECOND_NS);
+	}
+	if (n != TIER_COUNT || rest || strlen(value) >= sizeof(copy))
+		return reason__set(why, -EINVAL, "%s: '%s' must be three durations, for samples of 1 s, 10 s and 60 s "
+				   "(1h,24h,7d)", what, value);
+	memcpy(ret_s, seconds, sizeof(seconds));
+	return 0;
+}
+
+static int set_retention(struct options *o, const char *value, struct reason *why)
+{
+	return set_tiers("--retention", value, o->retention.proc_s, why);
+}
+
+static int set_thread_retention(struct options *o, const char *value, struct reason *why)
+{
+	return set_tiers("--thread-retention", value, o->retention.thread_s, why);
+}
+
 static int set_user(struct options *o, const char *value, struct reason *why)
 {
 	return set_text("--user", value, 255, &o->user, why);
@@ -267,6 +304,10 @@ static const struct option_entry entries[OPTION_COUNT] = {
 			  "unix:///path[?db=N] (default: $GILSCOPE_REDIS, else gilscope's own store)", set_redis},
 	[OPTION_PASSWORD_FILE] = {"redis-password-file", 0, "FILE", "its password is the first line of FILE (else "
 				  "$GILSCOPE_REDIS_PASSWORD or $REDISCLI_AUTH)", set_password_file},
+	[OPTION_RETENTION] = {"retention", 0, "A,B,C", "keep process samples of 1 s, 10 s, 60 s for A, B, C "
+			      "(default 1h,24h,7d)", set_retention},
+	[OPTION_THREAD_RETENTION] = {"thread-retention", 0, "A,B,C", "the same for threads, wide rows and blame "
+				     "(default 1h,6h,24h)", set_thread_retention},
 	[OPTION_PREFIX] = {"prefix", 0, "TEXT", "beginning of every Redis key (default gil:)", set_prefix},
 	[OPTION_NO_STORE] = {"no-store", 0, NULL, "keep no history", set_no_store},
 	[OPTION_METRIC] = {"metric", 'M', "NAMES", "columns to show, separated by commas", set_metric},
@@ -288,11 +329,14 @@ static const struct option_entry entries[OPTION_COUNT] = {
 void options__init(struct options *o)
 {
 	const char *redis = getenv("GILSCOPE_REDIS");
+	struct schema_opts schema;
 
 	memset(o, 0, sizeof(*o));
 	o->interval_ns = 1000 * NS_PER_MS;
 	o->max_overhead = 0.02;
 	o->redis = redis && *redis ? redis : NULL;
+	schema_opts__default(&schema);
+	o->retention = schema.retention;
 }
 
 const char *options__name(enum option_id id)

@@ -40,6 +40,7 @@ struct options {
 	bool redis_in_argv;
 	const char *password_file;
 	const char *prefix;        /* NULL: the default */
+	struct schema_retention retention;
 	enum output_format format;
 	const char *output;        /* file for data, NULL: the usual stream */
 	const char *thread, *since, *until;
@@ -61,6 +62,8 @@ enum option_id {
 	OPTION_REDIS,
 	OPTION_PASSWORD_FILE,
 	OPTION_PREFIX,
+	OPTION_RETENTION,
+	OPTION_THREAD_RETENTION,
 	OPTION_NO_STORE,
 	OPTION_METRIC,
 	OPTION_THREAD,

@@ -332,6 +332,7 @@ static void fill_opts(struct watch *w)
 		.sink = w->history.sink,
 	};
 	schema_opts__default(&w->opts.schema);
+	w->opts.schema.retention = o->retention;
 	if (o->prefix)
 		w->opts.schema.prefix = o->prefix;
 	w->events = (struct collector_events){
