@@ -36,6 +36,7 @@
 #define TICK_NS (250 * MS)
 #define MARGIN_NS (20 * MS)         /* shortest interval */
 #define FLUSH_TIMEOUT_MS 5000
+#define LAST_WORDS_MS 1000
 #define EXEC_PATIENCE_NS (2 * SECOND) /* an exec'd image must have mapped its interpreter by then */
 #define URGENT 4.0                  /* times the budget within a tick: do not wait for the interval's end */
 #define RETRY_FULL_MAX_NS (600 * SECOND)
@@ -280,6 +281,9 @@ static const char *const end_words[] = {
 static void let_go(struct collector *c, struct observed *o, enum collector_end how)
 {
 	observed__finish(o, &c->shop, c->boundary_ms, end_words[how]);
+	/* The summary of the last one says where the history is: let it be there. */
+	if (c->opts->sink && observed_count(c) == 1)
+		sink__flush(c->opts->sink, LAST_WORDS_MS);
 	if (c->events->ended)
 		c->events->ended(c->events->arg, &o->pub, aggr__totals(o->aggr), how);
 	observed__stop(o, &c->shop);
@@ -294,7 +298,7 @@ static void last_sample(struct collector *c, struct observed *o, enum collector_
 	advance(c);
 }
 
-static struct observed *start_one(struct collector *c, pid_t pid, struct reason *why, int *ret_err)
+static struct observed *start_one(struct collector *c, pid_t pid, bool starting, struct reason *why, int *ret_err)
 {
 	uint64_t begun = mono_ns();
 
@@ -303,7 +307,7 @@ static struct observed *start_one(struct collector *c, pid_t pid, struct reason 
 
 		if (o->used)
 			continue;
-		*ret_err = observed__start(o, &c->shop, pid, why);
+		*ret_err = observed__start(o, &c->shop, pid, starting, why);
 		if (*ret_err)
 			return NULL;
 		tell_armed(c, o, begun);
@@ -332,7 +336,7 @@ static void try_pending(struct collector *c, uint64_t now)
 
 		if (!p->pid)
 			continue;
-		o = start_one(c, p->pid, &why, &err);
+		o = start_one(c, p->pid, false, &why, &err);
 		if (o)
 			notice(c, o, "process %d has become another Python program: observed anew as %s", (int)p->pid, o->id);
 		else if (now < p->deadline && err != -ESRCH)
@@ -617,7 +621,7 @@ static int start_all(struct collector *c, const pid_t *pids, size_t n, struct re
 		struct reason mine = {{0}};
 		int one;
 
-		if (start_one(c, pids[i], &mine, &one))
+		if (start_one(c, pids[i], false, &mine, &one))
 			continue;
 		err = one;
 		*why = mine;
@@ -686,7 +690,7 @@ int collector__spawn(const struct collector_opts *opts, char *const argv[], cons
 		c.child = 0;
 		notice(&c, NULL, "the program ended before it became Python: %s", not_python.text);
 	} else {
-		if (!err && !start_one(&c, c.child, &not_python, &one))
+		if (!err && !start_one(&c, c.child, true, &not_python, &one))
 			err = one;
 		spawn__let_run(c.child);
 		if (err)

@@ -74,10 +74,12 @@ static int main_gil_address(const struct observed *o, struct gil_address *ret)
 	return 1;
 }
 
-static int find_gils(struct observed *o, struct gil_address gils[GIL_PER_PROC], int *ret_n, struct reason *why)
+static int find_gils(struct observed *o, bool starting, struct gil_address gils[GIL_PER_PROC], int *ret_n,
+		     struct reason *why)
 {
 	bool enabled = true;
-	int err = pyver__find_gils(o->target, o->elf, &o->offsets, gils, GIL_PER_PROC, ret_n, &enabled, why);
+	int err = starting ? -EAGAIN : pyver__find_gils(o->target, o->elf, &o->offsets, gils, GIL_PER_PROC, ret_n,
+							 &enabled, why);
 
 	if (err == -EAGAIN) { /* still starting: later GILs are learned from their first events */
 		*ret_n = main_gil_address(o, gils);
@@ -92,11 +94,11 @@ static enum gil_mode first_mode(const struct observed *o, const struct collector
 	return opts->mode == MODE_LIGHT && o->plan->light ? GIL_MODE_LIGHT : GIL_MODE_FULL;
 }
 
-static int plant_and_arm(struct observed *o, struct workshop *shop, struct reason *why)
+static int plant_and_arm(struct observed *o, struct workshop *shop, bool starting, struct reason *why)
 {
 	struct gil_address gils[GIL_PER_PROC];
 	uint64_t armed_at;
-	int gils_n = 0, err = find_gils(o, gils, &gils_n, why);
+	int gils_n = 0, err = find_gils(o, starting, gils, &gils_n, why);
 
 	err = err ?: probes__add(shop->probes, o->target, o->plan, &o->offsets, gils, gils_n, &o->slot, why);
 	if (err)
@@ -208,7 +210,7 @@ static void publish_self(struct observed *o, struct workshop *shop)
 	o->pub.mode = probes__mode(shop->probes, o->slot);
 }
 
-int observed__start(struct observed *o, struct workshop *shop, pid_t pid, struct reason *why)
+int observed__start(struct observed *o, struct workshop *shop, pid_t pid, bool starting, struct reason *why)
 {
 	uint64_t rss;
 	int err;
@@ -220,7 +222,7 @@ int observed__start(struct observed *o, struct workshop *shop, pid_t pid, struct
 	err = err ?: prepare_output(o, shop, why);
 	if (!err) {
 		set_prices(o, probes__features(shop->probes));
-		err = plant_and_arm(o, shop, why);
+		err = plant_and_arm(o, shop, starting, why);
 	}
 	if (err) {
 		observed__stop(o, shop);

@@ -41,8 +41,11 @@ struct workshop {
 	struct reader *reader;
 };
 
-/* Plans, plants and arms. 0, or -errno with nothing planted. */
-int observed__start(struct observed *o, struct workshop *shop, pid_t pid, struct reason *why);
+/*
+ * Plans, plants and arms. `starting`: the process stands where its interpreter has just been mapped and none of it has
+ * run; there is nothing to be read in its memory yet. 0, or -errno with nothing planted.
+ */
+int observed__start(struct observed *o, struct workshop *shop, pid_t pid, bool starting, struct reason *why);
 
 /* Reads locked and last_holder of each GIL after arming: the seed. */
 void observed__seed(struct observed *o, struct workshop *shop);
