@@ -64,6 +64,8 @@ struct collector {
 	pid_t child;                 /* collector__spawn()'s own, 0: none */
 	int child_status;
 	bool sink_was_away;
+	uint64_t refused;            /* commands that Redis refused so far, and what was said of it */
+	char refusal[sizeof(((struct sink_stats *)NULL)->trouble)];
 };
 
 static uint64_t mono_ns(void)
@@ -393,7 +395,19 @@ static void on_boundary(struct collector *c)
 	advance(c);
 }
 
-/* One line when the store goes away and one when it is back. */
+/* A key that another program owns does not keep the rest from being written: said once, and not an absence. */
+static bool is_refusal(struct collector *c, const struct sink_stats *stats)
+{
+	if (stats->commands_refused > c->refused) {
+		if (!c->refused && stats->trouble[0])
+			notice(c, NULL, "%s", stats->trouble);
+		c->refused = stats->commands_refused;
+		memcpy(c->refusal, stats->trouble, sizeof(c->refusal));
+	}
+	return strcmp(c->refusal, stats->trouble) == 0;
+}
+
+/* One line when the store goes away and one when it is back. What becomes of samples meanwhile, the trouble says. */
 static void mind_sink(struct collector *c)
 {
 	struct sink_stats stats;
@@ -402,9 +416,9 @@ static void mind_sink(struct collector *c)
 	if (!c->opts->sink)
 		return;
 	sink__stats(c->opts->sink, &stats);
-	away = stats.trouble[0] != '\0';
+	away = stats.trouble[0] != '\0' && !is_refusal(c, &stats);
 	if (away && !c->sink_was_away)
-		notice(c, NULL, "%s; samples are kept meanwhile", stats.trouble);
+		notice(c, NULL, "%s", stats.trouble);
 	else if (!away && c->sink_was_away)
 		notice(c, NULL, "Redis is back; %llu samples were dropped", (unsigned long long)stats.points_dropped);
 	c->sink_was_away = away;
@@ -639,8 +653,9 @@ static int run(struct collector *c)
 	c->end = END_EXIT;
 	err = loop(c);
 	end_all(c);
+	/* What is not written by then, the sink counts and says when it is closed. */
 	if (c->opts->sink && sink__flush(c->opts->sink, FLUSH_TIMEOUT_MS))
-		log_warn("Redis did not take the last samples within %d s: they are lost", FLUSH_TIMEOUT_MS / 1000);
+		log_verbose("Redis did not take the last samples within %d s", FLUSH_TIMEOUT_MS / 1000);
 	return err;
 }
 

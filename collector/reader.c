@@ -450,28 +450,6 @@ static long sample_unknown(struct collection *c, uint32_t gil)
 	return sample_thread(c->sample, &key, gil, "unknown");
 }
 
-/* Index in the sample of the thread that a PyThreadState belongs to. */
-static long holder_by_tstate(struct collection *c, uint64_t tstate, uint32_t gil)
-{
-	pid_t pid = probes__pid(c->r->probes, c->slot), tid = 0;
-	struct thread_key key = {0};
-	uint64_t stack;
-
-	for (uint32_t slot = probes__first_thread(c->r->probes); slot < c->r->slots_n; slot++) {
-		struct gil_thread *t = probes__thread(c->r->probes, slot);
-
-		if (c->r->memos[slot] && t->proc == c->slot && t->state != GIL_THREAD_FREE &&
-		    t->tstate == tstate)
-			return sample_thread(c->sample, &c->r->memos[slot]->key, gil, c->r->memos[slot]->name);
-	}
-	if (tstate)
-		tid = pyver__tstate_tid(pid, &c->watch->off, tstate);
-	if (tid <= 0 || target__stat(pid, tid, &key.start_ticks, &stack))
-		return sample_unknown(c, gil);
-	key.tid = (uint32_t)tid;
-	return sample_thread(c->sample, &key, gil, "");
-}
-
 /* A holder whose own record comes later in this round. */
 static void name_memo(struct collection *c, uint32_t slot)
 {
@@ -481,6 +459,44 @@ static void name_memo(struct collection *c, uint32_t slot)
 		return;
 	set_key(c->r->memos[slot], &rec, slot < probes__first_thread(c->r->probes));
 	refresh_name(c, c->r->memos[slot], &rec);
+}
+
+/* The slot of a live thread's record, by its PyThreadState; slots_n: it has none. */
+static uint32_t slot_of_tstate(const struct collection *c, uint64_t tstate)
+{
+	uint32_t slot = probes__first_thread(c->r->probes);
+
+	for (; slot < c->r->slots_n; slot++) {
+		const struct gil_thread *t = probes__thread(c->r->probes, slot);
+
+		if (c->r->memos[slot] && t->proc == c->slot && t->state != GIL_THREAD_FREE && t->tstate == tstate)
+			break;
+	}
+	return slot;
+}
+
+/* Index in the sample of the thread that a PyThreadState belongs to: often one that has never met a probe. */
+static long holder_by_tstate(struct collection *c, uint64_t tstate, uint32_t gil)
+{
+	pid_t pid = probes__pid(c->r->probes, c->slot), tid = 0;
+	uint32_t slot = slot_of_tstate(c, tstate);
+	char name[THREAD_NAME_SIZE] = "";
+	struct thread_key key = {0};
+	uint64_t stack;
+
+	if (slot < c->r->slots_n) {
+		if (!c->r->memos[slot]->key.start_ticks)
+			name_memo(c, slot);
+		return sample_thread(c->sample, &c->r->memos[slot]->key, gil, c->r->memos[slot]->name);
+	}
+	if (tstate)
+		tid = pyver__tstate_tid(pid, &c->watch->off, tstate);
+	if (tid <= 0 || target__stat(pid, tid, &key.start_ticks, &stack))
+		return sample_unknown(c, gil);
+	key.tid = (uint32_t)tid;
+	if (target__thread_comm(pid, tid, name, sizeof(name)))
+		name[0] = '\0'; /* it has just ended */
+	return sample_thread(c->sample, &key, gil, name);
 }
 
 static long holder_of(struct collection *c, const struct blame_part *part, uint32_t gil)
