@@ -310,7 +310,7 @@ static void lost_connection(struct sink_redis *s, int err, const struct reason *
 	char text[sizeof(why->text) + 400];
 	bool named = strncmp(why->text, s->where, strlen(s->where)) == 0;
 
-	snprintf(text, sizeof(text), "%s%s%s; samples are kept and sent later", named ? "" : s->where, named ? "" : ": ",
+	snprintf(text, sizeof(text), "%s%s%s (samples are kept and sent later)", named ? "" : s->where, named ? "" : ": ",
 		 why->text);
 	set_trouble(s, text);
 	disconnect(s);

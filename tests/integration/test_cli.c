@@ -290,6 +290,53 @@ Test(cli, the_lines_that_attach_shows_work_when_pasted)
 	temp_dir__remove(dir);
 }
 
+static size_t count_words(const char *text, const char *words)
+{
+	size_t n = 0;
+
+	while ((text = strstr(text, words))) {
+		text += strlen(words);
+		n++;
+	}
+	return n;
+}
+
+Test(cli, redis_that_is_away_is_told_once_and_so_is_what_was_lost)
+{
+	struct child python;
+
+	bpf_env__require();
+	child__start_python(&python, "/usr/bin/python3");
+	program__run(&p, "\"$GILSCOPE\" attach %d --redis unix:///nonexistent.sock -i 100ms -d 500ms", (int)python.pid);
+	child__stop(&python);
+	cr_expect_eq(p.status, 0, "%s", p.err);
+	cr_expect_eq(count_words(p.err, "/nonexistent.sock: No such file or directory"), 1, "%s", p.err);
+	cr_expect_eq(count_words(p.err, "samples are kept"), 1, "%s", p.err);
+	cr_expect_eq(count_words(p.err, "lost") + count_words(p.err, "dropped"), 1, "%s", p.err);
+	cr_expect_eq(count_lines(p.err), 3, "armed, away, dropped: %s", p.err);
+}
+
+Test(cli, light_mode_names_the_holders_that_meet_no_probe)
+{
+	static const char hog[] = "import ctypes, sys, threading, time\n"
+				  "def work():\n"
+				  "    ctypes.CDLL(None).prctl(15, b'hog', 0, 0, 0)\n"
+				  "    print('ready', flush=True)\n"
+				  "    ctypes.PyDLL(None).sleep(60)\n" /* with the GIL, so that it never queues */
+				  "threading.Thread(target=work, daemon=True).start()\n"
+				  "while True: time.sleep(0.001)\n";
+	char *argv[] = {(char *)"/usr/bin/python3", (char *)"-c", (char *)hog, NULL};
+	struct child python;
+
+	bpf_env__require();
+	child__start(&python, argv, NULL);
+	program__run(&p, "\"$GILSCOPE\" attach %d --no-store --mode light -i 1s -d 1s --json", (int)python.pid);
+	child__stop(&python);
+	cr_expect_eq(p.status, 0, "%s", p.err);
+	cr_expect(strstr(p.out, "\"name\":\"hog\""), "%s", p.out);
+	cr_expect_null(strstr(p.out, "(no name)"), "%s", p.out);
+}
+
 Test(cli, attach_ends_in_good_order_when_nobody_reads_on)
 {
 	struct child python;

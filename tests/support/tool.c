@@ -166,3 +166,47 @@ size_t breakpoints__await_none(pid_t pid)
 	}
 	return n;
 }
+
+/* Bytes of one mapping that differ from its file, as the kernel itself names it. */
+static size_t changed_bytes(pid_t pid, unsigned long begin, unsigned long end, unsigned long offset)
+{
+	uint8_t in_memory[4096], in_file[4096];
+	char path[96];
+	size_t n = 0;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/map_files/%lx-%lx", (int)pid, begin, end);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	cr_assert_geq(fd, 0, "%s: %s", path, strerror(errno));
+	for (; begin < end; begin += sizeof(in_file), offset += sizeof(in_file)) {
+		ssize_t len = pread(fd, in_file, sizeof(in_file), (off_t)offset);
+
+		cr_assert_geq(len, 0, "%s: %s", path, strerror(errno));
+		cr_assert_eq(procmem__read(pid, begin, in_memory, (size_t)len), 0);
+		for (ssize_t i = 0; i < len; i++)
+			n += in_memory[i] != in_file[i];
+	}
+	close(fd);
+	return n;
+}
+
+size_t code__changed_bytes(pid_t pid)
+{
+	unsigned long begin, end, offset, inode, compared = 0;
+	char path[64], line[PATH_MAX + 128], mode[5];
+	size_t n = 0;
+	FILE *maps;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+	maps = fopen(path, "re");
+	cr_assert_not_null(maps, "%s: %s", path, strerror(errno));
+	while (fgets(line, sizeof(line), maps))
+		if (sscanf(line, "%lx-%lx %4s %lx %*s %lu", &begin, &end, mode, &offset, &inode) == 5 && inode &&
+		    mode[2] == 'x') {
+			n += changed_bytes(pid, begin, end, offset);
+			compared++;
+		}
+	fclose(maps);
+	cr_assert_gt(compared, 0, "process %d runs no file", (int)pid);
+	return n;
+}

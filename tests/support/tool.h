@@ -40,4 +40,10 @@ int tool__run(struct tool *t, const char *words);
 size_t breakpoints__count(pid_t pid);
 size_t breakpoints__await_none(pid_t pid);
 
+/*
+ * Bytes in the executable mappings of that process that differ from the files behind them: 0, or somebody has planted
+ * something. Unlike breakpoints__count() it asks for nothing to be Python, or 64-bit.
+ */
+size_t code__changed_bytes(pid_t pid);
+
 #endif

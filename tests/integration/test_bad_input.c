@@ -1,0 +1,472 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What cannot be observed is refused in one sentence with status 1, and untouched: its code is compared with its files, byte
+ * by byte. And a process that is hostile by its thread names and command line is observed like any other, but no byte of
+ * theirs that could do harm reaches a terminal, a JSON reader or Redis.
+ */
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../../collector/elffile.h"
+#include "../../collector/text.h"
+#include "../support/bpf_env.h"
+#include "../support/program.h"
+#include "../support/pythons.h"
+#include "../support/tool.h"
+
+TestSuite(bad_input, .init = bpf_env__require, .timeout = 60);
+
+/* ---- refusals ---- */
+
+static void expect_one_sentence(const struct program *p, const char *who, const char *part)
+{
+	cr_expect_eq(p->status, 1, "%s: status %d: %s", who, p->status, p->err);
+	cr_expect(strncmp(p->err, "gilscope: attach: ", 18) == 0, "%s: %s", who, p->err);
+	cr_expect(strstr(p->err, part), "%s: instead of \"%s\": %s", who, part, p->err);
+	cr_expect_eq(strchr(p->err, '\n'), p->err + strlen(p->err) - 1, "%s: one line: %s", who, p->err);
+	cr_expect_str_empty(p->out, "%s: %s", who, p->out);
+}
+
+static void expect_refused(pid_t pid, const char *who, const char *part)
+{
+	struct program p;
+
+	program__run(&p, "\"$GILSCOPE\" attach %d --no-store --duration 1s", (int)pid);
+	expect_one_sentence(&p, who, part);
+	cr_expect_eq(code__changed_bytes(pid), 0, "%s: its code was written to", who);
+	cr_expect_eq(kill(pid, 0), 0, "%s has ended", who);
+	program__free(&p);
+}
+
+/* A program that needs no more than to be there. */
+static pid_t start_idle(const char *path, const char *arg)
+{
+	pid_t pid = fork();
+	char exe[64], link[PATH_MAX] = "";
+
+	cr_assert_geq(pid, 0);
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		execl(path, path, arg, (char *)NULL);
+		_exit(127);
+	}
+	snprintf(exe, sizeof(exe), "/proc/%d/exe", (int)pid);
+	for (int i = 0; i < 1000 && !strstr(link, strrchr(path, '/')); i++) {
+		usleep(1000);
+		memset(link, 0, sizeof(link));
+		cr_assert_geq(readlink(exe, link, sizeof(link) - 1), 0, "%s does not run here", path);
+	}
+	usleep(20000); /* past its loader */
+	return pid;
+}
+
+static void end(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+Test(bad_input, process_that_is_not_there)
+{
+	struct program p;
+	pid_t gone = fork();
+
+	if (gone == 0)
+		_exit(0);
+	waitpid(gone, NULL, 0);
+	program__run(&p, "\"$GILSCOPE\" attach %d --no-store", (int)gone);
+	expect_one_sentence(&p, "a PID of the past", "there is no process");
+	program__free(&p);
+}
+
+Test(bad_input, program_that_is_not_python)
+{
+	pid_t pid = start_idle("/bin/sleep", "60");
+
+	expect_refused(pid, "sleep", "(sleep) is not a CPython process: no file that it runs defines _PyRuntime");
+	end(pid);
+}
+
+/* ELF32 for i386 at 0x8048000, one segment: "again: mov $29, %eax; int $0x80 (pause); jmp again". */
+static const unsigned char pause32[] = {
+	0x7f, 'E', 'L', 'F', 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+	2, 0, 3, 0, 1, 0, 0, 0, 0x54, 0x80, 0x04, 0x08, 0x34, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+	52, 0, 32, 0, 1, 0, 0, 0, 0, 0, 0, 0,
+	1, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0x04, 0x08, 0, 0x80, 0x04, 0x08, 0x5d, 0, 0, 0, 0x5d, 0, 0, 0, 5, 0, 0, 0, 0, 0x10, 0, 0,
+	0xb8, 29, 0, 0, 0, 0xcd, 0x80, 0xeb, 0xf7,
+};
+
+/* A kernel that runs no 32-bit code cannot be asked by way of a process: the file itself is refused the same way. */
+static void expect_file_refused(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct reason why = {{0}};
+	struct elffile *elf;
+
+	cr_expect_eq(elffile__open(fd, &elf, &why), -ENOEXEC);
+	cr_expect(strstr(why.text, "32-bit"), "%s", why.text);
+	close(fd);
+}
+
+static bool runs_32_bit(const char *path)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		alarm(1);
+		execl(path, path, (char *)NULL);
+		_exit(127);
+	}
+	usleep(50000);
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+}
+
+Test(bad_input, program_of_32_bits)
+{
+	char dir[256], path[300];
+	pid_t pid;
+
+	temp_dir__make(dir, sizeof(dir));
+	snprintf(path, sizeof(path), "%s/python3", dir);
+	must_write(path, pause32, sizeof(pause32));
+	cr_assert_eq(chmod(path, 0755), 0);
+	expect_file_refused(path);
+	if (runs_32_bit(path)) {
+		pid = start_idle(path, NULL);
+		expect_refused(pid, "a 32-bit program", "a 32-bit program: only 64-bit CPython is supported");
+		end(pid);
+	}
+	temp_dir__remove(dir);
+}
+
+struct old_python {
+	char exe[200];
+};
+
+/* What version managers left of 2.x and 3.0 to 3.7. On a machine without any there is no such test. */
+ParameterizedTestParameters(bad_input, python_that_is_too_old)
+{
+	static struct old_python found[16];
+	const char *home = getenv("HOME");
+	char pattern[256];
+	size_t n = 0;
+	glob_t all;
+
+	snprintf(pattern, sizeof(pattern), "%s/.pyenv/versions/{2.*,3.[0-7],3.[0-7].*}/bin/python", home ? home : "/root");
+	if (glob(pattern, GLOB_BRACE, NULL, &all) == 0) {
+		for (; n < all.gl_pathc && n < 16; n++)
+			snprintf(found[n].exe, sizeof(found[n].exe), "%s", all.gl_pathv[n]);
+		globfree(&all);
+	}
+	return cr_make_param_array(struct old_python, found, n);
+}
+
+ParameterizedTest(struct old_python *old, bad_input, python_that_is_too_old)
+{
+	char *argv[] = {old->exe, (char *)"-u", (char *)"-c",
+			(char *)"import sys; sys.stdout.write('ready' + chr(10)); sys.stdin.read()", NULL};
+	struct child python;
+
+	child__start(&python, argv, NULL);
+	expect_refused(python.pid, old->exe, ": 3.8 or newer is needed");
+	child__stop(&python);
+}
+
+#define NOBODY "--reuid 65534 --regid 65534 --clear-groups "
+
+/* What is taken away from gilscope, and the capability that its sentence names. */
+static const struct {
+	char without[80];
+	char part[80];
+	bool target_is_nobodys; /* and so may be looked into by nobody */
+} losses[] = {
+	{"--bounding-set -bpf,-sys_admin", "CAP_BPF is missing: run gilscope as root (sudo)", false},
+	{"--bounding-set -perfmon,-sys_admin", "CAP_PERFMON is missing: run gilscope as root (sudo)", false},
+	{"--bounding-set -sys_ptrace", "of user 0: run as root or with CAP_SYS_PTRACE", false},
+	{"--bounding-set -all", "of user 0: run as root or with CAP_SYS_PTRACE", false},
+	{NOBODY "--bounding-set -all", "of user 0: run as root or with CAP_SYS_PTRACE", false},
+	{NOBODY "--bounding-set -all", "CAP_BPF and CAP_PERFMON are missing: run gilscope as root (sudo)", true},
+};
+
+static void start_nobodys_python(struct child *c)
+{
+	char *argv[] = {(char *)"/usr/bin/setpriv", (char *)"--reuid", (char *)"65534", (char *)"--regid", (char *)"65534",
+			(char *)"--clear-groups", (char *)"/usr/bin/python3", (char *)"-c",
+			(char *)"import sys; print('ready', flush=True); sys.stdin.read()", NULL};
+
+	child__start(c, argv, NULL);
+}
+
+Test(bad_input, capability_that_is_missing_is_named)
+{
+	struct child roots, nobodys;
+	struct program p;
+	char dir[256];
+
+	temp_dir__make(dir, sizeof(dir));
+	must_run("chmod 755 '%s' && cp '%s' '%s/gilscope'", dir, program__path(), dir); /* where nobody can run it */
+	child__start_python(&roots, "/usr/bin/python3");
+	start_nobodys_python(&nobodys);
+	for (size_t i = 0; i < sizeof(losses) / sizeof(losses[0]); i++) {
+		pid_t pid = losses[i].target_is_nobodys ? nobodys.pid : roots.pid;
+
+		program__run(&p, "setpriv %s '%s/gilscope' attach %d --no-store --duration 1s", losses[i].without, dir, (int)pid);
+		expect_one_sentence(&p, losses[i].without, losses[i].part);
+		cr_expect_eq(code__changed_bytes(pid), 0);
+		program__free(&p);
+	}
+	child__stop(&nobodys);
+	child__stop(&roots);
+	temp_dir__remove(dir);
+}
+
+Test(bad_input, planted_breakpoints_would_be_seen)
+{
+	struct child python;
+	struct tool t;
+	char words[64];
+
+	child__start_python(&python, "/usr/bin/python3");
+	cr_expect_eq(code__changed_bytes(python.pid), 0);
+	snprintf(words, sizeof(words), "attach %d --no-store", (int)python.pid);
+	tool__start(&t, words);
+	tool__await(&t, "armed");
+	cr_expect_eq(code__changed_bytes(python.pid), breakpoints__count(python.pid));
+	cr_expect_gt(breakpoints__count(python.pid), 0);
+	kill(t.pid, SIGINT);
+	cr_expect_eq(tool__wait(&t, 10), 0);
+	cr_expect_eq(code__changed_bytes(python.pid), 0);
+	tool__clear(&t);
+	child__stop(&python);
+}
+
+/* ---- hostile names ---- */
+
+#define SCRIPT_NAME "s\033[31m|\"'\\\n\r\t\302\233\377\342\200\256.py"
+#define EVIL_MARK "s?[31m" /* what must be left of it */
+
+/* Thread names of up to 15 bytes each, as Python literals. */
+static const char hostile_program[] =
+	"import ctypes, sys, threading\n"
+	"prctl = ctypes.CDLL(None).prctl\n"
+	"names = [b'\\x1b]0;pwn\\x07', b'\\x1b[35;7mM\\x1b[2J', b'a\\nb\\r\\nc\\td', b'p|q\"r\\'s\\\\t',\n"
+	"         b'\\xff\\xfe\\xc3(\\xe2\\x82',\n"
+	"         b'\\xc2\\x9b31m\\xc2\\x85', b'\\xe2\\x80\\xaeevil', b'{\"t\":0}',\n"
+	"         b'\\x7f\\x01\\x02\\x08\\x08', b'${x}%n%s{i}', b' ',\n"
+	"         '\\u00e9\\u4e2d\\U0001f600'.encode()]\n"
+	"def work(name):\n"
+	"    prctl(15, name, 0, 0, 0)\n"
+	"    while True:\n"
+	"        sum(range(2000))\n"
+	"for name in names:\n"
+	"    threading.Thread(target=work, args=(name,), daemon=True).start()\n"
+	"print('ready', flush=True)\n"
+	"work(b'main\\x1b[5m\\n')\n";
+
+static void start_hostile_python(struct child *c, const char *dir)
+{
+	static char script[512], argument[10001];
+	char *argv[] = {(char *)"/usr/bin/python3", script, argument, (char *)"--token=geheim", NULL};
+
+	snprintf(script, sizeof(script), "%s/%s", dir, SCRIPT_NAME);
+	must_write(script, hostile_program, sizeof(hostile_program) - 1);
+	for (size_t i = 0; i < sizeof(argument) - 1; i++)
+		argument[i] = "\033]2;x\007\n\r|\"\377"[i % 11];
+	child__start(c, argv, NULL);
+}
+
+/* Lines of valid UTF-8 without any character that text__clean() takes out. */
+static void expect_harmless(const char *text, const char *what)
+{
+	size_t len = strlen(text);
+	char *copy = malloc(len + 1), *clean = malloc(len + 1);
+
+	cr_assert(copy && clean);
+	for (size_t i = 0; i <= len; i++)
+		copy[i] = (char)(text[i] == '\n' ? ' ' : text[i]);
+	text__clean(clean, len + 1, copy, len);
+	cr_expect_gt(len, 0, "%s is empty", what);
+	cr_expect(strcmp(copy, clean) == 0, "%s: not harmless: %s", what, clean);
+	cr_expect_null(strstr(text, "geheim"), "%s: an argument has leaked", what);
+	free(copy);
+	free(clean);
+}
+
+static void expect_json(const char *text, const char *what)
+{
+	json_error_t error;
+	json_t *json = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+
+	cr_expect_not_null(json, "%s: %s: %s", what, error.text, text);
+	json_decref(json);
+}
+
+/* Every line that begins like an object is one. Their number. */
+static size_t expect_json_lines(char *text, const char *what)
+{
+	size_t n = 0;
+
+	for (char *line; (line = strsep(&text, "\n"));) {
+		if (*line != '{')
+			continue;
+		expect_json(line, what);
+		n++;
+	}
+	return n;
+}
+
+struct hostile {
+	char dir[256];
+	struct child python;
+};
+
+static void hostile__start(struct hostile *h)
+{
+	temp_dir__make(h->dir, sizeof(h->dir));
+	setenv("GILSCOPE_STORE_DIR", h->dir, 1);
+	start_hostile_python(&h->python, h->dir);
+}
+
+static void hostile__end(struct hostile *h)
+{
+	child__stop(&h->python);
+	temp_dir__remove(h->dir);
+}
+
+enum answer {
+	ANSWER_TEXT,
+	ANSWER_OBJECT,
+	ANSWER_OBJECTS, /* one per line */
+};
+
+/* How gilscope is asked about a process, and what it answers. */
+static const struct {
+	char command[96];
+	enum answer answer;
+} questions[] = {
+	{"attach $EVIL_PID --duration 1200ms --interval 300ms --mode full --json", ANSWER_OBJECTS},
+	{"attach $EVIL_PID --duration 1200ms --interval 300ms --mode full -v", ANSWER_TEXT},
+	{"attach $EVIL_PID --duration 700ms --mode light -v", ANSWER_TEXT},
+	{"ls", ANSWER_TEXT},
+	{"ls --json", ANSWER_OBJECT},
+	{"doctor $EVIL_PID", ANSWER_TEXT},
+	{"query $EVIL_PID --threads", ANSWER_TEXT},
+	{"query $EVIL_PID --threads --json", ANSWER_OBJECT},
+	{"query $EVIL_PID --threads --format csv", ANSWER_TEXT},
+	{"query s --json", ANSWER_OBJECT},
+};
+
+Test(bad_input, hostile_names_reach_no_terminal_and_no_json_reader)
+{
+	struct program p;
+	struct hostile h;
+	char pid[16];
+	bool named = false;
+
+	hostile__start(&h);
+	snprintf(pid, sizeof(pid), "%d", (int)h.python.pid);
+	setenv("EVIL_PID", pid, 1);
+	for (size_t i = 0; i < sizeof(questions) / sizeof(questions[0]); i++) {
+		const char *command = questions[i].command;
+
+		program__run(&p, "\"$GILSCOPE\" %s", command);
+		cr_expect_eq(p.status, 0, "%s: %d %s", command, p.status, p.err);
+		expect_harmless(p.out, command);
+		if (*p.err)
+			expect_harmless(p.err, command);
+		named = named || strstr(p.err, EVIL_MARK) || strstr(p.out, EVIL_MARK);
+		if (questions[i].answer == ANSWER_OBJECT)
+			expect_json(p.out, command);
+		else if (questions[i].answer == ANSWER_OBJECTS)
+			cr_expect_gt(expect_json_lines(p.out, command), 4);
+		program__free(&p);
+	}
+	cr_expect(named, "nothing showed the script's name at all");
+	hostile__end(&h);
+}
+
+/* util-linux's script gives it a terminal; the codes that gilscope paints with are its own. */
+Test(bad_input, hostile_names_reach_no_painted_screen)
+{
+	struct program p;
+	struct hostile h;
+
+	hostile__start(&h);
+	program__run(&p, "TERM=xterm script -qec \"'$GILSCOPE' attach %d --no-store --mode full -d 1s -i 200ms\" /dev/null",
+		     (int)h.python.pid);
+	cr_expect_eq(p.status, 0, "%s%s", p.out, p.err);
+	cr_expect_not_null(strstr(p.out, "\033[?25l"), "it was no terminal: %s", p.out);
+	cr_expect_not_null(strstr(p.out, "?]0;pwn?"), "the thread was not shown: %s", p.out);
+	cr_expect_null(strstr(p.out, "\033]0;"));
+	cr_expect_null(strstr(p.out, "\033[35;7m"));
+	cr_expect_null(strstr(p.out, "\033[5m"));
+	cr_expect_null(strstr(p.out, "\302\233"));
+	cr_expect_null(strchr(p.out, '\a'));
+	cr_expect_null(strchr(p.out, '\377'));
+	program__free(&p);
+	hostile__end(&h);
+}
+
+/* Everything that is in the store: the number of strings, then keys, members and fields, a line each. */
+static const char dump[] =
+	"local all = redis.call('KEYS', '*')\n"
+	"local said = {}\n"
+	"for _, key in ipairs(all) do\n"
+	"  local kind = redis.call('TYPE', key).ok\n"
+	"  local values = {}\n"
+	"  if kind == 'zset' then values = redis.call('ZRANGE', key, 0, -1)\n"
+	"  elseif kind == 'hash' then values = redis.call('HGETALL', key)\n"
+	"  elseif kind == 'string' then values = {redis.call('GET', key)} end\n"
+	"  said[#said + 1] = key\n"
+	"  for _, value in ipairs(values) do said[#said + 1] = value == '' and '-' or value end\n"
+	"end\n"
+	"table.insert(said, 1, tostring(#said))\n"
+	"return said\n";
+
+static size_t count_lines(const char *text)
+{
+	size_t n = 0;
+
+	for (; *text; text++)
+		n += *text == '\n';
+	return n;
+}
+
+Test(bad_input, hostile_names_reach_no_redis_key_or_member)
+{
+	char script[300];
+	struct program p;
+	struct hostile h;
+
+	hostile__start(&h);
+	program__run(&p, "\"$GILSCOPE\" attach %d --duration 1500ms --interval 500ms --mode full", (int)h.python.pid);
+	cr_assert_eq(p.status, 0, "%s", p.err);
+	program__free(&p);
+	snprintf(script, sizeof(script), "%s/dump.lua", h.dir);
+	must_write(script, dump, sizeof(dump) - 1);
+	program__run(&p, "\"$GILSCOPE\" store cli --raw EVAL \"$(cat '%s')\" 0", script);
+	cr_assert_eq(p.status, 0, "%s%s", p.out, p.err);
+	expect_harmless(p.out, "the store");
+	/* A newline in a member would be one line too many. */
+	cr_expect_eq((long)count_lines(p.out), atol(p.out) + 1, "%ld strings in %zu lines", atol(p.out), count_lines(p.out));
+	cr_expect_not_null(strstr(p.out, "?]0;pwn?"), "no trace of the thread");
+	cr_expect_not_null(strstr(p.out, "|p/q\"r's"), "a bar in a name is a slash in the index: %s", p.out);
+	cr_expect_gt(expect_json_lines(p.out, "the store"), 20);
+	program__free(&p);
+	hostile__end(&h);
+}
