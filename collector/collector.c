@@ -600,8 +600,7 @@ static int set_up(struct collector *c, struct reason *why)
 	now = read_clocks();
 	c->started = now.mono_ns;
 	grid__init(&c->grid, c->opts->interval_ns, &now);
-	plan_boundary(c);
-	reader__begin(c->shop.reader, now.mono_ns, c->boundary);
+	reader__begin(c->shop.reader, now.mono_ns, READER_NO_END);
 	return 0;
 }
 
@@ -649,6 +648,8 @@ static int run(struct collector *c)
 {
 	int err;
 
+	plan_boundary(c);
+	reader__cut(c->shop.reader, c->boundary);
 	set_deadline(c);
 	c->end = END_EXIT;
 	err = loop(c);

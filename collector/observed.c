@@ -94,6 +94,22 @@ static enum gil_mode first_mode(const struct observed *o, const struct collector
 	return opts->mode == MODE_LIGHT && o->plan->light ? GIL_MODE_LIGHT : GIL_MODE_FULL;
 }
 
+static uint64_t mono_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
+}
+
+/* Time spent on planning is no time observed: the first interval begins with the first process. */
+static void begin_once(struct workshop *shop)
+{
+	if (!shop->begun)
+		reader__begin(shop->reader, mono_ns(), READER_NO_END);
+	shop->begun = true;
+}
+
 static int plant_and_arm(struct observed *o, struct workshop *shop, bool starting, struct reason *why)
 {
 	struct gil_address gils[GIL_PER_PROC];
@@ -106,7 +122,10 @@ static int plant_and_arm(struct observed *o, struct workshop *shop, bool startin
 	o->used = true;
 	err = reader__watch(shop->reader, o->slot, &o->offsets, o->price_ns);
 	err = err ?: probes__plant(shop->probes, o->slot, first_mode(o, shop->opts), why);
-	err = err ?: probes__arm(shop->probes, o->slot, &armed_at);
+	if (err)
+		return err;
+	begin_once(shop);
+	err = probes__arm(shop->probes, o->slot, &armed_at);
 	if (!err)
 		observed__seed(o, shop);
 	return err;
@@ -257,14 +276,6 @@ void observed__seed(struct observed *o, struct workshop *shop)
 }
 
 /* ---- changing the mode ---- */
-
-static uint64_t mono_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
-}
 
 int observed__switch(struct observed *o, struct workshop *shop, enum gil_mode mode, struct reason *why)
 {

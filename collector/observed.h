@@ -39,6 +39,7 @@ struct workshop {
 	const struct collector_opts *opts;
 	struct probes *probes;
 	struct reader *reader;
+	bool begun;                /* the first interval has: with the first process's arming */
 };
 
 /*

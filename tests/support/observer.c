@@ -37,7 +37,7 @@ static void attach(struct observer *o, pid_t pid, enum gil_mode mode, struct pro
 	o->shop.opts = &o->opts;
 	cr_assert_eq(probes__open(&probes_opts, &o->shop.probes, &why), 0, "%s", why.text);
 	cr_assert_eq(reader__new(o->shop.probes, &o->shop.reader, &why), 0, "%s", why.text);
-	reader__begin(o->shop.reader, mono_ns(), mono_ns() + FAR);
+	reader__begin(o->shop.reader, mono_ns(), READER_NO_END);
 	cr_assert_eq(observed__start(&o->proc, &o->shop, pid, false, &why), 0, "%s", why.text);
 	cr_assert_eq(o->proc.pub.mode, mode);
 }
