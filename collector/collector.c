@@ -64,6 +64,7 @@ struct collector {
 	pid_t child;                 /* collector__spawn()'s own, 0: none */
 	int child_status;
 	bool sink_was_away;
+	uint64_t reconnects;         /* of the sink, when last looked */
 	uint64_t refused;            /* commands that Redis refused so far, and what was said of it */
 	char refusal[sizeof(((struct sink_stats *)NULL)->trouble)];
 };
@@ -407,6 +408,14 @@ static bool is_refusal(struct collector *c, const struct sink_stats *stats)
 	return strcmp(c->refusal, stats->trouble) == 0;
 }
 
+/* The server may have come back empty: index, meta and every time to live must be set again. */
+static void announce_anew(struct collector *c)
+{
+	for (size_t i = 0; i < c->procs_n; i++)
+		if (c->procs[i].used)
+			observed__announce(&c->procs[i], &c->shop);
+}
+
 /* One line when the store goes away and one when it is back. What becomes of samples meanwhile, the trouble says. */
 static void mind_sink(struct collector *c)
 {
@@ -416,6 +425,9 @@ static void mind_sink(struct collector *c)
 	if (!c->opts->sink)
 		return;
 	sink__stats(c->opts->sink, &stats);
+	if (stats.reconnects != c->reconnects)
+		announce_anew(c);
+	c->reconnects = stats.reconnects;
 	away = stats.trouble[0] != '\0' && !is_refusal(c, &stats);
 	if (away && !c->sink_was_away)
 		notice(c, NULL, "%s", stats.trouble);

@@ -202,7 +202,7 @@ static int prepare_output(struct observed *o, struct workshop *shop, struct reas
 	return o->aggr && o->writer ? 0 : reason__set(why, -ENOMEM, "out of memory");
 }
 
-static void announce(struct observed *o, struct workshop *shop)
+void observed__announce(struct observed *o, struct workshop *shop)
 {
 	struct batch *b;
 
@@ -250,7 +250,7 @@ int observed__start(struct observed *o, struct workshop *shop, pid_t pid, bool s
 	publish_self(o, shop);
 	if (target__usage(pid, &o->cpu_ns, &rss))
 		o->cpu_ns = UINT64_MAX;
-	announce(o, shop);
+	observed__announce(o, shop);
 	return 0;
 }
 
@@ -373,7 +373,7 @@ void observed__finish(struct observed *o, struct workshop *shop, int64_t end_ms,
 	err = aggr__flush(o->aggr, emit_window, &out);
 	err = err ?: schema_writer__end(o->writer, end_ms, how, out.batch);
 	send(shop, out.batch, err);
-	announce(o, shop);
+	observed__announce(o, shop);
 }
 
 void observed__stop(struct observed *o, struct workshop *shop)

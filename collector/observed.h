@@ -48,6 +48,9 @@ struct workshop {
  */
 int observed__start(struct observed *o, struct workshop *shop, pid_t pid, bool starting, struct reason *why);
 
+/* Tells the sink what the server must know of this process, and has the next sample set every time to live again. */
+void observed__announce(struct observed *o, struct workshop *shop);
+
 /* Reads locked and last_holder of each GIL after arming: the seed. */
 void observed__seed(struct observed *o, struct workshop *shop);
 

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * From the probes to Redis through everything between, while Redis comes late, dies, and forgets: what attach said on its
+ * standard output must stand in the sorted sets, each interval exactly once.
+ */
+#include <criterion/criterion.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../support/bpf_env.h"
+#include "../support/interpreters.h"
+#include "../support/private_redis.h"
+#include "../support/tool.h"
+#include "../support/workload.h"
+
+TestSuite(history, .init = bpf_env__require, .timeout = 120);
+
+struct scene {
+	struct workload target;
+	struct private_redis redis;
+	struct tool tool;
+	char id[96];
+};
+
+static void set_up(struct scene *s, bool redis_is_there)
+{
+	struct interpreter stock;
+	char words[320];
+
+	private_redis__init(&s->redis, false);
+	if (redis_is_there)
+		private_redis__start(&s->redis, true, NULL);
+	interpreter__stock(&stock);
+	workload__start(&s->target, &stock, "spinner_io.py 60");
+	workload__go(&s->target);
+	snprintf(words, sizeof(words), "attach %d --interval 200ms --json --redis %s", (int)s->target.pid, s->redis.url);
+	tool__start(&s->tool, words);
+	tool__await(&s->tool, "armed");
+}
+
+static void tear_down(struct scene *s)
+{
+	tool__clear(&s->tool);
+	private_redis__fini(&s->redis);
+	workload__kill(&s->target);
+}
+
+/* Stamps of the intervals that attach wrote, later than `after_ms`; and the process's <id>. */
+static size_t stamps_said(struct scene *s, long long after_ms, long long *ret, size_t max)
+{
+	char *out = tool__stdout(&s->tool), *rest = out, *line;
+	size_t n = 0;
+
+	while ((line = strsep(&rest, "\n")) && n < max) {
+		json_t *row = json_loads(line, 0, NULL);
+		const char *type = row ? json_string_value(json_object_get(row, "type")) : NULL;
+		long long t = json_integer_value(json_object_get(json_object_get(row, "process"), "t"));
+
+		if (row)
+			snprintf(s->id, sizeof(s->id), "%s", json_string_value(json_object_get(row, "id")));
+		if (type && !strcmp(type, "interval") && t > after_ms)
+			ret[n++] = t;
+		json_decref(row);
+	}
+	free(out);
+	return n;
+}
+
+static void end_run(struct scene *s)
+{
+	kill(s->tool.pid, SIGINT);
+	cr_assert_eq(tool__wait(&s->tool, 30), 0);
+}
+
+static void expect_each_once(struct scene *s, long long after_ms)
+{
+	long long stamps[256];
+	size_t n = stamps_said(s, after_ms, stamps, 256);
+
+	cr_assert_gt(n, 5);
+	for (size_t i = 0; i < n; i++)
+		cr_expect_eq(private_redis__int(&s->redis, "ZCOUNT gil:{%s}:p:1s %lld %lld", s->id, stamps[i], stamps[i]), 1,
+			     "interval %lld stands %lld times", stamps[i],
+			     private_redis__int(&s->redis, "ZCOUNT gil:{%s}:p:1s %lld %lld", s->id, stamps[i], stamps[i]));
+}
+
+/* What the server needs to make sense of the samples. */
+static void expect_announced(struct scene *s)
+{
+	cr_expect_str_eq(private_redis__ask(&s->redis, "HGET gil:schema version"), "1");
+	cr_expect_gt(private_redis__int(&s->redis, "ZCARD gil:procs"), 0);
+	cr_expect_gt(private_redis__int(&s->redis, "ZCARD gil:menu"), 0);
+	cr_expect_str_eq(private_redis__ask(&s->redis, "HGET gil:{%s}:meta mode", s->id), "full");
+	cr_expect_gt(private_redis__int(&s->redis, "TTL gil:{%s}:meta", s->id), 0);
+	cr_expect_gt(private_redis__int(&s->redis, "TTL gil:{%s}:p:1s", s->id), 0);
+}
+
+Test(history, every_interval_stands_once)
+{
+	struct scene s;
+
+	set_up(&s, true);
+	sleep(3);
+	end_run(&s);
+	expect_each_once(&s, 0);
+	expect_announced(&s);
+	tear_down(&s);
+}
+
+Test(history, redis_that_comes_late_gets_it_all)
+{
+	struct scene s;
+
+	set_up(&s, false);
+	sleep(2);
+	private_redis__start(&s.redis, true, NULL);
+	sleep(3);
+	end_run(&s);
+	expect_each_once(&s, 0);
+	expect_announced(&s);
+	tear_down(&s);
+}
+
+Test(history, redis_that_comes_back_empty_gets_all_since)
+{
+	struct scene s;
+	long long stamps[256], before;
+	size_t n;
+
+	set_up(&s, true);
+	sleep(2);
+	n = stamps_said(&s, 0, stamps, 256);
+	cr_assert_gt(n, 0);
+	before = stamps[n - 1];
+	private_redis__kill(&s.redis);
+	private_redis__forget_data(&s.redis);
+	sleep(2);
+	private_redis__start(&s.redis, true, NULL);
+	sleep(3);
+	end_run(&s);
+	expect_each_once(&s, before + 400);
+	expect_announced(&s);
+	tear_down(&s);
+}
+
+Test(history, paused_redis_delays_nobody)
+{
+	struct scene s;
+	long long stamps[256];
+	size_t before, after;
+
+	set_up(&s, true);
+	sleep(1);
+	private_redis__pause(&s.redis);
+	before = stamps_said(&s, 0, stamps, 256);
+	sleep(3);
+	after = stamps_said(&s, 0, stamps, 256);
+	cr_expect_geq(after - before, 12, "only %zu intervals in three seconds", after - before);
+	private_redis__resume(&s.redis);
+	sleep(2);
+	end_run(&s);
+	expect_each_once(&s, 0);
+	tear_down(&s);
+}
