@@ -85,7 +85,9 @@ static void busy(FILE *to, const struct schema_row *row)
 		fact(to, "GIL busy", human__share(buf, field(row, FIELD_UTIL)), "of the time a thread held the GIL");
 	snprintf(buf, sizeof(buf), "%.2f", field(row, FIELD_WAITERS));
 	fact(to, "waiting", isnan(field(row, FIELD_WAITERS)) ? "-" : buf, "threads queued for it on average");
-	if (wait > 0)
+	if (wait > 0 && isnan(field(row, FIELD_HANDOVER)))
+		fact(to, "handover", "-", "not known in light mode");
+	else if (wait > 0)
 		fact(to, "handover", human__share(buf, field(row, FIELD_HANDOVER) / wait),
 		     "of the waiting, nobody held it (wake-ups, too few CPUs)");
 }

@@ -35,7 +35,8 @@ enum known {
 	KNOWN_ACQUIRES = 2,
 	KNOWN_WAIT = 4,
 	KNOWN_FORCED = 8,
-	KNOWN_ALL = 15,
+	KNOWN_HANDOVER = 16,    /* light cannot tell it from blame */
+	KNOWN_ALL = 31,
 };
 
 struct metrics {

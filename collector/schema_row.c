@@ -100,7 +100,8 @@ static void set_metrics(const struct metrics *m, struct schema_row *row)
 	}
 	if (m->known & KNOWN_WAIT) {
 		set_us(row, FIELD_WAIT, m->wait_ns);
-		set_us(row, FIELD_HANDOVER, m->handover_ns);
+		if (m->known & KNOWN_HANDOVER)
+			set_us(row, FIELD_HANDOVER, m->handover_ns);
 		if (m->unknown_ns > 0)
 			set_us(row, FIELD_UNKNOWN, m->unknown_ns);
 		set(row, FIELD_C, (double)m->contended);

@@ -203,7 +203,7 @@ Test(schema, thread_member_to_the_letter)
 	s->threads[0].m.unknown_ns = 7000;
 	s->threads[0].m.known = KNOWN_WAIT;
 	check_member(s, &s->threads[0].m, false, false,
-		     "{\"t\":1795339305000,\"d\":1000000,\"wait\":2400000,\"handover\":31000,\"unknown\":7,"
+		     "{\"t\":1795339305000,\"d\":1000000,\"wait\":2400000,\"unknown\":7,"
 		     "\"c\":398,\"wait_p50\":2031,\"wait_p99\":19922,\"wait_max\":20100,\"g\":2}");
 	proc_sample__free(s);
 }
@@ -216,7 +216,7 @@ Test(schema, light_mode_leaves_out_what_it_does_not_know)
 	s->cpu_ns = UINT64_MAX;
 	s->rss_kib = UINT64_MAX;
 	check_member(s, &s->total, true, true,
-		     "{\"t\":1795339305000,\"d\":1000000,\"wait\":2400000,\"handover\":31000,\"waiters\":2.4,"
+		     "{\"t\":1795339305000,\"d\":1000000,\"wait\":2400000,\"waiters\":2.4,"
 		     "\"c\":398,\"forced\":190,\"threads\":9,\"wait_p50\":2031,\"wait_p99\":19922,"
 		     "\"wait_max\":20100,\"cost\":800,\"lost\":0,\"cov\":1,\"wh\":[103,390,129,8]}");
 	proc_sample__free(s);
@@ -692,7 +692,7 @@ Test(schema, a_zero_says_only_what_was_known)
 	s->total.known = KNOWN_WAIT;
 	write_base(&st, s);
 	cr_assert_str_eq(member(&st, "t:2:1s", 1),
-			 "{\"t\":1795339306000,\"d\":1000000,\"wait\":0,\"handover\":0,\"c\":0}");
+			 "{\"t\":1795339306000,\"d\":1000000,\"wait\":0,\"c\":0}");
 	strike(&st);
 	proc_sample__free(s);
 }
