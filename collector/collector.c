@@ -225,6 +225,8 @@ static void maybe_retry_full(struct collector *c, struct observed *o, uint64_t n
 	cut_interval(c);
 	collect_all(c, true);
 	change_mode(c, o, GIL_MODE_FULL);
+	o->looked_at = 0; /* its price counts from now on */
+	o->over_budget = 0;
 	advance(c);
 	notice(c, o, "trying full mode again");
 }
