@@ -61,6 +61,8 @@ struct collector {
 	int64_t boundary_ms;
 	enum collector_end end;
 	bool stop;
+	int err;                     /* why it stopped, if not in good order */
+	struct reason *why;
 	pid_t child;                 /* collector__spawn()'s own, 0: none */
 	int child_status;
 	bool sink_was_away;
@@ -443,6 +445,13 @@ static void on_tick(struct collector *c, uint64_t now)
 	uint64_t left = c->deadline == UINT64_MAX ? UINT64_MAX : c->deadline > now ? c->deadline - now : 0;
 
 	c->next_tick = now + TICK_NS;
+	if (!probes__are_alive(c->shop.probes)) {
+		c->err = reason__set(c->why, -EPIPE, "somebody ended the process that plants gilscope's probes "
+				     "(gilscope-probes), and its probes with it: nothing is observed any more");
+		c->end = END_ERROR;
+		c->stop = true;
+		return;
+	}
 	try_pending(c, now);
 	mind_sink(c);
 	for (size_t i = 0; i < c->procs_n; i++)
@@ -671,14 +680,14 @@ static int run(struct collector *c)
 	/* What is not written by then, the sink counts and says when it is closed. */
 	if (c->opts->sink && sink__flush(c->opts->sink, FLUSH_TIMEOUT_MS))
 		log_verbose("Redis did not take the last samples within %d s", FLUSH_TIMEOUT_MS / 1000);
-	return err;
+	return err ?: c->err;
 }
 
 int collector__run(const struct collector_opts *opts, const pid_t *pids, size_t pids_n,
 		   const struct collector_events *events, struct reason *why)
 {
 	struct collector c = {
-		.opts = opts, .events = events, .procs_n = pids_n, .signal_fd = -1, .timer_fd = -1,
+		.opts = opts, .events = events, .procs_n = pids_n, .signal_fd = -1, .timer_fd = -1, .why = why,
 		.shop = {.opts = opts},
 	};
 	int err = set_up(&c, why);
@@ -703,7 +712,7 @@ int collector__spawn(const struct collector_opts *opts, char *const argv[], cons
 		     const struct collector_events *events, int *ret_status, struct reason *why)
 {
 	struct collector c = {
-		.opts = opts, .events = events, .procs_n = 1, .signal_fd = -1, .timer_fd = -1,
+		.opts = opts, .events = events, .procs_n = 1, .signal_fd = -1, .timer_fd = -1, .why = why,
 		.shop = {.opts = opts},
 	};
 	struct reason not_python = {{0}};

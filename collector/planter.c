@@ -222,6 +222,14 @@ int planter__start(struct planter **ret)
 	return 0;
 }
 
+bool planter__is_alive(const struct planter *planter)
+{
+	char byte;
+
+	/* It never speaks unasked: only the end of the connection can be there. */
+	return recv(planter->socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
 void planter__stop(struct planter *planter)
 {
 	if (!planter)

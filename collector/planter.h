@@ -22,6 +22,9 @@ struct planter;
  */
 int planter__start(struct planter **ret);
 
+/* Whether it is still there. When it is not, neither are its probes. */
+bool planter__is_alive(const struct planter *planter);
+
 /* Lifts what is still planted and ends the planter; returns when both are done. NULL is legal. */
 void planter__stop(struct planter *planter);
 

@@ -321,6 +321,11 @@ uint32_t probes__thread_slots(const struct probes *p)
 	return all_slots(&p->opts);
 }
 
+bool probes__are_alive(const struct probes *p)
+{
+	return planter__is_alive(p->planter);
+}
+
 enum plant_method probes__method(const struct probes *p)
 {
 	return p->features.multi ? PLANT_MULTI : PLANT_PERF;

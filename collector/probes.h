@@ -67,6 +67,9 @@ void probes__remove(struct probes *p, uint32_t slot);
 /* Removes the breakpoints that a forked child inherited. 0 or -errno. */
 int probes__heal(struct probes *p, uint32_t slot, pid_t child);
 
+/* Whether what was planted still is: the process that planted it may have been killed. */
+bool probes__are_alive(const struct probes *p);
+
 enum plant_method probes__method(const struct probes *p);
 enum gil_mode probes__mode(const struct probes *p, uint32_t slot);
 

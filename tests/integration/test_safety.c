@@ -263,3 +263,24 @@ Test(safety, rights_that_are_not_needed_are_given_up)
 	tool__clear(&t);
 	workload__kill(&w);
 }
+
+Test(safety, killed_planter_is_an_error_that_says_so)
+{
+	struct workload w;
+	struct tool t;
+	char command[128], *err;
+
+	start(&w, "cpu_threads.py 2 60");
+	workload__go(&w);
+	attach(&t, w.pid, "");
+	tool__await(&t, "armed");
+	snprintf(command, sizeof(command), "kill -9 $(pgrep -P %d gilscope-probes)", (int)t.pid);
+	cr_assert_eq(system(command), 0);
+	cr_expect_eq(tool__wait(&t, 10), 1);
+	err = tool__stderr(&t);
+	cr_expect_not_null(strstr(err, "nothing is observed any more"), "it said: %s", err);
+	free(err);
+	cr_expect_eq(breakpoints__await_none(w.pid), 0);
+	tool__clear(&t);
+	workload__kill(&w);
+}
