@@ -7,6 +7,7 @@
 #define MS 1000000ll
 #define STEP_BELIEVED_NS (30ull * 1000 * MS) /* a step that lasts this long is the new truth */
 #define STEP_MIN_NS (500 * MS)               /* less is drift, to be followed smoothly */
+#define TOLERATED_NS MS                      /* less is how clocks are read, one after the other */
 
 void grid__init(struct grid *g, uint64_t interval_ns, const struct grid_clocks *now)
 {
@@ -25,16 +26,26 @@ static bool is_step(const struct grid *g, int64_t error_ns)
 	return llabs(error_ns) >= (limit < STEP_MIN_NS ? limit : STEP_MIN_NS);
 }
 
-static void follow(struct grid *g, const struct grid_clocks *now)
+static void believe_suspend(struct grid *g, const struct grid_clocks *now)
 {
 	uint64_t suspended = now->boot_ns - now->mono_ns;
+	int64_t more = (int64_t)(suspended - g->suspended_ns);
+
+	if (more < TOLERATED_NS)
+		return;
+	g->offset_ns += more;
+	g->suspended_ns = suspended;
+}
+
+static void follow(struct grid *g, const struct grid_clocks *now)
+{
 	int64_t error, most = (int64_t)g->interval_ns / 10;
 
-	if (suspended > g->suspended_ns)
-		g->offset_ns += (int64_t)(suspended - g->suspended_ns);
-	g->suspended_ns = suspended;
+	believe_suspend(g, now);
 	error = now->wall_ns - (int64_t)now->mono_ns - g->offset_ns;
-	if (!is_step(g, error)) {
+	if (llabs(error) < TOLERATED_NS) {
+		g->step_since = 0;
+	} else if (!is_step(g, error)) {
 		g->step_since = 0;
 		g->offset_ns += error > most ? most : error < -most ? -most : error;
 	} else if (!g->step_since) {

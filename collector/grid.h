@@ -3,9 +3,10 @@
  * The interval grid: boundaries in CLOCK_MONOTONIC that fall on multiples of the interval of the wall clock. Pure: clocks
  * are arguments.
  *
- * Small errors of the wall clock are followed smoothly. A step (somebody sets the clock) is believed only after it has
- * lasted for half a minute: until then stamps go on as before, so that a clock set back and forth neither repeats nor
- * reorders samples. Time spent in suspend is known (CLOCK_BOOTTIME) and believed at once.
+ * Small errors of the wall clock are followed smoothly, those below a millisecond not at all, so that an interval is
+ * exactly as long as it is called unless the clock was corrected in it. A step (somebody sets the clock) is believed
+ * only after it has lasted for half a minute: until then stamps go on as before, so that a clock set back and forth
+ * neither repeats nor reorders samples. Time spent in suspend is known (CLOCK_BOOTTIME) and believed at once.
  */
 #ifndef GILSCOPE_GRID_H
 #define GILSCOPE_GRID_H

@@ -76,6 +76,46 @@ Test(grid, drift_is_followed)
 	}
 }
 
+/* The clocks cannot be read at one moment, and the wall clock is always being corrected a little. */
+Test(grid, errors_below_a_millisecond_leave_intervals_exact)
+{
+	static const int64_t noise_ns[] = {0, 137, -999999, 250000, 999999, -1, 31};
+	uint64_t end, before = 0;
+	struct world w;
+
+	begin(&w, 1 * SECOND);
+	w.now.boot_ns = w.now.mono_ns; /* never suspended: noise may put it below */
+	grid__init(&w.grid, 1 * SECOND, &w.now);
+	for (int i = 0; i < 70; i++) {
+		int64_t noise = noise_ns[i % 7];
+
+		w.now.wall_ns += noise;
+		w.now.boot_ns += (uint64_t)(noise / 2);
+		next(&w, 0, &end);
+		w.now.wall_ns -= noise;
+		w.now.boot_ns -= (uint64_t)(noise / 2);
+		cr_expect(i == 0 || end - before == SECOND, "interval %d: %" PRIu64 " ns", i, end - before);
+		before = end;
+	}
+}
+
+Test(grid, drift_shortens_one_interval_by_a_millisecond_instead_of_each_by_a_little)
+{
+	uint64_t end, before, odd = 0;
+	struct world w;
+
+	begin(&w, 1 * SECOND);
+	next(&w, 50, &before);
+	for (int i = 0; i < 200; i++) {
+		next(&w, 50, &end);
+		odd += end - before != SECOND;
+		cr_expect(end - before >= SECOND - 2 * MS && end - before <= SECOND, "%" PRIu64 " ns", end - before);
+		before = end;
+	}
+	cr_expect_geq(odd, 9);
+	cr_expect_leq(odd, 10);
+}
+
 Test(grid, clock_set_an_hour_back_and_forth_leaves_no_trace)
 {
 	struct world w;
