@@ -78,3 +78,57 @@ uint64_t hist__quantile(const struct gil_hist *a, const struct gil_hist *b, doub
 	}
 	return max_ns; /* not reached: the last bucket completes the total */
 }
+
+/* ---- half as fine ---- */
+
+_Static_assert(GIL_HIST_BUCKETS % 2 == 0, "the last wide bucket is short of one");
+
+void hist_coarse__from(struct hist_coarse *dst, const struct gil_hist *src)
+{
+	for (size_t i = 0; i < HIST_COARSE_BUCKETS; i++)
+		dst->count[i] = add_saturating(src->count[2 * i], src->count[2 * i + 1]);
+}
+
+void hist_coarse__add(struct hist_coarse *dst, const struct hist_coarse *src)
+{
+	for (size_t i = 0; i < HIST_COARSE_BUCKETS; i++)
+		dst->count[i] = add_saturating(dst->count[i], src->count[i]);
+}
+
+uint64_t hist_coarse__total(const struct hist_coarse *h)
+{
+	uint64_t total = 0;
+
+	for (size_t i = 0; i < HIST_COARSE_BUCKETS; i++)
+		total += h->count[i];
+	return total;
+}
+
+/* The harmonic mean of a bucket's bounds; of the first one, which begins at 0, the middle. */
+static uint64_t coarse_representative(uint32_t bucket, uint64_t max_ns)
+{
+	uint64_t low = gil_hist_floor(2 * bucket), high = gil_hist_floor(2 * bucket + 2), value = high / 2;
+
+	if (bucket == HIST_COARSE_BUCKETS - 1)
+		return max_ns > low ? max_ns : low;
+	if (low > 0)
+		value = (uint64_t)(2.0 * (double)low * (double)high / (double)(low + high));
+	return max_ns > 0 && value > max_ns ? max_ns : value;
+}
+
+uint64_t hist_coarse__quantile(const struct hist_coarse *h, double q, uint64_t max_ns)
+{
+	uint64_t total = hist_coarse__total(h), rank, seen = 0;
+
+	if (total == 0)
+		return 0;
+	rank = rank_of(q, total);
+	if (rank == total && max_ns > 0)
+		return max_ns;
+	for (uint32_t i = 0; i < HIST_COARSE_BUCKETS; i++) {
+		seen += h->count[i];
+		if (seen >= rank)
+			return coarse_representative(i, max_ns);
+	}
+	return max_ns; /* not reached */
+}

@@ -14,6 +14,7 @@
 
 #include "aggr.h"
 #include "batch.h"
+#include "hist.h"
 #include "reason.h"
 #include "sample.h"
 
@@ -144,7 +145,7 @@ struct schema_row {
 	uint64_t has;                  /* bit per enum schema_field: absent is unknown, not zero */
 	double value[FIELD_COUNT];
 	bool has_hold_hist, has_wait_hist;
-	struct gil_hist hold_hist, wait_hist;
+	struct hist_coarse hold_hist, wait_hist;
 };
 
 /* Fills `row` straight from a sample, as the writer would encode it (CLI tables use it). `m` one of the sample's metrics. */

@@ -192,9 +192,10 @@ static void announce_schema(struct schema_writer *w, struct batch *b)
 	schema_put__pair(b, "duration", "us");
 	schema_put__pair(b, "share", "0..1 of the observed time");
 	schema_put__pair(b, "memory", "KiB");
-	schema_put__pair_int(b, "hist_buckets", GIL_HIST_BUCKETS);
+	schema_put__pair_int(b, "hist_buckets", HIST_COARSE_BUCKETS);
 	schema_put__pair(b, "hist_floor_ns",
-			 "bucket b: o = b >> 3, s = b & 7; o = 0: s * 64, else (8 + s) * 2^(o + 5)");
+			 "bucket b: o = b >> 2, s = b & 3; o = 0: s * 128, else (4 + s) * 2^(o + 6)");
+	schema_put__pair(b, "hist_value", "[a, b): 2ab / (a + b), at most 1/9 off; the last one is open, see *_max");
 	schema_put__global(w, b, "EXPIRE", "schema");
 	batch__arg_int(b, schema__ttl_s(w, schema__longest_s(w)));
 }

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "hist.h"
 #include "schema_json.h"
 
 #define MAX_MEMBER (1024 * 1024)
@@ -96,7 +95,7 @@ static void set_metrics(const struct metrics *m, struct schema_row *row)
 		set_us(row, FIELD_HOLD, m->hold_ns);
 		set_distribution(row, FIELD_HOLD_P50, &m->hold, &m->hold_open, m->hold_max_ns);
 		row->has_hold_hist = true;
-		row->hold_hist = m->hold;
+		hist_coarse__from(&row->hold_hist, &m->hold);
 	}
 	if (m->known & KNOWN_WAIT) {
 		set_us(row, FIELD_WAIT, m->wait_ns);
@@ -107,7 +106,7 @@ static void set_metrics(const struct metrics *m, struct schema_row *row)
 		set(row, FIELD_C, (double)m->contended);
 		set_distribution(row, FIELD_WAIT_P50, &m->wait, &m->wait_open, m->wait_max_ns);
 		row->has_wait_hist = true;
-		row->wait_hist = m->wait;
+		hist_coarse__from(&row->wait_hist, &m->wait);
 	}
 	if (m->known & KNOWN_ACQUIRES)
 		set(row, FIELD_N, (double)m->acquires);
@@ -225,12 +224,12 @@ char *schema_json__text(json_t *json, size_t *ret_len)
 	return text;
 }
 
-static int put_hist(json_t *object, const char *name, const struct gil_hist *h)
+static int put_hist(json_t *object, const char *name, const struct hist_coarse *h)
 {
 	json_t *pairs = json_array();
 	int err = 0;
 
-	for (uint32_t i = 0; i < GIL_HIST_BUCKETS; i++) {
+	for (uint32_t i = 0; i < HIST_COARSE_BUCKETS; i++) {
 		if (h->count[i] == 0)
 			continue;
 		err |= json_array_append_new(pairs, json_integer(i));
@@ -284,16 +283,16 @@ static bool get_whole(const json_t *json, double max, uint32_t *ret)
 }
 
 /* All pairs or nothing: half a histogram would be a wrong one. */
-static bool get_hist(const json_t *pairs, struct gil_hist *ret)
+static bool get_hist(const json_t *pairs, struct hist_coarse *ret)
 {
-	struct gil_hist h = {0};
+	struct hist_coarse h = {0};
 	size_t n = json_is_array(pairs) ? json_array_size(pairs) : 1;
 	uint32_t bucket, count;
 
-	if (n % 2 != 0 || n > 2 * GIL_HIST_BUCKETS)
+	if (n % 2 != 0 || n > 2 * HIST_COARSE_BUCKETS)
 		return false;
 	for (size_t i = 0; i < n; i += 2) {
-		if (!get_whole(json_array_get(pairs, i), GIL_HIST_BUCKETS - 1, &bucket) ||
+		if (!get_whole(json_array_get(pairs, i), HIST_COARSE_BUCKETS - 1, &bucket) ||
 		    !get_whole(json_array_get(pairs, i + 1), UINT32_MAX, &count))
 			return false;
 		h.count[bucket] = count;
@@ -379,12 +378,12 @@ static void merge_shares(struct schema_row *dst, const struct schema_row *src)
 	merge_share(dst, src, FIELD_COV, dst->value[FIELD_D], src->value[FIELD_D]);
 }
 
-static bool merge_hist(bool *has_dst, struct gil_hist *dst, bool has_src, const struct gil_hist *src)
+static bool merge_hist(bool *has_dst, struct hist_coarse *dst, bool has_src, const struct hist_coarse *src)
 {
 	*has_dst = *has_dst && has_src;
 	if (*has_dst)
-		hist__add(dst, src);
-	return *has_dst && hist__total(dst) > 0;
+		hist_coarse__add(dst, src);
+	return *has_dst && hist_coarse__total(dst) > 0;
 }
 
 static void keep_larger(struct schema_row *dst, const struct schema_row *src, int f)
@@ -395,7 +394,7 @@ static void keep_larger(struct schema_row *dst, const struct schema_row *src, in
 
 /* `known`: what the distribution is of is known in both. Nothing in one of them is no reason to forget the other. */
 static void merge_distribution(struct schema_row *dst, const struct schema_row *src, enum schema_field p50, bool known,
-			       const struct gil_hist *hist)
+			       const struct hist_coarse *hist)
 {
 	uint64_t max_ns;
 
@@ -408,8 +407,8 @@ static void merge_distribution(struct schema_row *dst, const struct schema_row *
 	if (!hist)
 		return;
 	max_ns = has(dst, p50 + 2) ? (uint64_t)dst->value[p50 + 2] * 1000 + 999 : 0;
-	set_us(dst, p50, hist__quantile(hist, NULL, 0.5, max_ns));
-	set_us(dst, p50 + 1, hist__quantile(hist, NULL, 0.99, max_ns));
+	set_us(dst, p50, hist_coarse__quantile(hist, 0.5, max_ns));
+	set_us(dst, p50 + 1, hist_coarse__quantile(hist, 0.99, max_ns));
 }
 
 static void merge_distributions(struct schema_row *dst, const struct schema_row *src)

@@ -6,11 +6,14 @@
 #include "schema_writer.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- shares ---- */
+
+#define SHARE_DIGITS 3 /* significant ones */
 
 struct share {
 	uint64_t ns;
@@ -48,12 +51,20 @@ static struct share *collect_shares(const struct schema_writer *w, const struct 
 	return shares;
 }
 
+/* As many digits as a line on a screen needs: there are thousands of these rows, of many shares each. */
+static json_t *share_json(double share)
+{
+	double unit = share > 0 ? pow(10, floor(log10(share)) + 1 - SHARE_DIGITS) : 1;
+
+	return schema_json__number(round(share / unit) * unit);
+}
+
 static int put_share(json_t *row, const struct series *series, double share)
 {
 	char name[THREAD_NAME_SIZE + THR_SIZE + 4];
 
 	snprintf(name, sizeof(name), "%s (%s)", series->name[0] ? series->name : "thread", series->thr);
-	return json_object_set_new(row, name, schema_json__number(share));
+	return json_object_set_new(row, name, share_json(share));
 }
 
 /*
@@ -72,7 +83,7 @@ static bool show(struct schema_writer *w, enum tier tier, enum wide_kind kind, c
 	if (!now && (!before || share->ns > 0))
 		return false;
 	if (share->place == series_table__other(&w->series))
-		json_object_set_new(row, "other", schema_json__number(value));
+		json_object_set_new(row, "other", share_json(value));
 	else
 		put_share(row, series, value);
 	return true;

@@ -158,3 +158,101 @@ Test(hist, delta_survives_wrap_around)
 	cr_assert_eq(d.count[3], 6);
 	cr_assert_eq(hist__total(&d), 6);
 }
+
+/* ---- half as fine ---- */
+
+static struct hist_coarse coarse_of(const struct gil_hist *fine)
+{
+	struct hist_coarse h;
+
+	hist_coarse__from(&h, fine);
+	return h;
+}
+
+Test(hist, wider_buckets_hold_two_fine_ones_and_lose_none)
+{
+	struct gil_hist fine;
+	struct hist_coarse h;
+
+	for (uint32_t b = 0; b < GIL_HIST_BUCKETS; b++)
+		fine.count[b] = b * b + 1;
+	h = coarse_of(&fine);
+	cr_assert_eq(hist_coarse__total(&h), hist__total(&fine));
+	for (uint32_t b = 0; b < HIST_COARSE_BUCKETS; b++)
+		cr_assert_eq(h.count[b], fine.count[2 * b] + fine.count[2 * b + 1]);
+	hist_coarse__add(&h, &h);
+	cr_assert_eq(hist_coarse__total(&h), 2 * hist__total(&fine));
+}
+
+Test(hist, counts_of_wider_buckets_stop_at_their_maximum)
+{
+	struct gil_hist fine = {.count = {[8] = UINT32_MAX, [9] = 1, [20] = UINT32_MAX}};
+	struct hist_coarse h = coarse_of(&fine);
+
+	cr_assert_eq(h.count[4], UINT32_MAX);
+	hist_coarse__add(&h, &h);
+	cr_assert_eq(h.count[10], UINT32_MAX);
+	cr_assert_eq(hist_coarse__total(&h), 2ull * UINT32_MAX);
+}
+
+/* What stands for a bucket is as far from its first value as from its last, at most a ninth. */
+Test(hist, a_wider_bucket_is_off_by_a_ninth_at_most)
+{
+	double worst = 0;
+
+	for (uint32_t b = gil_hist_bucket(512) / 2; b < HIST_COARSE_BUCKETS - 1; b++) {
+		double low = (double)gil_hist_floor(2 * b), high = (double)gil_hist_floor(2 * b + 2);
+		struct hist_coarse h = {0};
+		double value;
+
+		h.count[b] = 3;
+		value = (double)hist_coarse__quantile(&h, 0.5, 0);
+		cr_assert(value >= low && value < high, "bucket %u: %.0f", b, value);
+		cr_assert_leq(value / low - 1, 1.0 / 9);
+		cr_assert_leq(1 - (value + 1) / high, 1.0 / 9);
+		worst = value / low - 1 > worst ? value / low - 1 : worst;
+	}
+	cr_assert_gt(worst, 0.111, "the bound is not met by any bucket");
+}
+
+Test(hist, quantiles_of_wider_buckets_are_within_a_ninth_of_the_exact_ones)
+{
+	static const double qs[] = {0.01, 0.25, 0.5, 0.9, 0.99, 1.0};
+	static uint64_t v[10007];
+
+	for (int round = 0; round < 20; round++) {
+		size_t n = round % 2 ? 10007 : 1 + (size_t)(next_random() % 200);
+		struct gil_hist fine = {0};
+		struct hist_coarse h;
+
+		for (size_t i = 0; i < n; i++) {
+			uint64_t floor = 1ull << (9 + next_random() % 25);
+
+			v[i] = floor + next_random() % floor;
+			hist__count(&fine, v[i]);
+		}
+		h = coarse_of(&fine);
+		qsort(v, n, sizeof(*v), ascending);
+		for (size_t i = 0; i < sizeof(qs) / sizeof(qs[0]); i++) {
+			size_t rank = (size_t)(qs[i] * (double)n + 0.999999);
+			double exact = (double)v[rank ? rank - 1 : 0];
+			double got = (double)hist_coarse__quantile(&h, qs[i], v[n - 1]);
+
+			cr_assert(got + 1 >= exact * 8 / 9 && got <= exact * 10 / 9,
+				  "q%.2f of %zu: %.0f instead of %.0f", qs[i], n, got, exact);
+		}
+	}
+}
+
+Test(hist, ends_of_the_wider_scale)
+{
+	struct hist_coarse none = {0}, first = {.count = {5}}, last = {.count = {[HIST_COARSE_BUCKETS - 1] = 2}};
+
+	cr_assert_eq(hist_coarse__quantile(&none, 0.5, 77), 0);
+	cr_assert_eq(hist_coarse__quantile(&first, 0.5, 0), 64);
+	cr_assert_eq(hist_coarse__quantile(&first, 0.5, 20), 20, "never above the exact maximum");
+	cr_assert_eq(hist_coarse__quantile(&first, 1, 100), 100);
+	cr_assert_eq(hist_coarse__quantile(&last, 0.5, 5ull << 41), 5ull << 41);
+	cr_assert_eq(hist_coarse__quantile(&last, 0.5, 0), gil_hist_floor(2 * (HIST_COARSE_BUCKETS - 1)));
+	cr_assert_eq(hist_coarse__quantile(&first, __builtin_nan(""), 0), 64);
+}

@@ -187,7 +187,7 @@ Test(schema, process_member_to_the_letter)
 		     "\"handover\":31000,\"waiters\":2.4,\"n\":421,\"c\":398,\"forced\":190,\"threads\":9,"
 		     "\"wait_p50\":2031,\"wait_p99\":19922,\"wait_max\":20100,\"hold_p50\":1015,\"hold_p99\":4980,"
 		     "\"hold_max\":5001,\"cpu\":990000,\"rss\":10240,\"cost\":800,\"lost\":0,\"cov\":1,"
-		     "\"hh\":[95,400,113,21],\"wh\":[103,390,129,8]}");
+		     "\"hh\":[47,400,56,21],\"wh\":[51,390,64,8]}");
 	proc_sample__free(s);
 }
 
@@ -218,7 +218,7 @@ Test(schema, light_mode_leaves_out_what_it_does_not_know)
 	check_member(s, &s->total, true, true,
 		     "{\"t\":1795339305000,\"d\":1000000,\"wait\":2400000,\"waiters\":2.4,"
 		     "\"c\":398,\"forced\":190,\"threads\":9,\"wait_p50\":2031,\"wait_p99\":19922,"
-		     "\"wait_max\":20100,\"cost\":800,\"lost\":0,\"cov\":1,\"wh\":[103,390,129,8]}");
+		     "\"wait_max\":20100,\"cost\":800,\"lost\":0,\"cov\":1,\"wh\":[51,390,64,8]}");
 	proc_sample__free(s);
 }
 
@@ -258,7 +258,7 @@ Test(schema, quantiles_and_maxima_include_what_is_open)
 	schema_row__from(s, &s->total, true, &row);
 	cr_assert_eq(row.value[FIELD_HOLD_P50], 60000000);
 	cr_assert_eq(row.value[FIELD_HOLD_MAX], 60000000);
-	cr_assert_eq(hist__total(&row.hold_hist), 0);
+	cr_assert_eq(hist_coarse__total(&row.hold_hist), 0);
 	proc_sample__free(s);
 }
 
@@ -345,8 +345,8 @@ ParameterizedTestParameters(schema, hostile_members)
 		{"{\"t\":5,\"later\":\"\\u0000\",\"wait\":8}", 0, 8, false},
 		{"{\"t\":5,\"wait\":1,\"wait\":2}", 0, 2, false},
 		{"{\"t\":5,\"wh\":[]}", 0, -1, true},
-		{"{\"t\":5,\"wh\":[263,4294967295]}", 0, -1, true},
-		{"{\"t\":5,\"wh\":[264,1]}", 0, -1, false},
+		{"{\"t\":5,\"wh\":[131,4294967295]}", 0, -1, true},
+		{"{\"t\":5,\"wh\":[132,1]}", 0, -1, false},
 		{"{\"t\":5,\"wh\":[-1,1]}", 0, -1, false},
 		{"{\"t\":5,\"wh\":[1,-1]}", 0, -1, false},
 		{"{\"t\":5,\"wh\":[1,4294967296]}", 0, -1, false},
@@ -429,22 +429,42 @@ Test(schema, merging_with_an_unknown_part_is_unknown)
 Test(schema, quantiles_of_merged_rows_come_from_their_histograms)
 {
 	struct schema_row a = row_of("{\"t\":1,\"d\":10,\"wait\":9,\"wait_p50\":1000,\"wait_p99\":1000,"
-				     "\"wait_max\":1000,\"wh\":[95,99]}");
+				     "\"wait_max\":1000,\"wh\":[47,99]}");
 	struct schema_row b = row_of("{\"t\":1,\"d\":10,\"wait\":9,\"wait_p50\":9000,\"wait_p99\":9000,"
-				     "\"wait_max\":9000,\"wh\":[120,1]}");
+				     "\"wait_max\":9000,\"wh\":[60,1]}");
 	struct schema_row empty = {0};
 
 	schema_row__merge(&a, &b);
-	cr_assert_eq(a.value[FIELD_WAIT_P50], 1015);
-	cr_assert_eq(a.value[FIELD_WAIT_P99], 1015);
+	cr_assert_eq(a.value[FIELD_WAIT_P50], 978);
+	cr_assert_eq(a.value[FIELD_WAIT_P99], 978);
 	cr_assert_eq(a.value[FIELD_WAIT_MAX], 9000);
-	cr_assert_eq(hist__total(&a.wait_hist), 100);
+	cr_assert_eq(hist_coarse__total(&a.wait_hist), 100);
 	schema_row__merge(&empty, &a);
 	cr_assert_eq(empty.has, a.has);
 	b.has_wait_hist = false;
 	schema_row__merge(&a, &b);
 	cr_assert_eq(a.value[FIELD_WAIT_P50], 9000);
 	cr_assert_not(a.has_wait_hist);
+}
+
+Test(schema, quantiles_come_from_finer_buckets_than_are_written)
+{
+	struct proc_sample *s = sample_at(T0);
+	struct schema_row row;
+
+	/* Neighbours that share a bucket on the server, but not in the kernel. */
+	hist__count(&s->total.wait, gil_hist_floor(110));
+	hist__count(&s->total.wait, gil_hist_floor(110));
+	hist__count(&s->total.wait, gil_hist_floor(111));
+	s->total.wait_max_ns = gil_hist_floor(111);
+	s->total.contended = 3;
+	schema_row__from(s, &s->total, true, &row);
+	cr_assert_lt(row.value[FIELD_WAIT_P50] * 1000, (double)gil_hist_floor(111));
+	cr_assert_gt(row.value[FIELD_WAIT_P50] * 1000, (double)gil_hist_floor(110));
+	cr_assert_eq(row.value[FIELD_WAIT_P99], (double)(gil_hist_floor(111) / 1000));
+	cr_assert_eq(row.wait_hist.count[55], 3);
+	cr_assert_eq(hist_coarse__total(&row.wait_hist), hist__total(&s->total.wait));
+	proc_sample__free(s);
 }
 
 Test(schema, a_row_with_only_something_open_keeps_its_age_when_merged)
@@ -562,7 +582,7 @@ Test(schema, histograms_of_threads_come_with_the_longer_tiers_only)
 	write_base(&st, s);
 	write_all(&st, TIER_10S, s, NULL, NULL);
 	cr_assert_null(strstr(member(&st, "t:4250:1s", 0), "\"hh\""));
-	cr_assert_not_null(strstr(member(&st, "t:4250:10s", 0), "\"hh\":[95,400,113,21]"));
+	cr_assert_not_null(strstr(member(&st, "t:4250:10s", 0), "\"hh\":[47,400,56,21]"));
 	cr_assert_not_null(strstr(member(&st, "p:1s", 0), "\"hh\""));
 	strike(&st);
 	proc_sample__free(s);
@@ -1267,6 +1287,33 @@ Test(schema, meta_says_who_and_what_was_lost)
 	cr_assert_str_eq(toy_redis__hget(&st.redis, "gil:schema", "version"), "1");
 	strike(&st);
 	proc_sample__free(s);
+}
+
+/* What readers elsewhere compute with must be what the writer did. */
+Test(schema, the_bucket_formula_is_the_one_that_is_announced)
+{
+	struct stage st;
+	struct batch *b = batch__new();
+
+	raise_stage(&st);
+	start(&st);
+	schema_writer__announce(st.w, b);
+	toy_redis__apply(&st.redis, b);
+	cr_assert_str_eq(toy_redis__hget(&st.redis, "gil:schema", "hist_buckets"), "132");
+	cr_assert_str_eq(toy_redis__hget(&st.redis, "gil:schema", "hist_floor_ns"),
+			 "bucket b: o = b >> 2, s = b & 3; o = 0: s * 128, else (4 + s) * 2^(o + 6)");
+	for (uint32_t i = 0; i < HIST_COARSE_BUCKETS; i++) {
+		uint64_t o = i >> 2, s = i & 3, floor = o == 0 ? s * 128 : (4 + s) << (o + 6);
+		struct gil_hist fine = {0};
+		struct hist_coarse h;
+
+		hist__count(&fine, floor);
+		hist_coarse__from(&h, &fine);
+		cr_assert_eq(h.count[i], 1, "bucket %u does not begin at %lu ns", i, floor);
+		cr_assert(floor == 0 || gil_hist_bucket(floor - 1) / 2 == i - 1, "nor end the one before");
+	}
+	batch__free(b);
+	strike(&st);
 }
 
 Test(schema, the_end_stands_in_meta_until_the_process_is_observed_again)
