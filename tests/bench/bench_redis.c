@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the history of a busy process takes in Redis, and how fast it gets there: made-up seconds of 32 threads go
+ * through aggr, schema and sink exactly as those of the collector do, into a redis-server of the bench's own.
+ *
+ * Loaded is an hour of one process, by default: the base tier as long as it is kept. What the longer tiers keep is
+ * scaled by their number of members, with the hash table of each key at the size that it then has. Bytes are
+ * MEMORY USAGE over all members of a key; INFO's used_memory stands beside their sum.
+ *
+ * usage: bench_redis [MINUTES]
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../../collector/aggr.h"
+#include "../../collector/hist.h"
+#include "../../collector/redis_conn.h"
+#include "../../collector/schema.h"
+#include "../../collector/sink.h"
+#include "../support/private_redis.h"
+
+#define THREADS 32
+#define PROCESSES 4
+#define LIMIT_MB 500
+#define SECOND 1000000000ull
+#define START_MS 1795339260000 /* on a minute's end */
+#define CHUNK 60               /* intervals that are made, then sent */
+#define CHUNKS_MAX 1440
+#define FLUSH_MS 30000
+#define MB 1e6
+
+static void die(const char *what, const char *why)
+{
+	fprintf(stderr, "bench_redis: %s: %s\n", what, why);
+	exit(1);
+}
+
+/* ---- made-up seconds ---- */
+
+struct load {
+	const char *name;
+	unsigned int acquires;         /* per thread and second */
+	double contended;              /* share of them */
+	double hold_us[2], wait_us[2]; /* from, to: evenly spread over their logarithms */
+	double handover;               /* share of the waiting */
+	double forced;                 /* share of the releases */
+};
+
+static const struct load loads[] = {
+	{"CPU-bound", 5, 1, {4500, 8000}, {5000, 800000}, 0.01, 1},
+	{"I/O-heavy", 200, 0.6, {2, 600}, {5, 20000}, 0.4, 0.02},
+};
+
+static uint64_t state = 88172645463325252ull;
+
+/* 0 .. 1; xorshift, so that each run has the same seconds. */
+static double chance(void)
+{
+	state ^= state << 13;
+	state ^= state >> 7;
+	state ^= state << 17;
+	return (double)(state >> 11) / 9007199254740992.0;
+}
+
+static uint64_t duration_ns(const double range_us[2])
+{
+	return (uint64_t)(1000 * range_us[0] * pow(range_us[1] / range_us[0], chance()));
+}
+
+static void one_acquire(const struct load *load, struct metrics *m)
+{
+	uint64_t hold = duration_ns(load->hold_us), wait;
+
+	m->acquires++;
+	m->hold_ns += hold;
+	m->hold_max_ns = hold > m->hold_max_ns ? hold : m->hold_max_ns;
+	m->forced += chance() < load->forced;
+	hist__count(&m->hold, hold);
+	if (chance() >= load->contended)
+		return;
+	wait = duration_ns(load->wait_us);
+	m->contended++;
+	m->wait_ns += wait;
+	m->wait_max_ns = wait > m->wait_max_ns ? wait : m->wait_max_ns;
+	hist__count(&m->wait, wait);
+}
+
+static void one_thread(const struct load *load, struct proc_sample *s, uint32_t i)
+{
+	struct thread_sample *t = proc_sample__add_thread(s);
+	unsigned int n = (unsigned int)(load->acquires * (0.75 + chance() / 2) + 0.5);
+
+	if (!t)
+		die("sample", "no memory");
+	t->key = (struct thread_key){23810 + i, 880000 + i};
+	snprintf(t->name, sizeof(t->name), "worker-%u", i);
+	t->m.known = KNOWN_ALL;
+	while (n--)
+		one_acquire(load, &t->m);
+	t->m.handover_ns = (uint64_t)((double)t->m.wait_ns * load->handover * (0.5 + chance()));
+	metrics__sum(&s->total, &t->m);
+}
+
+/* Everybody makes everybody else wait, some more than others. */
+static void blame(struct proc_sample *s, uint32_t victim)
+{
+	uint64_t rest = s->threads[victim].m.wait_ns - s->threads[victim].m.handover_ns;
+
+	for (uint32_t holder = 0; holder < THREADS; holder++) {
+		struct blame_cell *c = holder == victim ? NULL : proc_sample__add_blame(s);
+		bool last = holder == THREADS - 1 || (victim == THREADS - 1 && holder == THREADS - 2);
+
+		if (!c)
+			continue;
+		*c = (struct blame_cell){victim, holder, last ? rest : (uint64_t)((double)rest * chance() / 12)};
+		rest -= c->ns;
+	}
+}
+
+static struct proc_sample *make_second(const struct load *load, int64_t end_ms)
+{
+	struct proc_sample *s = proc_sample__new();
+
+	if (!s)
+		die("sample", "no memory");
+	s->end_ms = end_ms;
+	s->len_ns = s->observed_ns = SECOND;
+	s->mode = GIL_MODE_FULL;
+	s->live_threads = THREADS + 1;
+	for (uint32_t i = 0; i < THREADS; i++)
+		one_thread(load, s, i);
+	for (uint32_t i = 0; i < THREADS; i++)
+		blame(s, i);
+	s->hits = 2 * s->total.acquires + s->total.contended;
+	s->cost_ns = 1000 * s->hits;
+	s->cpu_ns = (uint64_t)((0.9 + chance() / 10) * SECOND);
+	s->rss_kib = 245760 + (uint64_t)(chance() * 4096);
+	return s;
+}
+
+/* ---- the way of a sample, as in collector/observed.c ---- */
+
+struct line {
+	const struct load *load;
+	struct private_redis redis;
+	struct sink *sink;
+	struct aggr *aggr;
+	struct schema_opts opts;
+	struct schema_writer *writer;
+	struct batch *batches[CHUNK], *batch; /* made, not sent; the one being made */
+	int64_t now_ms;
+	double cpu_s;                         /* in aggr and schema */
+	unsigned int intervals;
+	double rates[CHUNKS_MAX];             /* rows per second, of each chunk */
+	unsigned int rates_n;
+	long long used_before;
+};
+
+static double clock_s(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+static int emit_window(void *arg, enum tier tier, const struct proc_sample *window)
+{
+	struct line *line = arg;
+
+	return schema_writer__sample(line->writer, tier, window, NULL, NULL, line->batch);
+}
+
+static struct batch *make_batch(struct line *line, const struct proc_sample *s)
+{
+	double begin = clock_s(CLOCK_THREAD_CPUTIME_ID);
+	int err;
+
+	line->batch = batch__new();
+	if (!line->batch)
+		die("batch", "no memory");
+	err = aggr__add(line->aggr, s, emit_window, line);
+	err = err ?: schema_writer__sample(line->writer, TIER_BASE, s, aggr__last_minute(line->aggr),
+					   aggr__totals(line->aggr), line->batch);
+	if (err || batch__error(line->batch))
+		die("sample", "no memory");
+	line->cpu_s += clock_s(CLOCK_THREAD_CPUTIME_ID) - begin;
+	line->intervals++;
+	return line->batch;
+}
+
+static void send_chunk(struct line *line)
+{
+	struct sink_stats before, after;
+	double begin;
+
+	sink__stats(line->sink, &before);
+	begin = clock_s(CLOCK_MONOTONIC);
+	for (int i = 0; i < CHUNK; i++)
+		if (sink__write(line->sink, line->batches[i]))
+			die("sink", "dropped a batch");
+	if (sink__flush(line->sink, FLUSH_MS))
+		die("sink", "does not get its batches through");
+	begin = clock_s(CLOCK_MONOTONIC) - begin;
+	sink__stats(line->sink, &after);
+	if (after.commands_refused)
+		die("redis-server", "refused a command");
+	line->rates[line->rates_n++] = (double)(after.points_written - before.points_written) / begin;
+}
+
+static void load_chunk(struct line *line)
+{
+	for (int i = 0; i < CHUNK; i++) {
+		struct proc_sample *s = make_second(line->load, line->now_ms += 1000);
+
+		line->batches[i] = make_batch(line, s);
+		proc_sample__free(s);
+	}
+	send_chunk(line);
+}
+
+static void open_writer(struct line *line)
+{
+	struct aggr_opts aggr_opts = {.interval_ns = SECOND};
+	struct proc_ident who = {
+		.host = "web1", .pid = 23810, .boot_id = "5a2c0d1e-0000-4000-8000-000000000001",
+		.start_ticks = 880000, .exe = "/usr/bin/python3.11", .label = "python3 service.py", .python = "3.11.2",
+		.gil = "gil", .image = "/usr/bin/python3.11", .method = "call sites", .sites = 15,
+		.interval_ms = 1000, .started_ms = START_MS, .price_ns = 1000,
+	};
+
+	schema_opts__default(&line->opts);
+	line->aggr = aggr__new(&aggr_opts);
+	line->writer = schema_writer__new(&line->opts, &who);
+	if (!line->aggr || !line->writer)
+		die("writer", "no memory");
+}
+
+static long long used_memory(struct line *line)
+{
+	const char *at = strstr(private_redis__ask(&line->redis, "INFO memory"), "used_memory:");
+
+	return at ? strtoll(at + strlen("used_memory:"), NULL, 10) : 0;
+}
+
+static void set_up(struct line *line, const struct load *load)
+{
+	struct sink_redis_opts opts = {0};
+	struct redis_url url;
+	struct reason why;
+
+	*line = (struct line){.load = load, .now_ms = START_MS};
+	private_redis__init(&line->redis, false);
+	private_redis__start(&line->redis, true, NULL);
+	line->used_before = used_memory(line);
+	if (redis_url__parse(line->redis.url, &url, &why))
+		die("sink", why.text);
+	opts.url = &url;
+	if (sink_redis__new(&opts, &line->sink, &why))
+		die("sink", why.text);
+	open_writer(line);
+}
+
+static void tear_down(struct line *line)
+{
+	sink__close(line->sink);
+	schema_writer__free(line->writer);
+	aggr__free(line->aggr);
+	private_redis__fini(&line->redis);
+}
+
+/* ---- what it takes ---- */
+
+enum kind {
+	KIND_THREAD,
+	KIND_PROCESS,
+	KIND_HOLD,
+	KIND_WAIT,
+	KIND_BLAME,
+	KINDS,
+};
+
+static const struct {
+	const char *prefix, *title;
+} kinds[KINDS] = {
+	[KIND_THREAD] = {"t:", "thread sample"}, [KIND_PROCESS] = {"p:", "process sample"},
+	[KIND_HOLD] = {"hold:", "wide row of holds"}, [KIND_WAIT] = {"wait:", "wide row of waits"},
+	[KIND_BLAME] = {"blame:", "blame row"},
+};
+
+struct usage {
+	double bytes, members; /* as loaded */
+	double kept_bytes;     /* at default retention */
+};
+
+struct usages {
+	struct usage of[KINDS][TIER_COUNT];
+	double other;          /* keys that do not grow with time */
+};
+
+/* Redis's tables of pointers have as many places as the next power of two. */
+static double table_bytes(double members)
+{
+	double places = 4;
+
+	while (places < members)
+		places *= 2;
+	return 8 * places;
+}
+
+static double kept_members(const struct line *line, enum kind kind, enum tier tier)
+{
+	const struct schema_retention *r = &line->opts.retention;
+	uint32_t span_s = kind == KIND_PROCESS ? r->proc_s[tier] : r->thread_s[tier];
+
+	return (span_s + 60.0) / ((double)tier__step_ns(tier, SECOND) / 1e9); /* trimmed once a minute */
+}
+
+static void add_key(struct line *line, enum kind kind, enum tier tier, const char *key, double bytes, struct usages *u)
+{
+	double members = (double)private_redis__int(&line->redis, "ZCARD %s", key);
+	double each = (bytes - table_bytes(members)) / members, kept = kept_members(line, kind, tier);
+	struct usage *usage = &u->of[kind][tier];
+
+	usage->bytes += bytes;
+	usage->members += members;
+	usage->kept_bytes += each * kept + table_bytes(kept);
+}
+
+/* `what` as in "t:4250:1s". False: not a series. */
+static bool classify(const char *what, enum kind *ret_kind, enum tier *ret_tier)
+{
+	const char *end = strrchr(what, ':');
+
+	for (int kind = 0; end && kind < KINDS; kind++)
+		for (int tier = 0; tier < TIER_COUNT; tier++)
+			if (strncmp(what, kinds[kind].prefix, strlen(kinds[kind].prefix)) == 0 &&
+			    strcmp(end + 1, tier__name((enum tier)tier)) == 0) {
+				*ret_kind = (enum kind)kind;
+				*ret_tier = (enum tier)tier;
+				return true;
+			}
+	return false;
+}
+
+static void take_stock(struct line *line, struct usages *u)
+{
+	char *keys = strdup(private_redis__ask(&line->redis, "KEYS *")), *save = NULL;
+
+	*u = (struct usages){0};
+	for (char *key = strtok_r(keys, "\n", &save); key; key = strtok_r(NULL, "\n", &save)) {
+		double bytes = (double)private_redis__int(&line->redis, "MEMORY USAGE %s SAMPLES 0", key);
+		const char *what = strstr(key, "}:");
+		enum kind kind;
+		enum tier tier;
+
+		if (what && classify(what + 2, &kind, &tier))
+			add_key(line, kind, tier, key, bytes, u);
+		else
+			u->other += bytes;
+	}
+	free(keys);
+}
+
+/* ---- telling ---- */
+
+static int ascending(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void print_members(const struct usages *u)
+{
+	printf("  %-18s", "bytes each");
+	for (int tier = 0; tier < TIER_COUNT; tier++)
+		printf(" %8s", tier__name((enum tier)tier));
+	printf("   kept, MB:");
+	for (int tier = 0; tier < TIER_COUNT; tier++)
+		printf(" %7s", tier__name((enum tier)tier));
+	printf("\n");
+	for (int kind = 0; kind < KINDS; kind++) {
+		printf("  %-18s", kinds[kind].title);
+		for (int tier = 0; tier < TIER_COUNT; tier++)
+			printf(" %8.0f", u->of[kind][tier].bytes / u->of[kind][tier].members);
+		printf("            ");
+		for (int tier = 0; tier < TIER_COUNT; tier++)
+			printf(" %7.1f", u->of[kind][tier].kept_bytes / MB);
+		printf("\n");
+	}
+}
+
+static void print_sums(struct line *line, const struct usages *u)
+{
+	double loaded = u->other, kept = u->other, hours = line->intervals / 3600.0;
+
+	for (int kind = 0; kind < KINDS; kind++)
+		for (int tier = 0; tier < TIER_COUNT; tier++) {
+			loaded += u->of[kind][tier].bytes;
+			kept += u->of[kind][tier].kept_bytes;
+		}
+	printf("  a process-hour as written, all tiers: %.1f MB (loaded: %.1f MB, used_memory grew by %.1f MB)\n",
+	       (loaded - u->other) / hours / MB, loaded / MB,
+	       (double)(used_memory(line) - line->used_before) / MB);
+	printf("  a process at default retention: %.1f MB; %d of them: %.0f MB (limit %d)\n", kept / MB, PROCESSES,
+	       PROCESSES * kept / MB, LIMIT_MB);
+}
+
+static void print_speed(struct line *line)
+{
+	unsigned int n = line->rates_n;
+
+	qsort(line->rates, n, sizeof(*line->rates), ascending);
+	printf("  samples flushed: %.0f /s [%.0f .. %.0f]; aggr and schema: %.2f ms of CPU per interval\n",
+	       line->rates[n / 2], line->rates[n / 4], line->rates[n * 3 / 4],
+	       1000 * line->cpu_s / line->intervals);
+}
+
+static void run(const struct load *load, int minutes)
+{
+	static struct line line;
+	struct usages usages;
+
+	set_up(&line, load);
+	for (int i = 0; i < minutes; i++)
+		load_chunk(&line);
+	take_stock(&line, &usages);
+	printf("%s: %d threads, %u acquires/s each, %d min loaded\n", load->name, THREADS, load->acquires, minutes);
+	print_members(&usages);
+	print_sums(&line, &usages);
+	print_speed(&line);
+	tear_down(&line);
+}
+
+int main(int argc, char **argv)
+{
+	int minutes = argc > 1 ? atoi(argv[1]) : 60;
+
+	if (minutes < 3 || minutes > CHUNKS_MAX)
+		die("usage", "bench_redis [MINUTES], 3 to 1440");
+	for (size_t i = 0; i < sizeof(loads) / sizeof(loads[0]); i++)
+		run(&loads[i], minutes);
+	printf("  (beyond what was loaded, tiers are scaled by their number of members)\n");
+	return 0;
+}
