@@ -195,7 +195,8 @@ static void announce_schema(struct schema_writer *w, struct batch *b)
 	schema_put__pair_int(b, "hist_buckets", HIST_COARSE_BUCKETS);
 	schema_put__pair(b, "hist_floor_ns",
 			 "bucket b: o = b >> 2, s = b & 3; o = 0: s * 128, else (4 + s) * 2^(o + 6)");
-	schema_put__pair(b, "hist_value", "[a, b): 2ab / (a + b), at most 1/9 off; the last one is open, see *_max");
+	schema_put__pair(b, "hist_value",
+			 "[a, b): 2ab / (a + b), from 512 ns on at most 1/9 off; the last one is open, see *_max");
 	schema_put__global(w, b, "EXPIRE", "schema");
 	batch__arg_int(b, schema__ttl_s(w, schema__longest_s(w)));
 }

@@ -5,7 +5,8 @@
  *
  * Loaded is an hour of one process, by default: the base tier as long as it is kept. What the longer tiers keep is
  * scaled by their number of members, with the hash table of each key at the size that it then has. Bytes are
- * MEMORY USAGE over all members of a key; INFO's used_memory stands beside their sum.
+ * MEMORY USAGE over all members of a key, allocation classes and what a key takes by itself included; INFO's
+ * used_memory stands beside their sum.
  *
  * usage: bench_redis [MINUTES]
  */
@@ -31,10 +32,14 @@
 #define CHUNK 60               /* intervals that are made, then sent */
 #define CHUNKS_MAX 1440
 #define FLUSH_MS 30000
+#define PROBES 200
 #define MB 1e6
+
+static struct private_redis redis; /* the dying take it with them */
 
 static void die(const char *what, const char *why)
 {
+	private_redis__fini(&redis);
 	fprintf(stderr, "bench_redis: %s: %s\n", what, why);
 	exit(1);
 }
@@ -50,6 +55,7 @@ struct load {
 	double forced;                 /* share of the releases */
 };
 
+/* The first as gilscope saw 32 threads that compute in pure Python: most waits are long, some end at once. */
 static const struct load loads[] = {
 	{"CPU-bound", 5, 1, {4500, 8000}, {5000, 800000}, 0.01, 1},
 	{"I/O-heavy", 200, 0.6, {2, 600}, {5, 20000}, 0.4, 0.02},
@@ -146,7 +152,6 @@ static struct proc_sample *make_second(const struct load *load, int64_t end_ms)
 
 struct line {
 	const struct load *load;
-	struct private_redis redis;
 	struct sink *sink;
 	struct aggr *aggr;
 	struct schema_opts opts;
@@ -242,7 +247,7 @@ static void open_writer(struct line *line)
 
 static long long used_memory(struct line *line)
 {
-	const char *at = strstr(private_redis__ask(&line->redis, "INFO memory"), "used_memory:");
+	const char *at = strstr(private_redis__ask(&redis, "INFO memory"), "used_memory:");
 
 	return at ? strtoll(at + strlen("used_memory:"), NULL, 10) : 0;
 }
@@ -254,10 +259,10 @@ static void set_up(struct line *line, const struct load *load)
 	struct reason why;
 
 	*line = (struct line){.load = load, .now_ms = START_MS};
-	private_redis__init(&line->redis, false);
-	private_redis__start(&line->redis, true, NULL);
+	private_redis__init(&redis, false);
+	private_redis__start(&redis, true, NULL);
 	line->used_before = used_memory(line);
-	if (redis_url__parse(line->redis.url, &url, &why))
+	if (redis_url__parse(redis.url, &url, &why))
 		die("sink", why.text);
 	opts.url = &url;
 	if (sink_redis__new(&opts, &line->sink, &why))
@@ -270,7 +275,7 @@ static void tear_down(struct line *line)
 	sink__close(line->sink);
 	schema_writer__free(line->writer);
 	aggr__free(line->aggr);
-	private_redis__fini(&line->redis);
+	private_redis__fini(&redis);
 }
 
 /* ---- what it takes ---- */
@@ -293,12 +298,13 @@ static const struct {
 };
 
 struct usage {
-	double bytes, members; /* as loaded */
-	double kept_bytes;     /* at default retention */
+	double bytes, members;           /* as loaded */
+	double kept_bytes, kept_members; /* at default retention */
 };
 
 struct usages {
 	struct usage of[KINDS][TIER_COUNT];
+	double empty;          /* bytes of a key without members */
 	double other;          /* keys that do not grow with time */
 };
 
@@ -312,6 +318,20 @@ static double table_bytes(double members)
 	return 8 * places;
 }
 
+/* What a sorted set takes before its first member: from how a made-up one grows. */
+static double empty_bytes(void)
+{
+	double one, many;
+
+	private_redis__ask(&redis, "ZADD probe 0 %0100d", 0);
+	one = (double)private_redis__int(&redis, "MEMORY USAGE probe SAMPLES 0") - table_bytes(1);
+	for (int i = 1; i <= PROBES; i++)
+		private_redis__ask(&redis, "ZADD probe %d %0100d", i, i);
+	many = (double)private_redis__int(&redis, "MEMORY USAGE probe SAMPLES 0") - table_bytes(PROBES + 1);
+	private_redis__ask(&redis, "DEL probe");
+	return one - (many - one) / PROBES;
+}
+
 static double kept_members(const struct line *line, enum kind kind, enum tier tier)
 {
 	const struct schema_retention *r = &line->opts.retention;
@@ -322,13 +342,14 @@ static double kept_members(const struct line *line, enum kind kind, enum tier ti
 
 static void add_key(struct line *line, enum kind kind, enum tier tier, const char *key, double bytes, struct usages *u)
 {
-	double members = (double)private_redis__int(&line->redis, "ZCARD %s", key);
-	double each = (bytes - table_bytes(members)) / members, kept = kept_members(line, kind, tier);
+	double members = (double)private_redis__int(&redis, "ZCARD %s", key);
+	double each = (bytes - u->empty - table_bytes(members)) / members, kept = kept_members(line, kind, tier);
 	struct usage *usage = &u->of[kind][tier];
 
 	usage->bytes += bytes;
 	usage->members += members;
-	usage->kept_bytes += each * kept + table_bytes(kept);
+	usage->kept_members += kept;
+	usage->kept_bytes += u->empty + each * kept + table_bytes(kept);
 }
 
 /* `what` as in "t:4250:1s". False: not a series. */
@@ -349,11 +370,12 @@ static bool classify(const char *what, enum kind *ret_kind, enum tier *ret_tier)
 
 static void take_stock(struct line *line, struct usages *u)
 {
-	char *keys = strdup(private_redis__ask(&line->redis, "KEYS *")), *save = NULL;
+	char *keys, *save = NULL;
 
-	*u = (struct usages){0};
+	*u = (struct usages){.empty = empty_bytes()};
+	keys = strdup(private_redis__ask(&redis, "KEYS *"));
 	for (char *key = strtok_r(keys, "\n", &save); key; key = strtok_r(NULL, "\n", &save)) {
-		double bytes = (double)private_redis__int(&line->redis, "MEMORY USAGE %s SAMPLES 0", key);
+		double bytes = (double)private_redis__int(&redis, "MEMORY USAGE %s SAMPLES 0", key);
 		const char *what = strstr(key, "}:");
 		enum kind kind;
 		enum tier tier;
@@ -387,7 +409,7 @@ static void print_members(const struct usages *u)
 	for (int kind = 0; kind < KINDS; kind++) {
 		printf("  %-18s", kinds[kind].title);
 		for (int tier = 0; tier < TIER_COUNT; tier++)
-			printf(" %8.0f", u->of[kind][tier].bytes / u->of[kind][tier].members);
+			printf(" %8.0f", u->of[kind][tier].kept_bytes / u->of[kind][tier].kept_members);
 		printf("            ");
 		for (int tier = 0; tier < TIER_COUNT; tier++)
 			printf(" %7.1f", u->of[kind][tier].kept_bytes / MB);
