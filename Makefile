@@ -42,7 +42,7 @@ endif
 PURE := reason log text procmem target elffile pyver sites grid
 PURE += hist keymap sample window packed aggr batch sink_mem
 PURE += schema schema_row schema_series schema_sample schema_threads schema_wide schema_board schema_meta
-PURE += procmaps label
+PURE += procmaps label pynames
 KERNEL := probes planter uprobe_link probe_check blame_memo reader
 PURE += redis_url
 REDIS := redis_conn sink_redis store_server store query

@@ -61,16 +61,21 @@ static void set_prices(struct observed *o, const struct probes_features *feature
 	}
 }
 
-/* 3.8 to 3.11 before their start-up is through: the only GIL stands at a fixed place. */
-static int main_gil_address(const struct observed *o, struct gil_address *ret)
+static uint64_t runtime_address(const struct observed *o)
 {
 	struct elf_symbol runtime;
 
-	if (o->offsets.runtime_gil == PYOFF_NONE || elffile__dynsym(o->elf, "_PyRuntime", &runtime))
+	return elffile__dynsym(o->elf, "_PyRuntime", &runtime) ? 0 : runtime.vaddr + o->target->image.bias;
+}
+
+/* 3.8 to 3.11 before their start-up is through: the only GIL stands at a fixed place. */
+static int main_gil_address(const struct observed *o, struct gil_address *ret)
+{
+	uint64_t runtime = runtime_address(o);
+
+	if (o->offsets.runtime_gil == PYOFF_NONE || !runtime)
 		return 0;
-	*ret = (struct gil_address){
-		.gil = runtime.vaddr + o->target->image.bias + o->offsets.runtime_gil,
-	};
+	*ret = (struct gil_address){.gil = runtime + o->offsets.runtime_gil};
 	return 1;
 }
 
@@ -120,7 +125,7 @@ static int plant_and_arm(struct observed *o, struct workshop *shop, bool startin
 	if (err)
 		return err;
 	o->used = true;
-	err = reader__watch(shop->reader, o->slot, &o->offsets, o->price_ns);
+	err = reader__watch(shop->reader, o->slot, &o->offsets, runtime_address(o), o->price_ns);
 	err = err ?: probes__plant(shop->probes, o->slot, first_mode(o, shop->opts), why);
 	if (err)
 		return err;

@@ -10,6 +10,9 @@
 #include <stdio.h>
 
 #include "internal/pycore_gil.h"
+#if PY_VERSION_HEX >= 0x030b0000
+#include "internal/pycore_dict.h"
+#endif
 #if PY_VERSION_HEX >= 0x03090000
 #include "internal/pycore_interp.h"
 #include "internal/pycore_runtime.h"
@@ -54,6 +57,37 @@
 #define TSTATE_NATIVE NONE
 #endif
 
+#if PY_VERSION_HEX >= 0x030c0000
+#define INTERP_MODULES INTERP(imports.modules)
+#define LONG_SIZE ((long)offsetof(struct _longobject, long_value.lv_tag))
+#define LONG_DIGIT ((long)offsetof(struct _longobject, long_value.ob_digit))
+#else
+#define INTERP_MODULES INTERP(modules)
+#define LONG_SIZE ((long)offsetof(PyVarObject, ob_size))
+#define LONG_DIGIT ((long)offsetof(struct _longobject, ob_digit))
+#endif
+
+/* Up to 3.10 struct _dictkeysobject stands in no installed header: this is its head (Objects/dict-common.h). */
+#if PY_VERSION_HEX >= 0x030b0000
+#define KEYS(field) ((long)offsetof(struct _dictkeysobject, field))
+#define KEYS_SIZE NONE
+#define KEYS_LOG2_SIZE KEYS(dk_log2_size)
+#define VALUES_VALUES ((long)offsetof(struct _dictvalues, values))
+#else
+struct dict_keys {
+	Py_ssize_t dk_refcnt;
+	Py_ssize_t dk_size;
+	void *dk_lookup;
+	Py_ssize_t dk_usable;
+	Py_ssize_t dk_nentries;
+	char dk_indices[];
+};
+#define KEYS(field) ((long)offsetof(struct dict_keys, field))
+#define KEYS_SIZE KEYS(dk_size)
+#define KEYS_LOG2_SIZE NONE
+#define VALUES_VALUES NONE
+#endif
+
 #ifdef Py_GIL_DISABLED
 #define GIL_ENABLED GIL(enabled)
 #else
@@ -66,6 +100,29 @@ static void field(const char *name, long offset)
 		printf(" .%s = PYOFF_NONE,", name);
 	else
 		printf(" .%s = %ld,", name, offset);
+}
+
+static void objects(void)
+{
+	field("interp_modules", INTERP_MODULES);
+	field("ob_type", (long)offsetof(PyObject, ob_type));
+	field("type_basicsize", (long)offsetof(PyTypeObject, tp_basicsize));
+	field("type_flags", (long)offsetof(PyTypeObject, tp_flags));
+	field("type_dictoffset", (long)offsetof(PyTypeObject, tp_dictoffset));
+	field("type_cached_keys", (long)offsetof(PyHeapTypeObject, ht_cached_keys));
+	field("unicode_length", (long)offsetof(PyASCIIObject, length));
+	field("unicode_state", (long)offsetof(PyASCIIObject, state));
+	field("unicode_ascii_size", (long)sizeof(PyASCIIObject));
+	field("unicode_compact_size", (long)sizeof(PyCompactUnicodeObject));
+	field("long_size", LONG_SIZE);
+	field("long_digit", LONG_DIGIT);
+	field("dict_keys", (long)offsetof(PyDictObject, ma_keys));
+	field("dict_values", (long)offsetof(PyDictObject, ma_values));
+	field("keys_size", KEYS_SIZE);
+	field("keys_log2_size", KEYS_LOG2_SIZE);
+	field("keys_nentries", KEYS(dk_nentries));
+	field("keys_indices", KEYS(dk_indices));
+	field("values_values", VALUES_VALUES);
 }
 
 int main(void)
@@ -91,6 +148,7 @@ int main(void)
 	field("tstate_thread_id", TSTATE(thread_id));
 	field("tstate_native_thread_id", TSTATE_NATIVE);
 	field("tstate_eval_breaker", TSTATE_BREAKER);
+	objects();
 	printf(" }},\n");
 	return 0;
 }

@@ -231,6 +231,7 @@ static const struct {
 	struct pyoffsets offsets;
 } table[] = {
 #include "pyoffsets.inc"
+#include "pyoffsets_newer.inc"
 };
 
 static int offsets_from_table(const struct elf_symbol *runtime, const struct pyver *v, struct pyoffsets *ret,
@@ -261,12 +262,13 @@ struct debug_layout {
 	uint8_t runtime_size, interpreters_head;
 	uint8_t interp_size, interp_id, interp_next, threads_head, ceval_gil, gil_state, gil_locked, gil_holder;
 	uint8_t tstate_size, tstate_next, tstate_interp, thread_id, native_thread_id;
+	uint8_t imports_modules;
 };
 
 static const struct debug_layout debug_layouts[] = {
-	{13, 3, 5, 6, 7, 8, 9, 14, 15, 17, 18, 19, 21, 22, 24, 25},
-	{14, 3, 5, 6, 7, 8, 9, 15, 16, 18, 19, 22, 24, 25, 27, 28},
-	{15, 3, 5, 6, 7, 8, 9, 15, 16, 18, 19, 22, 24, 25, 30, 31},
+	{13, 3, 5, 6, 7, 8, 9, 14, 15, 17, 18, 19, 21, 22, 24, 25, 11},
+	{14, 3, 5, 6, 7, 8, 9, 15, 16, 18, 19, 22, 24, 25, 27, 28, 12},
+	{15, 3, 5, 6, 7, 8, 9, 15, 16, 18, 19, 22, 24, 25, 30, 31, 12},
 };
 #define DEBUG_WORDS 36
 
@@ -309,28 +311,40 @@ static void fill_from_words(struct pyoffsets *off, const uint64_t *w, const stru
 	uint32_t locked = (uint32_t)(w[l->gil_locked] - w[l->gil_state]);
 	uint32_t cond = ((locked + 4 + 7) & ~7u) + 8;
 
-	*off = (struct pyoffsets){
-		.source = PYOFFSETS_DEBUG,
-		.gil_interval = holder - 8,
-		.gil_last_holder = holder,
-		.gil_locked = locked,
-		.gil_cond = cond,
-		.gil_switch_cond = cond + sizeof(pthread_cond_t) + sizeof(pthread_mutex_t),
-		.gil_enabled = free_threaded ? 0 : PYOFF_NONE,
-		.runtime_gil = PYOFF_NONE,
-		.runtime_interpreters_head = (uint32_t)w[l->interpreters_head],
-		.runtime_gil_drop_request = PYOFF_NONE,
-		.interp_next = (uint32_t)w[l->interp_next],
-		.interp_id = (uint32_t)w[l->interp_id],
-		.interp_threads_head = (uint32_t)w[l->threads_head],
-		.interp_gil = (uint32_t)w[l->ceval_gil],
-		.interp_gil_drop_request = PYOFF_NONE,
-		.tstate_next = (uint32_t)w[l->tstate_next],
-		.tstate_interp = (uint32_t)w[l->tstate_interp],
-		.tstate_thread_id = (uint32_t)w[l->thread_id],
-		.tstate_native_thread_id = (uint32_t)w[l->native_thread_id],
-		.tstate_eval_breaker = (uint32_t)w[l->tstate_interp] + 8,
-	};
+	off->source = PYOFFSETS_DEBUG;
+	off->gil_interval = holder - 8;
+	off->gil_last_holder = holder;
+	off->gil_locked = locked;
+	off->gil_cond = cond;
+	off->gil_switch_cond = cond + sizeof(pthread_cond_t) + sizeof(pthread_mutex_t);
+	off->gil_enabled = free_threaded ? 0 : PYOFF_NONE;
+	off->runtime_gil = PYOFF_NONE;
+	off->runtime_interpreters_head = (uint32_t)w[l->interpreters_head];
+	off->runtime_gil_drop_request = PYOFF_NONE;
+	off->interp_next = (uint32_t)w[l->interp_next];
+	off->interp_id = (uint32_t)w[l->interp_id];
+	off->interp_threads_head = (uint32_t)w[l->threads_head];
+	off->interp_gil = (uint32_t)w[l->ceval_gil];
+	off->interp_gil_drop_request = PYOFF_NONE;
+	off->tstate_next = (uint32_t)w[l->tstate_next];
+	off->tstate_interp = (uint32_t)w[l->tstate_interp];
+	off->tstate_thread_id = (uint32_t)w[l->thread_id];
+	off->tstate_native_thread_id = (uint32_t)w[l->native_thread_id];
+	off->tstate_eval_breaker = (uint32_t)w[l->tstate_interp] + 8;
+}
+
+/* Objects are not all in the words: a table has them. Without a row, or with a torn word, threads are not named. */
+static void fill_objects(struct pyoffsets *off, const uint64_t *w, const struct debug_layout *l, bool free_threaded)
+{
+	*off = (struct pyoffsets){.interp_modules = PYOFF_NONE};
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		if (table[i].minor != l->minor || (table[i].offsets.gil_enabled == 0) != free_threaded)
+			continue;
+		*off = table[i].offsets;
+		off->interp_modules = fits(w[l->imports_modules], 8, w[l->interp_size]) ?
+				      (uint32_t)w[l->imports_modules] : PYOFF_NONE;
+		return;
+	}
 }
 
 static int offsets_from_words(struct elffile *ef, const struct elf_symbol *runtime, const struct pyver *v,
@@ -349,6 +363,7 @@ static int offsets_from_words(struct elffile *ef, const struct elf_symbol *runti
 	if (words[1] >> 16 != v->hex >> 16 || !debug_words_sane(words, layout, runtime->size) ||
 	    words[layout->gil_holder] - words[layout->gil_state] != (free_threaded ? 16u : 8u))
 		return reason__set(why, -ENOTSUP, "the _Py_DebugOffsets of CPython %s contradict themselves", v->text);
+	fill_objects(ret, words, layout, free_threaded);
 	fill_from_words(ret, words, layout, free_threaded);
 	ret->runtime_size = runtime->size;
 	return 0;
@@ -357,14 +372,17 @@ static int offsets_from_words(struct elffile *ef, const struct elf_symbol *runti
 int pyver__offsets(struct elffile *ef, const struct pyver *ver, struct pyoffsets *ret, struct reason *why)
 {
 	struct elf_symbol runtime;
+	int err;
 
 	if (elffile__machine(ef) != EM_X86_64)
 		return reason__set(why, -ENOTSUP, "layouts are known for x86-64 only");
 	if (elffile__dynsym(ef, "_PyRuntime", &runtime) != 0)
 		return reason__set(why, -ENOTSUP, "the file defines no _PyRuntime");
-	if (ver->minor >= 13)
-		return offsets_from_words(ef, &runtime, ver, ret, why);
-	return offsets_from_table(&runtime, ver, ret, why);
+	err = ver->minor >= 13 ? offsets_from_words(ef, &runtime, ver, ret, why) :
+				 offsets_from_table(&runtime, ver, ret, why);
+	if (!err)
+		ret->minor = (uint32_t)ver->minor;
+	return err;
 }
 
 /* ---- the GILs of a live process -------------------------------------------------------------------------------- */

@@ -56,6 +56,27 @@ struct pyoffsets {
 	uint32_t tstate_thread_id;
 	uint32_t tstate_native_thread_id; /* 3.11+ */
 	uint32_t tstate_eval_breaker;     /* 3.13+: bit 0 = drop request */
+	/* Objects, for names (pynames.c): interp_modules is PYOFF_NONE where they are not known. */
+	uint32_t minor;                   /* of the version: set by pyver__offsets() */
+	uint32_t interp_modules;          /* the dict behind sys.modules */
+	uint32_t ob_type;
+	uint32_t type_basicsize;
+	uint32_t type_flags;
+	uint32_t type_dictoffset;
+	uint32_t type_cached_keys;        /* heap types: ht_cached_keys */
+	uint32_t unicode_length;
+	uint32_t unicode_state;
+	uint32_t unicode_ascii_size;      /* where the characters of a compact ASCII string begin */
+	uint32_t unicode_compact_size;    /* and of any other compact string */
+	uint32_t long_size;               /* ob_size, from 3.12 on lv_tag */
+	uint32_t long_digit;
+	uint32_t dict_keys;
+	uint32_t dict_values;
+	uint32_t keys_size;               /* 3.8-3.10: dk_size */
+	uint32_t keys_log2_size;          /* 3.11+, followed by dk_log2_index_bytes and dk_kind */
+	uint32_t keys_nentries;
+	uint32_t keys_indices;
+	uint32_t values_values;           /* 3.11+: in PyDictValues */
 };
 
 /* Identifies the CPython in `ef`. 0 or -ENOEXEC (refused, with the reason: not CPython, too old). */

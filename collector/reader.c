@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -27,6 +28,7 @@
 #include "gil.skel.h"
 #include "hist.h"
 #include "log.h"
+#include "pynames.h"
 #include "text.h"
 
 #define SEQ_TRIES 20000     /* readings of a record before it counts as torn */
@@ -45,6 +47,7 @@ struct memo {
 	struct thread_key key;
 	char name[THREAD_NAME_SIZE];
 	uint32_t name_age;
+	bool name_pythons;      /* the name is Python's: better than the kernel's, even if old */
 	bool resting;           /* collected for good, to be given back later */
 	uint64_t rests_since;   /* the boundary at which that was */
 	struct cumulative last;
@@ -70,6 +73,7 @@ struct gil_record {
 struct watch {
 	bool used;
 	struct pyoffsets off;
+	struct pynames *names;
 	double price_ns[8];
 	uint64_t hits[8], lost[GIL_LOSS_COUNT];
 	uint64_t torn;
@@ -149,17 +153,19 @@ void reader__free(struct reader *r)
 	free(r->memos);
 	free(r->gone);
 	free(r->owes);
+	for (uint32_t slot = 0; r->watches && slot < r->watches_n; slot++)
+		pynames__free(r->watches[slot].names);
 	free(r->watches);
 	free(r);
 }
 
-int reader__watch(struct reader *r, uint32_t slot, const struct pyoffsets *off, const double price_ns[8])
+int reader__watch(struct reader *r, uint32_t slot, const struct pyoffsets *off, uint64_t runtime, const double price_ns[8])
 {
 	struct watch *w = &r->watches[slot];
 
 	*w = (struct watch){.used = true, .off = *off};
 	memcpy(w->price_ns, price_ns, sizeof(w->price_ns));
-	return 0;
+	return pynames__new(probes__pid(r->probes, slot), runtime, off, &w->names);
 }
 
 void reader__seed(struct reader *r, uint32_t slot, uint32_t gil, uint64_t tstate)
@@ -281,16 +287,37 @@ static struct memo *memo_of(struct reader *r, uint32_t slot)
 	return r->memos[slot];
 }
 
-static uint64_t ticks_of(uint64_t boot_ns)
+static uint64_t ns_per_tick(void)
 {
-	return boot_ns / (1000000000ull / (uint64_t)sysconf(_SC_CLK_TCK));
+	return 1000000000ull / (uint64_t)sysconf(_SC_CLK_TCK);
 }
 
-/* Names: what the kernel says of a live thread, else what the program noted at its birth or end. */
+static uint64_t ticks_of(uint64_t boot_ns)
+{
+	return boot_ns / ns_per_tick();
+}
+
+/* The name that Python has for a live thread, or NULL. */
+static const char *python_name(struct collection *c, pid_t tid, uint64_t tstate, uint64_t start_boot_ns)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return pynames__find(c->watch->names, (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec, tid,
+			     tstate, start_boot_ns);
+}
+
+/* Names: what Python says of a live thread, else the kernel, else what the program noted at its birth or end. */
 static void refresh_name(struct collection *c, struct memo *m, const struct record *rec)
 {
 	bool dead = rec->state == GIL_THREAD_DEAD;
+	const char *name = dead ? NULL : python_name(c, (pid_t)rec->tid, rec->tstate, rec->start_boot_ns);
 
+	if (name)
+		snprintf(m->name, sizeof(m->name), "%s", name);
+	m->name_pythons = m->name_pythons || name;
+	if (m->name_pythons)
+		return;
 	if (m->name[0] && !dead && ++m->name_age % NAME_INTERVALS)
 		return;
 	if (!dead && !target__thread_comm(probes__pid(c->r->probes, c->slot), (pid_t)rec->tid, m->name,
@@ -482,6 +509,7 @@ static long holder_by_tstate(struct collection *c, uint64_t tstate, uint32_t gil
 	uint32_t slot = slot_of_tstate(c, tstate);
 	char name[THREAD_NAME_SIZE] = "";
 	struct thread_key key = {0};
+	const char *python;
 	uint64_t stack;
 
 	if (slot < c->r->slots_n) {
@@ -494,7 +522,10 @@ static long holder_by_tstate(struct collection *c, uint64_t tstate, uint32_t gil
 	if (tid <= 0 || target__stat(pid, tid, &key.start_ticks, &stack))
 		return sample_unknown(c, gil);
 	key.tid = (uint32_t)tid;
-	if (target__thread_comm(pid, tid, name, sizeof(name)))
+	python = python_name(c, tid, tstate, key.start_ticks * ns_per_tick());
+	if (python)
+		snprintf(name, sizeof(name), "%s", python);
+	else if (target__thread_comm(pid, tid, name, sizeof(name)))
 		name[0] = '\0'; /* it has just ended */
 	return sample_thread(c->sample, &key, gil, name);
 }
@@ -825,6 +856,7 @@ void reader__forget(struct reader *r, uint32_t slot)
 		r->gone[i] = t->state != GIL_THREAD_FREE && t->proc == slot;
 	}
 	give_back(r);
+	pynames__free(r->watches[slot].names);
 	r->watches[slot] = (struct watch){0};
 }
 

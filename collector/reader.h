@@ -15,10 +15,10 @@ int reader__new(struct probes *p, struct reader **ret, struct reason *why);
 void reader__free(struct reader *r);
 
 /*
- * Begins to follow a process slot. `off` is copied; `price_ns` is the cost of a hit by enum gil_site_kind (8 entries).
- * Call between probes__add() and probes__arm().
+ * Begins to follow a process slot. `off` is copied; `runtime` is the address of _PyRuntime, where names begin; `price_ns` is
+ * the cost of a hit by enum gil_site_kind (8 entries). Call between probes__add() and probes__arm().
  */
-int reader__watch(struct reader *r, uint32_t slot, const struct pyoffsets *off, const double price_ns[8]);
+int reader__watch(struct reader *r, uint32_t slot, const struct pyoffsets *off, uint64_t runtime, const double price_ns[8]);
 
 /*
  * What was read of a GIL after arming: held by the thread `tstate` belongs to. Counts only as long as no event of that

@@ -64,6 +64,27 @@ static const struct {
 	FIELD("tstate.thread_id", tstate_thread_id),
 	FIELD("tstate.native_thread_id", tstate_native_thread_id),
 	FIELD("tstate.eval_breaker", tstate_eval_breaker),
+	FIELD("interp.modules", interp_modules),
+	FIELD("interp.imports.modules", interp_modules), /* 3.12+ */
+	FIELD("object.ob_type", ob_type),
+	FIELD("type.tp_basicsize", type_basicsize),
+	FIELD("type.tp_flags", type_flags),
+	FIELD("type.tp_dictoffset", type_dictoffset),
+	FIELD("heaptype.ht_cached_keys", type_cached_keys),
+	FIELD("unicode.length", unicode_length),
+	FIELD("unicode.state", unicode_state),
+	FIELD("sizeof(PyASCIIObject)", unicode_ascii_size),
+	FIELD("sizeof(PyCompactUnicodeObject)", unicode_compact_size),
+	FIELD("long.ob_size", long_size),
+	FIELD("long.lv_tag", long_size), /* 3.12+ */
+	FIELD("long.ob_digit", long_digit),
+	FIELD("dict.ma_keys", dict_keys),
+	FIELD("dict.ma_values", dict_values),
+	FIELD("dictkeys.dk_size", keys_size),
+	FIELD("dictkeys.dk_log2_size", keys_log2_size),
+	FIELD("dictkeys.dk_nentries", keys_nentries),
+	FIELD("dictkeys.dk_indices", keys_indices),
+	FIELD("dictvalues.values", values_values),
 #undef FIELD
 };
 #define FIELDS_N (sizeof(fields) / sizeof(fields[0]))
@@ -169,6 +190,7 @@ static struct words words_of(const struct header_set *set)
 	w.word[7] = o->interp_id;
 	w.word[8] = o->interp_next;
 	w.word[9] = o->interp_threads_head;
+	w.word[set->minor == 13 ? 11 : 12] = o->interp_modules;
 	w.word[g] = o->interp_gil;
 	w.word[g + 1] = gil;
 	w.word[g + 3] = gil + o->gil_locked;
