@@ -320,10 +320,9 @@ Test(cli, light_mode_names_the_holders_that_meet_no_probe)
 {
 	static const char hog[] = "import ctypes, sys, threading, time\n"
 				  "def work():\n"
-				  "    ctypes.CDLL(None).prctl(15, b'hog', 0, 0, 0)\n"
 				  "    print('ready', flush=True)\n"
 				  "    ctypes.PyDLL(None).sleep(60)\n" /* with the GIL, so that it never queues */
-				  "threading.Thread(target=work, daemon=True).start()\n"
+				  "threading.Thread(target=work, name='hog', daemon=True).start()\n"
 				  "while True: time.sleep(0.001)\n";
 	char *argv[] = {(char *)"/usr/bin/python3", (char *)"-c", (char *)hog, NULL};
 	struct child python;
