@@ -1032,6 +1032,24 @@ Test(schema, wide_rows_show_the_busiest_and_the_sum_of_the_rest)
 	proc_sample__free(s);
 }
 
+Test(schema, shares_of_wide_rows_have_three_digits)
+{
+	static const uint64_t hold_ns[] = {999960000, 333333333, 65430000, 31260000, 12345, 7};
+	struct proc_sample *s = sample_at(T0);
+	struct stage st;
+
+	raise_stage(&st);
+	start(&st);
+	for (uint32_t i = 0; i < 6; i++)
+		add_thread(s, 100 + i, 1, "w", hold_ns[i], 0);
+	write_base(&st, s);
+	cr_assert_str_eq(member(&st, "hold:1s", 0),
+			 "{\"t\":1795339305000,\"w (100)\":1,\"w (101)\":0.333,\"w (102)\":0.0654,"
+			 "\"w (103)\":0.0313,\"w (104)\":1.23e-5,\"w (105)\":7e-9}");
+	strike(&st);
+	proc_sample__free(s);
+}
+
 Test(schema, light_mode_has_no_hold_rows_boards_or_fields)
 {
 	struct stage st;
