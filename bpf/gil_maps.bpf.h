@@ -43,9 +43,12 @@ struct {
 	__type(value, struct gil_thread);
 } threads SEC(".maps");
 
-/* Numbers of free thread slots: taken by the programs, given back by userland; first in, first out, so that slots rest. */
+/*
+ * Numbers of free thread slots: taken by the programs, given back by userland. Last in, first out, the lowest on top at
+ * first: slots in use stay close together at the table's begin, the rest of it is never touched.
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(type, BPF_MAP_TYPE_STACK);
 	__uint(max_entries, 64);
 	__type(value, __u32);
 } free_slots SEC(".maps");

@@ -3,6 +3,9 @@
 #include "observed.h"
 
 #include <errno.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -234,6 +237,16 @@ static void publish_self(struct observed *o, struct workshop *shop)
 	o->pub.mode = probes__mode(shop->probes, o->slot);
 }
 
+/* The interpreter's file was read into memory for the plan: megabytes that nobody needs from here on. */
+static void drop_file(struct observed *o)
+{
+	elffile__close(o->elf);
+	o->elf = NULL;
+#ifdef __GLIBC__
+	malloc_trim(0);
+#endif
+}
+
 int observed__start(struct observed *o, struct workshop *shop, pid_t pid, bool starting, struct reason *why)
 {
 	uint64_t rss;
@@ -252,6 +265,7 @@ int observed__start(struct observed *o, struct workshop *shop, pid_t pid, bool s
 		observed__stop(o, shop);
 		return err;
 	}
+	drop_file(o);
 	publish_self(o, shop);
 	if (target__usage(pid, &o->cpu_ns, &rss))
 		o->cpu_ns = UINT64_MAX;

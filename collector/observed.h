@@ -16,7 +16,7 @@ struct observed {
 	bool gone;                 /* exited: its last sample is still to be taken */
 	uint32_t slot;
 	struct target *target;
-	struct elffile *elf;
+	struct elffile *elf;       /* until the probes are planted */
 	struct site_plan *plan;
 	struct pyver python;
 	struct pyoffsets offsets;

@@ -26,6 +26,8 @@
 #include "planter.h"
 #include "probe_check.h"
 
+#define THREADS_STEP ((size_t)256 * 1024) /* the thread table is mapped in pieces of this size: whole pages everywhere */
+
 enum site_group {
 	GROUP_CONTENDED, /* WAIT and HANDOFF: planted in both modes */
 	GROUP_SIGNAL,    /* full */
@@ -51,6 +53,7 @@ struct probes {
 	struct gil_state *gils;
 	struct gil_thread *threads;
 	size_t procs_len, gils_len, threads_len;
+	size_t threads_mapped;  /* bytes of the thread table that are there; the rest is reserved */
 	struct proc_slot *slots;
 };
 
@@ -129,16 +132,51 @@ static int load_skeleton(struct probes *p, bool multi, struct reason *why)
 	return 0;
 }
 
+static void *map_refused(const struct bpf_map *map, size_t len, struct reason *why)
+{
+	reason__set(why, -errno, "can't map the BPF table \"%s\" (%zu bytes): %s", bpf_map__name(map), len,
+		    strerror(errno));
+	return NULL;
+}
+
 static void *map_table(struct bpf_map *map, size_t len, struct reason *why)
 {
 	void *mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
 
-	if (mem == MAP_FAILED) {
-		reason__set(why, -errno, "can't map the BPF table \"%s\" (%zu bytes): %s",
-			    bpf_map__name(map), len, strerror(errno));
-		return NULL;
-	}
-	return mem;
+	return mem == MAP_FAILED ? map_refused(map, len, why) : mem;
+}
+
+static void *reserve(void *at, size_t len)
+{
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (at ? MAP_FIXED : 0);
+
+	return mmap(at, len, PROT_READ | PROT_WRITE, flags, -1, 0);
+}
+
+/*
+ * Mapping a BPF array makes all of it resident at once (kernel/bpf/arraymap.c, array_map_mmap), here and in every child. So
+ * the thread table is mapped only as far as it is used; the rest is zero pages, which read as free slots.
+ */
+static void *reserve_table(struct bpf_map *map, size_t len, struct reason *why)
+{
+	void *mem = reserve(NULL, len);
+
+	return mem == MAP_FAILED ? map_refused(map, len, why) : mem;
+}
+
+static void map_threads_to(struct probes *p, size_t end)
+{
+	size_t from = p->threads_mapped, to = (end + THREADS_STEP - 1) / THREADS_STEP * THREADS_STEP;
+	char *at = (char *)p->threads + from;
+
+	to = to < p->threads_len ? to : p->threads_len;
+	p->threads_mapped = to;
+	if (mmap(at, to - from, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, bpf_map__fd(p->skel->maps.threads),
+		 (off_t)from) != MAP_FAILED)
+		return;
+	log_warn("can't map %zu bytes more of the thread table, further threads stay unseen: %s", to - from,
+		 strerror(errno));
+	reserve(at, to - from); /* the attempt may have left a hole */
 }
 
 static int map_tables(struct probes *p, struct reason *why)
@@ -150,7 +188,7 @@ static int map_tables(struct probes *p, struct reason *why)
 	p->threads_len = (all_slots(&p->opts) * sizeof(*p->threads) + page - 1) / page * page;
 	p->procs = map_table(p->skel->maps.procs, p->procs_len, why);
 	p->gils = map_table(p->skel->maps.gils, p->gils_len, why);
-	p->threads = map_table(p->skel->maps.threads, p->threads_len, why);
+	p->threads = reserve_table(p->skel->maps.threads, p->threads_len, why);
 	return p->procs && p->gils && p->threads ? 0 : -ENOMEM;
 }
 
@@ -158,12 +196,9 @@ static int fill_free_slots(struct probes *p)
 {
 	int fd = bpf_map__fd(p->skel->maps.free_slots);
 
-	for (uint32_t i = 0; i < p->opts.max_threads; i++) {
-		uint32_t slot = probes__first_thread(p) + i;
-
+	for (uint32_t slot = all_slots(&p->opts) - 1; slot >= probes__first_thread(p); slot--)
 		if (bpf_map_update_elem(fd, NULL, &slot, BPF_ANY))
 			return -errno;
-	}
 	return 0;
 }
 
@@ -308,6 +343,10 @@ struct gil_state *probes__gil(struct probes *p, uint32_t slot, uint32_t gil)
 
 struct gil_thread *probes__thread(struct probes *p, uint32_t thread_slot)
 {
+	size_t end = (thread_slot + 1) * sizeof(*p->threads);
+
+	if (end > p->threads_mapped)
+		map_threads_to(p, end);
 	return &p->threads[thread_slot];
 }
 

@@ -83,7 +83,7 @@ struct gil_bpf;
 struct gil_bpf *probes__skeleton(struct probes *p);
 struct gil_proc *probes__proc(struct probes *p, uint32_t slot);
 struct gil_state *probes__gil(struct probes *p, uint32_t slot, uint32_t gil);
-struct gil_thread *probes__thread(struct probes *p, uint32_t thread_slot);
+struct gil_thread *probes__thread(struct probes *p, uint32_t thread_slot); /* maps what is needed: don't walk idle slots */
 uint32_t probes__first_thread(const struct probes *p);  /* first slot of an ordinary thread */
 uint32_t probes__thread_slots(const struct probes *p);  /* end of the thread table */
 

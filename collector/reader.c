@@ -33,6 +33,7 @@
 
 #define SEQ_TRIES 20000     /* readings of a record before it counts as torn */
 #define SEQ_SPINS 64        /* of them without giving the CPU away */
+#define SLOTS_AHEAD 16      /* slots that CPUs may be taking while we look for the end of those in use */
 #define NAME_INTERVALS 5    /* a thread's name is read again every so many intervals */
 
 /* Cumulative state of a thread at a boundary, what was open included. */
@@ -89,6 +90,7 @@ struct reader {
 	uint32_t watches_n;
 	struct memo **memos;    /* by thread slot, made when first seen */
 	uint32_t slots_n;
+	uint32_t slots_end;     /* no slot from here on was ever in use */
 	bool *gone;             /* by thread slot: being given back */
 	bool *owes;             /* by thread slot: see read_blame() */
 	struct blame_reading blame; /* all pairs, as of `blame_bound` */
@@ -117,6 +119,7 @@ int reader__new(struct probes *p, struct reader **ret, struct reason *why)
 		return -ENOMEM;
 	r->probes = p;
 	r->slots_n = probes__thread_slots(p);
+	r->slots_end = probes__first_thread(p);
 	r->watches_n = bpf_map__max_entries(skel->maps.procs);
 	r->watches = calloc(r->watches_n, sizeof(*r->watches));
 	r->memos = calloc(r->slots_n, sizeof(*r->memos));
@@ -254,6 +257,14 @@ static bool read_gil(const struct gil_state *g, uint64_t bound, struct gil_recor
 		tries++;
 	}
 	return false;
+}
+
+/* Slots are taken in order where none was given back (see `free_slots`): those ever used lie side by side. */
+static void find_slots_end(struct reader *r)
+{
+	for (uint32_t slot = r->slots_end; slot < r->slots_n && slot < r->slots_end + SLOTS_AHEAD; slot++)
+		if (__atomic_load_n(&probes__thread(r->probes, slot)->state, __ATOMIC_ACQUIRE) != GIL_THREAD_FREE)
+			r->slots_end = slot + 1;
 }
 
 /* ---- one process at one boundary ---- */
@@ -488,12 +499,12 @@ static void name_memo(struct collection *c, uint32_t slot)
 	refresh_name(c, c->r->memos[slot], &rec);
 }
 
-/* The slot of a live thread's record, by its PyThreadState; slots_n: it has none. */
+/* The slot of a live thread's record, by its PyThreadState; slots_end: it has none. */
 static uint32_t slot_of_tstate(const struct collection *c, uint64_t tstate)
 {
 	uint32_t slot = probes__first_thread(c->r->probes);
 
-	for (; slot < c->r->slots_n; slot++) {
+	for (; slot < c->r->slots_end; slot++) {
 		const struct gil_thread *t = probes__thread(c->r->probes, slot);
 
 		if (c->r->memos[slot] && t->proc == c->slot && t->state != GIL_THREAD_FREE && t->tstate == tstate)
@@ -512,7 +523,7 @@ static long holder_by_tstate(struct collection *c, uint64_t tstate, uint32_t gil
 	const char *python;
 	uint64_t stack;
 
-	if (slot < c->r->slots_n) {
+	if (slot < c->r->slots_end) {
 		if (!c->r->memos[slot]->key.start_ticks)
 			name_memo(c, slot);
 		return sample_thread(c->sample, &c->r->memos[slot]->key, gil, c->r->memos[slot]->name);
@@ -577,7 +588,8 @@ static void add_blame(struct collection *c, uint32_t slot, struct memo *m, uint3
 static int read_blame(struct reader *r, uint64_t bound)
 {
 	r->blame_bound = bound;
-	for (uint32_t slot = probes__first_thread(r->probes); slot < r->slots_n; slot++) {
+	find_slots_end(r);
+	for (uint32_t slot = probes__first_thread(r->probes); slot < r->slots_end; slot++) {
 		const struct gil_thread *t = probes__thread(r->probes, slot);
 
 		r->owes[slot] = t->state != GIL_THREAD_FREE && t->cur.wait_since && t->bound < bound;
@@ -672,7 +684,7 @@ static int collect_threads(struct collection *c)
 	c->watch->oldest_wait = UINT64_MAX;
 	err = collect_thread(c, GIL_SLOT_OTHER + c->slot);
 
-	for (uint32_t slot = probes__first_thread(p); !err && slot < c->r->slots_n; slot++) {
+	for (uint32_t slot = probes__first_thread(p); !err && slot < c->r->slots_end; slot++) {
 		struct gil_thread *t = probes__thread(p, slot);
 
 		if (__atomic_load_n(&t->state, __ATOMIC_ACQUIRE) != GIL_THREAD_FREE && t->proc == c->slot)
@@ -832,7 +844,7 @@ void reader__advance(struct reader *r, uint64_t end_ns)
 
 	size_t gone = 0;
 
-	for (uint32_t slot = probes__first_thread(r->probes); slot < r->slots_n; slot++) {
+	for (uint32_t slot = probes__first_thread(r->probes); slot < r->slots_end; slot++) {
 		r->gone[slot] = has_rested(r, slot);
 		gone += r->gone[slot];
 	}
@@ -849,8 +861,9 @@ void reader__cut(struct reader *r, uint64_t end_ns)
 
 void reader__forget(struct reader *r, uint32_t slot)
 {
+	find_slots_end(r);
 	r->gone[GIL_SLOT_OTHER + slot] = true;
-	for (uint32_t i = probes__first_thread(r->probes); i < r->slots_n; i++) {
+	for (uint32_t i = probes__first_thread(r->probes); i < r->slots_end; i++) {
 		struct gil_thread *t = probes__thread(r->probes, i);
 
 		r->gone[i] = t->state != GIL_THREAD_FREE && t->proc == slot;

@@ -218,7 +218,7 @@ static int compact_threads(struct window *w, uint32_t *moved)
 }
 
 /*
- * Place of a pair, or KEYMAP_NONE. Samples tend to list their pairs in the same order, so the one behind the last
+ * Place of a pair, or PAIR_NONE. Samples tend to list their pairs in the same order, so the one behind the last
  * is tried first: with tens of thousands of pairs that is cheaper than a hash by far.
  */
 static uint32_t find_pair(struct window *w, uint32_t victim, uint32_t holder)
@@ -227,8 +227,8 @@ static uint32_t find_pair(struct window *w, uint32_t victim, uint32_t holder)
 	uint32_t at = (uint32_t)w->next_pair;
 
 	if (at >= d->blame_n || d->blame[at].victim != victim || d->blame[at].holder != holder)
-		at = keymap__get(&w->pairs, victim, holder);
-	if (at != KEYMAP_NONE)
+		at = pair_index__find(&w->pairs, d->blame, victim, holder);
+	if (at != PAIR_NONE)
 		w->next_pair = (size_t)at + 1;
 	return at;
 }
@@ -239,7 +239,7 @@ static int add_pair(struct window *w, uint32_t victim, uint32_t holder, uint64_t
 	uint32_t at = find_pair(w, victim, holder);
 	struct blame_cell *cell;
 
-	if (at != KEYMAP_NONE) {
+	if (at != PAIR_NONE) {
 		d->blame[at].ns += ns;
 		return 0;
 	}
@@ -247,7 +247,7 @@ static int add_pair(struct window *w, uint32_t victim, uint32_t holder, uint64_t
 	if (!cell)
 		return -ENOMEM;
 	*cell = (struct blame_cell){victim, holder, ns};
-	return keymap__put(&w->pairs, victim, holder, (uint32_t)d->blame_n - 1);
+	return pair_index__add(&w->pairs, d->blame, (uint32_t)d->blame_n - 1);
 }
 
 /* Rewrites the cells in place: the array never becomes longer than what was read of it. */
@@ -256,19 +256,20 @@ static int remap_pairs(struct window *w, const uint32_t *moved)
 	struct proc_sample *d = &w->sample;
 	size_t kept = 0;
 
-	keymap__clear(&w->pairs);
+	pair_index__clear(&w->pairs);
 	for (size_t i = 0; i < d->blame_n; i++) {
 		struct blame_cell c = {moved[d->blame[i].victim], moved[d->blame[i].holder],
 				       d->blame[i].ns};
-		uint32_t at = keymap__get(&w->pairs, c.victim, c.holder);
+		uint32_t at = pair_index__find(&w->pairs, d->blame, c.victim, c.holder);
 
-		if (at != KEYMAP_NONE) {
+		if (at != PAIR_NONE) {
 			d->blame[at].ns += c.ns;
 			continue;
 		}
-		if (keymap__put(&w->pairs, c.victim, c.holder, (uint32_t)kept) != 0)
+		d->blame[kept] = c;
+		if (pair_index__add(&w->pairs, d->blame, (uint32_t)kept) != 0)
 			return -ENOMEM;
-		d->blame[kept++] = c;
+		kept++;
 	}
 	d->blame_n = kept;
 	return 0;
@@ -390,7 +391,7 @@ static int add_cell(struct window *w, const struct proc_sample *s, const struct 
 	if (victim == KEYMAP_NONE || holder == KEYMAP_NONE)
 		return -ENOMEM;
 	if (w->sample.blame_n >= WINDOW_MAX_PAIRS &&
-	    keymap__get(&w->pairs, victim, holder) == KEYMAP_NONE)
+	    pair_index__find(&w->pairs, w->sample.blame, victim, holder) == PAIR_NONE)
 		holder = get_other(w, w->sample.threads[holder].gil);
 	return holder == KEYMAP_NONE ? -ENOMEM : add_pair(w, victim, holder, c->ns);
 }
@@ -432,9 +433,9 @@ void window__clear(struct window *w)
 	if (w->threads.capacity > 1024)
 		keymap__free(&w->threads);
 	if (w->pairs.capacity > 4096)
-		keymap__free(&w->pairs);
+		pair_index__free(&w->pairs);
 	keymap__clear(&w->threads);
-	keymap__clear(&w->pairs);
+	pair_index__clear(&w->pairs);
 }
 
 void window__free(struct window *w)
@@ -444,5 +445,5 @@ void window__free(struct window *w)
 	free(w->sample.blame);
 	free(w->place);
 	keymap__free(&w->threads);
-	keymap__free(&w->pairs);
+	pair_index__free(&w->pairs);
 }

@@ -9,6 +9,7 @@
 #define GILSCOPE_WINDOW_H
 
 #include "keymap.h"
+#include "pair_index.h"
 #include "sample.h"
 
 #define WINDOW_MAX_PAIRS 65536 /* blame cells kept apart; further pairs are charged to PSEUDO_OTHER */
@@ -20,7 +21,7 @@ struct window {
 	size_t max_threads;     /* kept apart, pseudo-threads not counted; > 0 */
 	uint64_t folded;        /* threads folded into PSEUDO_OTHER since clear */
 	struct keymap threads;  /* (start_ticks, tid << 32 | gil) -> index in sample.threads */
-	struct keymap pairs;    /* (victim, holder) -> index in sample.blame */
+	struct pair_index pairs; /* (victim, holder) -> index in sample.blame */
 	size_t next_pair;       /* where the next cell is if samples list them in the same order */
 	uint32_t *place;        /* scratch: index in the added sample -> index in ours */
 	size_t place_cap;

@@ -43,7 +43,7 @@ static void open_core(void)
 	proc = map_of(skel->maps.procs, sizeof(*proc));
 	gil = map_of(skel->maps.gils, GIL_PER_PROC * sizeof(*gil));
 	threads = map_of(skel->maps.threads, THREADS * sizeof(*threads));
-	for (uint32_t slot = GIL_SLOT_OTHER + 1; slot < THREADS; slot++)
+	for (uint32_t slot = THREADS - 1; slot > GIL_SLOT_OTHER; slot--)
 		cr_assert(!bpf_map_update_elem(bpf_map__fd(skel->maps.free_slots), NULL, &slot, 0));
 	*proc = (struct gil_proc){.armed = 1, .arm_gen = 1, .mode = GIL_MODE_FULL, .armed_at = 1 * MS};
 	skel->bss->gil_clock.start = 1 * MS;
