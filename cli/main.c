@@ -4,6 +4,9 @@
  * options mean is in options.c.
  */
 #include <errno.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -137,12 +140,21 @@ static int finish(int status)
 	return status;
 }
 
+/* Large tables go back to the system when they are freed. Left alone, glibc keeps them in a heap full of holes. */
+static void keep_heap_small(void)
+{
+#ifdef __GLIBC__
+	mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+#endif
+}
+
 int main(int argc, char **argv)
 {
 	const struct verb *verb;
 	int at = 1, status;
 
 	signal(SIGPIPE, SIG_IGN);
+	keep_heap_small();
 	status = global_options(argc, argv, &at);
 	if (status >= 0)
 		return finish(status);

@@ -30,9 +30,10 @@
 
 #define ROUNDS_MAX 99
 #define STALL_MS 250      /* how long the target watches the clock */
+#define LONG_STALL_MS 2200 /* the same while perf links are lifted, one after the other */
 #define LEAD_MS 30        /* of which before we act */
 #define WARM_S 4
-#define CPU_S 20
+#define CPU_S 15
 #define MEMORY_S 12
 
 static void die(const char *what, const char *why)
@@ -172,11 +173,11 @@ static struct probes *time_opening(enum method method, struct parts *parts)
 }
 
 /* The target watches the clock while `p` plants and, the next time, lifts. */
-static void watch_clock(struct subject *s)
+static void watch_clock(struct subject *s, int ms)
 {
 	char question[32];
 
-	snprintf(question, sizeof(question), "stall %d", STALL_MS);
+	snprintf(question, sizeof(question), "stall %d", ms);
 	workload__say(&s->work, question);
 	pause_ms(LEAD_MS);
 }
@@ -190,7 +191,7 @@ static double longest_gap_ms(struct subject *s)
 	return gap;
 }
 
-static void plant_and_lift(struct subject *s, struct probes *p, struct parts *parts)
+static void plant_and_lift(struct subject *s, struct probes *p, int lift_ms, struct parts *parts)
 {
 	struct reason why;
 	uint32_t slot;
@@ -198,13 +199,13 @@ static void plant_and_lift(struct subject *s, struct probes *p, struct parts *pa
 
 	if (probes__add(p, s->t, s->plan, &s->offsets, s->gils, s->gils_n, &slot, &why))
 		die("target", why.text);
-	watch_clock(s);
+	watch_clock(s, STALL_MS);
 	begin = now_ms();
 	if (probes__plant(p, slot, GIL_MODE_FULL, &why))
 		die("probes", why.text);
 	note(&parts->plant, now_ms() - begin);
 	note(&parts->plant_gap, longest_gap_ms(s));
-	watch_clock(s);
+	watch_clock(s, lift_ms);
 	begin = now_ms();
 	probes__lift(p, slot);
 	note(&parts->lift, now_ms() - begin);
@@ -219,15 +220,21 @@ static void attach_once(struct subject *s, enum method method, struct parts *par
 
 	plan_subject(s);
 	note(&parts->plan, now_ms() - begin);
-	plant_and_lift(s, p, parts);
+	plant_and_lift(s, p, method == MULTI ? STALL_MS : LONG_STALL_MS, parts);
 	forget_subject(s);
 	probes__close(p);
 }
 
-static void print_parts(struct parts parts[METHODS], struct row *control)
+static void print_control(int ms, struct row *gaps)
 {
 	char name[64];
 
+	snprintf(name, sizeof(name), "target's longest gap in %d ms of nothing", ms);
+	print_row(name, "ms", gaps);
+}
+
+static void print_parts(struct parts parts[METHODS], struct row *control, struct row *long_control)
+{
 	for (enum method m = 0; m < METHODS; m++) {
 		printf(" parts of attaching and detaching, %s:\n", method_names[m]);
 		print_row("load the programs", "ms", &parts[m].load);
@@ -235,28 +242,35 @@ static void print_parts(struct parts parts[METHODS], struct row *control)
 		print_row("plan the sites, find the GIL", "ms", &parts[m].plan);
 		print_row("plant", "ms", &parts[m].plant);
 		print_row("lift", "ms", &parts[m].lift);
-		print_row("target's longest gap while planting", "ms", &parts[m].plant_gap);
-		print_row("target's longest gap while lifting", "ms", &parts[m].lift_gap);
+		print_row("target's longest gap around planting", "ms", &parts[m].plant_gap);
+		print_row("target's longest gap around lifting", "ms", &parts[m].lift_gap);
 	}
-	snprintf(name, sizeof(name), "target's longest gap in %d ms of nothing", STALL_MS);
-	print_row(name, "ms", control);
+	printf(" to compare the gaps with:\n");
+	print_control(STALL_MS, control);
+	print_control(LONG_STALL_MS, long_control);
+}
+
+static void do_nothing(struct subject *s, int ms, struct row *gaps)
+{
+	watch_clock(s, ms);
+	note(gaps, longest_gap_ms(s));
 }
 
 static void bench_parts(const struct interpreter *in, int rounds)
 {
 	static struct parts parts[METHODS];
-	static struct row control;
+	static struct row control, long_control;
 	struct subject s = {0};
 
 	workload__start(&s.work, in, "bench_target.py");
 	for (int round = 0; round < rounds; round++) {
 		for (enum method m = 0; m < METHODS; m++)
 			attach_once(&s, m, &parts[m]);
-		watch_clock(&s);
-		note(&control, longest_gap_ms(&s));
+		do_nothing(&s, STALL_MS, &control);
+		do_nothing(&s, LONG_STALL_MS, &long_control);
 	}
 	workload__kill(&s.work);
-	print_parts(parts, &control);
+	print_parts(parts, &control, &long_control);
 }
 
 /* ---- gilscope itself as a process ---- */
@@ -403,7 +417,7 @@ static void print_memory(const char *who, pid_t pid)
 
 static void print_memories(pid_t pid, int threads)
 {
-	printf(" resident memory, %d busy threads:\n", threads);
+	printf(" resident memory, %d busy threads (goal: 20 MB):\n", threads);
 	print_memory("gilscope", pid);
 	print_memory("its process that plants and lifts", planter_of(pid));
 	print_memory("redis-server of the embedded store", store_pid());
@@ -484,7 +498,7 @@ static void remove_store(const char *dir)
 
 int main(int argc, char **argv)
 {
-	int rounds = argc > 1 ? atoi(argv[1]) : 9;
+	int rounds = argc > 1 ? atoi(argv[1]) : 7;
 	struct interpreter stock;
 	char dir[64];
 
