@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Thread names against what the programs say of themselves, on every interpreter of this machine. Hand-made and broken
+ * memory is tests/unit/test_pynames.c's.
+ */
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../../collector/pynames.h"
+#include "../../collector/text.h"
+#include "../support/interpreters.h"
+#include "../support/observer.h"
+#include "../support/workload.h"
+
+TestSuite(names, .timeout = 120);
+
+static uint64_t boot_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
+}
+
+static struct pynames *names_of(pid_t pid)
+{
+	struct reason why = {""};
+	struct elf_symbol runtime;
+	struct pyoffsets off;
+	struct target *t = NULL;
+	struct elffile *ef = NULL;
+	struct pynames *n = NULL;
+	struct pyver ver;
+
+	cr_assert_eq(target__open(pid, &t, &why), 0, "%s", why.text);
+	cr_assert_eq(elffile__open(t->image.fd, &ef, &why), 0, "%s", why.text);
+	cr_assert_eq(pyver__identify(ef, t->image.path, &ver, &why), 0, "%s", why.text);
+	cr_assert_eq(pyver__offsets(ef, &ver, &off, &why), 0, "%s", why.text);
+	cr_assert_eq(elffile__dynsym(ef, "_PyRuntime", &runtime), 0);
+	cr_assert_eq(pynames__new(pid, runtime.vaddr + t->image.bias, &off, &n), 0);
+	elffile__close(ef);
+	target__close(t);
+	return n;
+}
+
+/* Tells the program to do something; its threads and their names afterwards. */
+static json_t *ask(struct workload *w, const char *word)
+{
+	json_t *answer, *threads;
+	char *line;
+
+	workload__say(w, word);
+	line = workload__hear(w);
+	answer = json_loads(line, 0, NULL);
+	cr_assert_not_null(answer, "%s", line);
+	threads = json_incref(json_object_get(answer, "threads"));
+	cr_assert_not_null(threads, "%s", line);
+	json_decref(answer);
+	free(line);
+	return threads;
+}
+
+/* Every thread has the name that it says it has, and no other thread has one. */
+static void expect_names(struct pynames *n, json_t *threads, const char *when)
+{
+	const struct pythread *all;
+	size_t all_n, named = 0, i;
+	json_t *thread;
+
+	cr_assert_eq(pynames__refresh(n, boot_ns()), 0, "%s", when);
+	json_array_foreach(threads, i, thread) {
+		pid_t tid = (pid_t)json_integer_value(json_array_get(thread, 0));
+		const char *raw = json_string_value(json_array_get(thread, 1));
+		const char *got = pynames__find(n, boot_ns(), tid, 0, 1);
+		char want[THREAD_NAME_SIZE];
+
+		text__clean(want, sizeof(want), raw, strlen(raw));
+		cr_expect_str_eq(got ?: "(none)", want, "%s: thread %d is %s, not %s", when, (int)tid, got, want);
+	}
+	all = pynames__all(n, &all_n);
+	for (i = 0; i < all_n; i++)
+		named += all[i].name[0] != '\0';
+	cr_expect_eq(named, json_array_size(threads), "%s: %zu names", when, named);
+	json_decref(threads);
+}
+
+static void expect_no_names(struct pynames *n)
+{
+	const struct pythread *all;
+	size_t all_n;
+
+	pynames__refresh(n, boot_ns());
+	all = pynames__all(n, &all_n);
+	for (size_t i = 0; i < all_n; i++)
+		cr_expect_str_eq(all[i].name, "", "thread %d", (int)all[i].tid);
+}
+
+ParameterizedTestParameters(names, are_those_that_threads_say_they_have)
+{
+	static struct interpreter found[INTERPRETERS_MAX];
+
+	return cr_make_param_array(struct interpreter, found, interpreters__find(found, INTERPRETERS_MAX));
+}
+
+ParameterizedTest(struct interpreter *in, names, are_those_that_threads_say_they_have)
+{
+	struct pynames *n;
+	struct workload w;
+
+	workload__start(&w, in, "names.py");
+	n = names_of(w.pid);
+	expect_names(n, ask(&w, "list"), "at first");
+	expect_names(n, ask(&w, "rename"), "renamed");
+	expect_names(n, ask(&w, "attributes"), "with attributes of their own");
+	expect_names(n, ask(&w, "many"), "200 more");
+	cr_expect_str_eq(pynames__find(n, boot_ns(), w.pid, 0, 1), "MainThread");
+	pynames__free(n);
+	workload__quit(&w);
+}
+
+ParameterizedTestParameters(names, of_a_program_without_threading_are_nobodys)
+{
+	static struct interpreter found[INTERPRETERS_MAX];
+
+	return cr_make_param_array(struct interpreter, found, interpreters__find(found, INTERPRETERS_MAX));
+}
+
+ParameterizedTest(struct interpreter *in, names, of_a_program_without_threading_are_nobodys)
+{
+	struct pynames *n;
+	struct workload w;
+
+	workload__start(&w, in, "names.py");
+	json_decref(ask(&w, "delete"));
+	n = names_of(w.pid);
+	expect_no_names(n);
+	json_decref(ask(&w, "replace"));
+	expect_no_names(n);
+	expect_names(n, ask(&w, "restore"), "restored");
+	pynames__free(n);
+	workload__quit(&w);
+}
+
+/* By way of the probes: a holder's name in a sample, the kernel's where Python has none. */
+static void expect_name_in_sample(struct observer *o, pid_t tid, const char *name)
+{
+	struct proc_sample *s = observer__interval(o);
+	const struct thread_sample *t = observer__thread(s, tid);
+
+	cr_assert_not_null(t, "thread %d is missing", (int)tid);
+	cr_expect_str_eq(t->name, name);
+	proc_sample__free(s);
+}
+
+Test(names, reach_the_samples_and_follow_a_renaming)
+{
+	struct interpreter stock;
+	struct workload w;
+	struct observer o;
+
+	interpreter__stock(&stock);
+	workload__start(&w, &stock, "names.py");
+	observer__attach(&o, w.pid, GIL_MODE_FULL);
+	json_decref(ask(&w, "main=front desk"));
+	expect_name_in_sample(&o, w.pid, "front desk");
+	json_decref(ask(&w, "main=back office"));
+	usleep((useconds_t)(PYNAMES_PERIOD_NS / 1000));
+	json_decref(ask(&w, "list"));
+	expect_name_in_sample(&o, w.pid, "back office");
+	observer__detach(&o);
+	workload__quit(&w);
+}
+
+Test(names, are_the_kernels_where_python_has_none)
+{
+	struct interpreter stock;
+	struct workload w;
+	struct observer o;
+	char comm[THREAD_NAME_SIZE];
+
+	interpreter__stock(&stock);
+	workload__start(&w, &stock, "names.py");
+	json_decref(ask(&w, "delete"));
+	observer__attach(&o, w.pid, GIL_MODE_FULL);
+	json_decref(ask(&w, "list"));
+	cr_assert_eq(target__thread_comm(w.pid, w.pid, comm, sizeof(comm)), 0);
+	expect_name_in_sample(&o, w.pid, comm);
+	observer__detach(&o);
+	workload__quit(&w);
+}
