@@ -5,6 +5,9 @@
  * An object is believed for its type alone: strings have the type of the string "threading" in sys.modules, dicts that of
  * sys.modules, keys of _active one type among themselves. Names of members below are those of CPython: dictobject.c and
  * pycore_dict.h, unicodeobject.h, longintrepr.h, pycore_object.h.
+ *
+ * A reading follows some seven pointers per thread. Little changes from one reading to the next, so each begins by fetching
+ * all that the last one asked for, hundreds of places per system call, and asks the target only for what is new.
  */
 #include "pynames.h"
 
@@ -27,6 +30,7 @@
 #define MEMOS 8                      /* types and key tables remembered during a reading */
 #define KEYS_AT_ONCE 128             /* strings compared per system call */
 #define TEXT_MAX 16                  /* longest of the keys looked for */
+#define AHEAD_WINDOW 512             /* places that the next one asked for may be further on */
 #define PREHEADER 32                 /* bytes before an object that may belong to it */
 
 /* Include/object.h: Py_TPFLAGS_INLINE_VALUES (3.13+), Py_TPFLAGS_MANAGED_DICT (3.11+). */
@@ -50,6 +54,8 @@ struct pynames {
 	uint64_t read_at;          /* when the reading of `threads` began, 0: never */
 	uint64_t tried_at;
 	struct key threading, active, name;
+	struct procmem_piece *asked; /* what the last reading asked for, in its order */
+	size_t asked_n;
 	uint8_t *entries;          /* scratch: the entries of one dict */
 	size_t entries_size;
 };
@@ -71,6 +77,10 @@ struct walk {
 	uint64_t str_type, int_type, dict_type;
 	struct pythread *threads;
 	size_t n, room;
+	uint8_t *ahead;            /* what was fetched of names->asked; NULL: nothing */
+	size_t ahead_at;           /* the next of them that is expected */
+	struct procmem_piece *asked;
+	size_t asked_n, asked_room;
 	struct shape shapes[MEMOS];
 	size_t shapes_n;
 	struct {
@@ -103,12 +113,62 @@ static bool is_pointer(uint64_t p)
 	return p && p % 8 == 0 && p >> 47 == 0;
 }
 
+/* Fetches what the last reading asked for. Without memory for it the target is asked for each piece. */
+static void fetch_ahead(struct walk *w)
+{
+	struct procmem_piece *asked = w->names->asked;
+	size_t n = w->names->asked_n, total = 0;
+
+	for (size_t i = 0; i < n; i++)
+		total += asked[i].len;
+	w->ahead = total ? malloc(total) : NULL;
+	if (!w->ahead)
+		return;
+	total = 0;
+	for (size_t i = 0; i < n; i++) {
+		asked[i].buf = w->ahead + total;
+		total += asked[i].len;
+	}
+	procmem__read_many(w->names->pid, asked, n);
+}
+
+static bool take_from_ahead(struct walk *w, uint64_t addr, void *buf, size_t len)
+{
+	const struct procmem_piece *asked = w->names->asked;
+	size_t end = w->ahead_at + AHEAD_WINDOW;
+
+	for (size_t i = w->ahead_at; w->ahead && i < w->names->asked_n && i < end; i++) {
+		if (asked[i].addr != addr || asked[i].len != len)
+			continue;
+		w->ahead_at = i + 1;
+		if (asked[i].ok)
+			memcpy(buf, asked[i].buf, len);
+		return asked[i].ok;
+	}
+	return false;
+}
+
+static void note_asked(struct walk *w, uint64_t addr, size_t len)
+{
+	if (w->asked_n == w->asked_room) {
+		size_t room = w->asked_room ? 2 * w->asked_room : 256;
+		struct procmem_piece *more = realloc(w->asked, room * sizeof(*more));
+
+		if (!more)
+			return;
+		w->asked = more;
+		w->asked_room = room;
+	}
+	w->asked[w->asked_n++] = (struct procmem_piece){.addr = addr, .len = len};
+}
+
 static int fetch(struct walk *w, uint64_t addr, void *buf, size_t len)
 {
 	if (len > w->budget)
 		return -EINVAL;
 	w->budget -= len;
-	return procmem__read(w->names->pid, addr, buf, len);
+	note_asked(w, addr, len);
+	return take_from_ahead(w, addr, buf, len) ? 0 : procmem__read(w->names->pid, addr, buf, len);
 }
 
 static int fetch_pointer(struct walk *w, uint64_t addr, uint64_t *ret)
@@ -504,6 +564,26 @@ static int add_thread(struct walk *w, const struct pythread *t)
 	return 0;
 }
 
+static int by_tstate(const void *a, const void *b)
+{
+	const struct pythread *x = a, *y = b;
+
+	return x->tstate < y->tstate ? -1 : x->tstate > y->tstate;
+}
+
+/* 3.8 to 3.10: from struct pthread. /proc is asked whether it can be true, which takes time, once per thread. */
+static pid_t tid_from_pthread(struct walk *w, const struct pythread *t)
+{
+	const struct pythread *last = w->names->n ?
+		bsearch(t, w->names->threads, w->names->n, sizeof(*t), by_tstate) : NULL;
+	uint32_t tid;
+
+	if (last && last->tid && last->ident == t->ident &&
+	    fetch(w, t->ident + PYVER_PTHREAD_TID, &tid, sizeof(tid)) == 0 && tid == (uint32_t)last->tid)
+		return last->tid;
+	return pyver__tstate_tid(w->names->pid, w->off, t->tstate);
+}
+
 static int list_threads(struct walk *w, uint64_t interp)
 {
 	const struct pyoffsets *off = w->off;
@@ -523,7 +603,7 @@ static int list_threads(struct walk *w, uint64_t interp)
 			return -EINVAL;
 		t.ident = u64_at(bytes, off->tstate_thread_id);
 		t.tid = off->tstate_native_thread_id == PYOFF_NONE ?
-			pyver__tstate_tid(w->names->pid, off, at) :
+			tid_from_pthread(w, &t) :
 			(pid_t)(u64_at(bytes, off->tstate_native_thread_id) & INT32_MAX);
 		err = add_thread(w, &t);
 		at = u64_at(bytes, off->tstate_next);
@@ -536,13 +616,6 @@ static int by_ident(const void *a, const void *b)
 	const struct pythread *x = a, *y = b;
 
 	return x->ident != y->ident ? (x->ident < y->ident ? -1 : 1) : x->order < y->order ? -1 : x->order > y->order;
-}
-
-static int by_tstate(const void *a, const void *b)
-{
-	const struct pythread *x = a, *y = b;
-
-	return x->tstate < y->tstate ? -1 : x->tstate > y->tstate;
 }
 
 static int by_tid(const void *a, const void *b)
@@ -699,6 +772,7 @@ void pynames__free(struct pynames *n)
 		return;
 	free(n->threads);
 	free(n->by_tid);
+	free(n->asked);
 	free(n->entries);
 	free(n);
 }
@@ -721,6 +795,10 @@ static int keep(struct pynames *n, struct walk *w)
 	n->by_tid = index;
 	n->n = w->n;
 	w->threads = NULL;
+	free(n->asked);
+	n->asked = w->asked;
+	n->asked_n = w->asked_n;
+	w->asked = NULL;
 	return 0;
 }
 
@@ -734,9 +812,13 @@ int pynames__refresh(struct pynames *n, uint64_t now_ns)
 	for (int i = 0; i < ATTEMPTS; i++) {
 		struct walk w = {.names = n, .off = &n->off, .budget = BUDGET_BYTES};
 
+		if (i == 0)
+			fetch_ahead(&w);
 		err = walk_once(&w);
+		free(w.ahead);
 		err = err ?: keep(n, &w);
 		free(w.threads);
+		free(w.asked);
 		if (!err)
 			n->read_at = now_ns;
 		if (err != -EFAULT && err != -EINVAL)

@@ -630,9 +630,6 @@ int pyver__find_gils(const struct target *t, struct elffile *ef, const struct py
 
 /* ---- thread ids ------------------------------------------------------------------------------------------------ */
 
-/* Offset of `tid` in glibc's struct pthread (nptl/descr.h), x86-64, unchanged since 2.4. */
-#define GLIBC_PTHREAD_TID 0x2d0
-
 /* The task whose id is `tid` as the target counts: the last one on its NSpid line. */
 static bool task_has_id(pid_t pid, pid_t task, pid_t tid)
 {
@@ -674,7 +671,7 @@ pid_t pyver__tstate_tid(pid_t pid, const struct pyoffsets *off, uint64_t tstate)
 		return (pid_t)thread;
 	}
 	if (procmem__read_u64(pid, tstate + off->tstate_thread_id, &thread) != 0 || thread == 0 ||
-	    procmem__read_u32(pid, thread + GLIBC_PTHREAD_TID, &tid) != 0 || tid > INT32_MAX)
+	    procmem__read_u32(pid, thread + PYVER_PTHREAD_TID, &tid) != 0 || tid > INT32_MAX)
 		return 0;
 	return is_task(pid, (pid_t)tid) ? (pid_t)tid : 0;
 }

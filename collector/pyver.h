@@ -102,6 +102,9 @@ int pyver__find_gils(const struct target *t, struct elffile *ef, const struct py
 		     struct gil_address *ret, int max, int *ret_n, bool *ret_enabled,
 		     struct reason *why);
 
+/* Offset of `tid` in glibc's struct pthread (nptl/descr.h), x86-64, unchanged since 2.4. */
+#define PYVER_PTHREAD_TID 0x2d0
+
 /*
  * Native thread id (as the target's namespace counts) of a PyThreadState, read from memory; 0 where it
  * can't be told. 3.11+ reads native_thread_id; older versions follow thread_id into glibc's struct
