@@ -193,6 +193,13 @@ check: lint ## lint, then every suite (installs nothing)
 check: $(SUITES:%=$(OUTPUT)/tests/%-tests) $(PROGRAM) $(WORKLOAD_LIBS)
 	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/run-suite $(SUITES)
 
+# Not part of `make test`: it takes minutes.
+.PHONY: test-valgrind valgrind-deps
+valgrind-deps:
+	$(Q)tests/support/deps --valgrind
+test-valgrind: $(OUTPUT)/tests/unit-tests | valgrind-deps ## the unit suite under valgrind: nothing may leak
+	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/valgrind
+
 demo: $(PROGRAM) $(WORKLOAD_LIBS) ## install what is missing, build, watch a small service for ten seconds
 	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/demo
 
@@ -276,8 +283,8 @@ clean: ## remove everything that was built
 	$(Q)rm -rf $(TOP)
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
-	@for s in $(SUITES); do printf '  %-10s %s\n' test-$$s "one suite"; done
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
+	@for s in $(SUITES); do printf '  %-13s %s\n' test-$$s "one suite"; done
 	@echo
 	@echo '  variables: OUTPUT PREFIX DESTDIR CC CFLAGS LDFLAGS CLANG BPFTOOL V=1'
 	@echo '             SAN=address,undefined COV=1 FUZZ_SECONDS=10'

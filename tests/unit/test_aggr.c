@@ -514,6 +514,13 @@ Test(aggr, living_threads_beyond_the_cap_count_as_other)
 	aggr__free(a);
 }
 
+/* Where sanitizers check every access, a seventh has to do: it fills and turns over every table just as well. */
+#ifdef __SANITIZE_ADDRESS__
+#define BIRTH_ROUNDS 150
+#else
+#define BIRTH_ROUNDS 1000
+#endif
+
 Test(aggr, a_million_births_do_not_grow_it)
 {
 	struct aggr *a = aggr_for(SECOND, 256);
@@ -522,7 +529,7 @@ Test(aggr, a_million_births_do_not_grow_it)
 
 	for (uint32_t i = 0; i < 1000; i++)
 		add_thread(s, 2 + i, 0, 1 + i)->exited = true;
-	for (uint32_t round = 1; round <= 1000; round++) {
+	for (uint32_t round = 1; round <= BIRTH_ROUNDS; round++) {
 		s->end_ms += 1000;
 		for (uint32_t i = 0; i < 1000; i++)
 			s->threads[i].key.start_ticks = (uint64_t)round * 1000 + i;
@@ -531,7 +538,7 @@ Test(aggr, a_million_births_do_not_grow_it)
 			before = mallinfo2().uordblks + mallinfo2().hblkhd;
 	}
 	cr_assert_lt(mallinfo2().uordblks + mallinfo2().hblkhd, before + 1024 * 1024);
-	cr_assert_eq(aggr__totals(a)->total.wait_ns, 1000 * s->total.wait_ns);
+	cr_assert_eq(aggr__totals(a)->total.wait_ns, BIRTH_ROUNDS * s->total.wait_ns);
 	cr_assert_leq(aggr__totals(a)->threads_n, 257);
 	proc_sample__free(s);
 	aggr__free(a);
