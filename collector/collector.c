@@ -403,6 +403,8 @@ static void on_boundary(struct collector *c)
 /* A key that another program owns does not keep the rest from being written: said once, and not an absence. */
 static bool is_refusal(struct collector *c, const struct sink_stats *stats)
 {
+	if (!stats->connected)
+		return false;
 	if (stats->commands_refused > c->refused) {
 		if (!c->refused && stats->trouble[0])
 			notice(c, NULL, "%s", stats->trouble);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "../support/bpf_env.h"
+#include "../support/private_redis.h"
 #include "../support/program.h"
 #include "../support/pythons.h"
 
@@ -314,6 +315,28 @@ Test(cli, redis_that_is_away_is_told_once_and_so_is_what_was_lost)
 	cr_expect_eq(count_words(p.err, "samples are kept"), 1, "%s", p.err);
 	cr_expect_eq(count_words(p.err, "lost") + count_words(p.err, "dropped"), 1, "%s", p.err);
 	cr_expect_eq(count_lines(p.err), 3, "armed, away, dropped: %s", p.err);
+}
+
+Test(cli, key_of_another_program_is_told_as_that_and_keeps_nothing_else_back)
+{
+	struct private_redis redis;
+	struct child python;
+
+	bpf_env__require();
+	private_redis__init(&redis, false);
+	private_redis__start(&redis, true, NULL);
+	private_redis__ask(&redis, "SET gil:procs mine");
+	child__start_python(&python, "/usr/bin/python3");
+	program__run(&p, "\"$GILSCOPE\" attach %d --redis '%s' -i 100ms -d 1500ms", (int)python.pid, redis.url);
+	child__stop(&python);
+	cr_expect_eq(p.status, 0, "%s", p.err);
+	cr_expect(strstr(p.err, "another program owns this key: delete or rename it; all else is written\n"), "%s", p.err);
+	cr_expect_eq(count_words(p.err, "samples are kept"), 0, "%s", p.err);
+	cr_expect_eq(count_words(p.err, "Redis is back"), 0, "%s", p.err);
+	cr_expect_eq(count_lines(p.err), 3, "armed, refused, how often: %s", p.err);
+	cr_expect_gt(private_redis__int(&redis, "ZCARD gil:menu"), 0, "the rest has arrived");
+	cr_expect_str_eq(private_redis__ask(&redis, "GET gil:procs"), "mine");
+	private_redis__fini(&redis);
 }
 
 Test(cli, light_mode_names_the_holders_that_meet_no_probe)
