@@ -260,9 +260,9 @@ Test(bad_input, planted_breakpoints_would_be_seen)
 #define SCRIPT_NAME "s\033[31m|\"'\\\n\r\t\302\233\377\342\200\256.py"
 #define EVIL_MARK "s?[31m" /* what must be left of it */
 
-/* Thread names of up to 15 bytes each, as Python literals. */
+/* Names of threads that only the kernel knows, and of threads that Python knows by a name. */
 static const char hostile_program[] =
-	"import ctypes, sys, threading\n"
+	"import ctypes, _thread, threading\n"
 	"prctl = ctypes.CDLL(None).prctl\n"
 	"names = [b'\\x1b]0;pwn\\x07', b'\\x1b[35;7mM\\x1b[2J', b'a\\nb\\r\\nc\\td', b'p|q\"r\\'s\\\\t',\n"
 	"         b'\\xff\\xfe\\xc3(\\xe2\\x82',\n"
@@ -274,7 +274,9 @@ static const char hostile_program[] =
 	"    while True:\n"
 	"        sum(range(2000))\n"
 	"for name in names:\n"
-	"    threading.Thread(target=work, args=(name,), daemon=True).start()\n"
+	"    _thread.start_new_thread(work, (name,))\n"
+	"for name in [n.decode('latin-1') for n in names] + ['\\u202eevil\\u2028', '\\ud800\\x00x', '\\x1b[31m' * 1000]:\n"
+	"    threading.Thread(target=work, args=(b'', ), name=name, daemon=True).start()\n"
 	"print('ready', flush=True)\n"
 	"work(b'main\\x1b[5m\\n')\n";
 
