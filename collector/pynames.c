@@ -571,17 +571,21 @@ static int by_tstate(const void *a, const void *b)
 	return x->tstate < y->tstate ? -1 : x->tstate > y->tstate;
 }
 
-/* 3.8 to 3.10: from struct pthread. /proc is asked whether it can be true, which takes time, once per thread. */
+/*
+ * 3.8 to 3.10: from struct pthread. /proc is asked whether it can be true, which takes time, once per thread. In another
+ * namespace it cannot tell; what is wrong then is an id that no thread has.
+ */
 static pid_t tid_from_pthread(struct walk *w, const struct pythread *t)
 {
 	const struct pythread *last = w->names->n ?
 		bsearch(t, w->names->threads, w->names->n, sizeof(*t), by_tstate) : NULL;
+	bool verified = last && last->tid && last->ident == t->ident;
 	uint32_t tid;
 
-	if (last && last->tid && last->ident == t->ident &&
-	    fetch(w, t->ident + PYVER_PTHREAD_TID, &tid, sizeof(tid)) == 0 && tid == (uint32_t)last->tid)
-		return last->tid;
-	return pyver__tstate_tid(w->names->pid, w->off, t->tstate);
+	if ((verified || w->names->foreign) && !fetch(w, t->ident + PYVER_PTHREAD_TID, &tid, sizeof(tid)) &&
+	    tid <= INT32_MAX && (w->names->foreign || tid == (uint32_t)last->tid))
+		return (pid_t)tid;
+	return w->names->foreign ? 0 : pyver__tstate_tid(w->names->pid, w->off, t->tstate);
 }
 
 static int list_threads(struct walk *w, uint64_t interp)
@@ -618,11 +622,16 @@ static int by_ident(const void *a, const void *b)
 	return x->ident != y->ident ? (x->ident < y->ident ? -1 : 1) : x->order < y->order ? -1 : x->order > y->order;
 }
 
+/* A thread has a state in each interpreter that it enters; one of them may know its name. */
 static int by_tid(const void *a, const void *b)
 {
 	const struct pythread *x = *(struct pythread *const *)a, *y = *(struct pythread *const *)b;
 
-	return x->tid != y->tid ? (x->tid < y->tid ? -1 : 1) : x->order < y->order ? -1 : x->order > y->order;
+	if (x->tid != y->tid)
+		return x->tid < y->tid ? -1 : 1;
+	if (!x->name[0] != !y->name[0])
+		return x->name[0] ? -1 : 1;
+	return x->order < y->order ? -1 : x->order > y->order;
 }
 
 /* The newest of an interpreter's thread states with that ident: one that a thread left behind has an old one. */
@@ -865,13 +874,14 @@ static const struct pythread *find_tid(const struct pynames *n, pid_t tid)
 
 static const struct pythread *look_up(const struct pynames *n, pid_t tid, uint64_t tstate, uint64_t start_ns)
 {
-	const struct pythread key = {.tstate = tstate};
+	const struct pythread key = {.tstate = tstate}, *t;
 
 	if (!n->n || start_ns >= n->read_at)
 		return NULL;
-	if (tstate)
-		return bsearch(&key, n->threads, n->n, sizeof(key), by_tstate);
-	return find_tid(n, n->foreign ? id_inside(n->pid, tid) : tid);
+	if (!tstate)
+		return find_tid(n, n->foreign ? id_inside(n->pid, tid) : tid);
+	t = bsearch(&key, n->threads, n->n, sizeof(key), by_tstate);
+	return t && !t->name[0] && t->tid > 0 ? find_tid(n, t->tid) : t;
 }
 
 static bool is_time(const struct pynames *n, uint64_t now_ns, bool unknown)

@@ -5,9 +5,11 @@
  */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -183,6 +185,27 @@ Test(pynames, threads_of_a_sound_interpreter_are_named)
 	cr_expect_str_eq(pynames__find(n, 2 * SECOND, 77, address(tstates[2]), 1), "journal", "by its thread state");
 	cr_expect_null(pynames__find(n, 2 * SECOND, 77, 0, 1), "nobody's id");
 	cr_expect_null(pynames__find(n, 2 * SECOND, 0, 0, 1), "no id");
+	pynames__free(n);
+}
+
+Test(pynames, a_thread_keeps_its_name_in_an_interpreter_that_has_no_names)
+{
+	uint64_t *second, *tstate;
+	struct pynames *n;
+
+	make_world();
+	second = take(64);
+	tstate = take(256);
+	second[0] = runtime[0];
+	second[1] = address(tstate);
+	tstate[1] = address(second);
+	tstate[2] = tstates[1][2];
+	tstate[3] = tstates[1][3];
+	runtime[0] = address(second);
+	n = must_open();
+	cr_assert_eq(pynames__refresh(n, SECOND), 0);
+	cr_expect_str_eq(pynames__find(n, 2 * SECOND, 1001, 0, 1) ?: "", "worker", "by its id");
+	cr_expect_str_eq(pynames__find(n, 2 * SECOND, 77, address(tstate), 1) ?: "", "worker", "by its other state");
 	pynames__free(n);
 }
 
@@ -416,6 +439,41 @@ Test(pynames, garbage_is_survived, .timeout = 30)
 	cr_expect_gt(unnamed, 100, "hardly a round did harm");
 	cr_assert_eq(pynames__refresh(n, SECOND), 0);
 	cr_expect_str_eq(name_of(n, 1), "worker", "the sound world again");
+	pynames__free(n);
+}
+
+/* Writes garbage over its copy of the world and makes it sound again, until it is killed. */
+static void play_target(const uint8_t *sound)
+{
+	uint64_t state = 1234567, word;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;) {
+		word = next_random(&state) % (used / 8);
+		((uint64_t *)world)[word] = garbage(&state);
+		memcpy(world + word * 8, sound + word * 8, 8);
+	}
+}
+
+Test(pynames, memory_that_changes_under_the_reader_is_survived, .timeout = 30)
+{
+	static uint8_t sound[WORLD_BYTES];
+	struct pynames *n = NULL;
+	int named = 0;
+	pid_t pid;
+
+	make_world();
+	memcpy(sound, world, sizeof(world));
+	pid = fork();
+	cr_assert_geq(pid, 0);
+	if (pid == 0)
+		play_target(sound);
+	cr_assert_eq(pynames__new(pid, address(runtime), &layout, &n), 0);
+	for (uint64_t round = 1; round <= 3000; round++)
+		named += !pynames__refresh(n, round) && !strcmp(name_of(n, 1), "worker");
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	cr_expect_gt(named, 0, "no reading was sound");
 	pynames__free(n);
 }
 
