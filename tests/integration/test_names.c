@@ -5,6 +5,8 @@
  */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
+#include <dirent.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -12,6 +14,7 @@
 
 #include "../../collector/pynames.h"
 #include "../../collector/text.h"
+#include "../support/bpf_env.h"
 #include "../support/interpreters.h"
 #include "../support/observer.h"
 #include "../support/workload.h"
@@ -143,6 +146,52 @@ ParameterizedTest(struct interpreter *in, names, of_a_program_without_threading_
 	expect_names(n, ask(&w, "restore"), "restored");
 	pynames__free(n);
 	workload__quit(&w);
+}
+
+ParameterizedTestParameters(names, are_found_in_another_pid_namespace)
+{
+	static struct interpreter found[INTERPRETERS_MAX];
+
+	return cr_make_param_array(struct interpreter, found, interpreters__find(found, INTERPRETERS_MAX));
+}
+
+/* The container knows its threads by other ids than the machine does. */
+ParameterizedTest(struct interpreter *in, names, are_found_in_another_pid_namespace)
+{
+	char path[64], seen[16][THREAD_NAME_SIZE];
+	struct dirent *task;
+	struct pynames *n;
+	struct workload w;
+	json_t *threads;
+	size_t tasks = 0;
+	DIR *dir;
+
+	bpf_env__require(); /* who may load BPF may do this too */
+	cr_assert_eq(unshare(CLONE_NEWPID), 0);
+	workload__spawn(&w, in, "names.py");
+	free(workload__hear(&w));
+	threads = ask(&w, "list");
+	n = names_of(w.pid);
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)w.pid);
+	dir = opendir(path);
+	cr_assert_not_null(dir);
+	while ((task = readdir(dir))) {
+		pid_t tid = atoi(task->d_name);
+		const char *name = tid > 0 ? pynames__find(n, boot_ns(), tid, 0, 1) : NULL;
+
+		cr_expect(name || tid <= 0, "thread %d has no name", (int)tid);
+		if (name && tasks < 16)
+			strcpy(seen[tasks++], name);
+	}
+	closedir(dir);
+	cr_expect_eq(tasks, json_array_size(threads));
+	for (size_t i = 1; i < tasks; i++)
+		for (size_t j = 0; j < i; j++)
+			cr_expect_str_neq(seen[i], seen[j], "two threads are %s", seen[i]);
+	cr_expect_str_eq(pynames__find(n, boot_ns(), w.pid, 0, 1) ?: "", "MainThread");
+	json_decref(threads);
+	pynames__free(n);
+	workload__kill(&w);
 }
 
 /* By way of the probes: a holder's name in a sample, the kernel's where Python has none. */
