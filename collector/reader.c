@@ -39,7 +39,7 @@
 /* Cumulative state of a thread at a boundary, what was open included. */
 struct cumulative {
 	uint64_t hold_ns, wait_ns, handover_ns, unknown_ns;
-	uint64_t acquires, contended, forced;
+	uint64_t acquires, contended, forced, inferred;
 	struct gil_hist hold, wait;
 };
 
@@ -390,6 +390,7 @@ static void cumulate(struct collection *c, const struct record *rec, uint32_t sl
 	sum->unknown_ns = rec->at.unknown_ns;
 	sum->contended = rec->at.contended;
 	sum->forced = rec->at.forced;
+	sum->inferred = rec->at.inferred;
 	sum->hold = rec->at.hold;
 	sum->wait = rec->at.wait;
 	if (rec->arm_gen != c->proc.arm_gen)
@@ -437,6 +438,7 @@ static void subtract(struct metrics *m, const struct cumulative *now, const stru
 	m->acquires = now->acquires - last->acquires;
 	m->contended = now->contended - last->contended;
 	m->forced = now->forced - last->forced;
+	m->inferred = now->inferred - last->inferred;
 	hist__delta(&m->hold, &now->hold, &last->hold);
 	hist__delta(&m->wait, &now->wait, &last->wait);
 	/* The maxima are those of the interval in which the record last had an event: is that this one? */

@@ -98,6 +98,7 @@ static void add_ended(struct metrics *dst, const struct metrics *src)
 	dst->acquires += src->acquires;
 	dst->contended += src->contended;
 	dst->forced += src->forced;
+	dst->inferred += src->inferred;
 	dst->hold_max_ns = max_u64(dst->hold_max_ns, src->hold_max_ns);
 	dst->wait_max_ns = max_u64(dst->wait_max_ns, src->wait_max_ns);
 	hist__add(&dst->hold, &src->hold);

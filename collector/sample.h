@@ -49,6 +49,7 @@ struct metrics {
 	uint64_t acquires;
 	uint64_t contended;
 	uint64_t forced;
+	uint64_t inferred;      /* light: hand-offs whose end no waiter saw, timed by what followed */
 	uint64_t hold_max_ns;   /* longest that ended in the interval or was open at its end */
 	uint64_t wait_max_ns;
 	struct gil_hist hold;   /* ended in the interval, at full length */

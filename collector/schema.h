@@ -113,6 +113,7 @@ const char *schema__global_key(char *buf, size_t size, const char *prefix, const
 	X(N, "n", "n", "acquires") \
 	X(C, "c", "n", "acquires that waited") \
 	X(FORCED, "forced", "n", "releases asked for by a waiter") \
+	X(INFERRED, "inferred", "n", "light: hand-offs whose end no waiter saw") \
 	X(THREADS, "threads", "n", "live threads") \
 	X(HOLD_P50, "hold_p50", "us", "median hold") \
 	X(HOLD_P99, "hold_p99", "us", "99th percentile of holds") \

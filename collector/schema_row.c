@@ -112,6 +112,8 @@ static void set_metrics(const struct metrics *m, struct schema_row *row)
 		set(row, FIELD_N, (double)m->acquires);
 	if (m->known & KNOWN_FORCED)
 		set(row, FIELD_FORCED, (double)m->forced);
+	if (m->inferred > 0)
+		set(row, FIELD_INFERRED, (double)m->inferred);
 }
 
 /* Holds of the busiest GIL: those of several may add up to more than the time. */
@@ -191,12 +193,12 @@ void schema_row__from(const struct proc_sample *s, const struct metrics *m, bool
 /* The order in which fields are written: the contract shows it, so people see what they read about. */
 static const uint8_t process_order[] = {
 	FIELD_T, FIELD_D, FIELD_HOLD, FIELD_UTIL, FIELD_WAIT, FIELD_HANDOVER, FIELD_UNKNOWN, FIELD_WAITERS, FIELD_N,
-	FIELD_C, FIELD_FORCED, FIELD_THREADS, FIELD_WAIT_P50, FIELD_WAIT_P99, FIELD_WAIT_MAX, FIELD_HOLD_P50,
+	FIELD_C, FIELD_FORCED, FIELD_INFERRED, FIELD_THREADS, FIELD_WAIT_P50, FIELD_WAIT_P99, FIELD_WAIT_MAX, FIELD_HOLD_P50,
 	FIELD_HOLD_P99, FIELD_HOLD_MAX, FIELD_CPU, FIELD_RSS, FIELD_COST, FIELD_LOST, FIELD_COV, FIELD_GILS, FIELD_G,
 };
 static const uint8_t thread_order[] = {
 	FIELD_T, FIELD_D, FIELD_HOLD, FIELD_WAIT, FIELD_HANDOVER, FIELD_UNKNOWN, FIELD_N, FIELD_C, FIELD_FORCED,
-	FIELD_HOLD_P50, FIELD_HOLD_P99, FIELD_HOLD_MAX, FIELD_WAIT_P50, FIELD_WAIT_P99, FIELD_WAIT_MAX, FIELD_G,
+	FIELD_INFERRED, FIELD_HOLD_P50, FIELD_HOLD_P99, FIELD_HOLD_MAX, FIELD_WAIT_P50, FIELD_WAIT_P99, FIELD_WAIT_MAX, FIELD_G,
 	FIELD_UTIL, FIELD_WAITERS, FIELD_THREADS, FIELD_CPU, FIELD_RSS, FIELD_COST, FIELD_LOST, FIELD_COV, FIELD_GILS,
 };
 
@@ -422,13 +424,13 @@ static void merge_distributions(struct schema_row *dst, const struct schema_row 
 	merge_distribution(dst, src, FIELD_WAIT_P50, wait, wh ? &dst->wait_hist : NULL);
 }
 
-/* Written only where it is not zero. */
-static void merge_unknown(struct schema_row *dst, const struct schema_row *src)
+/* A part of the wait that is written only where it is not zero. */
+static void merge_rare(struct schema_row *dst, const struct schema_row *src, enum schema_field f)
 {
 	if (!has(dst, FIELD_WAIT) || !has(src, FIELD_WAIT))
-		dst->has &= ~BIT(UNKNOWN);
-	else if (has(dst, FIELD_UNKNOWN) || has(src, FIELD_UNKNOWN))
-		set(dst, FIELD_UNKNOWN, dst->value[FIELD_UNKNOWN] + src->value[FIELD_UNKNOWN]);
+		dst->has &= ~(1ull << f);
+	else if (has(dst, f) || has(src, f))
+		set(dst, f, dst->value[f] + src->value[f]);
 }
 
 static void merge_field(struct schema_row *dst, const struct schema_row *src, int f, bool src_later)
@@ -454,7 +456,8 @@ void schema_row__merge(struct schema_row *dst, const struct schema_row *src)
 		return;
 	}
 	merge_shares(dst, src);
-	merge_unknown(dst, src);
+	merge_rare(dst, src, FIELD_UNKNOWN);
+	merge_rare(dst, src, FIELD_INFERRED);
 	merge_distributions(dst, src);
 	for (int f = 0; f < FIELD_COUNT; f++)
 		merge_field(dst, src, f, src_later);

@@ -213,11 +213,12 @@ Test(schema, light_mode_leaves_out_what_it_does_not_know)
 	struct proc_sample *s = golden_sample();
 
 	s->total.known = KNOWN_WAIT | KNOWN_FORCED;
+	s->total.inferred = 3;
 	s->cpu_ns = UINT64_MAX;
 	s->rss_kib = UINT64_MAX;
 	check_member(s, &s->total, true, true,
 		     "{\"t\":1795339305000,\"d\":1000000,\"wait\":2400000,\"waiters\":2.4,"
-		     "\"c\":398,\"forced\":190,\"threads\":9,\"wait_p50\":2031,\"wait_p99\":19922,"
+		     "\"c\":398,\"forced\":190,\"inferred\":3,\"threads\":9,\"wait_p50\":2031,\"wait_p99\":19922,"
 		     "\"wait_max\":20100,\"cost\":800,\"lost\":0,\"cov\":1,\"wh\":[51,390,64,8]}");
 	proc_sample__free(s);
 }
