@@ -455,7 +455,8 @@ const struct verb verb_query = {
 	.about = "Shows what was stored about a process: a PID, an id as gilscope ls shows it, or part of a program's name. If "
 		 "several match, the one that is live, then the newest. Without --thread the series of the whole process "
 		 "and the busiest threads.\n\nMetrics: t d hold util wait handover unknown waiters n c forced inferred "
-		 "threads hold_p50 hold_p99 hold_max wait_p50 wait_p99 wait_max cpu rss cost lost cov gils g. n: takes of the GIL (acquires); "
+		 "threads hold_p50 hold_p99 hold_max wait_p50 wait_p99 wait_max cpu rss cost lost cov gils g. "
+		 "n: takes of the GIL (acquires); "
 		 "c: those that had to wait (contended); forced: releases that a waiter asked for; "
 		 "inferred: hand-offs whose end light mode did not see; hold, wait, handover, cpu, "
 		 "cost and percentiles in microseconds, rss in KiB; util, waiters and cov per observed time.",
