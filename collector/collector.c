@@ -24,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "grid.h"
 #include "log.h"
 #include "observed.h"
@@ -71,14 +72,6 @@ struct collector {
 	char refusal[sizeof(((struct sink_stats *)NULL)->trouble)];
 };
 
-static uint64_t mono_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * SECOND + (uint64_t)ts.tv_nsec;
-}
-
 static struct grid_clocks read_clocks(void)
 {
 	struct timespec wall, boot;
@@ -86,7 +79,7 @@ static struct grid_clocks read_clocks(void)
 
 	clock_gettime(CLOCK_REALTIME, &wall);
 	clock_gettime(CLOCK_BOOTTIME, &boot);
-	now.mono_ns = mono_ns();
+	now.mono_ns = clock__mono_ns();
 	now.wall_ns = (int64_t)wall.tv_sec * (int64_t)SECOND + wall.tv_nsec;
 	now.boot_ns = (uint64_t)boot.tv_sec * SECOND + (uint64_t)boot.tv_nsec;
 	return now;
@@ -112,7 +105,7 @@ static void notice(struct collector *c, struct observed *o, const char *fmt, ...
 static void tell_armed(struct collector *c, struct observed *o, uint64_t begun)
 {
 	if (c->events->armed)
-		c->events->armed(c->events->arg, &o->pub, (double)(mono_ns() - begun) / 1e6);
+		c->events->armed(c->events->arg, &o->pub, (double)(clock__mono_ns() - begun) / 1e6);
 	if (c->opts->mode == MODE_LIGHT && !o->plan->light)
 		notice(c, o, "light mode needs a conditional jump behind each wait, which this interpreter has not: "
 		       "full mode is used");
@@ -177,7 +170,7 @@ static void sleep_until(uint64_t when)
 /* Ends the running interval now. A record that already saw the planned boundary pass keeps it: then that one stands. */
 static void cut_interval(struct collector *c)
 {
-	uint64_t now = mono_ns();
+	uint64_t now = clock__mono_ns();
 
 	if (now + CUT_NS < c->boundary) {
 		c->boundary = now + CUT_NS;
@@ -189,15 +182,19 @@ static void cut_interval(struct collector *c)
 
 /* ---- modes ---- */
 
+/* At the end of an interval, which is cut short for it: no sample mixes two modes. */
 static void change_mode(struct collector *c, struct observed *o, enum gil_mode mode)
 {
-	struct reason why;
+	struct reason why = {{0}};
 
+	cut_interval(c);
+	collect_all(c, true);
 	if (observed__switch(o, &c->shop, mode, &why)) {
 		notice(c, o, "changing to %s mode failed, the process is let go: %s",
 		       mode == GIL_MODE_FULL ? "full" : "light", why.text);
 		o->gone = true;
 	}
+	advance(c);
 }
 
 static void fall_back(struct collector *c, struct observed *o, double share)
@@ -206,14 +203,11 @@ static void fall_back(struct collector *c, struct observed *o, double share)
 		if (!o->light_since)
 			notice(c, o, "the probes cost %.1f %% of a core, above the budget of %.1f %%, but light mode is "
 			       "not possible on this interpreter", 100 * share, 100 * c->opts->max_overhead);
-		o->light_since = mono_ns();
+		o->light_since = clock__mono_ns();
 		return;
 	}
-	cut_interval(c);
-	collect_all(c, true);
 	change_mode(c, o, GIL_MODE_LIGHT);
-	o->light_since = mono_ns();
-	advance(c);
+	o->light_since = clock__mono_ns();
 	notice(c, o, "full mode cost %.1f %% of a core, above the budget of %.1f %%: changed to light mode (waits stay exact, "
 	       "holds and uncontended acquires are unknown)", 100 * share, 100 * c->opts->max_overhead);
 }
@@ -224,12 +218,9 @@ static void maybe_retry_full(struct collector *c, struct observed *o, uint64_t n
 	if (now - o->light_since < o->retry_after_ns)
 		return;
 	o->retry_after_ns = 2 * o->retry_after_ns > RETRY_FULL_MAX_NS ? RETRY_FULL_MAX_NS : 2 * o->retry_after_ns;
-	cut_interval(c);
-	collect_all(c, true);
 	change_mode(c, o, GIL_MODE_FULL);
 	o->looked_at = 0; /* its price counts from now on */
 	o->over_budget = 0;
-	advance(c);
 	notice(c, o, "trying full mode again");
 }
 
@@ -307,7 +298,7 @@ static void last_sample(struct collector *c, struct observed *o, enum collector_
 
 static struct observed *start_one(struct collector *c, pid_t pid, bool starting, struct reason *why, int *ret_err)
 {
-	uint64_t begun = mono_ns();
+	uint64_t begun = clock__mono_ns();
 
 	for (size_t i = 0; i < c->procs_n; i++) {
 		struct observed *o = &c->procs[i];
@@ -328,7 +319,7 @@ static void await_python(struct collector *c, pid_t pid)
 {
 	for (size_t i = 0; i < c->procs_n; i++)
 		if (!c->pending[i].pid) {
-			c->pending[i] = (struct pending){.pid = pid, .deadline = mono_ns() + EXEC_PATIENCE_NS};
+			c->pending[i] = (struct pending){.pid = pid, .deadline = clock__mono_ns() + EXEC_PATIENCE_NS};
 			return;
 		}
 }
@@ -337,7 +328,7 @@ static void try_pending(struct collector *c, uint64_t now)
 {
 	for (size_t i = 0; i < c->procs_n; i++) {
 		struct pending *p = &c->pending[i];
-		struct reason why;
+		struct reason why = {{0}};
 		struct observed *o;
 		int err;
 
@@ -483,7 +474,7 @@ static void on_timer(struct collector *c)
 
 	if (read(c->timer_fd, &expirations, sizeof(expirations)) < 0 && errno != EAGAIN)
 		log_debug("timerfd: %s", strerror(errno));
-	now = mono_ns();
+	now = clock__mono_ns();
 	if (now >= c->boundary + settle_ns(c))
 		on_boundary(c);
 	if (now >= c->next_tick)
@@ -646,8 +637,8 @@ static void tear_down(struct collector *c)
 
 static void set_deadline(struct collector *c)
 {
-	c->deadline = c->opts->duration_ns ? mono_ns() + c->opts->duration_ns : UINT64_MAX;
-	c->next_tick = mono_ns() + TICK_NS;
+	c->deadline = c->opts->duration_ns ? clock__mono_ns() + c->opts->duration_ns : UINT64_MAX;
+	c->next_tick = clock__mono_ns() + TICK_NS;
 }
 
 /* Several PIDs: one that can't be observed is said and left out, unless none can. */

@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "bytes.h"
 #include "text.h"
 
 #define SEGMENTS_MAX 64              /* PT_LOADs looked at; real files have 2 to 10 */
@@ -125,26 +126,10 @@ const uint8_t *elffile__bytes(struct elffile *ef, uint64_t vaddr, size_t len)
 	return s->bytes ? s->bytes + (vaddr - s->vaddr) : NULL;
 }
 
-static uint32_t get_u32(const uint8_t *p)
-{
-	uint32_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return v;
-}
-
-static uint64_t get_u64(const uint8_t *p)
-{
-	uint64_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return v;
-}
-
 /* Target of a rip-relative operand that ends at `end`. */
 static uint64_t rip_target(uint64_t end, const uint8_t *disp)
 {
-	return end + (uint64_t)(int64_t)(int32_t)get_u32(disp);
+	return end + (uint64_t)(int64_t)(int32_t)bytes__u32(disp);
 }
 
 /* ---- opening -------------------------------------------------------------------------------- */
@@ -182,11 +167,11 @@ static void read_dynamic(struct elffile *ef, const GElf_Phdr *ph)
 	const uint8_t *p = file_bytes(ef, ph->p_offset, ph->p_filesz);
 
 	for (uint64_t i = 0; p && i + sizeof(Elf64_Dyn) <= ph->p_filesz; i += sizeof(Elf64_Dyn)) {
-		int64_t tag = (int64_t)get_u64(p + i);
+		int64_t tag = (int64_t)bytes__u64(p + i);
 
 		if (tag == DT_NULL)
 			return;
-		note_dynamic(&ef->dyn, tag, get_u64(p + i + 8));
+		note_dynamic(&ef->dyn, tag, bytes__u64(p + i + 8));
 	}
 }
 
@@ -215,13 +200,13 @@ static uint64_t gnu_hash_count(struct elffile *ef)
 
 	if (!head)
 		return 0;
-	nbuckets = get_u32(head);
-	first = get_u32(head + 4);
-	buckets_at = ef->dyn.gnu_hash + 16 + 8ull * get_u32(head + 8);
+	nbuckets = bytes__u32(head);
+	first = bytes__u32(head + 4);
+	buckets_at = ef->dyn.gnu_hash + 16 + 8ull * bytes__u32(head + 8);
 	chains_at = buckets_at + 4 * nbuckets;
 	buckets = table_bytes(ef, buckets_at, 4 * nbuckets);
 	for (uint64_t i = 0; buckets && i < nbuckets; i++)
-		last = get_u32(buckets + 4 * i) > last ? get_u32(buckets + 4 * i) : last;
+		last = bytes__u32(buckets + 4 * i) > last ? bytes__u32(buckets + 4 * i) : last;
 	if (last < first)
 		return 0; /* nothing exported: linkers then leave `first` at 1, whatever is imported */
 	while ((link = elffile__bytes(ef, chains_at + 4 * (last - first), 4))) {
@@ -239,7 +224,7 @@ static uint64_t dynsym_count(struct elffile *ef)
 	uint64_t n = 0;
 
 	if (ef->dyn.hash && (head = table_bytes(ef, ef->dyn.hash, 8)))
-		return get_u32(head + 4);
+		return bytes__u32(head + 4);
 	if (ef->dyn.gnu_hash)
 		n = gnu_hash_count(ef);
 	if (n == 0 && ef->dyn.strtab > ef->dyn.symtab)
@@ -551,12 +536,12 @@ void elffile__symbol_name(struct elffile *ef, uint64_t vaddr, char *buf, size_t 
 static int build_id_in(const uint8_t *p, uint64_t len, char *hex, size_t size)
 {
 	while (len >= 12) {
-		uint64_t name_len = (get_u32(p) + 3ull) & ~3ull, desc_len = get_u32(p + 4);
+		uint64_t name_len = (bytes__u32(p) + 3ull) & ~3ull, desc_len = bytes__u32(p + 4);
 		uint64_t all = 12 + name_len + ((desc_len + 3) & ~3ull);
 
 		if (12 + name_len + desc_len > len)
 			return -ENOENT;
-		if (get_u32(p + 8) == NT_GNU_BUILD_ID && get_u32(p) == 4 && memcmp(p + 12, "GNU", 4) == 0 &&
+		if (bytes__u32(p + 8) == NT_GNU_BUILD_ID && bytes__u32(p) == 4 && memcmp(p + 12, "GNU", 4) == 0 &&
 		    desc_len > 0 && 2 * desc_len < size) {
 			for (uint64_t i = 0; i < desc_len; i++)
 				snprintf(hex + 2 * i, 3, "%02x", p[12 + name_len + i]);
@@ -606,12 +591,12 @@ static void collect_slots(struct elffile *ef, struct import *im, uint64_t table,
 	const uint8_t *p = table ? table_bytes(ef, table, size) : NULL;
 
 	for (uint64_t i = 0; p && i + sizeof(Elf64_Rela) <= size; i += sizeof(Elf64_Rela)) {
-		uint64_t info = get_u64(p + i + 8);
+		uint64_t info = bytes__u64(p + i + 8);
 		uint32_t type = ELF64_R_TYPE(info);
 
 		if ((type == R_X86_64_JUMP_SLOT || type == R_X86_64_GLOB_DAT) &&
 		    strcmp(dynsym_name(ef, ELF64_R_SYM(info)), im->name) == 0)
-			add_entry(im->slots, &im->slots_n, get_u64(p + i));
+			add_entry(im->slots, &im->slots_n, bytes__u64(p + i));
 	}
 }
 
@@ -730,9 +715,9 @@ static uint64_t encoded_value(int encoding, const uint8_t *p)
 	switch (encoding & PE_FORMAT) {
 	case DW_EH_PE_udata2: return (uint64_t)p[0] | (uint64_t)p[1] << 8;
 	case DW_EH_PE_sdata2: return (uint64_t)(int64_t)(int16_t)(p[0] | p[1] << 8);
-	case DW_EH_PE_udata4: return get_u32(p);
-	case DW_EH_PE_sdata4: return (uint64_t)(int64_t)(int32_t)get_u32(p);
-	default: return get_u64(p);
+	case DW_EH_PE_udata4: return bytes__u32(p);
+	case DW_EH_PE_sdata4: return (uint64_t)(int64_t)(int32_t)bytes__u32(p);
+	default: return bytes__u64(p);
 	}
 }
 

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "log.h"
 #include "procmem.h"
 #include "writer_lock.h"
@@ -102,19 +103,11 @@ static enum gil_mode first_mode(const struct observed *o, const struct collector
 	return opts->mode == MODE_LIGHT && o->plan->light ? GIL_MODE_LIGHT : GIL_MODE_FULL;
 }
 
-static uint64_t mono_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
-}
-
 /* Time spent on planning is no time observed: the first interval begins with the first process. */
 static void begin_once(struct workshop *shop)
 {
 	if (!shop->begun)
-		reader__begin(shop->reader, mono_ns(), READER_NO_END);
+		reader__begin(shop->reader, clock__mono_ns(), READER_NO_END);
 	shop->begun = true;
 }
 
@@ -298,7 +291,7 @@ void observed__seed(struct observed *o, struct workshop *shop)
 
 int observed__switch(struct observed *o, struct workshop *shop, enum gil_mode mode, struct reason *why)
 {
-	uint64_t begin = mono_ns(), armed_at;
+	uint64_t begin = clock__mono_ns(), armed_at;
 	int err = probes__switch(shop->probes, o->slot, mode, &armed_at, why);
 
 	if (err)

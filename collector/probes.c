@@ -21,6 +21,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "clock.h"
 #include "gil.skel.h"
 #include "log.h"
 #include "planter.h"
@@ -413,10 +414,8 @@ static int sort_sites(struct proc_slot *s, uint32_t slot, const struct site_plan
 }
 
 /* How the programs can tell a forced release on this version. */
-static void set_drop_request(struct gil_proc *proc, const struct target *t, const struct pyoffsets *off,
-			     uint64_t runtime_addr)
+static void set_drop_request(struct gil_proc *proc, const struct pyoffsets *off, uint64_t runtime_addr)
 {
-	(void)t;
 	proc->drop_kind = GIL_DROP_NONE;
 	if (off->tstate_eval_breaker != PYOFF_NONE) {
 		proc->drop_kind = GIL_DROP_TSTATE;
@@ -443,7 +442,7 @@ static void fill_proc(struct gil_proc *proc, const struct target *t, const struc
 	proc->off_switch_cond = off->gil_switch_cond;
 	proc->off_tstate_interp = off->tstate_interp;
 	proc->off_interp_gil = off->interp_gil == PYOFF_NONE ? 0 : off->interp_gil;
-	set_drop_request(proc, t, off, runtime);
+	set_drop_request(proc, off, runtime);
 	for (int i = 0; i < gils_n && i < GIL_PER_PROC; i++)
 		proc->gil_addr[i] = gils[i].gil;
 }
@@ -545,21 +544,13 @@ int probes__plant(struct probes *p, uint32_t slot, enum gil_mode mode, struct re
 	return 0;
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
-}
-
 int probes__arm(struct probes *p, uint32_t slot, uint64_t *ret_armed_at)
 {
 	struct gil_proc *proc = probes__proc(p, slot);
 
 	proc->mode = p->slots[slot].mode;
 	proc->arm_gen++;
-	proc->armed_at = now_ns();
+	proc->armed_at = clock__mono_ns();
 	__atomic_store_n(&proc->armed, 1, __ATOMIC_SEQ_CST);
 	*ret_armed_at = proc->armed_at;
 	return 0;

@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bytes.h"
 #include "procmaps.h"
 #include "procmem.h"
 
@@ -454,22 +455,6 @@ static int find_tstate(struct walk *w, uint64_t tstate)
 	return rc;
 }
 
-static uint32_t get_u32(const uint8_t *p)
-{
-	uint32_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return v;
-}
-
-static uint64_t get_u64(const uint8_t *p)
-{
-	uint64_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return v;
-}
-
 /*
  * Checks the live values of one GIL. The holder must be a thread state while it is locked; afterwards the pointer
  * may dangle (drop_gil() does not clear it when a thread ends), so then it only has to look like one.
@@ -484,16 +469,16 @@ static int check_gil(struct walk *w, uint64_t gil)
 
 	if (rc)
 		return rc;
-	interval = get_u64(bytes + off->gil_interval);
-	holder = get_u64(bytes + off->gil_last_holder);
-	locked = (int32_t)get_u32(bytes + off->gil_locked);
+	interval = bytes__u64(bytes + off->gil_interval);
+	holder = bytes__u64(bytes + off->gil_last_holder);
+	locked = (int32_t)bytes__u32(bytes + off->gil_locked);
 	if (locked < -1 || locked > 1)
 		return implausible(w, "the GIL's lock is neither free nor taken");
 	if (interval == 0 || interval > INTERVAL_MAX_US)
 		return implausible(w, "the switch interval is out of range");
 	if (holder % 8 != 0 || holder >> 47)
 		return implausible(w, "the GIL's holder points nowhere");
-	w->enabled = w->enabled || off->gil_enabled == PYOFF_NONE || get_u32(bytes + off->gil_enabled) != 0;
+	w->enabled = w->enabled || off->gil_enabled == PYOFF_NONE || bytes__u32(bytes + off->gil_enabled) != 0;
 	if (locked != 1)
 		return 0;
 	rc = find_tstate(w, holder);
