@@ -167,16 +167,20 @@ static void sleep_until(uint64_t when)
 		;
 }
 
-/* Ends the running interval now. A record that already saw the planned boundary pass keeps it: then that one stands. */
+/*
+ * Ends the running interval now. A planned boundary that has passed, or is about to, stands: records have seen it. The
+ * interval that it ends is collected as ever, and what has happened since is an interval of its own.
+ */
 static void cut_interval(struct collector *c)
 {
-	uint64_t now = clock__mono_ns();
-
-	if (now + CUT_NS < c->boundary) {
-		c->boundary = now + CUT_NS;
-		c->boundary_ms = grid__stamp(&c->grid, c->boundary);
-		reader__cut(c->shop.reader, c->boundary);
+	if (clock__mono_ns() + CUT_NS >= c->boundary) {
+		sleep_until(c->boundary + settle_ns(c));
+		collect_all(c, false);
+		advance(c);
 	}
+	c->boundary = clock__mono_ns() + CUT_NS;
+	c->boundary_ms = grid__stamp(&c->grid, c->boundary);
+	reader__cut(c->shop.reader, c->boundary);
 	sleep_until(c->boundary + settle_ns(c));
 }
 
@@ -192,7 +196,7 @@ static void change_mode(struct collector *c, struct observed *o, enum gil_mode m
 	if (observed__switch(o, &c->shop, mode, &why)) {
 		notice(c, o, "changing to %s mode failed, the process is let go: %s",
 		       mode == GIL_MODE_FULL ? "full" : "light", why.text);
-		o->gone = true;
+		o->gone_at = clock__mono_ns();
 	}
 	advance(c);
 }
@@ -230,7 +234,7 @@ static void mind_budget(struct collector *c, struct observed *o, uint64_t now)
 	uint64_t span;
 	double share;
 
-	if (c->opts->mode != MODE_AUTO || o->gone)
+	if (c->opts->mode != MODE_AUTO || o->gone_at)
 		return;
 	if (o->pub.mode == GIL_MODE_LIGHT) {
 		maybe_retry_full(c, o, now);
@@ -372,13 +376,14 @@ static void on_exit_of(struct collector *c, struct observed *o)
 	if (observed_count(c) == 1)
 		last_sample(c, o, END_EXIT);
 	else
-		o->gone = true;
+		o->gone_at = clock__mono_ns();
 }
 
+/* Who went after the boundary has done something since that the next interval will tell. */
 static void bury_the_gone(struct collector *c)
 {
 	for (size_t i = 0; i < c->procs_n; i++)
-		if (c->procs[i].used && c->procs[i].gone)
+		if (c->procs[i].used && c->procs[i].gone_at && c->procs[i].gone_at <= c->boundary)
 			let_go(c, &c->procs[i], END_EXIT);
 }
 
@@ -521,7 +526,7 @@ static size_t fill_polls(struct collector *c, struct pollfd *polls, struct obser
 	polls[POLL_TIMER] = (struct pollfd){.fd = c->timer_fd, .events = POLLIN};
 	polls[POLL_EVENTS] = (struct pollfd){.fd = reader__fd(c->shop.reader), .events = POLLIN};
 	for (size_t i = 0; i < c->procs_n; i++) {
-		if (!c->procs[i].used || c->procs[i].gone)
+		if (!c->procs[i].used || c->procs[i].gone_at)
 			continue;
 		who[n] = &c->procs[i];
 		polls[n++] = (struct pollfd){.fd = c->procs[i].target->pidfd, .events = POLLIN};
@@ -543,7 +548,7 @@ static int turn(struct collector *c, struct pollfd *polls, struct observed **who
 	if (polls[POLL_TIMER].revents)
 		on_timer(c);
 	for (size_t i = POLL_FIXED; i < n; i++)
-		if (polls[i].revents && who[i]->used && !who[i]->gone)
+		if (polls[i].revents && who[i]->used && !who[i]->gone_at)
 			on_exit_of(c, who[i]);
 	return 0;
 }
@@ -569,7 +574,7 @@ static void end_all(struct collector *c)
 	collect_all(c, true);
 	for (size_t i = 0; i < c->procs_n; i++)
 		if (c->procs[i].used)
-			let_go(c, &c->procs[i], c->procs[i].gone ? END_EXIT : c->end);
+			let_go(c, &c->procs[i], c->procs[i].gone_at ? END_EXIT : c->end);
 }
 
 /* ---- setting up ---- */

@@ -13,7 +13,6 @@
 
 struct observed {
 	bool used;
-	bool gone;                 /* exited: its last sample is still to be taken */
 	uint32_t slot;
 	struct target *target;
 	struct elffile *elf;       /* until the probes are planted */
@@ -25,6 +24,7 @@ struct observed {
 	struct collector_proc pub; /* what callbacks see */
 	char id[SCHEMA_ID_SIZE];
 	int lock_fd;
+	uint64_t gone_at;          /* ns, monotonic: seen to have exited, its last sample is still to be taken; 0: not gone */
 	uint64_t unarmed_ns;       /* of the running interval, during a change of mode */
 	uint64_t cpu_ns;           /* at the last sample */
 	double price_ns[8];        /* by enum gil_site_kind */

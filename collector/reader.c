@@ -870,6 +870,10 @@ void reader__forget(struct reader *r, uint32_t slot)
 
 		r->gone[i] = t->state != GIL_THREAD_FREE && t->proc == slot;
 	}
+	/* Pairs charged since the last reading would pass to whoever has the slots next. */
+	if (blame_reading__read(&r->blame, bpf_map__fd(probes__skeleton(r->probes)->maps.blame)))
+		log_debug("the pairs of process slot %u could not be read", slot);
+	r->blame_bound = 0;
 	give_back(r);
 	pynames__free(r->watches[slot].names);
 	r->watches[slot] = (struct watch){0};

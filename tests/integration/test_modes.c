@@ -12,10 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../support/bpf_env.h"
 #include "../support/json_lines.h"
+#include "../support/program.h"
 #include "../support/pythons.h"
 #include "../support/tool.h"
 #include "../support/workload.h"
@@ -320,4 +322,70 @@ Test(modes, rows_add_up_to_the_time_observed)
 	json_decref(lines);
 	tool__clear(&t);
 	workload__kill(&w);
+}
+
+/*
+ * A boundary is collected a little after it (its waiters are charged by then). What happens in between and then ends the
+ * observation belongs to it all the same: the ends here fall before, into and behind that gap.
+ */
+#define GAP_STEP_MS 100
+#define GAP_OFFSETS 10
+#define PAIRS 1000
+
+Test(modes, what_a_program_does_in_its_last_moment_counts)
+{
+	struct program p = {0};
+	char path[] = "/tmp/gilscope-last-XXXXXX";
+
+	close(mkstemp(path));
+	for (int offset_ms = 0; offset_ms < GAP_OFFSETS; offset_ms++) {
+		const json_t *last;
+		json_t *lines;
+		size_t len;
+		char *text;
+
+		program__run(&p, "\"$GILSCOPE\" run --no-store --mode full --interval %dms --json --output %s -- "
+				 "/usr/bin/python3 tests/workloads/last_words.py %d %d %d", GAP_STEP_MS, path, PAIRS,
+			     GAP_STEP_MS, offset_ms);
+		cr_assert_eq(p.status, 0, "%d %s", p.status, p.err);
+		text = must_read(path, &len);
+		lines = json_lines__parse(text);
+		last = json__thread(json_lines__summary(lines), "last");
+		cr_assert_not_null(last, "at %d ms there is no thread", offset_ms);
+		cr_expect_eq(json__int(last, "n"), PAIRS + 1, "at %d ms: %lld acquires", offset_ms,
+			     (long long)json__int(last, "n"));
+		json_decref(lines);
+		free(text);
+		program__free(&p);
+	}
+	unlink(path);
+}
+
+static void sleep_past_boundary(long offset_ms)
+{
+	struct timespec now, rest = {0};
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	rest.tv_nsec = (GAP_STEP_MS - now.tv_nsec / 1000000 % GAP_STEP_MS + offset_ms) * 1000000 - now.tv_nsec % 1000000;
+	nanosleep(&rest, NULL);
+}
+
+Test(modes, what_happens_just_before_the_end_of_observing_counts)
+{
+	struct workload w;
+
+	start(&w, "bench_target.py");
+	for (int offset_ms = 0; offset_ms < GAP_OFFSETS; offset_ms++) {
+		struct tool t;
+		json_t *lines;
+
+		attach(&t, &w, "--no-store --mode full --interval 100ms --json");
+		sleep_past_boundary(offset_ms);
+		ask(&w, "pair 500");
+		lines = detach(&t);
+		cr_expect_geq(json__int(json_lines__summary(lines), "process.n"), 500, "at %d ms: %lld acquires", offset_ms,
+			      (long long)json__int(json_lines__summary(lines), "process.n"));
+		json_decref(lines);
+	}
+	workload__quit(&w);
 }
