@@ -12,32 +12,50 @@
 
 /* ---- lists ---- */
 
-static struct blame_part *find_part(const struct blame_list *list, uint32_t holder, uint64_t tstate)
+/* First place whose holder is not below `who`. */
+static size_t place_of(const struct blame_list *list, uint64_t who)
 {
-	for (size_t i = 0; i < list->n; i++)
-		if (list->part[i].holder == holder && list->part[i].tstate == tstate)
-			return &list->part[i];
-	return NULL;
+	size_t low = 0, high = list->n;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (list->part[middle].who < who)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
 }
 
-int blame_list__add(struct blame_list *list, uint32_t holder, uint64_t tstate, uint64_t ns)
+static int make_room_in(struct blame_list *list)
 {
-	struct blame_part *part = find_part(list, holder, tstate);
+	size_t room = list->room ? list->room + list->room / 2 : 8;
+	struct blame_part *part;
 
-	if (part) {
-		part->ns += ns;
+	if (list->n < list->room)
+		return 0;
+	part = reallocarray(list->part, room, sizeof(*part));
+	if (!part)
+		return -ENOMEM;
+	list->part = part;
+	list->room = room;
+	return 0;
+}
+
+int blame_list__add(struct blame_list *list, uint64_t who, uint64_t ns)
+{
+	size_t at = place_of(list, who);
+
+	if (at < list->n && list->part[at].who == who) {
+		list->part[at].ns += ns;
 		return 0;
 	}
-	if (list->n == list->room) {
-		size_t room = list->room ? 2 * list->room : 8;
-
-		part = reallocarray(list->part, room, sizeof(*part));
-		if (!part)
-			return -ENOMEM;
-		list->part = part;
-		list->room = room;
-	}
-	list->part[list->n++] = (struct blame_part){.holder = holder, .tstate = tstate, .ns = ns};
+	if (make_room_in(list))
+		return -ENOMEM;
+	memmove(list->part + at + 1, list->part + at, (list->n - at) * sizeof(*list->part));
+	list->part[at] = (struct blame_part){.who = who, .ns = ns};
+	list->n++;
 	return 0;
 }
 
@@ -76,7 +94,7 @@ static void charge_entry(struct blame_list *list, const struct gil_state *gil, u
 	if (index + 1 < head && next->held_at < to)
 		to = next->held_at;
 	if (to > from)
-		blame_list__add(list, entry->slot, 0, to - from);
+		blame_list__add(list, entry->slot, to - from);
 }
 
 uint64_t blame_list__charge(struct blame_list *list, const struct gil_state *gil, const struct gil_view *at,
@@ -101,7 +119,7 @@ static int make_room(struct blame_reading *r)
 	size_t room = r->room + 4 * BATCH;
 	struct gil_blame_key *keys = reallocarray(r->keys, room, sizeof(*keys));
 	struct gil_blame *values;
-	size_t *order;
+	uint32_t *order;
 
 	if (!keys)
 		return -ENOMEM;
@@ -118,19 +136,25 @@ static int make_room(struct blame_reading *r)
 	return 0;
 }
 
+static uint64_t who_of(const struct gil_blame_key *key)
+{
+	return blame_holder(key->holder, key->holder_tstate);
+}
+
 static int by_victim(const void *a, const void *b, void *arg)
 {
-	const struct blame_reading *r = arg;
-	uint32_t va = r->keys[*(const size_t *)a].victim, vb = r->keys[*(const size_t *)b].victim;
+	const struct gil_blame_key *keys = arg, *x = &keys[*(const uint32_t *)a], *y = &keys[*(const uint32_t *)b];
 
-	return va < vb ? -1 : va > vb;
+	if (x->victim != y->victim)
+		return x->victim < y->victim ? -1 : 1;
+	return who_of(x) < who_of(y) ? -1 : who_of(x) > who_of(y);
 }
 
 static void sort_reading(struct blame_reading *r)
 {
 	for (size_t i = 0; i < r->n; i++)
-		r->order[i] = i;
-	qsort_r(r->order, r->n, sizeof(*r->order), by_victim, r);
+		r->order[i] = (uint32_t)i;
+	qsort_r(r->order, r->n, sizeof(*r->order), by_victim, r->keys);
 }
 
 int blame_reading__read(struct blame_reading *r, int map_fd)
@@ -204,34 +228,35 @@ static void total_at(const struct blame_reading *r, uint32_t victim, const struc
 		const struct gil_blame_key *key = &r->keys[r->order[i]];
 		const struct gil_blame *value = &r->values[r->order[i]];
 
-		blame_list__add(ret, key->holder, key->holder_tstate,
-				value->bound >= bound ? value->snap_ns : value->cur_ns);
+		blame_list__add(ret, who_of(key), value->bound >= bound ? value->snap_ns : value->cur_ns);
 	}
 	for (size_t i = 0; i < open->n; i++)
-		blame_list__add(ret, open->part[i].holder, open->part[i].tstate, open->part[i].ns);
+		blame_list__add(ret, open->part[i].who, open->part[i].ns);
 }
 
 uint64_t blame_memo__settle(struct blame_memo *memo, const struct blame_reading *reading, uint32_t victim,
 			    const struct blame_list *open, uint64_t bound, struct blame_list *ret)
 {
-	struct blame_list total = {0};
+	struct blame_list total = {0}, *last = &memo->last;
+	size_t then = 0;
 	uint64_t back = 0;
 
 	total_at(reading, victim, open, bound, &total);
-	for (size_t i = 0; i < total.n; i++) {
-		const struct blame_part *now = &total.part[i];
-		const struct blame_part *then = find_part(&memo->last, now->holder, now->tstate);
-		uint64_t before = then ? then->ns : 0;
+	for (size_t now = 0; now < total.n; now++) {
+		const struct blame_part *part = &total.part[now];
+		uint64_t before;
 
-		if (now->ns < before)
-			back += before - now->ns;
-		else if (now->ns > before)
-			blame_list__add(ret, now->holder, now->tstate, now->ns - before);
+		/* Pairs that existed only as a residue, and were not charged after all. */
+		for (; then < last->n && last->part[then].who < part->who; then++)
+			back += last->part[then].ns;
+		before = then < last->n && last->part[then].who == part->who ? last->part[then++].ns : 0;
+		if (part->ns < before)
+			back += before - part->ns;
+		else if (part->ns > before)
+			blame_list__add(ret, part->who, part->ns - before);
 	}
-	/* Pairs that existed only as a residue, and were not charged after all. */
-	for (size_t i = 0; i < memo->last.n; i++)
-		if (!find_part(&total, memo->last.part[i].holder, memo->last.part[i].tstate))
-			back += memo->last.part[i].ns;
+	for (; then < last->n; then++)
+		back += last->part[then].ns;
 	blame_list__clear(&memo->last);
 	memo->last = total;
 	return back;
@@ -243,7 +268,7 @@ void blame_memo__forget(struct blame_memo *memo, const bool *gone)
 	size_t kept = 0;
 
 	for (size_t i = 0; i < list->n; i++)
-		if (!gone[list->part[i].holder])
+		if ((list->part[i].who & BLAME_BY_TSTATE) || !gone[list->part[i].who])
 			list->part[kept++] = list->part[i];
 	list->n = kept;
 }

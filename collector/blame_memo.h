@@ -15,19 +15,26 @@
 
 #include "../bpf/gil_types.h"
 
+/* A holder: its thread slot, or in light mode its PyThreadState, marked as such. */
+#define BLAME_BY_TSTATE (1ull << 63)
+
+static inline uint64_t blame_holder(uint32_t slot, uint64_t tstate)
+{
+	return tstate ? tstate | BLAME_BY_TSTATE : slot;
+}
+
 struct blame_part {
-	uint32_t holder;  /* thread slot */
-	uint64_t tstate;  /* light: the holder's PyThreadState instead */
+	uint64_t who;
 	uint64_t ns;
 };
 
 struct blame_list {
-	struct blame_part *part;
+	struct blame_part *part; /* sorted by holder */
 	size_t n, room;
 };
 
 /* Adds to the part of that holder. 0 or -ENOMEM. */
-int blame_list__add(struct blame_list *list, uint32_t holder, uint64_t tstate, uint64_t ns);
+int blame_list__add(struct blame_list *list, uint64_t who, uint64_t ns);
 uint64_t blame_list__sum(const struct blame_list *list);
 void blame_list__clear(struct blame_list *list);
 
@@ -38,11 +45,11 @@ void blame_list__clear(struct blame_list *list);
 uint64_t blame_list__charge(struct blame_list *list, const struct gil_state *gil, const struct gil_view *at,
 			    const struct gil_totals *waiter, uint64_t bound);
 
-/* All pairs of the table at one moment, sorted by victim. */
+/* All pairs of the table at one moment, and their order by victim and holder. */
 struct blame_reading {
 	struct gil_blame_key *keys;
 	struct gil_blame *values;
-	size_t *order;
+	uint32_t *order;
 	size_t n, room;
 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* See hist.h. Counts are 32 bit wide and stop at their maximum instead of starting over. */
+/* See hist.h. Counts stop at their maximum instead of starting over. */
 #include "hist.h"
 
 #include <math.h>
@@ -40,6 +40,31 @@ uint64_t hist__total(const struct gil_hist *h)
 	return total;
 }
 
+void hist_open__add(struct hist_open *dst, const struct hist_open *src)
+{
+	for (size_t i = 0; i < GIL_HIST_BUCKETS; i++) {
+		uint32_t sum = (uint32_t)dst->count[i] + src->count[i];
+
+		dst->count[i] = (uint16_t)(sum < UINT16_MAX ? sum : UINT16_MAX);
+	}
+}
+
+void hist_open__count(struct hist_open *h, uint64_t ns)
+{
+	uint16_t *count = &h->count[gil_hist_bucket(ns)];
+
+	*count += *count < UINT16_MAX;
+}
+
+uint64_t hist_open__total(const struct hist_open *h)
+{
+	uint64_t total = 0;
+
+	for (size_t i = 0; i < GIL_HIST_BUCKETS; i++)
+		total += h->count[i];
+	return total;
+}
+
 /* What stands for all values of a bucket. Above the scale only the maximum says more than its floor. */
 static uint64_t representative(uint32_t bucket, uint64_t max_ns)
 {
@@ -61,9 +86,9 @@ static uint64_t rank_of(double q, uint64_t total)
 	return rank >= (double)total ? total : (uint64_t)rank;
 }
 
-uint64_t hist__quantile(const struct gil_hist *a, const struct gil_hist *b, double q, uint64_t max_ns)
+uint64_t hist__quantile(const struct gil_hist *ended, const struct hist_open *open, double q, uint64_t max_ns)
 {
-	uint64_t total = (a ? hist__total(a) : 0) + (b ? hist__total(b) : 0);
+	uint64_t total = (ended ? hist__total(ended) : 0) + (open ? hist_open__total(open) : 0);
 	uint64_t rank, seen = 0;
 
 	if (total == 0)
@@ -72,7 +97,7 @@ uint64_t hist__quantile(const struct gil_hist *a, const struct gil_hist *b, doub
 	if (rank == total && max_ns > 0)
 		return max_ns; /* the largest value is known exactly */
 	for (uint32_t i = 0; i < GIL_HIST_BUCKETS; i++) {
-		seen += (a ? a->count[i] : 0ull) + (b ? b->count[i] : 0ull);
+		seen += (ended ? ended->count[i] : 0ull) + (open ? open->count[i] : 0ull);
 		if (seen >= rank)
 			return representative(i, max_ns);
 	}

@@ -23,12 +23,22 @@ void hist__count(struct gil_hist *h, uint64_t ns);
 
 uint64_t hist__total(const struct gil_hist *h);
 
+/* What is open at one moment: few enough for half the width, of which there are thousands. */
+struct hist_open {
+	uint16_t count[GIL_HIST_BUCKETS];
+};
+
+/* As their namesakes above; counts saturate. */
+void hist_open__add(struct hist_open *dst, const struct hist_open *src);
+void hist_open__count(struct hist_open *h, uint64_t ns);
+uint64_t hist_open__total(const struct hist_open *h);
+
 /*
- * Quantile q (0..1) in ns over the union of `a` and `b` (either may be NULL): the value in the middle of the
+ * Quantile q (0..1) in ns over the union of `ended` and `open` (either may be NULL): the value in the middle of the
  * bucket that holds the ceil(q * total)-th smallest (relative error <= 6.25 %, 12.5 % promised), never above
  * `max_ns`, the exact maximum (0: not known), and equal to it where it is the largest that is asked for. 0 if empty.
  */
-uint64_t hist__quantile(const struct gil_hist *a, const struct gil_hist *b, double q, uint64_t max_ns);
+uint64_t hist__quantile(const struct gil_hist *ended, const struct hist_open *open, double q, uint64_t max_ns);
 
 /* ---- half as fine ---- */
 

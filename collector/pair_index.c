@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* See pair_index.h. Open addressing, at most half full. */
+/* See pair_index.h. Open addressing, at most three quarters full. */
 #include "pair_index.h"
 
 #include <errno.h>
@@ -61,7 +61,7 @@ int pair_index__add(struct pair_index *index, const struct blame_cell *cells, ui
 {
 	const struct blame_cell *cell = &cells[position];
 
-	if (2 * (index->used + 1) > index->capacity &&
+	if (4 * (index->used + 1) > 3 * index->capacity &&
 	    resize(index, cells, index->capacity ? 2 * index->capacity : CAPACITY_MIN) != 0)
 		return -ENOMEM;
 	index->at[locate(index, cells, cell->victim, cell->holder)] = position;

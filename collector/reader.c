@@ -361,7 +361,7 @@ static void add_open_wait(struct collection *c, const struct record *rec, struct
 	span = c->bound - rec->at.wait_place;
 	sum->wait_ns += span;
 	if (c->proc.mode == GIL_MODE_LIGHT) {
-		if (blame_list__add(open, GIL_SLOT_NONE, rec->at.place_held, span))
+		if (blame_list__add(open, blame_holder(GIL_SLOT_NONE, rec->at.place_held), span))
 			sum->unknown_ns += span;
 		return;
 	}
@@ -417,12 +417,12 @@ static void add_open_ages(struct collection *c, const struct record *rec, uint32
 
 	if (hold_since) {
 		age = c->bound - hold_since;
-		hist__count(&m->hold_open, age);
+		hist_open__count(&m->hold_open, age);
 		m->hold_max_ns = max_u64(m->hold_max_ns, age);
 	}
 	if (wait_since && wait_since < c->bound && rec->arm_gen == c->proc.arm_gen) {
 		age = c->bound - wait_since + rec->at.handoff_len;
-		hist__count(&m->wait_open, age);
+		hist_open__count(&m->wait_open, age);
 		m->wait_max_ns = max_u64(m->wait_max_ns, age);
 		m->waiting = 1;
 	}
@@ -546,13 +546,14 @@ static long holder_by_tstate(struct collection *c, uint64_t tstate, uint32_t gil
 static long holder_of(struct collection *c, const struct blame_part *part, uint32_t gil)
 {
 	const struct gil_record *g = &c->gils[gil % GIL_PER_PROC];
-	uint32_t slot = part->holder == GIL_SLOT_SEED ? g->state.seed_slot : part->holder;
-	const struct memo *m = slot < c->r->slots_n ? memo_of(c->r, slot) : NULL;
+	uint32_t slot = part->who == GIL_SLOT_SEED ? g->state.seed_slot : (uint32_t)part->who;
+	const struct memo *m;
 
-	if (part->tstate)
-		return holder_by_tstate(c, part->tstate, gil);
+	if (part->who & BLAME_BY_TSTATE)
+		return holder_by_tstate(c, part->who & ~BLAME_BY_TSTATE, gil);
 	if (slot == GIL_SLOT_NONE)
 		return holder_by_tstate(c, c->watch->seed[gil % GIL_PER_PROC], gil);
+	m = slot < c->r->slots_n ? memo_of(c->r, slot) : NULL;
 	if (m && !m->key.start_ticks)
 		name_memo(c, slot);
 	return m ? sample_thread(c->sample, &m->key, gil, m->name) : sample_unknown(c, gil);
@@ -672,7 +673,7 @@ static void add_seed_hold(struct collection *c, uint32_t gil)
 	m->known = KNOWN_ALL;
 	m->hold_ns += c->bound - since;
 	m->hold_max_ns = max_u64(m->hold_max_ns, age);
-	hist__count(&m->hold_open, age);
+	hist_open__count(&m->hold_open, age);
 	c->watch->seed_given[gil] = age;
 }
 
@@ -852,6 +853,8 @@ void reader__advance(struct reader *r, uint64_t end_ns)
 	}
 	if (gone)
 		give_back(r);
+	blame_reading__clear(&r->blame); /* megabytes where hundreds of threads wait for each other */
+	r->blame_bound = 0;
 	__atomic_store_n(&clock->start, passed, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&clock->end, end_ns, __ATOMIC_SEQ_CST);
 }

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "hist.h"
-
 /*
  * Room for one more element of `size` bytes in an array of `n`. Capacity is always the power of two
  * at or above n (at least 8), so it need not be stored.
@@ -117,6 +115,6 @@ void metrics__sum(struct metrics *dst, const struct metrics *src)
 {
 	add_ended(dst, src);
 	dst->waiting += src->waiting;
-	hist__add(&dst->hold_open, &src->hold_open);
-	hist__add(&dst->wait_open, &src->wait_open);
+	hist_open__add(&dst->hold_open, &src->hold_open);
+	hist_open__add(&dst->wait_open, &src->wait_open);
 }

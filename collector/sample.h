@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "../bpf/gil_types.h"
+#include "hist.h"
 
 #define THREAD_NAME_SIZE 64
 
@@ -54,8 +54,8 @@ struct metrics {
 	uint64_t wait_max_ns;
 	struct gil_hist hold;   /* ended in the interval, at full length */
 	struct gil_hist wait;
-	struct gil_hist hold_open; /* open at the end, at the age so far */
-	struct gil_hist wait_open;
+	struct hist_open hold_open; /* open at the end, at the age so far */
+	struct hist_open wait_open;
 };
 
 struct thread_sample {

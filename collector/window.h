@@ -40,11 +40,14 @@ void window__free(struct window *w);
 
 struct packed_sample;
 
-/* A compact copy of `s`, or NULL (no memory). */
+/*
+ * A compact copy of `s`, or NULL (no memory). It is made to be added to a window before a later sample: what of each
+ * thread was open at its end is left out.
+ */
 struct packed_sample *packed_sample__new(const struct proc_sample *s);
 void packed_sample__free(struct packed_sample *p);
 
-/* The sample again, the caller's to free; NULL: no memory. */
+/* The sample again, less what its threads had open, the caller's to free; NULL: no memory. */
 struct proc_sample *packed_sample__unpack(const struct packed_sample *p);
 
 #endif

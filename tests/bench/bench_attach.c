@@ -34,7 +34,7 @@
 #define LEAD_MS 30        /* of which before we act */
 #define WARM_S 4
 #define CPU_S 15
-#define MEMORY_S 12
+#define MEMORY_S 75 /* the minute and its windows are full then */
 
 static void die(const char *what, const char *why)
 {

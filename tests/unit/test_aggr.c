@@ -383,21 +383,21 @@ Test(aggr, what_was_open_counts_only_while_it_is_open)
 	struct thread_sample *t = add_thread(s, 1, 1, 10);
 
 	t->m.waiting = 1;
-	hist__count(&t->m.wait_open, SECOND);
+	hist_open__count(&t->m.wait_open, SECOND);
 	s->total.waiting = 1;
 	aggr__add(a, s, NULL, NULL);
-	cr_assert_eq(hist__total(&aggr__totals(a)->threads[0].m.wait_open), 1);
-	hist__delta(&t->m.wait_open, &t->m.wait_open, &t->m.wait_open);
-	hist__count(&t->m.wait_open, 2 * SECOND);
+	cr_assert_eq(hist_open__total(&aggr__totals(a)->threads[0].m.wait_open), 1);
+	t->m.wait_open = (struct hist_open){0};
+	hist_open__count(&t->m.wait_open, 2 * SECOND);
 	s->end_ms = 2000;
 	aggr__add(a, s, NULL, NULL);
-	cr_assert_eq(hist__total(&aggr__totals(a)->threads[0].m.wait_open), 1);
+	cr_assert_eq(hist_open__total(&aggr__totals(a)->threads[0].m.wait_open), 1);
 	cr_assert_eq(aggr__totals(a)->threads[0].m.waiting, 1);
 	s->threads_n = 0;
 	s->total.waiting = 0;
 	s->end_ms = 3000;
 	aggr__add(a, s, NULL, NULL);
-	cr_assert_eq(hist__total(&aggr__totals(a)->threads[0].m.wait_open), 0);
+	cr_assert_eq(hist_open__total(&aggr__totals(a)->threads[0].m.wait_open), 0);
 	cr_assert_eq(aggr__totals(a)->threads[0].m.waiting, 0);
 	cr_assert_eq(aggr__totals(a)->total.waiting, 0);
 	proc_sample__free(s);

@@ -97,21 +97,40 @@ Test(hist, quantile_never_exceeds_the_exact_maximum)
 Test(hist, quantile_of_nothing_is_zero)
 {
 	struct gil_hist h = {0};
+	struct hist_open open = {0};
 
-	cr_assert_eq(hist__quantile(&h, &h, 0.5, 77), 0);
+	cr_assert_eq(hist__quantile(&h, &open, 0.5, 77), 0);
 	cr_assert_eq(hist__quantile(NULL, NULL, 0.5, 77), 0);
 }
 
 Test(hist, quantile_is_over_the_union_of_both)
 {
-	struct gil_hist a = {0}, b = {0};
+	struct gil_hist ended = {0}, last = {0};
+	struct hist_open open = {0}, first = {0};
 
-	for (int i = 0; i < 99; i++)
-		hist__count(&a, 1000);
-	hist__count(&b, 5000000000ull);
-	cr_assert_lt(hist__quantile(&a, &b, 0.99, 5000000000ull), 1100);
-	cr_assert_gt(hist__quantile(&a, &b, 1.0, 5000000000ull), 4600000000ull);
-	cr_assert_eq(hist__quantile(&a, &b, 0.5, 0), hist__quantile(&b, &a, 0.5, 0));
+	for (int i = 0; i < 99; i++) {
+		hist__count(&ended, 1000);
+		hist_open__count(&first, 1000);
+	}
+	hist_open__count(&open, 5000000000ull);
+	hist__count(&last, 5000000000ull);
+	cr_assert_lt(hist__quantile(&ended, &open, 0.99, 5000000000ull), 1100);
+	cr_assert_gt(hist__quantile(&ended, &open, 1.0, 5000000000ull), 4600000000ull);
+	for (double q = 0; q <= 1; q += 0.125)
+		cr_assert_eq(hist__quantile(&ended, &open, q, 0), hist__quantile(&last, &first, q, 0));
+}
+
+Test(hist, open_counts_stop_at_their_maximum)
+{
+	struct hist_open a = {0}, b = {0};
+
+	for (int i = 0; i < 70000; i++)
+		hist_open__count(&a, 1000);
+	cr_assert_eq(hist_open__total(&a), UINT16_MAX);
+	hist_open__count(&b, 1000);
+	hist_open__count(&b, 2000);
+	hist_open__add(&b, &a);
+	cr_assert_eq(hist_open__total(&b), UINT16_MAX + 1);
 }
 
 Test(hist, the_maximum_stands_for_what_is_off_the_scale)

@@ -254,7 +254,7 @@ Test(schema, quantiles_and_maxima_include_what_is_open)
 	struct proc_sample *s = sample_at(T0);
 	struct schema_row row;
 
-	hist__count(&s->total.hold_open, 60 * SECOND);
+	hist_open__count(&s->total.hold_open, 60 * SECOND);
 	s->total.hold_max_ns = 60 * SECOND;
 	schema_row__from(s, &s->total, true, &row);
 	cr_assert_eq(row.value[FIELD_HOLD_P50], 60000000);

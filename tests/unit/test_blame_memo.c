@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Blame between two boundaries: differences of what the table says and of what was owed, against a plain sum. */
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../collector/blame_memo.h"
+
+#define BOUND 1000
+
+static uint64_t part_of(const struct blame_list *list, uint64_t who)
+{
+	for (size_t i = 0; i < list->n; i++)
+		if (list->part[i].who == who)
+			return list->part[i].ns;
+	return 0;
+}
+
+Test(blame_memo, a_list_is_sorted_and_adds_up)
+{
+	struct blame_list list = {0};
+	uint64_t sums[64] = {0}, all = 0;
+
+	srandom(11);
+	for (int i = 0; i < 1000; i++) {
+		uint64_t slot = (uint64_t)random() % 32, ns = (uint64_t)random() % 1000;
+		bool by_tstate = random() % 2;
+
+		cr_assert_eq(blame_list__add(&list, by_tstate ? blame_holder(0, slot + 1) : slot, ns), 0);
+		sums[by_tstate ? 32 + slot : slot] += ns;
+		all += ns;
+	}
+	for (uint64_t i = 0; i < 32; i++) {
+		cr_assert_eq(part_of(&list, i), sums[i]);
+		cr_assert_eq(part_of(&list, blame_holder(0, i + 1)), sums[32 + i]);
+	}
+	for (size_t i = 1; i < list.n; i++)
+		cr_assert_lt(list.part[i - 1].who, list.part[i].who);
+	cr_assert_eq(blame_list__sum(&list), all);
+	blame_list__clear(&list);
+}
+
+/* A reading of pairs of victim 7, and of others that must not matter. */
+static struct blame_reading reading_of(struct gil_blame_key *keys, struct gil_blame *values, uint32_t *order, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		order[i] = i;
+	return (struct blame_reading){.keys = keys, .values = values, .order = order, .n = n, .room = n};
+}
+
+Test(blame_memo, what_is_settled_is_what_came_since)
+{
+	struct gil_blame_key keys[] = {
+		{.victim = 3, .holder = 5}, {.victim = 7, .holder = 2}, {.victim = 7, .holder = 9},
+		{.victim = 7, .holder_tstate = 0x1000}, {.victim = 8, .holder = 2},
+	};
+	/* The second saw the boundary pass: its state at it was put aside. */
+	struct gil_blame values[] = {
+		{.cur_ns = 1}, {.bound = BOUND, .cur_ns = 100, .snap_ns = 60}, {.cur_ns = 30}, {.cur_ns = 5}, {.cur_ns = 1},
+	};
+	uint32_t order[5];
+	struct blame_reading reading = reading_of(keys, values, order, 5);
+	struct blame_list owed = {0}, parts = {0}, none = {0};
+	struct blame_memo memo = {0};
+
+	blame_list__add(&owed, 9, 12);
+	blame_list__add(&owed, 4, 8);
+	cr_assert_eq(blame_memo__settle(&memo, &reading, 7, &owed, BOUND, &parts), 0);
+	cr_assert_eq(parts.n, 4);
+	cr_assert_eq(part_of(&parts, 2), 60);
+	cr_assert_eq(part_of(&parts, 9), 42);
+	cr_assert_eq(part_of(&parts, 4), 8);
+	cr_assert_eq(part_of(&parts, blame_holder(0, 0x1000)), 5);
+	blame_list__clear(&parts);
+
+	/* Of what was owed to 9 only 2 were charged; what was owed to 4, never. Both turn out unknown. */
+	values[2].cur_ns = 32;
+	cr_assert_eq(blame_memo__settle(&memo, &reading, 7, &none, 2 * BOUND, &parts), 10 + 8);
+	cr_assert_eq(parts.n, 1);
+	cr_assert_eq(part_of(&parts, 2), 40);
+	blame_list__clear(&parts);
+	blame_list__clear(&owed);
+	blame_memo__clear(&memo);
+}
+
+Test(blame_memo, a_slot_given_back_is_forgotten)
+{
+	bool gone[16] = {[9] = true};
+	struct gil_blame_key keys[] = {{.victim = 7, .holder = 9}, {.victim = 7, .holder_tstate = 9}};
+	struct gil_blame values[] = {{.cur_ns = 50}, {.cur_ns = 40}};
+	uint32_t order[2];
+	struct blame_reading reading = reading_of(keys, values, order, 2);
+	struct blame_list parts = {0}, none = {0};
+	struct blame_memo memo = {0};
+
+	blame_memo__settle(&memo, &reading, 7, &none, BOUND, &parts);
+	blame_list__clear(&parts);
+	blame_memo__forget(&memo, gone);
+	cr_assert_eq(blame_memo__settle(&memo, &reading, 7, &none, 2 * BOUND, &parts), 0);
+	cr_assert_eq(parts.n, 1, "the one known by its thread state is another");
+	cr_assert_eq(part_of(&parts, 9), 50);
+	blame_list__clear(&parts);
+	blame_memo__clear(&memo);
+}
