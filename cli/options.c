@@ -307,7 +307,7 @@ static const struct option_entry entries[OPTION_COUNT] = {
 	[OPTION_RETENTION] = {"retention", 0, "A,B,C", "keep process samples of 1 s, 10 s, 60 s for A, B, C "
 			      "(default 1h,24h,7d)", set_retention},
 	[OPTION_THREAD_RETENTION] = {"thread-retention", 0, "A,B,C", "the same for threads, wide rows and blame "
-				     "(default 1h,6h,24h)", set_thread_retention},
+				     "(default 1h,3h,24h)", set_thread_retention},
 	[OPTION_PREFIX] = {"prefix", 0, "TEXT", "beginning of every Redis key (default gil:)", set_prefix},
 	[OPTION_NO_STORE] = {"no-store", 0, NULL, "keep no history", set_no_store},
 	[OPTION_METRIC] = {"metric", 'M', "NAMES", "columns to show, separated by commas", set_metric},

@@ -128,12 +128,24 @@ int query_reply__procs(const struct redisReply *r, struct query_proc **ret, size
 
 const char *const query_meta_fields[QUERY_META_FIELDS] = {
 	"label", "mode", "python", "gil", "exe", "interval_ms", "started_ms", "ended_ms", "last_ms", "host", "pid",
+	"keep_proc_s", "keep_thread_s",
 };
 
 static void take_text(const struct redisReply *r, char *dst, size_t size)
 {
 	if (is_text(r))
 		text__clean(dst, size, r->str, r->len);
+}
+
+/* "A,B,C" in seconds; anything else is as good as nothing. */
+static void take_keeps(const struct redisReply *r, uint32_t keeps[TIER_COUNT])
+{
+	char text[64] = "", end;
+	uint32_t s[TIER_COUNT];
+
+	take_text(r, text, sizeof(text));
+	if (sscanf(text, "%9" SCNu32 ",%9" SCNu32 ",%9" SCNu32 "%c", &s[0], &s[1], &s[2], &end) == TIER_COUNT)
+		memcpy(keeps, s, sizeof(s));
 }
 
 /* host and pid are asked for, but taken from the id, which can't contradict itself. */
@@ -154,6 +166,8 @@ int query_reply__meta(const struct redisReply *r, struct query_proc *p)
 	read_ms(r->element[7], &p->ended_ms);
 	if (read_ms(r->element[8], &last) && last > p->last_ms)
 		p->last_ms = last;
+	take_keeps(r->element[11], p->keeps.proc_s);
+	take_keeps(r->element[12], p->keeps.thread_s);
 	return 0;
 }
 
@@ -685,8 +699,8 @@ int query__hash(struct query *q, const char *id, const char *what, char ***ret_p
 
 enum tier query__tier(const struct query_proc *proc, const struct query_range *range, bool thread, int64_t now_ms)
 {
+	const uint32_t *keeps = thread ? proc->keeps.thread_s : proc->keeps.proc_s;
 	struct schema_opts defaults;
-	const uint32_t *keeps;
 	/* What is older than the first sample does not count; nothing is trimmed after the last one. */
 	int64_t since = range->since_ms > proc->started_ms ? range->since_ms : proc->started_ms;
 	int64_t newest = proc->live ? now_ms : proc->last_ms;
@@ -695,7 +709,8 @@ enum tier query__tier(const struct query_proc *proc, const struct query_range *r
 	if (range->step_s > 0)
 		return range->step_s >= 60 ? TIER_60S : range->step_s >= 10 ? TIER_10S : TIER_BASE;
 	schema_opts__default(&defaults);
-	keeps = thread ? defaults.retention.thread_s : defaults.retention.proc_s;
+	if (!keeps[TIER_BASE])
+		keeps = thread ? defaults.retention.thread_s : defaults.retention.proc_s;
 	/* A minute's grace: trimming is done about once a minute, and asking takes time. */
 	if (span <= 3600 + 60 && age <= (int64_t)keeps[TIER_BASE] + 60)
 		return TIER_BASE;

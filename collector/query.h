@@ -26,6 +26,7 @@ struct query_proc {
 	int64_t last_ms;    /* last sample */
 	int64_t started_ms, ended_ms; /* 0: not known / still attached */
 	uint32_t interval_ms;
+	struct schema_retention keeps; /* how long its tiers are kept; zeros: not known, taken to be the default */
 	bool live;          /* sampled within the last max(10 s, 3 intervals) of the server's clock and not ended */
 	char mode[16], python[24], gil[24], exe[256];
 };

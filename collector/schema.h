@@ -24,7 +24,7 @@
 
 struct schema_retention {
 	uint32_t proc_s[TIER_COUNT];   /* default 3600, 86400, 604800 */
-	uint32_t thread_s[TIER_COUNT]; /* default 3600, 21600, 86400; wide rows and blame too */
+	uint32_t thread_s[TIER_COUNT]; /* default 3600, 10800, 86400; wide rows and blame too */
 };
 
 struct schema_opts {

@@ -132,6 +132,14 @@ void schema_write__meta(struct schema_writer *w, struct batch *b)
 		schema_put__expire(w, b, "meta", schema__ttl_s(w, schema__longest_s(w)));
 }
 
+/* Seconds that each tier is kept: a reader chooses by it where to look. */
+static void put_keep(struct batch *b, const char *name, const uint32_t seconds[TIER_COUNT])
+{
+	_Static_assert(TIER_COUNT == 3, "a tier is missing");
+	batch__arg(b, name);
+	batch__arg_fmt(b, "%" PRIu32 ",%" PRIu32 ",%" PRIu32, seconds[TIER_BASE], seconds[TIER_10S], seconds[TIER_60S]);
+}
+
 static void put_ident(struct schema_writer *w, struct batch *b)
 {
 	const struct proc_ident *who = &w->who;
@@ -152,6 +160,8 @@ static void put_ident(struct schema_writer *w, struct batch *b)
 	schema_put__pair_int(b, "started_ms", who->started_ms);
 	snprintf(number, sizeof(number), "%.4g", who->price_ns);
 	schema_put__pair(b, "price_ns", number);
+	put_keep(b, "keep_proc_s", w->opts.retention.proc_s);
+	put_keep(b, "keep_thread_s", w->opts.retention.thread_s);
 }
 
 /* What the tag of <id> was made of: 64-bit words, more than a double holds, so they stay text. */

@@ -269,7 +269,8 @@ Test(query, hostile_index_does_no_harm, .init = setup, .fini = teardown)
 		run("ZADD\tgil:procs\t1\t%s", odd[i]);
 	run("ZADD\tgil:procs\tinf\tweb1:6:00000006");
 	add_process("web1:7:00000007", "evil\x1b]0;x\x07\nname", 1000,
-		    "\tinterval_ms\t-5\tended_ms\tnan\tmode\tfullfullfullfullfullfull");
+		    "\tinterval_ms\t-5\tended_ms\tnan\tmode\tfullfullfullfullfullfull"
+		    "\tkeep_proc_s\t1,2\tkeep_thread_s\t1,-2,99999999999999999999");
 	run("ZADD\tgil:procs\t1000\tweb1:8:00000008");
 	run("SET\tgil:{web1:8:00000008}:meta\tnot a hash");
 	cr_assert_eq(query__procs(q, &p, &n, &why), 0, "%s", why.text);
@@ -278,6 +279,8 @@ Test(query, hostile_index_does_no_harm, .init = setup, .fini = teardown)
 	cr_expect_str_eq(p[0].label[0] ? p[0].label : p[1].label, "evil?]0;x??name");
 	cr_expect_eq(p[0].ended_ms, 0);
 	cr_expect_eq(p[0].interval_ms + p[1].interval_ms, 0);
+	for (int i = 0; i < 2; i++)
+		cr_expect_eq(p[i].keeps.proc_s[TIER_BASE] + p[i].keeps.thread_s[TIER_BASE], 0);
 	free(p);
 }
 
@@ -441,6 +444,7 @@ Test(query, reads_what_the_writer_wrote, .init = setup, .fini = teardown)
 	t->m.acquires = s->total.acquires = 3;
 
 	schema_opts__default(&schema);
+	schema.retention = (struct schema_retention){.proc_s = {60, 120, 180}, .thread_s = {61, 121, 181}};
 	w = schema_writer__new(&schema, &who);
 	cr_assert_eq(redis_url__parse(redis.url, &url, &why), 0);
 	cr_assert_eq(sink_redis__new(&opts, &sink, &why), 0, "%s", why.text);
@@ -455,6 +459,7 @@ Test(query, reads_what_the_writer_wrote, .init = setup, .fini = teardown)
 	cr_expect_str_eq(proc.id, schema_writer__id(w));
 	cr_expect_str_eq(proc.label, "python3 app.py");
 	cr_expect(proc.live);
+	cr_expect_eq(memcmp(&proc.keeps, &schema.retention, sizeof(proc.keeps)), 0);
 	cr_assert_eq(query__threads(q, proc.id, &threads, &n, &why), 0);
 	cr_assert_eq(n, 1);
 	cr_expect_str_eq(threads[0].name, "worker");
@@ -497,8 +502,8 @@ Test(query, tier_follows_span_age_and_step)
 		{86400, 0, 900000, 0, false, TIER_10S},
 		{90000, 0, 900000, 0, false, TIER_60S},
 		{86400, 0, 600, 0, false, TIER_BASE},          /* it runs for ten minutes only */
-		{18000, 0, 900000, 0, true, TIER_10S},
-		{25000, 0, 900000, 0, true, TIER_60S},         /* threads are kept shorter */
+		{10000, 0, 900000, 0, true, TIER_10S},
+		{18000, 0, 900000, 0, true, TIER_60S},         /* threads are kept shorter */
 		{300, 0, 90000, 1, false, TIER_BASE},
 		{300, 0, 90000, 10, false, TIER_10S},
 		{300, 0, 90000, 59, false, TIER_10S},
@@ -514,6 +519,19 @@ Test(query, tier_follows_span_age_and_step)
 
 		cr_expect_eq(query__tier(&proc, &range, c->thread, T0), c->tier, "case %zu", i);
 	}
+}
+
+Test(query, tier_is_one_that_is_kept_long_enough_for_this_process)
+{
+	struct query_proc proc = {.started_ms = T0 - 900000000, .last_ms = T0, .live = true,
+				  .keeps = {.proc_s = {600, 7200, 604800}, .thread_s = {7200, 172800, 604800}}};
+	struct query_range range = {.since_ms = T0 - 3600000, .until_ms = T0};
+
+	cr_expect_eq(query__tier(&proc, &range, false, T0), TIER_10S);
+	cr_expect_eq(query__tier(&proc, &range, true, T0), TIER_BASE);
+	range.since_ms = T0 - 20000000;
+	cr_expect_eq(query__tier(&proc, &range, false, T0), TIER_60S);
+	cr_expect_eq(query__tier(&proc, &range, true, T0), TIER_10S);
 }
 
 Test(query, ended_process_does_not_age)

@@ -1305,6 +1305,8 @@ Test(schema, meta_says_who_and_what_was_lost)
 	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "pidns"), "4026531836");
 	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "mode"), "full");
 	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "price_ns"), "912.3");
+	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "keep_proc_s"), "3600,86400,604800");
+	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "keep_thread_s"), "3600,10800,86400");
 	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "last_ms"), "1795339306000");
 	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "lost_ring_lapped"), "6");
 	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "lost_no_slot"), "0");
