@@ -164,9 +164,17 @@ int history__url(const struct options *o, struct redis_url *ret, bool *ret_given
 	return redis_url__find_password(ret, o->password_file, why);
 }
 
+/* A redis-server of ours that was killed is ours to start again. */
+static int revive_store(void *store, struct reason *why)
+{
+	return store__revive(store, why);
+}
+
 int history__start_sink(struct history *h, struct reason *why)
 {
-	struct sink_redis_opts opts = {.url = &h->url};
+	struct sink_redis_opts opts = {
+		.url = &h->url, .before_connect = h->store ? revive_store : NULL, .arg = h->store,
+	};
 
 	return h->where[0] ? sink_redis__new(&opts, &h->sink, why) : 0;
 }

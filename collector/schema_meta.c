@@ -119,19 +119,6 @@ static void put_changing(struct schema_writer *w, struct batch *b)
 	schema_put__pair_int(b, "threads_merged", (long long)w->series.merged_n);
 }
 
-void schema_write__meta(struct schema_writer *w, struct batch *b)
-{
-	bool due = schema_put__due(w, &w->singles[KEY_META], w->last_ms);
-
-	schema_put__command(w, b, "HSET", "meta");
-	put_changing(w, b);
-	if (w->lost_changed || due)
-		put_lost(w, b);
-	w->lost_changed = false;
-	if (due)
-		schema_put__expire(w, b, "meta", schema__ttl_s(w, schema__longest_s(w)));
-}
-
 /* Seconds that each tier is kept: a reader chooses by it where to look. */
 static void put_keep(struct batch *b, const char *name, const uint32_t seconds[TIER_COUNT])
 {
@@ -179,22 +166,7 @@ static void put_tag_inputs(struct schema_writer *w, struct batch *b)
 	schema_put__pair(b, "start_stack", number);
 }
 
-static void put_end(struct schema_writer *w, struct batch *b)
-{
-	schema_put__command(w, b, "HSET", "meta");
-	schema_put__pair_int(b, "ended_ms", w->ended_ms);
-	schema_put__pair(b, "end", w->ended_how);
-}
-
-/* An earlier run may have left its end in meta. */
-static void take_back_end(struct schema_writer *w, struct batch *b)
-{
-	schema_put__command(w, b, "HDEL", "meta");
-	batch__arg(b, "ended_ms");
-	batch__arg(b, "end");
-}
-
-static void announce_schema(struct schema_writer *w, struct batch *b)
+void schema_write__schema(struct schema_writer *w, struct batch *b)
 {
 	schema_put__global(w, b, "HSET", "schema");
 	schema_put__pair_int(b, "version", SCHEMA_VERSION);
@@ -209,6 +181,39 @@ static void announce_schema(struct schema_writer *w, struct batch *b)
 			 "[a, b): 2ab / (a + b), from 512 ns on at most 1/9 off; the last one is open, see *_max");
 	schema_put__global(w, b, "EXPIRE", "schema");
 	batch__arg_int(b, schema__ttl_s(w, schema__longest_s(w)));
+}
+
+/* All of it once a minute: somebody may have emptied the server without breaking the connection. */
+void schema_write__meta(struct schema_writer *w, struct batch *b)
+{
+	bool due = schema_put__due(w, &w->singles[KEY_META], w->last_ms);
+
+	schema_put__command(w, b, "HSET", "meta");
+	if (due) {
+		put_ident(w, b);
+		put_tag_inputs(w, b);
+	}
+	put_changing(w, b);
+	if (w->lost_changed || due)
+		put_lost(w, b);
+	w->lost_changed = false;
+	if (due)
+		schema_put__expire(w, b, "meta", schema__ttl_s(w, schema__longest_s(w)));
+}
+
+static void put_end(struct schema_writer *w, struct batch *b)
+{
+	schema_put__command(w, b, "HSET", "meta");
+	schema_put__pair_int(b, "ended_ms", w->ended_ms);
+	schema_put__pair(b, "end", w->ended_how);
+}
+
+/* An earlier run may have left its end in meta. */
+static void take_back_end(struct schema_writer *w, struct batch *b)
+{
+	schema_put__command(w, b, "HDEL", "meta");
+	batch__arg(b, "ended_ms");
+	batch__arg(b, "end");
 }
 
 static void announce_index(struct schema_writer *w, struct batch *b)
@@ -226,7 +231,7 @@ int schema_writer__announce(struct schema_writer *w, struct batch *b)
 {
 	/* The server may have come back without any key: none of the TTLs can be relied on. */
 	w->epoch++;
-	announce_schema(w, b);
+	schema_write__schema(w, b);
 	schema_put__command(w, b, "HSET", "meta");
 	put_ident(w, b);
 	put_tag_inputs(w, b);

@@ -232,8 +232,7 @@ static void write_seen(struct schema_writer *w, struct batch *b)
 		return;
 	trim_global(w, b, "procs");
 	trim_global(w, b, "menu");
-	schema_put__global(w, b, "EXPIRE", "schema");
-	batch__arg_int(b, schema__ttl_s(w, schema__longest_s(w)));
+	schema_write__schema(w, b);
 }
 
 static void note_sample(struct schema_writer *w, const struct proc_sample *s)

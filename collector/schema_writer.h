@@ -93,7 +93,9 @@ int schema_write__boards(struct schema_writer *w, const struct proc_sample *s, c
 /* Takes a renamed thread's old member out of top:*. */
 void schema_write__unboard(struct schema_writer *w, const char *thr, const char *name, struct batch *b);
 
-/* meta's changing fields. */
+/* meta's changing fields, and the others now and then. */
 void schema_write__meta(struct schema_writer *w, struct batch *b);
+/* gil:schema. */
+void schema_write__schema(struct schema_writer *w, struct batch *b);
 
 #endif

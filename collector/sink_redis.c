@@ -327,7 +327,8 @@ static bool connected(struct sink_redis *s)
 	if (s->conn)
 		return true;
 	pthread_mutex_unlock(&s->lock);
-	err = redis_conn__open_until(&s->url, s->opts.timeout_ms, s->stop_fd, &conn, &why);
+	err = s->opts.before_connect ? s->opts.before_connect(s->opts.arg, &why) : 0;
+	err = err ?: redis_conn__open_until(&s->url, s->opts.timeout_ms, s->stop_fd, &conn, &why);
 	pthread_mutex_lock(&s->lock);
 	if (s->closing) {
 		redis_conn__close(conn);

@@ -537,6 +537,23 @@ out:
 	return 0;
 }
 
+int store__revive(struct store *store, struct reason *why)
+{
+	int start, err = store_server__probe(store->paths.socket);
+
+	if (!store->mine || (err != -ENOENT && err != -ECONNREFUSED))
+		return 0;
+	start = take_start_lock(&store->paths, true, why);
+	if (start < 0)
+		return start;
+	/* Another user may have been faster. */
+	err = store_server__probe(store->paths.socket) ? start_server(store, why) : 0;
+	if (!err)
+		log_verbose("store: its redis-server was gone and has been started again");
+	close(start);
+	return err;
+}
+
 const char *store__url(const struct store *store)
 {
 	return store->url;

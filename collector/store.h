@@ -38,6 +38,12 @@ struct store;
  */
 int store__open(const struct store_paths *paths, struct store **ret, struct reason *why);
 
+/*
+ * Starts the server again if it is gone (killed, out of memory), as store__open() does; at once 0 where it is there or the
+ * store is somebody else's. Any thread may call it, one at a time. 0 or -errno.
+ */
+int store__revive(struct store *store, struct reason *why);
+
 /* unix:// URL of the open store. */
 const char *store__url(const struct store *store);
 

@@ -11,9 +11,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../../collector/store.h"
 #include "../support/bpf_env.h"
 #include "../support/interpreters.h"
 #include "../support/private_redis.h"
+#include "../support/pythons.h"
 #include "../support/tool.h"
 #include "../support/workload.h"
 
@@ -26,20 +28,28 @@ struct scene {
 	char id[96];
 };
 
-static void set_up(struct scene *s, bool redis_is_there)
+static void attach(struct scene *s, const char *where)
 {
 	struct interpreter stock;
 	char words[320];
 
-	private_redis__init(&s->redis, false);
-	if (redis_is_there)
-		private_redis__start(&s->redis, true, NULL);
 	interpreter__stock(&stock);
 	workload__start(&s->target, &stock, "spinner_io.py 60");
 	workload__go(&s->target);
-	snprintf(words, sizeof(words), "attach %d --interval 200ms --json --redis %s", (int)s->target.pid, s->redis.url);
+	snprintf(words, sizeof(words), "attach %d --interval 200ms --json%s", (int)s->target.pid, where);
 	tool__start(&s->tool, words);
 	tool__await(&s->tool, "armed");
+}
+
+static void set_up(struct scene *s, bool redis_is_there)
+{
+	char where[160];
+
+	private_redis__init(&s->redis, false);
+	if (redis_is_there)
+		private_redis__start(&s->redis, true, NULL);
+	snprintf(where, sizeof(where), " --redis %s", s->redis.url);
+	attach(s, where);
 }
 
 static void tear_down(struct scene *s)
@@ -145,6 +155,43 @@ Test(history, redis_that_comes_back_empty_gets_all_since)
 	expect_each_once(&s, before + 400);
 	expect_announced(&s);
 	tear_down(&s);
+}
+
+/* The embedded store's server is gilscope's to start again. */
+Test(history, killed_store_comes_back_by_itself)
+{
+	struct scene s = {0};
+	char dir[64], *pid;
+	long long stamps[256], before;
+	struct reason why;
+	struct store_paths paths;
+	struct store *store;
+	size_t n;
+
+	private_redis__init(&s.redis, false);
+	private_redis__fini(&s.redis);
+	temp_dir__make(dir, sizeof(dir));
+	setenv("GILSCOPE_STORE_DIR", dir, 1);
+	cr_assert_eq(store__paths(&paths, &why), 0);
+	attach(&s, "");
+	sleep(2);
+	pid = must_read(paths.pid_file, &n);
+	cr_assert_eq(kill((pid_t)atoi(pid), SIGKILL), 0);
+	free(pid);
+	n = stamps_said(&s, 0, stamps, 256);
+	cr_assert_gt(n, 0);
+	before = stamps[n - 1];
+	sleep(4);
+	strcpy(s.redis.socket, paths.socket);
+	cr_expect_str_eq(private_redis__ask(&s.redis, "PING"), "PONG");
+	cr_assert_eq(store__open(&paths, &store, &why), 0, "%s", why.text); /* keeps it for what is asked below */
+	end_run(&s);
+	expect_each_once(&s, before);
+	expect_announced(&s);
+	store__close(store);
+	tool__clear(&s.tool);
+	workload__kill(&s.target);
+	temp_dir__remove(dir);
 }
 
 Test(history, paused_redis_delays_nobody)

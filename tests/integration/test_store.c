@@ -361,6 +361,22 @@ Test(store, killed_server_loses_at_most_its_last_second, .init = setup, .fini = 
 	store__close(s);
 }
 
+Test(store, killed_server_is_revived, .init = setup, .fini = teardown)
+{
+	struct store *s = open_store();
+	pid_t first = (pid_t)atoi(info("server", "process_id"));
+	struct reason why;
+
+	cr_expect_eq(store__revive(s, &why), 0);
+	cr_expect_eq(atoi(info("server", "process_id")), first, "one that lives is left alone");
+	kill(first, SIGKILL);
+	cr_assert(eventually(nobody_listens, NULL, 5000));
+	cr_assert_eq(store__revive(s, &why), 0, "%s", why.text);
+	cr_expect_neq(atoi(info("server", "process_id")), first);
+	store__close(s);
+	cr_expect(eventually(nobody_listens, NULL, 5000), "its last user ends the new one too");
+}
+
 Test(store, torn_tail_of_the_file_costs_the_tail_only, .init = setup, .fini = teardown)
 {
 	struct store *s = open_store();

@@ -1317,6 +1317,32 @@ Test(schema, meta_says_who_and_what_was_lost)
 	proc_sample__free(s);
 }
 
+Test(schema, what_somebody_deleted_is_said_again_within_a_minute)
+{
+	struct stage st;
+	struct proc_sample *s = golden_sample();
+	struct batch *b = batch__new();
+	const char *meta;
+
+	raise_stage(&st);
+	start(&st);
+	schema_writer__announce(st.w, b);
+	batch__free(b);
+	write_base(&st, s);
+	toy_redis__free(&st.redis);
+	st.redis = (struct toy_redis){0};
+	s->end_ms += 61000;
+	write_base(&st, s);
+	meta = key_name(&st, "meta");
+	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "label"), "python3 app.py");
+	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "boot_id"),
+			 "5a2c0d1e-0000-4000-8000-000000000001");
+	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "mode"), "full");
+	cr_assert_str_eq(toy_redis__hget(&st.redis, "gil:schema", "version"), "1");
+	strike(&st);
+	proc_sample__free(s);
+}
+
 /* What readers elsewhere compute with must be what the writer did. */
 Test(schema, the_bucket_formula_is_the_one_that_is_announced)
 {
