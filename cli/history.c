@@ -98,15 +98,36 @@ static const char *auth_words(const struct options *o, const struct redis_url *u
 static void append_option(struct history *h, const char *name, const char *value)
 {
 	size_t len = strlen(h->query_options);
-	char quoted[PATH_MAX];
+	char quoted[sizeof(h->query_options)];
 
 	snprintf(h->query_options + len, sizeof(h->query_options) - len, " %s %s", name,
 		 history__quote(quoted, sizeof(quoted), value));
 }
 
+/* redis-cli's words for a TLS connection like ours. */
+static const char *tls_words(const struct redis_url *url, char *buf, size_t size)
+{
+	const struct {
+		const char *option, *value;
+	} words[] = {
+		{"--cacert", url->ca_file}, {"--cert", url->cert_file}, {"--key", url->key_file}, {"--sni", url->server_name},
+	};
+	char quoted[PATH_MAX];
+	size_t len;
+
+	snprintf(buf, size, "%s", url->tls ? " --tls" : "");
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		len = strlen(buf);
+		if (words[i].value[0])
+			snprintf(buf + len, size - len, " %s %s", words[i].option,
+				 history__quote(quoted, sizeof(quoted), words[i].value));
+	}
+	return buf;
+}
+
 static void describe_server(const struct options *o, struct history *h)
 {
-	char text[1024], quoted[1100], self[PATH_MAX], auth[PATH_MAX + 64], user[300] = "", name[280];
+	char text[12000], quoted[12100], self[PATH_MAX], auth[PATH_MAX + 64], user[300] = "", name[280], tls[4200];
 	const char *url = redis_url__text(&h->url, text, sizeof(text));
 
 	history__quote(quoted, sizeof(quoted), url);
@@ -119,11 +140,10 @@ static void describe_server(const struct options *o, struct history *h)
 			 history__quote(quoted, sizeof(quoted), h->url.path), h->url.db);
 	else
 		snprintf(h->client, sizeof(h->client), "%.300sredis-cli%s%s -h %.260s -p %d -n %d", auth, user,
-			 h->url.tls ? " --tls" : "", h->url.host, h->url.port, h->url.db);
+			 tls_words(&h->url, tls, sizeof(tls)), h->url.host, h->url.port, h->url.db);
 	snprintf(h->query, sizeof(h->query), "%.1200s query", history__self(self, sizeof(self)));
-	history__quote(quoted, sizeof(quoted), url);
 	if (o->redis_in_argv)
-		snprintf(h->query_options, sizeof(h->query_options), " --redis %.900s", quoted);
+		append_option(h, "--redis", redis_url__whole(&h->url, text, sizeof(text)));
 	if (o->password_file)
 		append_option(h, "--redis-password-file", o->password_file);
 	if (o->prefix)

@@ -18,9 +18,9 @@ struct history {
 	struct store *store;     /* our share in the embedded store, NULL: another server; owned */
 	struct redis_url url;
 	char where[512];         /* "gilscope's own store (/run/gilscope/redis.sock)" */
-	char client[1024];       /* what stands in front of a Redis command on a shell's command line */
+	char client[8192];       /* what stands in front of a Redis command on a shell's command line */
 	char query[1280];        /* "gilscope query"; the process goes between it and query_options */
-	char query_options[8192];/* "" or " --redis ..." */
+	char query_options[16384];/* "" or " --redis ..." */
 };
 
 /*

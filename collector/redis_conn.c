@@ -393,6 +393,13 @@ static SSL *make_ssl(const struct redis_url *url, struct reason *why)
 			    url->ca_file[0] ? url->ca_file : "this system");
 		goto out;
 	}
+	if (url->cert_file[0] && (SSL_CTX_use_certificate_chain_file(ctx, url->cert_file) != 1 ||
+				  SSL_CTX_use_PrivateKey_file(ctx, url->key_file, SSL_FILETYPE_PEM) != 1 ||
+				  SSL_CTX_check_private_key(ctx) != 1)) {
+		reason__set(why, -EINVAL, "TLS: %s and %s are no certificate and its key, or can't be read", url->cert_file,
+			    url->key_file);
+		goto out;
+	}
 	ssl = SSL_new(ctx);
 	if (!ssl || !require_name(ssl, name)) {
 		tls_error(NULL, why);

@@ -23,10 +23,14 @@ struct redis_url {
 	int db;
 	char user[128], password[512]; /* percent-decoded; "" = none */
 	bool password_in_url;    /* was readable in argv: warn */
-	char ca_file[4096], server_name[256]; /* TLS, optional */
+	/* TLS, "": the system's certificates, none of our own, the host's name */
+	char ca_file[1024], cert_file[1024], key_file[1024], server_name[256];
 };
 
-/* redis://[user[:pass]@]host[:port][/db], rediss://, unix:///path[?db=N], or a bare /path.sock. 0 or -EINVAL. */
+/*
+ * redis://[user[:pass]@]host[:port][/db], rediss://, unix:///path[?db=N], or a bare /path.sock. Behind a ? may stand, joined
+ * by &: db=N, and with rediss:// cacert=FILE, cert=FILE and key=FILE (PEM), sni=NAME. 0 or -EINVAL.
+ */
 int redis_url__parse(const char *text, struct redis_url *ret, struct reason *why);
 
 /*
@@ -35,8 +39,11 @@ int redis_url__parse(const char *text, struct redis_url *ret, struct reason *why
  */
 int redis_url__find_password(struct redis_url *url, const char *password_file, struct reason *why);
 
-/* The URL without its password, for messages. */
+/* The URL without its password and what concerns TLS, for messages. */
 const char *redis_url__text(const struct redis_url *url, char *buf, size_t size);
+
+/* The URL without its password, to be given to another program: it leads to the same server. */
+const char *redis_url__whole(const struct redis_url *url, char *buf, size_t size);
 
 /* Whether this build can do TLS. */
 bool redis_conn__has_tls(void);

@@ -140,16 +140,62 @@ static int parse_hostport(struct piece p, struct redis_url *url, struct reason *
 	return 0;
 }
 
-/* "?db=N": the only parameter there is. */
+/* What may stand behind the ? of rediss:// beside db. */
+static const struct tls_parameter {
+	const char *name;
+	size_t at, size;
+} tls_parameters[] = {
+	{"cacert", offsetof(struct redis_url, ca_file), sizeof(((struct redis_url *)0)->ca_file)},
+	{"cert", offsetof(struct redis_url, cert_file), sizeof(((struct redis_url *)0)->cert_file)},
+	{"key", offsetof(struct redis_url, key_file), sizeof(((struct redis_url *)0)->key_file)},
+	{"sni", offsetof(struct redis_url, server_name), sizeof(((struct redis_url *)0)->server_name)},
+};
+#define TLS_PARAMETERS (sizeof(tls_parameters) / sizeof(tls_parameters[0]))
+
+static bool is_named(struct piece p, const char *name)
+{
+	return p.len == strlen(name) && memcmp(p.at, name, p.len) == 0;
+}
+
+static int parse_parameter(struct piece name, struct piece value, struct redis_url *url, struct reason *why)
+{
+	if (is_named(name, "db")) {
+		if (number(value, 0, MAX_DB, &url->db))
+			return reason__set(why, -EINVAL, "Redis URL: db= must be followed by a number");
+		return 0;
+	}
+	for (size_t i = 0; url->tls && i < TLS_PARAMETERS; i++) {
+		const struct tls_parameter *p = &tls_parameters[i];
+
+		if (!is_named(name, p->name))
+			continue;
+		if (value.len == 0 || decode(value, (char *)url + p->at, p->size))
+			return reason__set(why, -EINVAL, "Redis URL: what follows %s= is empty, too long or has a broken "
+					   "%%XX in it", p->name);
+		return 0;
+	}
+	return reason__set(why, -EINVAL, "Redis URL: behind ? may stand db=N%s, joined by &",
+			   url->tls ? ", cacert=FILE, cert=FILE, key=FILE and sni=NAME" : "");
+}
+
+/* "?name=value&name=value". */
 static int parse_query(const char *s, struct redis_url *url, struct reason *why)
 {
-	if (*s == '\0' || strcmp(s, "?") == 0)
-		return 0;
-	if (strncmp(s, "?db=", 4) != 0)
-		return reason__set(why, -EINVAL, "Redis URL: the only parameter known after ? is db=N");
-	if (number((struct piece){s + 4, strlen(s + 4)}, 0, MAX_DB, &url->db))
-		return reason__set(why, -EINVAL, "Redis URL: db= must be followed by a number");
-	return 0;
+	int err = 0;
+
+	while (!err && *s && *++s) {
+		struct piece both = piece_until(s, "&"), name = piece_until(s, "=&");
+		struct piece value = {name.at + name.len, 0};
+
+		if (*value.at == '=')
+			value.at++;
+		value.len = (size_t)(both.at + both.len - value.at);
+		err = parse_parameter(name, value, url, why);
+		s += both.len;
+	}
+	if (!err && !url->cert_file[0] != !url->key_file[0])
+		err = reason__set(why, -EINVAL, "Redis URL: cert= and key= go together");
+	return err;
 }
 
 static int set_path(struct piece p, bool encoded, struct redis_url *url, struct reason *why)
@@ -285,6 +331,34 @@ int redis_url__find_password(struct redis_url *url, const char *password_file, s
 	return 0;
 }
 
+/* Appends `text`, percent-encoded but for what stands in names of files and hosts. */
+static void append_encoded(char *dst, size_t size, const char *text)
+{
+	size_t len = strlen(dst);
+
+	for (; *text && len + 4 < size; text++) {
+		bool plain = isalnum((unsigned char)*text) || strchr("/._-", *text);
+
+		len += (size_t)snprintf(dst + len, size - len, plain ? "%c" : "%%%02X", (unsigned char)*text);
+	}
+}
+
+static void append_tls(char *dst, size_t size, const struct redis_url *url)
+{
+	char mark = '?';
+
+	for (size_t i = 0; i < TLS_PARAMETERS; i++) {
+		const char *value = (const char *)url + tls_parameters[i].at;
+		size_t len = strlen(dst);
+
+		if (!value[0])
+			continue;
+		snprintf(dst + len, size - len, "%c%s=", mark, tls_parameters[i].name);
+		append_encoded(dst, size, value);
+		mark = '&';
+	}
+}
+
 const char *redis_url__text(const struct redis_url *url, char *buf, size_t size)
 {
 	char raw[sizeof(url->path) + sizeof(url->host) + sizeof(url->user) + 64], db[24] = "", user[136] = "";
@@ -300,6 +374,13 @@ const char *redis_url__text(const struct redis_url *url, char *buf, size_t size)
 		snprintf(raw, sizeof(raw), "redis%s://%s%s%s%s:%d%s", url->tls ? "s" : "", user, ipv6 ? "[" : "",
 			 url->host, ipv6 ? "]" : "", url->port, db);
 	text__clean(buf, size, raw, strlen(raw));
+	return buf;
+}
+
+const char *redis_url__whole(const struct redis_url *url, char *buf, size_t size)
+{
+	redis_url__text(url, buf, size);
+	append_tls(buf, size, url);
 	return buf;
 }
 

@@ -68,6 +68,8 @@ static struct bad bads[] = {
 	{"redis://[::1"}, {"redis://[]"}, {"redis://[::1]x"}, {"redis://u:%zz@h"}, {"redis://u:%0@h"}, {"redis://u:%00@h"},
 	{"redis://u:secret/word@h"}, {"redis://::1"}, {"unix://"}, {"unix://run/r.sock"}, {"unix://?db=1"},
 	{"unix:///a?db=x"}, {"unix:///a%2"},
+	{"redis://h?cacert=/ca"}, {"rediss://h?cacert="}, {"rediss://h?cacert"}, {"rediss://h?cert=/c"}, {"rediss://h?key=/k"},
+	{"rediss://h?cacert=%zz"}, {"rediss://h?db=1&&sni=x"}, {"rediss://h?ca=/x"}, {"unix:///a?cacert=/ca"},
 };
 
 ParameterizedTestParameters(redis_url, is_refused_in_a_sentence)
@@ -84,6 +86,28 @@ ParameterizedTest(struct bad *b, redis_url, is_refused_in_a_sentence)
 	cr_expect(strncmp(why.text, "Redis URL: ", 11) == 0, "%s: %s", b->in, why.text);
 	cr_expect_null(strstr(why.text, "secret"), "the password is shown: %s", why.text);
 	cr_expect_eq(url.port, 4711, "the result was touched");
+}
+
+Test(redis_url, certificates_stand_behind_the_question_mark)
+{
+	struct redis_url url, again;
+	char text[400];
+
+	cr_assert_eq(redis_url__parse("rediss://u:p@h:7/2?cacert=/etc/my%20ca.pem&cert=/c&key=/k&sni=redis.test", &url, NULL), 0);
+	cr_expect_str_eq(url.ca_file, "/etc/my ca.pem");
+	cr_expect_str_eq(url.cert_file, "/c");
+	cr_expect_str_eq(url.key_file, "/k");
+	cr_expect_str_eq(url.server_name, "redis.test");
+	cr_expect_eq(url.db, 2);
+	cr_expect_str_eq(redis_url__text(&url, text, sizeof(text)), "rediss://u@h:7/2");
+	cr_expect_str_eq(redis_url__whole(&url, text, sizeof(text)),
+			 "rediss://u@h:7/2?cacert=/etc/my%20ca.pem&cert=/c&key=/k&sni=redis.test");
+	cr_assert_eq(redis_url__parse(text, &again, NULL), 0);
+	cr_expect_str_eq(again.ca_file, url.ca_file);
+	cr_expect_str_eq(again.server_name, url.server_name);
+	cr_expect_str_eq(again.password, "");
+	cr_assert_eq(redis_url__parse("rediss://h?cacert=/ca&db=3", &url, NULL), 0);
+	cr_expect_eq(url.db, 3);
 }
 
 Test(redis_url, longest_socket_path_is_107_bytes)
