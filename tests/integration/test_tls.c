@@ -25,7 +25,8 @@ static int tls_port;
 /* An authority, a server that it vouches for under redis.test and 127.0.0.1, a client, and a stranger. */
 static void make_certificates(const char *dir)
 {
-	program__run(&p, "cd '%s' && new() { openssl req -new -newkey rsa:2048 -nodes -keyout $1.key -out $1.csr -subj /CN=$1; } && "
+	program__run(&p, "cd '%s' && "
+			 "new() { openssl req -new -newkey rsa:2048 -nodes -keyout $1.key -out $1.csr -subj /CN=$1; } && "
 			 "sign() { openssl x509 -req -in $1.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out $1.crt "
 			 "-extfile $1.ext; } && "
 			 "for a in ca stranger; do openssl req -x509 -newkey rsa:2048 -nodes -keyout $a.key -out $a.crt "
