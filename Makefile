@@ -41,7 +41,7 @@ endif
 # Pure modules: neither libbpf nor hiredis (make lint checks it).
 PURE := reason log text procmem target elffile pyver sites grid
 PURE += hist keymap pair_index sample window packed aggr batch sink_mem
-PURE += schema schema_row schema_series schema_sample schema_threads schema_wide schema_board schema_meta
+PURE += schema schema_row schema_blame verdict schema_series schema_sample schema_threads schema_wide schema_board schema_meta
 PURE += procmaps label pynames
 KERNEL := probes planter uprobe_link probe_check blame_memo reader
 PURE += redis_url

@@ -8,12 +8,11 @@
 #include <unistd.h>
 
 #include "../collector/log.h"
-#include "../collector/query.h"
-#include "args.h"
 #include "cmds.h"
-#include "history.h"
 #include "human.h"
 #include "out.h"
+#include "past.h"
+#include "rows.h"
 
 #define DEFAULT_SINCE "5m"
 #define SHOWN_THREADS 10
@@ -34,14 +33,8 @@ struct field_columns {
 
 struct answer {
 	const struct options *o;
-	struct query *q;
-	struct query_proc proc;
-	struct query_range range;
+	struct past past;
 	struct query_thread thread; /* if o->thread */
-	enum tier tier;
-	int64_t now_ms;
-	struct schema_row *rows;
-	size_t rows_n;
 	struct out *threads;
 };
 
@@ -113,27 +106,7 @@ static void add_row(struct out *table, const struct field_columns *c, const stru
 			out__num(table, i, row->value[c->fields[i]]);
 }
 
-static double field(const struct schema_row *row, enum schema_field f)
-{
-	return row->has >> f & 1 ? row->value[f] : NAN;
-}
-
 /* ---- what was asked for ---- */
-
-static int set_range(struct answer *a, struct reason *why)
-{
-	int64_t base = a->proc.live ? a->now_ms : a->proc.last_ms;
-	const char *since = a->o->since ? a->o->since : DEFAULT_SINCE;
-	int err = args__time("--since", since, base, &a->range.since_ms, why);
-
-	a->range.until_ms = base;
-	if (!err && a->o->until)
-		err = args__time("--until", a->o->until, base, &a->range.until_ms, why);
-	if (!err && a->range.since_ms >= a->range.until_ms)
-		err = reason__set(why, -EINVAL, "--since is not before --until");
-	a->range.step_s = a->o->step_s;
-	return err;
-}
 
 /* By its tid as in the key, else by a part of its name; of several the one seen last. */
 static int find_thread(struct answer *a, struct reason *why)
@@ -141,7 +114,7 @@ static int find_thread(struct answer *a, struct reason *why)
 	struct query_thread *all = NULL;
 	const struct query_thread *best = NULL;
 	size_t n = 0, matches = 0;
-	int err = query__threads(a->q, a->proc.id, &all, &n, why);
+	int err = query__threads(a->past.q, a->past.proc.id, &all, &n, why);
 
 	for (size_t i = 0; !err && i < n; i++) {
 		if (strcmp(all[i].thr, a->o->thread) == 0) {
@@ -157,21 +130,11 @@ static int find_thread(struct answer *a, struct reason *why)
 	if (best)
 		a->thread = *best;
 	else if (!err)
-		err = reason__set(why, -ENOENT, "%s has no thread '%s' (gilscope query %s --threads lists them)", a->proc.id,
-				  a->o->thread, a->proc.id);
+		err = reason__set(why, -ENOENT, "%s has no thread '%s' (gilscope query %s --threads lists them)",
+				  a->past.proc.id, a->o->thread, a->past.proc.id);
 	if (matches > 1)
 		log_info("%zu threads match '%s': showing %s %s", matches, a->o->thread, a->thread.thr, a->thread.name);
 	free(all);
-	return err;
-}
-
-static int find_proc(struct answer *a, const char *word, struct reason *why)
-{
-	int choices = 0, err = query__resolve(a->q, word, &a->proc, &choices, why);
-
-	if (!err && choices > 1)
-		log_info("%d processes match '%s': showing %s, %s (%s); gilscope ls lists them", choices, word, a->proc.id,
-			 a->proc.label, a->proc.live ? "live" : "the newest");
 	return err;
 }
 
@@ -181,18 +144,7 @@ static int fetch_series(struct answer *a, struct reason *why)
 
 	if (a->o->thread)
 		snprintf(series, sizeof(series), "t:%s", a->thread.thr);
-	a->tier = query__tier(&a->proc, &a->range, a->o->thread != NULL, a->now_ms);
-	return query__series(a->q, a->proc.id, series, a->tier, &a->range, &a->rows, &a->rows_n, why);
-}
-
-/* Sum of rows; the stamp is the last one's. */
-static void sum_up(const struct schema_row *rows, size_t n, struct schema_row *ret)
-{
-	*ret = rows[0];
-	for (size_t i = 1; i < n; i++)
-		schema_row__merge(ret, &rows[i]);
-	ret->has |= BIT(T);
-	ret->value[FIELD_T] = rows[n - 1].value[FIELD_T];
+	return past__fetch(&a->past, series, why);
 }
 
 /* ---- threads ---- */
@@ -213,27 +165,7 @@ static const struct out_column thread_columns[] = {
 	[T_HOLD_MAX] = {"hold_max", "MAX HOLD", OUT_US, 0},
 };
 
-struct thread_total {
-	const struct query_thread *thread;
-	struct schema_row sum;
-};
-
-static double weight(const struct schema_row *row)
-{
-	double hold = field(row, FIELD_HOLD), wait = field(row, FIELD_WAIT);
-
-	return isnan(hold) ? (isnan(wait) ? 0 : wait) : hold;
-}
-
-static int heavier_first(const void *a, const void *b)
-{
-	double x = weight(&((const struct thread_total *)a)->sum), y = weight(&((const struct thread_total *)b)->sum);
-
-	return x < y ? 1 : x > y ? -1 : 0;
-}
-
-/* Idle stretches of a thread are left out of its series, so shares are of the process's time, in us. */
-static void add_thread(struct out *table, const struct thread_total *total, double span_us)
+static void add_thread(struct out *table, const struct past_thread *total, double span_us)
 {
 	static const struct {
 		size_t column;
@@ -242,73 +174,23 @@ static void add_thread(struct out *table, const struct thread_total *total, doub
 		     {T_WAIT_MAX, FIELD_WAIT_MAX}, {T_HOLD_MAX, FIELD_HOLD_MAX}};
 
 	out__row(table);
-	out__text(table, T_THREAD, total->thread->thr);
-	out__text(table, T_NAME, total->thread->name);
-	out__num(table, T_HOLDS, field(&total->sum, FIELD_HOLD) / span_us);
-	out__num(table, T_WAITS, field(&total->sum, FIELD_WAIT) / span_us);
+	out__text(table, T_THREAD, total->thread.thr);
+	out__text(table, T_NAME, total->thread.name);
+	out__num(table, T_HOLDS, rows__field(&total->sum, FIELD_HOLD) / span_us);
+	out__num(table, T_WAITS, rows__field(&total->sum, FIELD_WAIT) / span_us);
 	for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)
-		out__num(table, plain[i].column, field(&total->sum, plain[i].f));
-}
-
-static double span_us(const struct answer *a)
-{
-	double sum = 0;
-
-	for (size_t i = 0; i < a->rows_n; i++) {
-		double cov = field(&a->rows[i], FIELD_COV);
-
-		sum += field(&a->rows[i], FIELD_D) * (isnan(cov) ? 1 : cov);
-	}
-	return sum;
-}
-
-/* Totals in the range of each thread that was seen in it; returns how many, *ret malloc'd. */
-static int sum_threads(struct answer *a, const struct query_thread *all, size_t n, struct thread_total *ret, size_t *ret_n,
-		       struct reason *why)
-{
-	enum tier tier = query__tier(&a->proc, &a->range, true, a->now_ms);
-
-	for (size_t i = 0; i < n; i++) {
-		struct schema_row *rows = NULL;
-		char series[64];
-		size_t rows_n = 0;
-		int err;
-
-		if (all[i].last_ms <= a->range.since_ms)
-			continue;
-		snprintf(series, sizeof(series), "t:%s", all[i].thr);
-		err = query__series(a->q, a->proc.id, series, tier, &a->range, &rows, &rows_n, why);
-		if (err)
-			return err;
-		if (rows_n) {
-			ret[*ret_n].thread = &all[i];
-			sum_up(rows, rows_n, &ret[*ret_n].sum);
-			++*ret_n;
-		}
-		free(rows);
-	}
-	return 0;
+		out__num(table, plain[i].column, rows__field(&total->sum, plain[i].f));
 }
 
 static int fetch_threads(struct answer *a, size_t max, struct reason *why)
 {
-	struct query_thread *all = NULL;
-	struct thread_total *totals = NULL;
-	size_t n = 0, totals_n = 0;
-	int err = query__threads(a->q, a->proc.id, &all, &n, why);
+	int err = past__fetch_threads(&a->past, why);
 
-	if (!err) {
-		totals = calloc(n + 1, sizeof(*totals));
-		a->threads = out__new(thread_columns, sizeof(thread_columns) / sizeof(thread_columns[0]));
-		err = totals && a->threads ? sum_threads(a, all, n, totals, &totals_n, why) :
-		      reason__set(why, -ENOMEM, "not enough memory");
-	}
-	if (!err)
-		qsort(totals, totals_n, sizeof(*totals), heavier_first);
-	for (size_t i = 0; !err && i < totals_n && i < max; i++)
-		add_thread(a->threads, &totals[i], span_us(a));
-	free(totals);
-	free(all);
+	a->threads = out__new(thread_columns, sizeof(thread_columns) / sizeof(thread_columns[0]));
+	if (!err && !a->threads)
+		err = reason__set(why, -ENOMEM, "not enough memory");
+	for (size_t i = 0; !err && i < a->past.threads_n && i < max; i++)
+		add_thread(a->threads, &a->past.threads[i], past__span_us(&a->past));
 	return err;
 }
 
@@ -317,9 +199,9 @@ static int fetch_threads(struct answer *a, size_t max, struct reason *why)
 static void print_heading(const struct answer *a)
 {
 	char step[HUMAN_SIZE];
-	uint64_t ns = tier__step_ns(a->tier, (uint64_t)a->proc.interval_ms * 1000000);
+	uint64_t ns = tier__step_ns(a->past.tier, (uint64_t)a->past.proc.interval_ms * 1000000);
 
-	printf("%s, %s, %s mode%s%s%s%s; one row is %s\n\n", a->proc.id, a->proc.label, a->proc.mode[0] ? a->proc.mode : "?",
+	printf("%s, %s, %s mode%s%s%s%s; one row is %s\n\n", a->past.proc.id, a->past.proc.label, a->past.proc.mode[0] ? a->past.proc.mode : "?",
 	       a->o->thread ? ", thread " : "", a->o->thread ? a->thread.thr : "", a->o->thread ? " " : "",
 	       a->o->thread ? a->thread.name : "", human__span(step, ns ? ns : 1000000000));
 }
@@ -329,14 +211,14 @@ static void print_series(const struct answer *a, const struct field_columns *c, 
 	struct schema_row sum;
 	size_t width, lines;
 
-	if (a->rows_n) {
-		sum_up(a->rows, a->rows_n, &sum);
+	if (a->past.rows_n) {
+		past__sum(a->past.rows, a->past.rows_n, &sum);
 		add_row(table, c, &sum);
 		out__text(table, 0, "total");
 	}
 	out__terminal(STDOUT_FILENO, &width, &lines);
 	print_heading(a);
-	if (a->rows_n)
+	if (a->past.rows_n)
 		out__table(table, stdout, width);
 	else
 		puts("Nothing was stored in this range.");
@@ -357,9 +239,9 @@ static json_t *totals_json(const struct answer *a, const struct field_columns *c
 	struct schema_row sum;
 	json_t *json = json_object();
 
-	if (!a->rows_n)
+	if (!a->past.rows_n)
 		return json;
-	sum_up(a->rows, a->rows_n, &sum);
+	past__sum(a->past.rows, a->past.rows_n, &sum);
 	for (size_t i = 0; json && i < c->n; i++)
 		if (sum.has >> c->fields[i] & 1)
 			json_object_set_new(json, c->columns[i].key, out__json_num(sum.value[c->fields[i]]));
@@ -368,10 +250,10 @@ static json_t *totals_json(const struct answer *a, const struct field_columns *c
 
 static void dump_json(const struct answer *a, const struct field_columns *c, const struct out *table)
 {
-	json_t *json = json_pack("{s:s, s:s, s:i, s:b, s:s, s:s, s:I, s:I, s:o, s:o}", "id", a->proc.id, "label", a->proc.label,
-				 "pid", (int)a->proc.pid, "live", (int)a->proc.live, "mode", a->proc.mode,
-				 "tier", tier__name(a->tier), "since_ms", (json_int_t)a->range.since_ms,
-				 "until_ms", (json_int_t)a->range.until_ms, "rows", out__json(table),
+	json_t *json = json_pack("{s:s, s:s, s:i, s:b, s:s, s:s, s:I, s:I, s:o, s:o}", "id", a->past.proc.id, "label", a->past.proc.label,
+				 "pid", (int)a->past.proc.pid, "live", (int)a->past.proc.live, "mode", a->past.proc.mode,
+				 "tier", tier__name(a->past.tier), "since_ms", (json_int_t)a->past.range.since_ms,
+				 "until_ms", (json_int_t)a->past.range.until_ms, "rows", out__json(table),
 				 "totals", totals_json(a, c));
 
 	if (json && a->o->thread)
@@ -388,8 +270,8 @@ static void print(const struct answer *a)
 
 	choose_columns(&c, a->o->metrics ? a->o->metrics : a->o->thread ? THREAD_METRICS : PROC_METRICS);
 	table = out__new(c.columns, c.n);
-	for (size_t i = 0; table && i < a->rows_n; i++)
-		add_row(table, &c, &a->rows[i]);
+	for (size_t i = 0; table && i < a->past.rows_n; i++)
+		add_row(table, &c, &a->past.rows[i]);
 	if (!table || out__error(table))
 		log_error("query: not enough memory");
 	else if (a->o->format == FORMAT_JSON)
@@ -410,10 +292,8 @@ static void print(const struct answer *a)
 static int answer(struct answer *a, const char *word, struct reason *why)
 {
 	bool threads = a->o->threads || (a->o->format == FORMAT_TABLE && !a->o->thread && !a->o->metrics);
-	int err = query__now(a->q, &a->now_ms, why);
+	int err = past__open(&a->past, a->o, word, DEFAULT_SINCE, why);
 
-	err = err ? err : find_proc(a, word, why);
-	err = err ? err : set_range(a, why);
 	err = err || !a->o->thread ? err : find_thread(a, why);
 	err = err ? err : fetch_series(a, why);
 	err = err || !threads ? err : fetch_threads(a, a->o->threads ? SIZE_MAX : SHOWN_THREADS, why);
@@ -424,26 +304,16 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 {
 	struct answer a = {.o = o};
 	struct reason why = {0};
-	struct history h;
 	int err;
 
 	if (o->thread && o->threads) {
 		reason__set(&why, -EINVAL, "--thread and --threads exclude each other");
 		return options__fail(verb, EXIT_USAGE, &why);
 	}
-	err = history__open_reader(o, &h, &why);
-	if (err)
-		return options__fail(verb, err == -EINVAL ? EXIT_USAGE : EXIT_FAILED, &why);
-	err = query__open(&h.url, o->prefix, &a.q, &why);
-	err = err ? err : answer(&a, argv[0], &why);
+	err = answer(&a, argv[0], &why);
 	if (!err)
 		print(&a);
-	if (a.q && query__skipped(a.q))
-		log_warn("query: %llu members are not what the schema says and were left out",
-			 (unsigned long long)query__skipped(a.q));
-	query__close(a.q);
-	history__close(&h);
-	free(a.rows);
+	past__close(&a.past);
 	out__free(a.threads);
 	return err ? options__fail(verb, err == -EINVAL ? EXIT_USAGE : EXIT_FAILED, &why) : EXIT_OK;
 }

@@ -10,6 +10,7 @@ extern const struct verb verb_run;
 extern const struct verb verb_ls;
 extern const struct verb verb_doctor;
 extern const struct verb verb_query;
+extern const struct verb verb_report;
 extern const struct verb verb_store;
 
 #endif

@@ -26,6 +26,7 @@ static const struct verb *const verbs[] = {
 	&verb_run,
 	&verb_ls,
 	&verb_doctor,
+	&verb_report,
 	&verb_query,
 	&verb_store,
 };

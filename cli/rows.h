@@ -7,6 +7,7 @@
 #define GILSCOPE_ROWS_H
 
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 
 #include "../collector/collector.h"
@@ -19,6 +20,12 @@ struct who {
 };
 
 struct who rows__who(const struct collector_proc *proc);
+
+/* A field of a row, NAN where it is not known. */
+static inline double rows__field(const struct schema_row *row, enum schema_field f)
+{
+	return row->has >> f & 1 ? row->value[f] : NAN;
+}
 
 /* "full mode", "light mode", "full and light mode" (changed within). */
 const char *rows__mode(const struct proc_sample *s);

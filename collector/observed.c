@@ -176,6 +176,7 @@ static void identify(struct observed *o, struct workshop *shop, struct proc_iden
 		.image = o->target->image.path,
 		.method = o->plan->method,
 		.sites = (uint32_t)o->plan->sites_n,
+		.cpus = target__cpus(o->target->pid),
 		.interval_ms = (uint32_t)(shop->opts->interval_ns / 1000000),
 		.started_ms = wall_ms(),
 		.price_ns = probes__features(shop->probes)->price_ns,

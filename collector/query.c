@@ -128,7 +128,7 @@ int query_reply__procs(const struct redisReply *r, struct query_proc **ret, size
 
 const char *const query_meta_fields[QUERY_META_FIELDS] = {
 	"label", "mode", "python", "gil", "exe", "interval_ms", "started_ms", "ended_ms", "last_ms", "host", "pid",
-	"keep_proc_s", "keep_thread_s",
+	"keep_proc_s", "keep_thread_s", "cpus",
 };
 
 static void take_text(const struct redisReply *r, char *dst, size_t size)
@@ -151,7 +151,7 @@ static void take_keeps(const struct redisReply *r, uint32_t keeps[TIER_COUNT])
 /* host and pid are asked for, but taken from the id, which can't contradict itself. */
 int query_reply__meta(const struct redisReply *r, struct query_proc *p)
 {
-	int64_t interval, last;
+	int64_t interval, last, cpus;
 
 	if (!r || r->type != REDIS_REPLY_ARRAY || r->elements != QUERY_META_FIELDS)
 		return -EPROTO;
@@ -168,6 +168,8 @@ int query_reply__meta(const struct redisReply *r, struct query_proc *p)
 		p->last_ms = last;
 	take_keeps(r->element[11], p->keeps.proc_s);
 	take_keeps(r->element[12], p->keeps.thread_s);
+	if (read_ms(r->element[13], &cpus) && cpus > 0 && cpus <= UINT16_MAX)
+		p->cpus = (uint32_t)cpus;
 	return 0;
 }
 
@@ -313,6 +315,14 @@ static int add_member(struct query_rows *rows, const struct redisReply *member, 
 	return 0;
 }
 
+static int add_blame(struct query_rows *rows, const struct redisReply *member, uint64_t *skipped)
+{
+	int err = is_text(member) ? blame_sum__add(rows->blame, member->str, member->len) : -EBADMSG;
+
+	*skipped += err == -EBADMSG;
+	return err == -EBADMSG ? 0 : err;
+}
+
 int query_reply__page(const struct redisReply *r, struct query_rows *rows, uint64_t *skipped)
 {
 	long pairs = pair_count(r);
@@ -331,7 +341,8 @@ int query_reply__page(const struct redisReply *r, struct query_rows *rows, uint6
 		rows->last_ms = score;
 		if (++rows->members > MAX_MEMBERS)
 			return -E2BIG;
-		err = add_member(rows, r->element[2 * i], score, skipped);
+		err = rows->blame ? add_blame(rows, r->element[2 * i], skipped) :
+				    add_member(rows, r->element[2 * i], score, skipped);
 		if (err)
 			return err;
 	}
@@ -749,20 +760,43 @@ static int ask_page(struct asking *a, const char *key, const struct query_range 
 	return ask_one(a, 8, old);
 }
 
-int query__series(struct query *q, const char *id, const char *series, enum tier tier, const struct query_range *range,
-		  struct schema_row **ret, size_t *ret_n, struct reason *why)
+/* All pages of <series>:<tier>. */
+static int ask_pages(struct query *q, const char *id, const char *series, enum tier tier, const struct query_range *range,
+		     struct query_rows *rows, struct reason *why)
 {
-	struct query_rows rows = {.rows = NULL};
-	struct asking a = {.q = q, .decode = decode_page, .out = &rows, .why = why};
+	struct asking a = {.q = q, .decode = decode_page, .out = rows, .why = why};
 	char key[256], what[96];
 	int err;
 
 	snprintf(what, sizeof(what), "%s:%s", series, tier__name(tier));
 	schema__proc_key(key, sizeof(key), q->prefix, id, what);
 	do {
-		rows.page = 0;
+		rows->page = 0;
 		err = ask_page(&a, key, range);
-	} while (!err && rows.page >= PAGE);
+	} while (!err && rows->page >= PAGE);
+	return err;
+}
+
+int query__blame(struct query *q, const char *id, enum tier tier, const struct query_range *range, struct blame_sum *ret,
+		 struct reason *why)
+{
+	struct query_rows rows = {.blame = ret};
+	int err;
+
+	*ret = (struct blame_sum){0};
+	err = ask_pages(q, id, "blame", tier, range, &rows, why);
+	if (err)
+		blame_sum__free(ret);
+	blame_sum__sort(ret);
+	return err;
+}
+
+int query__series(struct query *q, const char *id, const char *series, enum tier tier, const struct query_range *range,
+		  struct schema_row **ret, size_t *ret_n, struct reason *why)
+{
+	struct query_rows rows = {.rows = NULL};
+	int err = ask_pages(q, id, series, tier, range, &rows, why);
+
 	if (err) {
 		free(rows.rows);
 		return err;

@@ -26,6 +26,7 @@ struct query_proc {
 	int64_t last_ms;    /* last sample */
 	int64_t started_ms, ended_ms; /* 0: not known / still attached */
 	uint32_t interval_ms;
+	uint32_t cpus;      /* that it may run on, 0: not known */
 	struct schema_retention keeps; /* how long its tiers are kept; zeros: not known, taken to be the default */
 	bool live;          /* sampled within the last max(10 s, 3 intervals) of the server's clock and not ended */
 	char mode[16], python[24], gil[24], exe[256];
@@ -60,6 +61,12 @@ enum tier query__tier(const struct query_proc *proc, const struct query_range *r
  */
 int query__series(struct query *q, const char *id, const char *series, enum tier tier, const struct query_range *range,
 		  struct schema_row **ret, size_t *ret_n, struct reason *why);
+
+struct blame_sum;
+
+/* Who made whom wait in the range: blame:<tier> added up, largest pairs first. Freed with blame_sum__free(). 0 or -errno. */
+int query__blame(struct query *q, const char *id, enum tier tier, const struct query_range *range, struct blame_sum *ret,
+		 struct reason *why);
 
 struct query_score {
 	char thr[40];

@@ -10,6 +10,7 @@
 #define GILSCOPE_QUERY_REPLY_H
 
 #include "query.h"
+#include "schema_blame.h"
 
 struct redisReply;
 
@@ -17,7 +18,7 @@ struct redisReply;
 int query_reply__procs(const struct redisReply *r, struct query_proc **ret, size_t *ret_n, uint64_t *skipped);
 
 /* HMGET meta, the fields of query_meta_fields, into `proc`. */
-#define QUERY_META_FIELDS 13
+#define QUERY_META_FIELDS 14
 extern const char *const query_meta_fields[QUERY_META_FIELDS];
 int query_reply__meta(const struct redisReply *r, struct query_proc *proc);
 
@@ -25,7 +26,7 @@ int query_reply__threads(const struct redisReply *r, struct query_thread **ret, 
 int query_reply__board(const struct redisReply *r, struct query_score **ret, size_t *ret_n, uint64_t *skipped);
 int query_reply__hash(const struct redisReply *r, char ***ret_pairs, size_t *ret_n);
 
-/* Rows of a series, page by page. Zeroed at the start, but for last_ms; rows is the caller's to free. */
+/* Rows of a series, page by page. Zeroed at the start, but for last_ms and blame; rows is the caller's to free. */
 struct query_rows {
 	struct schema_row *rows;
 	size_t n, room;
@@ -33,6 +34,7 @@ struct query_rows {
 	double last_ms;      /* highest score seen: the next page starts there ... */
 	size_t at_last;      /* ... behind this many members that have it */
 	size_t page;         /* members of the last page */
+	struct blame_sum *blame; /* not NULL: the members are those of blame:<tier>, and are added up here instead */
 };
 
 /* Appends a page (ZRANGE BYSCORE WITHSCORES). Also -E2BIG. */

@@ -49,6 +49,7 @@ struct proc_ident {
 	const char *image;             /* file that carries the probes */
 	const char *method;            /* how the sites were found */
 	uint32_t sites;
+	uint32_t cpus;                 /* that the process may run on, 0: not known */
 	uint32_t interval_ms;
 	int64_t started_ms;
 	double price_ns;               /* calibrated cost of a probe hit */

@@ -143,6 +143,8 @@ static void put_ident(struct schema_writer *w, struct batch *b)
 	schema_put__pair(b, "image", who->image);
 	schema_put__pair(b, "method", who->method);
 	schema_put__pair_int(b, "sites", who->sites);
+	if (who->cpus)
+		schema_put__pair_int(b, "cpus", who->cpus);
 	schema_put__pair_int(b, "interval_ms", who->interval_ms);
 	schema_put__pair_int(b, "started_ms", who->started_ms);
 	snprintf(number, sizeof(number), "%.4g", who->price_ns);

@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -137,6 +138,13 @@ int target__thread_comm(pid_t pid, pid_t tid, char *name, size_t size)
 	text__clean(name, size, text, len);
 	free(text);
 	return 0;
+}
+
+uint32_t target__cpus(pid_t pid)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(pid, sizeof(set), &set) ? 0 : (uint32_t)CPU_COUNT(&set);
 }
 
 int target__usage(pid_t pid, uint64_t *ret_cpu_ns, uint64_t *ret_rss_kib)

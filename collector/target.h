@@ -66,6 +66,9 @@ int target__stat(pid_t pid, pid_t tid, uint64_t *ret_start_ticks, uint64_t *ret_
 /* CPU time used so far (user + system, ns) and resident memory (KiB). 0 or -errno. */
 int target__usage(pid_t pid, uint64_t *ret_cpu_ns, uint64_t *ret_rss_kib);
 
+/* CPUs that the process may run on (affinity of its main thread), 0: not known. */
+uint32_t target__cpus(pid_t pid);
+
 /* Name of thread `tid` of `pid` (comm), cleaned, into `name`. 0 or -errno. */
 int target__thread_comm(pid_t pid, pid_t tid, char *name, size_t size);
 

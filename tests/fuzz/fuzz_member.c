@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "../../collector/schema.h"
+#include "../../collector/schema_blame.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -16,11 +17,27 @@ static void check_values(const struct schema_row *row)
 			abort();
 }
 
+/* All of it or nothing, and never a number that is none. */
+static void check_blame(const char *data, size_t size)
+{
+	struct blame_sum sum = {0};
+	int err = blame_sum__add(&sum, data, size);
+
+	if (err && (sum.pairs_n || sum.victims_n))
+		abort();
+	blame_sum__sort(&sum);
+	for (size_t i = 0; i < sum.pairs_n; i++)
+		if (!(sum.pairs[i].us >= 0) || !sum.pairs[i].victim[0] || (i && sum.pairs[i].us > sum.pairs[i - 1].us))
+			abort();
+	blame_sum__free(&sum);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct schema_row row, again;
 	char *text;
 
+	check_blame((const char *)data, size);
 	if (schema_row__decode((const char *)data, size, &row) != 0)
 		return 0;
 	check_values(&row);

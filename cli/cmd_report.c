@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * gilscope report: the verdict in words, with the numbers that carry it. Of what Redis has of a process; one that nobody
+ * observes is attached to for a while first. The judging is verdict.c's, the reading past.c's.
+ */
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../collector/log.h"
+#include "../collector/schema_blame.h"
+#include "../collector/target.h"
+#include "../collector/text.h"
+#include "../collector/verdict.h"
+#include "args.h"
+#include "caps.h"
+#include "cmds.h"
+#include "human.h"
+#include "out.h"
+#include "past.h"
+#include "rows.h"
+
+#define DEFAULT_SINCE "5m"
+#define DEFAULT_LOOK_NS (10ull * 1000000000)
+#define SHOWN_PAIRS 10
+#define NAME_SIZE (THREAD_NAME_SIZE + BLAME_THR_SIZE + 8)
+
+/* Everything that is judged and shown, from whichever source. */
+struct report {
+	const struct options *o;
+	char id[SCHEMA_ID_SIZE], label[160], python[24];
+	char when[96];              /* "the last 5m", "10 s just now" */
+	struct schema_row all;
+	struct verdict_input in;
+	struct verdict_load *threads;
+	char (*names)[NAME_SIZE];   /* of the threads */
+	char (*thrs)[BLAME_THR_SIZE];
+	struct verdict_pair *pairs; /* largest first */
+	double jammed_us;
+	bool gil_disabled;          /* and nothing of it was ever seen */
+	struct verdict verdict;
+};
+
+/* ---- what the judge wants ---- */
+
+static struct verdict_load load_of(const struct schema_row *row, const char *name)
+{
+	return (struct verdict_load){
+		.name = name,
+		.hold_us = rows__field(row, FIELD_HOLD), .wait_us = rows__field(row, FIELD_WAIT),
+		.n = rows__field(row, FIELD_N), .c = rows__field(row, FIELD_C), .forced = rows__field(row, FIELD_FORCED),
+		.hold_p50 = rows__field(row, FIELD_HOLD_P50), .hold_p99 = rows__field(row, FIELD_HOLD_P99),
+		.hold_max = rows__field(row, FIELD_HOLD_MAX), .wait_p50 = rows__field(row, FIELD_WAIT_P50),
+		.wait_p99 = rows__field(row, FIELD_WAIT_P99), .wait_max = rows__field(row, FIELD_WAIT_MAX),
+	};
+}
+
+static int make_room(struct report *r, size_t threads, size_t pairs)
+{
+	r->threads = calloc(threads + 1, sizeof(*r->threads));
+	r->names = calloc(threads + 1, sizeof(*r->names));
+	r->thrs = calloc(threads + 1, sizeof(*r->thrs));
+	r->pairs = calloc(pairs + 1, sizeof(*r->pairs));
+	return r->threads && r->names && r->thrs && r->pairs ? 0 : -ENOMEM;
+}
+
+static void add_load(struct report *r, const char *name, const char *thr, const struct schema_row *row)
+{
+	size_t i = r->in.threads_n++;
+
+	snprintf(r->thrs[i], sizeof(r->thrs[i]), "%s", thr);
+	snprintf(r->names[i], sizeof(r->names[i]), "%s", name[0] ? name : thr);
+	r->threads[i] = load_of(row, r->names[i]);
+}
+
+/* Threads of one name are told apart by their ids. */
+static void tell_apart(struct report *r)
+{
+	for (size_t i = 0; i < r->in.threads_n; i++)
+		for (size_t j = i + 1; j < r->in.threads_n; j++)
+			if (strcmp(r->names[i], r->names[j]) == 0) {
+				size_t len = strlen(r->names[j]);
+
+				snprintf(r->names[j] + len, sizeof(r->names[j]) - len, " (%s)", r->thrs[j]);
+			}
+}
+
+static void note_interval(struct report *r, const struct schema_row *row)
+{
+	if (rows__field(row, FIELD_UTIL) >= VERDICT_JAMMED_UTIL && rows__field(row, FIELD_WAITERS) >= VERDICT_JAMMED_WAITERS)
+		r->jammed_us += rows__field(row, FIELD_D);
+}
+
+/* What both sources have in common: the process's row is there. */
+static void fill_input(struct report *r, double observed_us, int cpus)
+{
+	double d = rows__field(&r->all, FIELD_D), unknown = rows__field(&r->all, FIELD_UNKNOWN);
+	double lost = rows__field(&r->all, FIELD_LOST), gils = rows__field(&r->all, FIELD_GILS);
+
+	r->in.all = load_of(&r->all, "");
+	r->in.observed_us = observed_us;
+	r->in.cov = d > 0 ? observed_us / d : 1;
+	r->in.util = rows__field(&r->all, FIELD_UTIL);
+	r->in.handover_us = rows__field(&r->all, FIELD_HANDOVER);
+	r->in.unknown_us = isnan(unknown) ? 0 : unknown;
+	r->in.cpu_us = rows__field(&r->all, FIELD_CPU);
+	r->in.jammed = d > 0 ? r->jammed_us / d : 0;
+	r->in.lost = isnan(lost) ? 0 : lost;
+	r->in.gils = isnan(gils) ? 1 : (unsigned int)gils;
+	r->in.cpus = cpus;
+	r->gil_disabled = r->gil_disabled && !(r->in.all.n > 0) && !(r->in.all.wait_us > 0);
+	r->in.threads = r->threads;
+	r->in.pairs = r->pairs;
+	tell_apart(r);
+}
+
+/* ---- from Redis ---- */
+
+static size_t index_of(const struct report *r, const char *thr)
+{
+	for (size_t i = 0; i < r->in.threads_n; i++)
+		if (strcmp(r->thrs[i], thr) == 0)
+			return i;
+	return SIZE_MAX;
+}
+
+static void take_pairs(struct report *r, const struct blame_sum *blame)
+{
+	for (size_t i = 0; i < blame->pairs_n; i++) {
+		size_t victim = index_of(r, blame->pairs[i].victim), holder = index_of(r, blame->pairs[i].holder);
+
+		if (victim != SIZE_MAX && holder != SIZE_MAX)
+			r->pairs[r->in.pairs_n++] = (struct verdict_pair){victim, holder, blame->pairs[i].us};
+	}
+	r->in.sampled = blame->sampled;
+}
+
+static void describe_past(struct report *r, const struct past *p)
+{
+	snprintf(r->id, sizeof(r->id), "%s", p->proc.id);
+	snprintf(r->label, sizeof(r->label), "%s", p->proc.label);
+	snprintf(r->python, sizeof(r->python), "%s", p->proc.python);
+	r->gil_disabled = strncmp(p->proc.gil, "free-threaded", 13) == 0;
+	snprintf(r->when, sizeof(r->when), "since %s %s", p->o->since ? p->o->since : DEFAULT_SINCE,
+		 p->proc.live ? "ago" : "before its end");
+}
+
+static int read_past(struct report *r, struct past *p, struct reason *why)
+{
+	struct blame_sum blame = {0};
+	int err = past__fetch(p, "p", why);
+
+	if (!err && !p->rows_n)
+		err = reason__set(why, -ENODATA, "nothing was stored of %s in that time", p->proc.id);
+	err = err ? err : past__fetch_threads(p, why);
+	err = err ? err : query__blame(p->q, p->proc.id, query__tier(&p->proc, &p->range, true, p->now_ms), &p->range, &blame, why);
+	if (!err && make_room(r, p->threads_n, blame.pairs_n))
+		err = reason__set(why, -ENOMEM, "not enough memory");
+	if (!err) {
+		describe_past(r, p);
+		past__sum(p->rows, p->rows_n, &r->all);
+		for (size_t i = 0; i < p->rows_n; i++)
+			note_interval(r, &p->rows[i]);
+		for (size_t i = 0; i < p->threads_n; i++)
+			add_load(r, p->threads[i].thread.name, p->threads[i].thread.thr, &p->threads[i].sum);
+		take_pairs(r, &blame);
+		fill_input(r, past__span_us(p), (int)(p->proc.cpus ? p->proc.cpus : 1));
+	}
+	blame_sum__free(&blame);
+	return err;
+}
+
+/* ---- from looking ---- */
+
+static int larger_first(const void *a, const void *b)
+{
+	double x = ((const struct verdict_pair *)a)->us, y = ((const struct verdict_pair *)b)->us;
+
+	return x < y ? 1 : x > y ? -1 : 0;
+}
+
+static void take_totals(struct report *r, const struct proc_sample *s)
+{
+	for (size_t i = 0; i < s->threads_n; i++) {
+		char name[THREAD_NAME_SIZE + 16], thr[BLAME_THR_SIZE];
+		struct schema_row row;
+
+		schema_row__from(s, &s->threads[i].m, false, &row);
+		snprintf(thr, sizeof(thr), "%u", s->threads[i].key.tid);
+		add_load(r, rows__name(&s->threads[i], name, sizeof(name)), thr, &row);
+	}
+	for (size_t i = 0; i < s->blame_n; i++)
+		r->pairs[r->in.pairs_n++] = (struct verdict_pair){s->blame[i].victim, s->blame[i].holder,
+								  (double)s->blame[i].ns / 1000};
+	qsort(r->pairs, r->in.pairs_n, sizeof(*r->pairs), larger_first);
+	r->in.sampled = s->blame_sampled;
+}
+
+static void on_sample(void *arg, const struct collector_proc *proc, const struct proc_sample *s,
+		      const struct proc_sample *minute, const struct proc_sample *totals)
+{
+	struct schema_row row;
+
+	schema_row__from(s, &s->total, true, &row);
+	note_interval(arg, &row);
+}
+
+static void on_ended(void *arg, const struct collector_proc *proc, const struct proc_sample *totals, enum collector_end how)
+{
+	struct report *r = arg;
+	char span[HUMAN_SIZE];
+
+	if (make_room(r, totals->threads_n, totals->blame_n))
+		return;
+	snprintf(r->id, sizeof(r->id), "%s", proc->id);
+	text__clean(r->label, sizeof(r->label), proc->target->label, strlen(proc->target->label));
+	snprintf(r->python, sizeof(r->python), "%s", proc->python->text);
+	r->gil_disabled = proc->gil_disabled;
+	snprintf(r->when, sizeof(r->when), "%s just now", human__us(span, (double)totals->len_ns / 1e3));
+	schema_row__from(totals, &totals->total, true, &r->all);
+	take_totals(r, totals);
+	fill_input(r, (double)totals->observed_ns / 1e3, (int)(target__cpus(proc->target->pid) ?: 1));
+}
+
+static void on_notice(void *arg, const struct collector_proc *proc, const char *sentence)
+{
+	log_info("%s", sentence);
+}
+
+/* Attaches, without a history, for as long as was asked. */
+static int look(struct report *r, pid_t pid, struct reason *why)
+{
+	struct collector_opts opts = {
+		.interval_ns = r->o->interval_ns, .duration_ns = r->o->duration_ns ? r->o->duration_ns : DEFAULT_LOOK_NS,
+		.mode = r->o->mode, .max_overhead = r->o->max_overhead,
+	};
+	struct collector_events events = {.arg = r, .sample = on_sample, .notice = on_notice, .ended = on_ended};
+	char span[HUMAN_SIZE];
+	int err = caps__check(why);
+
+	if (err)
+		return err;
+	schema_opts__default(&opts.schema);
+	log_info("nobody observes process %d yet: looking at it for %s", (int)pid, human__span(span, opts.duration_ns));
+	err = collector__run(&opts, &pid, 1, &events, why);
+	if (!err && !r->threads)
+		err = reason__set(why, -ENODATA, "process %d could not be looked at", (int)pid);
+	return err;
+}
+
+/* ---- on paper ---- */
+
+static void paragraph(const char *text)
+{
+	if (text[0])
+		options__wrap(stdout, text, 0, 0), putchar('\n');
+}
+
+static void print_findings(const struct verdict *v)
+{
+	for (size_t i = 0; i < v->findings_n; i++) {
+		char number[24];
+
+		snprintf(number, sizeof(number), "%zu. ", i + 1);
+		fputs(number, stdout);
+		options__wrap(stdout, v->findings[i].evidence, strlen(number), 3);
+		fputs("   What usually helps: ", stdout);
+		options__wrap(stdout, v->findings[i].remedy, 23, 3);
+		putchar('\n');
+	}
+}
+
+enum { B_VICTIM, B_HOLDER, B_US, B_SHARE };
+
+static const struct out_column blame_columns[] = {
+	[B_VICTIM] = {"victim", "WHO WAITED", OUT_TEXT, OUT_FLEX},
+	[B_HOLDER] = {"holder", "FOR WHOM", OUT_TEXT, OUT_FLEX},
+	[B_US] = {"us", "TIME", OUT_US, 0},
+	[B_SHARE] = {"share", "OF ALL WAITING", OUT_SHARE, 0},
+};
+
+static void blame_line(struct out *table, const struct report *r, const char *victim, const char *holder, double us)
+{
+	out__row(table);
+	out__text(table, B_VICTIM, victim);
+	out__text(table, B_HOLDER, holder);
+	out__num(table, B_US, us);
+	out__num(table, B_SHARE, us / r->in.all.wait_us);
+}
+
+/* The largest pairs, then what completes them to all of the waiting. */
+static struct out *blame_table(const struct report *r, size_t max)
+{
+	struct out *table = out__new(blame_columns, sizeof(blame_columns) / sizeof(blame_columns[0]));
+	double rest = r->in.all.wait_us - r->in.unknown_us - (isnan(r->in.handover_us) ? 0 : r->in.handover_us);
+
+	for (size_t i = 0; table && i < r->in.pairs_n; i++) {
+		const struct verdict_pair *p = &r->pairs[i];
+
+		if (i >= max || p->us <= 0)
+			break;
+		blame_line(table, r, r->names[p->victim], r->names[p->holder], p->us);
+		rest -= p->us;
+	}
+	if (table && rest > 0.5)
+		blame_line(table, r, "(all)", "(all other pairs)", rest);
+	if (table && r->in.handover_us > 0)
+		blame_line(table, r, "(all)", "(nobody: handover)", r->in.handover_us);
+	if (table && r->in.unknown_us > 0)
+		blame_line(table, r, "(all)", "(not known)", r->in.unknown_us);
+	return table;
+}
+
+static void print_basis(const struct report *r)
+{
+	char text[VERDICT_TEXT * 2], observed[HUMAN_SIZE], cost[HUMAN_SIZE], n[HUMAN_SIZE], c[HUMAN_SIZE];
+	double acquires = r->in.all.n, contended = r->in.all.c;
+
+	if (isnan(acquires))
+		strcpy(n, "an unknown number of");
+	else
+		human__grouped(n, (uint64_t)acquires);
+	snprintf(text, sizeof(text), "Rests on %s observed, %s acquires, %s of which waited; gilscope's own cost was %s of a core. %s",
+		 human__us(observed, r->in.observed_us), n, human__grouped(c, isnan(contended) ? 0 : (uint64_t)contended),
+		 human__share(cost, rows__field(&r->all, FIELD_COST) / r->in.observed_us), r->verdict.limits);
+	options__wrap(stdout, text, 0, 0);
+}
+
+static void print_text(const struct report *r)
+{
+	struct out *table = r->in.all.wait_us > 0 ? blame_table(r, SHOWN_PAIRS) : NULL;
+	size_t width, lines;
+
+	out__terminal(STDOUT_FILENO, &width, &lines);
+	printf("%s (%s), CPython %s: %s\n\n", r->label, r->id, r->python, r->when);
+	if (r->gil_disabled) {
+		paragraph("NOT GIL-BOUND. The GIL is disabled in this process: there is nothing to hold and nothing to wait for.");
+		return;
+	}
+	paragraph(r->verdict.headline);
+	paragraph(r->verdict.gain);
+	print_findings(&r->verdict);
+	if (table && out__rows(table)) {
+		out__table(table, stdout, width);
+		putchar('\n');
+	}
+	out__free(table);
+	print_basis(r);
+}
+
+static json_t *findings_json(const struct report *r)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < r->verdict.findings_n; i++) {
+		const struct verdict_finding *f = &r->verdict.findings[i];
+		json_t *json = json_pack("{s:s, s:s, s:s}", "pattern", verdict_pattern__name(f->pattern), "evidence", f->evidence,
+					 "remedy", f->remedy);
+
+		if (f->thread != SIZE_MAX) {
+			json_object_set_new(json, "thread", json_string(r->thrs[f->thread]));
+			json_object_set_new(json, "name", json_string(r->names[f->thread]));
+		}
+		json_array_append_new(list, json);
+	}
+	return list;
+}
+
+static void print_json(const struct report *r)
+{
+	struct out *table = blame_table(r, SIZE_MAX);
+	json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:i}", "id", r->id, "label", r->label, "python", r->python,
+				 "gil_bound", gil_bound__name(r->verdict.bound), "headline", r->verdict.headline,
+				 "gain", r->verdict.gain, "limits", r->verdict.limits, "findings", findings_json(r), "cpus", r->in.cpus);
+	const struct {
+		const char *name;
+		double value;
+	} numbers[] = {
+		{"util", r->in.util}, {"waiters", r->in.all.wait_us / r->in.observed_us}, {"jammed", r->in.jammed},
+		{"gain_max", r->verdict.gain_max}, {"observed", r->in.observed_us}, {"cov", r->in.cov}, {"hold", r->in.all.hold_us},
+		{"wait", r->in.all.wait_us}, {"handover", r->in.handover_us}, {"unknown", r->in.unknown_us}, {"cpu", r->in.cpu_us},
+		{"n", r->in.all.n}, {"c", r->in.all.c}, {"lost", r->in.lost},
+	};
+
+	for (size_t i = 0; json && i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		json_object_set_new(json, numbers[i].name, out__json_num(numbers[i].value));
+	if (json && table)
+		json_object_set_new(json, "blame", out__json(table));
+	out__free(table);
+	out__dump(json, stdout, true);
+}
+
+/* ---- the command ---- */
+
+/* Redis first; a PID that it does not know as live is looked at. */
+static int gather(struct report *r, const char *word, struct reason *why)
+{
+	struct reason not_stored = {0}, no_pid;
+	struct past p;
+	pid_t pid = 0;
+	int err = past__open(&p, r->o, word, DEFAULT_SINCE, &not_stored);
+	bool live_pid = args__pid(word, &pid, &no_pid) == 0 && kill(pid, 0) == 0;
+
+	if (err == -EINVAL || (!err && (p.proc.live || r->o->since || !live_pid)))
+		err = err ? err : read_past(r, &p, &not_stored);
+	else if (live_pid)
+		err = look(r, pid, &not_stored);
+	past__close(&p);
+	if (err)
+		*why = not_stored;
+	return err;
+}
+
+static int run(const struct verb *verb, struct options *o, int argc, char **argv)
+{
+	struct report r = {.o = o};
+	struct reason why = {0};
+	int err = gather(&r, argv[0], &why);
+
+	if (!err) {
+		verdict__reach(&r.in, &r.verdict);
+		if (o->format == FORMAT_JSON)
+			print_json(&r);
+		else
+			print_text(&r);
+	}
+	free(r.threads);
+	free(r.names);
+	free(r.thrs);
+	free(r.pairs);
+	return err ? options__fail(verb, err == -EINVAL ? EXIT_USAGE : EXIT_FAILED, &why) : EXIT_OK;
+}
+
+const struct verb verb_report = {
+	.name = "report",
+	.args = "PROCESS",
+	.summary = "the verdict: is it bound by the GIL, who makes whom wait, what helps",
+	.about = "Says in sentences whether a process is bound by the GIL, what it would gain at best without it, which thread makes "
+		 "whom wait in which known way, and what usually helps; each with the numbers that it rests on. PROCESS is a PID, "
+		 "an id as gilscope ls shows it, or part of a program's name. What Redis has of the last five minutes is judged "
+		 "(--since for more); a PID that nobody observes is looked at for ten seconds first (--duration), which needs the "
+		 "rights of attach.",
+	.options = {OPTION_SINCE, OPTION_UNTIL, OPTION_DURATION, OPTION_MODE, OPTION_JSON, OPTION_REDIS, OPTION_PASSWORD_FILE,
+		    OPTION_PREFIX},
+	.min_args = 1,
+	.max_args = 1,
+	.missing = "which process? (gilscope report PID; gilscope ls shows the Python processes here)",
+	.run = run,
+};

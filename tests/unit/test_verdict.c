@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The verdict: each pattern is found where its evidence is, and nowhere else; every sentence carries its numbers. */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../../collector/verdict.h"
+
+#define S 1e6  /* us */
+#define MS 1e3
+
+/* Ten seconds on two CPUs in which nothing happens: each test adds what it is about. */
+struct scene {
+	struct verdict_load threads[40];
+	struct verdict_pair pairs[40];
+	struct verdict_input in;
+	struct verdict v;
+};
+
+static struct scene s;
+
+static void calm(void)
+{
+	memset(&s, 0, sizeof(s));
+	s.in = (struct verdict_input){
+		.observed_us = 10 * S, .cov = 1, .cpus = 2, .gils = 1, .threads = s.threads, .pairs = s.pairs,
+		.all = {.hold_p50 = NAN, .hold_p99 = NAN, .hold_max = NAN, .wait_p50 = NAN, .wait_p99 = NAN, .wait_max = NAN},
+	};
+}
+
+TestSuite(verdict, .init = calm);
+
+static size_t add_thread(struct verdict_load load)
+{
+	size_t i = s.in.threads_n++;
+
+	s.threads[i] = load;
+	s.in.all.hold_us += load.hold_us;
+	s.in.all.wait_us += load.wait_us;
+	s.in.all.n += load.n;
+	s.in.all.c += load.c;
+	s.in.all.forced += load.forced;
+	s.in.util = s.in.all.hold_us / s.in.observed_us;
+	s.in.cpu_us = s.in.all.hold_us;
+	return i;
+}
+
+static void add_pair(size_t victim, size_t holder, double us)
+{
+	s.pairs[s.in.pairs_n++] = (struct verdict_pair){victim, holder, us};
+}
+
+static const struct verdict_finding *found(enum verdict_pattern p)
+{
+	for (size_t i = 0; i < s.v.findings_n; i++)
+		if (s.v.findings[i].pattern == p)
+			return &s.v.findings[i];
+	return NULL;
+}
+
+/* Exactly these patterns, in this order. PATTERN_COUNT ends the list. */
+static void expect(enum gil_bound bound, ...)
+{
+	va_list args;
+	size_t n = 0;
+	int p;
+
+	verdict__reach(&s.in, &s.v);
+	cr_expect_str_eq(gil_bound__name(s.v.bound), gil_bound__name(bound), "%s", s.v.headline);
+	va_start(args, bound);
+	while ((p = va_arg(args, int)) != PATTERN_COUNT) {
+		if (n < s.v.findings_n)
+			cr_expect_str_eq(verdict_pattern__name(s.v.findings[n].pattern), verdict_pattern__name((enum verdict_pattern)p));
+		n++;
+	}
+	va_end(args);
+	cr_expect_eq(s.v.findings_n, n, "%zu findings instead of %zu, the first: %s", s.v.findings_n, n,
+		     s.v.findings_n ? s.v.findings[0].evidence : "");
+	for (size_t i = 0; i < s.v.findings_n; i++) {
+		cr_expect_not_null(strpbrk(s.v.findings[i].evidence, "0123456789"), "without a number: %s", s.v.findings[i].evidence);
+		cr_expect_gt(strlen(s.v.findings[i].remedy), 20);
+		cr_expect_lt(strlen(s.v.findings[i].evidence), VERDICT_TEXT - 1, "cut: %s", s.v.findings[i].evidence);
+		cr_expect_lt(strlen(s.v.findings[i].remedy), VERDICT_TEXT - 1, "cut: %s", s.v.findings[i].remedy);
+	}
+}
+
+/* Pure Python that computes all the time; `n` holds of 5 ms. */
+static struct verdict_load worker(const char *name, double hold_us, double wait_us)
+{
+	double n = hold_us / (5 * MS);
+
+	return (struct verdict_load){name, hold_us, wait_us, n, n, n, 5 * MS, 5.5 * MS, 6 * MS, 6 * MS, 20 * MS, 25 * MS};
+}
+
+Test(verdict, idle_process_is_fine)
+{
+	add_thread((struct verdict_load){"main", 0.2 * S, 0, 100, 0, 0, 100, 2 * MS, 3 * MS, NAN, NAN, NAN});
+	expect(BOUND_NO, PATTERN_FINE, PATTERN_COUNT);
+	cr_expect_not_null(strstr(s.v.headline, "NOT GIL-BOUND"));
+	cr_expect_not_null(strstr(s.v.headline, "2.0 %"));
+	cr_expect_not_null(strstr(s.v.findings[0].remedy, "elsewhere"));
+	cr_expect_float_eq(s.v.gain_max, 1, 0.001);
+}
+
+Test(verdict, native_code_without_the_gil_is_where_the_time_goes)
+{
+	add_thread((struct verdict_load){"main", 0.2 * S, 0, 100, 0, 0, 100, 2 * MS, 3 * MS, NAN, NAN, NAN});
+	s.in.cpu_us = 18 * S;
+	expect(BOUND_NO, PATTERN_FINE, PATTERN_COUNT);
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "180.0 %"));
+	cr_expect_not_null(strstr(s.v.findings[0].remedy, "native code"));
+}
+
+Test(verdict, computing_threads_share_one_gil)
+{
+	size_t a = add_thread(worker("a", 4.9 * S, 5 * S)), b = add_thread(worker("b", 4.9 * S, 5 * S));
+
+	add_pair(a, b, 4.9 * S);
+	add_pair(b, a, 4.9 * S);
+	s.in.jammed = 1;
+	expect(BOUND_YES, PATTERN_CPU_SHARING, PATTERN_COUNT);
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "2 threads"));
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "98.0 %"));
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "196 times a second"));
+	/* (0.98 + 1) wanted, 2 CPUs */
+	cr_expect_float_eq(s.v.gain_max, 1.98 / 0.98, 0.001);
+	s.in.cpus = 1;
+	verdict__reach(&s.in, &s.v);
+	cr_expect_float_eq(s.v.gain_max, 1 / 0.98, 0.001);
+}
+
+Test(verdict, thirty_threads_queue)
+{
+	static char names[30][8];
+
+	for (int i = 0; i < 30; i++) {
+		snprintf(names[i], sizeof(names[i]), "w%d", i);
+		add_thread(worker(names[i], 0.33 * S, 9.6 * S));
+	}
+	s.in.jammed = 1;
+	expect(BOUND_YES, PATTERN_CPU_SHARING, PATTERN_MANY_THREADS, PATTERN_COUNT);
+	cr_expect_not_null(strstr(found(PATTERN_MANY_THREADS)->evidence, "28.8 threads"));
+}
+
+Test(verdict, one_thread_alone_is_not_held_up_by_the_gil)
+{
+	add_thread((struct verdict_load){"main", 9.9 * S, 0, 10, 0, 0, 1 * S, 1 * S, 1 * S, NAN, NAN, NAN});
+	expect(BOUND_NO, PATTERN_ONE_THREAD, PATTERN_COUNT);
+	cr_expect_float_eq(s.v.gain_max, 1.0 / 0.99 > 1.05 ? 0 : 1, 0.05);
+}
+
+static struct verdict_load reader(const char *name)
+{
+	return (struct verdict_load){name, 0.05 * S, 4 * S, 800, 700, 0, 40, 300, 900, 5.1 * MS, 9 * MS, 12 * MS};
+}
+
+Test(verdict, short_holds_pay_a_switch_interval_each_time)
+{
+	size_t spinner = add_thread(worker("spinner", 9 * S, 0.5 * S)), io = add_thread(reader("io"));
+
+	add_pair(io, spinner, 3.9 * S);
+	expect(BOUND_PARTLY, PATTERN_CONVOY, PATTERN_COUNT);
+	cr_expect_eq(s.v.findings[0].thread, io);
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "88 % of its takes"));
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "5.1 ms"));
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "spinner"));
+	/* A second one is said with it, not beside it. */
+	add_pair(add_thread(reader("net")), spinner, 3.9 * S);
+	verdict__reach(&s.in, &s.v);
+	cr_expect_eq(s.v.findings_n, 1);
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "1 other thread pays the same"));
+}
+
+Test(verdict, short_waits_are_no_convoy)
+{
+	size_t spinner = add_thread(worker("spinner", 9 * S, 0.5 * S)), io = add_thread(reader("io"));
+
+	add_pair(io, spinner, 3.9 * S);
+	s.threads[io].wait_p50 = 1 * MS;
+	expect(BOUND_PARTLY, PATTERN_COUNT);
+	s.threads[io].wait_p50 = 5.1 * MS;
+	s.threads[io].hold_p99 = 5 * MS;
+	expect(BOUND_PARTLY, PATTERN_COUNT);
+}
+
+Test(verdict, c_code_that_does_not_let_go)
+{
+	size_t report = add_thread((struct verdict_load){"report", 4 * S, 0, 60, 1, 30, 40 * MS, 200 * MS, 214 * MS, 1, 2, 3});
+	size_t intake = add_thread((struct verdict_load){"intake", 0.1 * S, 6 * S, 400, 60, 0, 50, 100, 120, 30, 190 * MS, 207 * MS});
+
+	add_pair(intake, report, 5.8 * S);
+	expect(BOUND_PARTLY, PATTERN_LONG_HOLD, PATTERN_COUNT);
+	cr_expect_eq(s.v.findings[0].thread, report);
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "214 ms"));
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "5.8 s"));
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "intake"));
+}
+
+Test(verdict, long_hold_that_nobody_waited_for_is_no_finding)
+{
+	size_t main = add_thread((struct verdict_load){"main", 4 * S, 0, 20, 0, 0, 200 * MS, 210 * MS, 214 * MS, NAN, NAN, NAN});
+	size_t other = add_thread((struct verdict_load){"other", 0.1 * S, 0.5 * S, 100, 50, 0, 90, 100, 120, 2 * MS, 8 * MS, 9 * MS});
+
+	add_pair(other, main, 0.05 * S);
+	expect(BOUND_NO, PATTERN_FINE, PATTERN_COUNT);
+	/* Waited for, but never for long: it was given up when asked. */
+	s.pairs[0].us = 0.5 * S;
+	expect(BOUND_NO, PATTERN_FINE, PATTERN_COUNT);
+}
+
+Test(verdict, holder_without_a_cpu)
+{
+	size_t sleeper = add_thread((struct verdict_load){"sleeper", 5 * S, 0, 100, 0, 0, 50 * MS, 51 * MS, 52 * MS, NAN, NAN, NAN});
+
+	s.in.cpu_us = 0.3 * S;
+	(void)sleeper;
+	expect(BOUND_NO, PATTERN_OFF_CPU_HOLD, PATTERN_COUNT);
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "4.7 s"));
+	s.in.cpu_us = 4.5 * S;
+	expect(BOUND_NO, PATTERN_FINE, PATTERN_COUNT);
+	s.in.cpu_us = NAN;
+	expect(BOUND_NO, PATTERN_FINE, PATTERN_COUNT);
+}
+
+Test(verdict, nobody_held_it)
+{
+	add_thread((struct verdict_load){"a", 2 * S, 4 * S, 90000, 40000, 10, 20, 90, 900, 80, 400, 4 * MS});
+	s.in.handover_us = 1.8 * S;
+	expect(BOUND_PARTLY, PATTERN_HANDOVER, PATTERN_COUNT);
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "45 %"));
+	s.in.handover_us = 0.2 * S;
+	expect(BOUND_PARTLY, PATTERN_COUNT);
+}
+
+Test(verdict, bursts_are_seen_behind_a_calm_average)
+{
+	add_thread((struct verdict_load){"main", 1.5 * S, 0.6 * S, 500, 100, 0, 90, 800, 2 * MS, 1 * MS, 3 * MS, 4 * MS});
+	expect(BOUND_NO, PATTERN_FINE, PATTERN_COUNT);
+	s.in.jammed = 0.1;
+	expect(BOUND_PARTLY, PATTERN_COUNT);
+	cr_expect_not_null(strstr(s.v.headline, "10 % of the time"));
+}
+
+Test(verdict, what_is_not_known_claims_nothing)
+{
+	add_thread((struct verdict_load){"light", NAN, 5 * S, NAN, 300, 20, NAN, NAN, NAN, 6 * MS, 9 * MS, 12 * MS});
+	s.in.all.hold_us = s.in.util = s.in.handover_us = s.in.all.n = s.in.cpu_us = NAN;
+	s.in.sampled = true;
+	expect(BOUND_PARTLY, PATTERN_COUNT);
+	cr_expect(isnan(s.v.gain_max));
+	cr_expect_str_empty(s.v.gain);
+	cr_expect_not_null(strstr(s.v.headline, "light mode"));
+	cr_expect_not_null(strstr(s.v.limits, "sampled"));
+}
+
+Test(verdict, too_little_time_says_so)
+{
+	add_thread(worker("a", 9.8 * S, 5 * S));
+	s.in.observed_us = 0.1 * S;
+	expect(BOUND_UNKNOWN, PATTERN_COUNT);
+	cr_expect_not_null(strstr(s.v.headline, "NOT ENOUGH"));
+}
+
+Test(verdict, limits_name_what_was_lost)
+{
+	add_thread(worker("a", 1 * S, 2 * S));
+	s.in.cov = 0.5;
+	s.in.lost = 12;
+	s.in.unknown_us = 0.2 * S;
+	verdict__reach(&s.in, &s.v);
+	cr_expect_not_null(strstr(s.v.limits, "Only 50.0 %"));
+	cr_expect_not_null(strstr(s.v.limits, "12 events"));
+	cr_expect_not_null(strstr(s.v.limits, "10.0 % of the waiting"));
+}
