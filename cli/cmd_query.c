@@ -198,10 +198,11 @@ static int fetch_threads(struct answer *a, size_t max, struct reason *why)
 
 static void print_heading(const struct answer *a)
 {
+	const struct query_proc *proc = &a->past.proc;
 	char step[HUMAN_SIZE];
-	uint64_t ns = tier__step_ns(a->past.tier, (uint64_t)a->past.proc.interval_ms * 1000000);
+	uint64_t ns = tier__step_ns(a->past.tier, (uint64_t)proc->interval_ms * 1000000);
 
-	printf("%s, %s, %s mode%s%s%s%s; one row is %s\n\n", a->past.proc.id, a->past.proc.label, a->past.proc.mode[0] ? a->past.proc.mode : "?",
+	printf("%s, %s, %s mode%s%s%s%s; one row is %s\n\n", proc->id, proc->label, proc->mode[0] ? proc->mode : "?",
 	       a->o->thread ? ", thread " : "", a->o->thread ? a->thread.thr : "", a->o->thread ? " " : "",
 	       a->o->thread ? a->thread.name : "", human__span(step, ns ? ns : 1000000000));
 }
@@ -250,8 +251,9 @@ static json_t *totals_json(const struct answer *a, const struct field_columns *c
 
 static void dump_json(const struct answer *a, const struct field_columns *c, const struct out *table)
 {
-	json_t *json = json_pack("{s:s, s:s, s:i, s:b, s:s, s:s, s:I, s:I, s:o, s:o}", "id", a->past.proc.id, "label", a->past.proc.label,
-				 "pid", (int)a->past.proc.pid, "live", (int)a->past.proc.live, "mode", a->past.proc.mode,
+	const struct query_proc *proc = &a->past.proc;
+	json_t *json = json_pack("{s:s, s:s, s:i, s:b, s:s, s:s, s:I, s:I, s:o, s:o}", "id", proc->id, "label", proc->label,
+				 "pid", (int)proc->pid, "live", (int)proc->live, "mode", proc->mode,
 				 "tier", tier__name(a->past.tier), "since_ms", (json_int_t)a->past.range.since_ms,
 				 "until_ms", (json_int_t)a->past.range.until_ms, "rows", out__json(table),
 				 "totals", totals_json(a, c));

@@ -32,15 +32,15 @@
 struct report {
 	const struct options *o;
 	char id[SCHEMA_ID_SIZE], label[160], python[24];
-	char when[96];              /* "the last 5m", "10 s just now" */
+	char when[96]; /* "the last 5m", "10 s just now" */
 	struct schema_row all;
 	struct verdict_input in;
 	struct verdict_load *threads;
-	char (*names)[NAME_SIZE];   /* of the threads */
+	char (*names)[NAME_SIZE]; /* of the threads */
 	char (*thrs)[BLAME_THR_SIZE];
 	struct verdict_pair *pairs; /* largest first */
 	double jammed_us;
-	bool gil_disabled;          /* and nothing of it was ever seen */
+	bool gil_disabled; /* and nothing of it was ever seen */
 	struct verdict verdict;
 };
 
@@ -50,11 +50,17 @@ static struct verdict_load load_of(const struct schema_row *row, const char *nam
 {
 	return (struct verdict_load){
 		.name = name,
-		.hold_us = rows__field(row, FIELD_HOLD), .wait_us = rows__field(row, FIELD_WAIT),
-		.n = rows__field(row, FIELD_N), .c = rows__field(row, FIELD_C), .forced = rows__field(row, FIELD_FORCED),
-		.hold_p50 = rows__field(row, FIELD_HOLD_P50), .hold_p99 = rows__field(row, FIELD_HOLD_P99),
-		.hold_max = rows__field(row, FIELD_HOLD_MAX), .wait_p50 = rows__field(row, FIELD_WAIT_P50),
-		.wait_p99 = rows__field(row, FIELD_WAIT_P99), .wait_max = rows__field(row, FIELD_WAIT_MAX),
+		.hold_us = rows__field(row, FIELD_HOLD),
+		.wait_us = rows__field(row, FIELD_WAIT),
+		.n = rows__field(row, FIELD_N),
+		.c = rows__field(row, FIELD_C),
+		.forced = rows__field(row, FIELD_FORCED),
+		.hold_p50 = rows__field(row, FIELD_HOLD_P50),
+		.hold_p99 = rows__field(row, FIELD_HOLD_P99),
+		.hold_max = rows__field(row, FIELD_HOLD_MAX),
+		.wait_p50 = rows__field(row, FIELD_WAIT_P50),
+		.wait_p99 = rows__field(row, FIELD_WAIT_P99),
+		.wait_max = rows__field(row, FIELD_WAIT_MAX),
 	};
 }
 
@@ -90,7 +96,8 @@ static void tell_apart(struct report *r)
 
 static void note_interval(struct report *r, const struct schema_row *row)
 {
-	if (rows__field(row, FIELD_UTIL) >= VERDICT_JAMMED_UTIL && rows__field(row, FIELD_WAITERS) >= VERDICT_JAMMED_WAITERS)
+	if (rows__field(row, FIELD_UTIL) >= VERDICT_JAMMED_UTIL &&
+	    rows__field(row, FIELD_WAITERS) >= VERDICT_JAMMED_WAITERS)
 		r->jammed_us += rows__field(row, FIELD_D);
 }
 
@@ -156,7 +163,9 @@ static int read_past(struct report *r, struct past *p, struct reason *why)
 	if (!err && !p->rows_n)
 		err = reason__set(why, -ENODATA, "nothing was stored of %s in that time", p->proc.id);
 	err = err ? err : past__fetch_threads(p, why);
-	err = err ? err : query__blame(p->q, p->proc.id, query__tier(&p->proc, &p->range, true, p->now_ms), &p->range, &blame, why);
+	err = err ? err
+		  : query__blame(p->q, p->proc.id, query__tier(&p->proc, &p->range, true, p->now_ms), &p->range,
+				 &blame, why);
 	if (!err && make_room(r, p->threads_n, blame.pairs_n))
 		err = reason__set(why, -ENOMEM, "not enough memory");
 	if (!err) {
@@ -193,8 +202,8 @@ static void take_totals(struct report *r, const struct proc_sample *s)
 		add_load(r, rows__name(&s->threads[i], name, sizeof(name)), thr, &row);
 	}
 	for (size_t i = 0; i < s->blame_n; i++)
-		r->pairs[r->in.pairs_n++] = (struct verdict_pair){s->blame[i].victim, s->blame[i].holder,
-								  (double)s->blame[i].ns / 1000};
+		r->pairs[r->in.pairs_n++] =
+			(struct verdict_pair){s->blame[i].victim, s->blame[i].holder, (double)s->blame[i].ns / 1000};
 	qsort(r->pairs, r->in.pairs_n, sizeof(*r->pairs), larger_first);
 	r->in.sampled = s->blame_sampled;
 }
@@ -208,7 +217,8 @@ static void on_sample(void *arg, const struct collector_proc *proc, const struct
 	note_interval(arg, &row);
 }
 
-static void on_ended(void *arg, const struct collector_proc *proc, const struct proc_sample *totals, enum collector_end how)
+static void on_ended(void *arg, const struct collector_proc *proc, const struct proc_sample *totals,
+		     enum collector_end how)
 {
 	struct report *r = arg;
 	char span[HUMAN_SIZE];
@@ -234,8 +244,10 @@ static void on_notice(void *arg, const struct collector_proc *proc, const char *
 static int look(struct report *r, pid_t pid, struct reason *why)
 {
 	struct collector_opts opts = {
-		.interval_ns = r->o->interval_ns, .duration_ns = r->o->duration_ns ? r->o->duration_ns : DEFAULT_LOOK_NS,
-		.mode = r->o->mode, .max_overhead = r->o->max_overhead,
+		.interval_ns = r->o->interval_ns,
+		.duration_ns = r->o->duration_ns ? r->o->duration_ns : DEFAULT_LOOK_NS,
+		.mode = r->o->mode,
+		.max_overhead = r->o->max_overhead,
 	};
 	struct collector_events events = {.arg = r, .sample = on_sample, .notice = on_notice, .ended = on_ended};
 	char span[HUMAN_SIZE];
@@ -244,7 +256,8 @@ static int look(struct report *r, pid_t pid, struct reason *why)
 	if (err)
 		return err;
 	schema_opts__default(&opts.schema);
-	log_info("nobody observes process %d yet: looking at it for %s", (int)pid, human__span(span, opts.duration_ns));
+	log_info("nobody observes process %d yet: looking at it for %s", (int)pid,
+		 human__span(span, opts.duration_ns));
 	err = collector__run(&opts, &pid, 1, &events, why);
 	if (!err && !r->threads)
 		err = reason__set(why, -ENODATA, "process %d could not be looked at", (int)pid);
@@ -323,8 +336,10 @@ static void print_basis(const struct report *r)
 		strcpy(n, "an unknown number of");
 	else
 		human__grouped(n, (uint64_t)acquires);
-	snprintf(text, sizeof(text), "Rests on %s observed, %s acquires, %s of which waited; gilscope's own cost was %s of a core. %s",
-		 human__us(observed, r->in.observed_us), n, human__grouped(c, isnan(contended) ? 0 : (uint64_t)contended),
+	snprintf(text, sizeof(text),
+		 "Rests on %s observed, %s acquires, %s of which waited; gilscope's own cost was %s of a core. %s",
+		 human__us(observed, r->in.observed_us), n,
+		 human__grouped(c, isnan(contended) ? 0 : (uint64_t)contended),
 		 human__share(cost, rows__field(&r->all, FIELD_COST) / r->in.observed_us), r->verdict.limits);
 	options__wrap(stdout, text, 0, 0);
 }
@@ -337,7 +352,8 @@ static void print_text(const struct report *r)
 	out__terminal(STDOUT_FILENO, &width, &lines);
 	printf("%s (%s), CPython %s: %s\n\n", r->label, r->id, r->python, r->when);
 	if (r->gil_disabled) {
-		paragraph("NOT GIL-BOUND. The GIL is disabled in this process: there is nothing to hold and nothing to wait for.");
+		paragraph("NOT GIL-BOUND. The GIL is disabled in this process: there is nothing to hold and nothing "
+			  "to wait for.");
 		return;
 	}
 	paragraph(r->verdict.headline);
@@ -357,8 +373,8 @@ static json_t *findings_json(const struct report *r)
 
 	for (size_t i = 0; i < r->verdict.findings_n; i++) {
 		const struct verdict_finding *f = &r->verdict.findings[i];
-		json_t *json = json_pack("{s:s, s:s, s:s}", "pattern", verdict_pattern__name(f->pattern), "evidence", f->evidence,
-					 "remedy", f->remedy);
+		json_t *json = json_pack("{s:s, s:s, s:s}", "pattern", verdict_pattern__name(f->pattern), "evidence",
+					 f->evidence, "remedy", f->remedy);
 
 		if (f->thread != SIZE_MAX) {
 			json_object_set_new(json, "thread", json_string(r->thrs[f->thread]));
@@ -372,17 +388,28 @@ static json_t *findings_json(const struct report *r)
 static void print_json(const struct report *r)
 {
 	struct out *table = blame_table(r, SIZE_MAX);
-	json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:i}", "id", r->id, "label", r->label, "python", r->python,
-				 "gil_bound", gil_bound__name(r->verdict.bound), "headline", r->verdict.headline,
-				 "gain", r->verdict.gain, "limits", r->verdict.limits, "findings", findings_json(r), "cpus", r->in.cpus);
+	json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:i}", "id", r->id, "label", r->label,
+				 "python", r->python, "gil_bound", gil_bound__name(r->verdict.bound), "headline",
+				 r->verdict.headline, "gain", r->verdict.gain, "limits", r->verdict.limits,
+				 "findings", findings_json(r), "cpus", r->in.cpus);
 	const struct {
 		const char *name;
 		double value;
 	} numbers[] = {
-		{"util", r->in.util}, {"waiters", r->in.all.wait_us / r->in.observed_us}, {"jammed", r->in.jammed},
-		{"gain_max", r->verdict.gain_max}, {"observed", r->in.observed_us}, {"cov", r->in.cov}, {"hold", r->in.all.hold_us},
-		{"wait", r->in.all.wait_us}, {"handover", r->in.handover_us}, {"unknown", r->in.unknown_us}, {"cpu", r->in.cpu_us},
-		{"n", r->in.all.n}, {"c", r->in.all.c}, {"lost", r->in.lost},
+		{"util", r->in.util},
+		{"waiters", r->in.all.wait_us / r->in.observed_us},
+		{"jammed", r->in.jammed},
+		{"gain_max", r->verdict.gain_max},
+		{"observed", r->in.observed_us},
+		{"cov", r->in.cov},
+		{"hold", r->in.all.hold_us},
+		{"wait", r->in.all.wait_us},
+		{"handover", r->in.handover_us},
+		{"unknown", r->in.unknown_us},
+		{"cpu", r->in.cpu_us},
+		{"n", r->in.all.n},
+		{"c", r->in.all.c},
+		{"lost", r->in.lost},
 	};
 
 	for (size_t i = 0; json && i < sizeof(numbers) / sizeof(numbers[0]); i++)
@@ -438,13 +465,17 @@ const struct verb verb_report = {
 	.name = "report",
 	.args = "PROCESS",
 	.summary = "the verdict: is it bound by the GIL, who makes whom wait, what helps",
-	.about = "Says in sentences whether a process is bound by the GIL, what it would gain at best without it, which thread makes "
-		 "whom wait in which known way, and what usually helps; each with the numbers that it rests on. PROCESS is a PID, "
-		 "an id as gilscope ls shows it, or part of a program's name. What Redis has of the last five minutes is judged "
-		 "(--since for more); a PID that nobody observes is looked at for ten seconds first (--duration), which needs the "
+	.about = "Says in sentences whether a process is bound by the GIL, what it would gain at best without it, "
+		 "which thread makes "
+		 "whom wait in which known way, and what usually helps; each with the numbers that it rests on. "
+		 "PROCESS is a PID, "
+		 "an id as gilscope ls shows it, or part of a program's name. What Redis has of the last five "
+		 "minutes is judged "
+		 "(--since for more); a PID that nobody observes is looked at for ten seconds first (--duration), "
+		 "which needs the "
 		 "rights of attach.",
-	.options = {OPTION_SINCE, OPTION_UNTIL, OPTION_DURATION, OPTION_MODE, OPTION_JSON, OPTION_REDIS, OPTION_PASSWORD_FILE,
-		    OPTION_PREFIX},
+	.options = {OPTION_SINCE, OPTION_UNTIL, OPTION_DURATION, OPTION_MODE, OPTION_JSON, OPTION_REDIS,
+		    OPTION_PASSWORD_FILE, OPTION_PREFIX},
 	.min_args = 1,
 	.max_args = 1,
 	.missing = "which process? (gilscope report PID; gilscope ls shows the Python processes here)",

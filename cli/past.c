@@ -105,7 +105,8 @@ static int heavier_first(const void *a, const void *b)
 {
 	double x = weight(&((const struct past_thread *)a)->sum), y = weight(&((const struct past_thread *)b)->sum);
 
-	return x < y ? 1 : x > y ? -1 : 0;
+	return x < y ? 1 : x > y ? -1
+				 : 0;
 }
 
 /* Adds one thread's total, if it did anything in the range. */

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define MAX_MEMBER (1024 * 1024)
-#define MAX_PAIRS 65536     /* kept apart; the rest of a hostile history is refused */
+#define MAX_PAIRS 65536 /* kept apart; the rest of a hostile history is refused */
 #define MAX_US 1e15
 
 /* A <thr>: digits, dots, letters of "other" and "unknown"; anything else is none. */
@@ -84,7 +84,8 @@ static int each_part(const json_t *object, struct blame_sum *sum, part_fn *add)
 
 	if (object && !json_is_object(object))
 		return -EBADMSG;
-	json_object_foreach ((json_t *)object, name, value) {
+	json_object_foreach((json_t *)object, name, value)
+	{
 		json_t *text = json_string(name);
 		char thr[BLAME_THR_SIZE];
 		double us;
@@ -106,7 +107,8 @@ static int each_pair(const json_t *list, struct blame_sum *sum, bool add)
 
 	if (!json_is_array(list))
 		return -EBADMSG;
-	json_array_foreach (list, i, item) {
+	json_array_foreach(list, i, item)
+	{
 		struct blame_pair pair;
 
 		if (!take_thr(json_array_get(item, 0), pair.victim) || !take_thr(json_array_get(item, 1), pair.holder) ||
@@ -157,7 +159,8 @@ static int larger_first(const void *a, const void *b)
 {
 	double x = ((const struct blame_pair *)a)->us, y = ((const struct blame_pair *)b)->us;
 
-	return x < y ? 1 : x > y ? -1 : 0;
+	return x < y ? 1 : x > y ? -1
+				 : 0;
 }
 
 void blame_sum__sort(struct blame_sum *sum)

@@ -14,7 +14,7 @@
 
 struct blame_victim {
 	char thr[BLAME_THR_SIZE];
-	double rest_us;          /* waiting whose holders had no room among the pairs */
+	double rest_us; /* waiting whose holders had no room among the pairs */
 	double handover_us, unknown_us;
 };
 
@@ -28,7 +28,7 @@ struct blame_sum {
 	size_t pairs_n;
 	struct blame_victim *victims; /* who has a rest, a hand-over or an unknown part */
 	size_t victims_n;
-	bool sampled;            /* light mode had a part in it */
+	bool sampled; /* light mode had a part in it */
 };
 
 /* Adds a member. 0, -EBADMSG (not one: nothing was added), -ENOMEM. */

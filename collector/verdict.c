@@ -3,7 +3,8 @@
  * See verdict.h. The rules, one function each, worst pattern first; all thresholds stand here.
  *
  * Why 20 ms is long: from its fifth millisecond on a waiter asks for the GIL (the switch interval), and bytecode gives it up
- * at its next check, microseconds later. A hold of four intervals during which others wait has run no bytecode.
+ * at its next check, microseconds later. A hold of four intervals during which others wait has run no bytecode: either it
+ * was C code, or it had no CPU. The second is only known of the process as a whole, and never claimed away.
  */
 #include "verdict.h"
 
@@ -13,25 +14,25 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SWITCH_US 5000.0          /* sys.getswitchinterval()'s default */
+#define SWITCH_US 5000.0 /* sys.getswitchinterval()'s default */
 #define LONG_US (4 * SWITCH_US)
-#define LONG_BLAME 0.02           /* of the time: what a long hold must have made others wait */
+#define LONG_BLAME 0.02 /* of the time: what a long hold must have made others wait */
 #define BUSY 0.9
 #define SOME_WAITERS 0.1
-#define JAMMED_PARTLY 0.05        /* of the time */
-#define WORKER_HOLD 0.1           /* of the time: who holds that much and is forced to let go computes */
-#define SMALL_WORKER_HOLD 0.01    /* where there are many, each has little: they count if together ... */
-#define SMALL_WORKERS_HOLD 0.5    /* ... they have that much */
-#define FORCED_SHARE 0.2          /* of a computing thread's releases are asked for by others */
-#define CONVOY_WAITED 0.3         /* of a convoyed thread's acquires wait */
-#define CONVOY_RATE 5.0           /* acquires per second */
-#define CONVOY_SHORT_US 1000.0    /* its holds are shorter than that, nearly all */
+#define JAMMED_PARTLY 0.05     /* of the time */
+#define WORKER_HOLD 0.1        /* of the time: who holds that much and is forced to let go computes */
+#define SMALL_WORKER_HOLD 0.01 /* where there are many, each has little: they count if together ... */
+#define SMALL_WORKERS_HOLD 0.5 /* ... they have that much */
+#define FORCED_SHARE 0.2       /* of a computing thread's releases are asked for by others */
+#define CONVOY_WAITED 0.3      /* of a convoyed thread's acquires wait */
+#define CONVOY_RATE 5.0        /* acquires per second */
+#define CONVOY_SHORT_US 1000.0 /* its holds are shorter than that, nearly all */
 #define CONVOY_WAIT_US (0.7 * SWITCH_US)
-#define OFF_CPU 0.1               /* of the time held, but the process had no CPU */
-#define HANDOVER_SHARE 0.25       /* of the waiting */
+#define OFF_CPU 0.05        /* of the time held, but the process had no CPU */
+#define HANDOVER_SHARE 0.25 /* of the waiting */
 #define HANDOVER_WAITERS 0.2
 #define QUEUE 8.0
-#define ENOUGH_US 200000.0        /* to say anything */
+#define ENOUGH_US 200000.0 /* to say anything */
 
 static double share(const struct verdict_input *in, double us)
 {
@@ -103,12 +104,19 @@ static size_t worst_victim(const struct verdict_input *in, size_t holder)
 	const struct verdict_pair *worst = NULL;
 
 	for (size_t i = 0; i < in->pairs_n; i++)
-		if (in->pairs[i].holder == holder && in->pairs[i].victim != holder && (!worst || in->pairs[i].us > worst->us))
+		if (in->pairs[i].holder == holder && in->pairs[i].victim != holder &&
+		    (!worst || in->pairs[i].us > worst->us))
 			worst = &in->pairs[i];
 	return worst ? worst->victim : SIZE_MAX;
 }
 
 /* ---- the patterns ---- */
+
+/* How long the GIL was held at least while nobody of the process ran. */
+static double off_cpu_us(const struct verdict_input *in)
+{
+	return in->all.hold_us - in->cpu_us;
+}
 
 static bool holds_long(const struct verdict_input *in, size_t thread)
 {
@@ -136,28 +144,36 @@ static void long_holds(const struct verdict_input *in, struct verdict *v)
 	SAY(f->evidence, "%s kept the GIL for up to %s at a stretch", t->name, ms(a, t->hold_max));
 	if (t->hold_p99 >= LONG_US)
 		SAY(f->evidence, " (p99 %s)", ms(a, t->hold_p99));
-	SAY(f->evidence, " and so made others wait %s in all, %s the most, for up to %s at a time. Python code gives it up 5 ms "
-	    "after somebody asks: this is C code that does not let go.", ms(a, blame_of(in, worst)),
-	    in->threads[victim].name, ms(b, in->threads[victim].wait_max));
+	SAY(f->evidence,
+	    " and so made others wait %s in all, %s the most, for up to %s at a time. Python code that runs gives it "
+	    "up 5 ms after somebody asks: this is %s.",
+	    ms(a, blame_of(in, worst)), in->threads[victim].name, ms(b, in->threads[victim].wait_max),
+	    share(in, off_cpu_us(in)) < OFF_CPU ? "C code that does not let go"
+						: "C code that does not let go, or a holder without a CPU");
 	say_others(f->evidence, sizeof(f->evidence), n - 1, "did the same");
-	SAY(f->remedy, "Find the call (gdb, perf, or py-spy --native while it lasts). Have the extension release the GIL around "
-	    "it (Py_BEGIN_ALLOW_THREADS, \"with nogil\"), hand it smaller pieces, or move it to a process of its own.");
+	SAY(f->remedy,
+	    "Find the call (gdb, perf, or py-spy --native while it lasts). Have the extension release the GIL around "
+	    "it (Py_BEGIN_ALLOW_THREADS, \"with nogil\"), hand it smaller pieces, or move it to a process of its "
+	    "own.");
 }
 
 static void off_cpu_holds(const struct verdict_input *in, struct verdict *v)
 {
-	double idle = in->all.hold_us - in->cpu_us;
+	double idle = off_cpu_us(in);
 	struct verdict_finding *f;
 	char a[32];
 
 	if (!(share(in, idle) >= OFF_CPU) || in->gils > 1)
 		return;
 	f = claim(v, PATTERN_OFF_CPU_HOLD, SIZE_MAX);
-	SAY(f->evidence, "The GIL was held for at least %s (%.0f %% of the time) by a thread that did not run: it was held %.1f %% of "
-	    "the time, but the whole process had a CPU for %.1f %% only.", ms(a, idle), 100 * share(in, idle),
-	    100 * share(in, in->all.hold_us), 100 * share(in, in->cpu_us));
-	SAY(f->remedy, "Either an extension blocks (I/O, a lock, a sleep) without releasing the GIL, or the holder gets no CPU: look at "
-	    "the machine's load and at the cgroup's CPU limit first.");
+	SAY(f->evidence,
+	    "The GIL was held for at least %s (%.0f %% of the time) by a thread that did not run: it was held %.1f "
+	    "%% of "
+	    "the time, but the whole process had a CPU for %.1f %% only.",
+	    ms(a, idle), 100 * share(in, idle), 100 * share(in, in->all.hold_us), 100 * share(in, in->cpu_us));
+	SAY(f->remedy, "Either an extension blocks (I/O, a lock, a sleep) without releasing the GIL, or the holder "
+		       "gets no CPU: look at "
+		       "the machine's load and at the cgroup's CPU limit first.");
 }
 
 struct workers {
@@ -188,15 +204,20 @@ static void cpu_sharing(const struct verdict_input *in, struct verdict *v)
 	struct workers w = workers_above(in, WORKER_HOLD), small = workers_above(in, SMALL_WORKER_HOLD);
 	struct verdict_finding *f;
 
-	if (w.n < 2 && share(in, small.held_us) >= SMALL_WORKERS_HOLD && in->threads[small.heaviest].hold_us < small.held_us / 2)
+	if (w.n < 2 && share(in, small.held_us) >= SMALL_WORKERS_HOLD &&
+	    in->threads[small.heaviest].hold_us < small.held_us / 2)
 		w = small;
 	if (w.n < 2 || !(waiters(in) >= SOME_WAITERS))
 		return;
 	f = claim(v, PATTERN_CPU_SHARING, w.heaviest);
-	SAY(f->evidence, "%zu threads compute in Python and share one GIL: together they held it %.1f %% of the time and had it taken "
-	    "away %.0f times a second.", w.n, 100 * share(in, w.held_us), w.forced / (in->observed_us / 1e6));
-	SAY(f->remedy, "More threads do not make this faster. Use processes (multiprocessing, a prefork server), native code that "
-	    "releases the GIL (numpy, compiled extensions), or a free-threaded Python.");
+	SAY(f->evidence,
+	    "%zu threads compute in Python and share one GIL: together they held it %.1f %% of the time and had it "
+	    "taken "
+	    "away %.0f times a second.",
+	    w.n, 100 * share(in, w.held_us), w.forced / (in->observed_us / 1e6));
+	SAY(f->remedy, "More threads do not make this faster. Use processes (multiprocessing, a prefork server), "
+		       "native code that "
+		       "releases the GIL (numpy, compiled extensions), or a free-threaded Python.");
 }
 
 /* Who computes while `victim` waits: it is taken from, every switch interval. */
@@ -221,8 +242,8 @@ static bool is_convoyed(const struct verdict_input *in, size_t thread)
 {
 	const struct verdict_load *t = &in->threads[thread];
 
-	return t->n >= CONVOY_RATE * in->observed_us / 1e6 && t->c >= CONVOY_WAITED * t->n && t->hold_p99 <= CONVOY_SHORT_US &&
-	       t->wait_p50 >= CONVOY_WAIT_US && taken_from(in, thread) != SIZE_MAX;
+	return t->n >= CONVOY_RATE * in->observed_us / 1e6 && t->c >= CONVOY_WAITED * t->n &&
+	       t->hold_p99 <= CONVOY_SHORT_US && t->wait_p50 >= CONVOY_WAIT_US && taken_from(in, thread) != SIZE_MAX;
 }
 
 static void convoys(const struct verdict_input *in, struct verdict *v)
@@ -239,12 +260,16 @@ static void convoys(const struct verdict_input *in, struct verdict *v)
 		return;
 	t = &in->threads[worst];
 	f = claim(v, PATTERN_CONVOY, worst);
-	SAY(f->evidence, "%s needs the GIL only for moments (half of its holds are below %s), but %.0f %% of its takes had to wait, "
-	    "half of them %s or longer: each time until %s is made to let go.", t->name, ms(a, t->hold_p50), 100 * t->c / t->n,
-	    ms(b, t->wait_p50), in->threads[taken_from(in, worst)].name);
+	SAY(f->evidence,
+	    "%s needs the GIL only for moments (half of its holds are below %s), but %.0f %% of its takes had to "
+	    "wait, "
+	    "half of them %s or longer: each time until %s is made to let go.",
+	    t->name, ms(a, t->hold_p50), 100 * t->c / t->n, ms(b, t->wait_p50),
+	    in->threads[taken_from(in, worst)].name);
 	say_others(f->evidence, sizeof(f->evidence), n - 1, n == 2 ? "pays the same" : "pay the same");
-	SAY(f->remedy, "Keep what computes out of the process that serves. A shorter sys.setswitchinterval() (say 0.0005) trades "
-	    "throughput for latency; fewer releases per request (larger reads, batching) help too.");
+	SAY(f->remedy, "Keep what computes out of the process that serves. A shorter sys.setswitchinterval() (say "
+		       "0.0005) trades "
+		       "throughput for latency; fewer releases per request (larger reads, batching) help too.");
 }
 
 static void slow_handover(const struct verdict_input *in, struct verdict *v)
@@ -256,10 +281,14 @@ static void slow_handover(const struct verdict_input *in, struct verdict *v)
 	if (!(waiters(in) >= HANDOVER_WAITERS) || !(part >= HANDOVER_SHARE))
 		return;
 	f = claim(v, PATTERN_HANDOVER, SIZE_MAX);
-	SAY(f->evidence, "During %.0f %% of the waiting (%s) nobody held the GIL: it was free, and the next thread was still being woken "
-	    "or had no CPU.", 100 * part, ms(a, in->handover_us));
-	SAY(f->remedy, "Many short releases cost a wake-up each: fewer threads or larger pieces of I/O per call. If the machine's CPUs "
-	    "are all busy, or a cgroup limits them, give it more.");
+	SAY(f->evidence,
+	    "During %.0f %% of the waiting (%s) nobody held the GIL: it was free, and the next thread was still "
+	    "being woken "
+	    "or had no CPU.",
+	    100 * part, ms(a, in->handover_us));
+	SAY(f->remedy, "Many short releases cost a wake-up each: fewer threads or larger pieces of I/O per call. If "
+		       "the machine's CPUs "
+		       "are all busy, or a cgroup limits them, give it more.");
 }
 
 static void long_queue(const struct verdict_input *in, struct verdict *v)
@@ -269,8 +298,10 @@ static void long_queue(const struct verdict_input *in, struct verdict *v)
 	if (!(waiters(in) >= QUEUE))
 		return;
 	f = claim(v, PATTERN_MANY_THREADS, SIZE_MAX);
-	SAY(f->evidence, "%.1f threads queue for the GIL on average: each has to let all others go first.", waiters(in));
-	SAY(f->remedy, "A pool much smaller than %zu threads would do the same work with less waiting per task.", in->threads_n);
+	SAY(f->evidence, "%.1f threads queue for the GIL on average: each has to let all others go first.",
+	    waiters(in));
+	SAY(f->remedy, "A pool much smaller than %zu threads would do the same work with less waiting per task.",
+	    in->threads_n);
 }
 
 static size_t heaviest_thread(const struct verdict_input *in)
@@ -291,10 +322,14 @@ static void one_thread(const struct verdict_input *in, struct verdict *v)
 	if (!(in->util >= BUSY) || waiters(in) >= SOME_WAITERS || who == SIZE_MAX)
 		return;
 	f = claim(v, PATTERN_ONE_THREAD, who);
-	SAY(f->evidence, "%s computes by itself (it held the GIL %.1f %% of the time) and hardly anybody wants it meanwhile: %.2f threads "
-	    "waited on average.", in->threads[who].name, 100 * share(in, in->threads[who].hold_us), waiters(in));
-	SAY(f->remedy, "The GIL is not what limits it: make that code faster, or spread the work over processes. A profiler (py-spy) "
-	    "shows where its time goes.");
+	SAY(f->evidence,
+	    "%s computes by itself (it held the GIL %.1f %% of the time) and hardly anybody wants it meanwhile: %.2f "
+	    "threads "
+	    "waited on average.",
+	    in->threads[who].name, 100 * share(in, in->threads[who].hold_us), waiters(in));
+	SAY(f->remedy, "The GIL is not what limits it: make that code faster, or spread the work over processes. A "
+		       "profiler (py-spy) "
+		       "shows where its time goes.");
 }
 
 static void fine(const struct verdict_input *in, struct verdict *v)
@@ -307,11 +342,12 @@ static void fine(const struct verdict_input *in, struct verdict *v)
 	SAY(f->evidence, "The GIL was free %.1f %% of the time", 100 * (1 - in->util));
 	if (!isnan(in->cpu_us))
 		SAY(f->evidence, ", and the process used %.1f %% of a CPU, %.1f %% of it without the GIL",
-		    100 * share(in, in->cpu_us), in->cpu_us > in->all.hold_us ?
-		    100 * (in->cpu_us - in->all.hold_us) / in->cpu_us : 0.0);
+		    100 * share(in, in->cpu_us),
+		    in->cpu_us > in->all.hold_us ? 100 * (in->cpu_us - in->all.hold_us) / in->cpu_us : 0.0);
 	SAY(f->evidence, ".");
-	SAY(f->remedy, "%s", share(in, in->cpu_us) >= BUSY ? "The time goes into native code that has released the GIL: profile that." :
-	    "The time goes elsewhere: look at I/O, at other services and locks.");
+	SAY(f->remedy, "%s",
+	    share(in, in->cpu_us) >= BUSY ? "The time goes into native code that has released the GIL: profile that."
+					  : "The time goes elsewhere: look at I/O, at other services and locks.");
 }
 
 /* ---- the whole ---- */
@@ -323,7 +359,9 @@ static enum gil_bound judge(const struct verdict_input *in)
 	if (!(in->observed_us >= ENOUGH_US) || isnan(queue))
 		return BOUND_UNKNOWN;
 	if (isnan(in->util)) /* light mode: who queues is known, who holds is not */
-		return queue >= VERDICT_JAMMED_WAITERS ? BOUND_PARTLY : queue >= SOME_WAITERS ? BOUND_PARTLY : BOUND_NO;
+		return queue >= VERDICT_JAMMED_WAITERS ? BOUND_PARTLY
+		       : queue >= SOME_WAITERS         ? BOUND_PARTLY
+						       : BOUND_NO;
 	if (in->util >= BUSY && queue >= VERDICT_JAMMED_WAITERS)
 		return BOUND_YES;
 	if (queue >= SOME_WAITERS || in->jammed >= JAMMED_PARTLY)
@@ -334,8 +372,10 @@ static enum gil_bound judge(const struct verdict_input *in)
 static void headline(const struct verdict_input *in, struct verdict *v)
 {
 	static const char *const words[] = {
-		[BOUND_UNKNOWN] = "NOT ENOUGH WAS SEEN to tell.", [BOUND_NO] = "NOT GIL-BOUND.",
-		[BOUND_PARTLY] = "PARTLY GIL-BOUND.", [BOUND_YES] = "GIL-BOUND.",
+		[BOUND_UNKNOWN] = "NOT ENOUGH WAS SEEN to tell.",
+		[BOUND_NO] = "NOT GIL-BOUND.",
+		[BOUND_PARTLY] = "PARTLY GIL-BOUND.",
+		[BOUND_YES] = "GIL-BOUND.",
 	};
 
 	SAY(v->headline, "%s", words[v->bound]);
@@ -348,7 +388,8 @@ static void headline(const struct verdict_input *in, struct verdict *v)
 		    in->gils > 1 ? " (the busiest of several)" : "");
 	SAY(v->headline, " %.2f threads waited for it on average", waiters(in));
 	if (in->jammed > 0 && in->jammed < 1 && v->bound != BOUND_NO)
-		SAY(v->headline, "; it was jammed (held above 90 %%, others queueing) %.0f %% of the time", 100 * in->jammed);
+		SAY(v->headline, "; it was jammed (held above 90 %%, others queueing) %.0f %% of the time",
+		    100 * in->jammed);
 	SAY(v->headline, ".");
 }
 
@@ -365,10 +406,14 @@ static void gain(const struct verdict_input *in, struct verdict *v)
 		return;
 	v->gain_max = fmax(1, possible / in->util);
 	if (v->gain_max < 1.05)
-		SAY(v->gain, "Without the GIL it would gain next to nothing: at best %.2f times the work.", v->gain_max);
+		SAY(v->gain, "Without the GIL it would gain next to nothing: at best %.2f times the work.",
+		    v->gain_max);
 	else
-		SAY(v->gain, "Without the GIL it could do at best %.2f times the work: threads that hold it or wait for it would "
-		    "keep %.2f CPUs busy, and there %s %d.", v->gain_max, wanted, in->cpus == 1 ? "is" : "are", in->cpus);
+		SAY(v->gain,
+		    "Without the GIL it could do at best %.2f times the work: threads that hold it or wait for it "
+		    "would "
+		    "keep %.2f CPUs busy, and there %s %d.",
+		    v->gain_max, wanted, in->cpus == 1 ? "is" : "are", in->cpus);
 }
 
 static void limits(const struct verdict_input *in, struct verdict *v)
@@ -380,7 +425,8 @@ static void limits(const struct verdict_input *in, struct verdict *v)
 	if (in->sampled)
 		SAY(v->limits, "Light mode: who made whom wait is sampled, holds are unknown. ");
 	if (in->unknown_us > 0.01 * in->all.wait_us)
-		SAY(v->limits, "Of %.1f %% of the waiting the holder is unknown. ", 100 * in->unknown_us / in->all.wait_us);
+		SAY(v->limits, "Of %.1f %% of the waiting the holder is unknown. ",
+		    100 * in->unknown_us / in->all.wait_us);
 	if (v->limits[0])
 		v->limits[strlen(v->limits) - 1] = '\0';
 }
@@ -407,7 +453,10 @@ void verdict__reach(const struct verdict_input *in, struct verdict *ret)
 const char *gil_bound__name(enum gil_bound bound)
 {
 	static const char *const names[] = {
-		[BOUND_UNKNOWN] = "unknown", [BOUND_NO] = "no", [BOUND_PARTLY] = "partly", [BOUND_YES] = "yes",
+		[BOUND_UNKNOWN] = "unknown",
+		[BOUND_NO] = "no",
+		[BOUND_PARTLY] = "partly",
+		[BOUND_YES] = "yes",
 	};
 
 	return names[bound];

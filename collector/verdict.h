@@ -16,9 +16,9 @@
 
 /* One thread (or process) over the time looked at. Durations in microseconds, NAN: not known. */
 struct verdict_load {
-	const char *name;        /* cleaned */
+	const char *name; /* cleaned */
 	double hold_us, wait_us;
-	double n, c, forced;     /* acquires, those that waited, releases asked for */
+	double n, c, forced; /* acquires, those that waited, releases asked for */
 	double hold_p50, hold_p99, hold_max;
 	double wait_p50, wait_p99, wait_max;
 };
@@ -30,17 +30,17 @@ struct verdict_pair {
 };
 
 struct verdict_input {
-	double observed_us;      /* > 0, or nothing can be said */
-	double cov;              /* observed share of the time looked at */
-	struct verdict_load all; /* name unused */
-	double util;             /* of the busiest GIL, 0..1 */
+	double observed_us;             /* > 0, or nothing can be said */
+	double cov;                     /* observed share of the time looked at */
+	struct verdict_load all;        /* name unused */
+	double util;                    /* of the busiest GIL, 0..1 */
 	double handover_us, unknown_us; /* of all.wait_us */
-	double cpu_us;           /* CPU time of the process */
-	double jammed;           /* share of the time in which the GIL was busy and threads queued (VERDICT_JAMMED_*) */
-	double lost;             /* events lost or out of order */
-	int cpus;                /* that the process may use, >= 1 */
-	unsigned int gils;       /* > 1: interpreters with GILs of their own */
-	bool sampled;            /* light mode: blame is sampled */
+	double cpu_us;                  /* CPU time of the process */
+	double jammed;                  /* share of the time in which the GIL was busy and threads queued (VERDICT_JAMMED_*) */
+	double lost;                    /* events lost or out of order */
+	int cpus;                       /* that the process may use, >= 1 */
+	unsigned int gils;              /* > 1: interpreters with GILs of their own */
+	bool sampled;                   /* light mode: blame is sampled */
 	const struct verdict_load *threads;
 	size_t threads_n;
 	const struct verdict_pair *pairs;
@@ -60,26 +60,26 @@ enum gil_bound {
 
 /* What is recognised: X(identifier, name in JSON). Worst first. */
 #define VERDICT_PATTERNS(X) \
-	X(LONG_HOLD, "long_hold")           /* C code keeps the GIL for long at a stretch */ \
-	X(OFF_CPU_HOLD, "off_cpu_hold")     /* the GIL is held by a thread that does not run */ \
-	X(CPU_SHARING, "cpu_sharing")       /* several threads compute and share one GIL */ \
-	X(CONVOY, "convoy")                 /* short holds pay a switch interval each time */ \
-	X(HANDOVER, "handover")             /* nobody held it for much of the waiting */ \
-	X(MANY_THREADS, "many_threads")     /* a long queue */ \
-	X(ONE_THREAD, "one_thread")         /* one thread computes, nobody waits */ \
-	X(FINE, "fine")                     /* the time goes elsewhere */
+	X(LONG_HOLD, "long_hold")       /* C code keeps the GIL for long at a stretch */ \
+	X(OFF_CPU_HOLD, "off_cpu_hold") /* the GIL is held by a thread that does not run */ \
+	X(CPU_SHARING, "cpu_sharing")   /* several threads compute and share one GIL */ \
+	X(CONVOY, "convoy")             /* short holds pay a switch interval each time */ \
+	X(HANDOVER, "handover")         /* nobody held it for much of the waiting */ \
+	X(MANY_THREADS, "many_threads") /* a long queue */ \
+	X(ONE_THREAD, "one_thread")     /* one thread computes, nobody waits */ \
+	X(FINE, "fine")                 /* the time goes elsewhere */
 
 /* Each is found at most once, in this order. */
 enum verdict_pattern {
 #define X(id, name) PATTERN_##id,
 	VERDICT_PATTERNS(X)
 #undef X
-	PATTERN_COUNT,
+		PATTERN_COUNT,
 };
 
 struct verdict_finding {
 	enum verdict_pattern pattern;
-	size_t thread;           /* index of the one that is worst, or SIZE_MAX: no single one */
+	size_t thread; /* index of the one that is worst, or SIZE_MAX: no single one */
 	char evidence[VERDICT_TEXT];
 	char remedy[VERDICT_TEXT];
 };
@@ -87,7 +87,7 @@ struct verdict_finding {
 struct verdict {
 	enum gil_bound bound;
 	char headline[VERDICT_TEXT];
-	double gain_max;         /* times as much work per second without the GIL, at best; NAN: not known */
+	double gain_max; /* times as much work per second without the GIL, at best; NAN: not known */
 	char gain[VERDICT_TEXT];
 	struct verdict_finding findings[PATTERN_COUNT];
 	size_t findings_n;
@@ -96,7 +96,7 @@ struct verdict {
 
 void verdict__reach(const struct verdict_input *in, struct verdict *ret);
 
-const char *gil_bound__name(enum gil_bound bound);          /* "yes", "partly", "no", "unknown" */
+const char *gil_bound__name(enum gil_bound bound); /* "yes", "partly", "no", "unknown" */
 const char *verdict_pattern__name(enum verdict_pattern p);
 
 #endif

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * gilscope report on programs of known guilt: the pattern that a program was made for is found, with the right thread, and
+ * patterns that it has nothing of are not. A busy machine preempts holders, so what preemption looks like is not excluded.
+ */
+#include <criterion/criterion.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../support/bpf_env.h"
+#include "../support/interpreters.h"
+#include "../support/json_lines.h"
+#include "../support/pythons.h"
+#include "../support/tool.h"
+#include "../support/workload.h"
+
+static char dir[64];
+
+static void set_up(void)
+{
+	bpf_env__require();
+	temp_dir__make(dir, sizeof(dir));
+	setenv("GILSCOPE_STORE_DIR", dir, 1);
+}
+
+static void tear_down(void)
+{
+	temp_dir__remove(dir);
+}
+
+TestSuite(report, .init = set_up, .fini = tear_down, .timeout = 60);
+
+static json_t *report(const char *words)
+{
+	struct tool t;
+	json_error_t error;
+	json_t *json;
+	char *out;
+
+	cr_assert_eq(tool__run(&t, words), 0, "%s: %s", words, tool__stderr(&t));
+	out = tool__stdout(&t);
+	json = json_loads(out, 0, &error);
+	cr_assert_not_null(json, "%s: %s", error.text, out);
+	free(out);
+	tool__clear(&t);
+	return json;
+}
+
+static json_t *finding(const json_t *json, const char *pattern)
+{
+	json_t *one;
+	size_t i;
+
+	json_array_foreach (json_object_get(json, "findings"), i, one)
+		if (strcmp(json_string_value(json_object_get(one, "pattern")), pattern) == 0)
+			return one;
+	return NULL;
+}
+
+static const struct guilt {
+	char command[40];
+	char bound[24];     /* those of its answers that are right, joined by / */
+	char pattern[16];   /* found */
+	char thread[16];    /* its thread, "": not said here */
+	char not_there[96]; /* patterns, joined by blanks */
+} guilts[] = {
+	{"cpu_threads.py 3 60", "yes", "cpu_sharing", "", "convoy one_thread fine many_threads"},
+	{"cpu_threads.py 24 60", "yes", "many_threads", "", "convoy one_thread fine"},
+	{"cpu_threads.py 1 60", "no", "one_thread", "cpu-0", "cpu_sharing convoy long_hold fine many_threads handover"},
+	{"spinner_io.py 60", "yes/partly", "convoy", "io-", "one_thread fine cpu_sharing many_threads"},
+	{"hog_victim.py 500", "yes/partly", "long_hold", "hog", "cpu_sharing convoy one_thread fine many_threads"},
+	{"hog_victim.py 500", "yes/partly", "off_cpu_hold", "", "cpu_sharing convoy one_thread fine many_threads"},
+	{"condvar_idle.py 60", "no", "fine", "", "cpu_sharing convoy one_thread long_hold many_threads handover off_cpu_hold"},
+};
+
+static void expect_none_of(const json_t *json, const char *patterns, const char *command)
+{
+	char copy[96], *save, *word;
+
+	snprintf(copy, sizeof(copy), "%s", patterns);
+	for (word = strtok_r(copy, " ", &save); word; word = strtok_r(NULL, " ", &save))
+		cr_expect_null(finding(json, word), "%s has no %s: %s", command, word,
+			       json_string_value(json_object_get(finding(json, word), "evidence")));
+}
+
+Test(report, finds_what_a_program_was_made_for_and_nothing_else)
+{
+	for (size_t i = 0; i < sizeof(guilts) / sizeof(guilts[0]); i++) {
+		const struct guilt *g = &guilts[i];
+		struct interpreter stock;
+		struct workload w;
+		char words[96];
+		json_t *json, *one;
+
+		interpreter__stock(&stock);
+		workload__start(&w, &stock, g->command);
+		workload__go(&w);
+		snprintf(words, sizeof(words), "report %d --duration 2s --mode full --json", (int)w.pid);
+		json = report(words);
+		cr_expect_not_null(strstr(g->bound, json_string_value(json_object_get(json, "gil_bound"))), "%s: %s", g->command,
+				   json_string_value(json_object_get(json, "headline")));
+		one = finding(json, g->pattern);
+		cr_expect_not_null(one, "%s: no %s but %s", g->command, g->pattern,
+				   json_dumps(json_object_get(json, "findings"), 0));
+		if (one && g->thread[0])
+			cr_expect_eq(strncmp(json_string_value(json_object_get(one, "name")), g->thread, strlen(g->thread)), 0);
+		expect_none_of(json, g->not_there, g->command);
+		json_decref(json);
+		workload__kill(&w);
+	}
+}
+
+/* What the table shows is all of the waiting. */
+static void expect_whole_blame(const json_t *json)
+{
+	json_int_t sum = 0, wait = json__int(json, "wait");
+	json_t *line;
+	size_t i;
+
+	json_array_foreach (json_object_get(json, "blame"), i, line)
+		sum += (json_int_t)json_number_value(json_object_get(line, "us"));
+	/* Each line is cut to whole microseconds. */
+	cr_expect_lt(llabs((long long)(sum - wait)), (long long)i + 1, "%lld us of %lld", (long long)sum, (long long)wait);
+}
+
+Test(report, of_the_stored_past_says_the_same_as_looking)
+{
+	struct interpreter stock;
+	struct workload w;
+	struct tool t;
+	char words[96];
+	json_t *json;
+
+	interpreter__stock(&stock);
+	workload__start(&w, &stock, "cpu_threads.py 3 60");
+	workload__go(&w);
+	snprintf(words, sizeof(words), "attach %d --duration 3s --mode full --json", (int)w.pid);
+	cr_assert_eq(tool__run(&t, words), 0);
+	tool__clear(&t);
+	snprintf(words, sizeof(words), "report %d --since 1m --json", (int)w.pid);
+	json = report(words);
+	cr_expect_str_eq(json_string_value(json_object_get(json, "gil_bound")), "yes");
+	cr_expect_not_null(finding(json, "cpu_sharing"));
+	cr_expect_gt(json_number_value(json_object_get(json, "util")), 0.9);
+	cr_expect_eq(json__int(json, "lost"), 0);
+	expect_whole_blame(json);
+	json_decref(json);
+	workload__kill(&w);
+}
+
+Test(report, unknown_process_is_one_sentence)
+{
+	struct tool t;
+	char *err;
+
+	cr_expect_eq(tool__run(&t, "report no-such-program"), 1);
+	err = tool__stderr(&t);
+	cr_expect_not_null(strstr(err, "nothing has been stored yet"), "%s", err);
+	cr_expect_eq(strchr(err, '\n'), err + strlen(err) - 1, "%s", err);
+	free(err);
+	tool__clear(&t);
+}
