@@ -39,7 +39,7 @@ endif
 
 # ---- what is built from what ---------------------------------------------------------------------
 # Pure modules: neither libbpf nor hiredis (make lint checks it).
-PURE := reason log text procmem target elffile pyver sites grid
+PURE := reason log text regular symtab procmem insn insn_x86 target elffile debugfile image pyver sites grid
 PURE += hist keymap pair_index sample window packed aggr batch sink_mem
 PURE += schema schema_row schema_blame verdict schema_series schema_sample schema_threads schema_wide schema_board schema_meta
 PURE += procmaps label pynames
@@ -83,7 +83,7 @@ $(TOP)/deps.mk: FORCE
 endif
 endif
 
-PKGS := libbpf hiredis jansson libelf libdw capstone
+PKGS := libbpf hiredis jansson libelf libdw liblzma capstone
 # Redis over TLS where the installed hiredis has it.
 ifneq ($(shell $(PKG_CONFIG) --exists hiredis_ssl openssl 2>/dev/null && echo yes),)
 PKGS += hiredis_ssl openssl
@@ -168,7 +168,7 @@ $(OUTPUT)/tests/$(1)-tests: $(call objects,$(call suite_srcs,$(1))) $(TEST_LIBS)
 	$$(Q)$$(CC) $$(ALL_LDFLAGS) -no-pie -o $$@ $$^ $$(CRITERION_LIBS) $$(LDLIBS)
 
 .PHONY: test-$(1)
-test-$(1): $(OUTPUT)/tests/$(1)-tests $(PROGRAM) $(WORKLOAD_LIBS)
+test-$(1): $(OUTPUT)/tests/$(1)-tests $(PROGRAM) workloads
 	$$(Q)OUTPUT=$$(abspath $$(OUTPUT)) tests/support/run-suite $(1)
 endef
 $(foreach s,$(SUITES),$(eval $(call suite,$(s))))
@@ -179,18 +179,24 @@ $(OUTPUT)/workloads/lib%.so: tests/workloads/%.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu11 $(WARNINGS) -O2 -g -shared -fPIC -MMD -MP -MF $(@:.so=.d) -o $@ $< -lpthread -ldl
 
+# An interpreter that imports nothing: the C library is linked in. Not instrumented either.
+STATIC_PYTHON := $(OUTPUT)/static/python
+$(STATIC_PYTHON): tests/static/static_python.c tests/workloads/gilwork.c tests/support/link-static
+	$(say) STATIC $@
+	$(Q)CC='$(CC)' tests/support/link-static $@ $(filter %.c,$^)
+
 .PHONY: workloads
-workloads: $(WORKLOAD_LIBS)
+workloads: $(WORKLOAD_LIBS) $(STATIC_PYTHON)
 
 .PHONY: deps demo test check
 deps: ## install what is missing to build, test and show gilscope
 	@echo "deps: everything that gilscope needs is installed"
 
-test: $(SUITES:%=$(OUTPUT)/tests/%-tests) $(PROGRAM) $(WORKLOAD_LIBS) ## install what is missing, build, run every suite
+test: $(SUITES:%=$(OUTPUT)/tests/%-tests) $(PROGRAM) workloads ## install what is missing, build, run every suite
 	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/run-suite $(SUITES)
 
 check: lint ## lint, then every suite (installs nothing)
-check: $(SUITES:%=$(OUTPUT)/tests/%-tests) $(PROGRAM) $(WORKLOAD_LIBS)
+check: $(SUITES:%=$(OUTPUT)/tests/%-tests) $(PROGRAM) workloads
 	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/run-suite $(SUITES)
 
 # Not part of `make test`: it takes minutes.

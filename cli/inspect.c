@@ -4,11 +4,13 @@
 
 #include <string.h>
 
+#include "../collector/image.h"
+
 static int step(struct inspection *in, bool with_sites)
 {
 	switch (in->reached) {
 	case INSPECT_FILE:
-		return elffile__open(in->target->image.fd, &in->file, &in->why);
+		return image__open(in->target, &in->file, &in->why);
 	case INSPECT_PYTHON:
 		if (elffile__build_id(in->file, in->build_id, sizeof(in->build_id)))
 			in->build_id[0] = '\0';

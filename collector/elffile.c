@@ -10,6 +10,7 @@
 
 #include <dwarf.h>
 #include <elfutils/libdw.h>
+#include <elfutils/libdwelf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <gelf.h>
@@ -20,6 +21,8 @@
 #include <unistd.h>
 
 #include "bytes.h"
+#include "insn.h"
+#include "symtab.h"
 #include "text.h"
 
 #define SEGMENTS_MAX 64              /* PT_LOADs looked at; real files have 2 to 10 */
@@ -50,13 +53,6 @@ struct import {
 	size_t slots_n, stubs_n;
 };
 
-struct symtab {
-	const uint8_t *syms; /* Elf64_Sym, perhaps unaligned: see symbol() */
-	size_t syms_n;
-	const char *names;
-	size_t names_len;
-};
-
 struct elffile {
 	Elf *elf;
 	GElf_Ehdr ehdr;
@@ -68,6 +64,10 @@ struct elffile {
 	struct symtab dynsym;
 	struct symtab symtab; /* .symtab, empty where stripped */
 	bool symtab_tried;
+	struct symtab added;  /* of a separate debug file, see elffile__add_symbols() */
+	Elf *added_elf;
+	int added_fd;
+	char origin[256];     /* where they are from, for people */
 	struct elf_range *fdes; /* sorted by start */
 	size_t fdes_n;
 	bool fdes_tried;
@@ -297,6 +297,7 @@ int elffile__open(int fd, struct elffile **ret, struct reason *why)
 	ef = calloc(1, sizeof(*ef));
 	if (!ef)
 		return reason__set(why, -ENOMEM, "out of memory");
+	ef->added_fd = -1;
 	err = load(ef, fd, why);
 	if (err) {
 		elffile__close(ef);
@@ -311,6 +312,9 @@ void elffile__close(struct elffile *ef)
 	if (!ef)
 		return;
 	elf_end(ef->elf);
+	elf_end(ef->added_elf);
+	if (ef->added_fd >= 0)
+		close(ef->added_fd);
 	free(ef->fdes);
 	free(ef);
 }
@@ -381,6 +385,47 @@ static void each_section(struct elffile *ef, void (*visit)(struct elffile *, con
 	}
 }
 
+struct section_wanted {
+	const char *name;
+	GElf_Shdr sh;
+	bool found;
+};
+
+static void match_section(struct elffile *ef, const GElf_Shdr *sh, const char *name, void *arg)
+{
+	struct section_wanted *wanted = arg;
+
+	if (wanted->found || strcmp(name, wanted->name) != 0)
+		return;
+	wanted->sh = *sh;
+	wanted->found = true;
+}
+
+int elffile__section(struct elffile *ef, const char *name, struct elf_section *ret)
+{
+	struct section_wanted wanted = {.name = name};
+
+	each_section(ef, match_section, &wanted);
+	if (!wanted.found)
+		return -ENOENT;
+	*ret = (struct elf_section){
+		.vaddr = wanted.sh.sh_flags & SHF_ALLOC ? wanted.sh.sh_addr : 0,
+		.size = wanted.sh.sh_size,
+		.offset = wanted.sh.sh_offset,
+	};
+	return 0;
+}
+
+const void *elffile__section_bytes(struct elffile *ef, const char *name, size_t max, size_t *ret_len)
+{
+	struct elf_section section;
+
+	if (elffile__section(ef, name, &section) != 0 || section.size > max)
+		return NULL;
+	*ret_len = section.size;
+	return file_bytes(ef, section.offset, section.size);
+}
+
 struct range_list {
 	struct elf_range *ranges;
 	size_t max, n;
@@ -437,95 +482,192 @@ static size_t plt_ranges(struct elffile *ef, struct elf_range *ret, size_t max)
 
 /* ---- symbols -------------------------------------------------------------------------------- */
 
-static Elf64_Sym symbol(const struct symtab *t, size_t i)
-{
-	Elf64_Sym sym;
-
-	memcpy(&sym, t->syms + i * sizeof(sym), sizeof(sym));
-	return sym;
-}
-
-/* The name at `index` of the string table, "" if it doesn't end inside it. */
-static const char *symbol_string(const struct symtab *t, uint32_t index)
-{
-	if (index >= t->names_len || !memchr(t->names + index, '\0', t->names_len - index))
-		return "";
-	return t->names + index;
-}
-
 static const char *dynsym_name(struct elffile *ef, uint64_t index)
 {
-	return index < ef->dynsym.syms_n ? symbol_string(&ef->dynsym, symbol(&ef->dynsym, index).st_name) : "";
+	return index < ef->dynsym.syms_n ? symtab__string(&ef->dynsym, symtab__at(&ef->dynsym, index).st_name) : "";
+}
+
+/* Adds an address to a list that has room for `max`, once. */
+static void add_entry(uint64_t *list, size_t *n, size_t max, uint64_t value)
+{
+	for (size_t i = 0; i < *n; i++)
+		if (list[i] == value)
+			return;
+	if (*n < max)
+		list[(*n)++] = value;
+}
+
+/* Finds a symbol defined under that name in one table. */
+static int find_in(const struct symtab *t, const char *name, struct elf_symbol *ret)
+{
+	int64_t i = symtab__find(t, 0, name);
+	Elf64_Sym sym;
+
+	if (i < 0)
+		return -ENOENT;
+	sym = symtab__at(t, (size_t)i);
+	*ret = (struct elf_symbol){
+		.vaddr = sym.st_value,
+		.size = sym.st_size,
+		.is_func = ELF64_ST_TYPE(sym.st_info) == STT_FUNC,
+	};
+	return 0;
 }
 
 int elffile__dynsym(struct elffile *ef, const char *name, struct elf_symbol *ret)
 {
-	for (size_t i = 0; i < ef->dynsym.syms_n; i++) {
-		Elf64_Sym sym = symbol(&ef->dynsym, i);
+	return find_in(&ef->dynsym, name, ret);
+}
 
-		if (sym.st_shndx == SHN_UNDEF || strcmp(symbol_string(&ef->dynsym, sym.st_name), name) != 0)
+/* Bytes of any ELF file by offset: of ours or of its debug file. */
+static const void *bytes_of(struct elffile *ef, Elf *elf, uint64_t offset, uint64_t len)
+{
+	Elf_Data *data;
+
+	if (elf == ef->elf)
+		return file_bytes(ef, offset, len);
+	if (len == 0 || ef->loaded + len > IMAGE_MAX)
+		return NULL;
+	data = elf_getdata_rawchunk(elf, (int64_t)offset, len, ELF_T_BYTE);
+	if (!data || !data->d_buf || data->d_size < len)
+		return NULL;
+	ef->loaded += len;
+	return data->d_buf;
+}
+
+/* Reads the .symtab of `elf`; empty where it has none. */
+static struct symtab read_symtab(struct elffile *ef, Elf *elf)
+{
+	struct symtab t = {0};
+	Elf_Scn *scn = NULL, *strings;
+	GElf_Shdr sh, str;
+	size_t seen = 0;
+
+	while ((scn = elf_nextscn(elf, scn)) && seen++ < SECTIONS_MAX) {
+		if (!gelf_getshdr(scn, &sh) || sh.sh_type != SHT_SYMTAB)
 			continue;
-		*ret = (struct elf_symbol){
-			.vaddr = sym.st_value,
-			.size = sym.st_size,
-			.is_func = ELF64_ST_TYPE(sym.st_info) == STT_FUNC,
-		};
+		strings = elf_getscn(elf, sh.sh_link);
+		if (!strings || !gelf_getshdr(strings, &str) || str.sh_type != SHT_STRTAB)
+			continue;
+		t.names = bytes_of(ef, elf, str.sh_offset, str.sh_size);
+		t.names_len = str.sh_size;
+		t.syms = bytes_of(ef, elf, sh.sh_offset, sh.sh_size);
+		t.syms_n = t.syms && t.names ? sh.sh_size / sizeof(Elf64_Sym) : 0;
+		break;
+	}
+	return t;
+}
+
+static const struct symtab *symtab(struct elffile *ef)
+{
+	if (!ef->symtab_tried)
+		ef->symtab = read_symtab(ef, ef->elf);
+	ef->symtab_tried = true;
+	return &ef->symtab;
+}
+
+const char *elffile__symbols_origin(struct elffile *ef)
+{
+	return ef->added.syms_n > 0 ? ef->origin : symtab(ef)->syms_n > 0 ? "its .symtab" : NULL;
+}
+
+/* Whether both are of one build. Without a build-id on either side that is `unsure`. */
+static bool same_build(Elf *a, Elf *b, bool unsure)
+{
+	const void *x, *y;
+	ssize_t x_len = dwelf_elf_gnu_build_id(a, &x), y_len = dwelf_elf_gnu_build_id(b, &y);
+
+	if (x_len <= 0 || y_len <= 0)
+		return unsure;
+	return x_len == y_len && memcmp(x, y, (size_t)x_len) == 0;
+}
+
+int elffile__add_symbols(struct elffile *ef, int fd, bool known_to_fit, const char *origin)
+{
+	Elf *elf = elf_begin(fd, ELF_C_READ, NULL);
+	const char *ident = elf ? elf_getident(elf, NULL) : NULL;
+	GElf_Ehdr ehdr;
+	int err = 0;
+
+	if (ef->added_elf)
+		err = -EBUSY;
+	else if (!ident || elf_kind(elf) != ELF_K_ELF || ident[EI_CLASS] != ELFCLASS64 || ident[EI_DATA] != ELFDATA2LSB ||
+		 !gelf_getehdr(elf, &ehdr) || ehdr.e_machine != ef->ehdr.e_machine)
+		err = -ENOEXEC;
+	else if (!same_build(ef->elf, elf, known_to_fit))
+		err = -ESTALE;
+	if (!err) {
+		ef->added = read_symtab(ef, elf);
+		err = ef->added.syms_n > 0 ? 0 : -ENOENT;
+	}
+	if (err) {
+		ef->added = (struct symtab){0};
+		elf_end(elf);
+		return err;
+	}
+	ef->added_elf = elf;
+	ef->added_fd = fd;
+	text__clean(ef->origin, sizeof(ef->origin), origin, strlen(origin));
+	return 0;
+}
+
+/* _PyRuntime stands alone in this section since 3.10 (Python/pylifecycle.c): stripping leaves it. */
+static int runtime_section(struct elffile *ef, struct elf_symbol *ret)
+{
+	struct elf_section section;
+
+	if (elffile__section(ef, ".PyRuntime", &section) != 0 || section.vaddr == 0)
+		return -ENOENT;
+	*ret = (struct elf_symbol){.vaddr = section.vaddr, .size = section.size};
+	return 0;
+}
+
+int elffile__symbol(struct elffile *ef, const char *name, struct elf_symbol *ret)
+{
+	if (find_in(&ef->dynsym, name, ret) == 0 || find_in(symtab(ef), name, ret) == 0 ||
+	    find_in(&ef->added, name, ret) == 0)
 		return 0;
-	}
-	return -ENOENT;
+	return strcmp(name, "_PyRuntime") == 0 ? runtime_section(ef, ret) : -ENOENT;
 }
 
-static void take_symtab(struct elffile *ef, const GElf_Shdr *sh, const char *name, void *arg)
+int elffile__runtime(struct elffile *ef, struct elf_symbol *ret)
 {
-	Elf_Scn *strings;
-	GElf_Shdr str;
-
-	if (sh->sh_type != SHT_SYMTAB || ef->symtab.syms_n > 0)
-		return;
-	strings = elf_getscn(ef->elf, sh->sh_link);
-	if (!strings || !gelf_getshdr(strings, &str) || str.sh_type != SHT_STRTAB)
-		return;
-	ef->symtab.names = file_bytes(ef, str.sh_offset, str.sh_size);
-	ef->symtab.names_len = str.sh_size;
-	ef->symtab.syms = file_bytes(ef, sh->sh_offset, sh->sh_size);
-	if (ef->symtab.syms && ef->symtab.names)
-		ef->symtab.syms_n = sh->sh_size / sizeof(Elf64_Sym);
+	return find_in(&ef->dynsym, "_PyRuntime", ret) == 0 ? 0 : runtime_section(ef, ret);
 }
 
-/* The function symbol that covers `vaddr` and starts last; st_size 0: none. */
-static Elf64_Sym covering(const struct symtab *t, uint64_t vaddr)
+/* Adds the functions that one table defines under that name. */
+static size_t functions_in(const struct symtab *t, const char *name, uint64_t *ret, size_t n, size_t max)
 {
-	Elf64_Sym best = {0};
+	for (int64_t i = symtab__find(t, 0, name); i >= 0; i = symtab__find(t, (size_t)i + 1, name)) {
+		Elf64_Sym sym = symtab__at(t, (size_t)i);
 
-	for (size_t i = 0; i < t->syms_n; i++) {
-		Elf64_Sym sym = symbol(t, i);
-
-		if (ELF64_ST_TYPE(sym.st_info) == STT_FUNC && sym.st_shndx != SHN_UNDEF &&
-		    vaddr >= sym.st_value && vaddr - sym.st_value < sym.st_size &&
-		    (best.st_size == 0 || sym.st_value > best.st_value))
-			best = sym;
+		if (ELF64_ST_TYPE(sym.st_info) == STT_FUNC)
+			add_entry(ret, &n, max, sym.st_value);
 	}
-	return best;
+	return n;
+}
+
+size_t elffile__functions(struct elffile *ef, const char *name, uint64_t *ret, size_t n, size_t max)
+{
+	n = functions_in(&ef->dynsym, name, ret, n, max);
+	n = functions_in(symtab(ef), name, ret, n, max);
+	return functions_in(&ef->added, name, ret, n, max);
 }
 
 void elffile__symbol_name(struct elffile *ef, uint64_t vaddr, char *buf, size_t size)
 {
-	const struct symtab *t = &ef->symtab;
+	const struct symtab *tables[] = {symtab(ef), &ef->added, &ef->dynsym}, *t = NULL;
+	Elf64_Sym sym = {0};
 	char raw[512];
-	Elf64_Sym sym;
 
-	if (!ef->symtab_tried)
-		each_section(ef, take_symtab, NULL);
-	ef->symtab_tried = true;
-	sym = covering(t, vaddr);
-	if (sym.st_size == 0) {
-		t = &ef->dynsym;
-		sym = covering(t, vaddr);
+	for (size_t i = 0; i < 3 && sym.st_size == 0; i++) {
+		t = tables[i];
+		sym = symtab__covering(t, vaddr);
 	}
 	buf[0] = '\0';
 	if (sym.st_size == 0)
 		return;
-	snprintf(raw, sizeof(raw), "%.400s+0x%llx", symbol_string(t, sym.st_name),
+	snprintf(raw, sizeof(raw), "%.400s+0x%llx", symtab__string(t, sym.st_name),
 		 (unsigned long long)(vaddr - sym.st_value));
 	text__clean(buf, size, raw, strlen(raw));
 }
@@ -576,17 +718,9 @@ int elffile__build_id(struct elffile *ef, char *hex, size_t size)
 
 /* ---- imports -------------------------------------------------------------------------------- */
 
-static void add_entry(uint64_t *list, size_t *n, uint64_t value)
-{
-	for (size_t i = 0; i < *n; i++)
-		if (list[i] == value)
-			return;
-	if (*n < ENTRIES_MAX)
-		list[(*n)++] = value;
-}
-
 /* The slots that the run-time linker fills with the address of `im->name`. */
-static void collect_slots(struct elffile *ef, struct import *im, uint64_t table, uint64_t size)
+static void collect_slots(struct elffile *ef, const struct insn_arch *arch, struct import *im, uint64_t table,
+			  uint64_t size)
 {
 	const uint8_t *p = table ? table_bytes(ef, table, size) : NULL;
 
@@ -594,9 +728,9 @@ static void collect_slots(struct elffile *ef, struct import *im, uint64_t table,
 		uint64_t info = bytes__u64(p + i + 8);
 		uint32_t type = ELF64_R_TYPE(info);
 
-		if ((type == R_X86_64_JUMP_SLOT || type == R_X86_64_GLOB_DAT) &&
+		if ((type == arch->jump_slot || type == arch->glob_dat) &&
 		    strcmp(dynsym_name(ef, ELF64_R_SYM(info)), im->name) == 0)
-			add_entry(im->slots, &im->slots_n, bytes__u64(p + i));
+			add_entry(im->slots, &im->slots_n, ENTRIES_MAX, bytes__u64(p + i));
 	}
 }
 
@@ -608,51 +742,32 @@ static bool is_slot(const struct import *im, uint64_t vaddr)
 	return false;
 }
 
-/* Steps back from a stub's `jmp *slot(%rip)` over its optional `bnd` prefix and `endbr64`. */
-static size_t stub_start(const uint8_t *code, size_t jmp)
-{
-	static const uint8_t endbr64[4] = {0xf3, 0x0f, 0x1e, 0xfa};
-	size_t start = jmp;
-
-	if (start >= 1 && code[start - 1] == 0xf2)
-		start--;
-	if (start >= 4 && memcmp(code + start - 4, endbr64, 4) == 0)
-		start -= 4;
-	return start;
-}
-
-/* PLT stubs: `[endbr64] [bnd] jmp *slot(%rip)`, laid out on multiples of 8 by every linker. */
-static void collect_stubs(struct elffile *ef, struct import *im, struct elf_range range)
+static void collect_stubs(struct elffile *ef, const struct insn_arch *arch, struct import *im, struct elf_range range)
 {
 	const uint8_t *code = elffile__bytes(ef, range.start, range.end - range.start);
 	size_t len = range.end - range.start;
+	struct insn_stub stub;
 
-	for (size_t i = 0; code && i + 6 <= len; i++) {
-		size_t start;
-
-		if (code[i] != 0xff || code[i + 1] != 0x25 ||
-		    !is_slot(im, rip_target(range.start + i + 6, code + i + 2)))
-			continue;
-		start = stub_start(code, i);
-		if ((range.start + start) % 8 == 0)
-			add_entry(im->stubs, &im->stubs_n, range.start + start);
-	}
+	for (size_t i = 0; code && i < len; i += arch->step)
+		if (arch->stub(code, i, len, range.start, &stub) && is_slot(im, stub.slot))
+			add_entry(im->stubs, &im->stubs_n, ENTRIES_MAX, range.start + stub.start);
 }
 
 static void collect_import(struct elffile *ef, struct import *im)
 {
+	const struct insn_arch *arch = insn__arch(ef->ehdr.e_machine);
 	struct elf_range plt[16];
 	size_t plt_n;
 
-	if (ef->ehdr.e_machine != EM_X86_64)
+	if (!arch)
 		return;
-	collect_slots(ef, im, ef->dyn.jmprel, ef->dyn.pltrelsz);
-	collect_slots(ef, im, ef->dyn.rela, ef->dyn.relasz);
+	collect_slots(ef, arch, im, ef->dyn.jmprel, ef->dyn.pltrelsz);
+	collect_slots(ef, arch, im, ef->dyn.rela, ef->dyn.relasz);
 	if (im->slots_n == 0)
 		return;
 	plt_n = plt_ranges(ef, plt, 16);
 	for (size_t i = 0; i < plt_n; i++)
-		collect_stubs(ef, im, plt[i]);
+		collect_stubs(ef, arch, im, plt[i]);
 }
 
 static struct import *import_of(struct elffile *ef, const char *name)

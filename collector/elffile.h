@@ -36,6 +36,44 @@ bool elffile__is_relocatable(const struct elffile *ef); /* ET_DYN: has a load bi
 /* Defined dynamic symbol by name. 0 or -ENOENT. */
 int elffile__dynsym(struct elffile *ef, const char *name, struct elf_symbol *ret);
 
+/*
+ * Defined symbol by name wherever the file tells: .dynsym, .symtab, the debug file added to it; _PyRuntime also by its
+ * section. 0 or -ENOENT. The tables may be large: elffile__dynsym() is for a first look at many files.
+ */
+int elffile__symbol(struct elffile *ef, const char *name, struct elf_symbol *ret);
+
+/* _PyRuntime by .dynsym or by its section of its own (3.10 and later): a cheap look. 0 or -ENOENT. */
+int elffile__runtime(struct elffile *ef, struct elf_symbol *ret);
+
+/*
+ * Adds the addresses of the functions defined under that name, each once, to the `n` in `ret`; the new number, at most
+ * `max`. Local functions included, so there may be several.
+ */
+size_t elffile__functions(struct elffile *ef, const char *name, uint64_t *ret, size_t n, size_t max);
+
+/* Where the symbols beyond .dynsym are from, for people: "its .symtab", what was added. NULL: there are none. */
+const char *elffile__symbols_origin(struct elffile *ef);
+
+/*
+ * Adds the .symtab of a separate debug file, which must have the same build-id; with `known_to_fit`, when the caller has
+ * checked it otherwise, one of them may have none. `origin` says for people where they are from. 0: the descriptor is
+ * `ef`'s from here on. -ENOEXEC (no ELF file of this machine), -ESTALE (another build), -ENOENT (it has no symbols),
+ * -EBUSY (there is one already).
+ */
+int elffile__add_symbols(struct elffile *ef, int fd, bool known_to_fit, const char *origin);
+
+struct elf_section {
+	uint64_t vaddr;  /* 0: not loaded */
+	uint64_t offset; /* in the file */
+	uint64_t size;
+};
+
+/* Section header by name. 0 or -ENOENT. */
+int elffile__section(struct elffile *ef, const char *name, struct elf_section *ret);
+
+/* A section's bytes, NULL if there is none of at most `max` bytes in the file. */
+const void *elffile__section_bytes(struct elffile *ef, const char *name, size_t max, size_t *ret_len);
+
 /* Build-id as lower-case hex into `hex`. 0 or -ENOENT. */
 int elffile__build_id(struct elffile *ef, char *hex, size_t size);
 

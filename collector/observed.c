@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "image.h"
 #include "log.h"
 #include "procmem.h"
 #include "writer_lock.h"
@@ -42,7 +43,7 @@ static int refuse_pid_namespace(struct reason *why)
 /* The sites of the file, and what they cost here. */
 static int make_plan(struct observed *o, struct reason *why)
 {
-	int err = elffile__open(o->target->image.fd, &o->elf, why);
+	int err = image__open(o->target, &o->elf, why);
 
 	err = err ?: pyver__identify(o->elf, o->target->image.path, &o->python, why);
 	err = err ?: pyver__offsets(o->elf, &o->python, &o->offsets, why);
@@ -69,7 +70,7 @@ static uint64_t runtime_address(const struct observed *o)
 {
 	struct elf_symbol runtime;
 
-	return elffile__dynsym(o->elf, "_PyRuntime", &runtime) ? 0 : runtime.vaddr + o->target->image.bias;
+	return elffile__symbol(o->elf, "_PyRuntime", &runtime) ? 0 : runtime.vaddr + o->target->image.bias;
 }
 
 /* 3.8 to 3.11 before their start-up is through: the only GIL stands at a fixed place. */

@@ -48,7 +48,7 @@ static bool from_py_version(struct elffile *ef, struct pyver *v)
 	const uint8_t *p;
 	uint64_t hex;
 
-	if (elffile__dynsym(ef, "Py_Version", &sym) != 0 || !(p = elffile__bytes(ef, sym.vaddr, sizeof(hex))))
+	if (elffile__symbol(ef, "Py_Version", &sym) != 0 || !(p = elffile__bytes(ef, sym.vaddr, sizeof(hex))))
 		return false;
 	memcpy(&hex, p, sizeof(hex));
 	if (hex >> 24 != 3)
@@ -63,7 +63,7 @@ static bool debug_words(struct elffile *ef, uint64_t *words, size_t n)
 	struct elf_symbol sym;
 	const uint8_t *p;
 
-	if (elffile__dynsym(ef, "_PyRuntime", &sym) != 0 || sym.size < n * sizeof(*words))
+	if (elffile__symbol(ef, "_PyRuntime", &sym) != 0 || sym.size < n * sizeof(*words))
 		return false;
 	p = elffile__bytes(ef, sym.vaddr, n * sizeof(*words));
 	if (!p || memcmp(p, "xdebugpy", 8) != 0)
@@ -123,7 +123,7 @@ static bool scan_literal(const char *text, size_t len, char before, int want_min
 	while (at < end && (at = memmem(at, (size_t)(end - at), needle, sizeof(needle)))) {
 		int minor, micro;
 
-		if (parse_literal(at + 1, end, &minor, &micro) && minor <= 10 &&
+		if (parse_literal(at + 1, end, &minor, &micro) && minor >= 7 && minor <= 10 &&
 		    (want_minor < 0 || minor == want_minor)) {
 			*ret_minor = minor;
 			*ret_micro = micro;
@@ -180,6 +180,9 @@ static bool from_name(const char *path, struct pyver *v)
 	return true;
 }
 
+/* Below, with the table of sizes. */
+static bool from_runtime_size(const struct elf_symbol *runtime, struct pyver *v);
+
 /* Built with --disable-gil: the file says so itself, else by a function that only such builds export. */
 static bool is_free_threaded(struct elffile *ef, const struct pyver *v)
 {
@@ -190,7 +193,7 @@ static bool is_free_threaded(struct elffile *ef, const struct pyver *v)
 		return false;
 	if (debug_words(ef, words, 3))
 		return words[2] == 1;
-	return elffile__dynsym(ef, "PyUnstable_Module_SetGIL", &sym) == 0;
+	return elffile__symbol(ef, "PyUnstable_Module_SetGIL", &sym) == 0;
 }
 
 /* "3.11.2", "3.14.0rc1", "3.13.0t", "3.9". */
@@ -212,9 +215,10 @@ int pyver__identify(struct elffile *ef, const char *path, struct pyver *ret, str
 	struct elf_symbol runtime;
 	struct pyver v = {0};
 
-	if (elffile__dynsym(ef, "_PyRuntime", &runtime) != 0)
+	if (elffile__symbol(ef, "_PyRuntime", &runtime) != 0)
 		return reason__set(why, -ENOEXEC, "%s is not a CPython of 3.7 or newer: it defines no _PyRuntime", path);
-	if (!from_py_version(ef, &v) && !from_debug_offsets(ef, &v) && !from_literal(ef, path, '\0', &v) &&
+	if (!from_py_version(ef, &v) && !from_debug_offsets(ef, &v) && !from_runtime_size(&runtime, &v) &&
+	    !from_literal(ef, path, '\0', &v) &&
 	    !(minor_of_name(path) >= 0 && from_literal(ef, path, '/', &v)) && !from_name(path, &v))
 		return reason__set(why, -ENOEXEC, "%s does not tell which CPython it is", path);
 	v.free_threaded = is_free_threaded(ef, &v);
@@ -234,6 +238,19 @@ static const struct {
 #include "pyoffsets.inc"
 #include "pyoffsets_newer.inc"
 };
+
+/* 3.11 and 3.12 in a program that is stripped and exports nothing: their _PyRuntime is as large as no other's. */
+static bool from_runtime_size(const struct elf_symbol *runtime, struct pyver *v)
+{
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		if ((table[i].minor != 11 && table[i].minor != 12) || table[i].offsets.runtime_size != runtime->size)
+			continue;
+		set_version(v, 3u << 24 | (uint32_t)table[i].minor << 16, "size of its _PyRuntime");
+		v->micro = -1;
+		return true;
+	}
+	return false;
+}
 
 static int offsets_from_table(const struct elf_symbol *runtime, const struct pyver *v, struct pyoffsets *ret,
 			      struct reason *why)
@@ -377,7 +394,7 @@ int pyver__offsets(struct elffile *ef, const struct pyver *ver, struct pyoffsets
 
 	if (elffile__machine(ef) != EM_X86_64)
 		return reason__set(why, -ENOTSUP, "layouts are known for x86-64 only");
-	if (elffile__dynsym(ef, "_PyRuntime", &runtime) != 0)
+	if (elffile__symbol(ef, "_PyRuntime", &runtime) != 0)
 		return reason__set(why, -ENOTSUP, "the file defines no _PyRuntime");
 	err = ver->minor >= 13 ? offsets_from_words(ef, &runtime, ver, ret, why) :
 				 offsets_from_table(&runtime, ver, ret, why);
@@ -600,7 +617,7 @@ int pyver__find_gils(const struct target *t, struct elffile *ef, const struct py
 	struct elf_symbol runtime;
 	int err;
 
-	if (elffile__dynsym(ef, "_PyRuntime", &runtime) != 0 || !offsets_usable(off))
+	if (elffile__symbol(ef, "_PyRuntime", &runtime) != 0 || !offsets_usable(off))
 		return reason__set(why, -ENOTSUP, "%s: no usable _PyRuntime", t->image.path);
 	w.runtime = runtime.vaddr + t->image.bias;
 	err = walk_patiently(&w);

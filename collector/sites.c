@@ -8,8 +8,6 @@
  */
 #include "sites.h"
 
-#include <capstone/capstone.h>
-#include <elf.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -17,11 +15,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "insn.h"
 #include "text.h"
 
 #define CANDIDATES_MAX 4096          /* real builds have 4 to 26 */
 #define RANGES_MAX 64
 #define FUNCTION_MAX (4u << 20)      /* bytes; the eval loop has some 100 KB */
+#define INSIDE_MAX 512               /* functions that the three reach in two steps: 26 in glibc 2.36 */
 #define WAKE_DISTANCE 8              /* instructions between a timedwait and its conditional jump */
 
 /* The three functions, in the order of enum site_role. */
@@ -32,32 +32,38 @@ static const char *const callees[] = {
 };
 #define CALLEES_N (sizeof(callees) / sizeof(callees[0]))
 
-enum branch {
-	BRANCH_CALL,        /* e8 rel32, to a PLT stub */
-	BRANCH_JUMP,        /* e9 rel32: a tail call */
-	BRANCH_CALL_SLOT,   /* ff 15 disp32, through the GOT: -fno-plt */
-	BRANCH_JUMP_SLOT,   /* ff 25 disp32 */
-	BRANCH_CONDITIONAL, /* 0f 8x rel32: fires whether taken or not, of no use */
-	BRANCH_LOAD,        /* 8b /r disp32: the address goes into a register, the call can't be found */
+/* What the C libraries call them where they are linked in (nptl/pthread_cond_*.c; musl, src/thread). */
+static const char *const definitions[CALLEES_N][6] = {
+	[SITE_SIGNAL] = {"pthread_cond_signal", "__pthread_cond_signal", "___pthread_cond_signal"},
+	[SITE_WAIT] = {"pthread_cond_timedwait", "__pthread_cond_timedwait", "___pthread_cond_timedwait",
+		       "__pthread_cond_timedwait64", "___pthread_cond_timedwait64"},
+	[SITE_HANDOFF] = {"pthread_cond_wait", "__pthread_cond_wait", "___pthread_cond_wait"},
 };
+#define ENTRIES_MAX 16               /* different functions under one of these names; real files have one */
 
 struct candidate {
 	uint64_t vaddr;
 	enum site_role role;
 	enum branch branch;
+	size_t len; /* from vaddr to the instruction's end */
 	bool proven;
 	struct elf_range function;
 };
 
 struct planner {
 	struct elffile *ef;
+	const struct insn_arch *arch;
 	struct site_plan *plan;
 	struct elf_import imports[CALLEES_N];
+	uint64_t entries[CALLEES_N][ENTRIES_MAX]; /* functions of the file itself: where stubs would be otherwise */
 	struct elf_range stubs, slots; /* from the lowest to the highest of each: nearly every byte is told by that */
 	struct candidate *candidates;
 	size_t candidates_n;
+	bool linked_in; /* they are functions of the file itself */
 	bool too_many;
 	size_t wakes_missing;
+	struct elf_range inside[INSIDE_MAX]; /* functions of the C library, where no site is the interpreter's */
+	size_t inside_n;
 	csh decoder;
 	cs_insn *insn;
 };
@@ -98,17 +104,17 @@ static bool among(const uint64_t *list, size_t n, uint64_t value)
 	return false;
 }
 
-/* Whether the address lies in one of our stubs: `[endbr64] [bnd] jmp *slot(%rip)` has at most 11 bytes. */
+/* Whether the address lies in one of our stubs. */
 static bool in_stub(const struct planner *p, uint64_t vaddr)
 {
 	for (size_t r = 0; r < CALLEES_N; r++)
 		for (size_t i = 0; i < p->imports[r].stubs_n; i++)
-			if (vaddr - p->imports[r].stubs[i] < 11)
+			if (vaddr - p->imports[r].stubs[i] < p->arch->stub_max)
 				return true;
 	return false;
 }
 
-static void add_candidate(struct planner *p, uint64_t vaddr, enum site_role role, enum branch branch)
+static void add_candidate(struct planner *p, uint64_t vaddr, enum site_role role, const struct insn_ref *ref)
 {
 	if (p->candidates_n == CANDIDATES_MAX) {
 		p->too_many = true;
@@ -117,67 +123,49 @@ static void add_candidate(struct planner *p, uint64_t vaddr, enum site_role role
 	p->candidates[p->candidates_n++] = (struct candidate){
 		.vaddr = vaddr,
 		.role = role,
-		.branch = branch,
+		.branch = ref->branch,
+		.len = ref->len,
 	};
 }
 
-/* A branch whose 4-byte operand leads to `target`, if that is a stub of one of the three. */
-static void try_stub(struct planner *p, uint64_t vaddr, uint64_t target, enum branch branch)
+/* A branch to a stub of one of the three, or to the function itself. */
+static void try_stub(struct planner *p, uint64_t vaddr, const struct insn_ref *ref)
 {
-	if (target < p->stubs.start || target >= p->stubs.end)
+	if (ref->target < p->stubs.start || ref->target >= p->stubs.end)
 		return;
 	for (size_t r = 0; r < CALLEES_N; r++)
-		if (among(p->imports[r].stubs, p->imports[r].stubs_n, target))
-			add_candidate(p, vaddr, (enum site_role)r, branch);
+		if (among(p->imports[r].stubs, p->imports[r].stubs_n, ref->target))
+			add_candidate(p, vaddr, (enum site_role)r, ref);
 }
 
-static void try_slot(struct planner *p, uint64_t vaddr, uint64_t slot, enum branch branch)
+static void try_slot(struct planner *p, uint64_t vaddr, const struct insn_ref *ref)
 {
-	if (slot < p->slots.start || slot >= p->slots.end)
+	if (ref->target < p->slots.start || ref->target >= p->slots.end)
 		return;
 	for (size_t r = 0; r < CALLEES_N; r++)
-		if (among(p->imports[r].slots, p->imports[r].slots_n, slot) && !in_stub(p, vaddr))
-			add_candidate(p, vaddr, (enum site_role)r, branch);
+		if (among(p->imports[r].slots, p->imports[r].slots_n, ref->target) && !in_stub(p, vaddr))
+			add_candidate(p, vaddr, (enum site_role)r, ref);
 }
 
-/* Instructions of two opcode bytes and a rip-relative or relative operand. */
-static void try_two_bytes(struct planner *p, uint64_t vaddr, const uint8_t *code, uint64_t target)
+static bool is_of_slot(enum branch branch)
 {
-	if (code[0] == 0xff && code[1] == 0x15)
-		try_slot(p, vaddr, target, BRANCH_CALL_SLOT);
-	else if (code[0] == 0xff && code[1] == 0x25)
-		try_slot(p, vaddr, target, BRANCH_JUMP_SLOT);
-	else if (code[0] == 0x0f && (code[1] & 0xf0) == 0x80)
-		try_stub(p, vaddr, target, BRANCH_CONDITIONAL);
-	else if (code[0] == 0x8b && (code[1] & 0xc7) == 0x05)
-		try_slot(p, vaddr, target, BRANCH_LOAD);
+	return branch == BRANCH_CALL_SLOT || branch == BRANCH_JUMP_SLOT || branch == BRANCH_LOAD;
 }
 
 static void scan_range(struct planner *p, struct elf_range range)
 {
 	const uint8_t *code = elffile__bytes(p->ef, range.start, range.end - range.start);
 	size_t len = range.end - range.start;
+	struct insn_scan scan = {0};
+	struct insn_ref ref;
 
-	for (size_t i = 0; code && i + 5 <= len; i++) {
-		uint64_t vaddr = range.start + i;
-		int32_t rel;
-
-		switch (code[i]) {
-		case 0xe8:
-		case 0xe9:
-			memcpy(&rel, code + i + 1, sizeof(rel));
-			try_stub(p, vaddr, vaddr + 5 + (uint64_t)(int64_t)rel,
-				 code[i] == 0xe8 ? BRANCH_CALL : BRANCH_JUMP);
-			break;
-		case 0x0f:
-		case 0x8b:
-		case 0xff:
-			if (i + 6 > len)
-				break;
-			memcpy(&rel, code + i + 2, sizeof(rel));
-			try_two_bytes(p, vaddr, code + i, vaddr + 6 + (uint64_t)(int64_t)rel);
-			break;
-		}
+	for (size_t i = 0; code && i < len; i += p->arch->step) {
+		if (!p->arch->look(&scan, code + i, len - i, range.start + i, &ref))
+			continue;
+		if (is_of_slot(ref.branch))
+			try_slot(p, range.start + i, &ref);
+		else
+			try_stub(p, range.start + i, &ref);
 	}
 }
 
@@ -204,6 +192,70 @@ static void find_candidates(struct planner *p)
 		scan_range(p, ranges[i]);
 }
 
+/* ---- the C library's insides ------------------------------------------------------------------------ */
+
+/*
+ * Linked in, the C library's own calls are in the same code: a timed-out waiter of glibc's may pass its signal on
+ * (__condvar_cancel_waiting), musl's pthread_cond_wait() is a jump to pthread_cond_timedwait(). They are no calls of the
+ * interpreter's, but have its arguments. So no site lies in the three functions, nor in what they reach in two steps.
+ */
+static void add_inside(struct planner *p, uint64_t vaddr)
+{
+	struct elf_range function;
+
+	if (p->inside_n == INSIDE_MAX || elffile__function_at(p->ef, vaddr, &function) != 0)
+		return;
+	for (size_t i = 0; i < p->inside_n; i++)
+		if (p->inside[i].start == function.start)
+			return;
+	p->inside[p->inside_n++] = function;
+}
+
+/* Functions that this one calls, jumps to, or takes the address of (handlers of cancellation). */
+static void add_reached(struct planner *p, struct elf_range function)
+{
+	size_t left = function.end - function.start;
+	const uint8_t *code = left > FUNCTION_MAX ? NULL : elffile__bytes(p->ef, function.start, left);
+	uint64_t at = function.start;
+
+	while (code && cs_disasm_iter(p->decoder, &code, &left, &at, p->insn)) {
+		uint64_t target = p->arch->target(p->insn, true), address = p->arch->code_address(p->insn);
+
+		if (target && (target < function.start || target >= function.end))
+			add_inside(p, target);
+		if (address)
+			add_inside(p, address);
+	}
+}
+
+/* 0 or -ENOTSUP: one of the three has no entry in .eh_frame, so that its inside cannot be told. */
+static int find_inside(struct planner *p)
+{
+	size_t first = 0, last;
+	struct elf_range function;
+
+	for (size_t r = 0; r < CALLEES_N; r++)
+		for (size_t i = 0; i < p->imports[r].stubs_n; i++) {
+			if (elffile__function_at(p->ef, p->entries[r][i], &function) != 0)
+				return -ENOTSUP;
+			add_inside(p, p->entries[r][i]);
+		}
+	for (int step = 0; step < 2; step++) {
+		last = p->inside_n;
+		for (; first < last; first++)
+			add_reached(p, p->inside[first]);
+	}
+	return p->inside_n == INSIDE_MAX ? -ENOTSUP : 0;
+}
+
+static bool is_inside(const struct planner *p, uint64_t vaddr)
+{
+	for (size_t i = 0; i < p->inside_n; i++)
+		if (vaddr >= p->inside[i].start && vaddr < p->inside[i].end)
+			return true;
+	return false;
+}
+
 /* ---- second pass: proof by decoding ------------------------------------------------------------- */
 
 static int by_vaddr(const void *a, const void *b)
@@ -211,12 +263,6 @@ static int by_vaddr(const void *a, const void *b)
 	const struct candidate *x = a, *y = b;
 
 	return x->vaddr < y->vaddr ? -1 : x->vaddr > y->vaddr;
-}
-
-/* Bytes of the instruction proper: opcode, ModRM and operand, without prefixes. */
-static size_t branch_len(enum branch branch)
-{
-	return branch == BRANCH_CALL || branch == BRANCH_JUMP ? 5 : 6;
 }
 
 /*
@@ -227,7 +273,7 @@ static void prove_one(struct candidate *c, const cs_insn *insn)
 {
 	uint64_t end = insn->address + insn->size;
 
-	if (insn->address > c->vaddr || end != c->vaddr + branch_len(c->branch))
+	if (insn->address > c->vaddr || end != c->vaddr + c->len)
 		return;
 	c->proven = true;
 	c->vaddr = insn->address;
@@ -293,7 +339,8 @@ static void describe(const struct planner *p, const struct candidate *c, struct 
 	switch (c ? c->branch : BRANCH_LOAD) {
 	case BRANCH_CALL:
 	case BRANCH_JUMP:
-		snprintf(raw, sizeof(raw), "%s %s@plt", c->branch == BRANCH_CALL ? "call" : "jmp", callees[c->role]);
+		snprintf(raw, sizeof(raw), "%s %s%s", c->branch == BRANCH_CALL ? "call" : "jmp", callees[c->role],
+			 p->linked_in ? "" : "@plt");
 		break;
 	case BRANCH_CALL_SLOT:
 	case BRANCH_JUMP_SLOT:
@@ -321,47 +368,13 @@ static int add_site(struct planner *p, enum site_role role, uint64_t vaddr, stru
 	if (elffile__offset_of(p->ef, vaddr, &site->offset) != 0)
 		return -ENOENT;
 	site->role = role;
-	site->price = c && (c->branch == BRANCH_CALL_SLOT || c->branch == BRANCH_JUMP_SLOT) ? SITE_STEPPED :
-											      SITE_EMULATED;
+	site->price = c && is_of_slot(c->branch) && p->arch->slots_are_stepped ? SITE_STEPPED : SITE_EMULATED;
 	site->vaddr = vaddr;
 	site->function = function;
 	describe(p, c, site);
 	elffile__symbol_name(p->ef, vaddr, site->symbol, sizeof(site->symbol));
 	plan->sites_n++;
 	return 0;
-}
-
-/* Instructions that may stand between a timedwait and the jump: they move or compare, and go nowhere. */
-static bool is_plain(const cs_insn *insn)
-{
-	switch (insn->id) {
-	case X86_INS_MOV: case X86_INS_MOVABS: case X86_INS_MOVZX: case X86_INS_MOVSX: case X86_INS_MOVSXD:
-	case X86_INS_CMP: case X86_INS_TEST:
-		return true;
-	}
-	return false;
-}
-
-/* jcc rel8 or rel32, without prefixes: what the kernel emulates. */
-static bool is_conditional_jump(const cs_insn *insn)
-{
-	return (insn->size == 2 && (insn->bytes[0] & 0xf0) == 0x70) ||
-	       (insn->size == 6 && insn->bytes[0] == 0x0f && (insn->bytes[1] & 0xf0) == 0x80);
-}
-
-/* Where a relative jump goes; 0 for any other instruction. */
-static uint64_t jump_target(const cs_insn *insn)
-{
-	const uint8_t *b = insn->bytes;
-	uint64_t end = insn->address + insn->size;
-	int32_t rel;
-
-	if (insn->size == 2 && ((b[0] & 0xf0) == 0x70 || b[0] == 0xeb))
-		return end + (uint64_t)(int64_t)(int8_t)b[1];
-	if (!is_conditional_jump(insn) && !(insn->size == 5 && b[0] == 0xe9))
-		return 0;
-	memcpy(&rel, b + insn->size - 4, sizeof(rel));
-	return end + (uint64_t)(int64_t)rel;
 }
 
 /* Whether a jump of `function` enters [start, end]: then the code there is not only the way out of a call. */
@@ -372,7 +385,7 @@ static bool is_entered(struct planner *p, struct elf_range function, uint64_t st
 	uint64_t at = function.start;
 
 	while (code && cs_disasm_iter(p->decoder, &code, &left, &at, p->insn)) {
-		uint64_t target = jump_target(p->insn);
+		uint64_t target = p->arch->target(p->insn, false);
 
 		if (target >= start && target <= end)
 			return true;
@@ -390,12 +403,12 @@ static int add_wake(struct planner *p, const struct candidate *c)
 	start = at + p->insn->size;
 	at = start;
 	for (int i = 0; i < WAKE_DISTANCE && decode_at(p, c->function, at); i++) {
-		if (is_conditional_jump(p->insn)) {
+		if (p->arch->is_conditional(p->insn)) {
 			if (is_entered(p, c->function, start, at) || !decode_at(p, c->function, at))
 				return -ENOENT;
 			return add_site(p, SITE_WAKE, at, c->function, NULL);
 		}
-		if (!is_plain(p->insn))
+		if (!p->arch->is_plain(p->insn))
 			return -ENOENT;
 		at += p->insn->size;
 	}
@@ -429,6 +442,8 @@ static int take_candidates(struct planner *p)
 		const struct candidate *c = &p->candidates[i];
 		int err;
 
+		if (is_inside(p, c->vaddr))
+			continue;
 		if (!c->proven) {
 			if (c->branch < BRANCH_CONDITIONAL)
 				note(p->plan, "0x%" PRIx64 " looks like a call of %s, but is not proven an instruction",
@@ -462,17 +477,63 @@ static size_t count_role(const struct site_plan *plan, enum site_role role)
 
 /* ---- the plan ------------------------------------------------------------------------------- */
 
-static int find_imports(struct planner *p, struct reason *why)
+static bool reaches(const struct planner *p, enum site_role role)
 {
-	if (elffile__machine(p->ef) != EM_X86_64)
-		return reason__set(why, -ENOTSUP, "this machine's instructions are not supported yet: x86-64 only");
+	return p->imports[role].slots_n > 0 || p->imports[role].stubs_n > 0;
+}
+
+static void find_imports(struct planner *p)
+{
 	for (size_t r = 0; r < CALLEES_N; r++)
-		elffile__import(p->ef, callees[r], &p->imports[r]);
-	if (p->imports[SITE_SIGNAL].slots_n == 0 || p->imports[SITE_WAIT].slots_n == 0)
-		return reason__set(why, -ENOTSUP,
-				   "the interpreter does not import %s (statically linked libc?): no probe sites",
-				   callees[p->imports[SITE_WAIT].slots_n == 0 ? SITE_WAIT : SITE_SIGNAL]);
+		if (elffile__import(p->ef, callees[r], &p->imports[r]) != 0)
+			p->imports[r] = (struct elf_import){0};
+}
+
+/* The C library is linked in: then its functions are called without a stub, and symbols tell where they are. */
+static void find_definitions(struct planner *p)
+{
+	for (size_t r = 0; r < CALLEES_N; r++) {
+		size_t n = 0;
+
+		for (size_t i = 0; i < sizeof(definitions[r]) / sizeof(definitions[r][0]) && definitions[r][i]; i++)
+			n = elffile__functions(p->ef, definitions[r][i], p->entries[r], n, ENTRIES_MAX);
+		p->imports[r].stubs = p->entries[r];
+		p->imports[r].stubs_n = n;
+	}
+}
+
+/* One of the two without which there is nothing to plan, if it is not reached; NULL: both are. */
+static const char *missing(const struct planner *p)
+{
+	return !reaches(p, SITE_WAIT) ? callees[SITE_WAIT] : !reaches(p, SITE_SIGNAL) ? callees[SITE_SIGNAL] : NULL;
+}
+
+static int find_linked_in(struct planner *p, struct reason *why)
+{
+	const char *origin = elffile__symbols_origin(p->ef);
+
+	if (!origin)
+		return reason__set(why, -ENOTSUP, "the interpreter does not import %s, and it is stripped of the symbols that "
+				   "would tell where it has its own: install its debug symbols, or run one that is not "
+				   "stripped", missing(p));
+	find_definitions(p);
+	if (missing(p))
+		return reason__set(why, -ENOTSUP, "the interpreter neither imports %s nor has its own (by %s): no probe sites",
+				   missing(p), origin);
+	if (find_inside(p) != 0)
+		return reason__set(why, -ENOTSUP, "the C library is linked in without .eh_frame entries (by %s): its calls "
+				   "and the interpreter's cannot be told apart", origin);
+	p->linked_in = true;
+	p->plan->method = "call sites by symbols";
+	note(p->plan, "the C library is linked in, %s tells where: nothing is missed, and a probe costs no more", origin);
 	return 0;
+}
+
+static int find_callees(struct planner *p, struct reason *why)
+{
+	find_imports(p);
+	p->plan->method = "call sites";
+	return missing(p) ? find_linked_in(p, why) : 0;
 }
 
 static int check_plan(const struct planner *p, struct reason *why)
@@ -490,7 +551,7 @@ static int check_plan(const struct planner *p, struct reason *why)
 
 static int make_plan(struct planner *p, struct reason *why)
 {
-	int err = find_imports(p, why);
+	int err = find_callees(p, why);
 
 	if (err)
 		return err;
@@ -503,22 +564,21 @@ static int make_plan(struct planner *p, struct reason *why)
 	if (p->plan->sites_n > 0)
 		qsort(p->plan->sites, p->plan->sites_n, sizeof(*p->plan->sites), by_role);
 	p->plan->light = p->wakes_missing == 0;
-	p->plan->method = "call sites";
 	return check_plan(p, why);
 }
 
-static int open_planner(struct planner *p, struct elffile *ef)
+static int open_planner(struct planner *p, struct elffile *ef, struct reason *why)
 {
 	p->ef = ef;
 	p->plan = calloc(1, sizeof(*p->plan));
 	p->candidates = calloc(CANDIDATES_MAX, sizeof(*p->candidates));
 	if (!p->plan || !p->candidates)
-		return -ENOMEM;
-	if (cs_open(CS_ARCH_X86, CS_MODE_64, &p->decoder) != CS_ERR_OK)
-		return -ENOMEM;
-	cs_option(p->decoder, CS_OPT_SYNTAX, CS_OPT_SYNTAX_ATT);
+		return reason__set(why, -ENOMEM, "out of memory");
+	p->arch = insn__arch(elffile__machine(ef));
+	if (!p->arch || p->arch->open(&p->decoder) != 0)
+		return reason__set(why, -ENOTSUP, "this machine's instructions are not supported yet: x86-64 only");
 	p->insn = cs_malloc(p->decoder);
-	return p->insn ? 0 : -ENOMEM;
+	return p->insn ? 0 : reason__set(why, -ENOMEM, "out of memory");
 }
 
 static void close_planner(struct planner *p)
@@ -533,12 +593,9 @@ static void close_planner(struct planner *p)
 int sites__plan(struct elffile *ef, struct site_plan **ret, struct reason *why)
 {
 	struct planner p = {0};
-	int err = open_planner(&p, ef);
+	int err = open_planner(&p, ef, why);
 
-	if (err)
-		reason__set(why, err, "the probe plan could not be made: out of memory");
-	else
-		err = make_plan(&p, why);
+	err = err ?: make_plan(&p, why);
 	close_planner(&p);
 	if (err) {
 		site_plan__free(p.plan);

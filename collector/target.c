@@ -24,6 +24,7 @@
 #include "label.h"
 #include "procmaps.h"
 #include "procmem.h"
+#include "regular.h"
 #include "text.h"
 
 #define PROC_TEXT_MAX (64u << 10) /* of the small files in /proc */
@@ -202,26 +203,6 @@ static uint64_t namespace_of(const char *pid, const char *name)
 
 /* ---- opening files of the target ------------------------------------------------------------------ */
 
-/* Opens a regular file and nothing else: a FIFO would block, a device could act. The file is looked at first. */
-static int open_regular(const char *path, struct stat *ret_st)
-{
-	int look = open(path, O_PATH | O_CLOEXEC), fd;
-	char self[64];
-
-	if (look < 0)
-		return -errno;
-	if (fstat(look, ret_st) != 0 || !S_ISREG(ret_st->st_mode)) {
-		close(look);
-		return -ENOEXEC;
-	}
-	snprintf(self, sizeof(self), "/proc/self/fd/%d", look);
-	fd = open(self, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		fd = -errno;
-	close(look);
-	return fd;
-}
-
 /* Whether `fd` holds the bytes that the target runs: compared where device numbers can't tell (btrfs, overlayfs). */
 static bool same_bytes(pid_t pid, int fd, const struct proc_map *map)
 {
@@ -240,7 +221,7 @@ static int open_by_name(pid_t pid, const struct proc_map *map, const char *root,
 	int fd;
 
 	snprintf(full, sizeof(full), "%s%s", root, path);
-	fd = open_regular(full, &st);
+	fd = regular__open(full, &st);
 	if (fd < 0)
 		return fd;
 	if (st.st_ino == map->ino && (st.st_dev == map->dev || same_bytes(pid, fd, map)))
@@ -276,7 +257,7 @@ static int open_mapped(pid_t pid, const struct proc_map *map, enum image_source 
 	snprintf(path, sizeof(path), "/proc/%d/map_files/%llx-%llx", pid, (unsigned long long)map->start,
 		 (unsigned long long)map->end);
 	*ret_source = IMAGE_MAP_FILES;
-	fd = open_regular(path, &st);
+	fd = regular__open(path, &st);
 	if (fd >= 0 || fd == -ENOEXEC)
 		return fd;
 	*ret_source = IMAGE_ROOT;
@@ -333,15 +314,17 @@ static struct seen *seen_slot(const struct search *s, uint64_t dev, uint64_t ino
 }
 
 /* What the file is; for CPython the bias of its mapping, too. `why` says what is wrong with a damaged file. */
-static enum kind examine(int fd, const struct proc_map *map, uint64_t *ret_bias, struct reason *why)
+static enum kind examine(int fd, const struct mapped_file *f, uint64_t *ret_bias, struct reason *why)
 {
+	const struct proc_map *map = &f->map;
 	struct elf_symbol symbol;
 	enum kind kind = KIND_OTHER;
 	struct elffile *ef;
 
 	if (elffile__open(fd, &ef, why) != 0)
 		return KIND_OTHER;
-	if (elffile__dynsym(ef, "_PyRuntime", &symbol) == 0)
+	/* A program with CPython linked in need not export it; that of a library is found where it is exported. */
+	if (elffile__runtime(ef, &symbol) == 0 || (f->is_exe && elffile__symbol(ef, "_PyRuntime", &symbol) == 0))
 		kind = KIND_CPYTHON;
 	else if (elffile__dynsym(ef, "PyEval_RestoreThread", &symbol) == 0)
 		kind = KIND_OLD;
@@ -369,12 +352,12 @@ static enum kind try_file(struct target *t, const struct search *s, const struct
 	if (slot && slot->kind != KIND_UNKNOWN && slot->kind != KIND_CPYTHON)
 		return slot->kind;
 	snprintf(path, sizeof(path), "/proc/%d/exe", t->pid);
-	fd = f->is_exe ? open_regular(path, &st) : open_mapped(t->pid, &f->map, &source);
+	fd = f->is_exe ? regular__open(path, &st) : open_mapped(t->pid, &f->map, &source);
 	if (fd < 0) {
 		reason__set(why, fd, "its file cannot be opened: %s", strerror(-fd));
 		return KIND_UNKNOWN;
 	}
-	kind = examine(fd, &f->map, &bias, why);
+	kind = examine(fd, f, &bias, why);
 	if (slot)
 		*slot = (struct seen){f->map.dev, f->map.ino, kind};
 	if (kind != KIND_CPYTHON) {

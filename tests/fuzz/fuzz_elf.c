@@ -44,7 +44,7 @@ static void look(struct elffile *ef, size_t size)
 	struct pyver ver;
 	char text[64];
 
-	if (elffile__dynsym(ef, "_PyRuntime", &symbol) == 0)
+	if (elffile__symbol(ef, "_PyRuntime", &symbol) == 0)
 		elffile__symbol_name(ef, symbol.vaddr, text, sizeof(text));
 	elffile__build_id(ef, text, sizeof(text));
 	if (pyver__identify(ef, "libpython3.9.so", &ver, NULL) == 0)

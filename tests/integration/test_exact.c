@@ -8,45 +8,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "../support/exact.h"
 #include "../support/interpreters.h"
-#include "../support/observer.h"
 #include "../support/pythons.h"
-#include "../support/workload.h"
 
 #define MANY 200003
 
 TestSuite(exact, .timeout = 300);
-
-/* Attaches at the gate, lets it run, compares each thread's acquires with what it says of itself. */
-static void expect_exact_counts(const struct interpreter *in, const char *command)
-{
-	struct workload w;
-	struct observer o;
-	json_t *truth, *threads, *thread;
-	size_t i;
-
-	workload__start(&w, in, command);
-	observer__attach(&o, w.pid, GIL_MODE_FULL);
-	workload__go(&w);
-	truth = workload__truth(&w);
-	proc_sample__free(observer__interval(&o));
-	threads = json_object_get(truth, "threads");
-	cr_assert_gt(json_array_size(threads), 0);
-	json_array_foreach(threads, i, thread) {
-		pid_t tid = (pid_t)truth__int(thread, "tid");
-		const struct thread_sample *mine = observer__thread(observer__totals(&o), tid);
-
-		cr_assert_not_null(mine, "%s: thread %d is missing", in->version, tid);
-		cr_expect_eq((long long)mine->m.acquires, truth__int(thread, "acquires"),
-			     "%s%s: thread %d: %llu acquires, it made %lld", in->version,
-			     in->stripped ? " stripped" : "", tid, (unsigned long long)mine->m.acquires,
-			     truth__int(thread, "acquires"));
-		cr_expect_eq(mine->m.forced, 0);
-	}
-	observer__assert_lossless(observer__totals(&o));
-	observer__detach(&o);
-	workload__quit(&w);
-}
 
 Test(exact, every_interpreter_and_its_stripped_copy_acquires_n_times)
 {
@@ -56,10 +24,10 @@ Test(exact, every_interpreter_and_its_stripped_copy_acquires_n_times)
 
 	snprintf(command, sizeof(command), "release_loop.py %d --call cycle", MANY);
 	for (size_t i = 0; i < n; i++) {
-		expect_exact_counts(&found[i], command);
+		exact__expect(&found[i], command);
 		temp_dir__make(dir, sizeof(dir));
 		interpreter__strip(&found[i], dir, &bare);
-		expect_exact_counts(&bare, command);
+		exact__expect(&bare, command);
 		temp_dir__remove(dir);
 	}
 }
@@ -80,5 +48,5 @@ Test(exact, stock_interpreter_counts_each_kind_of_release)
 
 	interpreter__stock(&stock);
 	for (size_t i = 0; i < sizeof(mixed_commands) / sizeof(mixed_commands[0]); i++)
-		expect_exact_counts(&stock, mixed_commands[i]);
+		exact__expect(&stock, mixed_commands[i]);
 }

@@ -346,10 +346,11 @@ Test(sites, too_little_is_refused_with_the_reason)
 {
 	static const struct {
 		char code[512];
-		char says[64];
+		char says[96];
 	} cases[] = {
-		{FUNC("f", "ret\n"), "does not import pthread_cond_timedwait"},
-		{FUNC("f", WAIT "ret\n"), "does not import pthread_cond_signal"},
+		{FUNC("f", "ret\n"), "neither imports pthread_cond_timedwait nor has its own (by its .symtab)"},
+		{FUNC("f", WAIT "ret\n"), "neither imports pthread_cond_signal nor"},
+		{FUNC("f", SIGNAL SIGNAL "ret\n"), "neither imports pthread_cond_timedwait nor"},
 		{FUNC("f", WAIT SIGNAL "ret\n"), "only 1 wait and 1 signal sites"},
 		{"f: " WAIT SIGNAL SIGNAL "ret\n", "only 0 wait and 0 signal sites"},
 	};
@@ -367,6 +368,136 @@ Test(sites, too_little_is_refused_with_the_reason)
 		cr_expect(strstr(why.text, cases[i].says), "%s", why.text);
 	}
 	temp_dir__remove(dir);
+}
+
+/* ---- the C library linked in --------------------------------------------------------------------------------- */
+
+/* A local function as the linker leaves it in a static program: no import, no PLT. */
+#define LOCAL(name, body) \
+	".type " name ",@function\n" name ":\n.cfi_startproc\n" body ".cfi_endproc\n.size " name ",.-" name "\n"
+#define OWN_LIBC(inside) \
+	LOCAL("helper", "jmp pthread_cond_signal\n") LOCAL("handler", "call helper\nret\n") \
+	LOCAL("pthread_cond_signal", "ret\n") LOCAL("__pthread_cond_wait", "jmp pthread_cond_timedwait\n") \
+	LOCAL("pthread_cond_timedwait", inside "ret\n")
+#define OWN_SIGNAL "call pthread_cond_signal\n"
+#define OWN_WAIT "call pthread_cond_timedwait\ncmp $110,%eax\nje 1f\n1: nop\n"
+#define OWN_BASE FUNC("take", OWN_SIGNAL OWN_WAIT OWN_SIGNAL "ret\n")
+
+static const struct code_case own_cases[] = {
+	{"own functions", "", OWN_LIBC("") OWN_BASE FUNC("drop", "call __pthread_cond_wait\nret\n"), 3, 1, 1, 1, 0, true,
+	 "nothing is missed"},
+	{"own tail call", "", OWN_LIBC("") OWN_BASE ".skip 200\n" FUNC("drop", "jmp pthread_cond_signal\n"), 4, 1, 0, 1, 0, true, ""},
+	{"own call, padded", "", OWN_LIBC("") OWN_BASE FUNC("drop", ".byte 0x67\ncall pthread_cond_signal\nret\n"), 4, 1, 0, 1, 0,
+	 true, ""},
+	/* Made by the library itself, one or two steps inside, or by its handler; else the helper's is one more. */
+	{"a call inside the library", "", OWN_LIBC("call helper\n") OWN_BASE, 2, 1, 0, 1, 0, true, ""},
+	{"a call two steps inside", "", OWN_LIBC("call handler\n") OWN_BASE, 2, 1, 0, 1, 0, true, ""},
+	{"a handler inside the library", "", OWN_LIBC("lea handler(%rip),%rax\n") OWN_BASE, 2, 1, 0, 1, 0, true, ""},
+	{"a conditional jump", "", OWN_LIBC("call helper\n") FUNC("f", "je pthread_cond_signal\nret\n") OWN_BASE, 2, 1, 0, 1, 0, true,
+	 "conditional jump"},
+	{"a function without an FDE", "", OWN_LIBC("call helper\n") OWN_BASE ".globl f\nf: call pthread_cond_signal\nret\n", 2, 1, 0,
+	 1, 0, true, "not proven an instruction"},
+};
+
+Test(sites, functions_of_the_file_itself_are_found_by_their_symbols)
+{
+	char dir[PATH_MAX], path[PATH_MAX + 16];
+
+	temp_dir__make(dir, sizeof(dir));
+	snprintf(path, sizeof(path), "%s/code.so", dir);
+	for (size_t i = 0; i < sizeof(own_cases) / sizeof(own_cases[0]); i++) {
+		struct code_case c = own_cases[i];
+		struct site_plan *plan = NULL;
+		struct reason why = {""};
+
+		must_compile(path, "-DASM", c.code);
+		cr_assert_eq(plan_file(path, &plan, NULL, &why), 0, "%s: %s", c.what, why.text);
+		cr_expect_str_eq(plan->method, "call sites by symbols");
+		if (!c.notes[0]) /* how it was done is always said */
+			snprintf(c.notes, sizeof(c.notes), "its .symtab tells where");
+		expect_case(&c, plan);
+		site_plan__free(plan);
+	}
+	temp_dir__remove(dir);
+}
+
+/* Without an FDE it can't be told what of the library is inside the three functions, and so what isn't the interpreter's. */
+Test(sites, own_functions_without_an_fde_are_refused)
+{
+	struct site_plan *plan = NULL;
+	struct reason why = {""};
+	char dir[PATH_MAX], path[PATH_MAX + 16];
+
+	temp_dir__make(dir, sizeof(dir));
+	snprintf(path, sizeof(path), "%s/code.so", dir);
+	must_compile(path, "-DASM", OWN_BASE LOCAL("pthread_cond_timedwait", "ret\n")
+		     ".type pthread_cond_signal,@function\npthread_cond_signal: ret\n");
+	cr_expect_eq(plan_file(path, &plan, NULL, &why), -ENOTSUP);
+	cr_expect(strstr(why.text, "cannot be told apart"), "%s", why.text);
+	temp_dir__remove(dir);
+}
+
+static const char *static_python(void)
+{
+	static char path[PATH_MAX];
+	const char *output = getenv("GILSCOPE_OUTPUT");
+
+	snprintf(path, sizeof(path), "%s/static/python", output ? output : ".output");
+	return path;
+}
+
+/* The names of the interpreter's own functions play no part, so that compiler's clones of them can't do harm. */
+Test(sites, a_static_interpreter_is_planned_whatever_take_gil_is_called)
+{
+	static const char *const suffixes[] = {".constprop.0", ".isra.0", ".part.0", ".lto_priv.0", ".llvm.123", ".cold"};
+	struct site_plan *plan = must_plan(static_python(), NULL), *renamed;
+	char dir[PATH_MAX], copy[PATH_MAX + 16];
+
+	temp_dir__make(dir, sizeof(dir));
+	snprintf(copy, sizeof(copy), "%s/copy", dir);
+	cr_expect_geq(count(plan, SITE_SIGNAL), 2);
+	cr_expect_geq(count(plan, SITE_HANDOFF), 1);
+	cr_expect_eq(count(plan, SITE_WAIT), count(plan, SITE_WAKE));
+	for (size_t i = 0; i < plan->sites_n; i++) {
+		cr_expect(strstr(plan->sites[i].symbol, "_gil") || strncmp(plan->sites[i].symbol, "PyEval_", 7) == 0 ||
+				  strncmp(plan->sites[i].symbol, "gate_", 5) == 0, /* the program's: told apart by the argument */
+			  "%s is none of the interpreter's", plan->sites[i].symbol);
+		cr_expect_eq(plan->sites[i].price, SITE_EMULATED);
+	}
+	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+		must_run("objcopy --redefine-sym take_gil=take_gil%s --redefine-sym drop_gil=drop_gil%s '%s' '%s'", suffixes[i],
+			 suffixes[i], static_python(), copy);
+		renamed = must_plan(copy, NULL);
+		expect_same_sites(plan, renamed, suffixes[i]);
+		site_plan__free(renamed);
+	}
+	site_plan__free(plan);
+	temp_dir__remove(dir);
+}
+
+/* objdump's reading of the same calls, those inside the C library left out. */
+Test(sites, objdump_finds_the_same_calls_in_a_static_interpreter)
+{
+	struct site_plan *plan = must_plan(static_python(), NULL);
+	char command[PATH_MAX + 512], line[512];
+	size_t seen = 0;
+	uint64_t vaddr;
+	FILE *f;
+
+	snprintf(command, sizeof(command),
+		 "objdump -d --no-show-raw-insn '%s' | awk '/^[0-9a-f]+ </ { inside = $2 ~ /^<__condvar_/ } "
+		 "!inside && $2 ~ /^(call|jmp)$/ && $4 ~ /^<_*pthread_cond_(signal|timedwait|wait)>$/ { print $1 }'",
+		 static_python());
+	f = popen(command, "re");
+	cr_assert_not_null(f);
+	while (fgets(line, sizeof(line), f)) {
+		cr_assert_eq(sscanf(line, "%" SCNx64 ":", &vaddr), 1);
+		cr_expect(site_at(plan, vaddr), "%s", line);
+		seen++;
+	}
+	cr_expect_eq(pclose(f), 0);
+	cr_expect_eq(seen, plan->sites_n - count(plan, SITE_WAKE));
+	site_plan__free(plan);
 }
 
 /* ---- damaged files ----------------------------------------------------------------------------------------- */

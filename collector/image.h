@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The interpreter's file of a live process, opened as ELF with all the symbols that it needs: those of a separate debug file
+ * where the file alone does not tell where the GIL shows. Pure.
+ */
+#ifndef GILSCOPE_IMAGE_H
+#define GILSCOPE_IMAGE_H
+
+#include "elffile.h"
+#include "reason.h"
+#include "target.h"
+
+/* Opens t->image. 0 or as elffile__open(). Free with elffile__close(); `t` must outlive it. */
+int image__open(const struct target *t, struct elffile **ret, struct reason *why);
+
+#endif

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What depends on the instruction set, one table per machine: how calls of imported functions look, what PLT stubs are
+ * made of, and which instructions the kernel emulates under a probe. elffile.c and sites.c ask here.
+ *
+ * The first pass (`look`) runs over bytes and may be wrong; whatever becomes a probe site is decoded from the start of its
+ * function afterwards. Pure.
+ */
+#ifndef GILSCOPE_INSN_H
+#define GILSCOPE_INSN_H
+
+#include <capstone/capstone.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum branch {
+	BRANCH_CALL,        /* relative: to a PLT stub, or to the function itself */
+	BRANCH_JUMP,        /* a tail call of that kind */
+	BRANCH_CALL_SLOT,   /* through the GOT: -fno-plt */
+	BRANCH_JUMP_SLOT,
+	BRANCH_CONDITIONAL, /* fires whether taken or not, of no use */
+	BRANCH_LOAD,        /* the address goes from the GOT into a register */
+};
+
+/* What an instruction refers to. */
+struct insn_ref {
+	enum branch branch;
+	uint64_t target; /* code, or the GOT slot for BRANCH_*_SLOT and BRANCH_LOAD */
+	size_t len;      /* bytes from the place looked at to the instruction's end */
+};
+
+/* A PLT stub's jump through its slot. */
+struct insn_stub {
+	uint64_t slot;
+	size_t start; /* of the stub, in the bytes that were given */
+};
+
+/* What `look` remembers on its way through a range of code; zero it before. */
+struct insn_scan {
+	uint64_t page[32];
+};
+
+struct insn_arch {
+	int machine;                   /* e_machine */
+	uint32_t jump_slot, glob_dat;  /* relocation types */
+	size_t step;                   /* instructions start at its multiples */
+	size_t stub_max;               /* bytes from a stub's start to behind its jump, at most */
+	bool slots_are_stepped;        /* the kernel single-steps calls through the GOT */
+	int (*open)(csh *ret);         /* a decoder. 0 or -ENOTSUP (not in this Capstone) */
+	/* Whether the instruction at code[0], `len` bytes before the end, may refer to something; `vaddr` is its address. */
+	bool (*look)(struct insn_scan *scan, const uint8_t *code, size_t len, uint64_t vaddr, struct insn_ref *ret);
+	/* Whether the instruction at code[at] is a stub's jump; code[0] is at `vaddr`. */
+	bool (*stub)(const uint8_t *code, size_t at, size_t len, uint64_t vaddr, struct insn_stub *ret);
+	/* May stand between a timedwait and its conditional jump: moves or compares, goes nowhere. */
+	bool (*is_plain)(const cs_insn *insn);
+	/* A conditional jump that the kernel emulates. */
+	bool (*is_conditional)(const cs_insn *insn);
+	/* Where a direct jump (conditional ones included) goes, or with `calls` a direct call; 0 for all else. */
+	uint64_t (*target)(const cs_insn *insn, bool calls);
+	/* Code whose address the instruction takes; 0 if none. */
+	uint64_t (*code_address)(const cs_insn *insn);
+};
+
+/* The table of a machine (EM_X86_64 ...), NULL if it is not supported. */
+const struct insn_arch *insn__arch(int machine);
+
+extern const struct insn_arch insn_x86;
+
+#endif

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * x86-64, see insn.h. Emulated under a uprobe (arch/x86/kernel/uprobes.c): call rel32, jmp rel, jcc rel, push, nop. All else,
+ * calls through memory included, is single-stepped.
+ */
+#include "insn.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <string.h>
+
+#include "bytes.h"
+
+static uint64_t relative(uint64_t end, const uint8_t *disp)
+{
+	return end + (uint64_t)(int64_t)(int32_t)bytes__u32(disp);
+}
+
+static int open_decoder(csh *ret)
+{
+	if (cs_open(CS_ARCH_X86, CS_MODE_64, ret) != CS_ERR_OK)
+		return -ENOTSUP;
+	cs_option(*ret, CS_OPT_SYNTAX, CS_OPT_SYNTAX_ATT);
+	return 0;
+}
+
+/* Instructions of two opcode bytes and a rip-relative or relative operand. */
+static bool look_two_bytes(const uint8_t *code, struct insn_ref *ref)
+{
+	if (code[0] == 0xff && code[1] == 0x15)
+		ref->branch = BRANCH_CALL_SLOT;
+	else if (code[0] == 0xff && code[1] == 0x25)
+		ref->branch = BRANCH_JUMP_SLOT;
+	else if (code[0] == 0x0f && (code[1] & 0xf0) == 0x80)
+		ref->branch = BRANCH_CONDITIONAL;
+	else if (code[0] == 0x8b && (code[1] & 0xc7) == 0x05)
+		ref->branch = BRANCH_LOAD;
+	else
+		return false;
+	return true;
+}
+
+static bool look(struct insn_scan *scan, const uint8_t *code, size_t len, uint64_t vaddr, struct insn_ref *ret)
+{
+	switch (code[0]) {
+	case 0xe8:
+	case 0xe9:
+		if (len < 5)
+			return false;
+		ret->branch = code[0] == 0xe8 ? BRANCH_CALL : BRANCH_JUMP;
+		ret->len = 5;
+		break;
+	case 0x0f:
+	case 0x8b:
+	case 0xff:
+		if (len < 6 || !look_two_bytes(code, ret))
+			return false;
+		ret->len = 6;
+		break;
+	case 0xeb:
+	case 0x70 ... 0x7f:
+		if (len < 2)
+			return false;
+		ret->branch = code[0] == 0xeb ? BRANCH_JUMP : BRANCH_CONDITIONAL;
+		ret->len = 2;
+		ret->target = vaddr + 2 + (uint64_t)(int64_t)(int8_t)code[1];
+		return true;
+	default:
+		return false;
+	}
+	ret->target = relative(vaddr + ret->len, code + ret->len - 4);
+	return true;
+}
+
+/* Steps back from a stub's `jmp *slot(%rip)` over its optional `bnd` prefix and `endbr64`. */
+static size_t stub_start(const uint8_t *code, size_t jmp)
+{
+	static const uint8_t endbr64[4] = {0xf3, 0x0f, 0x1e, 0xfa};
+	size_t start = jmp;
+
+	if (start >= 1 && code[start - 1] == 0xf2)
+		start--;
+	if (start >= 4 && memcmp(code + start - 4, endbr64, 4) == 0)
+		start -= 4;
+	return start;
+}
+
+/* `[endbr64] [bnd] jmp *slot(%rip)`, laid out on multiples of 8 by every linker. */
+static bool stub(const uint8_t *code, size_t at, size_t len, uint64_t vaddr, struct insn_stub *ret)
+{
+	if (at + 6 > len || code[at] != 0xff || code[at + 1] != 0x25)
+		return false;
+	ret->slot = relative(vaddr + at + 6, code + at + 2);
+	ret->start = stub_start(code, at);
+	return (vaddr + ret->start) % 8 == 0;
+}
+
+static bool is_plain(const cs_insn *insn)
+{
+	switch (insn->id) {
+	case X86_INS_MOV: case X86_INS_MOVABS: case X86_INS_MOVZX: case X86_INS_MOVSX: case X86_INS_MOVSXD:
+	case X86_INS_CMP: case X86_INS_TEST:
+		return true;
+	}
+	return false;
+}
+
+/* jcc rel8 or rel32, without prefixes. */
+static bool is_conditional(const cs_insn *insn)
+{
+	return (insn->size == 2 && (insn->bytes[0] & 0xf0) == 0x70) ||
+	       (insn->size == 6 && insn->bytes[0] == 0x0f && (insn->bytes[1] & 0xf0) == 0x80);
+}
+
+/* Prefixes (`bnd`, `addr32`) change nothing about where it goes. */
+static uint64_t target(const cs_insn *insn, bool calls)
+{
+	const uint8_t *b = insn->bytes;
+	uint64_t end = insn->address + insn->size;
+
+	if (insn->size == 2 && ((b[0] & 0xf0) == 0x70 || b[0] == 0xeb))
+		return end + (uint64_t)(int64_t)(int8_t)b[1];
+	if (!is_conditional(insn) && !(insn->id == X86_INS_JMP && insn->size >= 5 && b[insn->size - 5] == 0xe9) &&
+	    !(calls && insn->id == X86_INS_CALL && insn->size >= 5 && b[insn->size - 5] == 0xe8))
+		return 0;
+	return relative(end, b + insn->size - 4);
+}
+
+/* lea disp32(%rip), or in code that is not position-independent mov $imm32. */
+static uint64_t code_address(const cs_insn *insn)
+{
+	const uint8_t *b = insn->bytes;
+
+	if (insn->size == 7 && (b[0] & 0xf8) == 0x48 && b[1] == 0x8d && (b[2] & 0xc7) == 0x05)
+		return relative(insn->address + 7, b + 3);
+	if (insn->size >= 5 && (b[insn->size - 5] & 0xf8) == 0xb8)
+		return bytes__u32(b + insn->size - 4);
+	return 0;
+}
+
+const struct insn_arch insn_x86 = {
+	.machine = EM_X86_64,
+	.jump_slot = R_X86_64_JUMP_SLOT,
+	.glob_dat = R_X86_64_GLOB_DAT,
+	.step = 1,
+	.stub_max = 11, /* [endbr64] [bnd] jmp *slot(%rip) */
+	.slots_are_stepped = true,
+	.open = open_decoder,
+	.look = look,
+	.stub = stub,
+	.is_plain = is_plain,
+	.is_conditional = is_conditional,
+	.target = target,
+	.code_address = code_address,
+};
