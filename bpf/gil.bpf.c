@@ -162,6 +162,22 @@ GIL_INLINE void released(struct gil_at *at)
 	gil_on_release(at, known ? cur->owner_slot : slot_of_current(at), forced);
 }
 
+/*
+ * A waiter of glibc's that times out while its wake-up is under way passes the signal on (nptl/pthread_cond_wait.c,
+ * __condvar_cancel_waiting), without gil->mutex: that is no release, and the GIL's record is not its to write.
+ */
+GIL_INLINE bool is_passed_on(struct gil_at *at)
+{
+	const struct gil_view *cur = &at->gil->cur;
+
+	if (!at->proc->in_library)
+		return false;
+	if (at->gil->arm_gen == at->proc->arm_gen && cur->state != GIL_OWNER_UNKNOWN && cur->owner_slot != GIL_SLOT_SEED)
+		return cur->state != GIL_OWNER_HELD || cur->owner_tid != at->tid;
+	/* Nobody has been seen to acquire yet: a release finds the GIL unlocked. */
+	return read_u32(at->proc, at->proc->gil_addr[at->gil_index & (GIL_PER_PROC - 1)] + at->proc->off_locked) != 0;
+}
+
 SEC("uprobe")
 int gil_signal(struct pt_regs *ctx)
 {
@@ -203,7 +219,7 @@ int gil_signal(struct pt_regs *ctx)
 		return 0;
 	if (acquire)
 		acquired(&at);
-	else
+	else if (!is_passed_on(&at))
 		released(&at);
 	return 0;
 }

@@ -104,7 +104,7 @@ struct gil_proc {
 	__u32 off_tstate_interp; /* PyThreadState.interp */
 	__u32 off_interp_gil;    /* PyInterpreterState.ceval.gil; 0: the runtime's only GIL */
 	__u32 drop_kind;    /* enum gil_drop_request */
-	__u32 pad;
+	__u32 in_library;   /* the probes are at the C library's functions: its own calls hit them, too */
 	__u64 drop_where;   /* address or offset, by drop_kind */
 	__u64 gil_addr[GIL_PER_PROC]; /* known GILs; [0] is the main one, further ones are learned */
 	__u64 hits[8];      /* per enum gil_site_kind: probe hits since attach, racy by a few */

@@ -16,7 +16,7 @@ static int step(struct inspection *in, bool with_sites)
 			in->build_id[0] = '\0';
 		return pyver__identify(in->file, in->target->image.path, &in->python, &in->why);
 	case INSPECT_SITES:
-		return with_sites ? sites__plan(in->file, &in->plan, &in->why) : 0;
+		return with_sites ? image__plan(in->target, in->file, &in->plan, &in->why) : 0;
 	case INSPECT_OFFSETS:
 		return pyver__offsets(in->file, &in->python, &in->offsets, &in->why);
 	case INSPECT_GILS:

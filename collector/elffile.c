@@ -43,7 +43,7 @@ struct segment {
 /* Addresses and sizes out of PT_DYNAMIC; 0 where the file has none. */
 struct dynamic {
 	uint64_t symtab, strtab, strsz, hash, gnu_hash;
-	uint64_t jmprel, pltrelsz, rela, relasz;
+	uint64_t jmprel, pltrelsz, rela, relasz, versym;
 };
 
 struct import {
@@ -159,6 +159,7 @@ static void note_dynamic(struct dynamic *dyn, int64_t tag, uint64_t val)
 	case DT_PLTRELSZ: dyn->pltrelsz = val; break;
 	case DT_RELA: dyn->rela = val; break;
 	case DT_RELASZ: dyn->relasz = val; break;
+	case DT_VERSYM: dyn->versym = val; break;
 	}
 }
 
@@ -652,6 +653,28 @@ size_t elffile__functions(struct elffile *ef, const char *name, uint64_t *ret, s
 	n = functions_in(&ef->dynsym, name, ret, n, max);
 	n = functions_in(symtab(ef), name, ret, n, max);
 	return functions_in(&ef->added, name, ret, n, max);
+}
+
+/* "name@VERSION", not "name@@VERSION": only programs linked long ago get it (the top bit in .gnu.version). */
+static bool is_old_version(struct elffile *ef, size_t index)
+{
+	const uint8_t *p = ef->dyn.versym ? table_bytes(ef, ef->dyn.versym + 2 * index, 2) : NULL;
+
+	return p && p[1] & 0x80;
+}
+
+size_t elffile__exports(struct elffile *ef, const char *name, uint64_t *ret, size_t max)
+{
+	const struct symtab *t = &ef->dynsym;
+	size_t n = 0;
+
+	for (int64_t i = symtab__find(t, 0, name); i >= 0; i = symtab__find(t, (size_t)i + 1, name)) {
+		Elf64_Sym sym = symtab__at(t, (size_t)i);
+
+		if (ELF64_ST_TYPE(sym.st_info) == STT_FUNC && !is_old_version(ef, (size_t)i))
+			add_entry(ret, &n, max, sym.st_value);
+	}
+	return n;
 }
 
 void elffile__symbol_name(struct elffile *ef, uint64_t vaddr, char *buf, size_t size)

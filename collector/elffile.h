@@ -51,6 +51,9 @@ int elffile__runtime(struct elffile *ef, struct elf_symbol *ret);
  */
 size_t elffile__functions(struct elffile *ef, const char *name, uint64_t *ret, size_t n, size_t max);
 
+/* The same for what the file exports under that name to programs linked today: versions kept for old ones are left out. */
+size_t elffile__exports(struct elffile *ef, const char *name, uint64_t *ret, size_t max);
+
 /* Where the symbols beyond .dynsym are from, for people: "its .symtab", what was added. NULL: there are none. */
 const char *elffile__symbols_origin(struct elffile *ef);
 

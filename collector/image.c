@@ -2,8 +2,10 @@
 /* See image.h. */
 #include "image.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "debugfile.h"
@@ -36,4 +38,69 @@ int image__open(const struct target *t, struct elffile **ret, struct reason *why
 	if (!err && lacks_symbols(*ret))
 		add_symbols(t, *ret);
 	return err;
+}
+
+/* ---- the C library ---------------------------------------------------------------------------- */
+
+static bool begins(const char *name, const char *with)
+{
+	return strncmp(name, with, strlen(with)) == 0;
+}
+
+/* glibc before 2.34: what libc.so.6 has under these names leads here. */
+static bool is_libpthread(const char *name)
+{
+	return begins(name, "libpthread.so.0") || begins(name, "libpthread-2.");
+}
+
+static bool is_libc(const char *name)
+{
+	return begins(name, "libc.so.6") || begins(name, "libc-2.") || begins(name, "ld-musl-") || begins(name, "libc.musl-");
+}
+
+static int open_c_library(const struct target *t)
+{
+	int fd = target__open_library(t, is_libpthread);
+
+	return fd >= 0 ? fd : target__open_library(t, is_libc);
+}
+
+/* `why_not`: why the interpreter's file would not do. */
+static int plan_library(const struct target *t, const char *why_not, struct site_plan **ret)
+{
+	int fd = open_c_library(t), err;
+	struct elffile *library;
+
+	if (fd < 0)
+		return fd;
+	err = elffile__open(fd, &library, NULL);
+	if (!err) {
+		err = sites__plan_library(library, why_not, ret, NULL);
+		elffile__close(library);
+	}
+	if (err)
+		close(fd);
+	else
+		(*ret)->library_fd = fd;
+	return err;
+}
+
+int image__plan(const struct target *t, struct elffile *ef, struct site_plan **ret, struct reason *why)
+{
+	struct site_plan *own = NULL;
+	struct reason why_not = {""};
+	int err = sites__plan(ef, &own, &why_not);
+
+	if (!err && !own->incomplete) {
+		*ret = own;
+		return 0;
+	}
+	if (err && err != -ENOTSUP)
+		return reason__set(why, err, "%s", why_not.text);
+	if (plan_library(t, own ? own->notes : "the interpreter's own calls cannot be told", ret) == 0) {
+		site_plan__free(own);
+		return 0;
+	}
+	*ret = own; /* what is certain is better than nothing, and its notes say what is missing */
+	return err ? reason__set(why, err, "%s", why_not.text) : 0;
 }

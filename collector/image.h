@@ -8,9 +8,16 @@
 
 #include "elffile.h"
 #include "reason.h"
+#include "sites.h"
 #include "target.h"
 
 /* Opens t->image. 0 or as elffile__open(). Free with elffile__close(); `t` must outlive it. */
 int image__open(const struct target *t, struct elffile **ret, struct reason *why);
+
+/*
+ * Makes the probe plan of the file that image__open() gave: of its call sites, or where that cannot be certain or complete, of
+ * the C library that the process maps. 0 or -ENOTSUP (refused, with the reason). Free with site_plan__free().
+ */
+int image__plan(const struct target *t, struct elffile *ef, struct site_plan **ret, struct reason *why);
 
 #endif

@@ -4,6 +4,23 @@
 
 static const struct insn_arch *const machines[] = {&insn_x86};
 
+bool insn__branches_or_writes(csh decoder, const cs_insn *insn, const uint16_t *regs, size_t n)
+{
+	cs_regs read, written;
+	uint8_t read_n, written_n;
+
+	if (cs_insn_group(decoder, insn, CS_GRP_JUMP) || cs_insn_group(decoder, insn, CS_GRP_CALL) ||
+	    cs_insn_group(decoder, insn, CS_GRP_RET) || cs_insn_group(decoder, insn, CS_GRP_INT) ||
+	    cs_insn_group(decoder, insn, CS_GRP_IRET) ||
+	    cs_regs_access(decoder, insn, read, &read_n, written, &written_n) != CS_ERR_OK)
+		return true;
+	for (size_t i = 0; i < written_n; i++)
+		for (size_t j = 0; j < n; j++)
+			if (written[i] == regs[j])
+				return true;
+	return false;
+}
+
 const struct insn_arch *insn__arch(int machine)
 {
 	for (size_t i = 0; i < sizeof(machines) / sizeof(machines[0]); i++)

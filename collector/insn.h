@@ -56,11 +56,18 @@ struct insn_arch {
 	bool (*is_plain)(const cs_insn *insn);
 	/* A conditional jump that the kernel emulates. */
 	bool (*is_conditional)(const cs_insn *insn);
+	/* What the kernel emulates at the start of a function, other than a branch. */
+	bool (*is_cheap)(const cs_insn *insn);
+	/* Goes on to the next instruction, and leaves the first argument's register alone. */
+	bool (*keeps_argument)(csh decoder, const cs_insn *insn);
 	/* Where a direct jump (conditional ones included) goes, or with `calls` a direct call; 0 for all else. */
 	uint64_t (*target)(const cs_insn *insn, bool calls);
 	/* Code whose address the instruction takes; 0 if none. */
 	uint64_t (*code_address)(const cs_insn *insn);
 };
+
+/* For keeps_argument: whether the instruction may branch, or writes one of the `n` registers. Wants a decoder with details. */
+bool insn__branches_or_writes(csh decoder, const cs_insn *insn, const uint16_t *regs, size_t n);
 
 /* The table of a machine (EM_X86_64 ...), NULL if it is not supported. */
 const struct insn_arch *insn__arch(int machine);

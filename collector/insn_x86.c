@@ -21,6 +21,7 @@ static int open_decoder(csh *ret)
 	if (cs_open(CS_ARCH_X86, CS_MODE_64, ret) != CS_ERR_OK)
 		return -ENOTSUP;
 	cs_option(*ret, CS_OPT_SYNTAX, CS_OPT_SYNTAX_ATT);
+	cs_option(*ret, CS_OPT_DETAIL, CS_OPT_ON);
 	return 0;
 }
 
@@ -112,6 +113,20 @@ static bool is_conditional(const cs_insn *insn)
 	       (insn->size == 6 && insn->bytes[0] == 0x0f && (insn->bytes[1] & 0xf0) == 0x80);
 }
 
+/* push reg: emulated since Linux 4.16. */
+static bool is_cheap(const cs_insn *insn)
+{
+	return insn->id == X86_INS_PUSH && ((insn->size == 1 && (insn->bytes[0] & 0xf8) == 0x50) ||
+					    (insn->size == 2 && insn->bytes[0] == 0x41 && (insn->bytes[1] & 0xf8) == 0x50));
+}
+
+static bool keeps_argument(csh decoder, const cs_insn *insn)
+{
+	static const uint16_t regs[] = {X86_REG_RDI, X86_REG_EDI, X86_REG_DI, X86_REG_DIL};
+
+	return !insn__branches_or_writes(decoder, insn, regs, sizeof(regs) / sizeof(regs[0]));
+}
+
 /* Prefixes (`bnd`, `addr32`) change nothing about where it goes. */
 static uint64_t target(const cs_insn *insn, bool calls)
 {
@@ -150,6 +165,8 @@ const struct insn_arch insn_x86 = {
 	.stub = stub,
 	.is_plain = is_plain,
 	.is_conditional = is_conditional,
+	.is_cheap = is_cheap,
+	.keeps_argument = keeps_argument,
 	.target = target,
 	.code_address = code_address,
 };

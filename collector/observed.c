@@ -40,6 +40,45 @@ static int refuse_pid_namespace(struct reason *why)
 	return 0;
 }
 
+/* ---- probes outside of the interpreter ---- */
+
+/* `switch_number` stands before `cond` in every version (Include/internal/pycore_gil.h). Zeros where it can't be read. */
+static struct gil_look look_at_main_gil(const struct observed *o, const struct gil_proc *proc)
+{
+	struct gil_look look = {0};
+	uint64_t gil = proc->gil_addr[0];
+
+	if (!gil || procmem__read_u32(o->target->pid, gil + o->offsets.gil_locked, &look.locked) ||
+	    procmem__read_u64(o->target->pid, gil + o->offsets.gil_last_holder, &look.holder) ||
+	    procmem__read_u64(o->target->pid, gil + o->offsets.gil_cond - 8, &look.switches))
+		return (struct gil_look){0};
+	return look;
+}
+
+/*
+ * Probes in the C library see nothing of an interpreter with other condition variables. That would look like a process that
+ * does nothing: so as long as no event has come, the GIL itself is looked at, and what changes unseen is not observed.
+ */
+static void note_sight(struct observed *o, struct workshop *shop)
+{
+	const struct gil_look *was = &o->armed_as;
+	struct gil_look is;
+
+	if (o->plan->library_fd < 0)
+		return;
+	if (probes__gil(shop->probes, o->slot, 0)->cur.events) {
+		o->blind = false;
+		return;
+	}
+	is = look_at_main_gil(o, probes__proc(shop->probes, o->slot));
+	if (o->blind || !was->holder || !is.holder ||
+	    (is.holder == was->holder && is.switches == was->switches && is.locked == was->locked))
+		return;
+	o->blind = true;
+	log_warn("process %d takes its GIL without the C library's condition variables: nothing of it can be seen",
+		 (int)o->target->pid);
+}
+
 /* The sites of the file, and what they cost here. */
 static int make_plan(struct observed *o, struct reason *why)
 {
@@ -47,7 +86,7 @@ static int make_plan(struct observed *o, struct reason *why)
 
 	err = err ?: pyver__identify(o->elf, o->target->image.path, &o->python, why);
 	err = err ?: pyver__offsets(o->elf, &o->python, &o->offsets, why);
-	return err ?: sites__plan(o->elf, &o->plan, why);
+	return err ?: image__plan(o->target, o->elf, &o->plan, why);
 }
 
 static void set_prices(struct observed *o, const struct probes_features *features)
@@ -127,6 +166,7 @@ static int plant_and_arm(struct observed *o, struct workshop *shop, bool startin
 	if (err)
 		return err;
 	begin_once(shop);
+	o->armed_as = look_at_main_gil(o, probes__proc(shop->probes, o->slot));
 	err = probes__arm(shop->probes, o->slot, &armed_at);
 	if (!err)
 		observed__seed(o, shop);
@@ -176,6 +216,7 @@ static void identify(struct observed *o, struct workshop *shop, struct proc_iden
 		.gil = o->python.free_threaded ? "free-threaded" : "gil",
 		.image = o->target->image.path,
 		.method = o->plan->method,
+		.notes = o->plan->notes,
 		.sites = (uint32_t)o->plan->sites_n,
 		.cpus = target__cpus(o->target->pid),
 		.interval_ms = (uint32_t)(shop->opts->interval_ns / 1000000),
@@ -332,6 +373,8 @@ static void complete(struct observed *o, struct proc_sample *s)
 	s->observed_ns = s->observed_ns > o->unarmed_ns ? s->observed_ns - o->unarmed_ns : 0;
 	if (s->observed_ns > s->len_ns)
 		s->observed_ns = s->len_ns;
+	if (o->blind)
+		s->observed_ns = 0;
 	o->unarmed_ns = 0;
 	if (target__usage(o->target->pid, &cpu, &rss))
 		return;
@@ -369,6 +412,7 @@ int observed__publish(struct observed *o, struct workshop *shop, struct proc_sam
 
 	if (!out.batch)
 		return -ENOMEM;
+	note_sight(o, shop);
 	complete(o, s);
 	err = aggr__add(o->aggr, s, emit_window, &out);
 	err = err ?: schema_writer__sample(o->writer, TIER_BASE, s, aggr__last_minute(o->aggr),

@@ -11,6 +11,12 @@
 #include "collector.h"
 #include "reader.h"
 
+/* What changes in a GIL that is used. */
+struct gil_look {
+	uint64_t holder, switches;
+	uint32_t locked;
+};
+
 struct observed {
 	bool used;
 	uint32_t slot;
@@ -28,6 +34,8 @@ struct observed {
 	uint64_t unarmed_ns;       /* of the running interval, during a change of mode */
 	uint64_t cpu_ns;           /* at the last sample */
 	double price_ns[8];        /* by enum gil_site_kind */
+	bool blind;                /* the main GIL changes and no probe sees it: see note_sight() */
+	struct gil_look armed_as;  /* its fields just before arming */
 	/* auto mode */
 	uint64_t hits_cost_ns;     /* cost at the last look */
 	uint64_t looked_at;        /* ns, monotonic */

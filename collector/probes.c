@@ -476,9 +476,10 @@ int probes__add(struct probes *p, const struct target *t, const struct site_plan
 	other->state = GIL_THREAD_LIVE;
 	other->proc = value;
 	fill_proc(probes__proc(p, value), t, off, gils, gils_n);
+	probes__proc(p, value)->in_library = plan->library_fd >= 0;
 	err = sort_sites(s, value, plan);
 	if (!err) {
-		s->image_fd = fcntl(t->image.fd, F_DUPFD_CLOEXEC, 0);
+		s->image_fd = fcntl(plan->library_fd >= 0 ? plan->library_fd : t->image.fd, F_DUPFD_CLOEXEC, 0);
 		err = s->image_fd < 0 ? -errno : 0;
 	}
 	if (!err && bpf_map_update_elem(bpf_map__fd(p->skel->maps.tgids), &tgid, &value, BPF_ANY))

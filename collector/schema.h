@@ -48,6 +48,7 @@ struct proc_ident {
 	const char *gil;               /* "gil", "per-interpreter", "free-threaded" */
 	const char *image;             /* file that carries the probes */
 	const char *method;            /* how the sites were found */
+	const char *notes;             /* what that way cannot see, and what it costs; "" or NULL: nothing */
 	uint32_t sites;
 	uint32_t cpus;                 /* that the process may run on, 0: not known */
 	uint32_t interval_ms;

@@ -35,7 +35,8 @@ static bool copy_ident(struct proc_ident *dst, const struct proc_ident *src)
 	dst->gil = copy_text(src->gil, 23);
 	dst->image = copy_text(src->image, 255);
 	dst->method = copy_text(src->method, 127);
-	return dst->exe && dst->label && dst->python && dst->gil && dst->image && dst->method;
+	dst->notes = copy_text(src->notes, 511);
+	return dst->exe && dst->label && dst->python && dst->gil && dst->image && dst->method && dst->notes;
 }
 
 static void free_ident(struct proc_ident *who)
@@ -46,6 +47,7 @@ static void free_ident(struct proc_ident *who)
 	free((char *)who->gil);
 	free((char *)who->image);
 	free((char *)who->method);
+	free((char *)who->notes);
 }
 
 struct schema_writer *schema_writer__new(const struct schema_opts *opts, const struct proc_ident *who)
@@ -142,6 +144,8 @@ static void put_ident(struct schema_writer *w, struct batch *b)
 	schema_put__pair(b, "gil", who->gil);
 	schema_put__pair(b, "image", who->image);
 	schema_put__pair(b, "method", who->method);
+	if (who->notes[0])
+		schema_put__pair(b, "notes", who->notes);
 	schema_put__pair_int(b, "sites", who->sites);
 	if (who->cpus)
 		schema_put__pair_int(b, "cpus", who->cpus);

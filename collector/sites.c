@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "insn.h"
 #include "text.h"
@@ -22,6 +23,7 @@
 #define RANGES_MAX 64
 #define FUNCTION_MAX (4u << 20)      /* bytes; the eval loop has some 100 KB */
 #define INSIDE_MAX 512               /* functions that the three reach in two steps: 26 in glibc 2.36 */
+#define ENTRY_DISTANCE 6             /* instructions into a function of the C library's */
 #define WAKE_DISTANCE 8              /* instructions between a timedwait and its conditional jump */
 
 /* The three functions, in the order of enum site_role. */
@@ -420,6 +422,7 @@ static int take_proven(struct planner *p, const struct candidate *c)
 	int err;
 
 	if (c->branch == BRANCH_CONDITIONAL || c->branch == BRANCH_LOAD) {
+		p->plan->incomplete = true;
 		note(p->plan, "%s is %s at 0x%" PRIx64 ", where no probe can follow it", callees[c->role],
 		     c->branch == BRANCH_LOAD ? "taken into a register" : "reached by a conditional jump", c->vaddr);
 		return 0;
@@ -445,9 +448,11 @@ static int take_candidates(struct planner *p)
 		if (is_inside(p, c->vaddr))
 			continue;
 		if (!c->proven) {
-			if (c->branch < BRANCH_CONDITIONAL)
-				note(p->plan, "0x%" PRIx64 " looks like a call of %s, but is not proven an instruction",
-				     c->vaddr, callees[c->role]);
+			if (c->branch >= BRANCH_CONDITIONAL)
+				continue;
+			p->plan->incomplete = true;
+			note(p->plan, "0x%" PRIx64 " looks like a call of %s, but is not proven an instruction", c->vaddr,
+			     callees[c->role]);
 			continue;
 		}
 		err = take_proven(p, c);
@@ -572,6 +577,8 @@ static int open_planner(struct planner *p, struct elffile *ef, struct reason *wh
 	p->ef = ef;
 	p->plan = calloc(1, sizeof(*p->plan));
 	p->candidates = calloc(CANDIDATES_MAX, sizeof(*p->candidates));
+	if (p->plan)
+		p->plan->library_fd = -1;
 	if (!p->plan || !p->candidates)
 		return reason__set(why, -ENOMEM, "out of memory");
 	p->arch = insn__arch(elffile__machine(ef));
@@ -590,12 +597,13 @@ static void close_planner(struct planner *p)
 	free(p->candidates);
 }
 
-int sites__plan(struct elffile *ef, struct site_plan **ret, struct reason *why)
+static int run(struct elffile *ef, int (*make)(struct planner *, struct reason *), struct site_plan **ret,
+	       struct reason *why)
 {
 	struct planner p = {0};
 	int err = open_planner(&p, ef, why);
 
-	err = err ?: make_plan(&p, why);
+	err = err ?: make(&p, why);
 	close_planner(&p);
 	if (err) {
 		site_plan__free(p.plan);
@@ -605,10 +613,102 @@ int sites__plan(struct elffile *ef, struct site_plan **ret, struct reason *why)
 	return 0;
 }
 
+int sites__plan(struct elffile *ef, struct site_plan **ret, struct reason *why)
+{
+	return run(ef, make_plan, ret, why);
+}
+
+/* ---- the last resort: the C library's functions ------------------------------------------------------- */
+
+/* Whether the decoder, coming from the start of its function, arrives at `entry`. */
+static bool is_start(struct planner *p, struct elf_range function, uint64_t entry)
+{
+	size_t left = function.end - function.start;
+	const uint8_t *code = left > FUNCTION_MAX ? NULL : elffile__bytes(p->ef, function.start, left);
+	uint64_t at = function.start;
+
+	while (code && at < entry && cs_disasm_iter(p->decoder, &code, &left, &at, p->insn))
+		;
+	return code && at == entry;
+}
+
+/*
+ * The first cheap instruction that every call of `entry` comes to, and nothing else, with its argument as it was: the entry
+ * itself, or one behind instructions that neither branch nor touch the argument. 0 if there is none.
+ */
+static uint64_t cheap_place(struct planner *p, struct elf_range function, uint64_t entry)
+{
+	uint64_t at = entry;
+
+	for (int i = 0; i < ENTRY_DISTANCE && decode_at(p, function, at); i++) {
+		uint64_t next = at + p->insn->size;
+
+		if (p->arch->is_cheap(p->insn))
+			return at == entry || !is_entered(p, function, entry + 1, at) ? at : 0;
+		if (!p->arch->keeps_argument(p->decoder, p->insn))
+			return 0;
+		at = next;
+	}
+	return 0;
+}
+
+static int add_entry(struct planner *p, enum site_role role, uint64_t entry)
+{
+	struct elf_range function;
+	uint64_t at;
+	int err;
+
+	if (elffile__function_at(p->ef, entry, &function) != 0 || !is_start(p, function, entry)) {
+		p->plan->incomplete = true;
+		return 0;
+	}
+	at = cheap_place(p, function, entry);
+	if (!decode_at(p, function, at ? at : entry))
+		return 0;
+	err = add_site(p, role, at ? at : entry, function, NULL);
+	if (!err)
+		p->plan->sites[p->plan->sites_n - 1].price = at ? SITE_EMULATED : SITE_STEPPED;
+	return err;
+}
+
+/* All three, or none: an interpreter that cannot be followed uses all of them. */
+static int make_library_plan(struct planner *p, struct reason *why)
+{
+	uint64_t entries[ENTRIES_MAX];
+
+	for (size_t r = 0; r < CALLEES_N; r++) {
+		size_t n = elffile__exports(p->ef, callees[r], entries, ENTRIES_MAX);
+
+		for (size_t i = 0; i < n; i++) {
+			int err = add_entry(p, (enum site_role)r, entries[i]);
+
+			if (err)
+				return reason__set(why, err, "the probe plan could not be made: %s", strerror(-err));
+		}
+		if (count_role(p->plan, (enum site_role)r) == 0 || p->plan->incomplete)
+			return reason__set(why, -ENOTSUP, "the C library's %s is not certain", callees[r]);
+	}
+	p->plan->method = "C library entries";
+	return 0;
+}
+
+int sites__plan_library(struct elffile *library, const char *why_not, struct site_plan **ret, struct reason *why)
+{
+	int err = run(library, make_library_plan, ret, why);
+
+	if (!err)
+		note(*ret, "%s%sthe probes are in the C library, where every pthread_cond call of the process meets them; no "
+		     "light mode, and nothing is seen of an interpreter that has other condition variables", why_not,
+		     why_not[0] ? ": " : "");
+	return err;
+}
+
 void site_plan__free(struct site_plan *plan)
 {
 	if (!plan)
 		return;
+	if (plan->library_fd >= 0)
+		close(plan->library_fd);
 	free(plan->sites);
 	free(plan);
 }

@@ -41,7 +41,9 @@ struct site {
 };
 
 struct site_plan {
-	const char *method;      /* "call sites" */
+	const char *method;      /* "call sites", "call sites by symbols", "C library entries" */
+	int library_fd;          /* the file that the sites lie in, if that is not the interpreter's; else -1. Owned */
+	bool incomplete;         /* the GIL may be taken or dropped at a place that no site is at: see notes */
 	bool light;              /* a SITE_WAKE was found for every SITE_WAIT */
 	struct site *sites;      /* sorted by role, then vaddr */
 	size_t sites_n;
@@ -51,6 +53,15 @@ struct site_plan {
 /* Makes the plan. 0 or -ENOTSUP (no safe sites: refused, with the reason). Free with site_plan__free(). */
 int sites__plan(struct elffile *ef, struct site_plan **ret, struct reason *why);
 void site_plan__free(struct site_plan *plan);
+
+/*
+ * The last resort: a plan of the entries of the three functions in the C library's own file, for an interpreter that reaches
+ * them in a way that cannot be followed. Every caller in the process meets these probes, the argument tells the GIL's apart;
+ * there is no light mode. Each site is the entry, or a cheaper instruction behind it that is reached from there alone and before
+ * which the argument is not touched. `why_not` (may be "") says in the notes why the interpreter's file would not do. The
+ * caller sets library_fd. 0 or -ENOTSUP.
+ */
+int sites__plan_library(struct elffile *library, const char *why_not, struct site_plan **ret, struct reason *why);
 
 const char *site_role__name(enum site_role role);
 

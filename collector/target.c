@@ -631,6 +631,40 @@ void target__close(struct target *t)
 	free(t);
 }
 
+static bool is_named(const struct proc_map *map, bool (*wanted)(const char *name))
+{
+	const char *slash = memrchr(map->path, '/', map->path_len);
+	size_t len = slash ? (size_t)(map->path + map->path_len - slash - 1) : 0;
+	char name[256];
+
+	if (!slash || len >= sizeof(name))
+		return false;
+	memcpy(name, slash + 1, len);
+	name[len] = '\0';
+	return wanted(name);
+}
+
+int target__open_library(const struct target *t, bool (*wanted)(const char *name))
+{
+	char path[64], *text, *at;
+	size_t len, line;
+	enum image_source source;
+	int fd = -ENOENT, err;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", t->pid);
+	err = procmaps__slurp(path, PROCMAPS_MAX, &text, &len);
+	if (err)
+		return err;
+	for (at = text; fd < 0 && (line = procmaps__line_len(at, len)) > 0; at += line, len -= line) {
+		struct proc_map map;
+
+		if (procmaps__parse(at, line, &map) == 0 && map.exec && map.ino != 0 && is_named(&map, wanted))
+			fd = open_mapped(t->pid, &map, &source);
+	}
+	free(text);
+	return fd;
+}
+
 int target__is_same(const struct target *t)
 {
 	struct stat_fields now;

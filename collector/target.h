@@ -55,6 +55,12 @@ int target__open(pid_t pid, struct target **ret, struct reason *why);
 void target__close(struct target *t);
 
 /*
+ * Opens the first file that the process maps executable whose name, without directories, `wanted` likes. A descriptor, -ENOENT
+ * or -errno.
+ */
+int target__open_library(const struct target *t, bool (*wanted)(const char *name));
+
+/*
  * Whether the process is still the one that was opened: same start and no exec since.
  * 1 yes, 0 no (gone, exec'd or PID reused).
  */

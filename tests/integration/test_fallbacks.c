@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Interpreters whose calls of pthread_cond_* go through no PLT: either counted to the last acquire or refused in a sentence.
- * What they are made of: link-static (CPython and the C library in one program).
+ * Made here: CPython and the C library in one program (link-static), and copies of the stock interpreter whose imports have
+ * other names, which a small library has.
  */
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 
 #include "../support/exact.h"
 #include "../support/interpreters.h"
+#include "../support/observer.h"
 #include "../support/program.h"
 #include "../support/pythons.h"
 #include "../support/workload.h"
@@ -86,5 +88,98 @@ Test(fallbacks, without_any_symbol_it_is_refused, .init = make_dir, .fini = remo
 	program__free(&p);
 	workload__go(&w);
 	cr_expect_eq(truth__int(json_array_get(json_object_get(workload__truth(&w), "threads"), 0), "acquires"), 6);
+	workload__quit(&w);
+}
+
+/* ---- imports under other names ----------------------------------------------------------------------------------- */
+
+#define HEAD "#include <pthread.h>\n"
+#define SIGNAL "int qthread_cond_signal(pthread_cond_t *c) "
+#define WAIT "int qthread_cond_wait(pthread_cond_t *c, pthread_mutex_t *m) "
+#define TIMEDWAIT "int qthread_cond_timedwait(pthread_cond_t *c, pthread_mutex_t *m, const struct timespec *t) "
+
+static const char forwards[] = HEAD
+	SIGNAL "{ return pthread_cond_signal(c); }\n"
+	WAIT "{ return pthread_cond_wait(c, m); }\n"
+	TIMEDWAIT "{ return pthread_cond_timedwait(c, m, t); }\n";
+
+/* The same effect by other functions of the C library, which no probe is at. */
+static const char avoids[] = HEAD
+	"int pthread_cond_clockwait(pthread_cond_t *, pthread_mutex_t *, int, const struct timespec *);\n"
+	SIGNAL "{ return pthread_cond_broadcast(c); }\n"
+	WAIT "{ struct timespec t = {1 << 30}; return pthread_cond_clockwait(c, m, 1, &t); }\n"
+	TIMEDWAIT "{ return pthread_cond_clockwait(c, m, 1, t); }\n";
+
+/* A copy of the stock interpreter that calls qthread_cond_*, and the library that it finds them in. */
+static struct interpreter renamed_python(const char *library)
+{
+	struct interpreter stock, copy;
+	char path[PATH_MAX + 16];
+
+	interpreter__stock(&stock);
+	copy = stock;
+	snprintf(copy.exe, sizeof(copy.exe), "%.200s/python3", dir);
+	must_run("sed 's/pthread_cond_\\(signal\\|wait\\|timedwait\\)/qthread_cond_\\1/g' '%s' >'%s' && chmod 755 '%s'",
+		 stock.exe, copy.exe, copy.exe);
+	snprintf(path, sizeof(path), "%s/shim.so", dir);
+	must_compile(path, "-Wl,--no-as-needed -lc", library); /* linked, so that the names get their versions */
+	setenv("LD_PRELOAD", path, 1);
+	return copy;
+}
+
+Test(fallbacks, calls_that_cannot_be_told_are_counted_exactly_in_the_c_library, .init = make_dir, .fini = remove_dir)
+{
+	static const char *const commands[] = {
+		"release_loop.py 200003 --call cycle", "release_loop.py 20011 --call stat", "release_loop.py 20011 --call crc32",
+		"release_loop.py 3001 32 --call read", "release_loop.py 3001 32 --call cycle",
+	};
+	struct interpreter in = renamed_python(forwards);
+
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		exact__expect_by(&in, commands[i], "C library entries");
+}
+
+Test(fallbacks, what_is_not_seen_is_not_observed, .init = make_dir, .fini = remove_dir)
+{
+	struct interpreter in = renamed_python(avoids);
+	struct proc_sample *s;
+	struct workload w;
+	struct observer o;
+
+	workload__start(&w, &in, "release_loop.py 2003 4 --call cycle");
+	unsetenv("LD_PRELOAD");
+	observer__attach(&o, w.pid, GIL_MODE_FULL);
+	s = observer__interval(&o);
+	cr_expect_gt(s->observed_ns, 0, "nothing has happened yet");
+	proc_sample__free(s);
+	workload__go(&w);
+	workload__truth(&w);
+	s = observer__interval(&o);
+	cr_expect(o.proc.blind);
+	cr_expect_eq(s->observed_ns, 0);
+	proc_sample__free(s);
+	observer__detach(&o);
+	workload__quit(&w);
+}
+
+/*
+ * Threads that take the GIL from each other all the time, beside others that wait on conditions of their own. A waiter that
+ * times out just when it is woken passes the signal on, from inside the C library: that is no release.
+ */
+Test(fallbacks, what_the_c_library_signals_itself_is_no_release, .init = make_dir, .fini = remove_dir)
+{
+	struct interpreter in = renamed_python(forwards);
+	struct workload w;
+	struct observer o;
+
+	workload__start(&w, &in, "condvar_idle.py 4 --pollers 2 --contenders 8 --switch-interval 0.00002");
+	unsetenv("LD_PRELOAD");
+	observer__attach(&o, w.pid, GIL_MODE_FULL);
+	workload__go(&w);
+	workload__truth(&w);
+	proc_sample__free(observer__interval(&o));
+	cr_expect_gt(observer__totals(&o)->total.contended, 1000);
+	observer__assert_lossless(observer__totals(&o));
+	observer__detach(&o);
 	workload__quit(&w);
 }

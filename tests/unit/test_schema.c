@@ -1313,6 +1313,7 @@ Test(schema, meta_says_who_and_what_was_lost)
 	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "lost_sink_points"), "11");
 	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "schema"), "1");
 	cr_assert_str_eq(toy_redis__hget(&st.redis, "gil:schema", "version"), "1");
+	cr_assert_null(toy_redis__hget(&st.redis, meta, "notes"));
 	strike(&st);
 	proc_sample__free(s);
 }
@@ -1341,6 +1342,23 @@ Test(schema, what_somebody_deleted_is_said_again_within_a_minute)
 	cr_assert_str_eq(toy_redis__hget(&st.redis, "gil:schema", "version"), "1");
 	strike(&st);
 	proc_sample__free(s);
+}
+
+Test(schema, meta_says_what_the_way_of_observing_cannot_see)
+{
+	struct stage st;
+	struct batch *b = batch__new();
+
+	raise_stage(&st);
+	st.who.notes = "no light\x1b[31m mode";
+	start(&st);
+	schema_writer__announce(st.w, b);
+	toy_redis__apply(&st.redis, b);
+	batch__free(b);
+	cr_assert_str_eq(toy_redis__hget(&st.redis, key_name(&st, "meta"), "method"), "call sites");
+	cr_assert_null(strchr(toy_redis__hget(&st.redis, key_name(&st, "meta"), "notes"), 0x1b));
+	cr_assert_not_null(strstr(toy_redis__hget(&st.redis, key_name(&st, "meta"), "notes"), "no light"));
+	strike(&st);
 }
 
 /* What readers elsewhere compute with must be what the writer did. */

@@ -318,6 +318,10 @@ static void expect_case(const struct code_case *c, const struct site_plan *plan)
 	cr_expect_eq((int)count(plan, SITE_WAKE), c->wakes, "%s: %zu wakes", c->what, count(plan, SITE_WAKE));
 	cr_expect_eq(stepped, c->stepped, "%s: %d stepped", c->what, stepped);
 	cr_expect_eq(plan->light, c->light, "%s", c->what);
+	cr_expect_eq(plan->library_fd, -1);
+	cr_expect_eq(plan->incomplete,
+		     strstr(c->notes, "proven") || strstr(c->notes, "register") || strstr(c->notes, "conditional jump"), "%s",
+		     c->what);
 	cr_expect(c->notes[0] ? strstr(plan->notes, c->notes) != NULL : plan->notes[0] == '\0', "%s: '%s'", c->what,
 		  plan->notes);
 }
@@ -498,6 +502,90 @@ Test(sites, objdump_finds_the_same_calls_in_a_static_interpreter)
 	cr_expect_eq(pclose(f), 0);
 	cr_expect_eq(seen, plan->sites_n - count(plan, SITE_WAKE));
 	site_plan__free(plan);
+}
+
+/* ---- the C library's own functions ------------------------------------------------------------------------------- */
+
+static int plan_library(const char *path, struct site_plan **ret, struct reason *why)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC), err;
+	struct elffile *ef;
+
+	cr_assert_geq(fd, 0, "%s", path);
+	cr_assert_eq(elffile__open(fd, &ef, why), 0, "%s", why->text);
+	err = sites__plan_library(ef, "here is why", ret, why);
+	elffile__close(ef);
+	close(fd);
+	return err;
+}
+
+#define OTHERS \
+	FUNC("pthread_cond_timedwait", "push %rbx\npop %rbx\nret\n") FUNC("pthread_cond_wait", "push %r15\npop %r15\nret\n")
+
+static const struct {
+	char what[48];
+	char code[512];
+	int64_t at; /* bytes into pthread_cond_signal; -1: refused */
+	enum site_price price;
+} entry_cases[] = {
+	{"push", FUNC("pthread_cond_signal", "push %rbx\npop %rbx\nret\n"), 0, SITE_EMULATED},
+	{"push of a new register", FUNC("pthread_cond_signal", "push %r12\npop %r12\nret\n"), 0, SITE_EMULATED},
+	{"endbr64 and push", FUNC("pthread_cond_signal", "endbr64\npush %rbx\npop %rbx\nret\n"), 4, SITE_EMULATED},
+	{"the argument copied, then push", FUNC("pthread_cond_signal", "mov %rdi,%rax\npush %rbx\npop %rbx\nret\n"), 3, SITE_EMULATED},
+	{"the argument overwritten", FUNC("pthread_cond_signal", "mov (%rdi),%rdi\npush %rbx\npop %rbx\nret\n"), 0, SITE_STEPPED},
+	{"half of it overwritten", FUNC("pthread_cond_signal", "xor %edi,%edi\npush %rbx\npop %rbx\nret\n"), 0, SITE_STEPPED},
+	{"overwritten by a string instruction", FUNC("pthread_cond_signal", "stosq\npush %rbx\npop %rbx\nret\n"), 0, SITE_STEPPED},
+	{"a branch before the push", FUNC("pthread_cond_signal", "test %eax,%eax\nje 1f\npush %rbx\npop %rbx\n1: ret\n"), 0, SITE_STEPPED},
+	{"a call before the push", FUNC("pthread_cond_signal", "call 1f\n1: push %rbx\npop %rbx\nret\n"), 0, SITE_STEPPED},
+	{"a push that others come to", FUNC("pthread_cond_signal", "endbr64\n1: push %rbx\npop %rbx\njmp 1b\n"), 0, SITE_STEPPED},
+	{"no push", FUNC("pthread_cond_signal", "ret\n"), 0, SITE_STEPPED},
+	{"no FDE", ".globl pthread_cond_signal\n.type pthread_cond_signal,@function\npthread_cond_signal: push %rbx\nret\n", -1, 0},
+	{"an entry inside an instruction", FUNC("f", ".byte 0x48,0xb8\n.globl pthread_cond_signal\n.type pthread_cond_signal,@function\n"
+		"pthread_cond_signal: push %rbx\n.byte 0,0,0,0,0,0,0\nret\n"), -1, 0},
+	{"no such function", FUNC("f", "ret\n"), -1, 0},
+	{"no function", ".data\n.globl pthread_cond_signal\npthread_cond_signal: .quad 0\n", -1, 0},
+	{"another one for old programs", FUNC("new", "endbr64\npush %rbx\npop %rbx\nret\n") FUNC("old", "ret\n")
+	 ".symver new,pthread_cond_signal@@V2\n.symver old,pthread_cond_signal@V1\n", 4, SITE_EMULATED},
+};
+
+Test(sites, entries_of_the_c_library_are_probed_where_it_is_cheap_and_certain)
+{
+	char dir[PATH_MAX], path[PATH_MAX + 16], code[1024], flags[PATH_MAX + 64];
+
+	temp_dir__make(dir, sizeof(dir));
+	snprintf(path, sizeof(path), "%s/versions", dir);
+	must_write(path, "V1 {}; V2 {} V1;\n", 17);
+	snprintf(flags, sizeof(flags), "-DASM -Wl,--version-script='%s'", path);
+	snprintf(path, sizeof(path), "%s/libc.so", dir);
+	for (size_t i = 0; i < sizeof(entry_cases) / sizeof(entry_cases[0]); i++) {
+		struct site_plan *plan = NULL;
+		struct reason why = {""};
+
+		snprintf(code, sizeof(code), "%s%s", OTHERS, entry_cases[i].code);
+		must_compile(path, strstr(code, ".symver") ? flags : "-DASM", code);
+		cr_expect_eq(plan_library(path, &plan, &why), entry_cases[i].at < 0 ? -ENOTSUP : 0, "%s", entry_cases[i].what);
+		if (entry_cases[i].at < 0) {
+			cr_expect_null(plan);
+			cr_expect_str_eq(why.text, "the C library's pthread_cond_signal is not certain", "%s",
+					 entry_cases[i].what);
+			continue;
+		}
+		cr_assert_not_null(plan, "%s: %s", entry_cases[i].what, why.text);
+		cr_assert_eq(plan->sites_n, 3, "%s", entry_cases[i].what);
+		cr_expect_not(plan->light);
+		cr_expect_str_eq(plan->method, "C library entries");
+		cr_expect(strstr(plan->notes, "here is why: the probes are in the C library"), "%s", plan->notes);
+		for (size_t s = 0; s < plan->sites_n; s++) {
+			const struct site *site = &plan->sites[s];
+
+			if (site->role != SITE_SIGNAL)
+				continue;
+			cr_expect_eq((int64_t)(site->vaddr - site->function.start), entry_cases[i].at, "%s", entry_cases[i].what);
+			cr_expect_eq(site->price, entry_cases[i].price, "%s", entry_cases[i].what);
+		}
+		site_plan__free(plan);
+	}
+	temp_dir__remove(dir);
 }
 
 /* ---- damaged files ----------------------------------------------------------------------------------------- */

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """usage: condvar_idle.py SECONDS [--idlers N] [--pollers N] [--contenders N]
+                            [--switch-interval S]
 
 Native threads wait on condition variables of their own, which are none of the GIL's business: idlers for
 100 ms at a time, pollers for 1 ms. With --contenders, as many Python threads compete for the GIL beside
@@ -9,6 +10,7 @@ Truth: the native threads' ids, how often they waited, and that they acquired th
 """
 import argparse
 import ctypes
+import sys
 import time
 
 import workload
@@ -19,6 +21,7 @@ parser.add_argument("seconds", type=float)
 parser.add_argument("--idlers", type=int, default=4)
 parser.add_argument("--pollers", type=int, default=0)
 parser.add_argument("--contenders", type=int, default=0)
+parser.add_argument("--switch-interval", type=float)
 args = parser.parse_args()
 
 
@@ -37,6 +40,8 @@ def native(n, period_ns):
     return list(tids)
 
 
+if args.switch_interval:
+    sys.setswitchinterval(args.switch_interval)
 threads = [workload.start_thread("contender-%d" % i, compute) for i in range(args.contenders)]
 drop.gate_watch(START, args.contenders)
 idlers = native(args.idlers, 100 * 10**6)
