@@ -78,15 +78,57 @@ GIL_INLINE __u32 read_u32(struct gil_proc *proc, __u64 addr)
 	return value;
 }
 
+/*
+ * Whether the GIL in this place is the one that was learned: the memory of an interpreter that ended goes to the next one,
+ * with another id. The main interpreter is there for good.
+ */
+GIL_INLINE bool is_same_gil(struct gil_proc *proc, const struct gil_owner *owner)
+{
+	__u64 id = owner->id;
+
+	if (!owner->id || !owner->interp)
+		return true;
+	if (bpf_probe_read_user(&id, sizeof(id), (void *)(owner->interp + proc->off_interp_id)))
+		gil_lost(proc, GIL_LOSS_READ_FAULT);
+	return id == owner->id;
+}
+
 /* Index of a known GIL, or -1. */
-GIL_INLINE int known_gil(struct gil_proc *proc, __u64 addr)
+static __noinline int known_gil(struct gil_proc *proc, __u64 addr)
+{
+	if (!proc || addr <= GIL_PLACE_LAST)
+		return -1;
+	for (int i = 0; i < GIL_PER_PROC; i++) {
+		if (proc->gil_addr[i] == GIL_PLACE_NEVER)
+			return -1;
+		if (proc->gil_addr[i] != addr)
+			continue;
+		if (is_same_gil(proc, &proc->gil_owner[i]))
+			return i;
+		__sync_val_compare_and_swap(&proc->gil_addr[i], addr, GIL_PLACE_ENDED);
+	}
+	return -1;
+}
+
+/*
+ * Gives a GIL a place. The events of one GIL come one after the other, since its mutex is held, so nobody learns it
+ * twice.
+ */
+GIL_INLINE int place_gil(struct gil_proc *proc, __u64 addr, __u64 interp, __u64 id)
 {
 	for (int i = 0; i < GIL_PER_PROC; i++) {
-		if (proc->gil_addr[i] == addr)
-			return i;
-		if (!proc->gil_addr[i])
-			return -1;
+		__u64 was = proc->gil_addr[i];
+
+		if (was > GIL_PLACE_FREE ||
+		    __sync_val_compare_and_swap(&proc->gil_addr[i], was, GIL_PLACE_TAKEN) != was)
+			continue;
+		proc->gil_owner[i].interp = interp;
+		proc->gil_owner[i].id = id;
+		proc->gil_owner[i].since = bpf_ktime_get_ns();
+		__sync_val_compare_and_swap(&proc->gil_addr[i], GIL_PLACE_TAKEN, addr);
+		return i;
 	}
+	gil_lost(proc, GIL_LOSS_NO_GIL_SLOT);
 	return -1;
 }
 
@@ -96,7 +138,7 @@ GIL_INLINE int known_gil(struct gil_proc *proc, __u64 addr)
  */
 static __noinline int learn_gil(struct gil_proc *proc, __u64 addr, __u32 locked)
 {
-	__u64 tstate = 0, interp = 0, back = 0;
+	__u64 tstate = 0, interp = 0, back = 0, id = 0;
 	__u32 now_locked = 0;
 
 	if (!proc || !proc->off_interp_gil || !addr)
@@ -107,16 +149,10 @@ static __noinline int learn_gil(struct gil_proc *proc, __u64 addr, __u32 locked)
 	    bpf_probe_read_user(&tstate, sizeof(tstate), (void *)(addr + proc->off_last_holder)) ||
 	    bpf_probe_read_user(&interp, sizeof(interp), (void *)(tstate + proc->off_tstate_interp)) ||
 	    bpf_probe_read_user(&back, sizeof(back), (void *)(interp + proc->off_interp_gil)) ||
-	    back != addr)
+	    back != addr ||
+	    bpf_probe_read_user(&id, sizeof(id), (void *)(interp + proc->off_interp_id)))
 		return -1;
-	for (int i = 0; i < GIL_PER_PROC; i++) {
-		__u64 was = __sync_val_compare_and_swap(&proc->gil_addr[i], 0, addr);
-
-		if (was == 0 || was == addr)
-			return i;
-	}
-	gil_lost(proc, GIL_LOSS_NO_GIL_SLOT);
-	return -1;
+	return place_gil(proc, addr, interp, id);
 }
 
 /* ---- the events ---- */
@@ -276,17 +312,16 @@ int gil_wake(struct pt_regs *ctx)
 	mine = bpf_task_storage_get(&tasks, bpf_get_current_task_btf(), NULL, 0);
 	if (!mine)
 		return 0;
-	for (int i = 0; i < GIL_TASK_GILS; i++) {
-		__u32 gil = mine->of[i].proc_gil - 1, slot = mine->of[i].slot;
+	for (__u32 i = 0; i < GIL_PER_PROC; i++) {
+		__u32 slot = mine->slot[i];
 
-		if (!mine->of[i].proc_gil || gil / GIL_PER_PROC != at.proc_slot)
+		t = slot ? gil_thread_at(slot) : NULL;
+		if (!t || !t->cur.wait_since || t->arm_gen != proc->arm_gen || t->tid != at.tid ||
+		    t->proc != at.proc_slot || t->gil != i || t->state != GIL_THREAD_LIVE)
 			continue;
-		t = gil_thread_at(slot);
-		if (!t || !t->cur.wait_since || t->arm_gen != proc->arm_gen || t->tid != at.tid)
-			continue;
-		if (!enter_gil(&at, gil % GIL_PER_PROC))
+		if (!enter_gil(&at, i))
 			return 0;
-		if (read_u32(proc, proc->gil_addr[gil % GIL_PER_PROC] + proc->off_locked))
+		if (read_u32(proc, proc->gil_addr[i] + proc->off_locked))
 			return 0;
 		/* It takes the GIL when this probe has returned: as late a time as can be had. */
 		at.now = bpf_ktime_get_ns();
@@ -346,16 +381,15 @@ GIL_INLINE void close_records(struct task_struct *task)
 
 	if (!mine)
 		return;
-	for (int i = 0; i < GIL_TASK_GILS; i++) {
-		__u32 gil = mine->of[i].proc_gil - 1, slot = mine->of[i].slot;
-		struct gil_thread *t;
+	for (int i = 0; i < GIL_PER_PROC; i++) {
+		struct gil_thread *t = mine->slot[i] ? gil_thread_at(mine->slot[i]) : NULL;
+		__u32 gil;
 
-		if (!mine->of[i].proc_gil)
-			continue;
-		t = gil_thread_at(slot);
-		if (t && t->tid == (__u32)task->pid && t->state == GIL_THREAD_LIVE)
-			gil_on_thread_exit(bpf_map_lookup_elem(&gils, &gil), t, slot, now);
-		mine->of[i].proc_gil = 0;
+		if (t && t->tid == (__u32)task->pid && t->state == GIL_THREAD_LIVE) {
+			gil = t->proc * GIL_PER_PROC + t->gil;
+			gil_on_thread_exit(bpf_map_lookup_elem(&gils, &gil), t, mine->slot[i], now);
+		}
+		mine->slot[i] = GIL_SLOT_NONE;
 	}
 }
 

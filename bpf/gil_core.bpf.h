@@ -312,26 +312,19 @@ GIL_INLINE bool gil_slot_is(const struct gil_at *at, __u32 slot)
 /* The current thread's slot on this GIL, made if need be. Never GIL_SLOT_NONE. */
 GIL_INLINE __u32 gil_slot_find(const struct gil_at *at, struct gil_task *task, __u64 start_boot_ns)
 {
-	__u32 me = at->proc_slot * GIL_PER_PROC + at->gil_index + 1;
-	__u32 slot;
+	__u32 *mine = task ? &task->slot[at->gil_index & (GIL_PER_PROC - 1)] : NULL;
+	__u32 slot = GIL_SLOT_NONE;
 
-	if (!task)
-		goto other;
-	for (int i = 0; i < GIL_TASK_GILS; i++) {
-		if (task->of[i].proc_gil == me && gil_slot_is(at, task->of[i].slot))
-			return task->of[i].slot;
-		if (task->of[i].proc_gil && task->of[i].proc_gil != me)
-			continue;
+	if (mine && *mine != GIL_SLOT_NONE && gil_slot_is(at, *mine))
+		return *mine;
+	if (mine)
 		slot = gil_slot_new(at, start_boot_ns);
-		if (slot == GIL_SLOT_NONE)
-			goto other;
-		task->of[i].proc_gil = me;
-		task->of[i].slot = slot;
-		return slot;
+	if (slot == GIL_SLOT_NONE) {
+		gil_lost(at->proc, GIL_LOSS_NO_SLOT);
+		return gil_slot_other(at);
 	}
-other:
-	gil_lost(at->proc, GIL_LOSS_NO_SLOT);
-	return gil_slot_other(at);
+	*mine = slot;
+	return slot;
 }
 
 /* ---- GIL state ---- */
@@ -364,6 +357,14 @@ GIL_INLINE void gil_close_hold(struct gil_state *g, __u64 now)
 	g->cur.state = GIL_OWNER_FREE;
 }
 
+/* Since arming; or since there was a place for a GIL that had found none before. */
+GIL_INLINE __u64 gil_watched_since(const struct gil_at *at)
+{
+	__u64 since = at->proc->gil_owner[at->gil_index & (GIL_PER_PROC - 1)].since;
+
+	return since > at->proc->armed_at ? since : at->proc->armed_at;
+}
+
 /* First thing at every event, inside the write section: monotonic time, arming, interval end. */
 GIL_INLINE void gil_enter(struct gil_at *at)
 {
@@ -380,6 +381,7 @@ GIL_INLINE void gil_enter(struct gil_at *at)
 		g->cur.events = 0;
 		g->last_owner = 0;
 		g->seed_slot = GIL_SLOT_NONE;
+		g->since = gil_watched_since(at);
 	}
 	gil_roll(g, at->bound);
 	g->cur.events++;
@@ -423,7 +425,7 @@ GIL_INLINE void gil_on_wait(struct gil_at *at, __u32 slot, __u64 holder_tstate)
 	gil_enter(at);
 	/* Somebody holds the GIL and has not let go since the probes were armed, or its release would have told. */
 	if (!light && g->cur.state == GIL_OWNER_UNKNOWN)
-		gil_set_owner(g, GIL_SLOT_SEED, 0, at->proc->armed_at);
+		gil_set_owner(g, GIL_SLOT_SEED, 0, g->since);
 	/* A waiter that finds the GIL taken proves that the thread forced out has been succeeded. */
 	if (light && g->handoff_slot)
 		gil_end_handoff(at, true);
@@ -527,7 +529,7 @@ GIL_INLINE void gil_name_seed(const struct gil_at *at, __u32 slot)
 	struct gil_ring_entry *last = &g->ring[(g->cur.head - 1) & (GIL_RING_LEN - 1)];
 
 	if (g->cur.state == GIL_OWNER_UNKNOWN)
-		gil_set_owner(g, slot, at->tid, at->proc->armed_at);
+		gil_set_owner(g, slot, at->tid, g->since);
 	else if (g->cur.head && last->slot == GIL_SLOT_SEED)
 		last->slot = slot;
 	g->seed_slot = slot;

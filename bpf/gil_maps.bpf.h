@@ -75,12 +75,9 @@ struct {
 	__uint(max_entries, 64 * 1024);
 } events SEC(".maps");
 
-/* A thread's slots, one per GIL that it uses. */
+/* A thread's slots by index of the GIL; 0: none. Whether a slot is still the thread's, its record says. */
 struct gil_task {
-	struct {
-		__u32 proc_gil; /* index into `gils`, plus 1; 0: empty */
-		__u32 slot;
-	} of[GIL_TASK_GILS];
+	__u32 slot[GIL_PER_PROC];
 };
 
 /* Freed with the task. (Under test-run there is one task only: the tests key by tid.) */

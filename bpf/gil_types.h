@@ -22,9 +22,8 @@
 #define GIL_HIST_TOP_BIT 41   /* first power of two that is off the scale */
 #define GIL_HIST_BUCKETS 264  /* 8 + (41 - 9) * 8 */
 
-#define GIL_PER_PROC 8        /* GILs told apart in one process; further ones are counted, not measured */
+#define GIL_PER_PROC 16       /* GILs told apart in one process at a time; further ones are counted, not measured */
 #define GIL_RING_LEN 256      /* changes of holder remembered per GIL, a power of two */
-#define GIL_TASK_GILS 4       /* GILs one thread may use before its records fold into "other" */
 
 /* Slots of the thread table with a meaning of their own. */
 #define GIL_SLOT_NONE 0u      /* nobody: never handed out */
@@ -66,7 +65,7 @@ enum gil_drop_request {
 	X(RELEASE_UNOWNED, "release_unowned", "release of a GIL that nobody owned") \
 	X(RELEASE_FOREIGN, "release_foreign", "release by a thread that is not the owner (ignored)") \
 	X(NO_SLOT, "no_slot", "threads without a record of their own, counted as \"other\"") \
-	X(NO_GIL_SLOT, "no_gil_slot", "events of GILs beyond the number that can be told apart") \
+	X(NO_GIL_SLOT, "no_gil_slot", "events of GILs beyond those that can be told apart at a time") \
 	X(READ_FAULT, "read_fault", "target memory that could not be read in a probe") \
 	X(RING_LAPPED, "ring_lapped", "waits whose holders were forgotten before they were charged") \
 	X(BLAME_FULL, "blame_full", "victim-holder pairs beyond the table, charged to unknown") \
@@ -90,6 +89,28 @@ struct gil_clock {
 	__u64 end;   /* ns: the boundary at which it ends */
 };
 
+/*
+ * Instead of an address in gil_proc.gil_addr:
+ *
+ *   NEVER or FREE --(programs: a new GIL)--> TAKEN --> its address --(its interpreter has ended)--> ENDED
+ *     ^                                                                                               |
+ *     +------------------------(userland: its last numbers are collected)-----------------------------+
+ */
+enum gil_place {
+	GIL_PLACE_NEVER = 0, /* nor any place behind it */
+	GIL_PLACE_FREE = 1,
+	GIL_PLACE_ENDED = 2,
+	GIL_PLACE_TAKEN = 3, /* for a moment, while `gil_owner` is filled in */
+	GIL_PLACE_LAST = GIL_PLACE_TAKEN,
+};
+
+/* Whose GIL it is: one in the memory of an ended interpreter is another one, whatever its address says. */
+struct gil_owner {
+	__u64 interp; /* address of the PyInterpreterState; 0: not needed, the GIL is the only one */
+	__u64 id;     /* its id, which no other interpreter of the process ever has; 0: the main one */
+	__u64 since;  /* ns: when the GIL was first seen; 0: before arming */
+};
+
 /* One observed process. Written by userland while disarmed; counters by the programs. */
 struct gil_proc {
 	__u32 tgid;         /* in the PID namespace of the collector */
@@ -103,10 +124,13 @@ struct gil_proc {
 	__u32 off_switch_cond;
 	__u32 off_tstate_interp; /* PyThreadState.interp */
 	__u32 off_interp_gil;    /* PyInterpreterState.ceval.gil; 0: the runtime's only GIL */
+	__u32 off_interp_id; /* PyInterpreterState.id */
 	__u32 drop_kind;    /* enum gil_drop_request */
 	__u32 in_library;   /* the probes are at the C library's functions: its own calls hit them, too */
+	__u32 pad;
 	__u64 drop_where;   /* address or offset, by drop_kind */
-	__u64 gil_addr[GIL_PER_PROC]; /* known GILs; [0] is the main one, further ones are learned */
+	__u64 gil_addr[GIL_PER_PROC]; /* known GILs, or enum gil_place; [0] is the main one, further ones are learned */
+	struct gil_owner gil_owner[GIL_PER_PROC];
 	__u64 hits[8];      /* per enum gil_site_kind: probe hits since attach, racy by a few */
 	__u64 lost[16];     /* per enum gil_loss */
 };
@@ -144,6 +168,7 @@ enum gil_thread_state {
 	GIL_THREAD_FREE = 0,
 	GIL_THREAD_LIVE = 1,
 	GIL_THREAD_DEAD = 2, /* exited: userland collects it and gives the slot back */
+	GIL_THREAD_LEFT = 3, /* the same because its GIL has ended; set by userland (gil_life.c) */
 };
 
 /* One thread on one GIL. */
@@ -193,6 +218,7 @@ struct gil_state {
 	__u64 addr;
 	__u64 last_at;      /* newest event time: keeps the clock monotonic across CPUs */
 	__u64 bound;
+	__u64 since;        /* ns: from here on no event of it was missed */
 	__u64 last_owner;   /* slot << 32 | tid of the last owner; cleared when that thread exits */
 	__u32 handoff_slot; /* thread inside a hand-off, 0: none */
 	__u32 handoff_tid;  /* its tid: the slot may have been given to another since */
@@ -238,6 +264,8 @@ _Static_assert(sizeof(struct gil_view) == 48, "gil_view layout");
 _Static_assert(sizeof(struct gil_ring_entry) == 16, "gil_ring_entry layout");
 _Static_assert(sizeof(struct gil_blame_key) == 16, "gil_blame_key layout");
 _Static_assert(sizeof(struct gil_event) == 24, "gil_event layout");
+_Static_assert(sizeof(struct gil_owner) == 24, "gil_owner layout");
+_Static_assert((GIL_PER_PROC & (GIL_PER_PROC - 1)) == 0, "indices of GILs are masked");
 _Static_assert(GIL_LOSS_COUNT <= 16, "gil_proc.lost is too short");
 
 #endif

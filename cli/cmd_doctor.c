@@ -258,15 +258,28 @@ static void report_plan(struct doctor *d, const struct inspection *in)
 		find(d, NOTE, "plan", NULL, "%s", in->plan->notes);
 }
 
+static void report_gil(struct doctor *d, const struct gil_address *gil)
+{
+	char sharers[48] = "";
+
+	if (gil->users > 1)
+		snprintf(sharers, sizeof(sharers), ", shared by %d interpreters", gil->users);
+	find(d, FINE, "gil", NULL, "GIL of interpreter %" PRId64 " at 0x%" PRIx64 "%s, its fields hold plausible values",
+	     gil->interp_id, gil->gil, sharers);
+}
+
 static void report_gils(struct doctor *d, const struct inspection *in)
 {
 	if (!in->gil_enabled) {
-		find(d, NOTE, "gil", NULL, "the GIL is disabled in this process: there is nothing to measure");
+		find(d, NOTE, "gil", NULL, "this free-threaded Python runs without its GIL: there is nothing to measure, "
+		     "unless it turns it on (python -X gil=1, or an extension module that asks for it)");
 		return;
 	}
 	for (int i = 0; i < in->gils_n; i++)
-		find(d, FINE, "gil", NULL, "GIL of interpreter %" PRId64 " at 0x%" PRIx64 ", its fields hold plausible values",
-		     in->gils[i].interp_id, in->gils[i].gil);
+		report_gil(d, &in->gils[i]);
+	if (in->gils_n == GIL_PER_PROC)
+		find(d, NOTE, "gil", NULL, "gilscope tells %d GILs of a process apart at a time: what is done with further "
+		     "ones is counted as lost", GIL_PER_PROC);
 }
 
 /* Each step that was reached, then the one that failed. */

@@ -116,6 +116,7 @@ static void put_judgement(struct listing *l, const struct target *t)
 	const struct cached *old = find_cached(l, t);
 	struct cached verdict = old ? *old : (struct cached){.dev = t->image.dev, .ino = t->image.ino};
 	struct inspection in;
+	bool gil_is_off;
 
 	inspect__begin(&in, t, !old);
 	if (!old) {
@@ -123,12 +124,13 @@ static void put_judgement(struct listing *l, const struct target *t)
 		if (l->cached_n < CACHE_SIZE)
 			l->cache[l->cached_n++] = verdict;
 	}
+	gil_is_off = in.reached == INSPECT_DONE && !in.gil_enabled;
 	if (*inspect__gil_kind(&in))
 		out__text(l->table, GIL, inspect__gil_kind(&in));
 	inspect__end(&in);
 	if (verdict.python[0])
 		out__text(l->table, VERSION, verdict.python);
-	out__text(l->table, PROBE, verdict.how);
+	out__text(l->table, PROBE, gil_is_off ? "nothing to measure: its GIL is off" : verdict.how);
 	if (verdict.can)
 		out__text(l->table, METHOD, verdict.method);
 	out__num(l->table, CAN, verdict.can);

@@ -35,6 +35,7 @@ struct answer {
 	const struct options *o;
 	struct past past;
 	struct query_thread thread; /* if o->thread */
+	char gils[1024];            /* ids, as meta has them */
 	struct out *threads;
 };
 
@@ -138,12 +139,48 @@ static int find_thread(struct answer *a, struct reason *why)
 	return err;
 }
 
+/* Whether `id` is one of "0,1,5". */
+static bool is_listed(const char *list, const char *id)
+{
+	size_t len = strlen(id);
+
+	for (; *list; list += strcspn(list, ","), list += *list == ',')
+		if (strcspn(list, ",") == len && strncmp(list, id, len) == 0)
+			return true;
+	return false;
+}
+
+/* The GILs that have series, "" where there is but one. */
+static int list_gils(struct answer *a, struct reason *why)
+{
+	char **pairs = NULL;
+	size_t n = 0;
+	int err = query__hash(a->past.q, a->past.proc.id, "meta", &pairs, &n, why);
+
+	for (size_t i = 0; !err && i < n; i++)
+		if (strcmp(pairs[2 * i], "gils") == 0)
+			snprintf(a->gils, sizeof(a->gils), "%s", pairs[2 * i + 1]);
+	free(pairs);
+	return err;
+}
+
+static int check_gil(const struct answer *a, struct reason *why)
+{
+	if (!a->o->gil || is_listed(a->gils, a->o->gil))
+		return 0;
+	if (!a->gils[0])
+		return reason__set(why, -ENOENT, "%s has no more than one GIL: leave --gil away", a->past.proc.id);
+	return reason__set(why, -ENOENT, "%s has no GIL %s; it has %s", a->past.proc.id, a->o->gil, a->gils);
+}
+
 static int fetch_series(struct answer *a, struct reason *why)
 {
 	char series[64] = "p";
 
 	if (a->o->thread)
 		snprintf(series, sizeof(series), "t:%s", a->thread.thr);
+	else if (a->o->gil)
+		snprintf(series, sizeof(series), "g:%s", a->o->gil);
 	return past__fetch(&a->past, series, why);
 }
 
@@ -199,12 +236,19 @@ static int fetch_threads(struct answer *a, size_t max, struct reason *why)
 static void print_heading(const struct answer *a)
 {
 	const struct query_proc *proc = &a->past.proc;
-	char step[HUMAN_SIZE];
+	const char *what = a->o->thread ? ", thread " : a->o->gil ? ", GIL " : "";
+	const char *which = a->o->thread ? a->thread.thr : a->o->gil ? a->o->gil : "";
 	uint64_t ns = tier__step_ns(a->past.tier, (uint64_t)proc->interval_ms * 1000000);
+	char step[HUMAN_SIZE];
 
-	printf("%s, %s, %s mode%s%s%s%s; one row is %s\n\n", proc->id, proc->label, proc->mode[0] ? proc->mode : "?",
-	       a->o->thread ? ", thread " : "", a->o->thread ? a->thread.thr : "", a->o->thread ? " " : "",
-	       a->o->thread ? a->thread.name : "", human__span(step, ns ? ns : 1000000000));
+	printf("%s, %s, %s mode%s%s%s%s; one row is %s\n", proc->id, proc->label, proc->mode[0] ? proc->mode : "?", what, which,
+	       a->o->thread ? " " : "", a->o->thread ? a->thread.name : "", human__span(step, ns ? ns : 1000000000));
+	if (strcmp(proc->gil, "free-threaded") == 0)
+		puts("This free-threaded Python runs without its GIL: there is nothing to hold or to wait for.");
+	if (a->gils[0] && !a->o->gil && !a->o->thread)
+		printf("It has several GILs, of the interpreters %s: busy is the busiest one (--gil ID shows one of them).\n",
+		       a->gils);
+	putchar('\n');
 }
 
 static void print_series(const struct answer *a, const struct field_columns *c, struct out *table)
@@ -258,6 +302,10 @@ static void dump_json(const struct answer *a, const struct field_columns *c, con
 				 "until_ms", (json_int_t)a->past.range.until_ms, "rows", out__json(table),
 				 "totals", totals_json(a, c));
 
+	if (json && a->o->gil)
+		json_object_set_new(json, "g", json_integer(atoi(a->o->gil)));
+	if (json && proc->gil[0])
+		json_object_set_new(json, "gil", json_string(proc->gil));
 	if (json && a->o->thread)
 		json_object_set_new(json, "thread", json_pack("{s:s, s:s}", "thread", a->thread.thr, "name", a->thread.name));
 	if (json && a->threads)
@@ -293,9 +341,12 @@ static void print(const struct answer *a)
 /* A table closes with the busiest threads; data formats have them when asked. */
 static int answer(struct answer *a, const char *word, struct reason *why)
 {
-	bool threads = a->o->threads || (a->o->format == FORMAT_TABLE && !a->o->thread && !a->o->metrics);
+	bool threads = a->o->threads ||
+		       (a->o->format == FORMAT_TABLE && !a->o->thread && !a->o->gil && !a->o->metrics);
 	int err = past__open(&a->past, a->o, word, DEFAULT_SINCE, why);
 
+	err = err ? err : list_gils(a, why);
+	err = err ? err : check_gil(a, why);
 	err = err || !a->o->thread ? err : find_thread(a, why);
 	err = err ? err : fetch_series(a, why);
 	err = err || !threads ? err : fetch_threads(a, a->o->threads ? SIZE_MAX : SHOWN_THREADS, why);
@@ -308,8 +359,8 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 	struct reason why = {0};
 	int err;
 
-	if (o->thread && o->threads) {
-		reason__set(&why, -EINVAL, "--thread and --threads exclude each other");
+	if ((o->thread != NULL) + o->threads + (o->gil != NULL) > 1) {
+		reason__set(&why, -EINVAL, "--thread, --threads and --gil exclude each other");
 		return options__fail(verb, EXIT_USAGE, &why);
 	}
 	err = answer(&a, argv[0], &why);
@@ -325,15 +376,15 @@ const struct verb verb_query = {
 	.args = "PROCESS",
 	.summary = "a process's history out of Redis, as a table, JSON or CSV",
 	.about = "Shows what was stored about a process: a PID, an id as gilscope ls shows it, or part of a program's name. If "
-		 "several match, the one that is live, then the newest. Without --thread the series of the whole process "
-		 "and the busiest threads.\n\nMetrics: t d hold util wait handover unknown waiters n c forced inferred "
+		 "several match, the one that is live, then the newest. Without --thread or --gil the series of the whole "
+		 "process and the busiest threads.\n\nMetrics: t d hold util wait handover unknown waiters n c forced inferred "
 		 "threads hold_p50 hold_p99 hold_max wait_p50 wait_p99 wait_max cpu rss cost lost cov gils g. "
 		 "n: takes of the GIL (acquires); "
 		 "c: those that had to wait (contended); forced: releases that a waiter asked for; "
 		 "inferred: hand-offs whose end light mode did not see; hold, wait, handover, cpu, "
 		 "cost and percentiles in microseconds, rss in KiB; util, waiters and cov per observed time.",
-	.options = {OPTION_METRIC, OPTION_THREAD, OPTION_THREADS, OPTION_SINCE, OPTION_UNTIL, OPTION_STEP, OPTION_FORMAT,
-		    OPTION_JSON, OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX},
+	.options = {OPTION_METRIC, OPTION_THREAD, OPTION_THREADS, OPTION_GIL, OPTION_SINCE, OPTION_UNTIL, OPTION_STEP,
+		    OPTION_FORMAT, OPTION_JSON, OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX},
 	.min_args = 1,
 	.max_args = 1,
 	.missing = "which process? (gilscope query PID; gilscope ls shows what Redis knows)",

@@ -52,7 +52,7 @@ const char *inspect__gil_kind(const struct inspection *in)
 	if (in->reached <= INSPECT_PYTHON)
 		return "";
 	if (in->reached < INSPECT_DONE)
-		return in->python.free_threaded ? "free-threaded" : "gil";
+		return in->python.free_threaded ? "" : "gil";
 	if (!in->gil_enabled)
 		return "free-threaded";
 	return in->gils_n > 1 ? "per-interpreter" : "gil";

@@ -14,6 +14,7 @@
 
 #define LINES_MIN 3 /* titles, one thread, and the rest */
 #define BAR_COLUMNS 32
+#define GILS_SHOWN 8
 
 enum { NAME, TID, HOLD, WAIT, ACQUIRES, CONTENDED, FORCED, WAIT_P99, HOLD_MAX };
 
@@ -107,6 +108,25 @@ static void busy_line(struct flow *flow, const struct proc_sample *s, const stru
 	flow_end(flow);
 }
 
+/* Several GILs: that the line above is of the busiest, and how busy the others are. */
+static void gils_line(struct flow *flow, const struct proc_sample *s)
+{
+	const struct gil_sample **sorted = s->gils_n > 1 ? rows__gils(s) : NULL;
+	bool holds = s->total.known & KNOWN_HOLD;
+	char name[16], share[HUMAN_SIZE];
+
+	if (!sorted)
+		return;
+	flow_add(flow, "the %s of %zu GILs:", holds ? "busiest" : "waits", s->gils_n);
+	for (size_t i = 0; sorted[i] && i < GILS_SHOWN; i++)
+		flow_add(flow, "%s %s", rows__gil_name(sorted[i]->gil, name, sizeof(name)),
+			 human__share(share, rows__share(s, holds ? sorted[i]->m.hold_ns : sorted[i]->m.wait_ns)));
+	if (s->gils_n > GILS_SHOWN)
+		flow_add(flow, "and %zu more", s->gils_n - GILS_SHOWN);
+	flow_end(flow);
+	free(sorted);
+}
+
 static void rate(struct flow *flow, double count, double seconds, const char *what)
 {
 	char buf[HUMAN_SIZE];
@@ -195,12 +215,13 @@ int live__block(FILE *to, const struct who *who, const struct proc_sample *s, co
 	size_t n = 0;
 
 	first_line(to, who, s, size.columns);
-	if (who->gil_disabled) {
+	if (s->no_gil) {
 		fputs("The GIL is disabled in this process: threads run side by side, nobody waits for it.\n", to);
 		return -1;
 	}
 	schema_row__from(s, &s->total, true, &row);
 	busy_line(&flow, s, &row);
+	gils_line(&flow, s);
 	rate_lines(&flow, s, &row, store);
 	sorted = rows__sorted(s, &n);
 	if (size.lines < flow.lines + LINES_MIN)
@@ -238,7 +259,7 @@ void live__line(FILE *to, const struct who *who, const struct proc_sample *s, bo
 	put_clock(to, s->end_ms);
 	if (say_who)
 		fprintf(to, "  pid %d", (int)who->pid);
-	if (who->gil_disabled) {
+	if (s->no_gil) {
 		fputs("  the GIL is disabled\n", to);
 		return;
 	}
@@ -249,6 +270,8 @@ void live__line(FILE *to, const struct who *who, const struct proc_sample *s, bo
 		human__count(rate, field(&row, FIELD_N) / seconds),
 		human__count(forced, field(&row, FIELD_FORCED) / seconds),
 		human__share(cost, rows__share(s, s->cost_ns)));
+	if (s->gils_n > 1)
+		fprintf(to, "  gils %zu", s->gils_n);
 	if (s->partial)
 		fprintf(to, "  over %s", human__us(busy, (double)s->observed_ns / 1e3));
 	if (s->mode != GIL_MODE_FULL)

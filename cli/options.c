@@ -209,6 +209,17 @@ static int set_threads(struct options *o, const char *value, struct reason *why)
 	return 0;
 }
 
+/* As the interpreter numbers itself; which there are, only the history knows. */
+static int set_gil(struct options *o, const char *value, struct reason *why)
+{
+	size_t digits = strspn(value, "0123456789");
+
+	if (digits < 1 || digits > 9 || value[digits])
+		return reason__set(why, -EINVAL, "--gil: '%s' is not the id of an interpreter (0 is the main one)", value);
+	o->gil = value;
+	return 0;
+}
+
 /* Their meaning needs the process's clock; here only the spelling is checked. */
 static int set_since(struct options *o, const char *value, struct reason *why)
 {
@@ -313,6 +324,8 @@ static const struct option_entry entries[OPTION_COUNT] = {
 	[OPTION_METRIC] = {"metric", 'M', "NAMES", "columns to show, separated by commas", set_metric},
 	[OPTION_THREAD] = {"thread", 't', "THREAD", "one thread's series: its tid or part of its name", set_thread},
 	[OPTION_THREADS] = {"threads", 'T', NULL, "totals of each thread instead of a series", set_threads},
+	[OPTION_GIL] = {"gil", 'g', "ID", "one GIL's series, where there are several: that of the interpreter with this id "
+			"(0: main)", set_gil},
 	[OPTION_SINCE] = {"since", 's', "TIME", "from here on: 5m (ago), 2026-11-23T10:00:00[Z], @SECONDS (default 5m); "
 			  "of a process that ended, 5m counts back from its end", set_since},
 	[OPTION_UNTIL] = {"until", 0, "TIME", "up to here (default: now)", set_until},

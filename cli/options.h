@@ -43,7 +43,7 @@ struct options {
 	struct schema_retention retention;
 	enum output_format format;
 	const char *output;        /* file for data, NULL: the usual stream */
-	const char *thread, *since, *until;
+	const char *thread, *gil, *since, *until;
 	uint32_t step_s;           /* 0: by span and age */
 	uint64_t metrics;          /* bit per enum schema_field; 0: the usual ones */
 	bool threads, yes;
@@ -68,6 +68,7 @@ enum option_id {
 	OPTION_METRIC,
 	OPTION_THREAD,
 	OPTION_THREADS,
+	OPTION_GIL,
 	OPTION_SINCE,
 	OPTION_UNTIL,
 	OPTION_STEP,

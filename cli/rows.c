@@ -16,7 +16,6 @@ struct who rows__who(const struct collector_proc *proc)
 		.label = proc->target->label,
 		.python = proc->python->text,
 		.pid = proc->target->pid,
-		.gil_disabled = proc->gil_disabled,
 	};
 }
 
@@ -74,11 +73,42 @@ static const char *plain_name(const struct thread_sample *t)
 
 const char *rows__name(const struct thread_sample *t, char *buf, size_t size)
 {
+	char gil[16];
+
 	if (t->gil == 0)
 		snprintf(buf, size, "%s", plain_name(t));
 	else
-		snprintf(buf, size, "%s #%u", plain_name(t), t->gil);
+		snprintf(buf, size, "%s %s", plain_name(t), rows__gil_name(t->gil, gil, sizeof(gil)));
 	return buf;
+}
+
+const char *rows__gil_name(uint32_t gil, char *buf, size_t size)
+{
+	if (gil == 0 || gil == GIL_NUMBER_OTHER)
+		snprintf(buf, size, "%s", gil == 0 ? "main" : "others");
+	else
+		snprintf(buf, size, "#%" PRIu32, gil);
+	return buf;
+}
+
+static int busier_gil_first(const void *a_, const void *b_)
+{
+	const struct gil_sample *a = *(const struct gil_sample *const *)a_, *b = *(const struct gil_sample *const *)b_;
+	int by_hold = a->m.known & b->m.known & KNOWN_HOLD ? compare(a->m.hold_ns, b->m.hold_ns) : 0;
+	int by_wait = compare(a->m.wait_ns, b->m.wait_ns);
+
+	return by_hold ? by_hold : by_wait ? by_wait : -compare(a->gil, b->gil);
+}
+
+const struct gil_sample **rows__gils(const struct proc_sample *s)
+{
+	const struct gil_sample **sorted = calloc(s->gils_n + 1, sizeof(struct gil_sample *));
+
+	for (size_t i = 0; sorted && i < s->gils_n; i++)
+		sorted[i] = &s->gils[i];
+	if (sorted)
+		qsort(sorted, s->gils_n, sizeof(struct gil_sample *), busier_gil_first);
+	return sorted;
 }
 
 double rows__share(const struct proc_sample *s, uint64_t ns)
@@ -203,6 +233,21 @@ static json_t *blame_json(const struct proc_sample *s)
 	return json;
 }
 
+/* "gils" of an object: only where there are several. */
+static json_t *gils_json(const struct proc_sample *s)
+{
+	json_t *json = s->gils_n > 1 ? json_array() : NULL;
+
+	for (size_t i = 0; json && i < s->gils_n; i++) {
+		json_t *row = row_json(s, &s->gils[i].m, true);
+
+		if (row && s->gils[i].gil != GIL_NUMBER_OTHER)
+			json_object_set_new(row, "g", json_integer(s->gils[i].gil));
+		json_array_append_new(json, row);
+	}
+	return json;
+}
+
 static json_t *losses_json(const struct proc_sample *s)
 {
 	json_t *json = json_object();
@@ -217,9 +262,10 @@ json_t *rows__json(const struct who *who, const struct proc_sample *s, const cha
 {
 	static const char *const modes[] = {[GIL_MODE_OFF] = "mixed", [GIL_MODE_FULL] = "full", [GIL_MODE_LIGHT] = "light"};
 
-	return json_pack("{s:s, s:s, s:i, s:s, s:s, s:s, s:b, s:s*, s:o, s:o, s:o, s:b, s:o}",
+	return json_pack("{s:s, s:s, s:i, s:s, s:s, s:s, s:s, s:b, s:s*, s:o, s:o*, s:o, s:o, s:b, s:o}",
 			 "type", how ? "summary" : "interval", "id", who->id, "pid", (int)who->pid, "label", who->label,
-			 "python", who->python, "mode", modes[s->mode], "partial", (int)s->partial, "end", how,
-			 "process", row_json(s, &s->total, true), "threads", threads_json(s),
+			 "python", who->python, "gil", proc_sample__gil_kind(s), "mode", modes[s->mode],
+			 "partial", (int)s->partial, "end", how,
+			 "process", row_json(s, &s->total, true), "gils", gils_json(s), "threads", threads_json(s),
 			 "blame", blame_json(s), "blame_sampled", (int)s->blame_sampled, "losses", losses_json(s));
 }

@@ -16,7 +16,6 @@
 struct who {
 	const char *id, *label, *python;
 	pid_t pid;
-	bool gil_disabled;
 };
 
 struct who rows__who(const struct collector_proc *proc);
@@ -36,8 +35,14 @@ const char *rows__mode(const struct proc_sample *s);
  */
 const struct thread_sample **rows__sorted(const struct proc_sample *s, size_t *ret_n);
 
-/* What a thread is called on screen: its name, "(no name)", "other threads", and " #1" behind it on a further GIL. */
+/* What a thread is called on screen: its name, "(no name)", "other threads", and on a further GIL that one's name behind. */
 const char *rows__name(const struct thread_sample *t, char *buf, size_t size);
+
+/* What a GIL is called: "main", "#3" (of interpreter 3), "others" (GIL_NUMBER_OTHER). */
+const char *rows__gil_name(uint32_t gil, char *buf, size_t size);
+
+/* The sample's GILs, busiest first; where holds are unknown by wait. NULL-terminated, caller frees; NULL: no memory. */
+const struct gil_sample **rows__gils(const struct proc_sample *s);
 
 /* Share of the observed time, NAN where nothing was observed. */
 double rows__share(const struct proc_sample *s, uint64_t ns);

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "../collector/schema.h"
 #include "human.h"
@@ -20,6 +21,18 @@ static const struct out_column shares[] = {
 	[S_ACQUIRES] = {"n", "ACQUIRES", OUT_TOTAL, 0},
 	[S_CONTENDED] = {"c", "CONTENDED", OUT_TOTAL, 0},
 	[S_FORCED] = {"forced", "FORCED OUT", OUT_TOTAL, 0},
+};
+
+enum { G_NAME, G_HOLD, G_WAIT, G_ACQUIRES, G_CONTENDED, G_FORCED, G_HOLD_MAX };
+
+static const struct out_column gil_columns[] = {
+	[G_NAME] = {"gil", "GIL", OUT_TEXT, 0},
+	[G_HOLD] = {"util", "BUSY", OUT_SHARE, 0},
+	[G_WAIT] = {"waiters", "WAITING", OUT_REAL, 0},
+	[G_ACQUIRES] = {"n", "ACQUIRES", OUT_TOTAL, 0},
+	[G_CONTENDED] = {"c", "CONTENDED", OUT_TOTAL, 0},
+	[G_FORCED] = {"forced", "FORCED OUT", OUT_TOTAL, 0},
+	[G_HOLD_MAX] = {"hold_max", "MAX HOLD", OUT_US, 0},
 };
 
 enum { L_NAME, L_TID, L_HOLD_P50, L_HOLD_P99, L_HOLD_MAX, L_WAIT_P50, L_WAIT_P99, L_WAIT_MAX };
@@ -66,23 +79,28 @@ static void fact(FILE *to, const char *what, const char *value, const char *glos
 
 static void heading(FILE *to, const struct who *who, const struct proc_sample *t, enum collector_end how, size_t width)
 {
+	uint64_t span_ns = t->no_gil ? t->len_ns : t->observed_ns;
 	char label[512], observed[HUMAN_SIZE];
 
 	fprintf(to, "%s (pid %d), CPython %s\n", out__cut(label, sizeof(label), who->label, width > 48 ? width - 40 : 24),
 		(int)who->pid, who->python);
-	fprintf(to, "observed for %s in %s; %s\n", human__us(observed, (double)t->observed_ns / 1e3), rows__mode(t),
+	fprintf(to, "observed for %s in %s; %s\n", human__us(observed, (double)span_ns / 1e3), rows__mode(t),
 		summary__end(how));
 }
 
-static void busy(FILE *to, const struct schema_row *row)
+static void busy(FILE *to, const struct proc_sample *t, const struct schema_row *row)
 {
-	char buf[HUMAN_SIZE];
+	char buf[HUMAN_SIZE], several[64];
 	double wait = field(row, FIELD_WAIT);
 
+	if (t->gils_n > 1)
+		snprintf(several, sizeof(several), "of the time the busiest of %zu GILs was held", t->gils_n);
+	else
+		strcpy(several, "of the time a thread held the GIL");
 	if (isnan(field(row, FIELD_UTIL)))
 		fact(to, "GIL busy", "-", "not known: light mode sees only who queues");
 	else
-		fact(to, "GIL busy", human__share(buf, field(row, FIELD_UTIL)), "of the time a thread held the GIL");
+		fact(to, "GIL busy", human__share(buf, field(row, FIELD_UTIL)), several);
 	snprintf(buf, sizeof(buf), "%.2f", field(row, FIELD_WAITERS));
 	fact(to, "waiting", isnan(field(row, FIELD_WAITERS)) ? "-" : buf, "threads queued for it on average");
 	if (wait > 0 && isnan(field(row, FIELD_HANDOVER)))
@@ -120,6 +138,41 @@ static void price(FILE *to, const struct proc_sample *t)
 		fact(to, "unknown", human__share(buf, (double)t->total.unknown_ns / (double)t->total.wait_ns),
 		     "of the waiting, the holder is not known");
 	fprintf(to, "  %s\n", rows__losses(t, losses, sizeof(losses)));
+}
+
+static void gil_row(struct out *table, const struct proc_sample *t, const struct gil_sample *g)
+{
+	static const enum schema_field fields[] = {
+		[G_HOLD] = FIELD_UTIL, [G_WAIT] = FIELD_WAITERS, [G_ACQUIRES] = FIELD_N, [G_CONTENDED] = FIELD_C,
+		[G_FORCED] = FIELD_FORCED, [G_HOLD_MAX] = FIELD_HOLD_MAX,
+	};
+	struct schema_row row;
+	char name[16];
+
+	schema_row__from(t, &g->m, true, &row);
+	out__row(table);
+	out__text(table, G_NAME, rows__gil_name(g->gil, name, sizeof(name)));
+	for (size_t c = G_HOLD; c <= G_HOLD_MAX; c++)
+		out__num(table, c, field(&row, fields[c]));
+}
+
+/* Where there are several; those that do not fit are the least busy ones. */
+static void gils(FILE *to, const struct proc_sample *t, const struct summary_opts *opts)
+{
+	const struct gil_sample **sorted = t->gils_n > 1 ? rows__gils(t) : NULL;
+	struct out *table = sorted ? out__new(gil_columns, COUNT_OF(gil_columns)) : NULL;
+	size_t most = opts->max_threads ? opts->max_threads : SIZE_MAX;
+
+	for (size_t i = 0; table && sorted[i] && i < most; i++)
+		gil_row(table, t, sorted[i]);
+	if (table && !out__error(table)) {
+		fputc('\n', to);
+		out__table(table, to, opts->width);
+		if (t->gils_n > most)
+			fprintf(to, "and %zu more GILs (--json has all)\n", t->gils_n - most);
+	}
+	out__free(table);
+	free(sorted);
 }
 
 static void share_row(struct out *table, const struct proc_sample *t, const struct thread_sample *thread)
@@ -209,15 +262,16 @@ void summary__print(FILE *to, const struct who *who, const struct proc_sample *t
 	struct schema_row row;
 
 	heading(to, who, totals, opts->how, opts->width);
-	if (who->gil_disabled) {
+	if (totals->no_gil) {
 		fputs("  The GIL is disabled in this process: there was nothing to hold and nothing to wait for.\n", to);
 		return;
 	}
 	schema_row__from(totals, &totals->total, true, &row);
 	fputc('\n', to);
-	busy(to, &row);
+	busy(to, totals, &row);
 	counts(to, &row, rows__seconds(totals));
 	price(to, totals);
+	gils(to, totals, opts);
 	tables(to, totals, opts);
 }
 

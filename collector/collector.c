@@ -129,6 +129,7 @@ static uint64_t settle_ns(const struct collector *c)
 
 static void take_sample(struct collector *c, struct observed *o, bool partial)
 {
+	bool was_disabled = o->pub.gil_disabled;
 	struct proc_sample *s;
 	int err = reader__collect(c->shop.reader, o->slot, &s);
 
@@ -141,6 +142,8 @@ static void take_sample(struct collector *c, struct observed *o, bool partial)
 	err = observed__publish(o, &c->shop, s);
 	if (err)
 		log_warn("process %d: an interval could not be stored: %s", (int)o->target->pid, strerror(-err));
+	if (o->pub.gil_disabled != was_disabled)
+		notice(c, o, "this free-threaded Python has turned its GIL %s", was_disabled ? "on" : "off");
 	if (c->events->sample)
 		c->events->sample(c->events->arg, &o->pub, s, aggr__last_minute(o->aggr), aggr__totals(o->aggr));
 	proc_sample__free(s);

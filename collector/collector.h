@@ -38,7 +38,7 @@ struct collector_proc {
 	const struct probes_features *features;
 	enum plant_method method;
 	enum gil_mode mode;
-	bool gil_disabled;         /* free-threaded, GIL off: there is nothing to measure */
+	bool gil_disabled;         /* free-threaded, GIL off now: there is nothing to measure */
 };
 
 enum collector_end {

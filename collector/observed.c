@@ -161,7 +161,8 @@ static int plant_and_arm(struct observed *o, struct workshop *shop, bool startin
 	if (err)
 		return err;
 	o->used = true;
-	err = reader__watch(shop->reader, o->slot, &o->offsets, runtime_address(o), o->price_ns);
+	o->runtime = runtime_address(o);
+	err = reader__watch(shop->reader, o->slot, &o->offsets, o->runtime, o->price_ns);
 	err = err ?: probes__plant(shop->probes, o->slot, first_mode(o, shop->opts), why);
 	if (err)
 		return err;
@@ -213,7 +214,6 @@ static void identify(struct observed *o, struct workshop *shop, struct proc_iden
 		.exe = o->target->exe,
 		.label = shop->opts->label ?: o->target->label,
 		.python = o->python.text,
-		.gil = o->python.free_threaded ? "free-threaded" : "gil",
 		.image = o->target->image.path,
 		.method = o->plan->method,
 		.notes = o->plan->notes,
@@ -326,7 +326,7 @@ void observed__seed(struct observed *o, struct workshop *shop)
 {
 	const struct gil_proc *proc = probes__proc(shop->probes, o->slot);
 
-	for (uint32_t i = 0; i < GIL_PER_PROC && proc->gil_addr[i]; i++)
+	for (uint32_t i = 0; i < GIL_PER_PROC; i++)
 		reader__seed(shop->reader, o->slot, i, seed_of(o, proc->gil_addr[i]));
 }
 
@@ -384,6 +384,23 @@ static void complete(struct observed *o, struct proc_sample *s)
 	s->rss_kib = rss;
 }
 
+/*
+ * A free-threaded Python may turn its GIL on (an extension module asks for it while it is imported, some for good) and off.
+ * Where it was off at both ends and nobody took it between, there was none.
+ */
+static void look_at_gil(struct observed *o, struct proc_sample *s)
+{
+	uint64_t gil = o->offsets.gil_enabled == PYOFF_NONE ? 0 : pyver__main_gil(o->target->pid, &o->offsets, o->runtime);
+	uint32_t enabled;
+
+	if (!gil || procmem__read_u32(o->target->pid, gil + o->offsets.gil_enabled, &enabled))
+		return;
+	s->no_gil = o->pub.gil_disabled && !enabled && !s->total.acquires && !s->total.hold_ns;
+	if (s->no_gil)
+		s->observed_ns = 0;
+	o->pub.gil_disabled = !enabled;
+}
+
 struct outlet {
 	struct observed *o;
 	struct batch *batch;
@@ -414,6 +431,7 @@ int observed__publish(struct observed *o, struct workshop *shop, struct proc_sam
 		return -ENOMEM;
 	note_sight(o, shop);
 	complete(o, s);
+	look_at_gil(o, s);
 	err = aggr__add(o->aggr, s, emit_window, &out);
 	err = err ?: schema_writer__sample(o->writer, TIER_BASE, s, aggr__last_minute(o->aggr),
 					   aggr__totals(o->aggr), out.batch);

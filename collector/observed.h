@@ -25,6 +25,7 @@ struct observed {
 	struct site_plan *plan;
 	struct pyver python;
 	struct pyoffsets offsets;
+	uint64_t runtime; /* address of _PyRuntime in the process */
 	struct aggr *aggr;
 	struct schema_writer *writer;
 	struct collector_proc pub; /* what callbacks see */

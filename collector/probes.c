@@ -442,9 +442,13 @@ static void fill_proc(struct gil_proc *proc, const struct target *t, const struc
 	proc->off_switch_cond = off->gil_switch_cond;
 	proc->off_tstate_interp = off->tstate_interp;
 	proc->off_interp_gil = off->interp_gil == PYOFF_NONE ? 0 : off->interp_gil;
+	proc->off_interp_id = off->interp_id;
 	set_drop_request(proc, off, runtime);
-	for (int i = 0; i < gils_n && i < GIL_PER_PROC; i++)
+	for (int i = 0; i < gils_n && i < GIL_PER_PROC; i++) {
 		proc->gil_addr[i] = gils[i].gil;
+		proc->gil_owner[i].interp = gils[i].interp;
+		proc->gil_owner[i].id = (uint64_t)gils[i].interp_id;
+	}
 }
 
 static int free_slot(const struct probes *p)

@@ -508,6 +508,7 @@ static void keep_gil(struct walk *w, uint64_t gil, uint64_t interp, int64_t id)
 	for (int i = 0; i < w->n; i++) {
 		if (w->gils[i].gil != gil)
 			continue;
+		w->gils[i].users++;
 		if (id < w->gils[i].interp_id) {
 			w->gils[i].interp = interp;
 			w->gils[i].interp_id = id;
@@ -515,9 +516,9 @@ static void keep_gil(struct walk *w, uint64_t gil, uint64_t interp, int64_t id)
 		return;
 	}
 	if (w->n < GILS_MAX)
-		w->gils[w->n++] = (struct gil_address){gil, interp, id};
+		w->gils[w->n++] = (struct gil_address){gil, interp, id, 1};
 	else if (id == 0) /* new interpreters stand in front: main comes last, and may not be lost */
-		w->gils[GILS_MAX - 1] = (struct gil_address){gil, interp, id};
+		w->gils[GILS_MAX - 1] = (struct gil_address){gil, interp, id, 1};
 }
 
 /* One interpreter of the list: its threads point back to it, its GIL is noted. */
@@ -627,6 +628,24 @@ int pyver__find_gils(const struct target *t, struct elffile *ef, const struct py
 	*ret_n = w.n < max ? w.n : max;
 	memcpy(ret, w.gils, (size_t)*ret_n * sizeof(*ret));
 	*ret_enabled = w.enabled;
+	return 0;
+}
+
+uint64_t pyver__main_gil(pid_t pid, const struct pyoffsets *off, uint64_t runtime)
+{
+	uint64_t interp, next, gil;
+
+	if (off->runtime_gil != PYOFF_NONE)
+		return runtime + off->runtime_gil;
+	if (procmem__read_u64(pid, runtime + off->runtime_interpreters_head, &interp) || !interp)
+		return 0;
+	/* New interpreters stand in front: the main one is the last. */
+	for (int i = 0; i < INTERPRETERS_MAX; i++, interp = next) {
+		if (procmem__read_u64(pid, interp + off->interp_next, &next))
+			return 0;
+		if (!next)
+			return procmem__read_u64(pid, interp + off->interp_gil, &gil) ? 0 : gil;
+	}
 	return 0;
 }
 

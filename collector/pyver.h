@@ -89,6 +89,7 @@ struct gil_address {
 	uint64_t gil;     /* address of the GIL struct in the target */
 	uint64_t interp;  /* first interpreter that uses it, 0 for 3.8-3.11 */
 	int64_t interp_id;
+	int users; /* interpreters that share it */
 };
 
 /*
@@ -101,6 +102,9 @@ struct gil_address {
 int pyver__find_gils(const struct target *t, struct elffile *ef, const struct pyoffsets *off,
 		     struct gil_address *ret, int max, int *ret_n, bool *ret_enabled,
 		     struct reason *why);
+
+/* Address of the main interpreter's GIL, by the address of _PyRuntime; 0: there is none yet, or it can't be read. */
+uint64_t pyver__main_gil(pid_t pid, const struct pyoffsets *off, uint64_t runtime);
 
 /* Offset of `tid` in glibc's struct pthread (nptl/descr.h), x86-64, unchanged since 2.4. */
 #define PYVER_PTHREAD_TID 0x2d0

@@ -26,6 +26,7 @@
 
 #include "blame_memo.h"
 #include "gil.skel.h"
+#include "gil_life.h"
 #include "hist.h"
 #include "log.h"
 #include "pynames.h"
@@ -281,10 +282,12 @@ struct collection {
 
 static void read_gils(struct collection *c)
 {
-	for (uint32_t i = 0; i < GIL_PER_PROC && c->proc.gil_addr[i]; i++) {
+	for (uint32_t i = 0; i < GIL_PER_PROC; i++) {
 		struct gil_record *g = &c->gils[i];
 
 		g->addr = c->proc.gil_addr[i];
+		if (!gil_life__is_used(g->addr))
+			continue;
 		if (!read_gil(probes__gil(c->r->probes, c->slot, i), c->bound, g))
 			c->watch->torn++;
 		g->current = g->state.arm_gen == c->proc.arm_gen && g->at.events > 0;
@@ -321,7 +324,7 @@ static const char *python_name(struct collection *c, pid_t tid, uint64_t tstate,
 /* Names: what Python says of a live thread, else the kernel, else what the program noted at its birth or end. */
 static void refresh_name(struct collection *c, struct memo *m, const struct record *rec)
 {
-	bool dead = rec->state == GIL_THREAD_DEAD;
+	bool dead = rec->state != GIL_THREAD_LIVE;
 	const char *name = dead ? NULL : python_name(c, (pid_t)rec->tid, rec->tstate, rec->start_boot_ns);
 
 	if (name)
@@ -464,9 +467,17 @@ static void set_key(struct memo *m, const struct record *rec, bool other)
 
 /* ---- holders by name ---- */
 
-static long sample_thread(struct proc_sample *s, const struct thread_key *key, uint32_t gil, const char *name)
+/* Places are given to other GILs in the course of time, ids of interpreters are not. */
+static uint32_t gil_number(const struct collection *c, uint32_t gil)
 {
-	long index = proc_sample__find_thread(s, key, gil);
+	return (uint32_t)c->proc.gil_owner[gil % GIL_PER_PROC].id;
+}
+
+static long sample_thread(struct collection *c, const struct thread_key *key, uint32_t gil, const char *name)
+{
+	struct proc_sample *s = c->sample;
+	uint32_t number = gil_number(c, gil);
+	long index = proc_sample__find_thread(s, key, number);
 	struct thread_sample *t;
 
 	if (index < 0) {
@@ -474,7 +485,7 @@ static long sample_thread(struct proc_sample *s, const struct thread_key *key, u
 		if (!t)
 			return -1;
 		t->key = *key;
-		t->gil = gil;
+		t->gil = number;
 		index = (long)s->threads_n - 1;
 	}
 	t = &s->threads[index];
@@ -487,7 +498,7 @@ static long sample_unknown(struct collection *c, uint32_t gil)
 {
 	const struct thread_key key = {.tid = 0, .start_ticks = PSEUDO_UNKNOWN};
 
-	return sample_thread(c->sample, &key, gil, "unknown");
+	return sample_thread(c, &key, gil, "unknown");
 }
 
 /* A holder whose own record comes later in this round. */
@@ -528,7 +539,7 @@ static long holder_by_tstate(struct collection *c, uint64_t tstate, uint32_t gil
 	if (slot < c->r->slots_end) {
 		if (!c->r->memos[slot]->key.start_ticks)
 			name_memo(c, slot);
-		return sample_thread(c->sample, &c->r->memos[slot]->key, gil, c->r->memos[slot]->name);
+		return sample_thread(c, &c->r->memos[slot]->key, gil, c->r->memos[slot]->name);
 	}
 	if (tstate)
 		tid = pyver__tstate_tid(pid, &c->watch->off, tstate);
@@ -540,7 +551,7 @@ static long holder_by_tstate(struct collection *c, uint64_t tstate, uint32_t gil
 		snprintf(name, sizeof(name), "%s", python);
 	else if (target__thread_comm(pid, tid, name, sizeof(name)))
 		name[0] = '\0'; /* it has just ended */
-	return sample_thread(c->sample, &key, gil, name);
+	return sample_thread(c, &key, gil, name);
 }
 
 static long holder_of(struct collection *c, const struct blame_part *part, uint32_t gil)
@@ -556,7 +567,7 @@ static long holder_of(struct collection *c, const struct blame_part *part, uint3
 	m = slot < c->r->slots_n ? memo_of(c->r, slot) : NULL;
 	if (m && !m->key.start_ticks)
 		name_memo(c, slot);
-	return m ? sample_thread(c->sample, &m->key, gil, m->name) : sample_unknown(c, gil);
+	return m ? sample_thread(c, &m->key, gil, m->name) : sample_unknown(c, gil);
 }
 
 /* Blame of one victim in this interval; what does not fit goes to its unknown part. */
@@ -621,7 +632,7 @@ static int collect_thread(struct collection *c, uint32_t slot)
 	/* Charged since the pairs were read: they must be read again to belong to this record. */
 	if (c->r->owes[slot] && rec.bound >= c->bound && read_blame(c->r, c->bound))
 		return -ENOMEM;
-	dead = rec.state == GIL_THREAD_DEAD && rec.bound < c->bound;
+	dead = rec.state != GIL_THREAD_LIVE && rec.bound < c->bound;
 	set_key(m, &rec, other);
 	if (other)
 		strcpy(m->name, "other");
@@ -637,12 +648,12 @@ static int collect_thread(struct collection *c, uint32_t slot)
 	add_open_ages(c, &rec, slot, &metrics);
 	m->last = now;
 	if (!m->resting && (!nothing_happened(&metrics) || (dead && !other))) {
-		index = sample_thread(c->sample, &m->key, rec.gil, m->name);
+		index = sample_thread(c, &m->key, rec.gil, m->name);
 		if (index < 0)
 			return -ENOMEM;
 		/* Added, not set: two short lives with one tid may have begun within one clock tick. */
 		metrics__sum(&c->sample->threads[index].m, &metrics);
-		c->sample->threads[index].exited = dead;
+		c->sample->threads[index].exited = dead && rec.state == GIL_THREAD_DEAD;
 		add_blame(c, slot, m, rec.gil, index, &open);
 	}
 	if (dead && !m->resting)
@@ -698,15 +709,20 @@ static int collect_threads(struct collection *c)
 
 static int add_gil(struct collection *c, uint32_t gil)
 {
-	struct gil_sample *g = proc_sample__add_gil(c->sample);
+	uint32_t number = gil_number(c, gil);
+	struct gil_sample *g;
 
+	for (size_t i = 0; i < c->sample->gils_n; i++)
+		if (c->sample->gils[i].gil == number)
+			return 0;
+	g = proc_sample__add_gil(c->sample);
 	if (!g)
 		return -ENOMEM;
-	g->gil = gil;
-	g->addr = c->gils[gil].addr;
+	g->gil = number;
+	g->addr = c->gils[gil].addr > GIL_PLACE_LAST ? c->gils[gil].addr : 0;
 	g->m.known = known_in(c->proc.mode);
 	for (size_t i = 0; i < c->sample->threads_n; i++)
-		if (c->sample->threads[i].gil == gil)
+		if (c->sample->threads[i].gil == number)
 			metrics__sum(&g->m, &c->sample->threads[i].m);
 	metrics__sum(&c->sample->total, &g->m);
 	return 0;
@@ -719,8 +735,9 @@ static int sum_up(struct collection *c)
 	c->sample->total.known = known_in(c->proc.mode);
 	for (size_t i = 0; i < c->sample->threads_n; i++)
 		c->sample->threads[i].m.known = known_in(c->proc.mode);
-	for (uint32_t gil = 0; !err && gil < GIL_PER_PROC && c->proc.gil_addr[gil]; gil++)
-		err = add_gil(c, gil);
+	for (uint32_t gil = 0; !err && gil < GIL_PER_PROC; gil++)
+		if (gil_life__is_used(c->proc.gil_addr[gil]))
+			err = add_gil(c, gil);
 	return err;
 }
 
@@ -769,6 +786,19 @@ static void describe_interval(struct collection *c)
 	s->live_threads = live_threads(probes__pid(c->r->probes, c->slot));
 }
 
+/* What was to be told of GILs that have ended is told: their places are for others. */
+static void mind_gils(struct reader *r, uint32_t slot)
+{
+	struct watch *w = &r->watches[slot];
+	uint32_t freed;
+
+	find_slots_end(r);
+	freed = gil_life__mind(r->probes, slot, &w->off, r->slots_end);
+	for (uint32_t gil = 0; gil < GIL_PER_PROC; gil++)
+		if (freed >> gil & 1)
+			reader__seed(r, slot, gil, 0);
+}
+
 int reader__collect(struct reader *r, uint32_t slot, struct proc_sample **ret)
 {
 	struct gil_clock *clock = clock_of(r);
@@ -785,7 +815,7 @@ int reader__collect(struct reader *r, uint32_t slot, struct proc_sample **ret)
 	}
 	err = err ?: collect_threads(&c);
 	if (!err) {
-		for (uint32_t gil = 0; gil < GIL_PER_PROC && c.proc.gil_addr[gil]; gil++)
+		for (uint32_t gil = 0; gil < GIL_PER_PROC; gil++)
 			add_seed_hold(&c, gil);
 		describe_interval(&c);
 		count_hits(&c);
@@ -796,6 +826,7 @@ int reader__collect(struct reader *r, uint32_t slot, struct proc_sample **ret)
 		proc_sample__free(c.sample);
 		return err;
 	}
+	mind_gils(r, slot);
 	*ret = c.sample;
 	return 0;
 }
@@ -836,7 +867,7 @@ static bool has_rested(struct reader *r, uint32_t slot)
 	const struct gil_thread *t = probes__thread(r->probes, slot);
 	const struct memo *m = r->memos[slot];
 
-	return m && m->resting && t->state == GIL_THREAD_DEAD && m->rests_since < clock_of(r)->end &&
+	return m && m->resting && t->state != GIL_THREAD_LIVE && m->rests_since < clock_of(r)->end &&
 	       m->rests_since <= r->watches[t->proc].oldest_wait;
 }
 

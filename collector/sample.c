@@ -57,6 +57,12 @@ void proc_sample__free(struct proc_sample *s)
 	free(s);
 }
 
+const char *proc_sample__gil_kind(const struct proc_sample *s)
+{
+	return s->no_gil ? "free-threaded" : s->gils_n > 1 ? "per-interpreter"
+							   : "gil";
+}
+
 struct thread_sample *proc_sample__add_thread(struct proc_sample *s)
 {
 	return append((void **)&s->threads, &s->threads_n, sizeof(*s->threads));

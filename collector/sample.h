@@ -17,6 +17,9 @@
 
 #define THREAD_NAME_SIZE 64
 
+/* Stands for the GILs that were told apart no more: windows and totals keep a bounded number. */
+#define GIL_NUMBER_OTHER UINT32_MAX
+
 /* A thread for good: a tid is used again, a tid with its start time is not. */
 struct thread_key {
 	uint32_t tid;         /* as the collector's PID namespace counts; 0: pseudo-threads, see enum below */
@@ -61,14 +64,14 @@ struct metrics {
 struct thread_sample {
 	struct thread_key key;
 	char name[THREAD_NAME_SIZE]; /* cleaned; "" if not known */
-	uint32_t gil;           /* index of the GIL, 0 = main */
+	uint32_t gil;           /* whose GIL: the id of its interpreter, 0 = the main one */
 	bool exited;            /* the thread is gone: this is its last sample */
 	struct metrics m;
 };
 
 struct gil_sample {
-	uint32_t gil;
-	uint64_t addr;
+	uint32_t gil;           /* id of the interpreter it belongs to; GIL_NUMBER_OTHER: several that have no place */
+	uint64_t addr;          /* 0: it has ended */
 	struct metrics m;
 };
 
@@ -86,6 +89,7 @@ struct proc_sample {
 	enum gil_mode mode;     /* of the whole interval; OFF where it changed within: see cov and known */
 	bool blame_sampled;     /* light mode: blame comes from samples at retries */
 	bool partial;           /* cut short: first, last, or mode change */
+	bool no_gil;            /* free-threaded, its GIL off all the time: nothing to measure, observed_ns is 0 */
 	uint32_t live_threads;  /* threads of the process now */
 	struct metrics total;   /* sum over threads and GILs */
 	uint64_t cost_ns;       /* estimated own cost inside the target */
@@ -107,6 +111,9 @@ struct proc_sample {
  */
 struct proc_sample *proc_sample__new(void);
 void proc_sample__free(struct proc_sample *s);
+
+/* What kind of process it was: "gil", "per-interpreter" (it had several), "free-threaded" (it had none). */
+const char *proc_sample__gil_kind(const struct proc_sample *s);
 
 /* Appends a zeroed element and returns it, or NULL (no memory). Invalidates earlier pointers into the array. */
 struct thread_sample *proc_sample__add_thread(struct proc_sample *s);

@@ -45,7 +45,6 @@ struct proc_ident {
 	char boot_id[40];
 	uint64_t pidns_ino, start_ticks, start_stack;
 	const char *exe, *label, *python; /* cleaned */
-	const char *gil;               /* "gil", "per-interpreter", "free-threaded" */
 	const char *image;             /* file that carries the probes */
 	const char *method;            /* how the sites were found */
 	const char *notes;             /* what that way cannot see, and what it costs; "" or NULL: nothing */

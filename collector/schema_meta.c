@@ -32,11 +32,10 @@ static bool copy_ident(struct proc_ident *dst, const struct proc_ident *src)
 	dst->exe = copy_text(src->exe, 255);
 	dst->label = copy_text(src->label, 127);
 	dst->python = copy_text(src->python, 63);
-	dst->gil = copy_text(src->gil, 23);
 	dst->image = copy_text(src->image, 255);
 	dst->method = copy_text(src->method, 127);
 	dst->notes = copy_text(src->notes, 511);
-	return dst->exe && dst->label && dst->python && dst->gil && dst->image && dst->method && dst->notes;
+	return dst->exe && dst->label && dst->python && dst->image && dst->method && dst->notes;
 }
 
 static void free_ident(struct proc_ident *who)
@@ -44,7 +43,6 @@ static void free_ident(struct proc_ident *who)
 	free((char *)who->exe);
 	free((char *)who->label);
 	free((char *)who->python);
-	free((char *)who->gil);
 	free((char *)who->image);
 	free((char *)who->method);
 	free((char *)who->notes);
@@ -114,11 +112,27 @@ static void put_lost(struct schema_writer *w, struct batch *b)
 	schema_put__pair_int(b, "lost_sink_refused", (long long)w->sink_refused);
 }
 
+/* The GILs that have series, as "0,1,5"; nothing where there is but one. */
+static void put_gils(struct schema_writer *w, struct batch *b)
+{
+	char list[SCHEMA_MAX_GILS * 11 + 1] = "";
+	size_t len = 0;
+
+	for (size_t i = 0; i < SCHEMA_MAX_GILS; i++)
+		if (w->gils[i].seen_ms)
+			len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%" PRIu32, len ? "," : "", w->gils[i].gil);
+	if (len)
+		schema_put__pair(b, "gils", list);
+}
+
 static void put_changing(struct schema_writer *w, struct batch *b)
 {
 	schema_put__pair_int(b, "last_ms", w->last_ms);
 	schema_put__pair(b, "mode", mode_name(w->mode));
+	schema_put__pair(b, "gil", w->gil_kind);
 	schema_put__pair_int(b, "threads_merged", (long long)w->series.merged_n);
+	schema_put__pair_int(b, "gils_left_out", (long long)w->gils_left_out);
+	put_gils(w, b);
 }
 
 /* Seconds that each tier is kept: a reader chooses by it where to look. */
@@ -141,7 +155,6 @@ static void put_ident(struct schema_writer *w, struct batch *b)
 	schema_put__pair(b, "exe", who->exe);
 	schema_put__pair(b, "label", who->label);
 	schema_put__pair(b, "python", who->python);
-	schema_put__pair(b, "gil", who->gil);
 	schema_put__pair(b, "image", who->image);
 	schema_put__pair(b, "method", who->method);
 	if (who->notes[0])

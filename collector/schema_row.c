@@ -124,7 +124,7 @@ static uint64_t busiest_hold(const struct proc_sample *s, const struct metrics *
 	if (m != &s->total || s->gils_n < 2)
 		return m->hold_ns;
 	for (size_t i = 0; i < s->gils_n; i++)
-		if (s->gils[i].m.hold_ns > most)
+		if (s->gils[i].gil != GIL_NUMBER_OTHER && s->gils[i].m.hold_ns > most)
 			most = s->gils[i].m.hold_ns;
 	return most;
 }
@@ -136,7 +136,7 @@ static void set_shares(const struct proc_sample *s, const struct metrics *m, str
 	if (s->len_ns > 0)
 		/* Rounded down: what was not seen in full never says 1. */
 		set(row, FIELD_COV, floor(observed / (double)s->len_ns * 10000) / 10000);
-	if (s->observed_ns == 0)
+	if (s->observed_ns == 0 || s->no_gil)
 		return;
 	if (m->known & KNOWN_HOLD)
 		set(row, FIELD_UTIL, (double)busiest_hold(s, m) / observed);
@@ -179,7 +179,8 @@ void schema_row__from(const struct proc_sample *s, const struct metrics *m, bool
 	memset(row, 0, sizeof(*row));
 	set(row, FIELD_T, (double)s->end_ms);
 	set_us(row, FIELD_D, s->len_ns);
-	set_metrics(m, row);
+	if (!s->no_gil)
+		set_metrics(m, row);
 	if (is_process)
 		set_shares(s, m, row);
 	if (is_process && m == &s->total)

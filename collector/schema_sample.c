@@ -15,6 +15,8 @@
 #include "schema_writer.h"
 #include "text.h"
 
+#define GIL_SETTLE_MS 180000 /* by then the last 60 s window of an ended GIL is written */
+
 /* ---- places ---- */
 
 static int reserve_places(struct schema_writer *w, size_t n)
@@ -101,22 +103,59 @@ static int write_process(struct schema_writer *w, enum tier tier, const struct p
 			       w->opts.retention.proc_s[tier], &w->procs[tier], false);
 }
 
-static int write_gils(struct schema_writer *w, enum tier tier, const struct proc_sample *s, struct batch *b)
+/* The series of a GIL whose place another one gets. */
+static void forget_gil(struct schema_writer *w, const struct gil_series *g, struct batch *b)
 {
+	char what[32];
+
+	for (enum tier tier = TIER_BASE; g->seen_ms && tier < TIER_COUNT; tier++) {
+		snprintf(what, sizeof(what), "g:%" PRIu32 ":%s", g->gil, tier__name(tier));
+		schema_put__command(w, b, "UNLINK", what);
+	}
+}
+
+/* The place of a GIL, made if need be: a free one, or that of the one longest gone. NULL: none to be had. */
+static struct gil_series *gil_place(struct schema_writer *w, uint32_t gil, int64_t now_ms, struct batch *b)
+{
+	struct gil_series *oldest = &w->gils[0];
+
+	for (size_t i = 0; i < SCHEMA_MAX_GILS; i++) {
+		if (w->gils[i].seen_ms && w->gils[i].gil == gil)
+			return &w->gils[i];
+		if (w->gils[i].seen_ms < oldest->seen_ms)
+			oldest = &w->gils[i];
+	}
+	if (oldest->seen_ms && now_ms - oldest->seen_ms <= GIL_SETTLE_MS)
+		return NULL;
+	forget_gil(w, oldest, b);
+	*oldest = (struct gil_series){.gil = gil};
+	return oldest;
+}
+
+static int write_gil(struct schema_writer *w, enum tier tier, const struct proc_sample *s, const struct gil_sample *g,
+		     struct batch *b)
+{
+	struct gil_series *series = g->gil == GIL_NUMBER_OTHER ? NULL : gil_place(w, g->gil, s->end_ms, b);
 	struct schema_row row;
 	char what[32];
+
+	if (!series) {
+		w->gils_left_out++;
+		return 0;
+	}
+	series->seen_ms = s->end_ms;
+	schema_row__from(s, &g->m, true, &row);
+	snprintf(what, sizeof(what), "g:%" PRIu32 ":%s", g->gil, tier__name(tier));
+	return schema_put__row(w, b, what, s->end_ms, schema_row__encode(&row, true), w->opts.retention.proc_s[tier],
+			       &series->tier[tier], false);
+}
+
+static int write_gils(struct schema_writer *w, enum tier tier, const struct proc_sample *s, struct batch *b)
+{
 	int err = 0;
 
-	for (size_t i = 0; s->gils_n > 1 && i < s->gils_n; i++) {
-		uint32_t n = s->gils[i].gil;
-
-		if (n >= GIL_PER_PROC)
-			continue;
-		schema_row__from(s, &s->gils[i].m, true, &row);
-		snprintf(what, sizeof(what), "g:%" PRIu32 ":%s", n, tier__name(tier));
-		err = schema_put__row(w, b, what, s->end_ms, schema_row__encode(&row, true),
-				      w->opts.retention.proc_s[tier], &w->gils[n][tier], false) ?: err;
-	}
+	for (size_t i = 0; s->gils_n > 1 && i < s->gils_n; i++)
+		err = write_gil(w, tier, s, &s->gils[i], b) ?: err;
 	return err;
 }
 
@@ -239,6 +278,8 @@ static void note_sample(struct schema_writer *w, const struct proc_sample *s)
 {
 	w->last_ms = s->end_ms;
 	w->mode = s->mode;
+	if (s->no_gil || s->gils_n > 1 || !w->gil_kind || strcmp(w->gil_kind, "per-interpreter") != 0)
+		w->gil_kind = proc_sample__gil_kind(s);
 	for (size_t i = 0; i < GIL_LOSS_COUNT; i++) {
 		w->lost_changed |= s->lost[i] > 0;
 		w->lost[i] += s->lost[i];

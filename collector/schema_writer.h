@@ -13,6 +13,7 @@
 #include "schema_series.h"
 
 #define BOARD_TTL_S 120
+#define SCHEMA_MAX_GILS 64 /* GILs with series of their own */
 #define REARM_MS 60000
 
 enum wide_kind {
@@ -37,6 +38,13 @@ struct previous {
 	uint32_t known;
 };
 
+/* A place among the series g:<n>. */
+struct gil_series {
+	uint32_t gil;    /* <n>: the id of the interpreter whose GIL it is */
+	int64_t seen_ms; /* 0: free */
+	struct arming tier[TIER_COUNT];
+};
+
 struct schema_writer {
 	struct schema_opts opts;  /* prefix is ours */
 	struct proc_ident who;    /* strings are ours */
@@ -44,7 +52,10 @@ struct schema_writer {
 	struct series_table series;
 	struct arming singles[SINGLE_KEYS];
 	struct arming procs[TIER_COUNT], alls[TIER_COUNT], blames[TIER_COUNT];
-	struct arming gils[GIL_PER_PROC][TIER_COUNT], wides[WIDE_KINDS][TIER_COUNT];
+	struct arming wides[WIDE_KINDS][TIER_COUNT];
+	struct gil_series gils[SCHEMA_MAX_GILS];
+	uint64_t gils_left_out; /* rows of GILs that found no place */
+	const char *gil_kind;   /* of the newest sample; "per-interpreter" stays */
 	struct previous previous[TIER_COUNT];
 	bool blame_shown[TIER_COUNT];
 	bool lost_changed;

@@ -32,6 +32,7 @@ static void begin(struct window *w, const struct proc_sample *s)
 	struct proc_sample *d = &w->sample;
 
 	d->mode = s->mode;
+	d->no_gil = s->no_gil;
 	d->total.known = KNOWN_ALL;
 	d->cpu_ns = 0;
 	w->begun = true;
@@ -50,6 +51,7 @@ static void add_process(struct window *w, const struct proc_sample *s)
 		d->mode = GIL_MODE_OFF;
 	d->blame_sampled |= s->blame_sampled;
 	d->partial |= s->partial;
+	d->no_gil &= s->no_gil;
 	d->live_threads = s->live_threads;
 	d->cost_ns += s->cost_ns;
 	d->hits += s->hits;
@@ -85,25 +87,42 @@ static void settle(struct window *w)
 	}
 }
 
-static struct gil_sample *get_gil(struct proc_sample *d, const struct gil_sample *g)
+static struct gil_sample *find_gil(const struct proc_sample *d, uint32_t gil)
 {
-	struct gil_sample *added;
-
 	for (size_t i = 0; i < d->gils_n; i++)
-		if (d->gils[i].gil == g->gil)
+		if (d->gils[i].gil == gil)
 			return &d->gils[i];
-	added = proc_sample__add_gil(d);
-	if (added) {
-		added->gil = g->gil;
-		added->m.known = d->total.known;
+	return NULL;
+}
+
+/* Under which number a GIL is kept: programs that make interpreters by the thousand fill no memory with them. */
+static uint32_t gil_number(const struct window *w, uint32_t gil)
+{
+	if (gil == 0 || w->sample.gils_n < WINDOW_MAX_GILS || find_gil(&w->sample, gil))
+		return gil;
+	return GIL_NUMBER_OTHER;
+}
+
+static struct gil_sample *get_gil(struct window *w, uint32_t gil)
+{
+	struct proc_sample *d = &w->sample;
+	uint32_t number = gil_number(w, gil);
+	struct gil_sample *g = find_gil(d, number);
+
+	if (g)
+		return g;
+	g = proc_sample__add_gil(d);
+	if (g) {
+		g->gil = number;
+		g->m.known = d->total.known;
 	}
-	return added;
+	return g;
 }
 
 static int add_gils(struct window *w, const struct proc_sample *s)
 {
 	for (size_t i = 0; i < s->gils_n; i++) {
-		struct gil_sample *d = get_gil(&w->sample, &s->gils[i]);
+		struct gil_sample *d = get_gil(w, s->gils[i].gil);
 
 		if (!d)
 			return -ENOMEM;
@@ -328,7 +347,7 @@ static size_t count_newcomers(const struct window *w, const struct proc_sample *
 	size_t n = 0;
 
 	for (size_t i = 0; i < s->threads_n; i++)
-		n += find(w, &s->threads[i].key, s->threads[i].gil) == KEYMAP_NONE;
+		n += find(w, &s->threads[i].key, gil_number(w, s->threads[i].gil)) == KEYMAP_NONE;
 	return n;
 }
 
@@ -342,14 +361,14 @@ static int make_room(struct window *w, const struct proc_sample *s)
 /* Where a thread's metrics go: its own place, a new one, or with the others when all is full. */
 static uint32_t get_place(struct window *w, const struct thread_sample *t)
 {
-	uint32_t index = find(w, &t->key, t->gil);
+	uint32_t gil = gil_number(w, t->gil), index = find(w, &t->key, gil);
 
 	if (index != KEYMAP_NONE)
 		return index;
 	if (t->key.tid == 0 || w->sample.threads_n < w->max_threads)
-		return append_thread(w, &t->key, t->gil);
+		return append_thread(w, &t->key, gil);
 	w->folded++;
-	return get_other(w, t->gil);
+	return get_other(w, gil);
 }
 
 static int add_thread(struct window *w, const struct thread_sample *t, uint32_t *ret_place)

@@ -12,6 +12,7 @@
 #include "pair_index.h"
 #include "sample.h"
 
+#define WINDOW_MAX_GILS 64     /* GILs kept apart, the first ones; further ones are GIL_NUMBER_OTHER together */
 #define WINDOW_MAX_PAIRS 65536 /* blame cells kept apart; further pairs are charged to PSEUDO_OTHER */
 
 /* Zeroed is empty, except for max_threads. */

@@ -234,7 +234,7 @@ static void open_writer(struct line *line)
 	struct proc_ident who = {
 		.host = "web1", .pid = 23810, .boot_id = "5a2c0d1e-0000-4000-8000-000000000001",
 		.start_ticks = 880000, .exe = "/usr/bin/python3.11", .label = "python3 service.py", .python = "3.11.2",
-		.gil = "gil", .image = "/usr/bin/python3.11", .method = "call sites", .sites = 15,
+		.image = "/usr/bin/python3.11", .method = "call sites", .sites = 15,
 		.interval_ms = 1000, .started_ms = START_MS, .price_ns = 1000,
 	};
 

@@ -413,7 +413,7 @@ Test(query, reader_without_the_right_to_ask_the_time_uses_its_own, .init = setup
 Test(query, reads_what_the_writer_wrote, .init = setup, .fini = teardown)
 {
 	struct proc_ident who = {.host = "web1", .pid = 4242, .boot_id = "b", .exe = "/usr/bin/python3",
-				 .label = "python3 app.py", .python = "3.11.2", .gil = "gil",
+				 .label = "python3 app.py", .python = "3.11.2",
 				 .image = "i", .method = "m", .interval_ms = 1000};
 	struct redis_url url;
 	struct sink_redis_opts opts = {.url = &url};

@@ -37,6 +37,10 @@ void interpreter__environment(const struct interpreter *in)
 {
 	setenv("PYTHONDONTWRITEBYTECODE", "1", 1);
 	unsetenv("PYTHONPATH");
+	if (in->free_threaded && !in->no_gil)
+		setenv("PYTHON_GIL", "1", 1);
+	else
+		unsetenv("PYTHON_GIL");
 	if (in->home[0])
 		setenv("PYTHONHOME", in->home, 1);
 	else

@@ -21,7 +21,8 @@ struct interpreter {
 	char library_path[INTERPRETER_PATH]; /* LD_LIBRARY_PATH it needs, "": none */
 	char version[24];                    /* "3.11.2" */
 	int minor;
-	bool free_threaded;
+	bool free_threaded;                  /* built without need of a GIL; runs with it all the same, unless ... */
+	bool no_gil;                         /* ... the test sets this */
 	bool stripped;                       /* a copy made by interpreter__strip() */
 };
 

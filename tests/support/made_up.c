@@ -57,6 +57,18 @@ struct thread_sample *made_up__thread(struct proc_sample *s, uint32_t tid, const
 	return t;
 }
 
+void made_up__gil(struct proc_sample *s, uint32_t gil)
+{
+	struct gil_sample *g = proc_sample__add_gil(s);
+
+	if (!g)
+		abort();
+	*g = (struct gil_sample){.gil = gil, .addr = 0x1000 * (gil + 1), .m = {.known = KNOWN_ALL}};
+	for (size_t i = 0; i < s->threads_n; i++)
+		if (s->threads[i].gil == gil)
+			metrics__sum(&g->m, &s->threads[i].m);
+}
+
 static void dim(struct metrics *m)
 {
 	m->known = KNOWN_WAIT;
@@ -72,4 +84,6 @@ void made_up__light(struct proc_sample *s)
 	dim(&s->total);
 	for (size_t i = 0; i < s->threads_n; i++)
 		dim(&s->threads[i].m);
+	for (size_t i = 0; i < s->gils_n; i++)
+		dim(&s->gils[i].m);
 }

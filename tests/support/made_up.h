@@ -12,6 +12,9 @@ struct proc_sample *made_up__second(void);
 struct thread_sample *made_up__thread(struct proc_sample *s, uint32_t tid, const char *name, uint64_t hold_ms,
 				      uint64_t wait_ms, uint64_t acquires, uint64_t contended);
 
+/* Adds the GIL of that interpreter, with the numbers of its threads so far. */
+void made_up__gil(struct proc_sample *s, uint32_t gil);
+
 /* Takes away what light mode does not see. */
 void made_up__light(struct proc_sample *s);
 

@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define WORDS_MAX 16
+#define WORDS_MAX 32
 #define SILENCE_MS 60000
 
 /* The child's side: never returns. */

@@ -7,6 +7,7 @@
 
 #include "../../collector/aggr.h"
 #include "../../collector/hist.h"
+#include "../../collector/window.h"
 
 #define SECOND 1000000000ull
 
@@ -446,6 +447,57 @@ Test(aggr, gils_are_kept_apart)
 	cr_assert_eq(aggr__totals(a)->gils_n, 3);
 	cr_assert_eq(aggr__totals(a)->gils[2].m.hold_ns, 6);
 	cr_assert_eq(aggr__totals(a)->gils[2].m.known, KNOWN_ALL);
+	proc_sample__free(s);
+	aggr__free(a);
+}
+
+/* A program that makes interpreters for ever: the first ones stay, the rest is one. */
+Test(aggr, gils_without_end_fill_no_memory)
+{
+	struct aggr *a = aggr_for(SECOND, 0);
+	struct proc_sample *s = sample_at(1000, SECOND);
+	const struct proc_sample *t;
+	uint64_t sum = 0;
+
+	*proc_sample__add_gil(s) = (struct gil_sample){.m = {.known = KNOWN_ALL, .hold_ns = 1}};
+	*proc_sample__add_gil(s) = (struct gil_sample){.m = {.known = KNOWN_ALL, .hold_ns = 1}};
+	proc_sample__add_thread(s)->key = (struct thread_key){.tid = 7, .start_ticks = 1};
+	s->threads[0].m = s->gils[1].m;
+	for (uint32_t g = 1; g <= 1000; g++) {
+		s->end_ms += 1000;
+		s->gils[1].gil = s->threads[0].gil = g;
+		aggr__add(a, s, NULL, NULL);
+	}
+	t = aggr__totals(a);
+	cr_expect_eq(t->gils_n, WINDOW_MAX_GILS + 1);
+	cr_expect_eq(t->gils[0].m.hold_ns, 1000);
+	cr_expect_eq(t->gils[1].gil, 1);
+	cr_expect_eq(t->gils[WINDOW_MAX_GILS].gil, GIL_NUMBER_OTHER);
+	cr_expect_eq(t->gils[WINDOW_MAX_GILS].m.hold_ns, 1000 - (WINDOW_MAX_GILS - 1));
+	cr_expect_eq(t->threads_n, WINDOW_MAX_GILS);
+	for (size_t i = 0; i < t->threads_n; i++)
+		sum += t->threads[i].m.hold_ns;
+	cr_expect_eq(sum, 1000);
+	proc_sample__free(s);
+	aggr__free(a);
+}
+
+Test(aggr, it_had_no_gil_only_if_it_never_had_one)
+{
+	struct aggr *a = aggr_for(SECOND, 0);
+	struct proc_sample *s = sample_at(1000, SECOND);
+
+	s->no_gil = true;
+	aggr__add(a, s, NULL, NULL);
+	cr_expect(aggr__totals(a)->no_gil);
+	s->end_ms += 1000;
+	s->no_gil = false;
+	aggr__add(a, s, NULL, NULL);
+	cr_expect_not(aggr__totals(a)->no_gil);
+	s->end_ms += 1000;
+	s->no_gil = true;
+	aggr__add(a, s, NULL, NULL);
+	cr_expect_not(aggr__totals(a)->no_gil);
 	proc_sample__free(s);
 	aggr__free(a);
 }

@@ -130,13 +130,36 @@ Test(live, threads_that_did_nothing_are_left_out)
 	cr_expect_null(strstr(block(&who, NULL, size), "idle"));
 }
 
+static void several_gils(void)
+{
+	made_up__thread(s, 4242, "MainThread", 300, 10, 400, 390);
+	made_up__thread(s, 4250, "worker", 900, 400, 12345, 100)->gil = 1;
+	made_up__thread(s, 4251, "worker", 40, 600, 20, 8)->gil = 12;
+	made_up__gil(s, 0);
+	made_up__gil(s, 1);
+	made_up__gil(s, 12);
+}
+
+Test(live, several_gils_are_shown_side_by_side)
+{
+	several_gils();
+	block(&who, NULL, size);
+	cr_expect(strstr(text, "GIL busy  90.0%"), "%s", text);
+	cr_expect(strstr(text, "\nthe busiest of 3 GILs:  #1 90.0%  main 30.0%  #12 4.0%\n"), "%s", text);
+	cr_expect(strstr(text, "\nworker #1   4250"), "%s", text);
+	expect_fits(80);
+	cr_expect_eq(heading, 5);
+	free(text);
+	made_up__light(s);
+	block(&who, NULL, size);
+	cr_expect(strstr(text, "\nthe waits of 3 GILs:  #12 60.0%  #1 40.0%  main 1.0%\n"), "%s", text);
+}
+
 Test(live, no_gil_is_said_in_words)
 {
-	struct who free_threaded = who;
-
-	free_threaded.gil_disabled = true;
 	service();
-	cr_expect(strstr(block(&free_threaded, NULL, size), "The GIL is disabled"));
+	s->no_gil = true;
+	cr_expect(strstr(block(&who, NULL, size), "The GIL is disabled"));
 	cr_expect_null(strchr(text, '%'));
 }
 

@@ -31,7 +31,7 @@ static void raise_stage(struct stage *st)
 	st->who = (struct proc_ident){
 		.host = "web1", .pid = 4242, .boot_id = "5a2c0d1e-0000-4000-8000-000000000001", .pidns_ino = 4026531836,
 		.start_ticks = 8812, .start_stack = 0x7ffc00001230, .exe = "/usr/bin/python3.11", .label = "python3 app.py",
-		.python = "3.11.2", .gil = "gil", .image = "/usr/bin/python3.11", .method = "call sites", .sites = 15,
+		.python = "3.11.2", .image = "/usr/bin/python3.11", .method = "call sites", .sites = 15,
 		.interval_ms = 1000, .started_ms = T0 - 5000, .price_ns = 912.34,
 	};
 }
@@ -279,6 +279,50 @@ Test(schema, with_several_gils_utilisation_is_the_busiest_ones)
 	schema_row__from(s, &s->gils[0].m, true, &row);
 	cr_assert_eq(row.value[FIELD_UTIL], 0.5);
 	cr_assert_not(row.has >> FIELD_CPU & 1);
+	proc_sample__free(s);
+}
+
+Test(schema, gils_that_were_put_together_are_nobodys_utilisation)
+{
+	struct proc_sample *s = sample_at(T0);
+	struct schema_row row;
+
+	*proc_sample__add_gil(s) = (struct gil_sample){.m = {.known = KNOWN_ALL, .hold_ns = SECOND / 2}};
+	*proc_sample__add_gil(s) = (struct gil_sample){.gil = GIL_NUMBER_OTHER, .m = {.known = KNOWN_ALL, .hold_ns = 3 * SECOND}};
+	schema_row__from(s, &s->total, true, &row);
+	cr_assert_eq(row.value[FIELD_UTIL], 0.5);
+	proc_sample__free(s);
+}
+
+/* What there is none of is not zero. */
+Test(schema, without_a_gil_there_are_no_numbers_of_it)
+{
+	struct proc_sample *s = sample_at(T0);
+	struct schema_row row;
+	struct stage st;
+
+	s->no_gil = true;
+	s->observed_ns = 0;
+	add_thread(s, 1, 1, "a", 0, 0);
+	schema_row__from(s, &s->total, true, &row);
+	for (int f = 0; f < FIELD_COUNT; f++)
+		if (row.has >> f & 1)
+			cr_expect(f == FIELD_T || f == FIELD_D || f == FIELD_CPU || f == FIELD_RSS || f == FIELD_THREADS ||
+					  f == FIELD_COST || f == FIELD_LOST || f == FIELD_COV,
+				  "%s",
+				  schema_field__name((enum schema_field)f));
+	cr_expect_eq(row.value[FIELD_COV], 0);
+	raise_stage(&st);
+	start(&st);
+	write_base(&st, s);
+	cr_expect_str_eq(toy_redis__hget(&st.redis, key_name(&st, "meta"), "gil"), "free-threaded");
+	cr_expect_null(key(&st, "t:1:1s"));
+	cr_expect_null(strstr(member(&st, "p:1s", 0), "util"));
+	s->no_gil = false;
+	s->end_ms += 1000;
+	write_base(&st, s);
+	cr_expect_str_eq(toy_redis__hget(&st.redis, key_name(&st, "meta"), "gil"), "gil");
+	strike(&st);
 	proc_sample__free(s);
 }
 
@@ -1255,6 +1299,77 @@ Test(schema, boards_count_a_thread_once_over_its_gils)
 	cr_assert_not_null(strstr(member(&st, "t:1:1s", 1), ",\"g\":1}"));
 	cr_assert_eq(members(&st, "g:0:1s") + members(&st, "g:1:1s"), 2);
 	cr_assert_not_null(strstr(member(&st, "p:1s", 0), "\"gils\":2"));
+	strike(&st);
+	proc_sample__free(s);
+}
+
+Test(schema, meta_says_which_gils_have_series)
+{
+	struct stage st;
+	struct proc_sample *s = sample_at(T0);
+	const char *meta;
+
+	raise_stage(&st);
+	start(&st);
+	*proc_sample__add_gil(s) = (struct gil_sample){.m = s->total};
+	write_base(&st, s);
+	meta = key_name(&st, "meta");
+	cr_expect_null(toy_redis__hget(&st.redis, meta, "gils"));
+	cr_expect_str_eq(toy_redis__hget(&st.redis, meta, "gil"), "gil");
+	*proc_sample__add_gil(s) = (struct gil_sample){.gil = 12, .m = s->total};
+	s->end_ms += 1000;
+	write_base(&st, s);
+	meta = key_name(&st, "meta");
+	cr_expect_str_eq(toy_redis__hget(&st.redis, meta, "gils"), "0,12");
+	cr_expect_str_eq(toy_redis__hget(&st.redis, meta, "gil"), "per-interpreter");
+	cr_expect_eq(members(&st, "g:12:1s"), 1);
+	/* Its interpreter has ended: there is one again, but the series stay. */
+	s->gils_n = 1;
+	s->end_ms += 1000;
+	write_base(&st, s);
+	meta = key_name(&st, "meta");
+	cr_expect_str_eq(toy_redis__hget(&st.redis, meta, "gil"), "per-interpreter");
+	strike(&st);
+	proc_sample__free(s);
+}
+
+static size_t gil_keys(const struct stage *st)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < st->redis.n; i++)
+		n += strstr(st->redis.keys[i].name, "}:g:") != NULL;
+	return n;
+}
+
+/* A program that makes interpreters for ever: the series of those long gone make room, what finds none is counted. */
+Test(schema, series_of_gils_are_bounded)
+{
+	struct stage st;
+	struct proc_sample *s = sample_at(T0);
+
+	raise_stage(&st);
+	start(&st);
+	*proc_sample__add_gil(s) = (struct gil_sample){.m = s->total};
+	*proc_sample__add_gil(s) = (struct gil_sample){.m = s->total};
+	for (uint32_t g = 1; g <= 70; g++) {
+		s->end_ms += 1000;
+		s->gils[1].gil = g;
+		write_base(&st, s);
+	}
+	cr_expect_eq(gil_keys(&st), 64);
+	cr_expect_not_null(key(&st, "g:63:1s"));
+	cr_expect_null(key(&st, "g:64:1s"));
+	cr_expect_str_eq(toy_redis__hget(&st.redis, key_name(&st, "meta"), "gils_left_out"), "7");
+	for (uint32_t g = 71; g <= 300; g++) {
+		s->end_ms += 10000;
+		s->gils[1].gil = g;
+		write_base(&st, s);
+	}
+	cr_expect_eq(gil_keys(&st), 64);
+	cr_expect_null(key(&st, "g:1:1s"));
+	cr_expect_not_null(key(&st, "g:0:1s"));
+	cr_expect_not_null(key(&st, "g:300:1s"));
 	strike(&st);
 	proc_sample__free(s);
 }

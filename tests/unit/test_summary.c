@@ -43,6 +43,22 @@ static const char *summary(size_t max_threads)
 	return text;
 }
 
+Test(summary, several_gils_have_a_table_of_their_own)
+{
+	service();
+	s->threads[1].gil = 3;
+	made_up__gil(s, 0);
+	made_up__gil(s, 3);
+	summary(20);
+	cr_expect(strstr(text, "  GIL busy       50.0%  of the time the busiest of 2 GILs was held\n"), "%s", text);
+	cr_expect(strstr(text,
+			 "\n"
+			 "GIL    BUSY  WAITING  ACQUIRES  CONTENDED  FORCED OUT  MAX HOLD\n"
+			 "#3    50.0%     0.40   200,003        100          50      2 us\n"
+			 "main  10.0%     0.80       400        390         195    250 us\n"),
+		  "%s", text);
+}
+
 static void expect_fits(size_t columns)
 {
 	char *copy = strdup(text), *at = copy, *line;
@@ -169,6 +185,33 @@ Test(summary, json_has_process_threads_blame_and_losses)
 	cr_expect_eq(number(blame, "us"), 792000);
 	cr_expect_str_eq(json_string_value(json_object_get(json_object_get(blame, "holder"), "name")), "worker-0");
 	cr_expect_eq(number(json_object_get(json, "losses"), "ring_lapped"), 3);
+	json_decref(json);
+}
+
+Test(summary, json_has_each_gil_where_there_are_several)
+{
+	json_t *json, *gils;
+
+	service();
+	json = rows__json(&who, s, NULL);
+	cr_expect_null(json_object_get(json, "gils"));
+	cr_expect_str_eq(json_string_value(json_object_get(json, "gil")), "gil");
+	json_decref(json);
+	s->threads[1].gil = 3;
+	made_up__gil(s, 0);
+	made_up__gil(s, 3);
+	json = rows__json(&who, s, NULL);
+	gils = json_object_get(json, "gils");
+	cr_assert_eq(json_array_size(gils), 2);
+	cr_expect_str_eq(json_string_value(json_object_get(json, "gil")), "per-interpreter");
+	cr_expect_eq(number(json_array_get(gils, 1), "g"), 3);
+	cr_expect_eq(number(json_array_get(gils, 1), "hold"), 500000);
+	cr_expect_eq(number(json_array_get(gils, 0), "g"), 0);
+	json_decref(json);
+	s->no_gil = true;
+	json = rows__json(&who, s, NULL);
+	cr_expect_str_eq(json_string_value(json_object_get(json, "gil")), "free-threaded");
+	cr_expect_null(json_object_get(json_object_get(json, "process"), "n"));
 	json_decref(json);
 }
 

@@ -63,7 +63,9 @@ void name_thread(const char *name);
 void gate_wait(int gate);
 void gate_open(int gate);
 void gate_watch(int gate, int n);
+void gate_shut(int gate);
 void cycle(int start, int end, uint64_t n);
+void cycle_holding(int start, int end, uint64_t n, uint64_t hold_ns);
 uint64_t cycle_ns(uint64_t n);
 void nap(uint64_t ns);
 void hog(struct hog_truth *t, int start, int end, uint64_t n, uint64_t hold_ns, uint64_t gap_ns);
@@ -148,6 +150,14 @@ void gate_open(int gate)
 	pthread_mutex_unlock(&gate_lock);
 }
 
+/* For the next round; whoever waited at it must have passed. */
+void gate_shut(int gate)
+{
+	pthread_mutex_lock(&gate_lock);
+	gate_is_open[gate] = 0;
+	pthread_mutex_unlock(&gate_lock);
+}
+
 /* Blocks until n threads wait at the gate; the caller must not hold the GIL. */
 void gate_watch(int gate, int n)
 {
@@ -174,6 +184,18 @@ void cycle(int start, int end, uint64_t n)
 	pass_gate(start);
 	for (uint64_t i = 0; i < n; i++)
 		PyEval_RestoreThread(PyEval_SaveThread());
+	pass_gate(end);
+}
+
+/* The same with a pause before each release: holds of that length, so that others have to wait. */
+void cycle_holding(int start, int end, uint64_t n, uint64_t hold_ns)
+{
+	pass_gate(start);
+	for (uint64_t i = 0; i < n; i++) {
+		if (hold_ns)
+			nap(hold_ns);
+		PyEval_RestoreThread(PyEval_SaveThread());
+	}
 	pass_gate(end);
 }
 
