@@ -4,26 +4,43 @@
 
 #include <string.h>
 
-#include "procmem.h"
+#include "pyver.h"
 
-/*
- * Its interpreter says so: still the same one, and still using it. _PyEval_FiniGIL() (Python/ceval_gil.c, 3.12 and later)
- * clears the pointer before the memory is given back.
- */
-static bool is_alive(pid_t pid, const struct pyoffsets *off, const struct gil_owner *owner, uint64_t gil)
+#define INTERPRETERS_MAX 1024 /* as many are believed */
+
+/* The interpreters that there are. Read when the first one is asked for. */
+struct census {
+	const struct pyoffsets *off;
+	pid_t pid;
+	uint64_t runtime;
+	bool taken, valid;
+	uint64_t ids[INTERPRETERS_MAX];
+	int n;
+};
+
+static void take_census(struct census *c)
 {
-	uint64_t id, now;
-
-	return procmem__read_u64(pid, owner->interp + off->interp_id, &id) == 0 && id == owner->id &&
-	       procmem__read_u64(pid, owner->interp + off->interp_gil, &now) == 0 && now == gil;
+	c->taken = true;
+	c->valid = pyver__interpreters(c->pid, c->off, c->runtime, c->ids, INTERPRETERS_MAX, &c->n) == 0;
 }
 
-static void look_at(struct gil_proc *proc, uint32_t gil, pid_t pid, const struct pyoffsets *off)
+/* Not where it can't be told: later is early enough. */
+static bool has_ended(struct census *c, const struct gil_owner *owner)
+{
+	if (!c->taken)
+		take_census(c);
+	for (int i = 0; c->valid && i < c->n; i++)
+		if (c->ids[i] == owner->id)
+			return false;
+	return c->valid;
+}
+
+static void look_at(struct gil_proc *proc, uint32_t gil, struct census *census)
 {
 	uint64_t place = __atomic_load_n(&proc->gil_addr[gil], __ATOMIC_ACQUIRE);
 	const struct gil_owner *owner = &proc->gil_owner[gil];
 
-	if (place <= GIL_PLACE_LAST || !owner->id || !owner->interp || is_alive(pid, off, owner, place))
+	if (place <= GIL_PLACE_LAST || !owner->id || !owner->interp || !has_ended(census, owner))
 		return;
 	__atomic_compare_exchange_n(&proc->gil_addr[gil], &place, GIL_PLACE_ENDED, false, __ATOMIC_SEQ_CST,
 				    __ATOMIC_SEQ_CST);
@@ -55,8 +72,9 @@ static void free_place(struct probes *p, uint32_t slot, uint32_t gil)
 	__atomic_store_n(&proc->gil_addr[gil], GIL_PLACE_FREE, __ATOMIC_SEQ_CST);
 }
 
-uint32_t gil_life__mind(struct probes *p, uint32_t slot, const struct pyoffsets *off, uint32_t slots_end)
+uint32_t gil_life__mind(struct probes *p, uint32_t slot, const struct pyoffsets *off, uint64_t runtime, uint32_t slots_end)
 {
+	struct census census = {.off = off, .pid = probes__pid(p, slot), .runtime = runtime};
 	struct gil_proc *proc = probes__proc(p, slot);
 	uint32_t freed = 0;
 
@@ -66,7 +84,7 @@ uint32_t gil_life__mind(struct probes *p, uint32_t slot, const struct pyoffsets 
 		bool since_before = proc->gil_addr[gil] == GIL_PLACE_ENDED;
 
 		if (!since_before)
-			look_at(proc, gil, probes__pid(p, slot), off);
+			look_at(proc, gil, &census);
 		if (proc->gil_addr[gil] != GIL_PLACE_ENDED || close_records(p, slot, gil, slots_end) || !since_before)
 			continue;
 		free_place(p, slot, gil);

@@ -21,8 +21,10 @@ static inline bool gil_life__is_used(uint64_t place)
 
 /*
  * Looks for GILs that have ended and frees the places of those that were collected for good. To be called after each
- * collection of a process. `slots_end`: no slot from there on is in use now. Returns the places that were freed, a bit each.
+ * collection of a process. `runtime`: address of _PyRuntime; `slots_end`: no slot from there on is in use now. Returns the
+ * places that were freed, a bit each.
  */
-uint32_t gil_life__mind(struct probes *p, uint32_t slot, const struct pyoffsets *off, uint32_t slots_end);
+uint32_t gil_life__mind(struct probes *p, uint32_t slot, const struct pyoffsets *off, uint64_t runtime,
+			uint32_t slots_end);
 
 #endif

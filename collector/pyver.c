@@ -631,6 +631,22 @@ int pyver__find_gils(const struct target *t, struct elffile *ef, const struct py
 	return 0;
 }
 
+int pyver__interpreters(pid_t pid, const struct pyoffsets *off, uint64_t runtime, uint64_t *ret_ids, int max, int *ret_n)
+{
+	uint64_t interp = 0, next = 0;
+	int err = procmem__read_u64(pid, runtime + off->runtime_interpreters_head, &interp);
+
+	/* New interpreters stand in front. A walk that ends at the main one, the oldest, has not lost its way. */
+	for (int i = 0; !err && interp && i < max; i++, interp = next) {
+		err = procmem__read_u64(pid, interp + off->interp_id, &ret_ids[i]) ?:
+		      procmem__read_u64(pid, interp + off->interp_next, &next);
+		*ret_n = i + 1;
+		if (!err && !next)
+			return ret_ids[i] == 0 ? 0 : -EAGAIN;
+	}
+	return -EAGAIN;
+}
+
 uint64_t pyver__main_gil(pid_t pid, const struct pyoffsets *off, uint64_t runtime)
 {
 	uint64_t interp, next, gil;

@@ -103,6 +103,12 @@ int pyver__find_gils(const struct target *t, struct elffile *ef, const struct py
 		     struct gil_address *ret, int max, int *ret_n, bool *ret_enabled,
 		     struct reason *why);
 
+/*
+ * Ids of the interpreters that the process has now, by the address of _PyRuntime; the main one's, 0, comes last. *ret_n, at
+ * most `max`. 0, or -EAGAIN where the list changed under the reader or is longer.
+ */
+int pyver__interpreters(pid_t pid, const struct pyoffsets *off, uint64_t runtime, uint64_t *ret_ids, int max, int *ret_n);
+
 /* Address of the main interpreter's GIL, by the address of _PyRuntime; 0: there is none yet, or it can't be read. */
 uint64_t pyver__main_gil(pid_t pid, const struct pyoffsets *off, uint64_t runtime);
 

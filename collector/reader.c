@@ -75,6 +75,7 @@ struct gil_record {
 struct watch {
 	bool used;
 	struct pyoffsets off;
+	uint64_t runtime;       /* address of _PyRuntime */
 	struct pynames *names;
 	double price_ns[8];
 	uint64_t hits[8], lost[GIL_LOSS_COUNT];
@@ -167,7 +168,7 @@ int reader__watch(struct reader *r, uint32_t slot, const struct pyoffsets *off, 
 {
 	struct watch *w = &r->watches[slot];
 
-	*w = (struct watch){.used = true, .off = *off};
+	*w = (struct watch){.used = true, .off = *off, .runtime = runtime};
 	memcpy(w->price_ns, price_ns, sizeof(w->price_ns));
 	return pynames__new(probes__pid(r->probes, slot), runtime, off, &w->names);
 }
@@ -793,7 +794,7 @@ static void mind_gils(struct reader *r, uint32_t slot)
 	uint32_t freed;
 
 	find_slots_end(r);
-	freed = gil_life__mind(r->probes, slot, &w->off, r->slots_end);
+	freed = gil_life__mind(r->probes, slot, &w->off, w->runtime, r->slots_end);
 	for (uint32_t gil = 0; gil < GIL_PER_PROC; gil++)
 		if (freed >> gil & 1)
 			reader__seed(r, slot, gil, 0);

@@ -4,41 +4,40 @@
  * share the main one are not. Truth comes from inside, as everywhere: each thread counts what it takes of which GIL.
  */
 #include <criterion/criterion.h>
+#include <criterion/parameterized.h>
 #include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../../collector/schema.h"
 #include "../support/interpreters.h"
+#include "../support/json_lines.h"
 #include "../support/observer.h"
+#include "../support/private_redis.h"
+#include "../support/tool.h"
 #include "../support/workload.h"
 
 TestSuite(gils, .timeout = 120);
 
-/* Those that can have several GILs. */
-static size_t find(struct interpreter *ret)
+/* Those that can have several GILs, as parameters: on a machine without any, the tests do not exist. */
+static struct criterion_test_params with_several_gils(void)
 {
+	static struct interpreter kept[INTERPRETERS_MAX];
 	struct interpreter all[INTERPRETERS_MAX];
-	size_t n = interpreters__find(all, INTERPRETERS_MAX), kept = 0;
+	size_t n = interpreters__find(all, INTERPRETERS_MAX), kept_n = 0;
 
 	for (size_t i = 0; i < n; i++)
-		if (all[i].minor >= 12 && !all[i].free_threaded)
-			ret[kept++] = all[i];
-	return kept;
+		if (all[i].minor >= 12)
+			kept[kept_n++] = all[i];
+	return cr_make_param_array(struct interpreter, kept, kept_n);
 }
 
-/* Runs `test` on each of them; a machine without any has nothing to test. */
-static void on_each(void (*test)(const struct interpreter *in))
-{
-	struct interpreter found[INTERPRETERS_MAX];
-	size_t n = find(found);
-
-	if (n == 0)
-		cr_skip_test("no CPython 3.12 or later on this machine");
-	for (size_t i = 0; i < n; i++)
-		test(&found[i]);
-}
+#define OnEach(name) \
+	ParameterizedTestParameters(gils, name) { return with_several_gils(); } \
+	ParameterizedTest(struct interpreter *in, gils, name)
 
 static const struct thread_sample *thread_on(const struct proc_sample *s, pid_t tid, uint32_t gil)
 {
@@ -123,9 +122,9 @@ static void counts_of_interpreters_there(const struct interpreter *in)
 	expect_counts(in, "gils.py main:2:20011 own:2:20011 own:3:5003 shared:2:3001", 3);
 }
 
-Test(gils, each_of_those_there_at_attach_has_its_own_counts)
+OnEach(each_of_those_there_at_attach_has_its_own_counts)
 {
-	on_each(counts_of_interpreters_there);
+	counts_of_interpreters_there(in);
 }
 
 static void counts_of_interpreters_made(const struct interpreter *in)
@@ -133,9 +132,9 @@ static void counts_of_interpreters_made(const struct interpreter *in)
 	expect_counts(in, "gils.py --after main:2:20011 own:2:20011 own:3:5003 shared:2:3001", 3);
 }
 
-Test(gils, each_of_those_made_after_attach_has_its_own_counts)
+OnEach(each_of_those_made_after_attach_has_its_own_counts)
 {
-	on_each(counts_of_interpreters_made);
+	counts_of_interpreters_made(in);
 }
 
 static void counts_of_python_programs(const struct interpreter *in)
@@ -143,9 +142,9 @@ static void counts_of_python_programs(const struct interpreter *in)
 	expect_counts(in, "subinterp.py 20011 3", 4);
 }
 
-Test(gils, interpreters_made_in_python_have_their_own_counts)
+OnEach(interpreters_made_in_python_have_their_own_counts)
 {
-	on_each(counts_of_python_programs);
+	counts_of_python_programs(in);
 }
 
 static void one_gil_for_sharers(const struct interpreter *in)
@@ -153,9 +152,9 @@ static void one_gil_for_sharers(const struct interpreter *in)
 	expect_counts(in, "gils.py main:1:2003 shared:2:3001 shared:1:1009", 1);
 }
 
-Test(gils, sharing_the_main_one_is_one)
+OnEach(sharing_the_main_one_is_one)
 {
-	on_each(one_gil_for_sharers);
+	one_gil_for_sharers(in);
 }
 
 /* The process's busy share is the busiest GIL's, while its threads together hold more than there is time. */
@@ -186,9 +185,9 @@ static void holds_of_three(const struct interpreter *in)
 	leave(&w, &o);
 }
 
-Test(gils, holds_add_up_beyond_the_time_and_busy_is_the_busiest)
+OnEach(holds_add_up_beyond_the_time_and_busy_is_the_busiest)
 {
-	on_each(holds_of_three);
+	holds_of_three(in);
 }
 
 static void waits_in_light_mode(const struct interpreter *in)
@@ -211,9 +210,9 @@ static void waits_in_light_mode(const struct interpreter *in)
 	leave(&w, &o);
 }
 
-Test(gils, light_mode_tells_their_waits_apart)
+OnEach(light_mode_tells_their_waits_apart)
 {
-	on_each(waits_in_light_mode);
+	waits_in_light_mode(in);
 }
 
 /* ---- they come and go ---- */
@@ -294,9 +293,9 @@ static void generations(const struct interpreter *in)
 	cr_expect_gt(again, 0, "%s: no address was used twice: nothing was tested", in->version);
 }
 
-Test(gils, forty_generations_one_after_the_other_are_forty)
+OnEach(forty_generations_one_after_the_other_are_forty)
 {
-	on_each(generations);
+	generations(in);
 }
 
 static void generations_elsewhere(const struct interpreter *in)
@@ -307,9 +306,9 @@ static void generations_elsewhere(const struct interpreter *in)
 	cr_expect_leq(again, 40 + 10, "%s: addresses were used twice %zu times: little was tested", in->version, again);
 }
 
-Test(gils, places_of_those_that_ended_are_given_to_others)
+OnEach(places_of_those_that_ended_are_given_to_others)
 {
-	on_each(generations_elsewhere);
+	generations_elsewhere(in);
 }
 
 /* All within one interval: the address of one that ended is the next one's before anybody has looked. */
@@ -335,9 +334,9 @@ static void generations_in_an_interval(const struct interpreter *in)
 	leave(&w, &o);
 }
 
-Test(gils, an_address_used_again_within_an_interval_is_another_gil)
+OnEach(an_address_used_again_within_an_interval_is_another_gil)
 {
-	on_each(generations_in_an_interval);
+	generations_in_an_interval(in);
 }
 
 /* More at once than there are places: those that have one are exact, of the rest it is said how many events were missed. */
@@ -371,7 +370,210 @@ static void too_many(const struct interpreter *in)
 	leave(&w, &o);
 }
 
-Test(gils, more_than_there_are_places_for_are_counted)
+OnEach(more_than_there_are_places_for_are_counted)
 {
-	on_each(too_many);
+	too_many(in);
+}
+
+/* ---- what people see ---- */
+
+struct scene {
+	struct workload w;
+	struct private_redis redis;
+	struct tool tool;
+	json_t *lines;
+};
+
+/* Observed by the program itself, from gate to gate, into a Redis of its own. */
+static void stage(struct scene *s, const struct interpreter *in, const char *command)
+{
+	char words[320], *out;
+
+	private_redis__init(&s->redis, false);
+	private_redis__start(&s->redis, true, NULL);
+	workload__start(&s->w, in, command);
+	snprintf(words, sizeof(words), "attach %d --interval 200ms --json --redis %s", (int)s->w.pid, s->redis.url);
+	tool__start(&s->tool, words);
+	tool__await(&s->tool, "armed");
+	workload__go(&s->w);
+	workload__truth(&s->w);
+	kill(s->tool.pid, SIGINT);
+	cr_assert_eq(tool__wait(&s->tool, 30), 0);
+	out = tool__stdout(&s->tool);
+	s->lines = json_lines__parse(out);
+	free(out);
+}
+
+static void strike(struct scene *s)
+{
+	json_decref(s->lines);
+	tool__clear(&s->tool);
+	private_redis__fini(&s->redis);
+	workload__quit(&s->w);
+}
+
+/* Runs the program on the process or its history. Returns what it says on standard output; free() it. */
+static char *ask(struct scene *s, int status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+static char *ask(struct scene *s, int status, const char *fmt, ...)
+{
+	char words[256], *out, *err;
+	struct tool tool;
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(words, sizeof(words), fmt, args);
+	va_end(args);
+	cr_expect_eq(tool__run(&tool, words), status, "gilscope %s", words);
+	out = tool__stdout(&tool);
+	err = tool__stderr(&tool);
+	tool__clear(&tool);
+	if (status) {
+		free(out);
+		return err;
+	}
+	free(err);
+	return out;
+}
+
+static json_t *ask_json(struct scene *s, const char *words)
+{
+	char *out = ask(s, 0, "%s", words);
+	json_t *json = json_loads(out, 0, NULL);
+
+	cr_assert_not_null(json, "%s", out);
+	free(out);
+	return json;
+}
+
+static json_int_t truth_of_gil(struct scene *s, json_int_t gil)
+{
+	json_t *thread;
+	json_int_t sum = 0;
+	size_t i;
+
+	json_array_foreach(json_object_get(workload__truth(&s->w), "threads"), i, thread)
+		if (truth__int(thread, "gil") == gil)
+			sum += truth__int(thread, "acquires");
+	return sum;
+}
+
+static void expect_summary_of_three(struct scene *s)
+{
+	const json_t *summary = json_lines__summary(s->lines);
+	json_t *gil;
+	size_t i;
+
+	cr_expect_str_eq(json_string_value(json_object_get(summary, "gil")), "per-interpreter");
+	cr_expect_eq(json__int(summary, "process.gils"), 3);
+	cr_assert_eq(json_array_size(json_object_get(summary, "gils")), 3);
+	json_array_foreach(json_object_get(summary, "gils"), i, gil)
+		if (json__int(gil, "g"))
+			cr_expect_eq(json__int(gil, "n"), truth_of_gil(s, json__int(gil, "g")));
+}
+
+static void expect_history_of_three(struct scene *s)
+{
+	char words[256], *text;
+	json_t *json;
+
+	for (int gil = 1; gil <= 2; gil++) {
+		snprintf(words, sizeof(words), "query %d --redis %s --json --gil %d", (int)s->w.pid, s->redis.url, gil);
+		json = ask_json(s, words);
+		cr_expect_eq(json__int(json, "g"), gil);
+		cr_expect_str_eq(json_string_value(json_object_get(json, "gil")), "per-interpreter");
+		cr_expect_eq(json__int(json, "totals.n"), truth_of_gil(s, gil));
+		json_decref(json);
+	}
+	text = ask(s, 0, "query %d --redis %s", (int)s->w.pid, s->redis.url);
+	cr_expect(strstr(text, "several GILs, of the interpreters 0,1,2"), "%s", text);
+	free(text);
+	text = ask(s, 1, "query %d --redis %s --gil 7", (int)s->w.pid, s->redis.url);
+	cr_expect(strstr(text, "has no GIL 7; it has 0,1,2"), "%s", text);
+	free(text);
+}
+
+static void expect_plan_of_three(struct scene *s)
+{
+	char *text = ask(s, 0, "doctor %d --json", (int)s->w.pid);
+	json_t *json = ask_json(s, "ls --json"), *row;
+	size_t i, seen = 0;
+
+	cr_expect(strstr(text, "GIL of interpreter 0 at 0x"), "%s", text);
+	cr_expect(strstr(text, ", shared by 2 interpreters"), "%s", text);
+	cr_expect(strstr(text, "GIL of interpreter 2 at 0x"), "%s", text);
+	free(text);
+	json_array_foreach(json_object_get(json, "processes"), i, row) {
+		if (json__int(row, "pid") != s->w.pid)
+			continue;
+		seen++;
+		cr_expect_str_eq(json_string_value(json_object_get(row, "gil")), "per-interpreter");
+	}
+	cr_expect_eq(seen, 1);
+	json_decref(json);
+}
+
+OnEach(are_shown_and_stored_one_by_one)
+{
+	struct scene s;
+
+	stage(&s, in, "gils.py main:1:503 own:2:5003 own:1:3001 shared:1:101");
+	expect_summary_of_three(&s);
+	expect_history_of_three(&s);
+	expect_plan_of_three(&s);
+	strike(&s);
+}
+
+/* ---- and where there is none ---- */
+
+static struct criterion_test_params free_threaded(void)
+{
+	static struct interpreter kept[INTERPRETERS_MAX];
+	struct interpreter all[INTERPRETERS_MAX];
+	size_t n = interpreters__find(all, INTERPRETERS_MAX), kept_n = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (all[i].free_threaded)
+			kept[kept_n++] = all[i];
+	return cr_make_param_array(struct interpreter, kept, kept_n);
+}
+
+static void expect_nothing_measured(const json_t *line)
+{
+	const json_t *process = json_object_get(line, "process");
+
+	cr_expect_str_eq(json_string_value(json_object_get(line, "gil")), "free-threaded");
+	cr_expect_null(json_object_get(process, "util"));
+	cr_expect_null(json_object_get(process, "hold"));
+	cr_expect_null(json_object_get(process, "n"));
+	cr_expect_not_null(json_object_get(process, "d"));
+}
+
+ParameterizedTestParameters(gils, none_is_said_in_words_and_not_in_zeros)
+{
+	return free_threaded();
+}
+
+ParameterizedTest(struct interpreter *in, gils, none_is_said_in_words_and_not_in_zeros)
+{
+	struct interpreter without = *in;
+	struct scene s;
+	json_t *line;
+	char *text;
+	size_t i;
+
+	without.no_gil = true;
+	stage(&s, &without, "release_loop.py 20011 --call noop");
+	json_array_foreach(s.lines, i, line)
+		expect_nothing_measured(line);
+	text = ask(&s, 0, "query %d --redis %s", (int)s.w.pid, s.redis.url);
+	cr_expect(strstr(text, "This free-threaded Python runs without its GIL"), "%s", text);
+	free(text);
+	text = ask(&s, 0, "doctor %d", (int)s.w.pid);
+	cr_expect(strstr(text, "runs without its GIL"), "%s", text);
+	free(text);
+	text = ask(&s, 0, "ls --json");
+	cr_expect(strstr(text, "nothing to measure: its GIL is off"), "%s", text);
+	free(text);
+	strike(&s);
 }

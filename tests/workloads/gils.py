@@ -18,6 +18,7 @@ No truth comes after the last round.
 import argparse
 import ctypes
 import json
+import sys
 
 import workload
 from workload import END, START, drop, keep
@@ -39,7 +40,7 @@ def library():
     ctypes.CDLL(keep._name, mode=ctypes.RTLD_GLOBAL)
     own = ctypes.PyDLL(keep._name.replace("libgilwork", "libownwork"))
     own.interp_new.restype = ctypes.c_void_p
-    own.interp_new.argtypes = [ctypes.c_int, ctypes.POINTER(ctypes.c_int64)]
+    own.interp_new.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.POINTER(ctypes.c_int64)]
     own.interp_end.argtypes = [ctypes.c_void_p]
     own.members_start.argtypes = [ctypes.c_void_p, ctypes.POINTER(Member), ctypes.c_int]
     return own
@@ -62,7 +63,7 @@ class Interpreter:
             self.tids = [t.tid for t in self.threads]
             return
         number = ctypes.c_int64()
-        self.tstate = own.interp_new(kind == "own", ctypes.byref(number))
+        self.tstate = own.interp_new(kind == "own", "t" in sys.abiflags, ctypes.byref(number))
         assert self.tstate, "no interpreter could be made"
         self.id = number.value
         self.members = (Member * int(threads))()

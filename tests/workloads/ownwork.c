@@ -53,19 +53,19 @@ struct member {
 	_Atomic int tid;
 };
 
-void *interp_new(int own, int64_t *id);
+void *interp_new(int own, int strict, int64_t *id);
 void interp_end(void *tstate);
 void memory_fill(void);
 void members_start(void *tstate, struct member *members, int n);
 void members_join(struct member *members, int n);
 
-/* Its first thread state, in which nothing runs; NULL: refused. */
-void *interp_new(int own, int64_t *id)
+/* Its first thread state, in which nothing runs; NULL: refused. `strict`: a free-threaded build, which shares less. */
+void *interp_new(int own, int strict, int64_t *id)
 {
 	const struct interp_config config = {
 		.use_main_obmalloc = !own,
 		.allow_threads = 1,
-		.check_multi_interp_extensions = own,
+		.check_multi_interp_extensions = own || strict,
 		.gil = own ? GIL_OWN : GIL_SHARED,
 	};
 	void *here = PyThreadState_Get(), *tstate = NULL;
