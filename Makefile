@@ -71,6 +71,9 @@ LIB := $(OUTPUT)/libgilscope.a
 PROGRAM := $(if $(wildcard cli/main.c),$(OUTPUT)/gilscope)
 WORKLOAD_LIBS := $(patsubst tests/workloads/%.c,$(OUTPUT)/workloads/lib%.so,\
 	$(sort $(wildcard tests/workloads/*.c)))
+WORKLOAD_PROGRAMS := $(addprefix $(OUTPUT)/workloads/,embed embed-static onefile)
+STATIC_PYTHON := $(OUTPUT)/static/python
+WORKLOADS := $(WORKLOAD_LIBS) $(WORKLOAD_PROGRAMS) $(STATIC_PYTHON)
 
 # ---- tools, libraries, flags ---------------------------------------------------------------------
 # The goals of a newcomer install what is missing first. deps.mk is a remade makefile: where the
@@ -79,7 +82,7 @@ ifneq ($(filter deps demo test bench,$(MAKECMDGOALS)),)
 ifeq ($(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),)
 include $(TOP)/deps.mk
 $(TOP)/deps.mk: FORCE
-	$(Q)tests/support/deps $@
+	$(Q)tests/support/deps $(if $(filter deps test,$(MAKECMDGOALS)),--test) $@
 endif
 endif
 
@@ -168,7 +171,7 @@ $(OUTPUT)/tests/$(1)-tests: $(call objects,$(call suite_srcs,$(1))) $(TEST_LIBS)
 	$$(Q)$$(CC) $$(ALL_LDFLAGS) -no-pie -o $$@ $$^ $$(CRITERION_LIBS) $$(LDLIBS)
 
 .PHONY: test-$(1)
-test-$(1): $(OUTPUT)/tests/$(1)-tests $(PROGRAM) workloads
+test-$(1): $(OUTPUT)/tests/$(1)-tests $(PROGRAM) $(WORKLOADS)
 	$$(Q)OUTPUT=$$(abspath $$(OUTPUT)) tests/support/run-suite $(1)
 endef
 $(foreach s,$(SUITES),$(eval $(call suite,$(s))))
@@ -180,23 +183,45 @@ $(OUTPUT)/workloads/lib%.so: tests/workloads/%.c
 	$(Q)$(CC) -std=gnu11 $(WARNINGS) -O2 -g -shared -fPIC -MMD -MP -MF $(@:.so=.d) -o $@ $< -lpthread -ldl
 
 # An interpreter that imports nothing: the C library is linked in. Not instrumented either.
-STATIC_PYTHON := $(OUTPUT)/static/python
 $(STATIC_PYTHON): tests/static/static_python.c tests/workloads/gilwork.c tests/support/link-static
 	$(say) STATIC $@
 	$(Q)CC='$(CC)' tests/support/link-static $@ $(filter %.c,$^)
 
+
+# Programs that have a Python inside: linked with libpython, with its archive, and one that unpacks it when it runs.
+EMBED_CFLAGS = $(shell $(PKG_CONFIG) --cflags python3-embed 2>/dev/null)
+EMBED_LIBS = $(shell $(PKG_CONFIG) --libs python3-embed 2>/dev/null)
+EMBED_ARCHIVE = $(patsubst -lpython%,-l:libpython%.a,$(EMBED_LIBS))
+EMBED_SRCS := tests/workloads/programs/embed.c tests/workloads/gilwork.c
+
+$(OUTPUT)/workloads/embed: $(EMBED_SRCS)
+	$(say) CC $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 $(WARNINGS) -O2 -g $(EMBED_CFLAGS) -o $@ $^ $(EMBED_LIBS) -lpthread
+
+$(OUTPUT)/workloads/embed-static: $(EMBED_SRCS)
+	$(say) CC $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 $(WARNINGS) -O2 -g $(EMBED_CFLAGS) -no-pie -Wl,-export-dynamic -o $@ $^ $(EMBED_ARCHIVE) \
+		-lexpat -lz -ldl -lutil -lm -lpthread
+
+$(OUTPUT)/workloads/onefile: tests/workloads/programs/onefile.c
+	$(say) CC $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 $(WARNINGS) -D_GNU_SOURCE -O2 -g -o $@ $< -ldl
+
 .PHONY: workloads
-workloads: $(WORKLOAD_LIBS) $(STATIC_PYTHON)
+workloads: $(WORKLOADS)
 
 .PHONY: deps demo test check
 deps: ## install what is missing to build, test and show gilscope
 	@echo "deps: everything that gilscope needs is installed"
 
-test: $(SUITES:%=$(OUTPUT)/tests/%-tests) $(PROGRAM) workloads ## install what is missing, build, run every suite
+test: $(SUITES:%=$(OUTPUT)/tests/%-tests) $(PROGRAM) $(WORKLOADS) ## install what is missing, build, run every suite
 	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/run-suite $(SUITES)
 
 check: lint ## lint, then every suite (installs nothing)
-check: $(SUITES:%=$(OUTPUT)/tests/%-tests) $(PROGRAM) workloads
+check: $(SUITES:%=$(OUTPUT)/tests/%-tests) $(PROGRAM) $(WORKLOADS)
 	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/run-suite $(SUITES)
 
 # Not part of `make test`: it takes minutes.

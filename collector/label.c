@@ -39,17 +39,94 @@ static struct word base_name(struct word w)
 	return (struct word){slash + 1, w.len - (size_t)(slash + 1 - w.text)};
 }
 
-/* A title up to its first blank or colon's end: "gunicorn: master [app]" is gunicorn. */
-static struct word first_token(struct word w)
+static bool is_blank(char c)
 {
-	for (size_t i = 0; i < w.len; i++)
-		if (w.text[i] == ' ' || w.text[i] == '\t') {
-			w.len = i;
-			break;
-		}
-	while (w.len > 1 && w.text[w.len - 1] == ':')
+	return c == ' ' || c == '\t';
+}
+
+static bool equals(struct word w, const char *text)
+{
+	return w.len == strlen(text) && memcmp(w.text, text, w.len) == 0;
+}
+
+static bool begins_with(struct word w, const char *text)
+{
+	return w.len >= strlen(text) && memcmp(w.text, text, strlen(text)) == 0;
+}
+
+static struct word trim(struct word w)
+{
+	while (w.len > 0 && is_blank(w.text[w.len - 1]))
 		w.len--;
 	return w;
+}
+
+/* The next word between blanks, empty at the end; *at is moved behind it. */
+static struct word next_token(const char **at, const char *end)
+{
+	struct word w;
+
+	while (*at < end && is_blank(**at))
+		(*at)++;
+	w.text = *at;
+	while (*at < end && !is_blank(**at))
+		(*at)++;
+	w.len = (size_t)(*at - w.text);
+	return w;
+}
+
+/* "[name]" at `at`: its length; 0 if there is none. */
+static size_t bracketed(const char *at, const char *end)
+{
+	const char *close = at < end && *at == '[' ? memchr(at, ']', (size_t)(end - at)) : NULL;
+
+	return close ? (size_t)(close + 1 - at) : 0;
+}
+
+/* "master", "worker", and the number behind it: the length of what the title says of its process's part in the program. */
+static size_t role_len(const char *at, const char *end)
+{
+	const char *begin = at, *behind;
+	struct word role = next_token(&at, end), number;
+
+	if (!equals(role, "master") && !equals(role, "worker"))
+		return 0;
+	behind = at;
+	number = next_token(&at, end);
+	for (size_t i = 0; i < number.len; i++)
+		if (number.text[i] < '0' || number.text[i] > '9')
+			number.len = 0;
+	return (size_t)((number.len ? at : behind) - begin);
+}
+
+/*
+ * What a title says for certain of program and part, and nothing that might be an argument:
+ * "gunicorn: worker [shop:app] ..." up to the bracket, "uWSGI worker 2 ..." up to the number, of "[celeryd: w1@host:MainProcess]
+ * -active- (...)" what stands in the brackets, else the first word.
+ */
+static struct word name_in_title(struct word title)
+{
+	const char *at = title.text, *end = title.text + title.len;
+	size_t len = bracketed(at, end);
+	struct word first;
+
+	if (len > 2)
+		return (struct word){at + 1, len - 2};
+	first = next_token(&at, end);
+	while (at < end && is_blank(*at))
+		at++;
+	len = role_len(at, end);
+	if (len > 0) {
+		at += len;
+		title.len = (size_t)(at - title.text);
+		while (at < end && is_blank(*at))
+			at++;
+		len = bracketed(at, end);
+		return len ? (struct word){title.text, (size_t)(at + len - title.text)} : title;
+	}
+	while (first.len > 1 && first.text[first.len - 1] == ':')
+		first.len--;
+	return base_name(first);
 }
 
 /* "python", "python3", "python3.11", "python3.13t", "python3-dbg" ... */
@@ -114,6 +191,37 @@ static struct subject find_subject(const char *at, const char *end)
 	return ret;
 }
 
+/* Of an option's argument what names a file or a module: "shop:make_app('...')" is called with arguments of its own. */
+static struct subject served(struct word w)
+{
+	const char *call = memchr(w.text, '(', w.len);
+
+	if (call)
+		w.len = (size_t)(call - w.text);
+	return (struct subject){" ", base_name(w)};
+}
+
+/* The file or module that uwsgi is told to run or to be configured by, whichever is named first. */
+static struct subject find_served(const char *at, const char *end)
+{
+	static const char *const options[] = {"--wsgi-file", "--file", "--module", "--wsgi", "-w", "--ini", "--yaml", "--pyrun"};
+	struct word w;
+
+	for (int i = 0; i < ARGUMENTS_MAX && next_word(&at, end, &w); i++) {
+		if (w.len > 4 && w.text[0] != '-' && memcmp(w.text + w.len - 4, ".ini", 4) == 0)
+			return served(w);
+		for (size_t j = 0; j < sizeof(options) / sizeof(options[0]); j++) {
+			size_t len = strlen(options[j]);
+
+			if (equals(w, options[j]))
+				return next_word(&at, end, &w) ? served(w) : (struct subject){"", {"", 0}};
+			if (w.len > len && begins_with(w, options[j]) && w.text[len] == '=')
+				return served((struct word){w.text + len + 1, w.len - len - 1});
+		}
+	}
+	return (struct subject){"", {"", 0}};
+}
+
 /* Whether nothing but NUL follows: then the process has written a title over its arguments. */
 static bool is_last(const char *at, const char *end)
 {
@@ -130,11 +238,14 @@ void label__from_cmdline(const char *cmdline, size_t len, const char *comm, char
 	char raw[768];
 
 	next_word(&at, end, &program);
-	program = base_name(is_last(at, end) ? first_token(program) : program);
+	program = is_last(at, end) ? name_in_title(program) : base_name(program);
+	program = trim(program);
 	if (program.len == 0)
 		program = (struct word){comm, strlen(comm)};
 	if (is_python(program))
 		subject = find_subject(at, end);
+	else if (begins_with(program, "uwsgi"))
+		subject = find_served(at, end);
 	snprintf(raw, sizeof(raw), "%.*s%s%.*s", (int)(program.len < 255 ? program.len : 255), program.text,
 		 subject.flag, (int)(subject.name.len < 500 ? subject.name.len : 500), subject.name.text);
 	text__clean(buf, size, raw, strlen(raw));

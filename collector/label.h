@@ -12,7 +12,8 @@
 /*
  * Makes a label of `cmdline`, the bytes of /proc/PID/cmdline (arguments ended by NUL; a process may have
  * overwritten them with anything). `comm` serves where it is empty. Examples: "python3 app.py", "python3 -m
- * http.server", "python3 -c", "gunicorn", "uwsgi". Always terminates (size > 0).
+ * http.server", "python3 -c", "uwsgi app.ini"; of a title that a process has given itself "gunicorn: worker [shop:app]",
+ * "uWSGI worker 2", "celeryd: w1@host:MainProcess". Always terminates (size > 0).
  */
 void label__from_cmdline(const char *cmdline, size_t len, const char *comm, char *buf, size_t size);
 

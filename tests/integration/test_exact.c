@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "../support/exact.h"
+#include "../support/exact_count.h"
 #include "../support/interpreters.h"
 #include "../support/pythons.h"
 
@@ -24,10 +24,10 @@ Test(exact, every_interpreter_and_its_stripped_copy_acquires_n_times)
 
 	snprintf(command, sizeof(command), "release_loop.py %d --call cycle", MANY);
 	for (size_t i = 0; i < n; i++) {
-		exact__expect(&found[i], command);
+		exact_count__expect(&found[i], command);
 		temp_dir__make(dir, sizeof(dir));
 		interpreter__strip(&found[i], dir, &bare);
-		exact__expect(&bare, command);
+		exact_count__expect(&bare, command);
 		temp_dir__remove(dir);
 	}
 }
@@ -48,5 +48,5 @@ Test(exact, stock_interpreter_counts_each_kind_of_release)
 
 	interpreter__stock(&stock);
 	for (size_t i = 0; i < sizeof(mixed_commands) / sizeof(mixed_commands[0]); i++)
-		exact__expect(&stock, mixed_commands[i]);
+		exact_count__expect(&stock, mixed_commands[i]);
 }

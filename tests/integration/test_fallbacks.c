@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../support/exact.h"
+#include "../support/exact_count.h"
 #include "../support/interpreters.h"
 #include "../support/observer.h"
 #include "../support/program.h"
@@ -47,8 +47,8 @@ Test(fallbacks, a_linked_in_c_library_is_counted_exactly, .init = make_dir, .fin
 {
 	struct interpreter in = static_python("true");
 
-	exact__expect_by(&in, "static 200003", BY_SYMBOLS);
-	exact__expect_by(&in, "static 3001 32", BY_SYMBOLS);
+	exact_count__expect_by(&in, "static 200003", BY_SYMBOLS);
+	exact_count__expect_by(&in, "static 3001 32", BY_SYMBOLS);
 }
 
 /* Where the symbols of a stripped one may be: the ways in which distributions keep them. */
@@ -65,7 +65,7 @@ Test(fallbacks, symbols_in_a_separate_file_will_do, .init = make_dir, .fini = re
 	for (size_t i = 0; i < sizeof(separate) / sizeof(separate[0]); i++) {
 		struct interpreter in = static_python(separate[i]);
 
-		exact__expect_by(&in, "static 20011 4", BY_SYMBOLS);
+		exact_count__expect_by(&in, "static 20011 4", BY_SYMBOLS);
 		must_run("rm -rf '%s'/* '%s'/.debug", dir, dir);
 	}
 }
@@ -136,7 +136,7 @@ Test(fallbacks, calls_that_cannot_be_told_are_counted_exactly_in_the_c_library, 
 	struct interpreter in = renamed_python(forwards);
 
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-		exact__expect_by(&in, commands[i], "C library entries");
+		exact_count__expect_by(&in, commands[i], "C library entries");
 }
 
 Test(fallbacks, what_is_not_seen_is_not_observed, .init = make_dir, .fini = remove_dir)

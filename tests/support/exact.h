@@ -1,17 +1,39 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* N calls are N acquires: the comparison of gilscope's counts with what a program says of itself. */
+/*
+ * Exact counts by way of the program itself: `gilscope attach --json` on processes that wait at their gates, and its summaries
+ * against what the processes say of themselves. What fails here fails the test.
+ */
 #ifndef GILSCOPE_TESTS_EXACT_H
 #define GILSCOPE_TESTS_EXACT_H
 
-#include "interpreters.h"
+#include "tool.h"
+#include "workload.h"
+
+struct exact {
+	struct tool tool;
+	struct workload *workloads; /* the caller's */
+	size_t n;
+	json_t *summaries;          /* by PID, as a string */
+};
 
 /*
- * Starts the workload `command`, attaches at its gate in full mode, lets it run and asserts that each of its threads has
- * made exactly the acquires that it says, and that nothing was lost.
+ * Attaches to n workloads that stand at their start gates, and returns when all are observed. `under` runs gilscope ("setpriv
+ * ..."; NULL: by itself), `options` go to attach. Ids in truths are those of the namespace each workload lives in.
  */
-void exact__expect(const struct interpreter *in, const char *command);
+void exact__attach(struct exact *e, struct workload *workloads, size_t n, const char *under, const char *options);
 
-/* The same, and asserts that the plan was made by that method. */
-void exact__expect_by(const struct interpreter *in, const char *command, const char *method);
+/*
+ * Lets them run, ends gilscope and compares: per thread acquires and forced releases, by the id that it has inside; nothing
+ * lost. The names of threads that the truth gives names, too. The workloads stay at their end gates.
+ */
+void exact__expect(struct exact *e);
+
+/* The summary of one process, after exact__expect(); `e` owns it. */
+json_t *exact__summary(struct exact *e, pid_t pid);
+
+void exact__end(struct exact *e);
+
+/* The id on this machine of the thread that the namespace of process `pid` knows as `inside`: by /proc/PID/task. */
+pid_t exact__tid(pid_t pid, pid_t inside);
 
 #endif

@@ -22,13 +22,13 @@
 
 #define WORDS_MAX 32
 
-static void split(char *words, char *argv[WORDS_MAX])
+/* Appends the words to argv[n..]; their number then. */
+static int split(char *words, char *argv[WORDS_MAX], int n)
 {
-	int n = 1;
-
 	for (char *word = strtok(words, " "); word && n < WORDS_MAX - 1; word = strtok(NULL, " "))
 		argv[n++] = word;
 	argv[n] = NULL;
+	return n;
 }
 
 static void make_file(char path[64])
@@ -41,32 +41,40 @@ static void make_file(char path[64])
 	close(fd);
 }
 
-static void child_main(const struct tool *t, const char *words)
+static void child_main(const struct tool *t, const char *under, const char *words)
 {
 	const char *output = getenv("OUTPUT");
-	char program[PATH_MAX], copy[4096], *argv[WORDS_MAX];
+	char program[PATH_MAX], copy[4096], before[1024], *argv[WORDS_MAX];
+	int n;
 	int out = open(t->out, O_WRONLY), err = open(t->err, O_WRONLY), in = open("/dev/null", O_RDONLY);
 
 	snprintf(program, sizeof(program), "%s/gilscope", output ? output : ".output");
 	snprintf(copy, sizeof(copy), "%s", words);
-	argv[0] = program;
-	split(copy, argv);
+	snprintf(before, sizeof(before), "%s", under ? under : "");
+	n = split(before, argv, 0);
+	argv[n] = program;
+	split(copy, argv, n + 1);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	dup2(in, STDIN_FILENO);
 	dup2(out, STDOUT_FILENO);
 	dup2(err, STDERR_FILENO);
-	execv(program, argv);
+	execvp(argv[0], argv);
 	_exit(127);
 }
 
-void tool__start(struct tool *t, const char *words)
+void tool__start_under(struct tool *t, const char *under, const char *words)
 {
 	make_file(t->out);
 	make_file(t->err);
 	t->pid = fork();
 	cr_assert_geq(t->pid, 0);
 	if (t->pid == 0)
-		child_main(t, words);
+		child_main(t, under, words);
+}
+
+void tool__start(struct tool *t, const char *words)
+{
+	tool__start_under(t, NULL, words);
 }
 
 static void pause_ms(long ms)

@@ -17,6 +17,9 @@ struct tool {
 /* Starts "gilscope WORD..." (words separated by blanks). */
 void tool__start(struct tool *t, const char *words);
 
+/* The same by way of another program ("setpriv ..."; NULL: none), in whose place gilscope runs in the end. */
+void tool__start_under(struct tool *t, const char *under, const char *words);
+
 /* Waits until its standard error contains `text`; fails the test after ten seconds. */
 void tool__await(struct tool *t, const char *text);
 

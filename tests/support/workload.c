@@ -3,6 +3,7 @@
 #include "workload.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
@@ -11,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,13 +29,12 @@ static void become(const struct interpreter *in, const char *command)
 	snprintf(script, sizeof(script), "tests/workloads/%s", strsep(&rest, " "));
 	while (rest && n < WORDS_MAX)
 		argv[n++] = strsep(&rest, " ");
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	interpreter__environment(in);
 	execv(in->exe, argv);
-	_exit(127);
 }
 
-void workload__spawn(struct workload *w, const struct interpreter *in, const char *command)
+/* Forks into new namespaces (CLONE_NEW... or 0), the ends of the talk in place. 0 in the child. */
+static pid_t fork_talking(struct workload *w, int namespaces)
 {
 	int to[2], from[2];
 
@@ -41,17 +42,51 @@ void workload__spawn(struct workload *w, const struct interpreter *in, const cha
 	signal(SIGPIPE, SIG_IGN);
 	cr_assert_eq(pipe2(to, O_CLOEXEC), 0);
 	cr_assert_eq(pipe2(from, O_CLOEXEC), 0);
-	w->pid = fork();
-	cr_assert_geq(w->pid, 0);
+	w->pid = (pid_t)syscall(SYS_clone, namespaces | SIGCHLD, NULL, NULL, NULL, 0);
+	cr_assert_geq(w->pid, 0, "clone: %s", strerror(errno));
 	if (w->pid == 0) {
 		dup2(to[0], STDIN_FILENO);
 		dup2(from[1], STDOUT_FILENO);
-		become(in, command);
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		return 0;
 	}
 	close(to[0]);
 	close(from[1]);
 	w->in = to[1];
 	w->out = from[0];
+	return w->pid;
+}
+
+void workload__spawn(struct workload *w, const struct interpreter *in, const char *command)
+{
+	if (fork_talking(w, 0) == 0) {
+		become(in, command);
+		_exit(127);
+	}
+}
+
+void workload__spawn_program(struct workload *w, int namespaces, char *const argv[], void (*enter)(void *arg), void *arg)
+{
+	if (fork_talking(w, namespaces) == 0) {
+		if (enter)
+			enter(arg);
+		execvp(argv[0], argv);
+		_exit(127);
+	}
+}
+
+void workload__adopt(struct workload *w, int channel)
+{
+	char *line;
+
+	memset(w, 0, sizeof(*w));
+	signal(SIGPIPE, SIG_IGN);
+	w->in = channel;
+	w->out = dup(channel);
+	w->not_ours = true;
+	line = workload__hear(w);
+	cr_assert_eq(sscanf(line, "ready %d", &w->pid), 1, "instead of ready: %s", line);
+	free(line);
 }
 
 void workload__await_ready(struct workload *w)
@@ -148,7 +183,7 @@ static int let_go(struct workload *w)
 	int status = 0;
 
 	close(w->in);
-	if (w->pid > 0)
+	if (w->pid > 0 && !w->not_ours)
 		cr_assert_eq(waitpid(w->pid, &status, 0), w->pid);
 	close(w->out);
 	free(w->heard);

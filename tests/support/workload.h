@@ -8,6 +8,7 @@
 #define GILSCOPE_TESTS_WORKLOAD_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -20,6 +21,7 @@ struct workload {
 	char *heard;     /* bytes read and not yet taken, NUL-terminated */
 	size_t heard_len;
 	json_t *truth;   /* NULL until workload__truth() */
+	bool not_ours;   /* no child of this process: somebody else collects it */
 };
 
 /* Starts "SCRIPT ARG..." (words separated by blanks) and waits for its `ready`. Extra environment: setenv() before. */
@@ -28,6 +30,16 @@ void workload__start(struct workload *w, const struct interpreter *in, const cha
 /* The same, but does not wait: workload__await_ready() does. */
 void workload__spawn(struct workload *w, const struct interpreter *in, const char *command);
 void workload__await_ready(struct workload *w);
+
+/*
+ * Starts any program that talks like a workload, argv[0] looked up in PATH, in new `namespaces` (CLONE_NEW... or 0). `enter`
+ * (NULL: nothing) is called in the child before. Does not wait. In a PID namespace of its own it says `ready` with the id
+ * that it has there: hear that line instead of workload__await_ready().
+ */
+void workload__spawn_program(struct workload *w, int namespaces, char *const argv[], void (*enter)(void *arg), void *arg);
+
+/* Takes up the talk with somebody else's child on a connected socket, which it owns from now on: hears `ready`. */
+void workload__adopt(struct workload *w, int channel);
 
 /* Sends a line: "go", "pause". */
 void workload__say(struct workload *w, const char *line);

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Python inside something else: servers, C programs and programs in one file. Each is found by the mapped image that defines
+ * _PyRuntime, whatever the process is called; its own threads are counted exactly; and `ls` shows it under a name that a person
+ * knows it by.
+ */
+#include <criterion/criterion.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../support/bpf_env.h"
+#include "../support/exact.h"
+#include "../support/interpreters.h"
+#include "../support/program.h"
+#include "../support/pythons.h"
+#include "../support/server.h"
+
+#define CALLS 2003
+#define WORKERS_MAX 4
+
+TestSuite(embedded, .init = bpf_env__require, .timeout = 120);
+
+/* ---- how they are shown ---- */
+
+/* The row of one process in `gilscope ls --json`; json_decref() it. */
+static json_t *listed(pid_t pid)
+{
+	json_t *all, *row, *found = NULL;
+	struct program p;
+	size_t i;
+
+	program__run(&p, "\"$GILSCOPE\" ls --json");
+	cr_assert_eq(p.status, 0, "%s", p.err);
+	all = json_loads(p.out, 0, NULL);
+	json_array_foreach(json_object_get(all, "processes"), i, row)
+		if (truth__int(row, "pid") == pid)
+			found = json_incref(row);
+	cr_assert_not_null(found, "ls does not list process %d: %s", (int)pid, p.out);
+	json_decref(all);
+	program__free(&p);
+	return found;
+}
+
+/* A label that ends in "*" stands for all that begin like it. */
+static void expect_label(const char *seen, const char *label)
+{
+	size_t len = strlen(label);
+
+	if (label[len - 1] == '*')
+		cr_expect_eq(strncmp(seen, label, len - 1), 0, "%s is not like %s", seen, label);
+	else
+		cr_expect_str_eq(seen, label);
+}
+
+static void expect_listed(pid_t pid, const char *label)
+{
+	json_t *row = listed(pid);
+
+	expect_label(json_string_value(json_object_get(row, "label")), label);
+	cr_expect(json_is_true(json_object_get(row, "can_probe")), "%s: %s", label,
+		  json_string_value(json_object_get(row, "probe")));
+	json_decref(row);
+}
+
+/* ---- servers ---- */
+
+static void require(const char *path)
+{
+	cr_assert_eq(access(path, R_OK), 0, "%s is not installed: make deps", path);
+}
+
+/* Attaches to all workers of the server at once; each is called `label`. */
+static void expect_exact_workers(struct server *s, size_t workers, const char *label)
+{
+	struct workload w[WORKERS_MAX];
+	struct exact e;
+
+	for (size_t i = 0; i < workers; i++)
+		server__accept(s, &w[i]);
+	for (size_t i = 0; i < workers; i++)
+		expect_listed(w[i].pid, label);
+	exact__attach(&e, w, workers, NULL, "--no-store");
+	exact__expect(&e);
+	for (size_t i = 0; i < workers; i++) {
+		expect_label(json_string_value(json_object_get(exact__summary(&e, w[i].pid), "label")), label);
+		workload__quit(&w[i]);
+	}
+	exact__end(&e);
+}
+
+Test(embedded, uwsgi_with_two_workers_of_three_threads)
+{
+	static const char *const argv[] = {
+		"/usr/bin/uwsgi", "--plugin", "python3", "--http-socket", "%s/http", "--wsgi-file", "%s/served.py", "--master",
+		"--processes", "2", "--threads", "3", NULL,
+	};
+	struct server s;
+
+	require("/usr/lib/uwsgi/plugins/python3_plugin.so");
+	server__prepare(&s, 3, CALLS);
+	server__start(&s, argv);
+	for (int i = 0; i < 6; i++)
+		server__request(&s);
+	expect_exact_workers(&s, 2, "uwsgi served.py");
+	server__stop(&s);
+}
+
+Test(embedded, gunicorn_with_two_sync_workers)
+{
+	static const char *const argv[] = {
+		"/usr/bin/gunicorn", "--bind", "unix:%s/http", "--chdir", "%s", "--workers", "2", "served:application", NULL,
+	};
+	struct server s;
+
+	require(argv[0]);
+	server__prepare(&s, 1, CALLS);
+	server__start(&s, argv);
+	for (int i = 0; i < 2; i++)
+		server__request(&s);
+	expect_exact_workers(&s, 2, "gunicorn: worker [served:application]");
+	server__stop(&s);
+}
+
+Test(embedded, gunicorn_with_a_worker_of_three_threads)
+{
+	static const char *const argv[] = {
+		"/usr/bin/gunicorn", "--bind", "unix:%s/http", "--chdir", "%s", "--worker-class", "gthread", "--threads", "3",
+		"--name", "shop", "served:application", NULL,
+	};
+	struct server s;
+
+	require(argv[0]);
+	server__prepare(&s, 3, CALLS);
+	server__start(&s, argv);
+	for (int i = 0; i < 3; i++)
+		server__request(&s);
+	expect_exact_workers(&s, 1, "gunicorn: worker [shop]");
+	server__stop(&s);
+}
+
+/* Of nobody's, so that it changes no user and a system's own Apache is nothing to it. */
+static const char *const apache[] = {
+	"setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "/usr/sbin/apache2", "-f", "%s/apache.conf",
+	"-DFOREGROUND", NULL,
+};
+
+static const char apache_conf[] =
+	"ServerRoot %1$s\n"
+	"DefaultRuntimeDir %1$s\n"
+	"PidFile %1$s/apache.pid\n"
+	"ErrorLog %1$s/log\n"
+	"ServerName localhost\n"
+	"Listen 127.0.0.1:8080\n"
+	"LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so\n"
+	"LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so\n"
+	"LoadModule wsgi_module /usr/lib/apache2/modules/mod_wsgi.so\n"
+	"StartServers 1\nServerLimit 1\nThreadLimit 4\nThreadsPerChild 4\nMaxRequestWorkers 4\n"
+	"MinSpareThreads 1\nMaxSpareThreads 4\n"
+	"WSGISocketPrefix %1$s/wsgi\n"
+	"WSGIScriptAlias / %1$s/served.py\n"
+	"<Directory %1$s>\nRequire all granted\n</Directory>\n"
+	"%2$s";
+
+static void start_apache(struct server *s, const char *more)
+{
+	char path[192], conf[4096];
+
+	require("/usr/lib/apache2/modules/mod_wsgi.so");
+	server__own_network();
+	snprintf(path, sizeof(path), "%s/apache.conf", s->dir);
+	snprintf(conf, sizeof(conf), apache_conf, s->dir, more);
+	must_write(path, conf, strlen(conf));
+	server__start(s, apache);
+}
+
+Test(embedded, mod_wsgi_with_two_daemon_processes_of_two_threads)
+{
+	char more[256];
+	struct server s;
+
+	server__prepare(&s, 2, CALLS);
+	snprintf(more, sizeof(more), "WSGIDaemonProcess shop processes=2 threads=2 display-name=%%{GROUP} home=%s\n"
+		 "WSGIProcessGroup shop\n", s.dir);
+	start_apache(&s, more);
+	for (int i = 0; i < 4; i++)
+		server__request_port(&s);
+	expect_exact_workers(&s, 2, "(wsgi:shop)");
+	server__stop(&s);
+}
+
+Test(embedded, mod_wsgi_inside_the_servers_own_process)
+{
+	struct server s;
+
+	server__prepare(&s, 3, CALLS);
+	start_apache(&s, "");
+	for (int i = 0; i < 3; i++)
+		server__request_port(&s);
+	expect_exact_workers(&s, 1, "apache2");
+	server__stop(&s);
+}
+
+/* Its broker is a directory. Each task goes to a process of the pool, or to a thread. */
+static void expect_exact_celery(const char *pool, int threads, size_t workers, const char *label)
+{
+	const char *const argv[] = {
+		"/usr/bin/python3", "-m", "celery", "--workdir", "%s", "-A", "served_celery", "worker", "-n", "shop@here",
+		"-P", pool, "-c", pool[0] == 'p' ? "2" : "3", "--without-gossip", "--without-mingle", NULL,
+	};
+	char broker[192];
+	struct server s;
+
+	require("/usr/lib/python3/dist-packages/celery/__init__.py");
+	server__prepare(&s, threads, CALLS);
+	snprintf(broker, sizeof(broker), "%s/broker", s.dir);
+	must_run("mkdir '%s' && cp tests/workloads/served_celery.py '%s'", broker, s.dir);
+	setenv("GILSCOPE_BROKER", broker, 1);
+	setenv("C_FORCE_ROOT", "1", 1);
+	server__start(&s, argv);
+	must_run("/usr/bin/python3 '%s/served_celery.py' %zu", s.dir, (size_t)threads * workers);
+	expect_exact_workers(&s, workers, label);
+	server__stop(&s);
+}
+
+Test(embedded, celery_with_two_processes)
+{
+	expect_exact_celery("prefork", 1, 2, "celeryd: shop@here:ForkPoolWorker-*");
+}
+
+Test(embedded, celery_with_three_threads)
+{
+	expect_exact_celery("threads", 3, 1, "celeryd: shop@here:MainProcess");
+}
+
+/* ---- programs ---- */
+
+static const char *built(const char *name)
+{
+	static char path[4096];
+	const char *output = getenv("GILSCOPE_OUTPUT");
+
+	snprintf(path, sizeof(path), "%s/workloads/%s", output ? output : ".output", name);
+	return path;
+}
+
+static void expect_exact_program(char *const argv[], const char *label)
+{
+	struct workload w;
+	struct exact e;
+
+	workload__spawn_program(&w, 0, argv, NULL, NULL);
+	workload__await_ready(&w);
+	expect_listed(w.pid, label);
+	exact__attach(&e, &w, 1, NULL, "--no-store");
+	exact__expect(&e);
+	exact__end(&e);
+	workload__quit(&w);
+}
+
+Test(embedded, c_program_with_libpython)
+{
+	char *argv[] = {(char *)built("embed"), (char *)"20011", (char *)"3", NULL};
+
+	expect_exact_program(argv, "embed");
+}
+
+Test(embedded, c_program_with_libpython_linked_into_it)
+{
+	char *argv[] = {(char *)built("embed-static"), (char *)"20011", (char *)"3", NULL};
+
+	expect_exact_program(argv, "embed-static");
+}
+
+/* A file without a name does not tell its version by it: that is all there is to go by before 3.11. */
+#define SAYS_ITS_VERSION 11
+
+static void expect_exact_onefile(const struct interpreter *in, const char *way)
+{
+	char *argv[] = {(char *)built("onefile"), (char *)way, (char *)in->image, (char *)"tests/workloads/release_loop.py",
+			(char *)"20011", (char *)"2", (char *)"--call", (char *)"noop", NULL};
+
+	expect_exact_program(argv, "onefile");
+}
+
+Test(embedded, programs_in_one_file_whose_interpreter_is_deleted)
+{
+	struct interpreter found[INTERPRETERS_MAX];
+	size_t n = interpreters__find(found, INTERPRETERS_MAX), tried = 0;
+	char home[INTERPRETER_PATH];
+
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(found[i].image, found[i].exe) == 0)
+			continue;
+		snprintf(home, sizeof(home), "%s", found[i].exe);
+		*strstr(home, "/bin/") = '\0';
+		setenv("PYTHONHOME", home, 1);
+		expect_exact_onefile(&found[i], "unlink");
+		if (found[i].minor >= SAYS_ITS_VERSION)
+			expect_exact_onefile(&found[i], "memfd");
+		tried++;
+	}
+	cr_expect_gt(tried, 0, "no shared libpython on this machine");
+}

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a server runs: a WSGI application, and a Celery task, on the server's own threads.
+
+Each request takes its thread through the gates of gilwork.c with GILSCOPE_CALLS releases of the GIL between them, so
+that thread acquires exactly GILSCOPE_CALLS + 1 times. When GILSCOPE_THREADS requests of this process stand at the start
+gate, it connects to the unix socket GILSCOPE_TALK and talks there as workload.py says, one connection per process;
+requests are answered after `quit`.
+"""
+import json
+import os
+import socket
+import sys
+import threading
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import workload  # noqa: E402 (found by way of the line above)
+from workload import END, START, drop, keep  # noqa: E402
+
+CALLS = int(os.environ["GILSCOPE_CALLS"])
+THREADS = int(os.environ["GILSCOPE_THREADS"])
+
+served = []
+talking = threading.Lock()
+
+
+def talk():
+    channel = socket.socket(socket.AF_UNIX)
+    channel.connect(os.environ["GILSCOPE_TALK"])
+    lines = channel.makefile("rw")
+    lines.write("ready %d\n" % os.getpid())
+    lines.flush()
+    if lines.readline() == "go\n":
+        begin = keep.now_ns()
+        keep.gate_open(START)
+        drop.gate_watch(END, THREADS)
+        lines.write(json.dumps({"pid": os.getpid(), "begin_ns": begin, "end_ns": keep.now_ns(), "threads": served}) + "\n")
+        lines.flush()
+        lines.readline()
+    keep.gate_open(START)
+    keep.gate_open(END)
+
+
+def watch():
+    drop.gate_watch(START, THREADS)
+    talk()
+
+
+def request():
+    """On the calling thread, whoever made it."""
+    if talking.acquire(blocking=False):
+        workload.never_force()
+        threading.Thread(target=watch, name="talk", daemon=True).start()
+    known = threading._active.get(threading.get_ident())
+    served.append({"tid": keep.thread_id(), "name": known.name if known else None, "acquires": CALLS + 1, "forced": 0})
+    keep.cycle(START, END, CALLS)
+
+
+def application(environ, start_response):
+    request()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
+    return [b"done\n"]
