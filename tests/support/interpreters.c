@@ -98,12 +98,12 @@ static bool describe(struct interpreter *in)
 	return true;
 }
 
-/* "python3", "python3.11", "python3.13t"; not "python3-config". */
+/* "python3", "python3.11", "python3.13t", "python3.11d"; not "python3-config". */
 static bool named_like_python(const char *path)
 {
 	const char *name = strrchr(path, '/');
 
-	return name && name[strlen("/python3") + strspn(name + strlen("/python3"), ".0123456789t")] == '\0';
+	return name && name[strlen("/python3") + strspn(name + strlen("/python3"), ".0123456789td")] == '\0';
 }
 
 static bool known(const struct interpreter *list, size_t n, const struct stat *st)
