@@ -240,8 +240,13 @@ static void report_file(struct doctor *d, const struct inspection *in)
 
 static void report_python(struct doctor *d, const struct inspection *in)
 {
-	find(d, FINE, "python", NULL, "CPython %s%s, told by its %s", in->python.text,
-	     in->python.free_threaded ? " (free-threaded build)" : "", in->python.found_by);
+	find(d, FINE, "python", NULL, "CPython %s%s%s, told by its %s", in->python.text,
+	     in->python.free_threaded ? " (free-threaded build)" : "", in->python.debug ? " (debug build)" : "",
+	     in->python.found_by);
+	if (in->python.debug)
+		find(d, NOTE, "python", NULL, "a debug build is slow by itself: its holds are longer than those in production");
+	if (in->python.traces_refs)
+		find(d, NOTE, "python", NULL, "built with --with-trace-refs: threads are called what the kernel calls them");
 }
 
 static void report_plan(struct doctor *d, const struct inspection *in)

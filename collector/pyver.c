@@ -196,11 +196,26 @@ static bool is_free_threaded(struct elffile *ef, const struct pyver *v)
 	return elffile__symbol(ef, "PyUnstable_Module_SetGIL", &sym) == 0;
 }
 
-/* "3.11.2", "3.14.0rc1", "3.13.0t", "3.9". */
+static bool exports(struct elffile *ef, const char *name)
+{
+	struct elf_symbol sym;
+
+	return elffile__dynsym(ef, name, &sym) == 0;
+}
+
+/* Functions that only such builds have: Py_REF_DEBUG (a part of Py_DEBUG) and Py_TRACE_REFS, Include/object.h. */
+static void tell_debug_builds(struct elffile *ef, struct pyver *v)
+{
+	v->debug = exports(ef, "_Py_NegativeRefcount");
+	v->traces_refs = exports(ef, "_Py_PrintReferences");
+}
+
+/* "3.11.2", "3.14.0rc1", "3.13.0t", "3.11.2d", "3.9". */
 static void write_text(struct pyver *v)
 {
 	static const char *const levels[16] = {[0xa] = "a", [0xb] = "b", [0xc] = "rc"}; /* 0xf: final */
-	const char *level = levels[v->hex >> 4 & 0xf], *t = v->free_threaded ? "t" : "";
+	const char *level = levels[v->hex >> 4 & 0xf];
+	const char *t = v->free_threaded ? v->debug ? "td" : "t" : v->debug ? "d" : "";
 
 	if (v->micro < 0)
 		snprintf(v->text, sizeof(v->text), "%d.%d%s", v->major, v->minor, t);
@@ -222,6 +237,7 @@ int pyver__identify(struct elffile *ef, const char *path, struct pyver *ret, str
 	    !(minor_of_name(path) >= 0 && from_literal(ef, path, '/', &v)) && !from_name(path, &v))
 		return reason__set(why, -ENOEXEC, "%s does not tell which CPython it is", path);
 	v.free_threaded = is_free_threaded(ef, &v);
+	tell_debug_builds(ef, &v);
 	write_text(&v);
 	if (v.minor < OLDEST_MINOR)
 		return reason__set(why, -ENOEXEC, "%s is CPython %s: 3.%d or newer is needed", path, v.text, OLDEST_MINOR);
@@ -262,7 +278,7 @@ static int offsets_from_table(const struct elf_symbol *runtime, const struct pyv
 			continue;
 		*ret = table[i].offsets;
 		found = true;
-		if (ret->runtime_size == runtime->size)
+		if (ret->runtime_size == runtime->size && !v->debug && !v->traces_refs)
 			return 0;
 	}
 	if (!found)
@@ -398,9 +414,12 @@ int pyver__offsets(struct elffile *ef, const struct pyver *ver, struct pyoffsets
 		return reason__set(why, -ENOTSUP, "the file defines no _PyRuntime");
 	err = ver->minor >= 13 ? offsets_from_words(ef, &runtime, ver, ret, why) :
 				 offsets_from_table(&runtime, ver, ret, why);
-	if (!err)
-		ret->minor = (uint32_t)ver->minor;
-	return err;
+	if (err)
+		return err;
+	ret->minor = (uint32_t)ver->minor;
+	if (ver->traces_refs) /* the table's objects are others: threads are not named */
+		ret->interp_modules = PYOFF_NONE;
+	return 0;
 }
 
 /* ---- the GILs of a live process -------------------------------------------------------------------------------- */

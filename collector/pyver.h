@@ -21,13 +21,15 @@ struct pyver {
 	int major, minor;
 	int micro;             /* -1: not known */
 	bool free_threaded;    /* built with --disable-gil */
-	char text[24];         /* "3.11.2", "3.13.0t", "3.9" */
+	bool debug;            /* built with --with-pydebug */
+	bool traces_refs;      /* built with --with-trace-refs: objects have a longer head */
+	char text[24];         /* "3.11.2", "3.13.0t", "3.11.2d", "3.9" */
 	const char *found_by;  /* "Py_Version", "debug offsets", "version string", "file name" */
 };
 
 enum pyoffsets_source {
 	PYOFFSETS_TABLE,         /* exact finger-print in the generated table */
-	PYOFFSETS_TABLE_UNKNOWN, /* table of that minor version, unknown size: must be checked on live values */
+	PYOFFSETS_TABLE_UNKNOWN, /* table of that minor version, unknown size or build: must be checked on live values */
 	PYOFFSETS_DEBUG,         /* _Py_DebugOffsets of the file itself */
 };
 

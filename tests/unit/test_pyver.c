@@ -266,6 +266,79 @@ Test(pyver, a_version_is_written_as_people_write_it)
 	temp_dir__remove(dir);
 }
 
+/* Told by what they export. Their layout is not taken for that of a build of the same size. */
+Test(pyver, debug_builds_are_told_by_what_they_export)
+{
+	static const struct {
+		char exports[96];
+		char text[24];
+		bool debug, traces_refs;
+		enum pyoffsets_source source;
+	} cases[] = {
+		{"", "3.11.2", false, false, PYOFFSETS_TABLE},
+		{"void _Py_NegativeRefcount(void) {}", "3.11.2d", true, false, PYOFFSETS_TABLE_UNKNOWN},
+		{"void _Py_PrintReferences(void) {}", "3.11.2", false, true, PYOFFSETS_TABLE_UNKNOWN},
+	};
+	char dir[PATH_MAX], path[PATH_MAX + 16], source[512];
+
+	temp_dir__make(dir, sizeof(dir));
+	snprintf(path, sizeof(path), "%s/lib.so", dir);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct reason why = {""};
+		struct pyoffsets off;
+		struct elffile *ef;
+		struct pyver ver;
+		int fd;
+
+		snprintf(source, sizeof(source), "char _PyRuntime[166688] = {1}; const unsigned long Py_Version = 0x030b02f0; %s",
+			 cases[i].exports);
+		must_compile(path, "", source);
+		ef = must_open_file(path, &fd);
+		cr_assert_eq(pyver__identify(ef, "/x/python", &ver, &why), 0, "%s", why.text);
+		cr_expect_str_eq(ver.text, cases[i].text);
+		cr_expect(ver.debug == cases[i].debug && ver.traces_refs == cases[i].traces_refs, "case %zu", i);
+		cr_assert_eq(pyver__offsets(ef, &ver, &off, &why), 0, "%s", why.text);
+		cr_expect_eq(off.source, cases[i].source, "case %zu", i);
+		cr_expect_eq(off.interp_modules == PYOFF_NONE, cases[i].traces_refs, "case %zu", i);
+		elffile__close(ef);
+		close(fd);
+	}
+	temp_dir__remove(dir);
+}
+
+/* 3.13 and later say it themselves; a function that only such builds export counts where they do not. */
+Test(pyver, free_threaded_builds_are_told_from_the_file)
+{
+	static const struct {
+		uint64_t word;
+		bool described, exported, free_threaded;
+	} cases[] = {{0, true, false, false}, {1, true, false, true}, {0, true, true, false}, {0, false, true, true},
+		     {0, false, false, false}};
+	char dir[PATH_MAX], path[PATH_MAX + 16], source[512];
+
+	temp_dir__make(dir, sizeof(dir));
+	snprintf(path, sizeof(path), "%s/lib.so", dir);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct reason why = {""};
+		struct elffile *ef;
+		struct pyver ver;
+		int fd;
+
+		snprintf(source, sizeof(source), "struct { char cookie[8]; unsigned long version, free_threaded, rest[500]; } "
+			 "_PyRuntime = {\"%s\", 0x030d05f0, %d, {1}}; const unsigned long Py_Version = 0x030d05f0; %s",
+			 cases[i].described ? "xdebugpy" : "", (int)cases[i].word,
+			 cases[i].exported ? "void PyUnstable_Module_SetGIL(void) {}" : "");
+		must_compile(path, "", source);
+		ef = must_open_file(path, &fd);
+		cr_assert_eq(pyver__identify(ef, "/x/python", &ver, &why), 0, "%s", why.text);
+		cr_expect_eq(ver.free_threaded, cases[i].free_threaded, "case %zu", i);
+		cr_expect_str_eq(ver.text, cases[i].free_threaded ? "3.13.5t" : "3.13.5");
+		elffile__close(ef);
+		close(fd);
+	}
+	temp_dir__remove(dir);
+}
+
 Test(pyver, without_py_version_other_evidence_counts_in_order)
 {
 	static const struct {
@@ -622,6 +695,42 @@ ParameterizedTest(struct python *python, pyver, interpreters_with_a_gil_of_their
 		for (int b = 0; b < a; b++)
 			cr_expect_neq(s.gils[a].gil, s.gils[b].gil);
 	}
+	look_away(&s);
+	child__stop(&child);
+}
+
+ParameterizedTestParameters(pyver, interpreters_come_and_go_on_the_list)
+{
+	static struct python pythons[PYTHONS_MAX];
+
+	return cr_make_param_array(struct python, pythons, pythons__find_some(pythons, PYTHONS_MAX, since_3_12));
+}
+
+ParameterizedTest(struct python *python, pyver, interpreters_come_and_go_on_the_list)
+{
+	static const char code[] = "import sys\n"
+				   "try:\n import _interpreters as i\n"
+				   "except ImportError:\n import _xxsubinterpreters as i\n"
+				   "a = [i.create() for _ in range(4)]\n"
+				   "i.destroy(a[1])\n"
+				   "print('ready', flush=True); sys.stdin.read()\n";
+	char *const argv[] = {python->exe, "-c", (char *)code, NULL};
+	uint64_t ids[8], runtime;
+	struct elf_symbol symbol;
+	struct child child;
+	struct sight s;
+	int n = 0;
+
+	child__start(&child, argv, NULL);
+	look(child.pid, &s);
+	cr_assert_eq(elffile__dynsym(s.ef, "_PyRuntime", &symbol), 0);
+	runtime = symbol.vaddr + s.t->image.bias;
+	cr_assert_eq(pyver__interpreters(child.pid, &s.off, runtime, ids, 8, &n), 0);
+	cr_assert_eq(n, 4);
+	cr_expect(ids[0] == 4 && ids[1] == 3 && ids[2] == 1 && ids[3] == 0);
+	cr_expect_eq(pyver__interpreters(child.pid, &s.off, runtime, ids, 3, &n), -EAGAIN, "a list that is longer");
+	cr_expect_eq(pyver__interpreters(child.pid, &s.off, 0x1000, ids, 8, &n), -EAGAIN, "a wrong address");
+	cr_expect_eq(pyver__main_gil(child.pid, &s.off, runtime), s.gils[0].gil);
 	look_away(&s);
 	child__stop(&child);
 }
