@@ -42,7 +42,7 @@ endif
 PURE := reason log text regular symtab procmem insn insn_x86 target elffile debugfile image pyver sites grid
 PURE += hist keymap pair_index sample window packed aggr batch sink_mem
 PURE += schema schema_row schema_blame verdict schema_series schema_sample schema_threads schema_wide schema_board schema_meta
-PURE += procmaps label pynames
+PURE += procmaps label cgroup pynames
 KERNEL := probes planter uprobe_link probe_check blame_memo gil_life reader
 PURE += redis_url
 REDIS := redis_conn sink_redis store_server store query

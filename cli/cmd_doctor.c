@@ -229,9 +229,15 @@ static void report_file(struct doctor *d, const struct inspection *in)
 	static const char *const sources[] = {[IMAGE_EXE] = "/proc/PID/exe", [IMAGE_MAP_FILES] = "/proc/PID/map_files",
 					      [IMAGE_ROOT] = "/proc/PID/root"};
 	const struct image *image = &in->target->image;
+	char inside[128];
 
 	find(d, FINE, "process", NULL, "%s (pid %d), user %u%s", in->target->label, (int)in->target->pid,
 	     (unsigned int)in->target->uid, in->target->other_mount_ns ? ", in a mount namespace of its own" : "");
+	if (target__is_contained(in->target))
+		find(d, FINE, "container", NULL, "it is %s; names of files are those that it sees",
+		     inspect__inside(in->target, inside, sizeof(inside)));
+	if (in->target->cgroup[0])
+		find(d, FINE, "cgroup", NULL, "%s", in->target->cgroup);
 	find(d, FINE, "file", NULL, "the interpreter is in %s%s, opened through %s", image->path,
 	     image->deleted ? " (replaced or deleted since)" : "", sources[image->source]);
 	if (in->build_id[0])

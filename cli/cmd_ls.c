@@ -21,7 +21,7 @@
 
 #define CACHE_SIZE 16
 
-enum { PID, VERSION, THREADS, USER, GIL, LABEL, PROBE, METHOD, CAN, EXE };
+enum { PID, VERSION, THREADS, USER, GIL, LABEL, CONTAINER, PROBE, METHOD, CAN, EXE, INSIDE, CGROUP };
 
 static const struct out_column here[] = {
 	[PID] = {"pid", "PID", OUT_ID, 0},
@@ -30,10 +30,13 @@ static const struct out_column here[] = {
 	[USER] = {"user", "USER", OUT_TEXT, OUT_FLEX},
 	[GIL] = {"gil", "GIL", OUT_TEXT, 0},
 	[LABEL] = {"label", "PROGRAM", OUT_TEXT, OUT_FLEX},
+	[CONTAINER] = {"container", "CONTAINER", OUT_TEXT, OUT_FLEX | OUT_SPARE},
 	[PROBE] = {"probe", "PROBES", OUT_TEXT, OUT_FLEX},
 	[METHOD] = {"method", "", OUT_TEXT, OUT_DETAIL},
 	[CAN] = {"can_probe", "", OUT_BOOL, OUT_DETAIL},
 	[EXE] = {"exe", "", OUT_TEXT, OUT_DETAIL},
+	[INSIDE] = {"pid_inside", "", OUT_ID, OUT_DETAIL},
+	[CGROUP] = {"cgroup", "", OUT_TEXT, OUT_DETAIL},
 };
 
 enum { ID, KNOWN_LABEL, KNOWN_PYTHON, MODE, SEEN, LAST_MS, LIVE };
@@ -136,6 +139,19 @@ static void put_judgement(struct listing *l, const struct target *t)
 	out__num(l->table, CAN, verdict.can);
 }
 
+/* What its engine calls it, else what can be seen of it. */
+static void put_container(struct out *table, const struct target *t)
+{
+	if (t->container[0])
+		out__text(table, CONTAINER, t->container);
+	else if (target__is_contained(t))
+		out__text(table, CONTAINER, t->pid_inside ? "(own PIDs)" : "(own root)");
+	if (t->pid_inside)
+		out__num(table, INSIDE, t->pid_inside);
+	if (t->cgroup[0])
+		out__text(table, CGROUP, t->cgroup);
+}
+
 static int visit(void *arg, pid_t pid, const struct target *t, const char *why_not)
 {
 	struct listing *l = arg;
@@ -149,6 +165,7 @@ static int visit(void *arg, pid_t pid, const struct target *t, const char *why_n
 	if (t) {
 		out__text(l->table, LABEL, t->label);
 		out__text(l->table, EXE, t->exe);
+		put_container(l->table, t);
 		put_judgement(l, t);
 	} else {
 		if (target__thread_comm(pid, pid, text, 64) == 0)

@@ -186,11 +186,12 @@ static int fetch_series(struct answer *a, struct reason *why)
 
 /* ---- threads ---- */
 
-enum { T_NAME, T_THREAD, T_HOLDS, T_WAITS, T_HOLD, T_WAIT, T_N, T_C, T_FORCED, T_WAIT_MAX, T_HOLD_MAX };
+enum { T_NAME, T_THREAD, T_INSIDE, T_HOLDS, T_WAITS, T_HOLD, T_WAIT, T_N, T_C, T_FORCED, T_WAIT_MAX, T_HOLD_MAX };
 
 static const struct out_column thread_columns[] = {
 	[T_NAME] = {"name", "THREAD", OUT_TEXT, OUT_FLEX},
 	[T_THREAD] = {"thread", "TID", OUT_TEXT, 0},
+	[T_INSIDE] = {"inside", "INSIDE", OUT_ID, OUT_SPARE},
 	[T_HOLDS] = {"hold_share", "HOLDS", OUT_SHARE, 0},
 	[T_WAITS] = {"wait_share", "WAITS", OUT_SHARE, 0},
 	[T_HOLD] = {"hold", "", OUT_US, OUT_DETAIL},
@@ -207,8 +208,8 @@ static void add_thread(struct out *table, const struct past_thread *total, doubl
 	static const struct {
 		size_t column;
 		enum schema_field f;
-	} plain[] = {{T_HOLD, FIELD_HOLD}, {T_WAIT, FIELD_WAIT}, {T_N, FIELD_N}, {T_C, FIELD_C}, {T_FORCED, FIELD_FORCED},
-		     {T_WAIT_MAX, FIELD_WAIT_MAX}, {T_HOLD_MAX, FIELD_HOLD_MAX}};
+	} plain[] = {{T_INSIDE, FIELD_INSIDE}, {T_HOLD, FIELD_HOLD}, {T_WAIT, FIELD_WAIT}, {T_N, FIELD_N}, {T_C, FIELD_C},
+		     {T_FORCED, FIELD_FORCED}, {T_WAIT_MAX, FIELD_WAIT_MAX}, {T_HOLD_MAX, FIELD_HOLD_MAX}};
 
 	out__row(table);
 	out__text(table, T_THREAD, total->thread.thr);
@@ -378,7 +379,7 @@ const struct verb verb_query = {
 	.about = "Shows what was stored about a process: a PID, an id as gilscope ls shows it, or part of a program's name. If "
 		 "several match, the one that is live, then the newest. Without --thread or --gil the series of the whole "
 		 "process and the busiest threads.\n\nMetrics: t d hold util wait handover unknown waiters n c forced inferred "
-		 "threads hold_p50 hold_p99 hold_max wait_p50 wait_p99 wait_max cpu rss cost lost cov gils g. "
+		 "threads hold_p50 hold_p99 hold_max wait_p50 wait_p99 wait_max cpu rss cost lost cov gils g inside. "
 		 "n: takes of the GIL (acquires); "
 		 "c: those that had to wait (contended); forced: releases that a waiter asked for; "
 		 "inferred: hand-offs whose end light mode did not see; hold, wait, handover, cpu, "

@@ -2,6 +2,7 @@
 /* See inspect.h. */
 #include "inspect.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "../collector/image.h"
@@ -56,6 +57,19 @@ const char *inspect__gil_kind(const struct inspection *in)
 	if (!in->gil_enabled)
 		return "free-threaded";
 	return in->gils_n > 1 ? "per-interpreter" : "gil";
+}
+
+const char *inspect__inside(const struct target *t, char *buf, size_t size)
+{
+	if (t->pid_inside && t->container[0])
+		snprintf(buf, size, "%d inside container %s", (int)t->pid_inside, t->container);
+	else if (t->pid_inside)
+		snprintf(buf, size, "%d inside its PID namespace", (int)t->pid_inside);
+	else if (t->container[0])
+		snprintf(buf, size, "in container %s", t->container);
+	else
+		snprintf(buf, size, "%s", t->other_root ? "under another root directory" : "");
+	return buf;
 }
 
 const char *inspect__offsets_source(const struct inspection *in)

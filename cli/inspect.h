@@ -46,6 +46,12 @@ void inspect__end(struct inspection *in);
 /* "gil", "per-interpreter", "free-threaded"; "" if that is not known (yet). */
 const char *inspect__gil_kind(const struct inspection *in);
 
+/*
+ * Where a contained process lives, as part of a sentence: "7 inside container 0123456789ab", "7 inside its PID namespace",
+ * "in container web", "under another root directory"; "" for any other. Returns buf.
+ */
+const char *inspect__inside(const struct target *t, char *buf, size_t size);
+
 /* "exact table", "debug offsets" ...: where the offsets come from. */
 const char *inspect__offsets_source(const struct inspection *in);
 

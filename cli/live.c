@@ -16,11 +16,12 @@
 #define BAR_COLUMNS 32
 #define GILS_SHOWN 8
 
-enum { NAME, TID, HOLD, WAIT, ACQUIRES, CONTENDED, FORCED, WAIT_P99, HOLD_MAX };
+enum { NAME, TID, INSIDE, HOLD, WAIT, ACQUIRES, CONTENDED, FORCED, WAIT_P99, HOLD_MAX };
 
 static const struct out_column columns[] = {
 	[NAME] = {"name", "THREAD", OUT_TEXT, OUT_FLEX},
 	[TID] = {"tid", "TID", OUT_ID, 0},
+	[INSIDE] = {"inside", "INSIDE", OUT_ID, OUT_SPARE},
 	[HOLD] = {"hold", "HOLD", OUT_SHARE, 0},
 	[WAIT] = {"wait", "WAIT", OUT_SHARE, 0},
 	[ACQUIRES] = {"n", "ACQ/S", OUT_COUNT, 0},
@@ -166,6 +167,8 @@ static void add_row(struct out *table, const struct proc_sample *s, const struct
 	out__text(table, NAME, rows__name(t, name, sizeof(name)));
 	if (t->key.tid)
 		out__num(table, TID, t->key.tid);
+	if (t->key.inside)
+		out__num(table, INSIDE, t->key.inside);
 	if (t->m.known & KNOWN_HOLD)
 		out__num(table, HOLD, rows__share(s, t->m.hold_ns));
 	if (t->m.known & KNOWN_WAIT)

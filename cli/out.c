@@ -176,9 +176,14 @@ static const char *shown(const struct cell *cell, enum out_unit unit, char buf[H
 	return buf;
 }
 
-static bool in_table(const struct out_column *column)
+static bool in_table(const struct out *o, size_t column)
 {
-	return !(column->flags & OUT_DETAIL);
+	unsigned int flags = o->columns[column].flags;
+
+	for (size_t r = 0; (flags & OUT_SPARE) && r < o->rows_n; r++)
+		if (o->cells[r * o->columns_n + column].kind != CELL_UNKNOWN)
+			return true;
+	return !(flags & (OUT_DETAIL | OUT_SPARE));
 }
 
 /* Width each column would like; returns that of the whole table. */
@@ -190,7 +195,7 @@ static size_t natural_widths(const struct out *o, size_t *widths)
 		char buf[HUMAN_SIZE];
 
 		widths[c] = 0;
-		if (!in_table(&o->columns[c]))
+		if (!in_table(o, c))
 			continue;
 		widths[c] = text__columns(o->columns[c].title);
 		for (size_t r = 0; r < o->rows_n; r++) {
@@ -277,14 +282,14 @@ void out__table(const struct out *o, FILE *to, size_t width)
 		return;
 	shrink(o, widths, natural_widths(o, widths), width ? width : SIZE_MAX);
 	for (size_t c = 0; c < o->columns_n; c++)
-		last = in_table(&o->columns[c]) ? c : last;
+		last = in_table(o, c) ? c : last;
 	for (size_t r = 0; r <= o->rows_n; r++) { /* row 0 is the titles */
 		bool first = true;
 
 		for (size_t c = 0; c < o->columns_n; c++) {
 			const struct out_column *column = &o->columns[c];
 
-			if (!in_table(column))
+			if (!in_table(o, c))
 				continue;
 			fprintf(to, "%*s", first ? 0 : GAP, "");
 			first = false;

@@ -31,6 +31,7 @@ enum out_flag {
 	OUT_FLEX = 1,    /* may be cut to make the table fit */
 	OUT_DETAIL = 2,  /* not in the table */
 	OUT_HUMAN = 4,   /* only in the table */
+	OUT_SPARE = 8,   /* not in a table in which no row knows it */
 };
 
 struct out_column {

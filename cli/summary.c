@@ -11,11 +11,12 @@
 #include "human.h"
 #include "out.h"
 
-enum { S_NAME, S_TID, S_HOLD, S_WAIT, S_ACQUIRES, S_CONTENDED, S_FORCED };
+enum { S_NAME, S_TID, S_INSIDE, S_HOLD, S_WAIT, S_ACQUIRES, S_CONTENDED, S_FORCED };
 
 static const struct out_column shares[] = {
 	[S_NAME] = {"name", "THREAD", OUT_TEXT, OUT_FLEX},
 	[S_TID] = {"tid", "TID", OUT_ID, 0},
+	[S_INSIDE] = {"inside", "INSIDE", OUT_ID, OUT_SPARE},
 	[S_HOLD] = {"hold", "HOLDS", OUT_SHARE, 0},
 	[S_WAIT] = {"wait", "WAITS", OUT_SHARE, 0},
 	[S_ACQUIRES] = {"n", "ACQUIRES", OUT_TOTAL, 0},
@@ -186,6 +187,8 @@ static void share_row(struct out *table, const struct proc_sample *t, const stru
 	out__text(table, S_NAME, rows__name(thread, name, sizeof(name)));
 	if (thread->key.tid)
 		out__num(table, S_TID, thread->key.tid);
+	if (thread->key.inside)
+		out__num(table, S_INSIDE, thread->key.inside);
 	if (m->known & KNOWN_HOLD)
 		out__num(table, S_HOLD, rows__share(t, m->hold_ns));
 	if (m->known & KNOWN_WAIT)

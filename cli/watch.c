@@ -16,6 +16,7 @@
 #include "../collector/log.h"
 #include "caps.h"
 #include "history.h"
+#include "inspect.h"
 #include "live.h"
 #include "out.h"
 #include "screen.h"
@@ -189,11 +190,13 @@ static void on_armed(void *arg, const struct collector_proc *proc, double plan_m
 {
 	struct watch *w = arg;
 	bool screen_is_stdout = w->view == VIEW_SCREEN;
+	char inside[128];
 
 	w->several = w->several || (panel_of(w, proc->target->pid) && w->panels_n > 1);
 	screen__erase();
-	log_info("watching %s (pid %d), CPython %s: armed in %.0f ms", proc->target->label, (int)proc->target->pid,
-		 proc->python->text, plan_ms);
+	inspect__inside(proc->target, inside, sizeof(inside));
+	log_info("watching %s (pid %d)%s%s, CPython %s: armed in %.0f ms", proc->target->label, (int)proc->target->pid,
+		 inside[0] ? ", " : "", inside, proc->python->text, plan_ms);
 	explain(proc);
 	if (screen_is_stdout)
 		screen__begin(STDOUT_FILENO);

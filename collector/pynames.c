@@ -19,6 +19,7 @@
 
 #include "procmaps.h"
 #include "procmem.h"
+#include "target.h"
 #include "text.h"
 
 #define INTERPRETERS_MAX 64
@@ -752,15 +753,6 @@ static bool offsets_usable(const struct pyoffsets *off)
 	       (off->tstate_native_thread_id == PYOFF_NONE || off->tstate_native_thread_id <= 248);
 }
 
-static bool other_pid_namespace(pid_t pid)
-{
-	struct stat mine, theirs;
-	char path[48];
-
-	snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)pid);
-	return stat("/proc/self/ns/pid", &mine) == 0 && stat(path, &theirs) == 0 && mine.st_ino != theirs.st_ino;
-}
-
 int pynames__new(pid_t pid, uint64_t runtime, const struct pyoffsets *off, struct pynames **ret)
 {
 	struct pynames *n = calloc(1, sizeof(*n));
@@ -768,7 +760,7 @@ int pynames__new(pid_t pid, uint64_t runtime, const struct pyoffsets *off, struc
 	if (!n)
 		return -ENOMEM;
 	*n = (struct pynames){
-		.pid = pid, .runtime = runtime, .off = *off, .foreign = other_pid_namespace(pid),
+		.pid = pid, .runtime = runtime, .off = *off, .foreign = target__id_inside(pid, pid) != 0,
 		.threading = {"threading", 0}, .active = {"_active", 0}, .name = {"_name", 0},
 	};
 	*ret = n;
@@ -836,27 +828,6 @@ int pynames__refresh(struct pynames *n, uint64_t now_ns)
 	return err;
 }
 
-/* The id by which the target's namespace knows a task: the last on its NSpid line. 0: gone. */
-static pid_t id_inside(pid_t pid, pid_t tid)
-{
-	char path[64], *text, *line;
-	pid_t inside = 0;
-	size_t len;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/status", (int)pid, (int)tid);
-	if (procmaps__slurp(path, 65536, &text, &len))
-		return 0;
-	text[len > 0 ? len - 1 : 0] = '\0';
-	line = strstr(text, "\nNSpid:");
-	if (line) {
-		line[1 + strcspn(line + 1, "\n")] = '\0';
-		line = strrchr(line, '\t');
-		inside = line ? atoi(line + 1) : 0;
-	}
-	free(text);
-	return inside;
-}
-
 static const struct pythread *find_tid(const struct pynames *n, pid_t tid)
 {
 	size_t low = 0, high = n->n;
@@ -879,7 +850,7 @@ static const struct pythread *look_up(const struct pynames *n, pid_t tid, uint64
 	if (!n->n || start_ns >= n->read_at)
 		return NULL;
 	if (!tstate)
-		return find_tid(n, n->foreign ? id_inside(n->pid, tid) : tid);
+		return find_tid(n, n->foreign ? target__id_inside(n->pid, tid) : tid);
 	t = bsearch(&key, n->threads, n->n, sizeof(key), by_tstate);
 	return t && !t->name[0] && t->tid > 0 ? find_tid(n, t->tid) : t;
 }

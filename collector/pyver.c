@@ -686,34 +686,15 @@ uint64_t pyver__main_gil(pid_t pid, const struct pyoffsets *off, uint64_t runtim
 
 /* ---- thread ids ------------------------------------------------------------------------------------------------ */
 
-/* The task whose id is `tid` as the target counts: the last one on its NSpid line. */
-static bool task_has_id(pid_t pid, pid_t task, pid_t tid)
-{
-	char path[64], *text, *line, *last;
-	bool same = false;
-	size_t len;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/status", pid, task);
-	if (procmaps__slurp(path, 65536, &text, &len) != 0)
-		return false;
-	text[len > 0 ? len - 1 : 0] = '\0';
-	line = strstr(text, "\nNSpid:");
-	if (line) {
-		line[1 + strcspn(line + 1, "\n")] = '\0';
-		last = strrchr(line, '\t');
-		same = last && atoi(last + 1) == tid;
-	}
-	free(text);
-	return same;
-}
-
-/* Whether /proc knows a thread of that id: by name where the ids are counted alike, which is nearly always. */
+/* Whether /proc knows a thread that the target knows by that id. */
 static bool is_task(pid_t pid, pid_t tid)
 {
 	char path[64];
 
+	if (target__id_inside(pid, pid))
+		return target__id_outside(pid, tid) != 0;
 	snprintf(path, sizeof(path), "/proc/%d/task/%d", pid, tid);
-	return tid > 0 && access(path, F_OK) == 0 && task_has_id(pid, tid, tid);
+	return tid > 0 && access(path, F_OK) == 0;
 }
 
 pid_t pyver__tstate_tid(pid_t pid, const struct pyoffsets *off, uint64_t tstate)

@@ -49,6 +49,7 @@ struct memo {
 	struct thread_key key;
 	char name[THREAD_NAME_SIZE];
 	uint32_t name_age;
+	bool inside_asked;      /* key.inside is as well known as it will ever be */
 	bool name_pythons;      /* the name is Python's: better than the kernel's, even if old */
 	bool resting;           /* collected for good, to be given back later */
 	uint64_t rests_since;   /* the boundary at which that was */
@@ -77,6 +78,7 @@ struct watch {
 	struct pyoffsets off;
 	uint64_t runtime;       /* address of _PyRuntime */
 	struct pynames *names;
+	bool foreign;           /* the target counts its ids in another PID namespace */
 	double price_ns[8];
 	uint64_t hits[8], lost[GIL_LOSS_COUNT];
 	uint64_t torn;
@@ -170,6 +172,7 @@ int reader__watch(struct reader *r, uint32_t slot, const struct pyoffsets *off, 
 
 	*w = (struct watch){.used = true, .off = *off, .runtime = runtime};
 	memcpy(w->price_ns, price_ns, sizeof(w->price_ns));
+	w->foreign = target__id_inside(probes__pid(r->probes, slot), probes__pid(r->probes, slot)) != 0;
 	return pynames__new(probes__pid(r->probes, slot), runtime, off, &w->names);
 }
 
@@ -458,12 +461,20 @@ static bool nothing_happened(const struct metrics *m)
 	       !m->hold_max_ns;
 }
 
-static void set_key(struct memo *m, const struct record *rec, bool other)
+static void set_key(struct collection *c, struct memo *m, const struct record *rec, bool other)
 {
-	if (other)
+	uint32_t inside = m->key.inside;
+
+	if (other) {
 		m->key = (struct thread_key){.tid = 0, .start_ticks = PSEUDO_OTHER};
-	else
-		m->key = (struct thread_key){.tid = rec->tid, .start_ticks = ticks_of(rec->start_boot_ns)};
+		return;
+	}
+	if (c->watch->foreign && !m->inside_asked)
+		inside = (uint32_t)target__id_inside(probes__pid(c->r->probes, c->slot), (pid_t)rec->tid);
+	m->inside_asked = true;
+	m->key = (struct thread_key){
+		.tid = rec->tid, .inside = inside, .start_ticks = ticks_of(rec->start_boot_ns),
+	};
 }
 
 /* ---- holders by name ---- */
@@ -509,7 +520,7 @@ static void name_memo(struct collection *c, uint32_t slot)
 
 	if (!read_thread(probes__thread(c->r->probes, slot), c->bound, &rec))
 		return;
-	set_key(c->r->memos[slot], &rec, slot < probes__first_thread(c->r->probes));
+	set_key(c, c->r->memos[slot], &rec, slot < probes__first_thread(c->r->probes));
 	refresh_name(c, c->r->memos[slot], &rec);
 }
 
@@ -544,6 +555,10 @@ static long holder_by_tstate(struct collection *c, uint64_t tstate, uint32_t gil
 	}
 	if (tstate)
 		tid = pyver__tstate_tid(pid, &c->watch->off, tstate);
+	if (c->watch->foreign) {
+		key.inside = (uint32_t)tid;
+		tid = target__id_outside(pid, tid);
+	}
 	if (tid <= 0 || target__stat(pid, tid, &key.start_ticks, &stack))
 		return sample_unknown(c, gil);
 	key.tid = (uint32_t)tid;
@@ -634,7 +649,7 @@ static int collect_thread(struct collection *c, uint32_t slot)
 	if (c->r->owes[slot] && rec.bound >= c->bound && read_blame(c->r, c->bound))
 		return -ENOMEM;
 	dead = rec.state != GIL_THREAD_LIVE && rec.bound < c->bound;
-	set_key(m, &rec, other);
+	set_key(c, m, &rec, other);
 	if (other)
 		strcpy(m->name, "other");
 	else

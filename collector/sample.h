@@ -23,6 +23,7 @@
 /* A thread for good: a tid is used again, a tid with its start time is not. */
 struct thread_key {
 	uint32_t tid;         /* as the collector's PID namespace counts; 0: pseudo-threads, see enum below */
+	uint32_t inside;      /* its id in the target's PID namespace; 0: that is the collector's. No part of the key */
 	uint64_t start_ticks; /* clock ticks since boot, 0 for pseudo-threads */
 };
 

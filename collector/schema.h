@@ -48,6 +48,8 @@ struct proc_ident {
 	const char *image;             /* file that carries the probes */
 	const char *method;            /* how the sites were found */
 	const char *notes;             /* what that way cannot see, and what it costs; "" or NULL: nothing */
+	const char *container, *cgroup; /* see target.h; "" or NULL: none */
+	uint32_t pid_inside;           /* in the PID namespace of its own; 0: none */
 	uint32_t sites;
 	uint32_t cpus;                 /* that the process may run on, 0: not known */
 	uint32_t interval_ms;
@@ -128,7 +130,8 @@ const char *schema__global_key(char *buf, size_t size, const char *prefix, const
 	X(LOST, "lost", "n", "losses and order violations, all kinds") \
 	X(COV, "cov", "ratio", "observed share of the interval") \
 	X(GILS, "gils", "n", "GILs in the process, if more than one") \
-	X(G, "g", "n", "GIL of the thread, if not the main one")
+	X(G, "g", "n", "GIL of the thread, if not the main one") \
+	X(INSIDE, "inside", "n", "id of the thread in its own PID namespace, if that is another")
 
 enum schema_field {
 #define X(id, name, unit, text) FIELD_##id,

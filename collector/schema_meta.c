@@ -35,7 +35,9 @@ static bool copy_ident(struct proc_ident *dst, const struct proc_ident *src)
 	dst->image = copy_text(src->image, 255);
 	dst->method = copy_text(src->method, 127);
 	dst->notes = copy_text(src->notes, 511);
-	return dst->exe && dst->label && dst->python && dst->image && dst->method && dst->notes;
+	dst->container = copy_text(src->container, 63);
+	dst->cgroup = copy_text(src->cgroup, 255);
+	return dst->exe && dst->label && dst->python && dst->image && dst->method && dst->notes && dst->container && dst->cgroup;
 }
 
 static void free_ident(struct proc_ident *who)
@@ -46,6 +48,8 @@ static void free_ident(struct proc_ident *who)
 	free((char *)who->image);
 	free((char *)who->method);
 	free((char *)who->notes);
+	free((char *)who->container);
+	free((char *)who->cgroup);
 }
 
 struct schema_writer *schema_writer__new(const struct schema_opts *opts, const struct proc_ident *who)
@@ -159,6 +163,12 @@ static void put_ident(struct schema_writer *w, struct batch *b)
 	schema_put__pair(b, "method", who->method);
 	if (who->notes[0])
 		schema_put__pair(b, "notes", who->notes);
+	if (who->pid_inside)
+		schema_put__pair_int(b, "pid_inside", who->pid_inside);
+	if (who->container[0])
+		schema_put__pair(b, "container", who->container);
+	if (who->cgroup[0])
+		schema_put__pair(b, "cgroup", who->cgroup);
 	schema_put__pair_int(b, "sites", who->sites);
 	if (who->cpus)
 		schema_put__pair_int(b, "cpus", who->cpus);

@@ -187,6 +187,8 @@ void schema_row__from(const struct proc_sample *s, const struct metrics *m, bool
 		set_process(s, row);
 	if (thread && thread->gil != 0)
 		set(row, FIELD_G, thread->gil);
+	if (thread && thread->key.inside != 0)
+		set(row, FIELD_INSIDE, thread->key.inside);
 }
 
 /* ---- to JSON ---- */
@@ -196,11 +198,13 @@ static const uint8_t process_order[] = {
 	FIELD_T, FIELD_D, FIELD_HOLD, FIELD_UTIL, FIELD_WAIT, FIELD_HANDOVER, FIELD_UNKNOWN, FIELD_WAITERS, FIELD_N,
 	FIELD_C, FIELD_FORCED, FIELD_INFERRED, FIELD_THREADS, FIELD_WAIT_P50, FIELD_WAIT_P99, FIELD_WAIT_MAX, FIELD_HOLD_P50,
 	FIELD_HOLD_P99, FIELD_HOLD_MAX, FIELD_CPU, FIELD_RSS, FIELD_COST, FIELD_LOST, FIELD_COV, FIELD_GILS, FIELD_G,
+	FIELD_INSIDE,
 };
 static const uint8_t thread_order[] = {
 	FIELD_T, FIELD_D, FIELD_HOLD, FIELD_WAIT, FIELD_HANDOVER, FIELD_UNKNOWN, FIELD_N, FIELD_C, FIELD_FORCED,
 	FIELD_INFERRED, FIELD_HOLD_P50, FIELD_HOLD_P99, FIELD_HOLD_MAX, FIELD_WAIT_P50, FIELD_WAIT_P99, FIELD_WAIT_MAX, FIELD_G,
-	FIELD_UTIL, FIELD_WAITERS, FIELD_THREADS, FIELD_CPU, FIELD_RSS, FIELD_COST, FIELD_LOST, FIELD_COV, FIELD_GILS,
+	FIELD_INSIDE, FIELD_UTIL, FIELD_WAITERS, FIELD_THREADS, FIELD_CPU, FIELD_RSS, FIELD_COST, FIELD_LOST, FIELD_COV,
+	FIELD_GILS,
 };
 
 _Static_assert(sizeof(process_order) == FIELD_COUNT && sizeof(thread_order) == FIELD_COUNT, "a field is missing");
@@ -342,7 +346,7 @@ int schema_row__decode(const char *json, size_t len, struct schema_row *row)
 #define SUMS (BIT(D) | BIT(HOLD) | BIT(WAIT) | BIT(HANDOVER) | BIT(N) | BIT(C) | BIT(FORCED) | BIT(CPU) | \
 	      BIT(COST) | BIT(LOST))
 #define MAXIMA (BIT(HOLD_MAX) | BIT(WAIT_MAX) | BIT(GILS))
-#define LATEST (BIT(THREADS) | BIT(RSS))
+#define LATEST (BIT(THREADS) | BIT(RSS) | BIT(INSIDE))
 
 /* Observed time of a row in us. */
 static double observed_us(const struct schema_row *row)

@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cgroup.h"
 #include "elffile.h"
 #include "label.h"
 #include "procmaps.h"
@@ -171,6 +172,56 @@ int target__usage(pid_t pid, uint64_t *ret_cpu_ns, uint64_t *ret_rss_kib)
 	*ret_cpu_ns = (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
 	*ret_rss_kib = pages * ((uint64_t)sysconf(_SC_PAGESIZE) / 1024);
 	return 0;
+}
+
+pid_t target__id_inside(pid_t pid, pid_t tid)
+{
+	char path[64], *text, *line;
+	pid_t inside = 0;
+	size_t len;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/status", (int)pid, (int)tid);
+	if (procmaps__slurp(path, PROC_TEXT_MAX, &text, &len))
+		return 0;
+	text[len > 0 ? len - 1 : 0] = '\0';
+	line = strstr(text, "\nNSpid:\t");
+	if (line) {
+		line += strlen("\nNSpid:\t");
+		line[strcspn(line, "\n")] = '\0';
+		line = strrchr(line, '\t'); /* before the second id, if there is one */
+		inside = line ? atoi(line + 1) : 0;
+	}
+	free(text);
+	return inside;
+}
+
+static pid_t pid_of_entry(const char *name)
+{
+	int pid = 0;
+
+	for (; *name >= '0' && *name <= '9' && pid < 100000000; name++)
+		pid = pid * 10 + (*name - '0');
+	return *name == '\0' ? pid : 0;
+}
+
+pid_t target__id_outside(pid_t pid, pid_t inside)
+{
+	struct dirent *task;
+	pid_t found = 0;
+	char path[64];
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	dir = opendir(path);
+	while (dir && inside > 0 && !found && (task = readdir(dir))) {
+		pid_t tid = pid_of_entry(task->d_name);
+
+		if (tid > 0 && target__id_inside(pid, tid) == inside)
+			found = tid;
+	}
+	if (dir)
+		closedir(dir);
+	return found;
 }
 
 /* The process that `pid` belongs to, if it is the id of a thread; 0 if it can't be told. */
@@ -573,6 +624,37 @@ static int identify(struct target *t, struct reason *why)
 	return 0;
 }
 
+/* Whether its root directory is another than ours; no where that can't be looked at. */
+static bool has_other_root(pid_t pid)
+{
+	struct stat own, theirs;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/root", (int)pid);
+	return stat("/", &own) == 0 && stat(path, &theirs) == 0 &&
+	       (own.st_dev != theirs.st_dev || own.st_ino != theirs.st_ino);
+}
+
+static void find_container(struct target *t)
+{
+	char path[64], *text;
+	size_t len;
+
+	t->other_root = has_other_root(t->pid);
+	t->pid_inside = target__id_inside(t->pid, t->pid);
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)t->pid);
+	if (procmaps__slurp(path, PROC_TEXT_MAX, &text, &len))
+		return;
+	cgroup__path(text, len, t->cgroup, sizeof(t->cgroup));
+	cgroup__container(text, len, t->container, sizeof(t->container));
+	free(text);
+}
+
+bool target__is_contained(const struct target *t)
+{
+	return t->other_root || t->pid_inside || t->container[0];
+}
+
 static int open_process(struct target *t, struct search *s, struct reason *why)
 {
 	char pid[16];
@@ -585,6 +667,7 @@ static int open_process(struct target *t, struct search *s, struct reason *why)
 	snprintf(pid, sizeof(pid), "%d", t->pid);
 	t->pidns_ino = namespace_of(pid, "pid");
 	t->other_mount_ns = namespace_of(pid, "mnt") != namespace_of("self", "mnt");
+	find_container(t);
 	if (!target__is_same(t))
 		return reason__set(why, -ESRCH, "process %d went away or ran another program while it was examined", t->pid);
 	return 0;
@@ -674,15 +757,6 @@ int target__is_same(const struct target *t)
 }
 
 /* ---- all processes ----------------------------------------------------------------------------------- */
-
-static pid_t pid_of_entry(const char *name)
-{
-	int pid = 0;
-
-	for (; *name >= '0' && *name <= '9' && pid < 100000000; name++)
-		pid = pid * 10 + (*name - '0');
-	return *name == '\0' ? pid : 0;
-}
 
 /* One process: visited if it is CPython, or would be by its name if it could be looked into. */
 static int visit_one(pid_t pid, struct search *s, int (*visit)(void *, pid_t, const struct target *, const char *),

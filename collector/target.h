@@ -40,6 +40,10 @@ struct target {
 	uint64_t pidns_ino;     /* inode of /proc/PID/ns/pid */
 	uid_t uid;
 	bool other_mount_ns;    /* its mount namespace is not ours */
+	bool other_root;        /* its root directory is not ours: chroot, container */
+	pid_t pid_inside;       /* its id in its own PID namespace; 0: that is ours */
+	char container[64];     /* what its container is called (see cgroup.h), cleaned; "": not known or none */
+	char cgroup[256];       /* path of its control group, cleaned; "": the root */
 	char comm[16];          /* cleaned */
 	char exe[PATH_MAX];     /* /proc/PID/exe, cleaned */
 	char label[128];        /* program and script or module, never further arguments; cleaned */
@@ -77,6 +81,18 @@ uint32_t target__cpus(pid_t pid);
 
 /* Name of thread `tid` of `pid` (comm), cleaned, into `name`. 0 or -errno. */
 int target__thread_comm(pid_t pid, pid_t tid, char *name, size_t size);
+
+/*
+ * The id of task `tid` of process `pid` in its own PID namespace: the last on its NSpid line. 0: that namespace is ours, or
+ * the task is gone.
+ */
+pid_t target__id_inside(pid_t pid, pid_t tid);
+
+/* The other way: the task that the namespace of process `pid` knows as `inside`, looked for among all. 0: none. */
+pid_t target__id_outside(pid_t pid, pid_t inside);
+
+/* Whether anything says that it lives in a container: another root, PID namespace, or a container's control group. */
+bool target__is_contained(const struct target *t);
 
 /*
  * Calls `visit` for each process of this host that maps a CPython image. `why_not` is NULL where it can be

@@ -102,7 +102,7 @@ static void one_thread(const struct load *load, struct proc_sample *s, uint32_t 
 
 	if (!t)
 		die("sample", "no memory");
-	t->key = (struct thread_key){23810 + i, 880000 + i};
+	t->key = (struct thread_key){.tid = 23810 + i, .start_ticks = 880000 + i};
 	snprintf(t->name, sizeof(t->name), "worker-%u", i);
 	t->m.known = KNOWN_ALL;
 	while (n--)

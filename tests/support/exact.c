@@ -131,15 +131,20 @@ static void expect_process(struct exact *e, struct workload *w)
 	cr_expect_eq(json_object_size(json_object_get(summary, "losses")), 0, "process %d lost something", (int)w->pid);
 }
 
+void exact__finish(struct exact *e)
+{
+	kill(e->tool.pid, SIGINT);
+	cr_assert_eq(tool__wait(&e->tool, 20), 0, "%s", tool__stderr(&e->tool));
+	read_summaries(e);
+}
+
 void exact__expect(struct exact *e)
 {
 	for (size_t i = 0; i < e->n; i++)
 		workload__go(&e->workloads[i]);
 	for (size_t i = 0; i < e->n; i++)
 		workload__truth(&e->workloads[i]);
-	kill(e->tool.pid, SIGINT);
-	cr_assert_eq(tool__wait(&e->tool, 20), 0, "%s", tool__stderr(&e->tool));
-	read_summaries(e);
+	exact__finish(e);
 	for (size_t i = 0; i < e->n; i++) {
 		expect_process(e, &e->workloads[i]);
 		cr_expect_eq(code__changed_bytes(e->workloads[i].pid), 0, "process %d kept breakpoints",

@@ -28,7 +28,10 @@ void exact__attach(struct exact *e, struct workload *workloads, size_t n, const 
  */
 void exact__expect(struct exact *e);
 
-/* The summary of one process, after exact__expect(); `e` owns it. */
+/* Ends gilscope and reads its summaries, without a comparison. */
+void exact__finish(struct exact *e);
+
+/* The summary of one process, after either; `e` owns it. */
 json_t *exact__summary(struct exact *e, pid_t pid);
 
 void exact__end(struct exact *e);

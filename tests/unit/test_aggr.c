@@ -82,7 +82,7 @@ static struct thread_sample *add_thread(struct proc_sample *s, uint32_t tid, uin
 {
 	struct thread_sample *t = proc_sample__add_thread(s);
 
-	t->key = (struct thread_key){tid, start};
+	t->key = (struct thread_key){.tid = tid, .start_ticks = start};
 	snprintf(t->name, sizeof(t->name), "thread-%u", tid);
 	t->m.known = KNOWN_ALL;
 	t->m.wait_ns = wait;
@@ -536,9 +536,9 @@ Test(aggr, the_smallest_ended_threads_fold_and_nothing_is_lost)
 		cr_assert_leq(aggr__totals(a)->threads_n, 17);
 		check_conserved(aggr__totals(a), wait);
 	}
-	cr_assert_neq(proc_sample__find_thread(aggr__totals(a), &(struct thread_key){1050, 50}, 0), -1);
-	cr_assert_neq(proc_sample__find_thread(aggr__totals(a), &(struct thread_key){1, 1}, 0), -1);
-	cr_assert_eq(proc_sample__find_thread(aggr__totals(a), &(struct thread_key){1001, 1}, 0), -1);
+	cr_assert_neq(proc_sample__find_thread(aggr__totals(a), &(struct thread_key){.tid = 1050, .start_ticks = 50}, 0), -1);
+	cr_assert_neq(proc_sample__find_thread(aggr__totals(a), &(struct thread_key){.tid = 1, .start_ticks = 1}, 0), -1);
+	cr_assert_eq(proc_sample__find_thread(aggr__totals(a), &(struct thread_key){.tid = 1001, .start_ticks = 1}, 0), -1);
 	cr_assert_eq(aggr__folded(a), 101 - (aggr__totals(a)->threads_n - 1));
 	aggr__free(a);
 }

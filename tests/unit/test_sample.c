@@ -44,7 +44,7 @@ Test(sample, arrays_grow_zeroed_and_keep_what_they_hold)
 Test(sample, a_thread_is_its_key_and_gil)
 {
 	struct proc_sample *s = proc_sample__new();
-	struct thread_key key = {7, 100}, other = {7, 101};
+	struct thread_key key = {.tid = 7, .start_ticks = 100}, other = {.tid = 7, .start_ticks = 101};
 
 	proc_sample__add_thread(s)->key = key;
 	*proc_sample__add_thread(s) = (struct thread_sample){.key = key, .gil = 1};

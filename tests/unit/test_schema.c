@@ -123,7 +123,7 @@ static struct thread_sample *add_thread(struct proc_sample *s, uint32_t tid, uin
 {
 	struct thread_sample *t = proc_sample__add_thread(s);
 
-	t->key = (struct thread_key){tid, start_ticks};
+	t->key = (struct thread_key){.tid = tid, .start_ticks = start_ticks};
 	strncpy(t->name, name, sizeof(t->name) - 1);
 	t->m.known = KNOWN_ALL;
 	t->m.hold_ns = hold_ns;
@@ -1029,7 +1029,7 @@ Test(schema, a_million_births_grow_neither_writer_nor_server)
 
 		s->end_ms += 1000;
 		for (uint32_t i = 0; i < 2000; i++) {
-			s->threads[i].key = (struct thread_key){2 + round % 16 * 2000 + i, round};
+			s->threads[i].key = (struct thread_key){.tid = 2 + round % 16 * 2000 + i, .start_ticks = round};
 			s->threads[i].exited = i % 50 != 0 || round % 2;
 		}
 		aggr__add(a, s, NULL, NULL);
@@ -1235,7 +1235,7 @@ Test(schema, blame_member_to_the_letter)
 	add_thread(s, 10, 1, "a", 0, 5002999)->m.handover_ns = 1500;
 	add_thread(s, 11, 1, "b", 1000, 0);
 	*proc_sample__add_thread(s) = (struct thread_sample){
-		.key = {0, PSEUDO_UNKNOWN}, .m = {.known = KNOWN_ALL}};
+		.key = {.start_ticks = PSEUDO_UNKNOWN}, .m = {.known = KNOWN_ALL}};
 	*proc_sample__add_blame(s) = (struct blame_cell){0, 1, 4001499};
 	*proc_sample__add_blame(s) = (struct blame_cell){0, 2, 1000000};
 	write_base(&st, s);

@@ -44,7 +44,7 @@ def _libraries():
         "name_thread": (None, [ctypes.c_char_p]), "nap": (None, [u64]),
         "gate_wait": (None, [num]), "gate_open": (None, [num]), "gate_watch": (None, [num, num]),
         "gate_shut": (None, [num]), "cycle": (None, [num, num, u64]), "cycle_ns": (u64, [u64]),
-        "cycle_holding": (None, [num, num, u64, u64]),
+        "cycle_holding": (None, [num, num, u64, u64]), "confined_cycle": (None, [num, u64, num, num]),
         "hog": (None, [ctypes.POINTER(HogTruth), num, num, u64, u64, u64]),
         "victim": (None, [ctypes.POINTER(VictimTruth), num, num, ctypes.POINTER(num), u64]),
         "idlers_start": (num, [num, u64, ctypes.POINTER(num)]), "idlers_stop": (u64, []),

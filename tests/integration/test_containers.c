@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Processes in containers, made of the kernel's own parts: mount, PID and user namespaces, another root over an overlay, control
+ * groups, seccomp, other users. Exact counts in each, by way of the program itself; ids as this machine counts them with those
+ * inside beside; and the file that is probed is the container's.
+ */
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../support/bpf_env.h"
+#include "../support/exact.h"
+#include "../support/interpreters.h"
+#include "../support/program.h"
+#include "../support/pythons.h"
+
+#define CALLS "20011"
+
+TestSuite(containers, .init = bpf_env__require, .timeout = 120);
+
+/* ---- making one --------------------------------------------------------------------------------------- */
+
+/* A root directory of its own: this machine's files with others laid over them. */
+struct root {
+	char dir[128];          /* on a file system of its own, which ends with the test's mount namespace */
+	char home[PATH_MAX];    /* PYTHONHOME in it, "": none */
+	bool read_only;
+};
+
+static void must_mount(const char *what, const char *where, const char *type, unsigned long flags, const char *data)
+{
+	cr_assert_eq(mount(what, where, type, flags, data), 0, "mount %s: %s", where, strerror(errno));
+}
+
+/* The mounts that a test makes are its own. */
+static void own_mounts(void)
+{
+	cr_assert_eq(unshare(CLONE_NEWNS), 0, "unshare: %s", strerror(errno));
+	must_mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL);
+}
+
+/* Overlays cannot lie on another overlay: the upper layer is a tmpfs. */
+static void root__make(struct root *r)
+{
+	char options[512];
+
+	*r = (struct root){0};
+	temp_dir__make(r->dir, sizeof(r->dir));
+	must_mount("layers", r->dir, "tmpfs", 0, NULL);
+	must_run("cd '%s' && mkdir upper work merged", r->dir);
+	snprintf(options, sizeof(options), "lowerdir=/,upperdir=%s/upper,workdir=%s/work", r->dir, r->dir);
+	must_mount("root", strcat(strcpy(r->home, r->dir), "/merged"), "overlay", 0, options);
+	r->home[0] = '\0';
+}
+
+/* The child's side, before it becomes the workload: into the root, with a /proc of its own namespace. */
+static void enter(void *arg)
+{
+	struct root *r = arg;
+	char path[PATH_MAX], cwd[PATH_MAX];
+
+	if (!getcwd(cwd, sizeof(cwd)))
+		_exit(120);
+	snprintf(path, sizeof(path), "%s/merged", r->dir);
+	if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) || chroot(path) || chdir(cwd))
+		_exit(121);
+	if (mount("proc", "/proc", "proc", 0, NULL) || mount("/dev", "/dev", "tmpfs", 0, NULL))
+		_exit(122);
+	mknod("/dev/zero", S_IFCHR | 0666, 1 << 8 | 5);
+	mknod("/dev/null", S_IFCHR | 0666, 1 << 8 | 3);
+	if (r->read_only && mount("none", "/", NULL, MS_REMOUNT | MS_RDONLY | MS_BIND, NULL))
+		_exit(123);
+	if (r->home[0])
+		setenv("PYTHONHOME", r->home, 1);
+}
+
+/* The workload says `ready` with the id that it has inside. */
+static pid_t await_ready(struct workload *w)
+{
+	char *line = workload__hear(w);
+	int inside = 0;
+
+	cr_assert_eq(sscanf(line, "ready %d", &inside), 1, "instead of ready: %s", line);
+	free(line);
+	return inside;
+}
+
+static char *const stock_argv[] = {
+	(char *)"/usr/bin/python3", (char *)"tests/workloads/release_loop.py", (char *)CALLS, (char *)"3", (char *)"--call",
+	(char *)"noop", NULL,
+};
+
+/* Attaches, counts, and gives back the process's summary; json_decref() it. */
+static json_t *expect_exact(struct workload *w, const char *under, const char *options)
+{
+	struct exact e;
+	json_t *summary;
+
+	exact__attach(&e, w, 1, under, options);
+	exact__expect(&e);
+	summary = json_incref(exact__summary(&e, w->pid));
+	exact__end(&e);
+	return summary;
+}
+
+/* ---- namespaces ---------------------------------------------------------------------------------------- */
+
+ParameterizedTestParameters(containers, another_root_with_another_interpreter_under_the_same_name)
+{
+	static struct interpreter found[INTERPRETERS_MAX];
+
+	return cr_make_param_array(struct interpreter, found, interpreters__find(found, INTERPRETERS_MAX));
+}
+
+/*
+ * In the container /usr/bin/python3 is another interpreter, and the file that carries it is a stripped copy, under the name that
+ * the original has outside. A process that runs the original must not notice.
+ */
+ParameterizedTest(struct interpreter *in, containers, another_root_with_another_interpreter_under_the_same_name)
+{
+	struct workload w, outside;
+	struct root r;
+	struct exact e;
+
+	own_mounts();
+	root__make(&r);
+	must_run("cp --remove-destination '%s' '%s/merged/usr/bin/python3'", in->exe, r.dir);
+	must_run("strip --strip-all -o '%s/merged%s' '%s'", r.dir, in->image, in->image);
+	if (strcmp(in->exe, in->image) == 0)
+		must_run("cp --remove-destination '%s/merged%s' '%s/merged/usr/bin/python3'", r.dir, in->image, r.dir);
+	else
+		snprintf(r.home, sizeof(r.home), "%.*s", (int)(strstr(in->exe, "/bin/") - in->exe), in->exe);
+	workload__start(&outside, in, "release_loop.py 1 1");
+	workload__spawn_program(&w, CLONE_NEWNS | CLONE_NEWPID, stock_argv, enter, &r);
+	cr_expect_eq(await_ready(&w), 1);
+	exact__attach(&e, &w, 1, NULL, "--no-store");
+	cr_expect_gt(code__changed_bytes(w.pid), 0, "nothing is planted in the container");
+	cr_expect_eq(code__changed_bytes(outside.pid), 0, "the host's %s was written to", in->image);
+	exact__expect(&e);
+	cr_expect_eq(strncmp(json_string_value(json_object_get(exact__summary(&e, w.pid), "python")), in->version, 4), 0);
+	exact__end(&e);
+	workload__quit(&w);
+	workload__quit(&outside);
+}
+
+/* The line of `gilscope ls --json` for the process. */
+static json_t *listed(pid_t pid)
+{
+	json_t *all, *row, *found = NULL;
+	struct program p;
+	size_t i;
+
+	program__run(&p, "\"$GILSCOPE\" ls --json");
+	all = json_loads(p.out, 0, NULL);
+	json_array_foreach(json_object_get(all, "processes"), i, row)
+		if (truth__int(row, "pid") == pid)
+			found = json_incref(row);
+	cr_assert_not_null(found, "ls does not list process %d: %s%s", (int)pid, p.out, p.err);
+	json_decref(all);
+	program__free(&p);
+	return found;
+}
+
+static void expect_said(const char *part, const char *command, pid_t pid)
+{
+	struct program p;
+
+	program__run(&p, "\"$GILSCOPE\" %s %d", command, (int)pid);
+	cr_expect_eq(p.status, 0, "%s: %s", command, p.err);
+	cr_expect_not_null(strstr(p.out, part), "%s does not say \"%s\": %s", command, part, p.out);
+	program__free(&p);
+}
+
+/* What the store knows of the process afterwards: meta, and the ids inside of its threads. */
+static void expect_stored(struct workload *w)
+{
+	json_t *threads = json_object_get(workload__truth(w), "threads"), *thread;
+	char part[64];
+	size_t i;
+
+	expect_said("\npid_inside\n1\n", "store cli --raw EVAL \"return redis.call('HGETALL', "
+		    "redis.call('KEYS', 'gil:{*:'..ARGV[1]..':*}:meta')[1])\" 0", w->pid);
+	json_array_foreach(threads, i, thread) {
+		snprintf(part, sizeof(part), "\"inside\": %lld", truth__int(thread, "tid"));
+		expect_said(part, "query --threads --json", w->pid);
+	}
+	expect_said("INSIDE", "query --threads", w->pid);
+}
+
+Test(containers, another_pid_namespace_is_shown_with_both_ids_everywhere)
+{
+	char dir[128], inside[32];
+	struct workload w;
+	json_t *summary, *row;
+
+	temp_dir__make(dir, sizeof(dir));
+	setenv("GILSCOPE_STORE_DIR", dir, 1);
+	workload__spawn_program(&w, CLONE_NEWPID, stock_argv, NULL, NULL);
+	cr_expect_eq(await_ready(&w), 1);
+	row = listed(w.pid);
+	cr_expect_eq(truth__int(row, "pid_inside"), 1);
+	cr_expect_str_eq(json_string_value(json_object_get(row, "container")), "(own PIDs)");
+	json_decref(row);
+	snprintf(inside, sizeof(inside), "1 inside its PID namespace");
+	expect_said(inside, "doctor --json", w.pid);
+	summary = expect_exact(&w, NULL, "");
+	json_decref(summary);
+	expect_stored(&w);
+	workload__quit(&w);
+	temp_dir__remove(dir);
+}
+
+/* Light mode knows a holder by what Python has of it: its id inside. */
+Test(containers, light_mode_names_a_holder_by_its_id_outside)
+{
+	char *argv[] = {(char *)"/usr/bin/python3", (char *)"tests/workloads/hog_victim.py", (char *)"20", NULL};
+	struct workload w;
+	struct exact e;
+	json_t *cell, *hog;
+	size_t i, named = 0;
+
+	workload__spawn_program(&w, CLONE_NEWPID, argv, NULL, NULL);
+	await_ready(&w);
+	exact__attach(&e, &w, 1, NULL, "--no-store --mode light");
+	hog = workload__thread((workload__go(&w), &w), "hog");
+	exact__finish(&e);
+	json_array_foreach(json_object_get(exact__summary(&e, w.pid), "blame"), i, cell) {
+		json_t *holder = json_object_get(cell, "holder");
+
+		if (truth__int(holder, "tid") == exact__tid(w.pid, (pid_t)truth__int(hog, "tid")))
+			named++;
+	}
+	cr_expect_gt(named, 0, "the hog is blamed for nothing");
+	exact__end(&e);
+	workload__quit(&w);
+}
+
+static void write_file(pid_t pid, const char *name, const char *text)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+	must_write(path, text, strlen(text));
+}
+
+/* Root in its user namespace, nobody outside. */
+static void become_root_inside(void *arg)
+{
+	char go;
+
+	if (read(*(int *)arg, &go, 1) != 1 || setresgid(0, 0, 0) || setresuid(0, 0, 0))
+		_exit(124);
+}
+
+Test(containers, a_user_namespace_of_its_own)
+{
+	struct workload w;
+	int mapped[2];
+
+	cr_assert_eq(pipe(mapped), 0);
+	workload__spawn_program(&w, CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS, stock_argv, become_root_inside, &mapped[0]);
+	write_file(w.pid, "uid_map", "0 65534 1");
+	write_file(w.pid, "gid_map", "0 65534 1");
+	cr_assert_eq(write(mapped[1], "!", 1), 1);
+	cr_expect_eq(await_ready(&w), 1);
+	json_decref(expect_exact(&w, NULL, "--no-store"));
+	workload__quit(&w);
+}
+
+Test(containers, a_root_that_cannot_be_written)
+{
+	struct workload w;
+	struct root r;
+
+	own_mounts();
+	root__make(&r);
+	r.read_only = true;
+	workload__spawn_program(&w, CLONE_NEWNS | CLONE_NEWPID, stock_argv, enter, &r);
+	cr_expect_eq(await_ready(&w), 1);
+	json_decref(expect_exact(&w, NULL, "--no-store"));
+	workload__quit(&w);
+}
+
+/* ---- rights -------------------------------------------------------------------------------------------- */
+
+#define RIGHTS "+bpf,+perfmon,+sys_ptrace"
+
+/* The rights that the README asks for, and no user's but their own: a third one watches a process of nobody's. */
+Test(containers, another_users_process_with_the_documented_rights_alone)
+{
+	static const char rights[] =
+		"setpriv --reuid 65533 --regid 65533 --clear-groups --inh-caps=-all," RIGHTS " --ambient-caps=-all," RIGHTS
+		" --bounding-set=-all," RIGHTS;
+	char *argv[] = {(char *)"setpriv", (char *)"--reuid", (char *)"65534", (char *)"--regid", (char *)"65534",
+			(char *)"--clear-groups", stock_argv[0], NULL, (char *)CALLS, (char *)"2", NULL};
+	const char *output = getenv("GILSCOPE_OUTPUT");
+	char dir[128], script[192];
+	struct workload w;
+
+	temp_dir__make(dir, sizeof(dir));
+	must_run("cp tests/workloads/*.py '%s/gilscope' '%s' && mkdir '%s/workloads' && cp '%s/workloads/libgilwork.so' "
+		 "'%s/workloads' && chmod -R a+rX '%s'", output, dir, dir, output, dir, dir);
+	snprintf(script, sizeof(script), "%s/release_loop.py", dir);
+	argv[7] = script;
+	setenv("GILSCOPE_OUTPUT", dir, 1);
+	setenv("OUTPUT", dir, 1);
+	workload__spawn_program(&w, 0, argv, NULL, NULL);
+	workload__await_ready(&w);
+	json_decref(expect_exact(&w, rights, "--no-store"));
+	workload__quit(&w);
+	temp_dir__remove(dir);
+}
+
+/* Only read, write, exit and sigreturn are allowed to its threads while they count. */
+Test(containers, a_process_under_strict_seccomp)
+{
+	char *argv[] = {stock_argv[0], (char *)"tests/workloads/confined.py", (char *)CALLS, NULL};
+	struct workload w;
+
+	workload__spawn_program(&w, 0, argv, NULL, NULL);
+	workload__await_ready(&w);
+	json_decref(expect_exact(&w, NULL, "--no-store"));
+	workload__quit(&w);
+}
+
+/* ---- control groups ------------------------------------------------------------------------------------ */
+
+static const char id64[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/* A hierarchy in which a group can be made: version 2's, or any of version 1. */
+static bool make_group(char *path, size_t size)
+{
+	static const char *const places[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd",
+					     "/sys/fs/cgroup/pids"};
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		char procs[PATH_MAX];
+
+		snprintf(procs, sizeof(procs), "%s/cgroup.procs", places[i]);
+		snprintf(path, size, "%s/gilscope-%d", places[i], (int)getpid());
+		if (access(procs, W_OK) == 0 && mkdir(path, 0755) == 0)
+			return true;
+	}
+	return false;
+}
+
+Test(containers, a_control_group_named_by_an_engine_names_the_container)
+{
+	char group[256], part[512], procs[600], number[16];
+	struct workload w;
+	json_t *row;
+
+	cr_assert(make_group(group, sizeof(group)), "no control group can be made here");
+	snprintf(part, sizeof(part), "%s/docker-%s.scope", group, id64);
+	cr_assert_eq(mkdir(part, 0755), 0, "%s", strerror(errno));
+	workload__spawn_program(&w, CLONE_NEWPID, stock_argv, NULL, NULL);
+	await_ready(&w);
+	snprintf(procs, sizeof(procs), "%s/cgroup.procs", part);
+	snprintf(number, sizeof(number), "%d", (int)w.pid);
+	must_write(procs, number, strlen(number));
+	row = listed(w.pid);
+	cr_expect_str_eq(json_string_value(json_object_get(row, "container")), "0123456789ab");
+	cr_expect_not_null(strstr(json_string_value(json_object_get(row, "cgroup")), id64));
+	json_decref(row);
+	expect_said("1 inside container 0123456789ab", "doctor --json", w.pid);
+	json_decref(expect_exact(&w, NULL, "--no-store"));
+	workload__quit(&w);
+	cr_expect_eq(rmdir(part), 0);
+	cr_expect_eq(rmdir(group), 0);
+}
