@@ -18,19 +18,40 @@
 char LICENSE[] SEC("license") = "GPL";
 
 /* The few fields of the kernel's task that are needed; offsets are relocated at load. */
+struct signal_struct {
+	struct {
+		int counter;
+	} live;
+} __attribute__((preserve_access_index));
+
+struct mm_struct;
+
 struct task_struct {
 	int pid;
 	int tgid;
 	__u64 start_boottime;
+	struct mm_struct *mm;
+	struct signal_struct *signal;
 } __attribute__((preserve_access_index));
 
 /* ---- where are we ---- */
+
+/* The slot that a cookie names: its own, or for probes that a family shares that of the process which hit. */
+GIL_INLINE __u32 slot_of_cookie(__u64 cookie, __u32 tgid)
+{
+	__u32 slot = (__u32)(cookie >> 8), *found;
+
+	if (slot != GIL_PROC_BY_TGID)
+		return slot;
+	found = bpf_map_lookup_elem(&tgids, &tgid);
+	return found ? *found : GIL_PROC_NONE;
+}
 
 /* The armed process that this hit belongs to, or NULL. A forked child may run on inherited breakpoints. */
 GIL_INLINE struct gil_proc *proc_of_hit(void *ctx, __u32 *ret_kind, struct gil_at *at)
 {
 	__u64 cookie = bpf_get_attach_cookie(ctx), id = bpf_get_current_pid_tgid();
-	__u32 slot = (__u32)(cookie >> 8);
+	__u32 slot = slot_of_cookie(cookie, id >> 32);
 	struct gil_proc *proc = bpf_map_lookup_elem(&procs, &slot);
 
 	*ret_kind = cookie & 0xff;
@@ -214,8 +235,7 @@ GIL_INLINE bool is_passed_on(struct gil_at *at)
 	return read_u32(at->proc, at->proc->gil_addr[at->gil_index & (GIL_PER_PROC - 1)] + at->proc->off_locked) != 0;
 }
 
-SEC("uprobe")
-int gil_signal(struct pt_regs *ctx)
+GIL_INLINE int on_signal(struct pt_regs *ctx)
 {
 	__u64 cond = PT_REGS_PARM1(ctx);
 	struct gil_at at = {.now = bpf_ktime_get_ns()};
@@ -268,8 +288,7 @@ GIL_INLINE void handed_off(struct gil_at *at, __u64 gil)
 		       read_u64(at->proc, gil + at->proc->off_last_holder));
 }
 
-SEC("uprobe")
-int gil_contended(struct pt_regs *ctx)
+GIL_INLINE int on_contended(struct pt_regs *ctx)
 {
 	__u64 gil = PT_REGS_PARM1(ctx), holder = 0;
 	struct gil_at at = {.now = bpf_ktime_get_ns()};
@@ -297,8 +316,7 @@ int gil_contended(struct pt_regs *ctx)
 }
 
 /* Light: behind the timedwait. The waiter knows which GIL it waits for. */
-SEC("uprobe")
-int gil_wake(struct pt_regs *ctx)
+GIL_INLINE int on_wake(struct pt_regs *ctx)
 {
 	struct gil_at at = {};
 	struct gil_task *mine;
@@ -331,6 +349,18 @@ int gil_wake(struct pt_regs *ctx)
 	return 0;
 }
 
+/*
+ * Each body twice: an attach type is chosen at load, and probes that a family shares are perf events where a process's own
+ * are a uprobe_multi link.
+ */
+#define GIL_PROBE(name) \
+SEC("uprobe") int gil_##name(struct pt_regs *ctx) { return on_##name(ctx); } \
+SEC("uprobe") int gil_kin_##name(struct pt_regs *ctx) { return on_##name(ctx); }
+
+GIL_PROBE(signal)
+GIL_PROBE(contended)
+GIL_PROBE(wake)
+
 /* For make bench: what the traps alone cost. */
 SEC("uprobe")
 int gil_empty(struct pt_regs *ctx)
@@ -357,20 +387,19 @@ int gil_check(struct pt_regs *ctx)
 
 /* ---- threads and processes come and go ---- */
 
-GIL_INLINE void tell(enum gil_event_kind kind, __u32 tgid, __u32 child, __u32 proc_slot)
+GIL_INLINE void tell(const struct gil_event *what)
 {
 	struct gil_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	struct gil_proc *proc;
 
 	if (!event) {
-		proc = bpf_map_lookup_elem(&procs, &proc_slot);
+		proc = bpf_map_lookup_elem(&procs, &what->proc);
 		if (proc)
 			gil_lost(proc, GIL_LOSS_EVENT_DROPPED);
 		return;
 	}
-	*event = (struct gil_event){
-		.kind = kind, .tgid = tgid, .child = child, .proc = proc_slot, .at = bpf_ktime_get_ns(),
-	};
+	*event = *what;
+	event->at = bpf_ktime_get_ns();
 	bpf_ringbuf_submit(event, 0);
 }
 
@@ -393,41 +422,123 @@ GIL_INLINE void close_records(struct task_struct *task)
 	}
 }
 
+/* The last thread of a process that is followed: nothing of its slot changes any more, and its PID may be another's soon. */
+GIL_INLINE void process_ended(__u32 tgid, __u32 slot)
+{
+	struct gil_proc *proc = bpf_map_lookup_elem(&procs, &slot);
+
+	bpf_map_delete_elem(&tgids, &tgid);
+	if (!proc)
+		return;
+	proc->armed = 0;
+	tell(&(struct gil_event){.kind = GIL_EVENT_EXIT, .tgid = tgid, .proc = slot});
+}
+
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(gil_task_exit, struct task_struct *task)
 {
+	__u32 tgid = task->tgid, *slot;
+
 	close_records(task);
+	slot = bpf_map_lookup_elem(&tgids, &tgid);
+	if (slot && task->signal->live.counter == 0)
+		process_ended(tgid, *slot);
 	return 0;
+}
+
+/* Followed from here on without a slot; false: the table is full. */
+GIL_INLINE bool follow(__u32 tgid)
+{
+	__u32 none = GIL_PROC_NONE;
+
+	return bpf_map_update_elem(&tgids, &tgid, &none, BPF_ANY) == 0;
 }
 
 /* Fresh memory, the same PID: what was counted belongs to the old program. */
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(gil_exec, struct task_struct *task)
 {
-	__u32 tgid = task->tgid;
-	__u32 *slot = bpf_map_lookup_elem(&tgids, &tgid);
+	__u32 tgid = task->tgid, slot = GIL_PROC_NONE;
+	__u32 *known = bpf_map_lookup_elem(&tgids, &tgid);
 	struct gil_proc *proc;
 
-	if (!slot)
+	if (!known && !gil_tell_execs)
 		return 0;
-	proc = bpf_map_lookup_elem(&procs, slot);
-	if (proc)
+	if (known)
+		slot = *known;
+	proc = bpf_map_lookup_elem(&procs, &slot);
+	if (proc) {
 		proc->armed = 0;
-	close_records(task);
-	tell(GIL_EVENT_EXEC, tgid, 0, *slot);
+		close_records(task);
+		if (proc->follow)
+			follow(tgid);
+	}
+	tell(&(struct gil_event){.kind = GIL_EVENT_EXEC, .tgid = tgid, .proc = slot});
 	return 0;
+}
+
+/*
+ * A slot for a child that has not run yet. It is its parent's copy in memory, so what is known of the GIL holds for it too;
+ * that the forking thread has the GIL its own first acquire will tell (PyOS_AfterFork_Child makes the GIL anew).
+ */
+static __noinline __u32 slot_for_child(struct gil_proc *parent, __u32 tgid)
+{
+	__u32 slot = GIL_PROC_NONE;
+	struct gil_proc *proc;
+
+	if (!parent)
+		return GIL_PROC_NONE;
+	if (bpf_map_pop_elem(&free_procs, &slot))
+		goto full;
+	proc = bpf_map_lookup_elem(&procs, &slot);
+	if (!proc)
+		goto full;
+	bpf_probe_read_kernel(proc, sizeof(*proc), parent);
+	proc->armed = 0;
+	proc->tgid = tgid;
+	proc->arm_gen = 1;
+	proc->armed_at = bpf_ktime_get_ns();
+	__builtin_memset(proc->hits, 0, sizeof(proc->hits));
+	__builtin_memset(proc->lost, 0, sizeof(proc->lost));
+	if (bpf_map_update_elem(&tgids, &tgid, &slot, BPF_ANY)) {
+		bpf_map_push_elem(&free_procs, &slot, BPF_ANY);
+		goto full;
+	}
+	proc->armed = 1;
+	return slot;
+full:
+	gil_lost(parent, GIL_LOSS_NO_PROC);
+	return GIL_PROC_NONE;
+}
+
+/* The child does not run before this returns. One that borrows its parent's memory (vfork) runs no Python before its exec. */
+GIL_INLINE void forked(struct task_struct *parent, struct task_struct *child, __u32 slot)
+{
+	struct gil_proc *proc = bpf_map_lookup_elem(&procs, &slot);
+	__u32 child_slot = GIL_PROC_NONE;
+	bool borrows = child->mm == parent->mm;
+
+	if (proc && proc->follow == GIL_FOLLOW_COUNTED && proc->armed && !borrows)
+		child_slot = slot_for_child(proc, child->tgid);
+	if (child_slot == GIL_PROC_NONE && (!proc || proc->follow) && !follow(child->tgid) && proc)
+		gil_lost(proc, GIL_LOSS_NO_PROC);
+	if (borrows)
+		return;
+	tell(&(struct gil_event){
+		.kind = GIL_EVENT_FORK, .tgid = parent->tgid, .child = child->tgid, .proc = slot,
+		.child_proc = child_slot, .start_boot_ns = child->start_boottime,
+	});
 }
 
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(gil_fork, struct task_struct *parent, struct task_struct *child)
 {
-	__u32 tgid = parent->tgid, child_tgid = child->tgid;
-	__u32 *slot;
+	__u32 tgid = parent->tgid, *slot;
 
-	if (tgid == child_tgid) /* a thread */
+	if (tgid == (__u32)child->tgid) /* a thread */
 		return 0;
 	slot = bpf_map_lookup_elem(&tgids, &tgid);
 	if (slot)
-		tell(GIL_EVENT_FORK, tgid, child_tgid, *slot);
+		forked(parent, child, *slot);
 	return 0;
 }

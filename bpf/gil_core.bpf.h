@@ -622,6 +622,26 @@ GIL_INLINE void gil_on_wake(struct gil_at *at, __u32 slot)
 
 /* ---- a thread is gone ---- */
 
+/* A process that ends takes the GIL with it: nobody releases it, but the hold ends here. */
+GIL_INLINE void gil_end_with(struct gil_state *g, struct gil_thread *t, __u32 slot, __u64 now)
+{
+	__u64 len;
+
+	if (g->arm_gen != t->arm_gen || g->cur.state != GIL_OWNER_HELD || g->cur.owner_slot != slot ||
+	    g->cur.owner_tid != t->tid || now < g->cur.acquired_at)
+		return;
+	len = now - g->cur.acquired_at;
+	gil_write_begin(&g->seq);
+	gil_roll(g, gil_bound_at(now));
+	gil_close_hold(g, now);
+	gil_write_end(&g->seq);
+	t->cur.hold_ns += len;
+	t->cur.releases++;
+	gil_hist_count(&t->cur.hold, len);
+	if (len > t->cur.hold_max_ns)
+		t->cur.hold_max_ns = len;
+}
+
 /* What it was waiting for it will never get: the rest of the wait is charged to nobody known. */
 GIL_INLINE void gil_on_thread_exit(struct gil_state *g, struct gil_thread *t, __u32 slot, __u64 now)
 {
@@ -629,6 +649,8 @@ GIL_INLINE void gil_on_thread_exit(struct gil_state *g, struct gil_thread *t, __
 
 	gil_write_begin(&t->seq);
 	gil_thread_roll(t, gil_bound_at(now));
+	if (g)
+		gil_end_with(g, t, slot, now);
 	if (t->cur.wait_since && now > t->cur.wait_place) {
 		t->cur.wait_ns += now - t->cur.wait_place;
 		t->cur.unknown_ns += now - t->cur.wait_place;

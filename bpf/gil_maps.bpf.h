@@ -10,6 +10,9 @@
 /* Process slots that userland may hand out; also the number of "other" records in the thread table. */
 const volatile __u32 cfg_max_procs = 1;
 
+/* Whether every exec on the machine is told (written by userland). */
+__u32 gil_tell_execs;
+
 /* The interval in force (written by userland). */
 struct gil_clock gil_clock;
 
@@ -61,7 +64,20 @@ struct {
 	__type(value, struct gil_blame);
 } blame SEC(".maps");
 
-/* Thread group id -> process slot, for fork and exec. Userland adds and deletes. */
+/*
+ * Numbers of process slots that are free and cleared. Popped by userland for a process that it plants in, by the programs
+ * for a child that counts from its birth; given back by userland.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_STACK);
+	__uint(max_entries, 1);
+	__type(value, __u32);
+} free_procs SEC(".maps");
+
+/*
+ * Thread group id -> process slot, for fork, exec, exit and hits of probes that a family shares. Added by userland, and by
+ * the programs for children of a followed process; deleted by the programs at exit, by userland when it lets go.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);

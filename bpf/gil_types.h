@@ -42,6 +42,10 @@ enum gil_site_kind {
 /* cookie = process slot << 8 | kind */
 #define GIL_COOKIE(proc, kind) (((__u64)(proc) << 8) | (kind))
 
+/* Process slots with a meaning of their own, in cookies, in `tgids` and in events. */
+#define GIL_PROC_BY_TGID 0xfffffeu /* probes that a family shares: whose hit it is, `tgids` tells */
+#define GIL_PROC_NONE 0xffffffu    /* of a followed family, but without a slot: it forks, execs and exits, no more */
+
 enum gil_mode {
 	GIL_MODE_OFF = 0,
 	GIL_MODE_FULL = 1,
@@ -71,7 +75,8 @@ enum gil_drop_request {
 	X(BLAME_FULL, "blame_full", "victim-holder pairs beyond the table, charged to unknown") \
 	X(WAIT_NO_START, "wait_no_start", "wake-ups of a wait whose start was not seen") \
 	X(EVENT_DROPPED, "event_dropped", "process events that found the ring buffer full") \
-	X(TORN_READ, "torn_read", "records that would not hold still while they were read")
+	X(TORN_READ, "torn_read", "records that would not hold still while they were read") \
+	X(NO_PROC, "no_proc", "children beyond the number of processes that can be observed at once")
 
 enum gil_loss {
 #define X(id, name, text) GIL_LOSS_##id,
@@ -111,7 +116,14 @@ struct gil_owner {
 	__u64 since;  /* ns: when the GIL was first seen; 0: before arming */
 };
 
-/* One observed process. Written by userland while disarmed; counters by the programs. */
+/* What becomes of the children that an observed process forks. */
+enum gil_follow {
+	GIL_FOLLOW_NOT = 0,
+	GIL_FOLLOW_TOLD = 1,    /* userland is told, and plants in them as soon as it can */
+	GIL_FOLLOW_COUNTED = 2, /* they inherit probes that count for them too: a slot is made ready before they run */
+};
+
+/* One observed process. Written by userland while disarmed, or copied from the parent's at a fork; counters by the programs. */
 struct gil_proc {
 	__u32 tgid;         /* in the PID namespace of the collector */
 	__u32 armed;        /* 0: every program returns at once */
@@ -127,7 +139,7 @@ struct gil_proc {
 	__u32 off_interp_id; /* PyInterpreterState.id */
 	__u32 drop_kind;    /* enum gil_drop_request */
 	__u32 in_library;   /* the probes are at the C library's functions: its own calls hit them, too */
-	__u32 pad;
+	__u32 follow;       /* enum gil_follow */
 	__u64 drop_where;   /* address or offset, by drop_kind */
 	__u64 gil_addr[GIL_PER_PROC]; /* known GILs, or enum gil_place; [0] is the main one, further ones are learned */
 	struct gil_owner gil_owner[GIL_PER_PROC];
@@ -253,8 +265,11 @@ struct gil_event {
 	__u32 kind;
 	__u32 tgid;
 	__u32 child;
-	__u32 proc;         /* process slot */
+	__u32 proc;         /* process slot of tgid, GIL_PROC_NONE: it has none */
+	__u32 child_proc;   /* of a fork: the child's slot, armed; or GIL_PROC_NONE */
+	__u32 pad;
 	__u64 at;           /* ns, CLOCK_MONOTONIC */
+	__u64 start_boot_ns;/* of a fork: when the child began, CLOCK_BOOTTIME */
 };
 
 _Static_assert(sizeof(struct gil_hist) == 1056, "gil_hist layout");
@@ -263,7 +278,7 @@ _Static_assert(sizeof(struct gil_thread) == 64 + 2 * sizeof(struct gil_totals), 
 _Static_assert(sizeof(struct gil_view) == 48, "gil_view layout");
 _Static_assert(sizeof(struct gil_ring_entry) == 16, "gil_ring_entry layout");
 _Static_assert(sizeof(struct gil_blame_key) == 16, "gil_blame_key layout");
-_Static_assert(sizeof(struct gil_event) == 24, "gil_event layout");
+_Static_assert(sizeof(struct gil_event) == 40, "gil_event layout");
 _Static_assert(sizeof(struct gil_owner) == 24, "gil_owner layout");
 _Static_assert((GIL_PER_PROC & (GIL_PER_PROC - 1)) == 0, "indices of GILs are masked");
 _Static_assert(GIL_LOSS_COUNT <= 16, "gil_proc.lost is too short");

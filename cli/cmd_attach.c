@@ -53,9 +53,22 @@ static int attach(const struct verb *verb, const struct options *o, const pid_t 
 	return err ? options__fail(verb, EXIT_FAILED, &why) : EXIT_OK;
 }
 
+/* Who is meant: those named, or all; the filters are for all. */
+static int check_who(const struct options *o, int args, struct reason *why)
+{
+	if (o->all && args)
+		return reason__set(why, -EINVAL, "--all and PIDs exclude each other");
+	if (!o->all && !args)
+		return reason__set(why, -EINVAL, "which process? (gilscope attach PID, or --all; gilscope ls shows the Python "
+				   "processes here)");
+	if (!o->all && (o->user || o->cgroup || o->match))
+		return reason__set(why, -EINVAL, "--user, --cgroup and --match choose among all: they need --all");
+	return 0;
+}
+
 static int run(const struct verb *verb, struct options *o, int argc, char **argv)
 {
-	pid_t *pids = calloc((size_t)argc, sizeof(*pids));
+	pid_t *pids = calloc((size_t)argc + 1, sizeof(*pids));
 	struct reason why = {0};
 	int status;
 
@@ -71,17 +84,17 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 
 const struct verb verb_attach = {
 	.name = "attach",
-	.args = "PID...",
+	.args = "PID... | --all",
 	.summary = "watch running Python processes: who holds the GIL, who waits for it",
 	.about = "Probes running CPython processes (3.8 and later) without touching them, until they exit, the time is over "
 		 "or Ctrl-C. On a terminal a table is repainted at each interval; elsewhere one line is written per "
 		 "interval. A summary closes the run. The numbers also go to Redis, for gilscope query, redis-cli and "
 		 "Grafana. Needs root or CAP_BPF and CAP_PERFMON (gilscope doctor tells).",
-	.options = {OPTION_INTERVAL, OPTION_DURATION, OPTION_MODE, OPTION_MAX_OVERHEAD, OPTION_CHILDREN, OPTION_REDIS,
+	.options = {OPTION_INTERVAL, OPTION_DURATION, OPTION_MODE, OPTION_MAX_OVERHEAD, OPTION_CHILDREN, OPTION_ALL,
+		    OPTION_USER, OPTION_CGROUP, OPTION_MATCH, OPTION_REDIS,
 		    OPTION_PASSWORD_FILE, OPTION_PREFIX, OPTION_RETENTION, OPTION_THREAD_RETENTION,
 		    OPTION_NO_STORE, OPTION_LABEL, OPTION_HOST, OPTION_JSON, OPTION_OUTPUT},
-	.min_args = 1,
 	.max_args = -1,
-	.missing = "which process? (gilscope attach PID; gilscope ls shows the Python processes here)",
+	.check = check_who,
 	.run = run,
 };

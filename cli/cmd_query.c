@@ -13,6 +13,7 @@
 #include "out.h"
 #include "past.h"
 #include "rows.h"
+#include "tree.h"
 
 #define DEFAULT_SINCE "5m"
 #define SHOWN_THREADS 10
@@ -36,7 +37,7 @@ struct answer {
 	struct past past;
 	struct query_thread thread; /* if o->thread */
 	char gils[1024];            /* ids, as meta has them */
-	struct out *threads;
+	struct out *threads, *tree;
 };
 
 /* ---- columns ---- */
@@ -314,6 +315,29 @@ static void dump_json(const struct answer *a, const struct field_columns *c, con
 	out__dump(json, stdout, true);
 }
 
+/* The family of the process, by its root. */
+static void print_tree(const struct answer *a)
+{
+	const char *root = a->past.proc.root[0] ? a->past.proc.root : a->past.proc.id;
+	size_t width, lines;
+
+	if (a->o->format == FORMAT_JSON) {
+		out__dump(json_pack("{s:s, s:I, s:I, s:o}", "root", root, "since_ms", (json_int_t)a->past.range.since_ms,
+				    "until_ms", (json_int_t)a->past.range.until_ms, "processes", out__json(a->tree)), stdout, true);
+		return;
+	}
+	if (a->o->format == FORMAT_CSV) {
+		out__csv(a->tree, stdout);
+		return;
+	}
+	out__terminal(STDOUT_FILENO, &width, &lines);
+	printf("the family of %s\n\n", root);
+	if (out__rows(a->tree))
+		out__table(a->tree, stdout, width);
+	else
+		puts("Nothing was stored in this range.");
+}
+
 static void print(const struct answer *a)
 {
 	struct field_columns c;
@@ -346,6 +370,8 @@ static int answer(struct answer *a, const char *word, struct reason *why)
 		       (a->o->format == FORMAT_TABLE && !a->o->thread && !a->o->gil && !a->o->metrics);
 	int err = past__open(&a->past, a->o, word, DEFAULT_SINCE, why);
 
+	if (!err && a->o->tree)
+		return tree__fetch(a->past.q, &a->past.proc, &a->past.range, a->past.now_ms, &a->tree, why);
 	err = err ? err : list_gils(a, why);
 	err = err ? err : check_gil(a, why);
 	err = err || !a->o->thread ? err : find_thread(a, why);
@@ -360,15 +386,18 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 	struct reason why = {0};
 	int err;
 
-	if ((o->thread != NULL) + o->threads + (o->gil != NULL) > 1) {
-		reason__set(&why, -EINVAL, "--thread, --threads and --gil exclude each other");
+	if ((o->thread != NULL) + o->threads + o->tree + (o->gil != NULL) > 1) {
+		reason__set(&why, -EINVAL, "--thread, --threads, --gil and --tree exclude each other");
 		return options__fail(verb, EXIT_USAGE, &why);
 	}
 	err = answer(&a, argv[0], &why);
-	if (!err)
+	if (!err && a.tree)
+		print_tree(&a);
+	else if (!err)
 		print(&a);
 	past__close(&a.past);
 	out__free(a.threads);
+	out__free(a.tree);
 	return err ? options__fail(verb, err == -EINVAL ? EXIT_USAGE : EXIT_FAILED, &why) : EXIT_OK;
 }
 
@@ -378,13 +407,14 @@ const struct verb verb_query = {
 	.summary = "a process's history out of Redis, as a table, JSON or CSV",
 	.about = "Shows what was stored about a process: a PID, an id as gilscope ls shows it, or part of a program's name. If "
 		 "several match, the one that is live, then the newest. Without --thread or --gil the series of the whole "
-		 "process and the busiest threads.\n\nMetrics: t d hold util wait handover unknown waiters n c forced inferred "
+		 "process and the busiest threads. With --tree the processes that were followed together (attach --children): "
+		 "any of them names all.\n\nMetrics: t d hold util wait handover unknown waiters n c forced inferred "
 		 "threads hold_p50 hold_p99 hold_max wait_p50 wait_p99 wait_max cpu rss cost lost cov gils g inside. "
 		 "n: takes of the GIL (acquires); "
 		 "c: those that had to wait (contended); forced: releases that a waiter asked for; "
 		 "inferred: hand-offs whose end light mode did not see; hold, wait, handover, cpu, "
 		 "cost and percentiles in microseconds, rss in KiB; util, waiters and cov per observed time.",
-	.options = {OPTION_METRIC, OPTION_THREAD, OPTION_THREADS, OPTION_GIL, OPTION_SINCE, OPTION_UNTIL, OPTION_STEP,
+	.options = {OPTION_METRIC, OPTION_THREAD, OPTION_THREADS, OPTION_TREE, OPTION_GIL, OPTION_SINCE, OPTION_UNTIL, OPTION_STEP,
 		    OPTION_FORMAT, OPTION_JSON, OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX},
 	.min_args = 1,
 	.max_args = 1,

@@ -253,19 +253,12 @@ static void put_clock(FILE *to, int64_t ms)
 		fprintf(to, ".%03d", (int)(ms % 1000));
 }
 
-void live__line(FILE *to, const struct who *who, const struct proc_sample *s, bool say_who)
+static void put_numbers(FILE *to, const struct proc_sample *s)
 {
 	char busy[HUMAN_SIZE], rate[HUMAN_SIZE], forced[HUMAN_SIZE], cost[HUMAN_SIZE], losses[512];
 	double seconds = rows__seconds(s), waiters;
 	struct schema_row row;
 
-	put_clock(to, s->end_ms);
-	if (say_who)
-		fprintf(to, "  pid %d", (int)who->pid);
-	if (s->no_gil) {
-		fputs("  the GIL is disabled\n", to);
-		return;
-	}
 	schema_row__from(s, &s->total, true, &row);
 	waiters = field(&row, FIELD_WAITERS);
 	fprintf(to, "  busy %6s  waiting %5.2f  acq/s %5s  forced/s %5s  cost %5s",
@@ -282,6 +275,24 @@ void live__line(FILE *to, const struct who *who, const struct proc_sample *s, bo
 	if (rows__lost(s))
 		fprintf(to, "  %s", rows__losses(s, losses, sizeof(losses)));
 	fputc('\n', to);
+}
+
+void live__line(FILE *to, const struct who *who, const struct proc_sample *s, bool say_who)
+{
+	put_clock(to, s->end_ms);
+	if (say_who)
+		fprintf(to, "  pid %d", (int)who->pid);
+	if (s->no_gil)
+		fputs("  the GIL is disabled\n", to);
+	else
+		put_numbers(to, s);
+}
+
+void live__sum(FILE *to, size_t n, const struct proc_sample *sum)
+{
+	put_clock(to, sum->end_ms);
+	fprintf(to, "  sum of %zu", n);
+	put_numbers(to, sum);
 }
 
 /* Whole seconds are enough once a minute is over. */

@@ -24,6 +24,9 @@ int live__block(FILE *to, const struct who *who, const struct proc_sample *s, co
 /* The same in one line, with the time of day; `say_who`: several processes are observed. */
 void live__line(FILE *to, const struct who *who, const struct proc_sample *s, bool say_who);
 
+/* The same for the sum of `n` processes. */
+void live__sum(FILE *to, size_t n, const struct proc_sample *sum);
+
 /* "12.3 s of 30 s, 17.7 s left": how far the run is; `remaining_ns` UINT64_MAX: it has no end. Returns buf. */
 const char *live__progress(char *buf, size_t size, uint64_t elapsed_ns, uint64_t remaining_ns);
 

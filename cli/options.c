@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <regex.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,8 +57,14 @@ static int set_max_overhead(struct options *o, const char *value, struct reason 
 
 static int set_children(struct options *o, const char *value, struct reason *why)
 {
-	return reason__set(why, -EINVAL, "--children: not yet: attach to the PID of each worker instead "
-			   "(gilscope attach PID PID ...; gilscope ls shows them)");
+	o->children = true;
+	return 0;
+}
+
+static int set_all(struct options *o, const char *value, struct reason *why)
+{
+	o->all = true;
+	return 0;
 }
 
 /* A text that ends up on screens and in Redis members: not empty, not endless. */
@@ -129,6 +136,36 @@ static int set_thread_retention(struct options *o, const char *value, struct rea
 static int set_user(struct options *o, const char *value, struct reason *why)
 {
 	return set_text("--user", value, 255, &o->user, why);
+}
+
+/* "/system.slice/web.service", or the path where cgroup file systems are mounted. */
+static int set_cgroup(struct options *o, const char *value, struct reason *why)
+{
+	static const char mount[] = "/sys/fs/cgroup";
+	int err = set_text("--cgroup", value, 4095, &o->cgroup, why);
+
+	if (!err && strncmp(value, mount, sizeof(mount) - 1) == 0)
+		o->cgroup = value + sizeof(mount) - 1;
+	if (!err && o->cgroup[0] != '/')
+		return reason__set(why, -EINVAL, "--cgroup: '%s' is no path of a cgroup (/system.slice/web.service)", value);
+	return err;
+}
+
+static int set_match(struct options *o, const char *value, struct reason *why)
+{
+	char words[128];
+	regex_t regex;
+	int err = set_text("--match", value, 1023, &o->match, why);
+
+	if (err)
+		return err;
+	err = regcomp(&regex, value, REG_EXTENDED | REG_NOSUB);
+	if (err) {
+		regerror(err, &regex, words, sizeof(words));
+		return reason__set(why, -EINVAL, "--match: '%s' is no extended regular expression: %s", value, words);
+	}
+	regfree(&regex);
+	return 0;
 }
 
 static int set_redis(struct options *o, const char *value, struct reason *why)
@@ -220,6 +257,12 @@ static int set_gil(struct options *o, const char *value, struct reason *why)
 	return 0;
 }
 
+static int set_tree(struct options *o, const char *value, struct reason *why)
+{
+	o->tree = true;
+	return 0;
+}
+
 /* Their meaning needs the process's clock; here only the spelling is checked. */
 static int set_since(struct options *o, const char *value, struct reason *why)
 {
@@ -305,12 +348,17 @@ static const struct option_entry entries[OPTION_COUNT] = {
 			 "enough, else light", set_mode},
 	[OPTION_MAX_OVERHEAD] = {"max-overhead", 0, "SHARE", "what auto may cost the process, as a share of one core "
 				 "(default 2%)", set_max_overhead},
-	[OPTION_CHILDREN] = {"children", 0, NULL, "follow forked children (not yet: attach to each worker's PID)",
-			     set_children},
+	[OPTION_CHILDREN] = {"children", 0, NULL, "observe its child processes too, those that it has and those to come, and "
+			     "theirs: each by itself and their sum", set_children},
+	[OPTION_ALL] = {"all", 0, NULL, "observe every Python process of this host, those to come included, as far as "
+			"--user, --cgroup and --match let them", set_all},
+	[OPTION_CGROUP] = {"cgroup", 0, "PATH", "with --all: only in this cgroup and below", set_cgroup},
+	[OPTION_MATCH] = {"match", 0, "REGEX", "with --all: only whose program and script (as ls shows them) match this "
+			  "extended regular expression", set_match},
 	[OPTION_LABEL] = {"label", 'l', "TEXT", "name to show and store instead of the program's", set_label},
 	[OPTION_HOST] = {"host", 0, "NAME", "host name to store instead of this machine's", set_host},
-	[OPTION_USER] = {"user", 'u', "NAME", "run the command as this user (default under sudo: the one who called "
-			 "sudo)", set_user},
+	[OPTION_USER] = {"user", 'u', "NAME", "run: run the command as this user (default under sudo: the one who called "
+			 "sudo); attach --all: only this user's processes", set_user},
 	[OPTION_REDIS] = {"redis", 'r', "URL", "Redis server: redis://[user[:pass]@]host[:port][/db], rediss:// (TLS) or "
 			  "unix:///path[?db=N] (default: $GILSCOPE_REDIS, else gilscope's own store)", set_redis},
 	[OPTION_PASSWORD_FILE] = {"redis-password-file", 0, "FILE", "its password is the first line of FILE (else "
@@ -326,6 +374,7 @@ static const struct option_entry entries[OPTION_COUNT] = {
 	[OPTION_THREADS] = {"threads", 'T', NULL, "totals of each thread instead of a series", set_threads},
 	[OPTION_GIL] = {"gil", 'g', "ID", "one GIL's series, where there are several: that of the interpreter with this id "
 			"(0: main)", set_gil},
+	[OPTION_TREE] = {"tree", 0, NULL, "totals of each process of its family, and their sum", set_tree},
 	[OPTION_SINCE] = {"since", 's', "TIME", "from here on: 5m (ago), 2026-11-23T10:00:00[Z], @SECONDS (default 5m); "
 			  "of a process that ended, 5m counts back from its end", set_since},
 	[OPTION_UNTIL] = {"until", 0, "TIME", "up to here (default: now)", set_until},
@@ -469,7 +518,8 @@ int options__parse(const struct verb *verb, int argc, char **argv, struct option
 			return 0;
 	}
 	*ret_first = optind;
-	return check_count(verb, argc - optind, verb->max_args >= 0 && argc - optind > verb->max_args ?
+	err = verb->check ? verb->check(o, argc - optind, why) : 0;
+	return err ? err : check_count(verb, argc - optind, verb->max_args >= 0 && argc - optind > verb->max_args ?
 			   argv[optind + verb->max_args] : "", why);
 }
 

@@ -34,7 +34,8 @@ struct options {
 	uint64_t interval_ns, duration_ns;
 	enum mode_wish mode;
 	double max_overhead;
-	bool children, no_store;
+	bool children, all, no_store;
+	const char *cgroup, *match; /* attach --all: only these */
 	const char *label, *host, *user;
 	const char *redis;         /* --redis, else GILSCOPE_REDIS, else NULL: the embedded store */
 	bool redis_in_argv;
@@ -46,7 +47,7 @@ struct options {
 	const char *thread, *gil, *since, *until;
 	uint32_t step_s;           /* 0: by span and age */
 	uint64_t metrics;          /* bit per enum schema_field; 0: the usual ones */
-	bool threads, yes;
+	bool threads, tree, yes;
 };
 
 enum option_id {
@@ -56,6 +57,9 @@ enum option_id {
 	OPTION_MODE,
 	OPTION_MAX_OVERHEAD,
 	OPTION_CHILDREN,
+	OPTION_ALL,
+	OPTION_CGROUP,
+	OPTION_MATCH,
 	OPTION_LABEL,
 	OPTION_HOST,
 	OPTION_USER,
@@ -69,6 +73,7 @@ enum option_id {
 	OPTION_THREAD,
 	OPTION_THREADS,
 	OPTION_GIL,
+	OPTION_TREE,
 	OPTION_SINCE,
 	OPTION_UNTIL,
 	OPTION_STEP,
@@ -81,7 +86,7 @@ enum option_id {
 	OPTION_COUNT,
 };
 
-#define VERB_OPTIONS_MAX 20
+#define VERB_OPTIONS_MAX 24
 
 struct verb {
 	const char *name;
@@ -92,6 +97,8 @@ struct verb {
 	bool stop_at_first;       /* what follows the first word belongs to somebody else */
 	int min_args, max_args;   /* max_args < 0: any number */
 	const char *missing;      /* what to say when there are too few */
+	/* What options and the number of arguments must have to do with each other; NULL: nothing. 0 or -EINVAL. */
+	int (*check)(const struct options *o, int args, struct reason *why);
 	int usage_status;         /* exit status of a usage error, 0: EXIT_USAGE */
 	int (*run)(const struct verb *verb, struct options *o, int argc, char **argv);
 };

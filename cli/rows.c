@@ -16,6 +16,8 @@ struct who rows__who(const struct collector_proc *proc)
 		.label = proc->target->label,
 		.python = proc->python->text,
 		.pid = proc->target->pid,
+		.parent = proc->parent,
+		.root = proc->root,
 	};
 }
 
@@ -258,14 +260,33 @@ static json_t *losses_json(const struct proc_sample *s)
 	return json;
 }
 
-json_t *rows__json(const struct who *who, const struct proc_sample *s, const char *how)
+static const char *mode_word(const struct proc_sample *s)
 {
 	static const char *const modes[] = {[GIL_MODE_OFF] = "mixed", [GIL_MODE_FULL] = "full", [GIL_MODE_LIGHT] = "light"};
 
-	return json_pack("{s:s, s:s, s:i, s:s, s:s, s:s, s:s, s:b, s:s*, s:o, s:o*, s:o, s:o, s:b, s:o}",
+	return modes[s->mode];
+}
+
+/* jansson leaves a field out whose text is NULL. */
+static const char *or_null(const char *text)
+{
+	return text && *text ? text : NULL;
+}
+
+json_t *rows__json(const struct who *who, const struct proc_sample *s, const char *how)
+{
+	return json_pack("{s:s, s:s, s:i, s:s, s:s, s:s*, s:s*, s:s, s:s, s:b, s:s*, s:o, s:o*, s:o, s:o, s:b, s:o}",
 			 "type", how ? "summary" : "interval", "id", who->id, "pid", (int)who->pid, "label", who->label,
-			 "python", who->python, "gil", proc_sample__gil_kind(s), "mode", modes[s->mode],
-			 "partial", (int)s->partial, "end", how,
+			 "python", who->python, "parent", or_null(who->parent), "root", or_null(who->root),
+			 "gil", proc_sample__gil_kind(s), "mode", mode_word(s), "partial", (int)s->partial, "end", how,
 			 "process", row_json(s, &s->total, true), "gils", gils_json(s), "threads", threads_json(s),
 			 "blame", blame_json(s), "blame_sampled", (int)s->blame_sampled, "losses", losses_json(s));
+}
+
+json_t *rows__sum_json(const struct proc_sample *sum, size_t n, const char *root, bool last)
+{
+	return json_pack("{s:s, s:s*, s:I, s:s, s:b, s:o, s:o}", "type", last ? "sum_summary" : "sum_interval",
+			 "root", or_null(root), "processes", (json_int_t)n, "mode", mode_word(sum),
+			 "partial", (int)sum->partial, "process", row_json(sum, &sum->total, true),
+			 "losses", losses_json(sum));
 }

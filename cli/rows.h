@@ -15,6 +15,7 @@
 /* Who is shown. */
 struct who {
 	const char *id, *label, *python;
+	const char *parent, *root; /* ids; "" or NULL: none */
 	pid_t pid;
 };
 
@@ -65,5 +66,8 @@ struct rest rows__rest(const struct thread_sample *const *from);
 
 /* One object of the --json stream. `how`: NULL for an interval, else how the run ended. NULL: no memory. */
 json_t *rows__json(const struct who *who, const struct proc_sample *s, const char *how);
+
+/* The same for the sum of `n` processes, of an interval or of the whole run. `root`: their family's; "" or NULL: several. */
+json_t *rows__sum_json(const struct proc_sample *sum, size_t n, const char *root, bool last);
 
 #endif

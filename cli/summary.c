@@ -89,10 +89,23 @@ static void heading(FILE *to, const struct who *who, const struct proc_sample *t
 		summary__end(how));
 }
 
+static void waiting(FILE *to, const struct schema_row *row)
+{
+	char buf[HUMAN_SIZE];
+	double wait = field(row, FIELD_WAIT);
+
+	snprintf(buf, sizeof(buf), "%.2f", field(row, FIELD_WAITERS));
+	fact(to, "waiting", isnan(field(row, FIELD_WAITERS)) ? "-" : buf, "threads queued for it on average");
+	if (wait > 0 && isnan(field(row, FIELD_HANDOVER)))
+		fact(to, "handover", "-", "not known in light mode");
+	else if (wait > 0)
+		fact(to, "handover", human__share(buf, field(row, FIELD_HANDOVER) / wait),
+		     "of the waiting, nobody held it (wake-ups, too few CPUs)");
+}
+
 static void busy(FILE *to, const struct proc_sample *t, const struct schema_row *row)
 {
 	char buf[HUMAN_SIZE], several[64];
-	double wait = field(row, FIELD_WAIT);
 
 	if (t->gils_n > 1)
 		snprintf(several, sizeof(several), "of the time the busiest of %zu GILs was held", t->gils_n);
@@ -102,13 +115,7 @@ static void busy(FILE *to, const struct proc_sample *t, const struct schema_row 
 		fact(to, "GIL busy", "-", "not known: light mode sees only who queues");
 	else
 		fact(to, "GIL busy", human__share(buf, field(row, FIELD_UTIL)), several);
-	snprintf(buf, sizeof(buf), "%.2f", field(row, FIELD_WAITERS));
-	fact(to, "waiting", isnan(field(row, FIELD_WAITERS)) ? "-" : buf, "threads queued for it on average");
-	if (wait > 0 && isnan(field(row, FIELD_HANDOVER)))
-		fact(to, "handover", "-", "not known in light mode");
-	else if (wait > 0)
-		fact(to, "handover", human__share(buf, field(row, FIELD_HANDOVER) / wait),
-		     "of the waiting, nobody held it (wake-ups, too few CPUs)");
+	waiting(to, row);
 }
 
 static void one_count(FILE *to, const char *what, double n, double seconds, const char *gloss)
@@ -276,6 +283,26 @@ void summary__print(FILE *to, const struct who *who, const struct proc_sample *t
 	price(to, totals);
 	gils(to, totals, opts);
 	tables(to, totals, opts);
+}
+
+void summary__sum(FILE *to, const char *who, const struct proc_sample *sum)
+{
+	char buf[HUMAN_SIZE];
+	struct schema_row row;
+
+	schema_row__from(sum, &sum->total, true, &row);
+	fprintf(to, "%s\nobserved within %s in %s\n\n", who, human__us(buf, (double)sum->len_ns / 1e3), rows__mode(sum));
+	if (isnan(field(&row, FIELD_UTIL)))
+		fact(to, "GILs busy", "-", "not known: light mode sees only who queues");
+	else
+		fact(to, "GILs busy", human__share(buf, field(&row, FIELD_UTIL)),
+		     "of one: 200% are two processes busy all the time");
+	waiting(to, &row);
+	counts(to, &row, rows__seconds(sum));
+	price(to, sum);
+	if ((double)sum->observed_ns < 0.999 * (double)sum->len_ns)
+		fact(to, "seen", human__share(buf, (double)sum->observed_ns / (double)sum->len_ns),
+		     "of the time they lived; the rest is before probes were in place");
 }
 
 void summary__history(FILE *to, const struct summary_history *h, const char *id)

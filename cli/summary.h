@@ -15,6 +15,9 @@ struct summary_opts {
 
 void summary__print(FILE *to, const struct who *who, const struct proc_sample *totals, const struct summary_opts *opts);
 
+/* The same facts of several processes together, without threads. `who`: what to call them. */
+void summary__sum(FILE *to, const char *who, const struct proc_sample *sum);
+
 /* What the lines to paste are made of; see history.h. */
 struct summary_history {
 	const char *where;          /* "gilscope's own store (...)" */

@@ -7,14 +7,18 @@
 #include "watch.h"
 
 #include <errno.h>
+#include <pwd.h>
+#include <regex.h>
 #include <signal.h>
 #include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "../collector/kin_link.h"
 #include "../collector/log.h"
 #include "caps.h"
+#include "family.h"
 #include "history.h"
 #include "inspect.h"
 #include "live.h"
@@ -48,12 +52,24 @@ struct watch {
 	struct collector_opts opts;
 	struct collector_events events;
 	struct history history;
+	int tracefs_fd;
+	struct finder_filter filter;
+	regex_t match;
+	bool has_match;
 	enum view view;
 	FILE *data;
 	bool own_file, several;
+	pid_t first_pid;
 	bool broken, failed;        /* nothing more can be written; and that is an error */
 	struct panel *panels;
 	size_t panels_n;
+	/* Where a family is followed: */
+	struct family_table *interval, *run; /* NULL: it is not */
+	pid_t busiest;              /* in the last interval */
+	char *table;                /* text of the table */
+	char *first_summary;        /* of the first that ended: to be shown if it was the only one */
+	char first_id[SCHEMA_ID_SIZE], root[SCHEMA_ID_SIZE];
+	bool several_roots;
 };
 
 /* ---- the screen ---- */
@@ -65,6 +81,12 @@ static struct panel *panel_of(struct watch *w, pid_t pid)
 	for (size_t i = 0; i < w->panels_n; i++)
 		if (w->panels[i].pid == pid)
 			return &w->panels[i];
+	for (size_t i = 0; i < w->panels_n; i++)
+		if (w->panels[i].ended) {
+			free(w->panels[i].text);
+			w->panels[i] = (struct panel){.pid = pid, .heading = -1};
+			return &w->panels[i];
+		}
 	panels = reallocarray(w->panels, w->panels_n + 1, sizeof(*panels));
 	if (!panels)
 		return NULL;
@@ -89,8 +111,36 @@ static struct live_size panel_size(const struct watch *w)
 
 	out__terminal(STDOUT_FILENO, &size.columns, &size.lines);
 	size.lines -= size.lines >= LEGEND_MIN_LINES ? 4 : 1;
-	size.lines = (size.lines - (panels_alive(w) - 1)) / panels_alive(w);
+	if (w->interval && panels_alive(w) > 1) /* the busiest one's, below the table */
+		size.lines /= 2;
+	else
+		size.lines = (size.lines - (panels_alive(w) - 1)) / panels_alive(w);
 	return size;
+}
+
+/* Of a family the table, and the threads of the busiest process where the terminal has room. */
+static void paint_family(struct watch *w)
+{
+	size_t columns, lines, table_lines;
+	size_t len = 0;
+	FILE *to;
+
+	if (family_table__count(w->interval) < 2)
+		return;
+	out__terminal(STDOUT_FILENO, &columns, &lines);
+	table_lines = lines / 2 > 6 ? lines / 2 : 6;
+	free(w->table);
+	w->table = NULL;
+	to = open_memstream(&w->table, &len);
+	if (!to)
+		return;
+	family_table__print(w->interval, to, columns, table_lines);
+	fclose(to);
+}
+
+static bool has_panel(const struct watch *w, const struct panel *panel)
+{
+	return !panel->ended && panel->text && (!w->table || panel->pid == w->busiest);
 }
 
 static void paint(const struct watch *w)
@@ -104,10 +154,12 @@ static void paint(const struct watch *w)
 	if (!to)
 		return;
 	out__terminal(STDOUT_FILENO, &columns, &lines);
+	if (w->table)
+		fprintf(to, "%s\n", w->table);
 	for (size_t i = 0; i < w->panels_n; i++) {
-		if (w->panels[i].ended || !w->panels[i].text)
+		if (!has_panel(w, &w->panels[i]))
 			continue;
-		heading = first ? w->panels[i].heading : heading;
+		heading = w->table ? 0 : first ? w->panels[i].heading : heading;
 		fprintf(to, "%s%s", first ? "" : "\n", w->panels[i].text);
 		first = false;
 	}
@@ -127,15 +179,18 @@ static void show_panel(struct watch *w, const struct who *who, const struct proc
 
 	if (!panel)
 		return;
+	panel->ended = false; /* it may have exec'd and be observed anew */
+	if (w->interval && panels_alive(w) > 1 && panel->pid != w->busiest)
+		return;
 	free(panel->text);
 	panel->text = NULL;
-	panel->ended = false; /* it may have exec'd and be observed anew */
 	to = open_memstream(&panel->text, &len);
 	if (!to)
 		return;
 	panel->heading = live__block(to, who, s, history__state(&w->history, state, sizeof(state)), panel_size(w));
 	fclose(to);
-	paint(w);
+	if (!w->interval)
+		paint(w);
 }
 
 /* ---- callbacks ---- */
@@ -179,8 +234,13 @@ static void explain(const struct collector_proc *proc)
 {
 	static const char *const modes[] = {[GIL_MODE_OFF] = "no", [GIL_MODE_FULL] = "full", [GIL_MODE_LIGHT] = "light"};
 
+	static const char *const methods[] = {
+		[PLANT_MULTI] = "one uprobe_multi link", [PLANT_PERF] = "a perf link each",
+		[PLANT_FAMILY] = "trace events that its children inherit",
+	};
+
 	log_verbose("%s: %zu sites by %s, planted by %s, %s mode, about %.2f us a hit", proc->id, proc->plan->sites_n,
-		    proc->plan->method, proc->method == PLANT_MULTI ? "one uprobe_multi link" : "a perf link each",
+		    proc->plan->method, methods[proc->method],
 		    modes[proc->mode], proc->features->price_ns / 1e3);
 	if (proc->plan->notes[0])
 		log_verbose("%s: %s", proc->id, proc->plan->notes);
@@ -192,11 +252,21 @@ static void on_armed(void *arg, const struct collector_proc *proc, double plan_m
 	bool screen_is_stdout = w->view == VIEW_SCREEN;
 	char inside[128];
 
-	w->several = w->several || (panel_of(w, proc->target->pid) && w->panels_n > 1);
+	bool first = !w->first_pid;
+
+	w->several = w->several || (!first && proc->target->pid != w->first_pid);
+	if (first)
+		w->first_pid = proc->target->pid;
+	if (!w->root[0])
+		snprintf(w->root, sizeof(w->root), "%s", proc->root);
+	else if (strcmp(w->root, proc->root) != 0)
+		w->several_roots = true;
 	screen__erase();
 	inspect__inside(proc->target, inside, sizeof(inside));
-	log_info("watching %s (pid %d)%s%s, CPython %s: armed in %.0f ms", proc->target->label, (int)proc->target->pid,
-		 inside[0] ? ", " : "", inside, proc->python->text, plan_ms);
+	/* Of a family only the first: the table has the others. */
+	(w->run && !first ? log_verbose : log_info)("watching %s (pid %d)%s%s, CPython %s: armed in %.0f ms",
+						    proc->target->label, (int)proc->target->pid, inside[0] ? ", " : "", inside,
+						    proc->python->text, plan_ms);
 	explain(proc);
 	if (screen_is_stdout)
 		screen__begin(STDOUT_FILENO);
@@ -210,6 +280,8 @@ static void on_sample(void *arg, const struct collector_proc *proc, const struct
 	struct watch *w = arg;
 	struct who who = who_of(w, proc);
 
+	if (w->interval)
+		family_table__add(w->interval, &who, s, NULL);
 	switch (w->view) {
 	case VIEW_SCREEN:
 		show_panel(w, &who, s);
@@ -226,6 +298,27 @@ static void on_sample(void *arg, const struct collector_proc *proc, const struct
 	case VIEW_QUIET:
 		break;
 	}
+}
+
+/* All samples of an interval are in. */
+static void on_interval(void *arg, int64_t end_ms)
+{
+	struct watch *w = arg;
+
+	if (!w->interval)
+		return;
+	w->busiest = family_table__busiest(w->interval);
+	if (w->view == VIEW_SCREEN) {
+		paint_family(w);
+		paint(w);
+	} else if (w->view == VIEW_LINES && family_table__count(w->interval) > 1) {
+		family_table__line(w->interval, w->data);
+		check_data(w);
+	} else if (w->view == VIEW_JSON && family_table__count(w->interval)) {
+		out__dump(family_table__json(w->interval, w->several_roots ? NULL : w->root, false), w->data, false);
+		check_data(w);
+	}
+	family_table__clear(w->interval);
 }
 
 static void on_notice(void *arg, const struct collector_proc *proc, const char *sentence)
@@ -263,15 +356,59 @@ static void print_history(const struct watch *w, const char *id)
 		fprintf(w->data, "\nNo history so far in %s.\n", w->history.where);
 }
 
-static void print_summary(struct watch *w, const struct who *who, const struct proc_sample *totals, enum collector_end how)
+static void write_summary(struct watch *w, FILE *to, const struct who *who, const struct proc_sample *totals,
+			  enum collector_end how)
 {
 	struct summary_opts opts = {.how = how, .max_threads = 20};
 	size_t lines;
 
 	out__terminal(fileno(w->data), &opts.width, &lines);
-	fputc('\n', w->data);
-	summary__print(w->data, who, totals, &opts);
+	fputc('\n', to);
+	summary__print(to, who, totals, &opts);
+}
+
+static void print_summary(struct watch *w, const struct who *who, const struct proc_sample *totals, enum collector_end how)
+{
+	write_summary(w, w->data, who, totals, how);
 	print_history(w, who->id);
+	check_data(w);
+}
+
+/* Of a family one summary at the end: of the only process there was, or of all. */
+static void keep_summary(struct watch *w, const struct who *who, const struct proc_sample *totals, enum collector_end how)
+{
+	size_t len = 0;
+	FILE *to;
+
+	family_table__add(w->run, who, totals, end_name(how));
+	if (w->first_id[0] || w->options->format == FORMAT_JSON)
+		return;
+	snprintf(w->first_id, sizeof(w->first_id), "%s", who->id);
+	to = open_memstream(&w->first_summary, &len);
+	if (!to)
+		return;
+	write_summary(w, to, who, totals, how);
+	fclose(to);
+}
+
+static void print_family(struct watch *w)
+{
+	size_t width, lines;
+
+	if (!w->run || !family_table__count(w->run) || w->broken)
+		return;
+	if (w->options->format == FORMAT_JSON) {
+		out__dump(family_table__json(w->run, w->several_roots ? NULL : w->root, true), w->data, false);
+		return;
+	}
+	out__terminal(fileno(w->data), &width, &lines);
+	if (family_table__count(w->run) == 1) {
+		fputs(w->first_summary ? w->first_summary : "", w->data);
+	} else {
+		fputc('\n', w->data);
+		family_table__summary(w->run, w->data, width);
+	}
+	print_history(w, w->several_roots || !w->root[0] ? w->first_id : w->root);
 	check_data(w);
 }
 
@@ -284,9 +421,11 @@ static void on_ended(void *arg, const struct collector_proc *proc, const struct 
 	if (panel)
 		panel->ended = true;
 	screen__erase();
+	if (w->run)
+		keep_summary(w, &who, totals, how);
 	if (w->options->format == FORMAT_JSON)
 		put_json(w, &who, totals, end_name(how));
-	else
+	else if (!w->run)
 		print_summary(w, &who, totals, how);
 }
 
@@ -333,6 +472,10 @@ static void fill_opts(struct watch *w)
 		.label = o->label,
 		.host = o->host,
 		.sink = w->history.sink,
+		.follow = o->children || o->all,
+		.handed_down = o->children,
+		.tracefs_fd = w->tracefs_fd,
+		.all = o->all ? &w->filter : NULL,
 	};
 	schema_opts__default(&w->opts.schema);
 	w->opts.schema.retention = o->retention;
@@ -344,8 +487,47 @@ static void fill_opts(struct watch *w)
 		.sample = on_sample,
 		.notice = on_notice,
 		.ended = on_ended,
+		.interval = on_interval,
 		.tick = on_tick,
 	};
+}
+
+/* Probes that children inherit are defined there; to mount it takes a right that is about to be given up. */
+static void open_tracefs(struct watch *w)
+{
+	w->tracefs_fd = w->options->children ? kin_link__tracefs() : -1;
+	if (w->options->children && w->tracefs_fd < 0)
+		log_warn("tracefs can't be opened (%s): the first milliseconds of a forked child will not be seen",
+			 strerror(-w->tracefs_fd));
+}
+
+static int set_filter(struct watch *w, struct reason *why)
+{
+	const struct options *o = w->options;
+
+	if (o->all && o->user) {
+		const struct passwd *user = getpwnam(o->user);
+
+		if (!user)
+			return reason__set(why, -EINVAL, "there is no user \"%s\" on this host", o->user);
+		w->filter.by_user = true;
+		w->filter.uid = user->pw_uid;
+	}
+	if (o->match) {
+		w->has_match = regcomp(&w->match, o->match, REG_EXTENDED | REG_NOSUB) == 0;
+		w->filter.match = w->has_match ? &w->match : NULL;
+	}
+	w->filter.cgroup = o->cgroup;
+	return 0;
+}
+
+static int make_tables(struct watch *w, struct reason *why)
+{
+	if (!w->options->children && !w->options->all)
+		return 0;
+	w->interval = family_table__new();
+	w->run = family_table__new();
+	return w->interval && w->run ? 0 : reason__set(why, -ENOMEM, "not enough memory");
 }
 
 int watch__open(const struct options *o, bool command_owns_terminal, struct watch **ret, struct reason *why)
@@ -356,9 +538,13 @@ int watch__open(const struct options *o, bool command_owns_terminal, struct watc
 	if (!w)
 		return reason__set(why, -ENOMEM, "not enough memory");
 	w->options = o;
+	w->tracefs_fd = -1;
 	w->view = choose_view(o, command_owns_terminal);
-	err = open_data(w, command_owns_terminal, why);
+	err = set_filter(w, why);
+	err = err ? err : make_tables(w, why);
+	err = err ? err : open_data(w, command_owns_terminal, why);
 	err = err ? err : history__open_writer(o, &w->history, why);
+	open_tracefs(w);
 	/* The store is up: from here on only what observing takes. Before the sink's thread, which inherits. */
 	err = err ? err : caps__keep(command_owns_terminal, why);
 	err = err ? err : history__start_sink(&w->history, why);
@@ -388,6 +574,11 @@ int watch__close(struct watch *w)
 	if (!w)
 		return 0;
 	screen__end();
+	print_family(w);
+	family_table__free(w->interval);
+	family_table__free(w->run);
+	free(w->table);
+	free(w->first_summary);
 	history__close(&w->history);
 	if (w->broken)
 		forget_data(w);
@@ -396,6 +587,10 @@ int watch__close(struct watch *w)
 		log_error("%s: %s", w->options->output, strerror(errno));
 	}
 	err = w->failed ? -EIO : 0;
+	if (w->tracefs_fd >= 0)
+		close(w->tracefs_fd);
+	if (w->has_match)
+		regfree(&w->match);
 	for (size_t i = 0; i < w->panels_n; i++)
 		free(w->panels[i].text);
 	free(w->panels);

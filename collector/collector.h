@@ -7,6 +7,7 @@
 #define GILSCOPE_COLLECTOR_H
 
 #include "aggr.h"
+#include "finder.h"
 #include "probes.h"
 #include "schema.h"
 #include "sink.h"
@@ -27,6 +28,10 @@ struct collector_opts {
 	struct schema_opts schema;
 	struct sink *sink;         /* NULL: no store; not owned */
 	bool no_multi;
+	bool follow;               /* observe children too, and theirs */
+	bool handed_down;          /* children count from their birth, where the kernel can */
+	int tracefs_fd;            /* for handed_down, kin_link__tracefs(); -1: none. The caller's */
+	const struct finder_filter *all; /* every Python process that fits, those to come included; NULL: those named */
 };
 
 /* Who is observed, for tables and meta. Strings are the collector's. */
@@ -36,6 +41,7 @@ struct collector_proc {
 	const struct pyver *python;
 	const struct site_plan *plan;
 	const struct probes_features *features;
+	const char *parent, *root; /* ids, "": none observed; no family is followed */
 	enum plant_method method;
 	enum gil_mode mode;
 	bool gil_disabled;         /* free-threaded, GIL off now: there is nothing to measure */
@@ -56,6 +62,8 @@ struct collector_events {
 	/* One interval. `minute` and `totals` as aggr gives them. */
 	void (*sample)(void *arg, const struct collector_proc *proc, const struct proc_sample *s,
 		       const struct proc_sample *minute, const struct proc_sample *totals);
+	/* After the samples of one interval, of however many processes there are; NULL: not. */
+	void (*interval)(void *arg, int64_t end_ms);
 	/* One sentence worth telling (mode changed, exec, fork healed, Redis away and back). */
 	void (*notice)(void *arg, const struct collector_proc *proc, const char *sentence);
 	/* Once per process at its end. */
@@ -66,8 +74,9 @@ struct collector_events {
 };
 
 /*
- * Observes the processes `pids` until all are gone, the duration ends, or SIGINT/SIGTERM; flushes the last partial
- * interval, lifts the probes. 0, or -errno when it could not start (why says it).
+ * Observes the processes `pids` (none with opts->all), and with opts->follow all their children, until all are gone, the
+ * duration ends, or SIGINT/SIGTERM; flushes the last partial interval, lifts the probes. 0, or -errno
+ * when it could not start (why says it).
  */
 int collector__run(const struct collector_opts *opts, const pid_t *pids, size_t pids_n,
 		   const struct collector_events *events, struct reason *why);

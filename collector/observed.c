@@ -21,6 +21,7 @@
 /* PID namespace of the machine: ids that BPF sees are its ids (include/linux/proc_ns.h, PROC_PID_INIT_INO). */
 #define INITIAL_PIDNS_INO 0xeffffffcull
 
+#define SHORT_NS 2000000ull /* boundaries follow the wall clock: so much shorter is no part of an interval */
 #define RETRY_FULL_FIRST_NS (30ull * 1000000000)
 
 /* ---- on the way in ---- */
@@ -48,9 +49,9 @@ static struct gil_look look_at_main_gil(const struct observed *o, const struct g
 	struct gil_look look = {0};
 	uint64_t gil = proc->gil_addr[0];
 
-	if (!gil || procmem__read_u32(o->target->pid, gil + o->offsets.gil_locked, &look.locked) ||
-	    procmem__read_u64(o->target->pid, gil + o->offsets.gil_last_holder, &look.holder) ||
-	    procmem__read_u64(o->target->pid, gil + o->offsets.gil_cond - 8, &look.switches))
+	if (!gil || procmem__read_u32(o->target->pid, gil + o->recipe->offsets.gil_locked, &look.locked) ||
+	    procmem__read_u64(o->target->pid, gil + o->recipe->offsets.gil_last_holder, &look.holder) ||
+	    procmem__read_u64(o->target->pid, gil + o->recipe->offsets.gil_cond - 8, &look.switches))
 		return (struct gil_look){0};
 	return look;
 }
@@ -64,7 +65,7 @@ static void note_sight(struct observed *o, struct workshop *shop)
 	const struct gil_look *was = &o->armed_as;
 	struct gil_look is;
 
-	if (o->plan->library_fd < 0)
+	if (o->recipe->plan->library_fd < 0)
 		return;
 	if (probes__gil(shop->probes, o->slot, 0)->cur.events) {
 		o->blind = false;
@@ -80,13 +81,15 @@ static void note_sight(struct observed *o, struct workshop *shop)
 }
 
 /* The sites of the file, and what they cost here. */
-static int make_plan(struct observed *o, struct reason *why)
+static int make_plan(struct observed *o, struct workshop *shop, struct reason *why)
 {
 	int err = image__open(o->target, &o->elf, why);
+	struct elf_symbol runtime;
 
-	err = err ?: pyver__identify(o->elf, o->target->image.path, &o->python, why);
-	err = err ?: pyver__offsets(o->elf, &o->python, &o->offsets, why);
-	return err ?: image__plan(o->target, o->elf, &o->plan, why);
+	err = err ?: recipes__take(&shop->recipes, o->target, o->elf, &o->recipe, why);
+	if (!err && !elffile__symbol(o->elf, "_PyRuntime", &runtime))
+		o->runtime = runtime.vaddr + o->target->image.bias;
+	return err;
 }
 
 static void set_prices(struct observed *o, const struct probes_features *features)
@@ -96,8 +99,8 @@ static void set_prices(struct observed *o, const struct probes_features *feature
 		[SITE_HANDOFF] = GIL_SITE_HANDOFF, [SITE_WAKE] = GIL_SITE_WAKE,
 	};
 
-	for (size_t i = 0; i < o->plan->sites_n; i++) {
-		const struct site *site = &o->plan->sites[i];
+	for (size_t i = 0; i < o->recipe->plan->sites_n; i++) {
+		const struct site *site = &o->recipe->plan->sites[i];
 		double price = site->price == SITE_EMULATED ? features->price_ns : features->stepped_price_ns;
 
 		if (price > o->price_ns[kind_of[site->role]])
@@ -105,21 +108,12 @@ static void set_prices(struct observed *o, const struct probes_features *feature
 	}
 }
 
-static uint64_t runtime_address(const struct observed *o)
-{
-	struct elf_symbol runtime;
-
-	return elffile__symbol(o->elf, "_PyRuntime", &runtime) ? 0 : runtime.vaddr + o->target->image.bias;
-}
-
 /* 3.8 to 3.11 before their start-up is through: the only GIL stands at a fixed place. */
 static int main_gil_address(const struct observed *o, struct gil_address *ret)
 {
-	uint64_t runtime = runtime_address(o);
-
-	if (o->offsets.runtime_gil == PYOFF_NONE || !runtime)
+	if (o->recipe->offsets.runtime_gil == PYOFF_NONE || !o->runtime)
 		return 0;
-	*ret = (struct gil_address){.gil = runtime + o->offsets.runtime_gil};
+	*ret = (struct gil_address){.gil = o->runtime + o->recipe->offsets.runtime_gil};
 	return 1;
 }
 
@@ -127,7 +121,7 @@ static int find_gils(struct observed *o, bool starting, struct gil_address gils[
 		     struct reason *why)
 {
 	bool enabled = true;
-	int err = starting ? -EAGAIN : pyver__find_gils(o->target, o->elf, &o->offsets, gils, GIL_PER_PROC, ret_n,
+	int err = starting ? -EAGAIN : pyver__find_gils(o->target, o->elf, &o->recipe->offsets, gils, GIL_PER_PROC, ret_n,
 							 &enabled, why);
 
 	if (err == -EAGAIN) { /* still starting: later GILs are learned from their first events */
@@ -140,7 +134,7 @@ static int find_gils(struct observed *o, bool starting, struct gil_address gils[
 
 static enum gil_mode first_mode(const struct observed *o, const struct collector_opts *opts)
 {
-	return opts->mode == MODE_LIGHT && o->plan->light ? GIL_MODE_LIGHT : GIL_MODE_FULL;
+	return opts->mode == MODE_LIGHT && o->recipe->plan->light ? GIL_MODE_LIGHT : GIL_MODE_FULL;
 }
 
 /* Time spent on planning is no time observed: the first interval begins with the first process. */
@@ -157,12 +151,11 @@ static int plant_and_arm(struct observed *o, struct workshop *shop, bool startin
 	uint64_t armed_at;
 	int gils_n = 0, err = find_gils(o, starting, gils, &gils_n, why);
 
-	err = err ?: probes__add(shop->probes, o->target, o->plan, &o->offsets, gils, gils_n, &o->slot, why);
+	err = err ?: probes__add(shop->probes, o->target, o->recipe->plan, &o->recipe->offsets, gils, gils_n, &o->slot, why);
 	if (err)
 		return err;
 	o->used = true;
-	o->runtime = runtime_address(o);
-	err = reader__watch(shop->reader, o->slot, &o->offsets, o->runtime, o->price_ns);
+	err = reader__watch(shop->reader, o->slot, &o->recipe->offsets, o->runtime, o->born_at, o->price_ns);
 	err = err ?: probes__plant(shop->probes, o->slot, first_mode(o, shop->opts), why);
 	if (err)
 		return err;
@@ -213,18 +206,20 @@ static void identify(struct observed *o, struct workshop *shop, struct proc_iden
 		.start_stack = o->target->start_stack,
 		.exe = o->target->exe,
 		.label = shop->opts->label ?: o->target->label,
-		.python = o->python.text,
+		.python = o->recipe->python.text,
 		.image = o->target->image.path,
-		.method = o->plan->method,
-		.notes = o->plan->notes,
+		.method = o->recipe->plan->method,
+		.notes = o->recipe->plan->notes,
 		.container = o->target->container,
 		.cgroup = o->target->cgroup,
 		.pid_inside = (uint32_t)o->target->pid_inside,
-		.sites = (uint32_t)o->plan->sites_n,
+		.sites = (uint32_t)o->recipe->plan->sites_n,
 		.cpus = target__cpus(o->target->pid),
 		.interval_ms = (uint32_t)(shop->opts->interval_ns / 1000000),
 		.started_ms = wall_ms(),
 		.price_ns = probes__features(shop->probes)->price_ns,
+		.parent = o->parent,
+		.root = o->root,
 	};
 	schema__clean_host(who->host, shop->opts->host ?: name);
 	boot_id(who->boot_id, sizeof(who->boot_id));
@@ -239,6 +234,8 @@ static int prepare_output(struct observed *o, struct workshop *shop, struct reas
 
 	identify(o, shop, &who);
 	schema__id(&who, o->id);
+	if (shop->opts->follow && !o->root[0])
+		copy_text(o->root, sizeof(o->root), o->id);
 	if (shop->opts->sink) {
 		err = writer_lock__take(o->id, &o->lock_fd, why);
 		if (err)
@@ -269,10 +266,12 @@ static void publish_self(struct observed *o, struct workshop *shop)
 {
 	o->pub.id = o->id;
 	o->pub.target = o->target;
-	o->pub.python = &o->python;
-	o->pub.plan = o->plan;
+	o->pub.python = &o->recipe->python;
+	o->pub.plan = o->recipe->plan;
 	o->pub.features = probes__features(shop->probes);
-	o->pub.method = probes__method(shop->probes);
+	o->pub.parent = o->parent;
+	o->pub.root = o->root;
+	o->pub.method = probes__method(shop->probes, o->slot);
 	o->pub.mode = probes__mode(shop->probes, o->slot);
 }
 
@@ -286,19 +285,26 @@ static void drop_file(struct observed *o)
 #endif
 }
 
-int observed__start(struct observed *o, struct workshop *shop, pid_t pid, bool starting, struct reason *why)
+static void come_from(struct observed *o, const struct origin *origin)
+{
+	*o = (struct observed){.lock_fd = -1, .retry_after_ns = RETRY_FULL_FIRST_NS, .born_at = origin->born_at};
+	copy_text(o->parent, sizeof(o->parent), origin->parent ?: "");
+	copy_text(o->root, sizeof(o->root), origin->root ?: "");
+}
+
+int observed__start(struct observed *o, struct workshop *shop, pid_t pid, const struct origin *origin, struct reason *why)
 {
 	uint64_t rss;
 	int err;
 
-	*o = (struct observed){.lock_fd = -1, .retry_after_ns = RETRY_FULL_FIRST_NS};
+	come_from(o, origin);
 	err = refuse_pid_namespace(why);
 	err = err ?: target__open(pid, &o->target, why);
-	err = err ?: make_plan(o, why);
+	err = err ?: make_plan(o, shop, why);
 	err = err ?: prepare_output(o, shop, why);
 	if (!err) {
 		set_prices(o, probes__features(shop->probes));
-		err = plant_and_arm(o, shop, starting, why);
+		err = plant_and_arm(o, shop, origin->starting, why);
 	}
 	if (err) {
 		observed__stop(o, shop);
@@ -312,15 +318,75 @@ int observed__start(struct observed *o, struct workshop *shop, pid_t pid, bool s
 	return 0;
 }
 
+static uint64_t ticks_of(uint64_t boot_ns)
+{
+	return boot_ns / (1000000000ull / (uint64_t)sysconf(_SC_CLK_TCK));
+}
+
+/* What it is, it has from its parent. */
+static int inherit(struct observed *o, struct workshop *shop, const struct observed *parent, const struct gil_event *e)
+{
+	struct origin origin = {.born_at = e->at, .parent = parent->id, .root = parent->root};
+
+	come_from(o, &origin);
+	o->target = target__of_child(parent->target, (pid_t)e->child, ticks_of(e->start_boot_ns));
+	if (!o->target)
+		return -ENOMEM;
+	if (o->target->pidfd < 0)
+		o->gone_at = clock__mono_ns();
+	o->recipe = recipes__share(&shop->recipes, parent->recipe);
+	o->runtime = parent->runtime;
+	o->pub.gil_disabled = parent->pub.gil_disabled;
+	memcpy(o->price_ns, parent->price_ns, sizeof(o->price_ns));
+	o->light_since = parent->light_since;
+	return 0;
+}
+
+static int take_over(struct observed *o, struct workshop *shop, const struct observed *parent, const struct gil_event *e)
+{
+	uint64_t armed_at;
+	bool late;
+	int err = probes__adopt(shop->probes, parent->slot, (pid_t)e->child, e->child_proc, e->at, &late);
+
+	if (err)
+		return err;
+	o->used = true;
+	o->slot = e->child_proc;
+	if (late) {
+		probes__disarm(shop->probes, o->slot);
+		probes__arm(shop->probes, o->slot, &armed_at);
+	}
+	return reader__watch(shop->reader, o->slot, &o->recipe->offsets, o->runtime, o->born_at, o->price_ns);
+}
+
+int observed__adopt(struct observed *o, struct workshop *shop, const struct observed *parent, const struct gil_event *e,
+		    struct reason *why)
+{
+	int err = inherit(o, shop, parent, e);
+
+	err = err ?: prepare_output(o, shop, why);
+	if (err)
+		probes__disown(shop->probes, e->child_proc);
+	err = err ?: take_over(o, shop, parent, e);
+	if (err) {
+		observed__stop(o, shop);
+		return reason__set(why, err, "child %u of process %u can't be followed: %s", e->child, e->tgid,
+				   strerror(-err));
+	}
+	publish_self(o, shop);
+	observed__announce(o, shop);
+	return 0;
+}
+
 /* locked, then last_holder: only a hint, since the target runs on between the two. */
 static uint64_t seed_of(const struct observed *o, uint64_t gil)
 {
 	uint32_t locked = 0;
 	uint64_t holder = 0;
 
-	if (procmem__read_u32(o->target->pid, gil + o->offsets.gil_locked, &locked) || locked != 1)
+	if (procmem__read_u32(o->target->pid, gil + o->recipe->offsets.gil_locked, &locked) || locked != 1)
 		return 0;
-	if (procmem__read_u64(o->target->pid, gil + o->offsets.gil_last_holder, &holder))
+	if (procmem__read_u64(o->target->pid, gil + o->recipe->offsets.gil_last_holder, &holder))
 		return 0;
 	return holder;
 }
@@ -335,15 +401,23 @@ void observed__seed(struct observed *o, struct workshop *shop)
 
 /* ---- changing the mode ---- */
 
+void observed__pause(struct observed *o, struct workshop *shop)
+{
+	probes__disarm(shop->probes, o->slot);
+	o->paused_at = clock__mono_ns();
+}
+
 int observed__switch(struct observed *o, struct workshop *shop, enum gil_mode mode, struct reason *why)
 {
-	uint64_t begin = clock__mono_ns(), armed_at;
+	uint64_t begin = o->paused_at ?: clock__mono_ns(), armed_at;
 	int err = probes__switch(shop->probes, o->slot, mode, &armed_at, why);
 
 	if (err)
 		return err;
 	o->unarmed_ns += armed_at - begin;
+	o->paused_at = 0;
 	o->pub.mode = mode;
+	o->pub.method = probes__method(shop->probes, o->slot);
 	observed__seed(o, shop);
 	return 0;
 }
@@ -369,10 +443,20 @@ double observed__cost_share(struct observed *o, struct workshop *shop, uint64_t 
 
 /* ---- on the way out ---- */
 
-static void complete(struct observed *o, struct proc_sample *s)
+/* The time after its end is no time in which it did nothing. */
+static void end_early(struct proc_sample *s, uint64_t by_ns)
+{
+	s->len_ns -= by_ns < s->len_ns ? by_ns : s->len_ns;
+	s->observed_ns -= by_ns < s->observed_ns ? by_ns : s->observed_ns;
+}
+
+static void complete(struct observed *o, struct proc_sample *s, uint64_t bound)
 {
 	uint64_t cpu, rss;
 
+	o->live_threads = s->live_threads;
+	if (o->gone_at && o->gone_at < bound)
+		end_early(s, bound - o->gone_at);
 	s->observed_ns = s->observed_ns > o->unarmed_ns ? s->observed_ns - o->unarmed_ns : 0;
 	if (s->observed_ns > s->len_ns)
 		s->observed_ns = s->len_ns;
@@ -393,10 +477,10 @@ static void complete(struct observed *o, struct proc_sample *s)
  */
 static void look_at_gil(struct observed *o, struct proc_sample *s)
 {
-	uint64_t gil = o->offsets.gil_enabled == PYOFF_NONE ? 0 : pyver__main_gil(o->target->pid, &o->offsets, o->runtime);
+	uint64_t gil = o->recipe->offsets.gil_enabled == PYOFF_NONE ? 0 : pyver__main_gil(o->target->pid, &o->recipe->offsets, o->runtime);
 	uint32_t enabled;
 
-	if (!gil || procmem__read_u32(o->target->pid, gil + o->offsets.gil_enabled, &enabled))
+	if (!gil || procmem__read_u32(o->target->pid, gil + o->recipe->offsets.gil_enabled, &enabled))
 		return;
 	s->no_gil = o->pub.gil_disabled && !enabled && !s->total.acquires && !s->total.hold_ns;
 	if (s->no_gil)
@@ -425,7 +509,7 @@ static void send(struct workshop *shop, struct batch *b, int err)
 	sink__write(shop->opts->sink, b);
 }
 
-int observed__publish(struct observed *o, struct workshop *shop, struct proc_sample *s)
+int observed__publish(struct observed *o, struct workshop *shop, struct proc_sample *s, uint64_t bound, bool partial)
 {
 	struct outlet out = {.o = o, .batch = batch__new()};
 	int err;
@@ -433,8 +517,9 @@ int observed__publish(struct observed *o, struct workshop *shop, struct proc_sam
 	if (!out.batch)
 		return -ENOMEM;
 	note_sight(o, shop);
-	complete(o, s);
+	complete(o, s, bound);
 	look_at_gil(o, s);
+	s->partial = partial || s->observed_ns < s->len_ns || s->len_ns + SHORT_NS < shop->opts->interval_ns;
 	err = aggr__add(o->aggr, s, emit_window, &out);
 	err = err ?: schema_writer__sample(o->writer, TIER_BASE, s, aggr__last_minute(o->aggr),
 					   aggr__totals(o->aggr), out.batch);
@@ -458,14 +543,17 @@ void observed__finish(struct observed *o, struct workshop *shop, int64_t end_ms,
 void observed__stop(struct observed *o, struct workshop *shop)
 {
 	if (o->used) {
-		probes__lift(shop->probes, o->slot);
+		if (o->gone_at)
+			probes__drop(shop->probes, o->slot);
+		else
+			probes__lift(shop->probes, o->slot);
 		reader__forget(shop->reader, o->slot);
 		probes__remove(shop->probes, o->slot);
 	}
 	writer_lock__drop(o->id, o->lock_fd);
 	schema_writer__free(o->writer);
 	aggr__free(o->aggr);
-	site_plan__free(o->plan);
+	recipes__give_back(&shop->recipes, o->recipe);
 	elffile__close(o->elf);
 	target__close(o->target);
 	*o = (struct observed){.lock_fd = -1};

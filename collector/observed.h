@@ -10,6 +10,7 @@
 
 #include "collector.h"
 #include "reader.h"
+#include "recipe.h"
 
 /* What changes in a GIL that is used. */
 struct gil_look {
@@ -22,16 +23,19 @@ struct observed {
 	uint32_t slot;
 	struct target *target;
 	struct elffile *elf;       /* until the probes are planted */
-	struct site_plan *plan;
-	struct pyver python;
-	struct pyoffsets offsets;
-	uint64_t runtime; /* address of _PyRuntime in the process */
+	const struct recipe *recipe;
+	uint64_t runtime;          /* address of _PyRuntime */
 	struct aggr *aggr;
 	struct schema_writer *writer;
 	struct collector_proc pub; /* what callbacks see */
 	char id[SCHEMA_ID_SIZE];
+	char parent[SCHEMA_ID_SIZE], root[SCHEMA_ID_SIZE]; /* "": none that is observed; no family is followed */
 	int lock_fd;
-	uint64_t gone_at;          /* ns, monotonic: seen to have exited, its last sample is still to be taken; 0: not gone */
+	uint64_t born_at;          /* ns, monotonic: before that there was nothing to observe; 0: long ago */
+	uint64_t gone_at;          /* ns, monotonic: it ended then, its last sample is still to be taken; 0: not gone */
+	enum collector_end gone_how;
+	uint32_t live_threads;     /* in the last sample */
+	uint64_t paused_at;        /* ns: disarmed for a change since then; 0: not */
 	uint64_t unarmed_ns;       /* of the running interval, during a change of mode */
 	uint64_t cpu_ns;           /* at the last sample */
 	double price_ns[8];        /* by enum gil_site_kind */
@@ -48,14 +52,29 @@ struct workshop {
 	const struct collector_opts *opts;
 	struct probes *probes;
 	struct reader *reader;
+	struct recipes recipes;
 	bool begun;                /* the first interval has: with the first process's arming */
 };
 
+/* Where a process comes from. Zeroed: it was there before we came. */
+struct origin {
+	bool starting;             /* it stands where its interpreter has just been mapped, and nothing of that has run */
+	uint64_t born_at;          /* ns, monotonic: before that there was nothing to observe; 0: long ago */
+	const char *parent, *root; /* ids, NULL: none */
+};
+
 /*
- * Plans, plants and arms. `starting`: the process stands where its interpreter has just been mapped and none of it has
- * run; there is nothing to be read in its memory yet. 0, or -errno with nothing planted.
+ * Plans, plants and arms. `origin->starting`: there is nothing to be read in its memory yet. 0, or -errno with nothing
+ * planted.
  */
-int observed__start(struct observed *o, struct workshop *shop, pid_t pid, bool starting, struct reason *why);
+int observed__start(struct observed *o, struct workshop *shop, pid_t pid, const struct origin *origin, struct reason *why);
+
+/*
+ * Takes over a child that counts since its parent forked it, or was meant to: `e` is the fork. It may have ended already: what it
+ * counted is there (gone_at is set then). 0 or -errno; the child's slot is free again then.
+ */
+int observed__adopt(struct observed *o, struct workshop *shop, const struct observed *parent, const struct gil_event *e,
+		    struct reason *why);
 
 /* Tells the sink what the server must know of this process, and has the next sample set every time to live again. */
 void observed__announce(struct observed *o, struct workshop *shop);
@@ -63,14 +82,26 @@ void observed__announce(struct observed *o, struct workshop *shop);
 /* Reads locked and last_holder of each GIL after arming: the seed. */
 void observed__seed(struct observed *o, struct workshop *shop);
 
+/* Stops counting, for a change of mode to come: observed__switch() ends it. */
+void observed__pause(struct observed *o, struct workshop *shop);
+
 /* Changes the mode, at a boundary. 0, or -errno: the probes are lifted then. */
 int observed__switch(struct observed *o, struct workshop *shop, enum gil_mode mode, struct reason *why);
 
 /* Cost inside the target since the last call, as a share of one core; the time since then in *ret_span_ns. */
 double observed__cost_share(struct observed *o, struct workshop *shop, uint64_t now_ns, uint64_t *ret_span_ns);
 
-/* Completes a collected sample and sends what follows from it to the sink. 0 or -errno. */
-int observed__publish(struct observed *o, struct workshop *shop, struct proc_sample *s);
+/* Whether its interval has anything in it: not if it ended before `from` (ns), which the last one has told. */
+static inline bool observed__was_there(const struct observed *o, uint64_t from)
+{
+	return !o->gone_at || o->gone_at > from;
+}
+
+/*
+ * Completes a collected sample, which ends at `bound` (ns), and sends what follows from it to the sink. `partial`: the interval
+ * was cut short. 0 or -errno.
+ */
+int observed__publish(struct observed *o, struct workshop *shop, struct proc_sample *s, uint64_t bound, bool partial);
 
 /* Writes the windows begun and the end into the sink. `how` goes to meta. */
 void observed__finish(struct observed *o, struct workshop *shop, int64_t end_ms, const char *how);

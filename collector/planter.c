@@ -7,27 +7,44 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "kin_link.h"
 #include "log.h"
+
+#define DROP_STACK ((size_t)128 * 1024)
 
 struct planter {
 	pid_t pid;
 	int socket;
 };
 
+enum order_kind {
+	ORDER_PLANT,
+	ORDER_LIFT,
+	ORDER_DROP,  /* lift, and answer before that is done */
+	ORDER_SETTLE,/* answer when all that was dropped is lifted */
+	ORDER_SHARE, /* define probes for a family */
+	ORDER_JOIN,
+	ORDER_LEAVE,
+};
+
 struct order {
-	const struct bpf_program *program; /* NULL: lift `link` */
+	enum order_kind kind;
 	uint32_t link;
+	const struct bpf_program *program;
 	pid_t pid;
 	uint32_t multi;
+	int tracefs_fd;     /* inherited */
 	uint32_t sites_n;
 	uint64_t offsets[PLANTER_SITES_MAX];
 	uint64_t cookies[PLANTER_SITES_MAX];
@@ -88,26 +105,44 @@ static int receive_order(int sock, struct order *order, int *ret_fd)
 
 /* ---- the planter's own life ---- */
 
+/* One of the two. */
+struct plant {
+	struct uprobe_link *own;
+	struct kin_link *kin;
+};
+
 struct bed {
-	struct uprobe_link **links; /* link number - 1 */
+	struct plant *plants; /* link number - 1 */
 	uint32_t n;
 };
 
-static int keep(struct bed *bed, struct uprobe_link *link, uint32_t *ret)
+static bool is_free(const struct plant *plant)
 {
-	struct uprobe_link **grown;
+	return !plant->own && !plant->kin;
+}
+
+static void uproot(struct plant *plant)
+{
+	uprobe_link__close(plant->own);
+	kin_link__close(plant->kin);
+	*plant = (struct plant){0};
+}
+
+static int keep(struct bed *bed, const struct plant *plant, uint32_t *ret)
+{
+	struct plant *grown;
 
 	for (uint32_t i = 0; i < bed->n; i++)
-		if (!bed->links[i]) {
-			bed->links[i] = link;
+		if (is_free(&bed->plants[i])) {
+			bed->plants[i] = *plant;
 			*ret = i + 1;
 			return 0;
 		}
-	grown = reallocarray(bed->links, bed->n + 1, sizeof(struct uprobe_link *));
+	grown = reallocarray(bed->plants, bed->n + 1, sizeof(*grown));
 	if (!grown)
 		return -ENOMEM;
-	bed->links = grown;
-	bed->links[bed->n++] = link;
+	bed->plants = grown;
+	bed->plants[bed->n++] = *plant;
 	*ret = bed->n;
 	return 0;
 }
@@ -118,20 +153,116 @@ static void plant(struct bed *bed, struct order *order, int fd, struct answer *a
 	struct uprobe_sites sites = {
 		.offsets = order->offsets, .cookies = order->cookies, .n = order->sites_n,
 	};
-	struct uprobe_link *link = NULL;
+	struct plant new = {0};
 
-	answer->err = uprobe_link__open(order->program, &place, &sites, order->multi, &link);
-	answer->err = answer->err ?: keep(bed, link, &answer->link);
+	if (order->kind == ORDER_SHARE)
+		answer->err = kin_link__open(order->program, order->tracefs_fd, fd, &sites, &new.kin);
+	else
+		answer->err = uprobe_link__open(order->program, &place, &sites, order->multi, &new.own);
+	answer->err = answer->err ?: keep(bed, &new, &answer->link);
 	if (answer->err)
-		uprobe_link__close(link);
+		uproot(&new);
+}
+
+static struct kin_link *kin_of(const struct bed *bed, uint32_t link)
+{
+	return link && link <= bed->n ? bed->plants[link - 1].kin : NULL;
+}
+
+/* ---- lifting without waiting: each takes RCU periods, which those that wait at once share ---- */
+
+static struct {
+	pthread_mutex_t mutex;
+	pthread_cond_t none_left;
+	uint32_t n;
+} dropping = {.mutex = PTHREAD_MUTEX_INITIALIZER, .none_left = PTHREAD_COND_INITIALIZER};
+
+static void count_dropping(int change)
+{
+	pthread_mutex_lock(&dropping.mutex);
+	dropping.n = (uint32_t)((int)dropping.n + change);
+	if (!dropping.n)
+		pthread_cond_broadcast(&dropping.none_left);
+	pthread_mutex_unlock(&dropping.mutex);
+}
+
+static void settle(void)
+{
+	pthread_mutex_lock(&dropping.mutex);
+	while (dropping.n)
+		pthread_cond_wait(&dropping.none_left, &dropping.mutex);
+	pthread_mutex_unlock(&dropping.mutex);
+}
+
+static void *drop_thread(void *arg)
+{
+	struct plant *plant = arg;
+
+	uproot(plant);
+	free(plant);
+	count_dropping(-1);
+	return NULL;
+}
+
+static void drop(struct bed *bed, uint32_t link)
+{
+	struct plant *plant, *copy;
+	pthread_attr_t attr;
+	pthread_t thread;
+	bool started;
+
+	if (!link || link > bed->n)
+		return;
+	plant = &bed->plants[link - 1];
+	copy = malloc(sizeof(*copy));
+	if (!copy) {
+		uproot(plant);
+		return;
+	}
+	*copy = *plant;
+	*plant = (struct plant){0};
+	count_dropping(1);
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attr, DROP_STACK);
+	started = pthread_create(&thread, &attr, drop_thread, copy) == 0;
+	pthread_attr_destroy(&attr);
+	if (!started)
+		drop_thread(copy);
 }
 
 static void lift(struct bed *bed, uint32_t link)
 {
-	if (link == 0 || link > bed->n)
-		return;
-	uprobe_link__close(bed->links[link - 1]);
-	bed->links[link - 1] = NULL;
+	if (link && link <= bed->n)
+		uproot(&bed->plants[link - 1]);
+}
+
+static void carry_out(struct bed *bed, struct order *order, int fd, struct answer *answer)
+{
+	struct kin_link *kin = kin_of(bed, order->link);
+
+	switch (order->kind) {
+	case ORDER_PLANT:
+	case ORDER_SHARE:
+		plant(bed, order, fd, answer);
+		break;
+	case ORDER_LIFT:
+		lift(bed, order->link);
+		break;
+	case ORDER_DROP:
+		drop(bed, order->link);
+		break;
+	case ORDER_SETTLE:
+		settle();
+		break;
+	case ORDER_JOIN:
+		answer->err = kin ? kin_link__join(kin, order->pid) : -ENOENT;
+		break;
+	case ORDER_LEAVE:
+		if (kin)
+			kin_link__leave(kin, order->pid);
+		break;
+	}
 }
 
 static void obey(struct bed *bed, int sock)
@@ -142,10 +273,7 @@ static void obey(struct bed *bed, int sock)
 	while (receive_order(sock, &order, &fd)) {
 		struct answer answer = {0};
 
-		if (order.program)
-			plant(bed, &order, fd, &answer);
-		else
-			lift(bed, order.link);
+		carry_out(bed, &order, fd, &answer);
 		if (fd >= 0)
 			close(fd);
 		if (send(sock, &answer, sizeof(answer), MSG_NOSIGNAL) < 0)
@@ -180,14 +308,28 @@ static void step_aside(int sock)
 		dup2(null, fd);
 }
 
+/* A family's probes take some per thread. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit))
+		log_debug("planter: RLIMIT_NOFILE stays as it is");
+}
+
 static void planter_main(int sock)
 {
 	struct bed bed = {0};
 
 	step_aside(sock);
+	raise_descriptor_limit();
 	obey(&bed, sock);
 	for (uint32_t link = 1; link <= bed.n; link++)
-		lift(&bed, link);
+		drop(&bed, link);
+	settle();
 	_exit(0);
 }
 
@@ -254,29 +396,80 @@ static int ask(struct planter *planter, const struct order *order, int fd, struc
 	return got == (ssize_t)sizeof(*ret) ? ret->err : -EPIPE;
 }
 
-int planter__plant(struct planter *planter, const struct bpf_program *program, const struct uprobe_place *place,
-		   const struct uprobe_sites *sites, bool multi, uint32_t *ret_link)
+/* Sends an order with sites; *ret_link is the new link's number. */
+static int order_sites(struct planter *planter, struct order *order, const struct uprobe_sites *sites, int image_fd,
+		       uint32_t *ret_link)
 {
-	struct order order = {.program = program, .pid = place->pid, .multi = multi};
 	struct answer answer;
 	int err;
 
 	if (sites->n > PLANTER_SITES_MAX)
 		return -E2BIG;
-	order.sites_n = (uint32_t)sites->n;
-	memcpy(order.offsets, sites->offsets, sites->n * sizeof(*sites->offsets));
-	memcpy(order.cookies, sites->cookies, sites->n * sizeof(*sites->cookies));
-	err = ask(planter, &order, place->image_fd, &answer);
+	order->sites_n = (uint32_t)sites->n;
+	memcpy(order->offsets, sites->offsets, sites->n * sizeof(*sites->offsets));
+	memcpy(order->cookies, sites->cookies, sites->n * sizeof(*sites->cookies));
+	err = ask(planter, order, image_fd, &answer);
 	if (!err)
 		*ret_link = answer.link;
 	return err;
 }
 
+int planter__plant(struct planter *planter, const struct bpf_program *program, const struct uprobe_place *place,
+		   const struct uprobe_sites *sites, bool multi, uint32_t *ret_link)
+{
+	struct order order = {.kind = ORDER_PLANT, .program = program, .pid = place->pid, .multi = multi};
+
+	return order_sites(planter, &order, sites, place->image_fd, ret_link);
+}
+
+int planter__share(struct planter *planter, const struct bpf_program *program, int tracefs_fd, int image_fd,
+		   const struct uprobe_sites *sites, uint32_t *ret_link)
+{
+	struct order order = {.kind = ORDER_SHARE, .program = program, .tracefs_fd = tracefs_fd};
+
+	return order_sites(planter, &order, sites, image_fd, ret_link);
+}
+
+int planter__join(struct planter *planter, uint32_t link, pid_t pid)
+{
+	struct order order = {.kind = ORDER_JOIN, .link = link, .pid = pid};
+	struct answer answer;
+
+	return link ? ask(planter, &order, -1, &answer) : 0;
+}
+
+void planter__leave(struct planter *planter, uint32_t link, pid_t pid)
+{
+	struct order order = {.kind = ORDER_LEAVE, .link = link, .pid = pid};
+	struct answer answer;
+
+	if (link && ask(planter, &order, -1, &answer))
+		log_debug("process %d could not be taken out of its family's probes", (int)pid);
+}
+
 void planter__lift(struct planter *planter, uint32_t link)
 {
-	struct order order = {.link = link};
+	struct order order = {.kind = ORDER_LIFT, .link = link};
 	struct answer answer;
 
 	if (link && ask(planter, &order, -1, &answer))
 		log_warn("the process that plants the probes is gone, and its probes with it");
+}
+
+void planter__drop(struct planter *planter, uint32_t link)
+{
+	struct order order = {.kind = ORDER_DROP, .link = link};
+	struct answer answer;
+
+	if (link && ask(planter, &order, -1, &answer))
+		log_warn("the process that plants the probes is gone, and its probes with it");
+}
+
+void planter__settle(struct planter *planter)
+{
+	struct order order = {.kind = ORDER_SETTLE};
+	struct answer answer;
+
+	if (ask(planter, &order, -1, &answer))
+		log_debug("the process that plants the probes is gone");
 }

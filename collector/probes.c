@@ -22,11 +22,13 @@
 #include <bpf/libbpf.h>
 
 #include "clock.h"
+#include "families.h"
 #include "gil.skel.h"
 #include "log.h"
 #include "planter.h"
 #include "probe_check.h"
 
+#define TGIDS_FOLLOWED 16384 /* processes of followed families, those that are not Python included */
 #define THREADS_STEP ((size_t)256 * 1024) /* the thread table is mapped in pieces of this size: whole pages everywhere */
 
 enum site_group {
@@ -36,6 +38,8 @@ enum site_group {
 	GROUP_COUNT,
 };
 
+_Static_assert((int)GROUP_COUNT == FAMILY_GROUPS, "families plant the same groups");
+
 struct proc_slot {
 	bool used;
 	pid_t pid;
@@ -43,6 +47,7 @@ struct proc_slot {
 	enum gil_mode mode;
 	struct uprobe_sites sites[GROUP_COUNT];
 	uint32_t links[GROUP_COUNT]; /* the planter's numbers, 0: not planted */
+	struct family *family;  /* whose probes it has instead of its own, or NULL */
 };
 
 struct probes {
@@ -50,6 +55,7 @@ struct probes {
 	struct probes_features features;
 	struct gil_bpf *skel;
 	struct planter *planter;
+	struct families *families; /* NULL: nobody shares probes */
 	struct gil_proc *procs; /* mapped */
 	struct gil_state *gils;
 	struct gil_thread *threads;
@@ -86,6 +92,8 @@ static int size_maps(struct gil_bpf *skel, const struct probes_opts *opts)
 	err = err ?: bpf_map__set_max_entries(skel->maps.gils, opts->max_procs * GIL_PER_PROC);
 	err = err ?: bpf_map__set_max_entries(skel->maps.threads, all_slots(opts));
 	err = err ?: bpf_map__set_max_entries(skel->maps.free_slots, opts->max_threads);
+	err = err ?: bpf_map__set_max_entries(skel->maps.free_procs, opts->max_procs);
+	err = err ?: bpf_map__set_max_entries(skel->maps.tgids, opts->follow ? TGIDS_FOLLOWED : opts->max_procs);
 	err = err ?: bpf_map__set_max_entries(skel->maps.blame, opts->max_pairs);
 	return err;
 }
@@ -193,6 +201,28 @@ static int map_tables(struct probes *p, struct reason *why)
 	return p->procs && p->gils && p->threads ? 0 : -ENOMEM;
 }
 
+/* Makes a process slot ready for whoever gets it next: a process of ours, or a child in the moment of its fork. */
+static int free_proc(struct probes *p, uint32_t slot)
+{
+	struct gil_thread *other = probes__thread(p, GIL_SLOT_OTHER + slot);
+
+	memset(probes__proc(p, slot), 0, sizeof(struct gil_proc));
+	memset(probes__gil(p, slot, 0), 0, GIL_PER_PROC * sizeof(struct gil_state));
+	memset(other, 0, sizeof(*other));
+	other->state = GIL_THREAD_LIVE;
+	other->proc = slot;
+	return bpf_map_update_elem(bpf_map__fd(p->skel->maps.free_procs), NULL, &slot, BPF_ANY) ? -errno : 0;
+}
+
+static int free_all_procs(struct probes *p)
+{
+	int err = 0;
+
+	for (uint32_t slot = p->opts.max_procs; !err && slot > 0; slot--)
+		err = free_proc(p, slot - 1);
+	return err;
+}
+
 static int fill_free_slots(struct probes *p)
 {
 	int fd = bpf_map__fd(p->skel->maps.free_slots);
@@ -222,6 +252,18 @@ static int start_planter(struct probes *p, struct reason *why)
 	int err = planter__start(&p->planter);
 
 	return err ? reason__set(why, err, "can't start the process that plants the probes: %s", strerror(-err)) : 0;
+}
+
+static void start_families(struct probes *p)
+{
+	const struct bpf_program *const programs[GROUP_COUNT] = {
+		[GROUP_CONTENDED] = p->skel->progs.gil_kin_contended,
+		[GROUP_SIGNAL] = p->skel->progs.gil_kin_signal,
+		[GROUP_WAKE] = p->skel->progs.gil_kin_wake,
+	};
+
+	if (p->opts.follow && p->opts.handed_down && p->opts.tracefs_fd >= 0)
+		p->families = families__new(p->planter, p->opts.tracefs_fd, programs);
 }
 
 static void close_skeleton(struct probes *p)
@@ -288,12 +330,14 @@ int probes__open(const struct probes_opts *opts, struct probes **ret, struct rea
 	err = p->slots ? load_best(p, why) : -ENOMEM;
 	err = err ?: map_tables(p, why);
 	err = err ?: fill_free_slots(p);
+	err = err ?: free_all_procs(p);
 	err = err ?: attach_tracepoints(p, why);
 	err = err ?: start_planter(p, why);
 	if (err) {
 		probes__close(p);
 		return err;
 	}
+	start_families(p);
 	*ret = p;
 	return 0;
 }
@@ -308,9 +352,11 @@ void probes__close(struct probes *p)
 {
 	if (!p)
 		return;
+	probes__lift_all(p);
 	for (uint32_t i = 0; p->slots && i < p->opts.max_procs; i++)
 		if (p->slots[i].used)
 			probes__remove(p, i);
+	families__free(p->families);
 	planter__stop(p->planter);
 	unmap(p->procs, p->procs_len);
 	unmap(p->gils, p->gils_len);
@@ -366,9 +412,16 @@ bool probes__are_alive(const struct probes *p)
 	return planter__is_alive(p->planter);
 }
 
-enum plant_method probes__method(const struct probes *p)
+enum plant_method probes__method(const struct probes *p, uint32_t slot)
 {
+	if (p->slots[slot].family)
+		return PLANT_FAMILY;
 	return p->features.multi ? PLANT_MULTI : PLANT_PERF;
+}
+
+bool probes__is_kin(const struct probes *p, uint32_t slot)
+{
+	return p->slots[slot].family != NULL;
 }
 
 enum gil_mode probes__mode(const struct probes *p, uint32_t slot)
@@ -451,49 +504,77 @@ static void fill_proc(struct gil_proc *proc, const struct target *t, const struc
 	}
 }
 
-static int free_slot(const struct probes *p)
+/* Takes the newest free slot. */
+static int take_slot(struct probes *p, uint32_t *ret)
 {
-	for (uint32_t i = 0; i < p->opts.max_procs; i++)
-		if (!p->slots[i].used)
-			return (int)i;
-	return -ENOSPC;
+	return bpf_map_lookup_and_delete_elem(bpf_map__fd(p->skel->maps.free_procs), NULL, ret) ? -ENOSPC : 0;
 }
 
 int probes__add(struct probes *p, const struct target *t, const struct site_plan *plan, const struct pyoffsets *off,
 		const struct gil_address *gils, int gils_n, uint32_t *ret_slot, struct reason *why)
 {
-	int slot = free_slot(p);
-	struct gil_thread *other;
 	struct proc_slot *s;
-	uint32_t tgid = (uint32_t)t->pid, value;
-	int err;
+	uint32_t tgid = (uint32_t)t->pid, slot;
+	int err = take_slot(p, &slot);
 
-	if (slot < 0)
-		return reason__set(why, slot, "no room for another process: gilscope was set up for %u",
+	if (err)
+		return reason__set(why, err, "no room for another process: gilscope was set up for %u",
 				   p->opts.max_procs);
 	s = &p->slots[slot];
 	*s = (struct proc_slot){.used = true, .pid = t->pid, .image_fd = -1};
-	value = (uint32_t)slot;
-	memset(probes__gil(p, value, 0), 0, GIL_PER_PROC * sizeof(struct gil_state));
-	other = probes__thread(p, GIL_SLOT_OTHER + value);
-	memset(other, 0, sizeof(*other));
-	other->state = GIL_THREAD_LIVE;
-	other->proc = value;
-	fill_proc(probes__proc(p, value), t, off, gils, gils_n);
-	probes__proc(p, value)->in_library = plan->library_fd >= 0;
-	err = sort_sites(s, value, plan);
+	fill_proc(probes__proc(p, slot), t, off, gils, gils_n);
+	probes__proc(p, slot)->in_library = plan->library_fd >= 0;
+	err = sort_sites(s, slot, plan);
 	if (!err) {
 		s->image_fd = fcntl(plan->library_fd >= 0 ? plan->library_fd : t->image.fd, F_DUPFD_CLOEXEC, 0);
 		err = s->image_fd < 0 ? -errno : 0;
 	}
-	if (!err && bpf_map_update_elem(bpf_map__fd(p->skel->maps.tgids), &tgid, &value, BPF_ANY))
+	if (!err && bpf_map_update_elem(bpf_map__fd(p->skel->maps.tgids), &tgid, &slot, BPF_ANY))
 		err = -errno;
 	if (err) {
-		probes__remove(p, value);
+		probes__remove(p, slot);
 		return reason__set(why, err, "can't set up process %d: %s", (int)t->pid, strerror(-err));
 	}
-	*ret_slot = value;
+	*ret_slot = slot;
 	return 0;
+}
+
+void probes__disown(struct probes *p, uint32_t slot)
+{
+	probes__disarm(p, slot);
+	if (free_proc(p, slot))
+		log_debug("process slot %u could not be given back", slot);
+}
+
+static int copy_sites(struct proc_slot *dst, const struct proc_slot *src, uint32_t slot)
+{
+	int err = 0;
+
+	for (int group = 0; group < GROUP_COUNT; group++)
+		for (size_t i = 0; !err && i < src->sites[group].n; i++)
+			err = uprobe_sites__add(&dst->sites[group], src->sites[group].offsets[i],
+						GIL_COOKIE(slot, src->sites[group].cookies[i] & 0xff));
+	return err;
+}
+
+int probes__adopt(struct probes *p, uint32_t parent_slot, pid_t child, uint32_t child_slot, uint64_t forked_at, bool *ret_late)
+{
+	const struct proc_slot *parent = &p->slots[parent_slot];
+	struct proc_slot *s = &p->slots[child_slot];
+	int err;
+
+	*s = (struct proc_slot){.used = true, .pid = child, .mode = parent->mode};
+	s->image_fd = fcntl(parent->image_fd, F_DUPFD_CLOEXEC, 0);
+	err = s->image_fd < 0 ? -errno : copy_sites(s, parent, child_slot);
+	*ret_late = true;
+	if (!err && parent->family) {
+		err = family__born(p->families, parent->family, parent->pid, child, forked_at, ret_late);
+		err = err == -ESRCH ? 0 : err; /* it has ended: what it counted is there */
+		s->family = err ? NULL : parent->family;
+	}
+	if (err)
+		probes__remove(p, child_slot);
+	return err;
 }
 
 /* ---- planting and lifting ---- */
@@ -533,10 +614,59 @@ static int plant_group(struct probes *p, struct proc_slot *s, enum site_group gr
 	return 0;
 }
 
+/* The same sites as its own, told apart by process. */
+static int find_family(struct probes *p, struct proc_slot *s)
+{
+	struct uprobe_sites sites[GROUP_COUNT] = {0};
+	int err = 0;
+
+	for (int group = 0; group < GROUP_COUNT; group++)
+		for (size_t i = 0; !err && i < s->sites[group].n; i++)
+			err = uprobe_sites__add(&sites[group], s->sites[group].offsets[i],
+						GIL_COOKIE(GIL_PROC_BY_TGID, s->sites[group].cookies[i] & 0xff));
+	err = err ?: families__find(p->families, s->image_fd, sites, &s->family);
+	for (int group = 0; group < GROUP_COUNT; group++)
+		uprobe_sites__clear(&sites[group]);
+	return err;
+}
+
+static int plant_in_family(struct probes *p, struct proc_slot *s, enum gil_mode mode)
+{
+	uint32_t groups = 0;
+	int err = s->family ? 0 : find_family(p, s);
+
+	for (int group = 0; group < GROUP_COUNT; group++)
+		groups |= (uint32_t)wants(mode, group) << group;
+	err = err ?: family__set_groups(p->families, s->family, groups);
+	return err ?: family__join(p->families, s->family, s->pid);
+}
+
+/* What a kernel refuses once it always will: then everybody gets probes of their own. */
+static int try_family(struct probes *p, uint32_t slot, enum gil_mode mode)
+{
+	struct proc_slot *s = &p->slots[slot];
+	int err;
+
+	if (!p->families)
+		return -ENOTSUP;
+	err = plant_in_family(p, s, mode);
+	if (!err)
+		return 0;
+	if (s->family)
+		family__gone(p->families, s->family, s->pid);
+	s->family = NULL;
+	log_verbose("process %d: no probes that its children would inherit (%s)", (int)s->pid, strerror(-err));
+	return err;
+}
+
 int probes__plant(struct probes *p, uint32_t slot, enum gil_mode mode, struct reason *why)
 {
 	struct proc_slot *s = &p->slots[slot];
 
+	if (!try_family(p, slot, mode)) {
+		s->mode = mode;
+		return 0;
+	}
 	for (int group = 0; group < GROUP_COUNT; group++) {
 		int err = wants(mode, group) ? plant_group(p, s, group, why) : 0;
 
@@ -554,6 +684,8 @@ int probes__arm(struct probes *p, uint32_t slot, uint64_t *ret_armed_at)
 	struct gil_proc *proc = probes__proc(p, slot);
 
 	proc->mode = p->slots[slot].mode;
+	proc->follow = !p->opts.follow ? GIL_FOLLOW_NOT :
+		       p->slots[slot].family ? GIL_FOLLOW_COUNTED : GIL_FOLLOW_TOLD;
 	proc->arm_gen++;
 	proc->armed_at = clock__mono_ns();
 	__atomic_store_n(&proc->armed, 1, __ATOMIC_SEQ_CST);
@@ -572,6 +704,14 @@ static void lift_group(struct probes *p, struct proc_slot *s, enum site_group gr
 	s->links[group] = 0;
 }
 
+static void leave_family(struct probes *p, struct proc_slot *s)
+{
+	if (s->family)
+		family__gone(p->families, s->family, s->pid);
+	s->family = NULL;
+	s->mode = GIL_MODE_OFF;
+}
+
 void probes__lift(struct probes *p, uint32_t slot)
 {
 	struct proc_slot *s = &p->slots[slot];
@@ -579,7 +719,46 @@ void probes__lift(struct probes *p, uint32_t slot)
 	probes__disarm(p, slot);
 	for (int group = 0; group < GROUP_COUNT; group++)
 		lift_group(p, s, group);
-	s->mode = GIL_MODE_OFF;
+	leave_family(p, s);
+}
+
+void probes__drop(struct probes *p, uint32_t slot)
+{
+	struct proc_slot *s = &p->slots[slot];
+
+	probes__disarm(p, slot);
+	for (int group = 0; group < GROUP_COUNT; group++) {
+		planter__drop(p->planter, s->links[group]);
+		s->links[group] = 0;
+	}
+	leave_family(p, s);
+}
+
+void probes__part(struct probes *p)
+{
+	families__free(p->families);
+	planter__settle(p->planter);
+	p->families = NULL;
+	for (uint32_t slot = 0; slot < p->opts.max_procs; slot++)
+		p->slots[slot].family = NULL;
+}
+
+void probes__lift_all(struct probes *p)
+{
+	for (uint32_t slot = 0; p->procs && slot < p->opts.max_procs; slot++)
+		if (p->slots[slot].used)
+			probes__disarm(p, slot);
+	families__drop(p->families);
+	for (uint32_t slot = 0; p->procs && slot < p->opts.max_procs; slot++)
+		if (p->slots[slot].used)
+			probes__drop(p, slot);
+	if (p->planter)
+		planter__settle(p->planter);
+}
+
+void probes__tell_execs(struct probes *p, bool tell)
+{
+	p->skel->bss->gil_tell_execs = tell;
 }
 
 int probes__switch(struct probes *p, uint32_t slot, enum gil_mode mode, uint64_t *ret_armed_at, struct reason *why)
@@ -595,23 +774,40 @@ int probes__switch(struct probes *p, uint32_t slot, enum gil_mode mode, uint64_t
 	return err ?: probes__arm(p, slot, ret_armed_at);
 }
 
+/* The entry may be another's by now: of the program that it exec'd, or of one that got its PID. */
+static void forget_tgid(struct probes *p, pid_t pid, uint32_t slot)
+{
+	int fd = bpf_map__fd(p->skel->maps.tgids);
+	uint32_t tgid = (uint32_t)pid, value;
+
+	if (!bpf_map_lookup_elem(fd, &tgid, &value) && value == slot)
+		bpf_map_delete_elem(fd, &tgid);
+}
+
+void probes__follow(struct probes *p, pid_t pid)
+{
+	uint32_t tgid = (uint32_t)pid, none = GIL_PROC_NONE;
+
+	if (bpf_map_update_elem(bpf_map__fd(p->skel->maps.tgids), &tgid, &none, BPF_NOEXIST))
+		log_debug("process %d is not followed: %s", (int)pid, strerror(errno));
+}
+
 void probes__remove(struct probes *p, uint32_t slot)
 {
 	struct proc_slot *s = &p->slots[slot];
-	uint32_t tgid = (uint32_t)s->pid;
 
 	if (!s->used)
 		return;
 	if (p->procs)
 		probes__lift(p, slot);
-	bpf_map_delete_elem(bpf_map__fd(p->skel->maps.tgids), &tgid);
+	forget_tgid(p, s->pid, slot);
 	for (int group = 0; group < GROUP_COUNT; group++)
 		uprobe_sites__clear(&s->sites[group]);
 	if (s->image_fd >= 0)
 		close(s->image_fd);
-	if (p->procs)
-		memset(probes__proc(p, slot), 0, sizeof(struct gil_proc));
 	s->used = false;
+	if (p->procs && free_proc(p, slot))
+		log_debug("process slot %u could not be given back", slot);
 }
 
 /*

@@ -20,6 +20,7 @@
 enum plant_method {
 	PLANT_MULTI,   /* one uprobe_multi link per group of sites */
 	PLANT_PERF,    /* a perf event per site */
+	PLANT_FAMILY,  /* trace events that forked children inherit */
 };
 
 struct probes_opts {
@@ -28,6 +29,9 @@ struct probes_opts {
 	uint32_t max_pairs;      /* blame pairs, default 65536 */
 	bool no_multi;           /* never use uprobe_multi (tests, bench) */
 	bool empty_programs;     /* plant programs that do nothing (bench: the limit) */
+	bool follow;             /* children of observed processes are told of, and followed through exec */
+	bool handed_down;        /* they count from their birth, where the kernel can (families.h); needs `follow` */
+	int tracefs_fd;          /* for handed_down: kin_link__tracefs(); the caller's */
 };
 
 struct probes_features {
@@ -61,8 +65,39 @@ int probes__switch(struct probes *p, uint32_t slot, enum gil_mode mode, uint64_t
 /* Takes the sites out of the process, keeps the slot's records for a last reading. */
 void probes__lift(struct probes *p, uint32_t slot);
 
+/* The same for a process that is gone: does not wait until they are out. */
+void probes__drop(struct probes *p, uint32_t slot);
+
+/* Takes all sites out of all processes: quicker than one by one at the end. */
+void probes__lift_all(struct probes *p);
+
 /* Gives the slot back after the last reading. */
 void probes__remove(struct probes *p, uint32_t slot);
+
+/*
+ * A child that the programs gave the slot `child_slot` when `parent_slot` forked it at `forked_at` (ns): takes it over, armed
+ * and counting. *ret_late: not from its birth; disarm, discard and arm it anew. 0 or -errno (then it is not taken over, its
+ * slot is free again).
+ */
+int probes__adopt(struct probes *p, uint32_t parent_slot, pid_t child, uint32_t child_slot, uint64_t forked_at, bool *ret_late);
+
+/* A slot that the programs gave to a child which nobody can take over: cleared and free again. */
+void probes__disown(struct probes *p, uint32_t slot);
+
+/* Whether the process shares its probes with others: then their modes are one. */
+bool probes__is_kin(const struct probes *p, uint32_t slot);
+
+/*
+ * Shares no probes from now on: lifts those that are shared. Disarm first who has them, and plant in each of them again
+ * (probes__switch()).
+ */
+void probes__part(struct probes *p);
+
+/* Has every exec on the machine told, or not. */
+void probes__tell_execs(struct probes *p, bool tell);
+
+/* Has the forks, execs and the exit of a process told that has no slot. */
+void probes__follow(struct probes *p, pid_t pid);
 
 /* Removes the breakpoints that a forked child inherited. 0 or -errno. */
 int probes__heal(struct probes *p, uint32_t slot, pid_t child);
@@ -70,7 +105,7 @@ int probes__heal(struct probes *p, uint32_t slot, pid_t child);
 /* Whether what was planted still is: the process that planted it may have been killed. */
 bool probes__are_alive(const struct probes *p);
 
-enum plant_method probes__method(const struct probes *p);
+enum plant_method probes__method(const struct probes *p, uint32_t slot);
 enum gil_mode probes__mode(const struct probes *p, uint32_t slot);
 
 pid_t probes__pid(const struct probes *p, uint32_t slot);

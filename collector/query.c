@@ -128,7 +128,7 @@ int query_reply__procs(const struct redisReply *r, struct query_proc **ret, size
 
 const char *const query_meta_fields[QUERY_META_FIELDS] = {
 	"label", "mode", "python", "gil", "exe", "interval_ms", "started_ms", "ended_ms", "last_ms", "host", "pid",
-	"keep_proc_s", "keep_thread_s", "cpus",
+	"keep_proc_s", "keep_thread_s", "cpus", "parent", "root",
 };
 
 static void take_text(const struct redisReply *r, char *dst, size_t size)
@@ -170,6 +170,8 @@ int query_reply__meta(const struct redisReply *r, struct query_proc *p)
 	take_keeps(r->element[12], p->keeps.thread_s);
 	if (read_ms(r->element[13], &cpus) && cpus > 0 && cpus <= UINT16_MAX)
 		p->cpus = (uint32_t)cpus;
+	take_text(r->element[14], p->parent, sizeof(p->parent));
+	take_text(r->element[15], p->root, sizeof(p->root));
 	return 0;
 }
 
@@ -652,6 +654,30 @@ int query__resolve(struct query *q, const char *proc, struct query_proc *ret, in
 	}
 	free(procs);
 	return err;
+}
+
+static int first_begun_first(const void *a, const void *b)
+{
+	const struct query_proc *p = a, *q = b;
+
+	return (p->started_ms > q->started_ms) - (p->started_ms < q->started_ms);
+}
+
+int query__family(struct query *q, const struct query_proc *proc, struct query_proc **ret, size_t *ret_n, struct reason *why)
+{
+	struct query_proc *procs;
+	size_t n, kept = 0;
+	int err = query__procs(q, &procs, &n, why);
+
+	if (err)
+		return err;
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(procs[i].id, proc->id) == 0 || (proc->root[0] && strcmp(procs[i].root, proc->root) == 0))
+			procs[kept++] = procs[i];
+	qsort(procs, kept, sizeof(*procs), first_begun_first);
+	*ret = procs;
+	*ret_n = kept;
+	return 0;
 }
 
 /* ---- what belongs to a process ---- */

@@ -30,6 +30,7 @@ struct query_proc {
 	struct schema_retention keeps; /* how long its tiers are kept; zeros: not known, taken to be the default */
 	bool live;          /* sampled within the last max(10 s, 3 intervals) of the server's clock and not ended */
 	char mode[16], python[24], gil[24], exe[256];
+	char parent[SCHEMA_ID_SIZE], root[SCHEMA_ID_SIZE]; /* ids, "": none observed; no family was followed */
 };
 
 /* Processes known to Redis, newest first. Array malloc'd, caller frees. 0 or -errno. */
@@ -40,6 +41,12 @@ int query__procs(struct query *q, struct query_proc **ret, size_t *ret_n, struct
  * many matched. 0, -ENOENT.
  */
 int query__resolve(struct query *q, const char *proc, struct query_proc *ret, int *ret_choices, struct reason *why);
+
+/*
+ * The processes of the family that `proc` belongs to, in the order of their beginning; itself alone if it has none. Array
+ * malloc'd, caller frees. 0 or -errno.
+ */
+int query__family(struct query *q, const struct query_proc *proc, struct query_proc **ret, size_t *ret_n, struct reason *why);
 
 struct query_thread {
 	char thr[40];       /* <thr> as in keys: "4250", "4250.8812", "other" */

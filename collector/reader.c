@@ -81,6 +81,7 @@ struct watch {
 	bool foreign;           /* the target counts its ids in another PID namespace */
 	double price_ns[8];
 	uint64_t hits[8], lost[GIL_LOSS_COUNT];
+	uint64_t born_at;
 	uint64_t torn;
 	uint64_t oldest_wait;   /* ns: no open wait is charged up to an earlier moment than this */
 	uint64_t seed[GIL_PER_PROC]; /* PyThreadState that held the GIL when the probes were armed, 0: nobody */
@@ -97,6 +98,8 @@ struct reader {
 	uint32_t slots_end;     /* no slot from here on was ever in use */
 	bool *gone;             /* by thread slot: being given back */
 	bool *owes;             /* by thread slot: see read_blame() */
+	uint32_t *first, *next; /* threads of each process as of `listed_bound`: by process slot, by thread slot; 0 ends */
+	uint64_t listed_bound;
 	struct blame_reading blame; /* all pairs, as of `blame_bound` */
 	uint64_t blame_bound;
 	void (*on_event)(void *arg, const struct gil_event *e);
@@ -129,8 +132,10 @@ int reader__new(struct probes *p, struct reader **ret, struct reason *why)
 	r->memos = calloc(r->slots_n, sizeof(*r->memos));
 	r->gone = calloc(r->slots_n, sizeof(*r->gone));
 	r->owes = calloc(r->slots_n, sizeof(*r->owes));
+	r->first = calloc(r->watches_n, sizeof(*r->first));
+	r->next = calloc(r->slots_n, sizeof(*r->next));
 	r->ring = ring_buffer__new(bpf_map__fd(skel->maps.events), take_event, r, NULL);
-	if (!r->watches || !r->memos || !r->gone || !r->owes || !r->ring) {
+	if (!r->watches || !r->memos || !r->gone || !r->owes || !r->first || !r->next || !r->ring) {
 		int err = r->ring ? -ENOMEM : -errno;
 
 		reader__free(r);
@@ -160,17 +165,20 @@ void reader__free(struct reader *r)
 	free(r->memos);
 	free(r->gone);
 	free(r->owes);
+	free(r->first);
+	free(r->next);
 	for (uint32_t slot = 0; r->watches && slot < r->watches_n; slot++)
 		pynames__free(r->watches[slot].names);
 	free(r->watches);
 	free(r);
 }
 
-int reader__watch(struct reader *r, uint32_t slot, const struct pyoffsets *off, uint64_t runtime, const double price_ns[8])
+int reader__watch(struct reader *r, uint32_t slot, const struct pyoffsets *off, uint64_t runtime, uint64_t born_at,
+		  const double price_ns[8])
 {
 	struct watch *w = &r->watches[slot];
 
-	*w = (struct watch){.used = true, .off = *off, .runtime = runtime};
+	*w = (struct watch){.used = true, .off = *off, .runtime = runtime, .born_at = born_at};
 	memcpy(w->price_ns, price_ns, sizeof(w->price_ns));
 	w->foreign = target__id_inside(probes__pid(r->probes, slot), probes__pid(r->probes, slot)) != 0;
 	return pynames__new(probes__pid(r->probes, slot), runtime, off, &w->names);
@@ -270,6 +278,24 @@ static void find_slots_end(struct reader *r)
 	for (uint32_t slot = r->slots_end; slot < r->slots_n && slot < r->slots_end + SLOTS_AHEAD; slot++)
 		if (__atomic_load_n(&probes__thread(r->probes, slot)->state, __ATOMIC_ACQUIRE) != GIL_THREAD_FREE)
 			r->slots_end = slot + 1;
+}
+
+/* Whose record is whose: one look at the table serves all processes. A record made later has nothing before the boundary. */
+static void list_threads(struct reader *r, uint64_t bound)
+{
+	find_slots_end(r);
+	memset(r->first, 0, r->watches_n * sizeof(*r->first));
+	for (uint32_t slot = r->slots_end - 1; slot >= probes__first_thread(r->probes); slot--) {
+		const struct gil_thread *t = probes__thread(r->probes, slot);
+		uint32_t proc;
+
+		if (__atomic_load_n(&t->state, __ATOMIC_ACQUIRE) == GIL_THREAD_FREE || t->proc >= r->watches_n)
+			continue;
+		proc = t->proc;
+		r->next[slot] = r->first[proc];
+		r->first[proc] = slot;
+	}
+	r->listed_bound = bound;
 }
 
 /* ---- one process at one boundary ---- */
@@ -527,15 +553,13 @@ static void name_memo(struct collection *c, uint32_t slot)
 /* The slot of a live thread's record, by its PyThreadState; slots_end: it has none. */
 static uint32_t slot_of_tstate(const struct collection *c, uint64_t tstate)
 {
-	uint32_t slot = probes__first_thread(c->r->probes);
-
-	for (; slot < c->r->slots_end; slot++) {
+	for (uint32_t slot = c->r->first[c->slot]; slot; slot = c->r->next[slot]) {
 		const struct gil_thread *t = probes__thread(c->r->probes, slot);
 
-		if (c->r->memos[slot] && t->proc == c->slot && t->state != GIL_THREAD_FREE && t->tstate == tstate)
-			break;
+		if (c->r->memos[slot] && t->state != GIL_THREAD_FREE && t->tstate == tstate)
+			return slot;
 	}
-	return slot;
+	return c->r->slots_end;
 }
 
 /* Index in the sample of the thread that a PyThreadState belongs to: often one that has never met a probe. */
@@ -708,18 +732,12 @@ static void add_seed_hold(struct collection *c, uint32_t gil)
 
 static int collect_threads(struct collection *c)
 {
-	struct probes *p = c->r->probes;
 	int err;
 
 	c->watch->oldest_wait = UINT64_MAX;
 	err = collect_thread(c, GIL_SLOT_OTHER + c->slot);
-
-	for (uint32_t slot = probes__first_thread(p); !err && slot < c->r->slots_end; slot++) {
-		struct gil_thread *t = probes__thread(p, slot);
-
-		if (__atomic_load_n(&t->state, __ATOMIC_ACQUIRE) != GIL_THREAD_FREE && t->proc == c->slot)
-			err = collect_thread(c, slot);
-	}
+	for (uint32_t slot = c->r->first[c->slot]; !err && slot; slot = c->r->next[slot])
+		err = collect_thread(c, slot);
 	return err;
 }
 
@@ -793,7 +811,7 @@ static void describe_interval(struct collection *c)
 	struct proc_sample *s = c->sample;
 	uint64_t begin = max_u64(c->from, c->proc.armed_at);
 
-	s->len_ns = c->bound - c->from;
+	s->len_ns = c->bound > c->from ? c->bound - c->from : 0;
 	s->observed_ns = c->bound > begin ? c->bound - begin : 0;
 	s->mode = c->proc.mode;
 	s->blame_sampled = c->proc.mode == GIL_MODE_LIGHT;
@@ -819,7 +837,8 @@ int reader__collect(struct reader *r, uint32_t slot, struct proc_sample **ret)
 {
 	struct gil_clock *clock = clock_of(r);
 	struct collection c = {
-		.r = r, .slot = slot, .watch = &r->watches[slot], .from = clock->start, .bound = clock->end,
+		.r = r, .slot = slot, .watch = &r->watches[slot], .from = max_u64(clock->start, r->watches[slot].born_at),
+		.bound = clock->end,
 		.gils = calloc(GIL_PER_PROC, sizeof(struct gil_record)), .sample = proc_sample__new(),
 	};
 	int err = c.gils && c.sample ? 0 : -ENOMEM;
@@ -827,6 +846,8 @@ int reader__collect(struct reader *r, uint32_t slot, struct proc_sample **ret)
 	if (!err) {
 		c.proc = *probes__proc(r->probes, slot);
 		read_gils(&c);
+		if (r->listed_bound != c.bound)
+			list_threads(r, c.bound);
 		err = r->blame_bound == c.bound ? 0 : read_blame(r, c.bound);
 	}
 	err = err ?: collect_threads(&c);
@@ -906,6 +927,11 @@ void reader__advance(struct reader *r, uint64_t end_ns)
 	__atomic_store_n(&clock->end, end_ns, __ATOMIC_SEQ_CST);
 }
 
+uint64_t reader__interval_start(struct reader *r)
+{
+	return clock_of(r)->start;
+}
+
 void reader__cut(struct reader *r, uint64_t end_ns)
 {
 	__atomic_store_n(&clock_of(r)->end, end_ns, __ATOMIC_SEQ_CST);
@@ -924,6 +950,7 @@ void reader__forget(struct reader *r, uint32_t slot)
 	if (blame_reading__read(&r->blame, bpf_map__fd(probes__skeleton(r->probes)->maps.blame)))
 		log_debug("the pairs of process slot %u could not be read", slot);
 	r->blame_bound = 0;
+	r->listed_bound = 0;
 	give_back(r);
 	pynames__free(r->watches[slot].names);
 	r->watches[slot] = (struct watch){0};

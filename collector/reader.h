@@ -16,9 +16,11 @@ void reader__free(struct reader *r);
 
 /*
  * Begins to follow a process slot. `off` is copied; `runtime` is the address of _PyRuntime, where names begin; `price_ns` is
- * the cost of a hit by enum gil_site_kind (8 entries). Call between probes__add() and probes__arm().
+ * the cost of a hit by enum gil_site_kind (8 entries); before `born_at` (ns, CLOCK_MONOTONIC) there was nothing to observe: its
+ * first interval begins then. Call between probes__add() and probes__arm(), or after probes__adopt().
  */
-int reader__watch(struct reader *r, uint32_t slot, const struct pyoffsets *off, uint64_t runtime, const double price_ns[8]);
+int reader__watch(struct reader *r, uint32_t slot, const struct pyoffsets *off, uint64_t runtime, uint64_t born_at,
+		  const double price_ns[8]);
 
 /*
  * What was read of a GIL after arming: held by the thread `tstate` belongs to. Counts only as long as no event of that
@@ -36,6 +38,9 @@ void reader__begin(struct reader *r, uint64_t start_ns, uint64_t end_ns);
  * interval) are the caller's to fill in or correct. 0 or -errno.
  */
 int reader__collect(struct reader *r, uint32_t slot, struct proc_sample **ret);
+
+/* When the running interval began, ns. */
+uint64_t reader__interval_start(struct reader *r);
 
 /* Moves the published boundary forward in time: the running interval is to end at `end_ns`, a little ahead of now. */
 void reader__cut(struct reader *r, uint64_t end_ns);

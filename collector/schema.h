@@ -55,6 +55,7 @@ struct proc_ident {
 	uint32_t interval_ms;
 	int64_t started_ms;
 	double price_ns;               /* calibrated cost of a probe hit */
+	const char *parent, *root;     /* ids: of the observed process that forked it, of its family's first; "" or NULL: none */
 };
 
 /* Builds <id> = host:pid:tag into `id`. */

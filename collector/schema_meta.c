@@ -37,7 +37,10 @@ static bool copy_ident(struct proc_ident *dst, const struct proc_ident *src)
 	dst->notes = copy_text(src->notes, 511);
 	dst->container = copy_text(src->container, 63);
 	dst->cgroup = copy_text(src->cgroup, 255);
-	return dst->exe && dst->label && dst->python && dst->image && dst->method && dst->notes && dst->container && dst->cgroup;
+	dst->parent = copy_text(src->parent, SCHEMA_ID_SIZE - 1);
+	dst->root = copy_text(src->root, SCHEMA_ID_SIZE - 1);
+	return dst->exe && dst->label && dst->python && dst->image && dst->method && dst->notes && dst->container && dst->cgroup &&
+	       dst->parent && dst->root;
 }
 
 static void free_ident(struct proc_ident *who)
@@ -50,6 +53,8 @@ static void free_ident(struct proc_ident *who)
 	free((char *)who->notes);
 	free((char *)who->container);
 	free((char *)who->cgroup);
+	free((char *)who->parent);
+	free((char *)who->root);
 }
 
 struct schema_writer *schema_writer__new(const struct schema_opts *opts, const struct proc_ident *who)
@@ -178,6 +183,34 @@ static void put_ident(struct schema_writer *w, struct batch *b)
 	schema_put__pair(b, "price_ns", number);
 	put_keep(b, "keep_proc_s", w->opts.retention.proc_s);
 	put_keep(b, "keep_thread_s", w->opts.retention.thread_s);
+	if (*who->parent)
+		schema_put__pair(b, "parent", who->parent);
+	if (*who->root)
+		schema_put__pair(b, "root", who->root);
+}
+
+#define KIN_MAX 1024 /* members that a family's index remembers */
+
+static void kin_command(struct schema_writer *w, struct batch *b, const char *command)
+{
+	char key[256];
+
+	batch__command(b, command);
+	batch__arg(b, schema__proc_key(key, sizeof(key), w->opts.prefix, w->who.root, "kin"));
+}
+
+/* A family is found by its root: who belongs to it stands in a key of the root's, the newest of them. */
+static void write_kin(struct schema_writer *w, int64_t seen_ms, struct batch *b)
+{
+	if (!*w->who.root)
+		return;
+	kin_command(w, b, "ZADD");
+	schema_put__score(b, seen_ms, w->id);
+	kin_command(w, b, "ZREMRANGEBYRANK");
+	batch__arg_int(b, 0);
+	batch__arg_int(b, -KIN_MAX - 1);
+	kin_command(w, b, "EXPIRE");
+	batch__arg_int(b, schema__ttl_s(w, schema__longest_s(w)));
 }
 
 /* What the tag of <id> was made of: 64-bit words, more than a double holds, so they stay text. */
@@ -254,6 +287,7 @@ static void announce_index(struct schema_writer *w, struct batch *b)
 	schema_put__global(w, b, "ZADD", "menu");
 	batch__arg_int(b, seen);
 	batch__arg_fmt(b, "%s|%s (%s:%" PRIu32 ")", w->id, w->who.label, w->who.host, w->who.pid);
+	write_kin(w, seen, b);
 }
 
 int schema_writer__announce(struct schema_writer *w, struct batch *b)

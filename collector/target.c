@@ -703,6 +703,26 @@ int target__open(pid_t pid, struct target **ret, struct reason *why)
 	return open_target(pid, &s, ret, why);
 }
 
+struct target *target__of_child(const struct target *parent, pid_t child, uint64_t start_ticks)
+{
+	struct target *t = malloc(sizeof(*t));
+	struct stat_fields now;
+
+	if (!t)
+		return NULL;
+	*t = *parent;
+	t->pid = child;
+	t->start_ticks = start_ticks;
+	t->image.fd = -1;
+	t->pidfd = (int)syscall(SYS_pidfd_open, child, 0);
+	/* Gone, and its PID another's. */
+	if (t->pidfd >= 0 && (read_stat(child, 0, &now) || now.start_ticks != start_ticks)) {
+		close(t->pidfd);
+		t->pidfd = -1;
+	}
+	return t;
+}
+
 void target__close(struct target *t)
 {
 	if (!t)

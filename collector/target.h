@@ -65,6 +65,12 @@ void target__close(struct target *t);
 int target__open_library(const struct target *t, bool (*wanted)(const char *name));
 
 /*
+ * A child that `parent` has just forked, its copy in all but PID and start: nothing of it is read, it may be gone already
+ * (pidfd -1 then). Has no image.fd. NULL: no memory.
+ */
+struct target *target__of_child(const struct target *parent, pid_t child, uint64_t start_ticks);
+
+/*
  * Whether the process is still the one that was opened: same start and no exec since.
  * 1 yes, 0 no (gone, exec'd or PID reused).
  */

@@ -146,7 +146,7 @@ static struct probes *open_probes(enum method method)
 
 	if (probes__open(&opts, &p, &why))
 		die("probes", why.text);
-	if (probes__method(p) != (method == MULTI ? PLANT_MULTI : PLANT_PERF))
+	if (probes__features(p)->multi != (method == MULTI))
 		die(method_names[method], probes__features(p)->multi_why);
 	return p;
 }

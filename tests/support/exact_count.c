@@ -17,7 +17,7 @@ void exact_count__expect_by(const struct interpreter *in, const char *command, c
 	workload__start(&w, in, command);
 	observer__attach(&o, w.pid, GIL_MODE_FULL);
 	if (method)
-		cr_expect_str_eq(o.proc.plan->method, method);
+		cr_expect_str_eq(o.proc.recipe->plan->method, method);
 	workload__go(&w);
 	truth = workload__truth(&w);
 	proc_sample__free(observer__interval(&o));

@@ -23,6 +23,7 @@ static uint64_t mono_ns(void)
 
 static void attach(struct observer *o, pid_t pid, enum gil_mode mode, struct probes_opts probes_opts)
 {
+	const struct origin origin = {0};
 	struct reason why = {{0}};
 
 	bpf_env__require();
@@ -38,7 +39,7 @@ static void attach(struct observer *o, pid_t pid, enum gil_mode mode, struct pro
 	cr_assert_eq(probes__open(&probes_opts, &o->shop.probes, &why), 0, "%s", why.text);
 	cr_assert_eq(reader__new(o->shop.probes, &o->shop.reader, &why), 0, "%s", why.text);
 	reader__begin(o->shop.reader, mono_ns(), READER_NO_END);
-	cr_assert_eq(observed__start(&o->proc, &o->shop, pid, false, &why), 0, "%s", why.text);
+	cr_assert_eq(observed__start(&o->proc, &o->shop, pid, &origin, &why), 0, "%s", why.text);
 	cr_assert_eq(o->proc.pub.mode, mode);
 }
 
@@ -88,7 +89,7 @@ struct proc_sample *observer__interval(struct observer *o)
 	usleep(1000 + SETTLE_US);
 	cr_assert_eq(reader__collect(o->shop.reader, o->proc.slot, &s), 0);
 	s->end_ms = (int64_t)(mono_ns() / 1000000);
-	cr_assert_eq(observed__publish(&o->proc, &o->shop, s), 0);
+	cr_assert_eq(observed__publish(&o->proc, &o->shop, s, UINT64_MAX, true), 0);
 	reader__advance(o->shop.reader, mono_ns() + FAR);
 	assert_wait_is_explained(s);
 	assert_no_gil_is_held_longer_than_it_took(s);
@@ -123,6 +124,7 @@ void observer__assert_lossless(const struct proc_sample *s)
 void observer__detach(struct observer *o)
 {
 	observed__stop(&o->proc, &o->shop);
+	recipes__free(&o->shop.recipes);
 	reader__free(o->shop.reader);
 	probes__close(o->shop.probes);
 }

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The collector's inside, shared by its own files only: collector.c has the loop, collector_modes.c what the probes may cost,
+ * collector_procs.c who comes and goes.
+ */
+#ifndef GILSCOPE_COLLECTOR_INSIDE_H
+#define GILSCOPE_COLLECTOR_INSIDE_H
+
+#include "collector.h"
+#include "grid.h"
+#include "roster.h"
+
+#define COLLECTOR_MS 1000000ull
+#define COLLECTOR_SECOND (1000 * COLLECTOR_MS)
+#define COLLECTOR_TICK_NS (250 * COLLECTOR_MS)
+#define COLLECTOR_PROCS_MAX 256 /* processes observed at once, where they find themselves */
+
+struct collector {
+	const struct collector_opts *opts;
+	const struct collector_events *events;
+	struct workshop shop;
+	struct grid grid;
+	struct roster roster;
+	int signal_fd, timer_fd;
+	uint64_t started, deadline;  /* ns, monotonic; deadline UINT64_MAX: none */
+	uint64_t boundary, next_tick;
+	int64_t boundary_ms;
+	enum collector_end end;
+	bool stop;
+	int err;                     /* why it stopped, if not in good order */
+	struct reason *why;
+	pid_t child;                 /* collector__spawn()'s own, 0: none */
+	int child_status;
+	bool sink_was_away;
+	bool said_full, said_parted; /* these notices come once */
+	uint64_t reconnects;         /* of the sink, when last looked */
+	uint64_t refused;            /* commands that Redis refused so far, and what was said of it */
+	char refusal[sizeof(((struct sink_stats *)NULL)->trouble)];
+};
+
+/* ---- collector.c ---- */
+
+/* One sentence for people. */
+void collector__notice(struct collector *c, struct observed *o, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* Collects the interval that ended, of everybody. */
+void collector__collect_all(struct collector *c, bool partial);
+
+/* Ends the running interval now, and publishes the next boundary. */
+void collector__cut_interval(struct collector *c);
+void collector__advance(struct collector *c);
+
+/* ---- collector_modes.c ---- */
+
+/* Looked at each tick: at once if far above the budget, else when above it over about an interval. */
+void modes__mind_budget(struct collector *c, struct observed *o, uint64_t now);
+
+/* After a collection: a family that has outgrown shared probes gets some for each. */
+void modes__mind_families(struct collector *c);
+
+/* ---- collector_procs.c ---- */
+
+/* Observes `pid`; NULL: *ret_err and the reason say why not. */
+struct observed *procs__start(struct collector *c, pid_t pid, const struct origin *origin, struct reason *why, int *ret_err);
+
+/* The children that `pid` has already, and theirs; every Python there is, and those to come. */
+void procs__start_descendants(struct collector *c, pid_t pid);
+void procs__start_all(struct collector *c);
+
+/* Pending ones that are due. */
+void procs__try_pending(struct collector *c, uint64_t now);
+
+/* A fork, exec or exit. */
+void procs__on_event(void *arg, const struct gil_event *e);
+
+/* A pidfd says that it ended. */
+void procs__on_exit_of(struct collector *c, struct observed *o);
+
+/* The end of those who are gone: at the boundary that ends the interval for all, or now if nobody else lives. */
+void procs__bury_the_gone(struct collector *c);
+void procs__end_early(struct collector *c);
+
+/* Good-bye to one. */
+void procs__let_go(struct collector *c, struct observed *o, enum collector_end how);
+
+#endif

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the probes may cost: full mode while that is within the budget, else light.
+ *
+ * Processes that share probes (families.h) share their mode as well: what one of them exceeds, all of them change for.
+ */
+#include "collector_inside.h"
+
+#include <stdlib.h>
+
+#include "clock.h"
+
+#define URGENT 4.0                  /* times the budget within a tick: do not wait for the interval's end */
+#define RETRY_FULL_MAX_NS (600 * COLLECTOR_SECOND)
+#define FAMILY_THREADS_MAX 512      /* a hit walks over the threads of a family: beyond that it would cost too much */
+
+static bool is_kin(const struct collector *c, const struct observed *o)
+{
+	return probes__is_kin(c->shop.probes, o->slot);
+}
+
+/* Those whose mode changes with that of `o`. */
+static bool changes_with(const struct collector *c, const struct observed *o, const struct observed *other)
+{
+	return other == o || (is_kin(c, o) && is_kin(c, other) && other->recipe == o->recipe);
+}
+
+static void switch_one(struct collector *c, struct observed *o, enum gil_mode mode)
+{
+	struct reason why = {{0}};
+
+	if (!observed__switch(o, &c->shop, mode, &why))
+		return;
+	collector__notice(c, o, "changing to %s mode failed, the process is let go: %s",
+			  mode == GIL_MODE_FULL ? "full" : "light", why.text);
+	o->gone_at = clock__mono_ns();
+	o->gone_how = END_ERROR;
+}
+
+/* At the end of an interval, which is cut short for it: no sample mixes two modes. */
+static void change_mode(struct collector *c, struct observed *o, enum gil_mode mode)
+{
+	struct observed **group = calloc(c->roster.max, sizeof(struct observed *));
+	size_t n = 0;
+
+	if (!group)
+		return;
+	for (size_t i = 0; i < c->roster.max; i++) {
+		struct observed *other = roster__at(&c->roster, i);
+
+		if (other && !other->gone_at && changes_with(c, o, other))
+			group[n++] = other;
+	}
+	collector__cut_interval(c);
+	collector__collect_all(c, true);
+	/* Nobody may count while the sites that he shares are changed for another. */
+	for (size_t i = 0; i < n; i++)
+		observed__pause(group[i], &c->shop);
+	for (size_t i = 0; i < n; i++)
+		switch_one(c, group[i], mode);
+	for (size_t i = 0; i < n; i++)
+		group[i]->light_since = clock__mono_ns();
+	free(group);
+	collector__advance(c);
+}
+
+static void fall_back(struct collector *c, struct observed *o, double share)
+{
+	if (!o->recipe->plan->light) {
+		if (!o->light_since)
+			collector__notice(c, o, "the probes cost %.1f %% of a core, above the budget of %.1f %%, but light "
+					  "mode is not possible on this interpreter",
+					  100 * share, 100 * c->opts->max_overhead);
+		o->light_since = clock__mono_ns();
+		return;
+	}
+	change_mode(c, o, GIL_MODE_LIGHT);
+	collector__notice(c, o, "full mode cost %.1f %% of a core, above the budget of %.1f %%: changed to light mode (waits "
+			  "stay exact, holds and uncontended acquires are unknown)",
+			  100 * share, 100 * c->opts->max_overhead);
+}
+
+/* A burst should not cost the details for ever: look again now and then, ever more rarely. */
+static void maybe_retry_full(struct collector *c, struct observed *o, uint64_t now)
+{
+	if (now - o->light_since < o->retry_after_ns)
+		return;
+	o->retry_after_ns = 2 * o->retry_after_ns > RETRY_FULL_MAX_NS ? RETRY_FULL_MAX_NS : 2 * o->retry_after_ns;
+	change_mode(c, o, GIL_MODE_FULL);
+	o->looked_at = 0; /* its price counts from now on */
+	o->over_budget = 0;
+	collector__notice(c, o, "trying full mode again");
+}
+
+void modes__mind_budget(struct collector *c, struct observed *o, uint64_t now)
+{
+	uint64_t span;
+	double share;
+
+	if (c->opts->mode != MODE_AUTO || o->gone_at)
+		return;
+	if (o->pub.mode == GIL_MODE_LIGHT) {
+		maybe_retry_full(c, o, now);
+		return;
+	}
+	if (o->looked_at && now - o->looked_at < COLLECTOR_TICK_NS / 2)
+		return;
+	share = observed__cost_share(o, &c->shop, now, &span);
+	o->over_budget = span && share > c->opts->max_overhead ? o->over_budget + 1 : 0;
+	if (o->over_budget * COLLECTOR_TICK_NS >= COLLECTOR_SECOND ||
+	    (o->over_budget && share > URGENT * c->opts->max_overhead))
+		fall_back(c, o, share);
+}
+
+/* ---- families ---- */
+
+static void part(struct collector *c)
+{
+	collector__cut_interval(c);
+	collector__collect_all(c, true);
+	for (size_t i = 0; i < c->roster.max; i++)
+		if (roster__at(&c->roster, i) && is_kin(c, c->roster.places[i]))
+			observed__pause(c->roster.places[i], &c->shop);
+	probes__part(c->shop.probes);
+	for (size_t i = 0; i < c->roster.max; i++) {
+		struct observed *o = roster__at(&c->roster, i);
+
+		if (o && !o->gone_at && o->paused_at)
+			switch_one(c, o, o->pub.mode);
+	}
+	collector__advance(c);
+}
+
+void modes__mind_families(struct collector *c)
+{
+	uint32_t threads = 0;
+
+	if (c->said_parted)
+		return;
+	for (size_t i = 0; i < c->roster.max; i++) {
+		const struct observed *o = roster__at(&c->roster, i);
+
+		if (o && !o->gone_at && is_kin(c, o))
+			threads += o->live_threads;
+	}
+	if (threads <= FAMILY_THREADS_MAX)
+		return;
+	c->said_parted = true;
+	part(c);
+	collector__notice(c, NULL, "the family has %u threads, more than %d: from now on each process has probes of its "
+			  "own, and a child's first milliseconds are not seen (its cov says how much)",
+			  threads, FAMILY_THREADS_MAX);
+}

@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Who comes and who goes: named processes, their children (--children), every Python of the host (--all), execs and exits.
+ * Who is who is the roster's.
+ *
+ * Events come in the kernel's order, so a child is known before it forks, execs or ends. A process that ended keeps its place
+ * until the boundary that ends the interval for all: its last interval is as long as it lived.
+ */
+#include "collector_inside.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "finder.h"
+#include "log.h"
+
+#define LAST_WORDS_MS 1000
+#define SCANS_MAX 8          /* looks for children that were forked during the one before */
+#define ANCESTORS_MAX 64
+
+static const char *const end_words[] = {
+	[END_EXIT] = "exited", [END_EXEC] = "exec", [END_DURATION] = "duration", [END_SIGNAL] = "signal",
+	[END_ERROR] = "error",
+};
+
+/* ---- the end ---- */
+
+void procs__let_go(struct collector *c, struct observed *o, enum collector_end how)
+{
+	observed__finish(o, &c->shop, c->boundary_ms, end_words[how]);
+	/* The summary of the last one says where the history is: let it be there. */
+	if (c->opts->sink && roster__count(&c->roster) == 1 && !c->opts->all)
+		sink__flush(c->opts->sink, LAST_WORDS_MS);
+	if (c->events->ended)
+		c->events->ended(c->events->arg, &o->pub, aggr__totals(o->aggr), how);
+	observed__stop(o, &c->shop);
+}
+
+static void is_gone(struct observed *o, uint64_t at, enum collector_end how)
+{
+	o->gone_at = at;
+	o->gone_how = how;
+}
+
+void procs__on_exit_of(struct collector *c, struct observed *o)
+{
+	is_gone(o, clock__mono_ns(), END_EXIT);
+}
+
+/* Who went after the boundary has done something since that the next interval will tell. */
+void procs__bury_the_gone(struct collector *c)
+{
+	for (size_t i = 0; i < c->roster.max; i++) {
+		struct observed *o = roster__at(&c->roster, i);
+
+		if (o && o->gone_at && o->gone_at <= c->boundary)
+			procs__let_go(c, o, o->gone_how);
+	}
+}
+
+void procs__end_early(struct collector *c)
+{
+	if (c->opts->all || !roster__count(&c->roster) || roster__living(&c->roster))
+		return;
+	collector__cut_interval(c);
+	collector__collect_all(c, true);
+	procs__bury_the_gone(c);
+	collector__advance(c);
+}
+
+/* ---- the beginning ---- */
+
+static void tell_armed(struct collector *c, struct observed *o, uint64_t begun)
+{
+	if (c->events->armed)
+		c->events->armed(c->events->arg, &o->pub, (double)(clock__mono_ns() - begun) / 1e6);
+	if (c->opts->mode == MODE_LIGHT && !o->recipe->plan->light)
+		collector__notice(c, o, "light mode needs a conditional jump behind each wait, which this interpreter has not: "
+				  "full mode is used");
+	if (o->pub.gil_disabled)
+		collector__notice(c, o, "this free-threaded Python runs without its GIL: there is nothing to hold or to "
+				  "wait for");
+}
+
+/* Said once, counted always. */
+static void turn_away(struct collector *c, pid_t pid)
+{
+	c->roster.turned_away++;
+	if (c->said_full)
+		log_verbose("process %d is one too many", (int)pid);
+	else
+		collector__notice(c, NULL, "process %d is not observed, nor are further ones until one ends: %zu are at once at "
+				  "most", (int)pid, c->roster.max);
+	c->said_full = true;
+}
+
+struct observed *procs__start(struct collector *c, pid_t pid, const struct origin *origin, struct reason *why, int *ret_err)
+{
+	struct observed *o = roster__place(&c->roster);
+	uint64_t begun = clock__mono_ns();
+
+	if (!o) {
+		turn_away(c, pid);
+		*ret_err = reason__set(why, -ENOSPC, "%zu processes are observed already", c->roster.max);
+		return NULL;
+	}
+	*ret_err = observed__start(o, &c->shop, pid, origin, why);
+	if (*ret_err)
+		return NULL;
+	tell_armed(c, o, begun);
+	return o;
+}
+
+/* The nearest ancestor that is observed, or NULL. */
+static const struct observed *ancestor(const struct collector *c, pid_t pid)
+{
+	const struct observed *o = NULL;
+
+	for (int i = 0; !o && i < ANCESTORS_MAX && pid > 1; i++) {
+		pid = finder__parent(pid);
+		o = pid > 1 ? roster__by_pid(&c->roster, pid) : NULL;
+	}
+	return o;
+}
+
+static void set_relations(struct pending *p, const char *parent, const char *root)
+{
+	snprintf(p->parent, sizeof(p->parent), "%s", parent);
+	snprintf(p->root, sizeof(p->root), "%s", root);
+}
+
+static void await(struct collector *c, const struct pending *p)
+{
+	if (!roster__await(&c->roster, p))
+		turn_away(c, p->pid);
+}
+
+static void await_child_of(struct collector *c, const struct observed *parent, pid_t pid, uint64_t born_at)
+{
+	struct pending p = {.pid = pid, .born_at = born_at, .wanted = parent != NULL};
+
+	if (parent)
+		set_relations(&p, parent->id, parent->root);
+	await(c, &p);
+}
+
+void procs__start_descendants(struct collector *c, pid_t root)
+{
+	bool found = true;
+
+	for (int scan = 0; found && scan < SCANS_MAX; scan++) {
+		pid_t *pids = NULL;
+		size_t n = 0;
+
+		found = false;
+		if (finder__descendants(root, &pids, &n))
+			return;
+		for (size_t i = 0; i < n; i++) {
+			const struct observed *parent = ancestor(c, pids[i]);
+			struct origin origin = {.parent = parent ? parent->id : NULL, .root = parent ? parent->root : NULL};
+			struct reason why = {{0}};
+			int err;
+
+			if (roster__by_pid(&c->roster, pids[i]))
+				continue;
+			if (procs__start(c, pids[i], &origin, &why, &err))
+				found = true;
+			else if (err != -ESRCH)
+				probes__follow(c->shop.probes, pids[i]); /* a shell, say: what it will start */
+		}
+		free(pids);
+	}
+}
+
+/* ---- pending ---- */
+
+static bool is_wanted(const struct collector *c, const struct pending *p, struct reason *why, int *ret_err)
+{
+	struct target *t;
+	bool fits;
+
+	if (p->wanted || !c->opts->all)
+		return true;
+	*ret_err = target__open(p->pid, &t, why);
+	if (*ret_err)
+		return false;
+	fits = finder__fits(c->opts->all, t);
+	target__close(t);
+	if (!fits)
+		*ret_err = reason__set(why, -ESRCH, "process %d is not one of those asked for", (int)p->pid);
+	return fits;
+}
+
+static void try_one(struct collector *c, struct pending *waiting, uint64_t now)
+{
+	struct pending p = *waiting;
+	struct origin origin = {.born_at = p.born_at, .parent = p.parent, .root = p.root};
+	struct reason why = {{0}};
+	struct observed *o = NULL;
+	int err = 0;
+
+	if (is_wanted(c, &p, &why, &err))
+		o = procs__start(c, p.pid, &origin, &why, &err);
+	if (o) {
+		roster__drop(&c->roster, waiting);
+		if (p.was_observed)
+			collector__notice(c, o, "process %d has become another Python program: observed anew as %s",
+					  (int)p.pid, o->id);
+		return;
+	}
+	if (err != -ESRCH && err != -ENOSPC && roster__postpone(&c->roster, waiting, now))
+		return;
+	if (err == -ESRCH || err == -ENOSPC)
+		roster__drop(&c->roster, waiting);
+	if (p.was_observed)
+		collector__notice(c, NULL, "process %d is no longer observed: %s", (int)p.pid, why.text);
+	else
+		log_verbose("process %d is not observed: %s", (int)p.pid, why.text);
+}
+
+void procs__try_pending(struct collector *c, uint64_t now)
+{
+	for (size_t i = 0; i < c->roster.pending_n; i++) {
+		struct pending *p = &c->roster.pending[i];
+		pid_t pid = p->pid;
+
+		if (p->next_try > now)
+			continue;
+		try_one(c, p, now);
+		if (i < c->roster.pending_n && p->pid != pid)
+			i--; /* another has its place now */
+	}
+}
+
+static int start_found(void *arg, pid_t pid, const struct target *t, const char *why_not)
+{
+	struct collector *c = arg;
+	struct origin origin = {0};
+	struct reason why = {{0}};
+	const struct observed *parent;
+	int err;
+
+	if (!t) {
+		log_verbose("process %d is not observed: %s", (int)pid, why_not);
+		return 0;
+	}
+	if (!finder__fits(c->opts->all, t) || roster__by_pid(&c->roster, pid))
+		return 0;
+	parent = ancestor(c, pid);
+	if (parent)
+		origin = (struct origin){.parent = parent->id, .root = parent->root};
+	if (!procs__start(c, pid, &origin, &why, &err) && err != -ENOSPC)
+		log_warn("%s", why.text);
+	return 0;
+}
+
+/* Execs are told before the look around: whoever comes meanwhile is found by one or the other. */
+void procs__start_all(struct collector *c)
+{
+	int err;
+
+	probes__tell_execs(c->shop.probes, true);
+	err = target__each(start_found, c);
+	if (err)
+		log_warn("the processes of this host can't be listed: %s", strerror(-err));
+}
+
+/* ---- events ---- */
+
+static void adopt(struct collector *c, struct observed *parent, const struct gil_event *e)
+{
+	struct observed *o = roster__place(&c->roster);
+	struct reason why = {{0}};
+
+	if (!o || observed__adopt(o, &c->shop, parent, e, &why)) {
+		if (!o)
+			probes__disown(c->shop.probes, e->child_proc);
+		log_warn("%s", o ? why.text : "no room for another process");
+		return;
+	}
+	if (c->events->armed)
+		c->events->armed(c->events->arg, &o->pub, 0);
+}
+
+static void heal(struct collector *c, struct observed *o, const struct gil_event *e)
+{
+	if (probes__heal(c->shop.probes, o->slot, (pid_t)e->child))
+		collector__notice(c, o, "child %u of process %u keeps inherited breakpoints until the probes are lifted",
+				  e->child, e->tgid);
+	else
+		log_verbose("process %u forked %u: its inherited breakpoints are taken out", e->tgid, e->child);
+}
+
+static void on_fork(struct collector *c, struct observed *o, const struct gil_event *e)
+{
+	if (e->child_proc != GIL_PROC_NONE && !o) {
+		probes__disown(c->shop.probes, e->child_proc);
+		return;
+	}
+	if (!o) /* of a program that is not Python: what its child becomes, its exec tells */
+		return;
+	if (!c->opts->follow)
+		heal(c, o, e);
+	else if (e->child_proc != GIL_PROC_NONE)
+		adopt(c, o, e);
+	else
+		await_child_of(c, o, (pid_t)e->child, e->at);
+}
+
+/* One that was not observed is of the family of whoever started it. */
+static void on_exec(struct collector *c, struct observed *o, const struct gil_event *e)
+{
+	struct pending p = {.pid = (pid_t)e->tgid, .born_at = e->at, .was_observed = o != NULL, .wanted = true};
+
+	if (!o) {
+		await_child_of(c, ancestor(c, (pid_t)e->tgid), (pid_t)e->tgid, e->at);
+		return;
+	}
+	is_gone(o, e->at, END_EXEC);
+	set_relations(&p, o->parent, c->opts->follow ? o->root : "");
+	await(c, &p);
+}
+
+static void on_exit_event(struct observed *o, const struct gil_event *e)
+{
+	if (o)
+		is_gone(o, e->at, END_EXIT);
+}
+
+void procs__on_event(void *arg, const struct gil_event *e)
+{
+	struct collector *c = arg;
+	struct observed *o = roster__by_slot(&c->roster, e->proc);
+
+	if (o && (uint32_t)o->target->pid != e->tgid)
+		o = NULL;
+	switch (e->kind) {
+	case GIL_EVENT_FORK:
+		on_fork(c, o, e);
+		break;
+	case GIL_EVENT_EXEC:
+		on_exec(c, o, e);
+		break;
+	case GIL_EVENT_EXIT:
+		on_exit_event(o, e);
+		break;
+	}
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Who is related to whom, and which processes are meant by `attach --all`. Reads /proc only.
+ */
+#ifndef GILSCOPE_FINDER_H
+#define GILSCOPE_FINDER_H
+
+#include <regex.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "target.h"
+
+/* Which processes are wanted; zeroed: every one. */
+struct finder_filter {
+	bool by_user;
+	uid_t uid;
+	const char *cgroup;   /* path below the cgroup root: that one and those below it; NULL: any */
+	const regex_t *match; /* on the label; NULL: any */
+};
+
+/* Whether a process is wanted. Never gilscope itself. */
+bool finder__fits(const struct finder_filter *filter, const struct target *t);
+
+/* Whether `line`, one of /proc/PID/cgroup, names `cgroup` or one below it. */
+bool finder__is_in_cgroup(const char *line, const char *cgroup);
+
+/* PID of the parent now, 0: none or not known. */
+pid_t finder__parent(pid_t pid);
+
+/* Every child, grandchild ... of `root` now, parents before their children. *ret malloc'd. 0 or -errno. */
+int finder__descendants(pid_t root, pid_t **ret, size_t *ret_n);
+
+#endif
