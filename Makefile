@@ -31,6 +31,9 @@ endif
 
 # A build with sanitizers or coverage lies beside the plain one, so neither makes the other stale.
 TOP := $(OUTPUT)
+# The distribution's Python for arm64, which tests read.
+ARM64 := $(TOP)/arm64
+export GILSCOPE_ARM64 := $(abspath $(ARM64))
 comma := ,
 VARIANT := $(if $(SAN),san-$(subst $(comma),-,$(SAN)))$(if $(COV),cov)
 ifneq ($(VARIANT),)
@@ -39,7 +42,7 @@ endif
 
 # ---- what is built from what ---------------------------------------------------------------------
 # Pure modules: neither libbpf nor hiredis (make lint checks it).
-PURE := reason log text regular symtab procmem insn insn_x86 target elffile debugfile image pyver sites recipe grid
+PURE := reason log text regular symtab procmem insn insn_x86 insn_arm64 target elffile debugfile image pyver sites recipe grid
 PURE += hist keymap pair_index sample window packed aggr batch sink_mem
 PURE += schema schema_row schema_blame verdict schema_series schema_sample schema_threads schema_wide schema_board schema_meta
 PURE += procmaps label cgroup pynames
@@ -82,7 +85,7 @@ ifneq ($(filter deps demo test bench,$(MAKECMDGOALS)),)
 ifeq ($(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),)
 include $(TOP)/deps.mk
 $(TOP)/deps.mk: FORCE
-	$(Q)tests/support/deps $(if $(filter deps test,$(MAKECMDGOALS)),--test) $@
+	$(Q)tests/support/deps $(if $(filter deps test,$(MAKECMDGOALS)),--test --arm64=$(ARM64)) $@
 endif
 endif
 
@@ -171,7 +174,7 @@ $(OUTPUT)/tests/$(1)-tests: $(call objects,$(call suite_srcs,$(1))) $(TEST_LIBS)
 	$$(Q)$$(CC) $$(ALL_LDFLAGS) -no-pie -o $$@ $$^ $$(CRITERION_LIBS) $$(LDLIBS)
 
 .PHONY: test-$(1)
-test-$(1): $(OUTPUT)/tests/$(1)-tests $(PROGRAM) $(WORKLOADS)
+test-$(1): $(OUTPUT)/tests/$(1)-tests $(PROGRAM) workloads
 	$$(Q)OUTPUT=$$(abspath $$(OUTPUT)) tests/support/run-suite $(1)
 endef
 $(foreach s,$(SUITES),$(eval $(call suite,$(s))))
@@ -210,18 +213,39 @@ $(OUTPUT)/workloads/onefile: tests/workloads/programs/onefile.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu11 $(WARNINGS) -D_GNU_SOURCE -O2 -g -o $@ $< -ldl
 
+# gilscope for aarch64, as far as that can be had on another machine: the BPF object, and whether the C compiles.
+ARM64_ROOT := $(ARM64)/tree/usr/include
+ARM64_BPF := $(OUTPUT)/bpf-arm64/gil.bpf.o
+ARM64_CHECKS := $(LIB_SRCS:%.c=$(OUTPUT)/arm64-checks/%.ok) $(CLI_SRCS:%.c=$(OUTPUT)/arm64-checks/%.ok)
+
+$(ARM64_BPF): bpf/gil.bpf.c $(FLAGS_FILE)
+	$(say) BPF "$< (arm64)"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CLANG) $(subst -D__TARGET_ARCH_$(BPF_ARCH),-D__TARGET_ARCH_arm64,$(filter-out -I%,$(BPF_CFLAGS))) \
+		-I$(ARM64_ROOT)/aarch64-linux-gnu -I$(ARM64_ROOT) -MMD -MP -MF $(@:.o=.d) -MT $@ -c $< -o $@
+
+$(OUTPUT)/arm64-checks/%.ok: %.c $(FLAGS_FILE) | $(SKELS)
+	$(say) ARM64 $<
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CLANG) --target=aarch64-linux-gnu -fsyntax-only -nostdlibinc -isystem $(ARM64_ROOT)/aarch64-linux-gnu \
+		-isystem $(ARM64_ROOT) -idirafter /usr/include $(ALL_CPPFLAGS) -std=gnu11 -MMD -MP -MF $(@:.ok=.d) -MT $@ $<
+	$(Q)touch $@
+
+.PHONY: arm64
+arm64: $(ARM64_BPF) $(ARM64_CHECKS) ## build the BPF object for aarch64, and see whether the rest compiles (after make deps)
+
 .PHONY: workloads
-workloads: $(WORKLOADS)
+workloads: $(WORKLOADS) $(if $(wildcard $(ARM64)/complete),arm64)
 
 .PHONY: deps demo test check
 deps: ## install what is missing to build, test and show gilscope
 	@echo "deps: everything that gilscope needs is installed"
 
-test: $(SUITES:%=$(OUTPUT)/tests/%-tests) $(PROGRAM) $(WORKLOADS) ## install what is missing, build, run every suite
+test: $(SUITES:%=$(OUTPUT)/tests/%-tests) $(PROGRAM) workloads ## install what is missing, build, run every suite
 	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/run-suite $(SUITES)
 
 check: lint ## lint, then every suite (installs nothing)
-check: $(SUITES:%=$(OUTPUT)/tests/%-tests) $(PROGRAM) $(WORKLOADS)
+check: $(SUITES:%=$(OUTPUT)/tests/%-tests) $(PROGRAM) workloads
 	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/run-suite $(SUITES)
 
 # Not part of `make test`: it takes minutes.
@@ -323,4 +347,5 @@ help: ## this list
 -include $(patsubst %.c,$(OUTPUT)/%.d,$(LIB_SRCS) $(CLI_SRCS) $(SUPPORT_SRCS) $(BENCH_SRCS))
 -include $(foreach s,$(SUITES),$(patsubst %.c,$(OUTPUT)/%.d,$(call suite_srcs,$(s))))
 -include $(SKELS:.skel.h=.bpf.d) $(WORKLOAD_LIBS:.so=.d)
+-include $(ARM64_BPF:.o=.d) $(ARM64_CHECKS:.ok=.d)
 -include $(LINT_STAMPS:.ok=.d) $(FUZZ_OBJS:.o=.d) $(patsubst %.c,$(FUZZ_DIR)/%.d,$(FUZZ_SRCS))

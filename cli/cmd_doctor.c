@@ -88,8 +88,10 @@ static void check_kernel(struct doctor *d)
 		     "Linux %s works", u.release);
 	else
 		find(d, FINE, "kernel", NULL, "Linux %s", u.release);
-	if (strcmp(u.machine, "x86_64") != 0)
-		find(d, WRONG, "machine", "gilscope reads x86-64 code so far.", "this machine is %s", u.machine);
+	if (strcmp(u.machine, "aarch64") == 0)
+		find(d, NOTE, "machine", NULL, "aarch64: the plan is tested, probes on this machine are not");
+	else if (strcmp(u.machine, "x86_64") != 0)
+		find(d, WRONG, "machine", "gilscope reads x86-64 and aarch64 code.", "this machine is %s", u.machine);
 }
 
 static void check_btf(struct doctor *d)

@@ -2,6 +2,7 @@
 /* See image.h. */
 #include "image.h"
 
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -85,12 +86,27 @@ static int plan_library(const struct target *t, const char *why_not, struct site
 	return err;
 }
 
+/* A program of another machine runs in an emulator: what executes is not its code. */
+static bool is_foreign(struct elffile *ef)
+{
+#if defined(__x86_64__)
+	return elffile__machine(ef) != EM_X86_64;
+#elif defined(__aarch64__)
+	return elffile__machine(ef) != EM_AARCH64;
+#else
+	return true;
+#endif
+}
+
 int image__plan(const struct target *t, struct elffile *ef, struct site_plan **ret, struct reason *why)
 {
 	struct site_plan *own = NULL;
 	struct reason why_not = {""};
-	int err = sites__plan(ef, &own, &why_not);
+	int err;
 
+	if (is_foreign(ef))
+		return reason__set(why, -ENOTSUP, "process %d runs code of another machine (in an emulator?)", (int)t->pid);
+	err = sites__plan(ef, &own, &why_not);
 	if (!err && !own->incomplete) {
 		*ret = own;
 		return 0;

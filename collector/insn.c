@@ -2,17 +2,14 @@
 /* See insn.h. */
 #include "insn.h"
 
-static const struct insn_arch *const machines[] = {&insn_x86};
+static const struct insn_arch *const machines[] = {&insn_x86, &insn_arm64};
 
-bool insn__branches_or_writes(csh decoder, const cs_insn *insn, const uint16_t *regs, size_t n)
+bool insn__writes(csh decoder, const cs_insn *insn, const uint16_t *regs, size_t n)
 {
 	cs_regs read, written;
 	uint8_t read_n, written_n;
 
-	if (cs_insn_group(decoder, insn, CS_GRP_JUMP) || cs_insn_group(decoder, insn, CS_GRP_CALL) ||
-	    cs_insn_group(decoder, insn, CS_GRP_RET) || cs_insn_group(decoder, insn, CS_GRP_INT) ||
-	    cs_insn_group(decoder, insn, CS_GRP_IRET) ||
-	    cs_regs_access(decoder, insn, read, &read_n, written, &written_n) != CS_ERR_OK)
+	if (cs_regs_access(decoder, insn, read, &read_n, written, &written_n) != CS_ERR_OK)
 		return true;
 	for (size_t i = 0; i < written_n; i++)
 		for (size_t j = 0; j < n; j++)

@@ -28,6 +28,7 @@ struct insn_ref {
 	enum branch branch;
 	uint64_t target; /* code, or the GOT slot for BRANCH_*_SLOT and BRANCH_LOAD */
 	size_t len;      /* bytes from the place looked at to the instruction's end */
+	uint64_t from;   /* BRANCH_LOAD: address of the instruction that began to make the slot's address */
 };
 
 /* A PLT stub's jump through its slot. */
@@ -38,7 +39,15 @@ struct insn_stub {
 
 /* What `look` remembers on its way through a range of code; zero it before. */
 struct insn_scan {
-	uint64_t page[32];
+	uint64_t page[32]; /* by register: what an adrp put there, and where that stands */
+	uint64_t at[32];
+};
+
+/* An instruction that takes an address out of the GOT. Registers by their number in the instruction. */
+struct insn_load {
+	unsigned int dest;
+	int base;  /* holds the slot's page; -1: none does */
+	bool dies; /* `dest` is not kept over a call: after one, nobody can use the address any more */
 };
 
 struct insn_arch {
@@ -58,20 +67,27 @@ struct insn_arch {
 	bool (*is_conditional)(const cs_insn *insn);
 	/* What the kernel emulates at the start of a function, other than a branch. */
 	bool (*is_cheap)(const cs_insn *insn);
-	/* Goes on to the next instruction, and leaves the first argument's register alone. */
-	bool (*keeps_argument)(csh decoder, const cs_insn *insn);
+	/* Is always followed by the next instruction: no branch, call or trap. */
+	bool (*goes_on)(csh decoder, const cs_insn *insn);
+	/* May write the register of that number. */
+	bool (*writes)(csh decoder, const cs_insn *insn, unsigned int number);
+	unsigned int argument;         /* number of the register of the first argument */
 	/* Where a direct jump (conditional ones included) goes, or with `calls` a direct call; 0 for all else. */
 	uint64_t (*target)(const cs_insn *insn, bool calls);
 	/* Code whose address the instruction takes; 0 if none. */
-	uint64_t (*code_address)(const cs_insn *insn);
+	uint64_t (*code_address)(struct insn_scan *scan, const cs_insn *insn);
+	/* Whether the instruction is a load from the GOT. */
+	bool (*load)(const cs_insn *insn, struct insn_load *ret);
+	/* Whether it calls or jumps to what the load has loaded; *ret is BRANCH_CALL_SLOT or BRANCH_JUMP_SLOT. */
+	bool (*through)(const cs_insn *insn, const struct insn_load *load, enum branch *ret);
 };
 
-/* For keeps_argument: whether the instruction may branch, or writes one of the `n` registers. Wants a decoder with details. */
-bool insn__branches_or_writes(csh decoder, const cs_insn *insn, const uint16_t *regs, size_t n);
+/* Whether the instruction writes one of the `n` registers (Capstone's numbers). Wants a decoder with details. */
+bool insn__writes(csh decoder, const cs_insn *insn, const uint16_t *regs, size_t n);
 
 /* The table of a machine (EM_X86_64 ...), NULL if it is not supported. */
 const struct insn_arch *insn__arch(int machine);
 
-extern const struct insn_arch insn_x86;
+extern const struct insn_arch insn_x86, insn_arm64;
 
 #endif

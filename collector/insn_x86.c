@@ -120,11 +120,38 @@ static bool is_cheap(const cs_insn *insn)
 					    (insn->size == 2 && insn->bytes[0] == 0x41 && (insn->bytes[1] & 0xf8) == 0x50));
 }
 
-static bool keeps_argument(csh decoder, const cs_insn *insn)
+static bool goes_on(csh decoder, const cs_insn *insn)
 {
-	static const uint16_t regs[] = {X86_REG_RDI, X86_REG_EDI, X86_REG_DI, X86_REG_DIL};
+	static const uint8_t groups[] = {CS_GRP_JUMP, CS_GRP_CALL, CS_GRP_RET, CS_GRP_INT, CS_GRP_IRET};
 
-	return !insn__branches_or_writes(decoder, insn, regs, sizeof(regs) / sizeof(regs[0]));
+	for (size_t i = 0; i < sizeof(groups); i++)
+		if (cs_insn_group(decoder, insn, groups[i]))
+			return false;
+	return true;
+}
+
+/* A register under all the names that an instruction may write it by, in the order of its number. */
+static const uint16_t names[16][5] = {
+	{X86_REG_RAX, X86_REG_EAX, X86_REG_AX, X86_REG_AL, X86_REG_AH},
+	{X86_REG_RCX, X86_REG_ECX, X86_REG_CX, X86_REG_CL, X86_REG_CH},
+	{X86_REG_RDX, X86_REG_EDX, X86_REG_DX, X86_REG_DL, X86_REG_DH},
+	{X86_REG_RBX, X86_REG_EBX, X86_REG_BX, X86_REG_BL, X86_REG_BH},
+	{X86_REG_RSP, X86_REG_ESP, X86_REG_SP, X86_REG_SPL},
+	{X86_REG_RBP, X86_REG_EBP, X86_REG_BP, X86_REG_BPL},
+	{X86_REG_RSI, X86_REG_ESI, X86_REG_SI, X86_REG_SIL},
+	{X86_REG_RDI, X86_REG_EDI, X86_REG_DI, X86_REG_DIL},
+	{X86_REG_R8, X86_REG_R8D, X86_REG_R8W, X86_REG_R8B},
+	{X86_REG_R9, X86_REG_R9D, X86_REG_R9W, X86_REG_R9B},
+	{X86_REG_R10, X86_REG_R10D, X86_REG_R10W, X86_REG_R10B},
+	{X86_REG_R11, X86_REG_R11D, X86_REG_R11W, X86_REG_R11B},
+	{X86_REG_R12, X86_REG_R12D, X86_REG_R12W, X86_REG_R12B},
+	{X86_REG_R13, X86_REG_R13D, X86_REG_R13W, X86_REG_R13B},
+	{X86_REG_R14, X86_REG_R14D, X86_REG_R14W, X86_REG_R14B},
+	{X86_REG_R15, X86_REG_R15D, X86_REG_R15W, X86_REG_R15B},
+};
+static bool writes(csh decoder, const cs_insn *insn, unsigned int number)
+{
+	return insn__writes(decoder, insn, names[number], 5);
 }
 
 /* Prefixes (`bnd`, `addr32`) change nothing about where it goes. */
@@ -142,7 +169,7 @@ static uint64_t target(const cs_insn *insn, bool calls)
 }
 
 /* lea disp32(%rip), or in code that is not position-independent mov $imm32. */
-static uint64_t code_address(const cs_insn *insn)
+static uint64_t code_address(struct insn_scan *scan, const cs_insn *insn)
 {
 	const uint8_t *b = insn->bytes;
 
@@ -151,6 +178,33 @@ static uint64_t code_address(const cs_insn *insn)
 	if (insn->size >= 5 && (b[insn->size - 5] & 0xf8) == 0xb8)
 		return bytes__u32(b + insn->size - 4);
 	return 0;
+}
+
+/* mov slot(%rip),%reg. The System V ABI keeps rbx, rbp, rsp and r12 to r15 over a call. */
+static bool load(const cs_insn *insn, struct insn_load *ret)
+{
+	const uint8_t *b = insn->bytes;
+
+	if (insn->size != 7 || (b[0] & 0xfb) != 0x48 || b[1] != 0x8b || (b[2] & 0xc7) != 0x05)
+		return false;
+	ret->dest = (b[2] >> 3 & 7) + (b[0] & 4) * 2;
+	ret->base = -1;
+	ret->dies = ret->dest < 3 || (ret->dest > 5 && ret->dest < 12);
+	return true;
+}
+
+/* [bnd, notrack ...] [41] ff /2 or /4 of a register */
+static bool through(const cs_insn *insn, const struct insn_load *l, enum branch *ret)
+{
+	const uint8_t *b = insn->bytes + insn->size - 2;
+	bool high = insn->size >= 3 && (b[-1] & 0xf1) == 0x41;
+
+	if (insn->size < 2 || b[0] != 0xff || (b[1] & 7) + (high ? 8u : 0u) != l->dest)
+		return false;
+	if ((b[1] & 0xf8) != 0xd0 && (b[1] & 0xf8) != 0xe0)
+		return false;
+	*ret = (b[1] & 0xf8) == 0xd0 ? BRANCH_CALL_SLOT : BRANCH_JUMP_SLOT;
+	return true;
 }
 
 const struct insn_arch insn_x86 = {
@@ -166,7 +220,11 @@ const struct insn_arch insn_x86 = {
 	.is_plain = is_plain,
 	.is_conditional = is_conditional,
 	.is_cheap = is_cheap,
-	.keeps_argument = keeps_argument,
+	.goes_on = goes_on,
+	.writes = writes,
+	.argument = 7, /* rdi */
 	.target = target,
 	.code_address = code_address,
+	.load = load,
+	.through = through,
 };

@@ -111,7 +111,7 @@ static uint32_t u32_at(const uint8_t *p, uint32_t offset)
 
 static bool is_pointer(uint64_t p)
 {
-	return p && p % 8 == 0 && p >> 47 == 0;
+	return p && p % 8 == 0 && p >> PYVER_USER_BITS == 0;
 }
 
 /* Fetches what the last reading asked for. Without memory for it the target is asked for each piece. */

@@ -9,7 +9,6 @@
 
 #include <elf.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -181,7 +180,7 @@ static bool from_name(const char *path, struct pyver *v)
 }
 
 /* Below, with the table of sizes. */
-static bool from_runtime_size(const struct elf_symbol *runtime, struct pyver *v);
+static bool from_runtime_size(struct elffile *ef, const struct elf_symbol *runtime, struct pyver *v);
 
 /* Built with --disable-gil: the file says so itself, else by a function that only such builds export. */
 static bool is_free_threaded(struct elffile *ef, const struct pyver *v)
@@ -232,7 +231,7 @@ int pyver__identify(struct elffile *ef, const char *path, struct pyver *ret, str
 
 	if (elffile__symbol(ef, "_PyRuntime", &runtime) != 0)
 		return reason__set(why, -ENOEXEC, "%s is not a CPython of 3.7 or newer: it defines no _PyRuntime", path);
-	if (!from_py_version(ef, &v) && !from_debug_offsets(ef, &v) && !from_runtime_size(&runtime, &v) &&
+	if (!from_py_version(ef, &v) && !from_debug_offsets(ef, &v) && !from_runtime_size(ef, &runtime, &v) &&
 	    !from_literal(ef, path, '\0', &v) &&
 	    !(minor_of_name(path) >= 0 && from_literal(ef, path, '/', &v)) && !from_name(path, &v))
 		return reason__set(why, -ENOEXEC, "%s does not tell which CPython it is", path);
@@ -247,36 +246,56 @@ int pyver__identify(struct elffile *ef, const char *path, struct pyver *ret, str
 
 /* ---- which offsets ------------------------------------------------------------------------------------------- */
 
-static const struct {
+struct row {
 	int minor;
 	struct pyoffsets offsets;
-} table[] = {
+};
+
+/* x86-64; what it says of objects is true of aarch64 as well. */
+static const struct row table[] = {
 #include "pyoffsets.inc"
 #include "pyoffsets_newer.inc"
 };
 
-/* 3.11 and 3.12 in a program that is stripped and exports nothing: their _PyRuntime is as large as no other's. */
-static bool from_runtime_size(const struct elf_symbol *runtime, struct pyver *v)
+static const struct row table_arm64[] = {
+#include "pyoffsets_arm64.inc"
+};
+
+static const struct row *rows_of(struct elffile *ef, size_t *ret_n)
 {
-	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-		if ((table[i].minor != 11 && table[i].minor != 12) || table[i].offsets.runtime_size != runtime->size)
+	bool arm64 = elffile__machine(ef) == EM_AARCH64;
+
+	*ret_n = arm64 ? sizeof(table_arm64) / sizeof(table_arm64[0]) : sizeof(table) / sizeof(table[0]);
+	return arm64 ? table_arm64 : table;
+}
+
+/* 3.11 and 3.12 in a program that is stripped and exports nothing: their _PyRuntime is as large as no other's. */
+static bool from_runtime_size(struct elffile *ef, const struct elf_symbol *runtime, struct pyver *v)
+{
+	size_t n;
+	const struct row *rows = rows_of(ef, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		if ((rows[i].minor != 11 && rows[i].minor != 12) || rows[i].offsets.runtime_size != runtime->size)
 			continue;
-		set_version(v, 3u << 24 | (uint32_t)table[i].minor << 16, "size of its _PyRuntime");
+		set_version(v, 3u << 24 | (uint32_t)rows[i].minor << 16, "size of its _PyRuntime");
 		v->micro = -1;
 		return true;
 	}
 	return false;
 }
 
-static int offsets_from_table(const struct elf_symbol *runtime, const struct pyver *v, struct pyoffsets *ret,
-			      struct reason *why)
+static int offsets_from_table(struct elffile *ef, const struct elf_symbol *runtime, const struct pyver *v,
+			      struct pyoffsets *ret, struct reason *why)
 {
+	size_t n;
+	const struct row *rows = rows_of(ef, &n);
 	bool found = false;
 
-	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-		if (table[i].minor != v->minor)
+	for (size_t i = 0; i < n; i++) {
+		if (rows[i].minor != v->minor)
 			continue;
-		*ret = table[i].offsets;
+		*ret = rows[i].offsets;
 		found = true;
 		if (ret->runtime_size == runtime->size && !v->debug && !v->traces_refs)
 			return 0;
@@ -339,8 +358,11 @@ static bool debug_words_sane(const uint64_t *w, const struct debug_layout *l, ui
  * (Include/internal/pycore_gil.h) is [enabled,] interval, last_holder, locked, switch_number, cond, mutex,
  * switch_cond; PyThreadState (Include/cpython/pystate.h) has eval_breaker behind interp.
  */
-static void fill_from_words(struct pyoffsets *off, const uint64_t *w, const struct debug_layout *l, bool free_threaded)
+static void fill_from_words(struct pyoffsets *off, const uint64_t *w, const struct debug_layout *l, int machine)
 {
+	/* pthread_cond_t and pthread_mutex_t, bits/pthreadtypes-arch.h in glibc. */
+	uint32_t cond_size = 48, mutex_size = machine == EM_AARCH64 ? 48 : 40;
+	bool free_threaded = w[2] == 1;
 	uint32_t holder = (uint32_t)(w[l->gil_holder] - w[l->gil_state]);
 	uint32_t locked = (uint32_t)(w[l->gil_locked] - w[l->gil_state]);
 	uint32_t cond = ((locked + 4 + 7) & ~7u) + 8;
@@ -350,7 +372,7 @@ static void fill_from_words(struct pyoffsets *off, const uint64_t *w, const stru
 	off->gil_last_holder = holder;
 	off->gil_locked = locked;
 	off->gil_cond = cond;
-	off->gil_switch_cond = cond + sizeof(pthread_cond_t) + sizeof(pthread_mutex_t);
+	off->gil_switch_cond = cond + cond_size + mutex_size;
 	off->gil_enabled = free_threaded ? 0 : PYOFF_NONE;
 	off->runtime_gil = PYOFF_NONE;
 	off->runtime_interpreters_head = (uint32_t)w[l->interpreters_head];
@@ -398,7 +420,7 @@ static int offsets_from_words(struct elffile *ef, const struct elf_symbol *runti
 	    words[layout->gil_holder] - words[layout->gil_state] != (free_threaded ? 16u : 8u))
 		return reason__set(why, -ENOTSUP, "the _Py_DebugOffsets of CPython %s contradict themselves", v->text);
 	fill_objects(ret, words, layout, free_threaded);
-	fill_from_words(ret, words, layout, free_threaded);
+	fill_from_words(ret, words, layout, elffile__machine(ef));
 	ret->runtime_size = runtime->size;
 	return 0;
 }
@@ -408,12 +430,12 @@ int pyver__offsets(struct elffile *ef, const struct pyver *ver, struct pyoffsets
 	struct elf_symbol runtime;
 	int err;
 
-	if (elffile__machine(ef) != EM_X86_64)
-		return reason__set(why, -ENOTSUP, "layouts are known for x86-64 only");
+	if (elffile__machine(ef) != EM_X86_64 && elffile__machine(ef) != EM_AARCH64)
+		return reason__set(why, -ENOTSUP, "layouts are known for x86-64 and aarch64 only");
 	if (elffile__symbol(ef, "_PyRuntime", &runtime) != 0)
 		return reason__set(why, -ENOTSUP, "the file defines no _PyRuntime");
 	err = ver->minor >= 13 ? offsets_from_words(ef, &runtime, ver, ret, why) :
-				 offsets_from_table(&runtime, ver, ret, why);
+				 offsets_from_table(ef, &runtime, ver, ret, why);
 	if (err)
 		return err;
 	ret->minor = (uint32_t)ver->minor;
@@ -444,7 +466,7 @@ static int read_pointer(struct walk *w, uint64_t base, uint32_t offset, uint64_t
 {
 	int err = procmem__read_u64(w->pid, base + offset, ret);
 
-	if (!err && (*ret % 8 != 0 || *ret >> 47))
+	if (!err && (*ret % 8 != 0 || *ret >> PYVER_USER_BITS))
 		return implausible(w, "a pointer points nowhere");
 	return err;
 }
@@ -512,7 +534,7 @@ static int check_gil(struct walk *w, uint64_t gil)
 		return implausible(w, "the GIL's lock is neither free nor taken");
 	if (interval == 0 || interval > INTERVAL_MAX_US)
 		return implausible(w, "the switch interval is out of range");
-	if (holder % 8 != 0 || holder >> 47)
+	if (holder % 8 != 0 || holder >> PYVER_USER_BITS)
 		return implausible(w, "the GIL's holder points nowhere");
 	w->enabled = w->enabled || off->gil_enabled == PYOFF_NONE || bytes__u32(bytes + off->gil_enabled) != 0;
 	if (locked != 1)

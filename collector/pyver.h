@@ -114,8 +114,22 @@ int pyver__interpreters(pid_t pid, const struct pyoffsets *off, uint64_t runtime
 /* Address of the main interpreter's GIL, by the address of _PyRuntime; 0: there is none yet, or it can't be read. */
 uint64_t pyver__main_gil(pid_t pid, const struct pyoffsets *off, uint64_t runtime);
 
-/* Offset of `tid` in glibc's struct pthread (nptl/descr.h), x86-64, unchanged since 2.4. */
+/* No address of a program's has more bits (Documentation/arch/x86/x86_64/mm.rst, Documentation/arch/arm64/memory.rst). */
+#ifdef __x86_64__
+#define PYVER_USER_BITS 47
+#else
+#define PYVER_USER_BITS 52
+#endif
+
+/*
+ * Offset of `tid` in glibc's struct pthread (nptl/descr.h): behind a header of 0x2c0 bytes on x86-64, 0xc0 elsewhere, and a
+ * list's two pointers. Unchanged since 2.4. What is found there counts only if it is a thread of the process.
+ */
+#ifdef __x86_64__
 #define PYVER_PTHREAD_TID 0x2d0
+#else
+#define PYVER_PTHREAD_TID 0xd0
+#endif
 
 /*
  * Native thread id (as the target's namespace counts) of a PyThreadState, read from memory; 0 where it

@@ -23,6 +23,7 @@
 #define RANGES_MAX 64
 #define FUNCTION_MAX (4u << 20)      /* bytes; the eval loop has some 100 KB */
 #define INSIDE_MAX 512               /* functions that the three reach in two steps: 26 in glibc 2.36 */
+#define LOAD_DISTANCE 32             /* instructions between a load from the GOT and its call */
 #define ENTRY_DISTANCE 6             /* instructions into a function of the C library's */
 #define WAKE_DISTANCE 8              /* instructions between a timedwait and its conditional jump */
 
@@ -47,7 +48,8 @@ struct candidate {
 	uint64_t vaddr;
 	enum site_role role;
 	enum branch branch;
-	size_t len; /* from vaddr to the instruction's end */
+	size_t len;    /* from vaddr to the instruction's end */
+	uint64_t from; /* BRANCH_LOAD: where making the slot's address began; else vaddr */
 	bool proven;
 	struct elf_range function;
 };
@@ -127,6 +129,7 @@ static void add_candidate(struct planner *p, uint64_t vaddr, enum site_role role
 		.role = role,
 		.branch = ref->branch,
 		.len = ref->len,
+		.from = ref->from ? ref->from : vaddr,
 	};
 }
 
@@ -159,7 +162,7 @@ static void scan_range(struct planner *p, struct elf_range range)
 	const uint8_t *code = elffile__bytes(p->ef, range.start, range.end - range.start);
 	size_t len = range.end - range.start;
 	struct insn_scan scan = {0};
-	struct insn_ref ref;
+	struct insn_ref ref = {0};
 
 	for (size_t i = 0; code && i < len; i += p->arch->step) {
 		if (!p->arch->look(&scan, code + i, len - i, range.start + i, &ref))
@@ -219,9 +222,10 @@ static void add_reached(struct planner *p, struct elf_range function)
 	size_t left = function.end - function.start;
 	const uint8_t *code = left > FUNCTION_MAX ? NULL : elffile__bytes(p->ef, function.start, left);
 	uint64_t at = function.start;
+	struct insn_scan scan = {0};
 
 	while (code && cs_disasm_iter(p->decoder, &code, &left, &at, p->insn)) {
-		uint64_t target = p->arch->target(p->insn, true), address = p->arch->code_address(p->insn);
+		uint64_t target = p->arch->target(p->insn, true), address = p->arch->code_address(&scan, p->insn);
 
 		if (target && (target < function.start || target >= function.end))
 			add_inside(p, target);
@@ -278,6 +282,8 @@ static void prove_one(struct candidate *c, const cs_insn *insn)
 	if (insn->address > c->vaddr || end != c->vaddr + c->len)
 		return;
 	c->proven = true;
+	if (c->from == c->vaddr)
+		c->from = insn->address;
 	c->vaddr = insn->address;
 }
 
@@ -346,7 +352,7 @@ static void describe(const struct planner *p, const struct candidate *c, struct 
 		break;
 	case BRANCH_CALL_SLOT:
 	case BRANCH_JUMP_SLOT:
-		snprintf(raw, sizeof(raw), "%s *%s@got(%%rip)", c->branch == BRANCH_CALL_SLOT ? "call" : "jmp",
+		snprintf(raw, sizeof(raw), "%s *%s@got", c->branch == BRANCH_CALL_SLOT ? "call" : "jmp",
 			 callees[c->role]);
 		break;
 	default:
@@ -417,10 +423,72 @@ static int add_wake(struct planner *p, const struct candidate *c)
 	return -ENOENT;
 }
 
-static int take_proven(struct planner *p, const struct candidate *c)
+/* Whether the instruction decoded last leaves a register as it is and goes on to the next one. */
+static bool keeps(struct planner *p, unsigned int number)
+{
+	return p->arch->goes_on(p->decoder, p->insn) && !p->arch->writes(p->decoder, p->insn, number);
+}
+
+/*
+ * The call or jump through the register that the load at `c` fills: the one thing that can be done with what is in it, if
+ * between the slot's address and that call nothing else touches the registers, nothing branches or is branched to, and
+ * the register does not outlive a call. Then `c` becomes that call.
+ */
+static bool follow_load(struct planner *p, struct candidate *c, const struct insn_load *load)
+{
+	uint64_t at = c->from;
+
+	for (int i = 0; load->dies && i < LOAD_DISTANCE && decode_at(p, c->function, at); i++) {
+		enum branch branch;
+
+		if (at > c->vaddr && p->arch->through(p->insn, load, &branch)) {
+			if (is_entered(p, c->function, c->from + 1, at))
+				return false;
+			c->vaddr = at;
+			c->branch = branch;
+			return true;
+		}
+		if ((at > c->vaddr && !keeps(p, load->dest)) ||
+		    (at > c->from && at < c->vaddr && !keeps(p, (unsigned int)load->base)))
+			return false;
+		at += p->insn->size;
+	}
+	return false;
+}
+
+/* Whether the register with the slot's page gets something else on the way to the load: then it is no load from the GOT. */
+static bool is_stale(struct planner *p, const struct candidate *c, const struct insn_load *load)
+{
+	uint64_t at = c->from;
+
+	if (c->from < c->function.start)
+		return true;
+	for (; at < c->vaddr && decode_at(p, c->function, at); at += p->insn->size)
+		if (at > c->from && (p->arch->writes(p->decoder, p->insn, (unsigned int)load->base) ||
+				     cs_insn_group(p->decoder, p->insn, CS_GRP_CALL)))
+			return true;
+	return false;
+}
+
+/* What becomes of a load from the GOT. False: it is none. */
+static bool take_load(struct planner *p, struct candidate *c)
+{
+	struct insn_load load;
+
+	if (!decode_at(p, c->function, c->vaddr) || !p->arch->load(p->insn, &load))
+		return true;
+	if (load.base >= 0 && is_stale(p, c, &load))
+		return false;
+	follow_load(p, c, &load);
+	return true;
+}
+
+static int take_proven(struct planner *p, struct candidate *c)
 {
 	int err;
 
+	if (c->branch == BRANCH_LOAD && !take_load(p, c))
+		return 0;
 	if (c->branch == BRANCH_CONDITIONAL || c->branch == BRANCH_LOAD) {
 		p->plan->incomplete = true;
 		note(p->plan, "%s is %s at 0x%" PRIx64 ", where no probe can follow it", callees[c->role],
@@ -442,7 +510,7 @@ static int take_proven(struct planner *p, const struct candidate *c)
 static int take_candidates(struct planner *p)
 {
 	for (size_t i = 0; i < p->candidates_n; i++) {
-		const struct candidate *c = &p->candidates[i];
+		struct candidate *c = &p->candidates[i];
 		int err;
 
 		if (is_inside(p, c->vaddr))
@@ -583,7 +651,7 @@ static int open_planner(struct planner *p, struct elffile *ef, struct reason *wh
 		return reason__set(why, -ENOMEM, "out of memory");
 	p->arch = insn__arch(elffile__machine(ef));
 	if (!p->arch || p->arch->open(&p->decoder) != 0)
-		return reason__set(why, -ENOTSUP, "this machine's instructions are not supported yet: x86-64 only");
+		return reason__set(why, -ENOTSUP, "this machine's instructions are not supported yet: x86-64 and aarch64 only");
 	p->insn = cs_malloc(p->decoder);
 	return p->insn ? 0 : reason__set(why, -ENOMEM, "out of memory");
 }
@@ -645,7 +713,8 @@ static uint64_t cheap_place(struct planner *p, struct elf_range function, uint64
 
 		if (p->arch->is_cheap(p->insn))
 			return at == entry || !is_entered(p, function, entry + 1, at) ? at : 0;
-		if (!p->arch->keeps_argument(p->decoder, p->insn))
+		if (!p->arch->goes_on(p->decoder, p->insn) ||
+		    p->arch->writes(p->decoder, p->insn, p->arch->argument))
 			return 0;
 		at = next;
 	}
