@@ -5,6 +5,7 @@
  */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -528,6 +529,42 @@ ParameterizedTest(struct python *python, pyver, self_described_offsets_agree_wit
 	free(made);
 	elffile__close(ef);
 	close(fd);
+}
+
+/* What the words leave out follows from the machine: pthread_mutex_t has 8 bytes more on aarch64. */
+Test(pyver, self_described_offsets_depend_on_the_machine)
+{
+	static struct header_set sets[40];
+	size_t n = read_header_sets(sets, 40), len, seen = 0;
+	char dir[PATH_MAX], path[PATH_MAX + 16];
+
+	temp_dir__make(dir, sizeof(dir));
+	snprintf(path, sizeof(path), "%s/runtime.so", dir);
+	for (size_t i = 0; i < n; i++) {
+		struct words words = words_of(&sets[i]);
+		struct pyoffsets off;
+		struct elffile *ef;
+		struct pyver ver;
+		char *bytes;
+		int fd;
+
+		if (sets[i].minor < 13)
+			continue;
+		make_runtime(path, &words, sets[i].off.runtime_size, 0);
+		bytes = must_read(path, &len);
+		bytes[0x12] = (char)EM_AARCH64; /* e_machine */
+		must_write(path, bytes, len);
+		free(bytes);
+		ef = must_open_file(path, &fd);
+		must_know(ef, path, &ver, &off);
+		cr_expect_eq(off.gil_cond, sets[i].off.gil_cond);
+		cr_expect_eq(off.gil_switch_cond, sets[i].off.gil_switch_cond + 8);
+		elffile__close(ef);
+		close(fd);
+		seen++;
+	}
+	cr_expect_gt(seen, 0);
+	temp_dir__remove(dir);
 }
 
 Test(pyver, self_descriptions_that_contradict_themselves_are_refused)
