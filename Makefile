@@ -42,7 +42,7 @@ endif
 
 # ---- what is built from what ---------------------------------------------------------------------
 # Pure modules: neither libbpf nor hiredis (make lint checks it).
-PURE := reason log text regular symtab procmem insn insn_x86 insn_arm64 target elffile debugfile image pyver sites recipe grid
+PURE := reason log text regular symtab procmem capstone_lib insn insn_x86 insn_arm64 target elffile debugfile image pyver sites recipe grid
 PURE += hist keymap pair_index sample window packed aggr batch sink_mem
 PURE += schema schema_row schema_blame verdict schema_series schema_sample schema_threads schema_wide schema_board schema_meta
 PURE += procmaps label cgroup pynames
@@ -89,13 +89,14 @@ $(TOP)/deps.mk: FORCE
 endif
 endif
 
-PKGS := libbpf hiredis jansson libelf libdw liblzma capstone
+PKGS := libbpf hiredis jansson libelf libdw liblzma
 # Redis over TLS where the installed hiredis has it.
 ifneq ($(shell $(PKG_CONFIG) --exists hiredis_ssl openssl 2>/dev/null && echo yes),)
 PKGS += hiredis_ssl openssl
 override CPPFLAGS += -DHAVE_HIREDIS_SSL
 endif
-PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)
+# Of Capstone only the headers: the library is loaded when it is needed (collector/capstone_lib.h).
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS) capstone 2>/dev/null)
 PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null)
 CRITERION_LIBS := $(shell $(PKG_CONFIG) --libs criterion 2>/dev/null)
 
@@ -108,7 +109,7 @@ WARNINGS := -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wvl
 ALL_CFLAGS = -std=gnu11 $(WARNINGS) $(CFLAGS) $(SANFLAGS) $(COVFLAGS)
 ALL_CPPFLAGS = -D_GNU_SOURCE -DGILSCOPE_VERSION='"$(VERSION)"' -I$(OUTPUT) $(PKG_CFLAGS) $(CPPFLAGS)
 ALL_LDFLAGS = $(LDFLAGS) $(SANFLAGS) $(COVFLAGS)
-LDLIBS = $(PKG_LIBS) -lpthread -lm
+LDLIBS = $(PKG_LIBS) -lpthread -ldl -lm
 
 BPF_ARCH := $(shell uname -m | sed 's/x86_64/x86/;s/aarch64/arm64/')
 BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Wno-unused-parameter \

@@ -37,7 +37,7 @@ static bool has_ended(struct census *c, const struct gil_owner *owner)
 
 static void look_at(struct gil_proc *proc, uint32_t gil, struct census *census)
 {
-	uint64_t place = __atomic_load_n(&proc->gil_addr[gil], __ATOMIC_ACQUIRE);
+	__u64 place = __atomic_load_n(&proc->gil_addr[gil], __ATOMIC_ACQUIRE);
 	const struct gil_owner *owner = &proc->gil_owner[gil];
 
 	if (place <= GIL_PLACE_LAST || !owner->id || !owner->interp || !has_ended(census, owner))

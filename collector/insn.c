@@ -9,7 +9,7 @@ bool insn__writes(csh decoder, const cs_insn *insn, const uint16_t *regs, size_t
 	cs_regs read, written;
 	uint8_t read_n, written_n;
 
-	if (cs_regs_access(decoder, insn, read, &read_n, written, &written_n) != CS_ERR_OK)
+	if (capstone.regs_access(decoder, insn, read, &read_n, written, &written_n) != CS_ERR_OK)
 		return true;
 	for (size_t i = 0; i < written_n; i++)
 		for (size_t j = 0; j < n; j++)

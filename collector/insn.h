@@ -9,10 +9,11 @@
 #ifndef GILSCOPE_INSN_H
 #define GILSCOPE_INSN_H
 
-#include <capstone/capstone.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "capstone_lib.h"
 
 enum branch {
 	BRANCH_CALL,        /* relative: to a PLT stub, or to the function itself */

@@ -89,10 +89,10 @@ static uint64_t branch_target(uint32_t w, uint64_t vaddr, bool calls)
 /* Undecodable words are passed over: newer instructions than Capstone knows move no boundary. */
 static int open_decoder(csh *ret)
 {
-	if (cs_open(CS_ARCH_ARM64, CS_MODE_LITTLE_ENDIAN, ret) != CS_ERR_OK)
+	if (capstone.open(CS_ARCH_ARM64, CS_MODE_LITTLE_ENDIAN, ret) != CS_ERR_OK)
 		return -ENOTSUP;
-	cs_option(*ret, CS_OPT_DETAIL, CS_OPT_ON);
-	cs_option(*ret, CS_OPT_SKIPDATA, CS_OPT_ON);
+	capstone.option(*ret, CS_OPT_DETAIL, CS_OPT_ON);
+	capstone.option(*ret, CS_OPT_SKIPDATA, CS_OPT_ON);
 	return 0;
 }
 

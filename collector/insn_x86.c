@@ -18,10 +18,10 @@ static uint64_t relative(uint64_t end, const uint8_t *disp)
 
 static int open_decoder(csh *ret)
 {
-	if (cs_open(CS_ARCH_X86, CS_MODE_64, ret) != CS_ERR_OK)
+	if (capstone.open(CS_ARCH_X86, CS_MODE_64, ret) != CS_ERR_OK)
 		return -ENOTSUP;
-	cs_option(*ret, CS_OPT_SYNTAX, CS_OPT_SYNTAX_ATT);
-	cs_option(*ret, CS_OPT_DETAIL, CS_OPT_ON);
+	capstone.option(*ret, CS_OPT_SYNTAX, CS_OPT_SYNTAX_ATT);
+	capstone.option(*ret, CS_OPT_DETAIL, CS_OPT_ON);
 	return 0;
 }
 
@@ -125,7 +125,7 @@ static bool goes_on(csh decoder, const cs_insn *insn)
 	static const uint8_t groups[] = {CS_GRP_JUMP, CS_GRP_CALL, CS_GRP_RET, CS_GRP_INT, CS_GRP_IRET};
 
 	for (size_t i = 0; i < sizeof(groups); i++)
-		if (cs_insn_group(decoder, insn, groups[i]))
+		if (capstone.insn_group(decoder, insn, groups[i]))
 			return false;
 	return true;
 }

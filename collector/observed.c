@@ -280,6 +280,7 @@ static void drop_file(struct observed *o)
 {
 	elffile__close(o->elf);
 	o->elf = NULL;
+	sites__rest();
 #ifdef __GLIBC__
 	malloc_trim(0);
 #endif

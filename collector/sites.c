@@ -224,7 +224,7 @@ static void add_reached(struct planner *p, struct elf_range function)
 	uint64_t at = function.start;
 	struct insn_scan scan = {0};
 
-	while (code && cs_disasm_iter(p->decoder, &code, &left, &at, p->insn)) {
+	while (code && capstone.disasm_iter(p->decoder, &code, &left, &at, p->insn)) {
 		uint64_t target = p->arch->target(p->insn, true), address = p->arch->code_address(&scan, p->insn);
 
 		if (target && (target < function.start || target >= function.end))
@@ -297,7 +297,7 @@ static void prove_function(struct planner *p, struct elf_range function, struct 
 
 	if (!code || left > FUNCTION_MAX)
 		return;
-	while (first < last && cs_disasm_iter(p->decoder, &code, &left, &at, p->insn)) {
+	while (first < last && capstone.disasm_iter(p->decoder, &code, &left, &at, p->insn)) {
 		while (first < last && first->vaddr < at) {
 			prove_one(first, p->insn);
 			first++;
@@ -334,7 +334,7 @@ static bool decode_at(struct planner *p, struct elf_range function, uint64_t vad
 	if (vaddr < function.start || vaddr >= function.end)
 		return false;
 	code = elffile__bytes(p->ef, vaddr, left);
-	return code && cs_disasm_iter(p->decoder, &code, &left, &at, p->insn);
+	return code && capstone.disasm_iter(p->decoder, &code, &left, &at, p->insn);
 }
 
 /* ---- sites ---------------------------------------------------------------------------------- */
@@ -392,7 +392,7 @@ static bool is_entered(struct planner *p, struct elf_range function, uint64_t st
 	const uint8_t *code = elffile__bytes(p->ef, function.start, left);
 	uint64_t at = function.start;
 
-	while (code && cs_disasm_iter(p->decoder, &code, &left, &at, p->insn)) {
+	while (code && capstone.disasm_iter(p->decoder, &code, &left, &at, p->insn)) {
 		uint64_t target = p->arch->target(p->insn, false);
 
 		if (target >= start && target <= end)
@@ -465,7 +465,7 @@ static bool is_stale(struct planner *p, const struct candidate *c, const struct 
 		return true;
 	for (; at < c->vaddr && decode_at(p, c->function, at); at += p->insn->size)
 		if (at > c->from && (p->arch->writes(p->decoder, p->insn, (unsigned int)load->base) ||
-				     cs_insn_group(p->decoder, p->insn, CS_GRP_CALL)))
+				     capstone.insn_group(p->decoder, p->insn, CS_GRP_CALL)))
 			return true;
 	return false;
 }
@@ -649,19 +649,21 @@ static int open_planner(struct planner *p, struct elffile *ef, struct reason *wh
 		p->plan->library_fd = -1;
 	if (!p->plan || !p->candidates)
 		return reason__set(why, -ENOMEM, "out of memory");
+	if (capstone__load(why))
+		return -ENOTSUP;
 	p->arch = insn__arch(elffile__machine(ef));
 	if (!p->arch || p->arch->open(&p->decoder) != 0)
 		return reason__set(why, -ENOTSUP, "this machine's instructions are not supported yet: x86-64 and aarch64 only");
-	p->insn = cs_malloc(p->decoder);
+	p->insn = capstone.malloc(p->decoder);
 	return p->insn ? 0 : reason__set(why, -ENOMEM, "out of memory");
 }
 
 static void close_planner(struct planner *p)
 {
 	if (p->insn)
-		cs_free(p->insn, 1);
+		capstone.free(p->insn, 1);
 	if (p->decoder)
-		cs_close(&p->decoder);
+		capstone.close(&p->decoder);
 	free(p->candidates);
 }
 
@@ -695,7 +697,7 @@ static bool is_start(struct planner *p, struct elf_range function, uint64_t entr
 	const uint8_t *code = left > FUNCTION_MAX ? NULL : elffile__bytes(p->ef, function.start, left);
 	uint64_t at = function.start;
 
-	while (code && at < entry && cs_disasm_iter(p->decoder, &code, &left, &at, p->insn))
+	while (code && at < entry && capstone.disasm_iter(p->decoder, &code, &left, &at, p->insn))
 		;
 	return code && at == entry;
 }
@@ -770,6 +772,11 @@ int sites__plan_library(struct elffile *library, const char *why_not, struct sit
 		     "light mode, and nothing is seen of an interpreter that has other condition variables", why_not,
 		     why_not[0] ? ": " : "");
 	return err;
+}
+
+void sites__rest(void)
+{
+	capstone__unload();
 }
 
 void site_plan__free(struct site_plan *plan)

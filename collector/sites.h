@@ -54,6 +54,9 @@ struct site_plan {
 int sites__plan(struct elffile *ef, struct site_plan **ret, struct reason *why);
 void site_plan__free(struct site_plan *plan);
 
+/* Gives back the decoder's memory (5 MB) once no plan is made for a while: the next plan takes some milliseconds more. */
+void sites__rest(void);
+
 /*
  * The last resort: a plan of the entries of the three functions in the C library's own file, for an interpreter that reaches
  * them in a way that cannot be followed. Every caller in the process meets these probes, the argument tells the GIL's apart;
