@@ -281,6 +281,11 @@ $(FUZZ_OBJS) $(FUZZERS): | fuzz-deps
 fuzz: $(FUZZERS) ## fuzz each parser of hostile input for FUZZ_SECONDS (10)
 	$(Q)tests/support/fuzz $(FUZZ_DIR) $(FUZZ_SECONDS) $(FUZZERS)
 
+# ---- the README's table of interpreters ------------------------------------------------------------
+.PHONY: table
+table: $(OUTPUT)/tests/integration-tests $(PROGRAM) $(WORKLOAD_LIBS) ## measure every interpreter here, for the README
+	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/table $< README.md
+
 # ---- benchmarks ------------------------------------------------------------------------------------
 BENCH_PROGRAMS := $(patsubst tests/bench/%.c,$(OUTPUT)/bench/%,$(BENCH_SRCS))
 

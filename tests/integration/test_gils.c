@@ -17,6 +17,7 @@
 #include "../support/json_lines.h"
 #include "../support/observer.h"
 #include "../support/private_redis.h"
+#include "../support/results.h"
 #include "../support/tool.h"
 #include "../support/workload.h"
 
@@ -55,8 +56,11 @@ static const struct gil_sample *gil_of(const struct proc_sample *s, uint32_t gil
 	return NULL;
 }
 
-static void expect_exact(const struct interpreter *in, const struct proc_sample *s, json_t *threads)
+/* Returns how many acquires the threads made by their own count, and adds those seen to *seen. */
+static long long expect_exact(const struct interpreter *in, const struct proc_sample *s, json_t *threads,
+			      long long *seen)
 {
+	long long made = 0;
 	json_t *thread;
 	size_t i;
 
@@ -68,12 +72,16 @@ static void expect_exact(const struct interpreter *in, const struct proc_sample 
 		const struct thread_sample *mine = thread_on(s, tid, gil);
 
 		cr_assert_not_null(mine, "%s: thread %d is missing on GIL %u", in->version, tid, gil);
-		if (json_object_get(thread, "acquires"))
-			cr_expect_eq((long long)mine->m.acquires, truth__int(thread, "acquires"),
-				     "%s: thread %d on GIL %u: %" PRIu64 " acquires, it made %lld", in->version, tid, gil,
-				     mine->m.acquires, truth__int(thread, "acquires"));
 		cr_expect_not_null(gil_of(s, gil), "%s: GIL %u is missing", in->version, gil);
+		if (!json_object_get(thread, "acquires"))
+			continue;
+		cr_expect_eq((long long)mine->m.acquires, truth__int(thread, "acquires"),
+			     "%s: thread %d on GIL %u: %" PRIu64 " acquires, it made %lld", in->version, tid, gil,
+			     mine->m.acquires, truth__int(thread, "acquires"));
+		*seen += (long long)mine->m.acquires;
+		made += truth__int(thread, "acquires");
 	}
+	return made;
 }
 
 /* Who waits for one GIL waits for nobody who holds another. */
@@ -105,11 +113,15 @@ static void leave(struct workload *w, struct observer *o)
 
 static void expect_counts(const struct interpreter *in, const char *command, size_t gils)
 {
+	long long seen = 0, made;
 	struct workload w;
 	struct observer o;
+	char what[32];
 
 	observe(in, command, GIL_MODE_FULL, &w, &o);
-	expect_exact(in, observer__totals(&o), json_object_get(workload__truth(&w), "threads"));
+	made = expect_exact(in, observer__totals(&o), json_object_get(workload__truth(&w), "threads"), &seen);
+	snprintf(what, sizeof(what), gils > 1 ? "%zu GILs" : "shared GIL", gils);
+	results__note(in, what, o.proc.plan, observer__totals(&o), seen, made);
 	cr_expect_eq(observer__totals(&o)->gils_n, gils, "%s: %zu GILs, it has %zu", in->version,
 		     observer__totals(&o)->gils_n, gils);
 	expect_no_blame_across(observer__totals(&o));
@@ -243,6 +255,7 @@ static void note_addresses(const struct proc_sample *s, json_t *threads)
 static void play_round(const struct interpreter *in, struct workload *w, struct observer *o, int intervals)
 {
 	char *line = workload__hear(w);
+	long long seen = 0;
 	json_t *truth;
 
 	cr_assert(strncmp(line, "round ", 6) == 0, "instead of a round: %s", line);
@@ -263,7 +276,7 @@ static void play_round(const struct interpreter *in, struct workload *w, struct 
 		proc_sample__free(observer__interval(o));
 	workload__say(w, "next");
 	if (intervals)
-		expect_exact(in, observer__totals(o), json_object_get(truth, "threads"));
+		expect_exact(in, observer__totals(o), json_object_get(truth, "threads"), &seen);
 	json_decref(truth);
 }
 

@@ -5,6 +5,7 @@
 #include <criterion/criterion.h>
 
 #include "observer.h"
+#include "results.h"
 #include "workload.h"
 
 void exact_count__expect_by(const struct interpreter *in, const char *command, const char *method)
@@ -12,6 +13,7 @@ void exact_count__expect_by(const struct interpreter *in, const char *command, c
 	struct workload w;
 	struct observer o;
 	json_t *truth, *threads, *thread;
+	long long seen = 0, made = 0;
 	size_t i;
 
 	workload__start(&w, in, command);
@@ -33,7 +35,10 @@ void exact_count__expect_by(const struct interpreter *in, const char *command, c
 			     in->stripped ? " stripped" : "", tid, (unsigned long long)mine->m.acquires,
 			     truth__int(thread, "acquires"));
 		cr_expect_eq(mine->m.forced, 0);
+		seen += (long long)mine->m.acquires;
+		made += truth__int(thread, "acquires");
 	}
+	results__note(in, "one GIL", o.proc.recipe->plan, observer__totals(&o), seen, made);
 	observer__assert_lossless(observer__totals(&o));
 	observer__detach(&o);
 	workload__quit(&w);

@@ -18,19 +18,21 @@ static const char who[] =
 	"v, maps = sys.version_info, open('/proc/self/maps').read().split('\\n')\n"
 	"libs = [m.split(None, 5)[5] for m in maps if '/libpython3' in m]\n"
 	"if sys.implementation.name == 'cpython':\n"
-	"    print(v[0], v[1], v[2], int('t' in sys.abiflags), libs[0] if libs else '-', sys.base_prefix)\n";
+	"    print(v[0], v[1], v[2], sys.abiflags or '-', libs[0] if libs else '-', sys.base_prefix)\n";
 
 /* Where interpreters live; "~" is $HOME. */
-static const char *const places[] = {
-	"/usr/bin/python3*",
-	"/usr/local/bin/python3*",
-	"/opt/*/bin/python3*",
-	"~/.local/bin/python3*",
-	"~/.pyenv/versions/*/bin/python3*",
-	"~/.local/share/uv/python/*/bin/python3*",
-	"~/*conda3/bin/python3*",
-	"~/*conda3/envs/*/bin/python3*",
-	"~/miniforge3/bin/python3*",
+static const struct {
+	const char *pattern, *origin;
+} places[] = {
+	{"/usr/bin/python3*", "distribution"},
+	{"/usr/local/bin/python3*", "/usr/local"},
+	{"/opt/*/bin/python3*", "/opt"},
+	{"~/.local/bin/python3*", "~/.local"},
+	{"~/.pyenv/versions/*/bin/python3*", "pyenv"},
+	{"~/.local/share/uv/python/*/bin/python3*", "uv"},
+	{"~/*conda3/bin/python3*", "conda"},
+	{"~/*conda3/envs/*/bin/python3*", "conda"},
+	{"~/miniforge3/bin/python3*", "conda"},
 };
 
 void interpreter__environment(const struct interpreter *in)
@@ -83,16 +85,17 @@ static void ask(const struct interpreter *in, char *answer, size_t size)
 static bool describe(struct interpreter *in)
 {
 	char answer[1024], image[INTERPRETER_PATH], home[INTERPRETER_PATH];
-	int major, minor, micro, free_threaded;
+	char flags[8];
+	int major, minor, micro;
 
 	ask(in, answer, sizeof(answer));
-	if (sscanf(answer, "%d %d %d %d %255s %255[^\n]", &major, &minor, &micro, &free_threaded, image, home) != 6)
+	if (sscanf(answer, "%d %d %d %7s %255s %255[^\n]", &major, &minor, &micro, flags, image, home) != 6)
 		return false;
 	if (major != 3 || minor < 8)
 		return false;
 	in->minor = minor;
-	in->free_threaded = free_threaded;
-	snprintf(in->version, sizeof(in->version), "%d.%d.%d%s", major, minor, micro, free_threaded ? "t" : "");
+	in->free_threaded = strchr(flags, 't') != NULL;
+	snprintf(in->version, sizeof(in->version), "%d.%d.%d%s", major, minor, micro, flags[0] == '-' ? "" : flags);
 	snprintf(in->image, sizeof(in->image), "%s", strcmp(image, "-") == 0 ? in->exe : image);
 	snprintf(in->home, sizeof(in->home), "%s", home);
 	return true;
@@ -116,7 +119,7 @@ static bool known(const struct interpreter *list, size_t n, const struct stat *s
 	return false;
 }
 
-static size_t add(struct interpreter *list, size_t n, size_t max, const char *exe)
+static size_t add(struct interpreter *list, size_t n, size_t max, const char *exe, const char *origin)
 {
 	struct interpreter in = {0};
 	char real[PATH_MAX];
@@ -129,18 +132,19 @@ static size_t add(struct interpreter *list, size_t n, size_t max, const char *ex
 	snprintf(in.exe, sizeof(in.exe), "%s", real);
 	if (!describe(&in))
 		return n;
+	snprintf(in.origin, sizeof(in.origin), "%s", origin);
 	in.home[0] = '\0'; /* where it stands, it finds its library by itself */
 	list[n] = in;
 	return n + 1;
 }
 
-static size_t add_matching(struct interpreter *list, size_t n, size_t max, const char *pattern)
+static size_t add_matching(struct interpreter *list, size_t n, size_t max, const char *pattern, const char *origin)
 {
 	glob_t g;
 
 	if (glob(pattern, GLOB_TILDE_CHECK, NULL, &g) == 0)
 		for (size_t i = 0; i < g.gl_pathc; i++)
-			n = add(list, n, max, g.gl_pathv[i]);
+			n = add(list, n, max, g.gl_pathv[i], origin);
 	globfree(&g);
 	return n;
 }
@@ -149,8 +153,13 @@ static size_t add_listed(struct interpreter *list, size_t n, size_t max, const c
 {
 	char *copy = strdup(names), *rest = copy;
 
-	for (char *name; (name = strsep(&rest, ":"));)
-		n = add(list, n, max, name);
+	for (char *name; (name = strsep(&rest, ":"));) {
+		char *path = strchr(name, '=');
+
+		if (path)
+			*path++ = '\0';
+		n = add(list, n, max, path ? path : name, path ? name : "listed");
+	}
 	free(copy);
 	return n;
 }
@@ -169,10 +178,10 @@ size_t interpreters__find(struct interpreter *ret, size_t max)
 	size_t n = 0;
 
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
-		n = add_matching(ret, n, max, places[i]);
+		n = add_matching(ret, n, max, places[i].pattern, places[i].origin);
 	if (root) {
 		snprintf(pattern, sizeof(pattern), "%s/versions/*/bin/python3*", root);
-		n = add_matching(ret, n, max, pattern);
+		n = add_matching(ret, n, max, pattern, "pyenv");
 	}
 	if (listed)
 		n = add_listed(ret, n, max, listed);
@@ -183,7 +192,7 @@ size_t interpreters__find(struct interpreter *ret, size_t max)
 
 void interpreter__stock(struct interpreter *ret)
 {
-	cr_assert_eq(add(ret, 0, 1, "/usr/bin/python3"), 1, "/usr/bin/python3 is missing or does not run");
+	cr_assert_eq(add(ret, 0, 1, "/usr/bin/python3", "distribution"), 1, "/usr/bin/python3 is missing or does not run");
 }
 
 static void strip_to(const char *from, const char *dir, char *to, size_t size)

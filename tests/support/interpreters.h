@@ -2,7 +2,7 @@
 /*
  * Every CPython 3.8+ of this machine that can be run: the distribution's, /usr/local, and what version
  * managers left (pyenv, uv, conda). Each is asked who it is, so nothing is guessed from names; two names of
- * one file count once. GILSCOPE_TEST_PYTHONS, a colon-separated list, adds executables.
+ * one file count once. GILSCOPE_TEST_PYTHONS adds executables: PATH or ORIGIN=PATH, separated by colons.
  */
 #ifndef GILSCOPE_TESTS_INTERPRETERS_H
 #define GILSCOPE_TESTS_INTERPRETERS_H
@@ -19,7 +19,8 @@ struct interpreter {
 	char image[INTERPRETER_PATH];        /* the mapped file that is CPython: exe itself or its libpython */
 	char home[INTERPRETER_PATH];         /* PYTHONHOME it needs, "" : none */
 	char library_path[INTERPRETER_PATH]; /* LD_LIBRARY_PATH it needs, "": none */
-	char version[24];                    /* "3.11.2" */
+	char version[24];                    /* "3.11.2", "3.13.0t", "3.11.2d" */
+	char origin[32];                     /* "distribution", "pyenv" ...: whose build it is */
 	int minor;
 	bool free_threaded;                  /* built without need of a GIL; runs with it all the same, unless ... */
 	bool no_gil;                         /* ... the test sets this */
