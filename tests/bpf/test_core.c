@@ -57,9 +57,8 @@ static void close_core(void)
 
 TestSuite(core, .init = open_core, .fini = close_core);
 
-static void step_with(enum gil_step_op op, uint32_t tid, uint64_t now, uint32_t forced, uint64_t tstate)
+static void run_step(struct gil_step step)
 {
-	struct gil_step step = {.op = op, .tid = tid, .now = now, .forced = forced, .tstate = tstate};
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = &step, .ctx_size_in = sizeof(step));
 	int err = bpf_prog_test_run_opts(bpf_program__fd(skel->progs.gil_step), &opts);
 
@@ -67,9 +66,28 @@ static void step_with(enum gil_step_op op, uint32_t tid, uint64_t now, uint32_t 
 	cr_assert_eq(opts.retval, 0);
 }
 
+static void step_with(enum gil_step_op op, uint32_t tid, uint64_t now, uint32_t forced, uint64_t tstate)
+{
+	run_step((struct gil_step){.op = op, .tid = tid, .now = now, .forced = forced, .tstate = tstate});
+}
+
+static void step_on(uint32_t gil_index, enum gil_step_op op, uint32_t tid, uint64_t now)
+{
+	run_step((struct gil_step){.op = op, .gil = gil_index, .tid = tid, .now = now});
+}
+
 static void step(enum gil_step_op op, uint32_t tid, uint64_t now)
 {
 	step_with(op, tid, now, 0, 0);
+}
+
+static struct gil_thread *thread_on(uint32_t tid, uint32_t gil_index)
+{
+	for (uint32_t slot = GIL_SLOT_OTHER + 1; slot < THREADS; slot++)
+		if (threads[slot].tid == tid && threads[slot].gil == gil_index && threads[slot].state != GIL_THREAD_FREE)
+			return &threads[slot];
+	cr_assert_fail("no record of thread %u on GIL %u", tid, gil_index);
+	return NULL;
 }
 
 static struct gil_thread *thread_of(uint32_t tid)
@@ -132,6 +150,41 @@ Test(core, first_release_means_held_since_armed)
 	cr_expect_eq(thread_of(10)->cur.hold_ns, 4 * MS);
 	cr_expect_eq(thread_of(10)->cur.unseen, 1);
 	cr_expect_eq(proc->lost[GIL_LOSS_RELEASE_UNOWNED], 0);
+}
+
+/* A GIL that found no place for a while: nothing is claimed of the time before it had one. */
+Test(core, first_release_of_a_gil_learned_later_means_held_since_then)
+{
+	proc->gil_owner[0].since = 3 * MS;
+	step(STEP_RELEASE, 10, 5 * MS);
+	cr_expect_eq(thread_of(10)->cur.hold_ns, 2 * MS);
+	cr_expect_eq(thread_of(10)->cur.unseen, 1);
+}
+
+Test(core, waiter_of_a_gil_learned_later_has_waited_for_an_unknown_holder_since_then)
+{
+	proc->gil_owner[0].since = 3 * MS;
+	step(STEP_WAIT, 11, 4 * MS);
+	step(STEP_RELEASE, 10, 6 * MS);
+	step(STEP_ACQUIRE, 11, 7 * MS);
+	cr_expect_eq(thread_of(10)->cur.hold_ns, 3 * MS);
+	cr_expect_eq(thread_of(11)->cur.wait_ns, 3 * MS);
+	cr_expect_eq(thread_of(11)->cur.handover_ns, 1 * MS);
+}
+
+Test(core, a_threads_records_on_two_gils_are_apart)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step_on(1, STEP_ACQUIRE, 10, 3 * MS);
+	step(STEP_RELEASE, 10, 4 * MS);
+	step_on(1, STEP_RELEASE, 10, 8 * MS);
+	cr_expect_eq(thread_on(10, 0)->cur.hold_ns, 2 * MS);
+	cr_expect_eq(thread_on(10, 1)->cur.hold_ns, 5 * MS);
+	for (uint32_t g = 0; g < GIL_PER_PROC; g++)
+		step_on(g, STEP_ACQUIRE, 20, (10 + g) * MS);
+	for (uint32_t g = 0; g < GIL_PER_PROC; g++)
+		cr_expect_eq(thread_on(20, g)->gil, g);
+	cr_expect_eq(proc->lost[GIL_LOSS_NO_SLOT], 0);
 }
 
 Test(core, wait_is_charged_to_the_holder_and_the_gap_is_handover)
