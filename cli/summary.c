@@ -148,6 +148,16 @@ static void price(FILE *to, const struct proc_sample *t)
 	fprintf(to, "  %s\n", rows__losses(t, losses, sizeof(losses)));
 }
 
+/* A free-threaded Python that had its GIL on for a while: start-up, the import of an extension module. */
+static void without_gil(FILE *to, const struct proc_sample *t)
+{
+	char buf[HUMAN_SIZE];
+
+	if (t->no_gil_ns)
+		fact(to, "no GIL", human__share(buf, (double)t->no_gil_ns / (double)t->len_ns),
+		     "of the run, this free-threaded Python had none; the rest is shown");
+}
+
 static void gil_row(struct out *table, const struct proc_sample *t, const struct gil_sample *g)
 {
 	static const enum schema_field fields[] = {
@@ -278,6 +288,7 @@ void summary__print(FILE *to, const struct who *who, const struct proc_sample *t
 	}
 	schema_row__from(totals, &totals->total, true, &row);
 	fputc('\n', to);
+	without_gil(to, totals);
 	busy(to, totals, &row);
 	counts(to, &row, rows__seconds(totals));
 	price(to, totals);

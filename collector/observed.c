@@ -478,14 +478,18 @@ static void complete(struct observed *o, struct proc_sample *s, uint64_t bound)
  */
 static void look_at_gil(struct observed *o, struct proc_sample *s)
 {
-	uint64_t gil = o->recipe->offsets.gil_enabled == PYOFF_NONE ? 0 : pyver__main_gil(o->target->pid, &o->recipe->offsets, o->runtime);
-	uint32_t enabled;
+	uint32_t enabled = !o->pub.gil_disabled; /* as it was, where it can't be read any more */
+	uint64_t gil;
 
-	if (!gil || procmem__read_u32(o->target->pid, gil + o->recipe->offsets.gil_enabled, &enabled))
+	if (o->recipe->offsets.gil_enabled == PYOFF_NONE)
 		return;
+	gil = pyver__main_gil(o->target->pid, &o->recipe->offsets, o->runtime);
+	if (gil && procmem__read_u32(o->target->pid, gil + o->recipe->offsets.gil_enabled, &enabled))
+		log_debug("process %d: whether its GIL is on can't be read", (int)o->target->pid);
 	s->no_gil = o->pub.gil_disabled && !enabled && !s->total.acquires && !s->total.hold_ns;
 	if (s->no_gil)
 		s->observed_ns = 0;
+	s->no_gil_ns = s->no_gil ? s->len_ns : 0;
 	o->pub.gil_disabled = !enabled;
 }
 

@@ -91,6 +91,7 @@ struct proc_sample {
 	bool blame_sampled;     /* light mode: blame comes from samples at retries */
 	bool partial;           /* cut short: first, last, or mode change */
 	bool no_gil;            /* free-threaded, its GIL off all the time: nothing to measure, observed_ns is 0 */
+	uint64_t no_gil_ns;     /* of len_ns: how long that was so */
 	uint32_t live_threads;  /* threads of the process now */
 	struct metrics total;   /* sum over threads and GILs */
 	uint64_t cost_ns;       /* estimated own cost inside the target */

@@ -52,6 +52,7 @@ static void add_process(struct window *w, const struct proc_sample *s)
 	d->blame_sampled |= s->blame_sampled;
 	d->partial |= s->partial;
 	d->no_gil &= s->no_gil;
+	d->no_gil_ns += s->no_gil_ns;
 	d->live_threads = s->live_threads;
 	d->cost_ns += s->cost_ns;
 	d->hits += s->hits;

@@ -59,6 +59,22 @@ Test(summary, several_gils_have_a_table_of_their_own)
 		  "%s", text);
 }
 
+Test(summary, a_gil_that_was_off_for_a_while_is_said)
+{
+	service();
+	s->len_ns *= 4;
+	s->no_gil_ns = s->len_ns - s->observed_ns;
+	summary(20);
+	cr_expect(strstr(text, "  no GIL         75.0%  of the run, this free-threaded Python had none; the rest is shown\n"), "%s",
+		  text);
+	free(text);
+	s->no_gil = true;
+	summary(20);
+	cr_expect(strstr(text, "observed for 4.00 s"), "%s", text);
+	cr_expect(strstr(text, "there was nothing to hold and nothing to wait for"), "%s", text);
+	cr_expect_null(strstr(text, "acquires"), "%s", text);
+}
+
 static void expect_fits(size_t columns)
 {
 	char *copy = strdup(text), *at = copy, *line;
