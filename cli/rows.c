@@ -80,7 +80,7 @@ const char *rows__name(const struct thread_sample *t, char *buf, size_t size)
 	if (t->gil == 0)
 		snprintf(buf, size, "%s", plain_name(t));
 	else
-		snprintf(buf, size, "%s %s", plain_name(t), rows__gil_name(t->gil, gil, sizeof(gil)));
+		snprintf(buf, size, "%s %s", rows__gil_name(t->gil, gil, sizeof(gil)), plain_name(t));
 	return buf;
 }
 

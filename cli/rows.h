@@ -36,7 +36,7 @@ const char *rows__mode(const struct proc_sample *s);
  */
 const struct thread_sample **rows__sorted(const struct proc_sample *s, size_t *ret_n);
 
-/* What a thread is called on screen: its name, "(no name)", "other threads", and on a further GIL that one's name behind. */
+/* What a thread is called on screen: its name, "(no name)", "other threads", and on a further GIL that one's name in front. */
 const char *rows__name(const struct thread_sample *t, char *buf, size_t size);
 
 /* What a GIL is called: "main", "#3" (of interpreter 3), "others" (GIL_NUMBER_OTHER). */

@@ -146,7 +146,7 @@ Test(live, several_gils_are_shown_side_by_side)
 	block(&who, NULL, size);
 	cr_expect(strstr(text, "GIL busy  90.0%"), "%s", text);
 	cr_expect(strstr(text, "\nthe busiest of 3 GILs:  #1 90.0%  main 30.0%  #12 4.0%\n"), "%s", text);
-	cr_expect(strstr(text, "\nworker #1   4250"), "%s", text);
+	cr_expect(strstr(text, "\n#1 worker   4250"), "%s", text);
 	expect_fits(80);
 	cr_expect_eq(heading, 5);
 	free(text);
