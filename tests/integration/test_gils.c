@@ -121,7 +121,7 @@ static void expect_counts(const struct interpreter *in, const char *command, siz
 	observe(in, command, GIL_MODE_FULL, &w, &o);
 	made = expect_exact(in, observer__totals(&o), json_object_get(workload__truth(&w), "threads"), &seen);
 	snprintf(what, sizeof(what), gils > 1 ? "%zu GILs" : "shared GIL", gils);
-	results__note(in, what, o.proc.plan, observer__totals(&o), seen, made);
+	results__note(in, what, o.proc.recipe->plan, observer__totals(&o), seen, made);
 	cr_expect_eq(observer__totals(&o)->gils_n, gils, "%s: %zu GILs, it has %zu", in->version,
 		     observer__totals(&o)->gils_n, gils);
 	expect_no_blame_across(observer__totals(&o));
