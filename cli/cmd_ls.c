@@ -28,7 +28,7 @@ static const struct out_column here[] = {
 	[VERSION] = {"python", "PYTHON", OUT_TEXT, 0},
 	[THREADS] = {"threads", "THREADS", OUT_COUNT, 0},
 	[USER] = {"user", "USER", OUT_TEXT, OUT_FLEX},
-	[GIL] = {"gil", "GIL", OUT_TEXT, 0},
+	[GIL] = {"gil", "GIL", OUT_TEXT, OUT_FLEX},
 	[LABEL] = {"label", "PROGRAM", OUT_TEXT, OUT_FLEX},
 	[CONTAINER] = {"container", "CONTAINER", OUT_TEXT, OUT_FLEX | OUT_SPARE},
 	[PROBE] = {"probe", "PROBES", OUT_TEXT, OUT_FLEX},
@@ -128,7 +128,9 @@ static void put_judgement(struct listing *l, const struct target *t)
 			l->cache[l->cached_n++] = verdict;
 	}
 	gil_is_off = in.reached == INSPECT_DONE && !in.gil_enabled;
-	if (*inspect__gil_kind(&in))
+	if (in.reached == INSPECT_GILS && in.err == -EAGAIN)
+		out__text(l->table, GIL, "not started");
+	else if (*inspect__gil_kind(&in))
 		out__text(l->table, GIL, inspect__gil_kind(&in));
 	inspect__end(&in);
 	if (verdict.python[0])

@@ -187,6 +187,38 @@ ParameterizedTest(struct old_python *old, bad_input, python_that_is_too_old)
 	child__stop(&python);
 }
 
+/*
+ * A python whose functions have lost their records in .eh_frame: no call in it can be proven to be an instruction. Whatever
+ * gilscope does about it, it plants nothing in that file, not even for a moment.
+ */
+Test(bad_input, python_without_proof_of_its_instructions_is_not_planted)
+{
+	struct child python;
+	char dir[256], exe[300], words[64];
+	struct tool t;
+	char *err;
+	size_t changed = 0;
+	int status;
+
+	temp_dir__make(dir, sizeof(dir));
+	snprintf(exe, sizeof(exe), "%s/python-unproven", dir);
+	must_run("cd '%s' && objcopy --dump-section .eh_frame=old /usr/bin/python3 copy && head -c $(stat -c %%s old) /dev/zero >new && "
+		 "objcopy --update-section .eh_frame=new /usr/bin/python3 '%s'", dir, exe);
+	child__start_python(&python, exe);
+	snprintf(words, sizeof(words), "attach %d --no-store --duration 1s", (int)python.pid);
+	tool__start(&t, words);
+	while (waitpid(t.pid, &status, WNOHANG) == 0)
+		changed += code__changed_bytes_of(python.pid, "/python-unproven");
+	err = tool__stderr(&t);
+	cr_expect_eq(changed, 0, "planted in what is not proven: %s", err);
+	cr_expect(status == 0 || strncmp(err, "gilscope: attach: ", 18) == 0, "%s", err);
+	cr_expect_eq(code__changed_bytes(python.pid), 0);
+	free(err);
+	tool__clear(&t);
+	child__stop(&python);
+	temp_dir__remove(dir);
+}
+
 #define NOBODY "--reuid 65534 --regid 65534 --clear-groups "
 
 /* What is taken away from gilscope, and the capability that its sentence names. */

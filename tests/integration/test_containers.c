@@ -155,24 +155,6 @@ ParameterizedTest(struct interpreter *in, containers, another_root_with_another_
 	workload__quit(&outside);
 }
 
-/* The line of `gilscope ls --json` for the process. */
-static json_t *listed(pid_t pid)
-{
-	json_t *all, *row, *found = NULL;
-	struct program p;
-	size_t i;
-
-	program__run(&p, "\"$GILSCOPE\" ls --json");
-	all = json_loads(p.out, 0, NULL);
-	json_array_foreach(json_object_get(all, "processes"), i, row)
-		if (truth__int(row, "pid") == pid)
-			found = json_incref(row);
-	cr_assert_not_null(found, "ls does not list process %d: %s%s", (int)pid, p.out, p.err);
-	json_decref(all);
-	program__free(&p);
-	return found;
-}
-
 static void expect_said(const char *part, const char *command, pid_t pid)
 {
 	struct program p;
@@ -209,7 +191,7 @@ Test(containers, another_pid_namespace_is_shown_with_both_ids_everywhere)
 	setenv("GILSCOPE_STORE_DIR", dir, 1);
 	workload__spawn_program(&w, CLONE_NEWPID, stock_argv, NULL, NULL);
 	cr_expect_eq(await_ready(&w), 1);
-	row = listed(w.pid);
+	row = exact__listed(w.pid);
 	cr_expect_eq(truth__int(row, "pid_inside"), 1);
 	cr_expect_str_eq(json_string_value(json_object_get(row, "container")), "(own PIDs)");
 	json_decref(row);
@@ -370,7 +352,7 @@ Test(containers, a_control_group_named_by_an_engine_names_the_container)
 	snprintf(procs, sizeof(procs), "%s/cgroup.procs", part);
 	snprintf(number, sizeof(number), "%d", (int)w.pid);
 	must_write(procs, number, strlen(number));
-	row = listed(w.pid);
+	row = exact__listed(w.pid);
 	cr_expect_str_eq(json_string_value(json_object_get(row, "container")), "0123456789ab");
 	cr_expect_not_null(strstr(json_string_value(json_object_get(row, "cgroup")), id64));
 	json_decref(row);

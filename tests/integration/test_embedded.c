@@ -25,25 +25,6 @@ TestSuite(embedded, .init = bpf_env__require, .timeout = 120);
 
 /* ---- how they are shown ---- */
 
-/* The row of one process in `gilscope ls --json`; json_decref() it. */
-static json_t *listed(pid_t pid)
-{
-	json_t *all, *row, *found = NULL;
-	struct program p;
-	size_t i;
-
-	program__run(&p, "\"$GILSCOPE\" ls --json");
-	cr_assert_eq(p.status, 0, "%s", p.err);
-	all = json_loads(p.out, 0, NULL);
-	json_array_foreach(json_object_get(all, "processes"), i, row)
-		if (truth__int(row, "pid") == pid)
-			found = json_incref(row);
-	cr_assert_not_null(found, "ls does not list process %d: %s", (int)pid, p.out);
-	json_decref(all);
-	program__free(&p);
-	return found;
-}
-
 /* A label that ends in "*" stands for all that begin like it. */
 static void expect_label(const char *seen, const char *label)
 {
@@ -57,7 +38,7 @@ static void expect_label(const char *seen, const char *label)
 
 static void expect_listed(pid_t pid, const char *label)
 {
-	json_t *row = listed(pid);
+	json_t *row = exact__listed(pid);
 
 	expect_label(json_string_value(json_object_get(row, "label")), label);
 	cr_expect(json_is_true(json_object_get(row, "can_probe")), "%s: %s", label,
@@ -272,6 +253,22 @@ Test(embedded, c_program_with_libpython_linked_into_it)
 	char *argv[] = {(char *)built("embed-static"), (char *)"20011", (char *)"3", NULL};
 
 	expect_exact_program(argv, "embed-static");
+}
+
+/* Like a server that starts its interpreter with the first request: what it links is there, what it counts is not yet. */
+Test(embedded, c_program_that_starts_its_interpreter_later)
+{
+	char *argv[] = {(char *)built("embed"), (char *)"20011", (char *)"3", (char *)"late", NULL};
+	struct workload w;
+	json_t *row;
+
+	workload__spawn_program(&w, 0, argv, NULL, NULL);
+	workload__await_ready(&w);
+	row = exact__listed(w.pid);
+	cr_expect_str_eq(json_string_value(json_object_get(row, "gil")), "not started");
+	json_decref(row);
+	workload__kill(&w);
+	expect_exact_program(argv, "embed");
 }
 
 /* A file without a name does not tell its version by it: that is all there is to go by before 3.11. */

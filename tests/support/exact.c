@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "program.h"
+
 /* The last number on the NSpid line of a task: its id in the innermost namespace. */
 static pid_t innermost(const char *status_path)
 {
@@ -150,6 +152,24 @@ void exact__expect(struct exact *e)
 		cr_expect_eq(code__changed_bytes(e->workloads[i].pid), 0, "process %d kept breakpoints",
 			     (int)e->workloads[i].pid);
 	}
+}
+
+json_t *exact__listed(pid_t pid)
+{
+	json_t *all, *row, *found = NULL;
+	struct program p;
+	size_t i;
+
+	program__run(&p, "\"$GILSCOPE\" ls --json");
+	cr_assert_eq(p.status, 0, "%s", p.err);
+	all = json_loads(p.out, 0, NULL);
+	json_array_foreach(json_object_get(all, "processes"), i, row)
+		if (truth__int(row, "pid") == pid)
+			found = json_incref(row);
+	cr_assert_not_null(found, "ls does not list process %d: %s", (int)pid, p.out);
+	json_decref(all);
+	program__free(&p);
+	return found;
 }
 
 void exact__end(struct exact *e)

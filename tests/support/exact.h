@@ -36,6 +36,9 @@ json_t *exact__summary(struct exact *e, pid_t pid);
 
 void exact__end(struct exact *e);
 
+/* The row of one process in `gilscope ls --json`; json_decref() it. Fails the test if there is none. */
+json_t *exact__listed(pid_t pid);
+
 /* The id on this machine of the thread that the namespace of process `pid` knows as `inside`: by /proc/PID/task. */
 pid_t exact__tid(pid_t pid, pid_t inside);
 

@@ -198,7 +198,19 @@ static size_t changed_bytes(pid_t pid, unsigned long begin, unsigned long end, u
 	return n;
 }
 
+static bool ends_in(const char *line, const char *name)
+{
+	size_t len = strcspn(line, "\n"), name_len = strlen(name);
+
+	return len >= name_len && memcmp(line + len - name_len, name, name_len) == 0;
+}
+
 size_t code__changed_bytes(pid_t pid)
+{
+	return code__changed_bytes_of(pid, "");
+}
+
+size_t code__changed_bytes_of(pid_t pid, const char *name)
 {
 	unsigned long begin, end, offset, inode, compared = 0;
 	char path[64], line[PATH_MAX + 128], mode[5];
@@ -210,11 +222,11 @@ size_t code__changed_bytes(pid_t pid)
 	cr_assert_not_null(maps, "%s: %s", path, strerror(errno));
 	while (fgets(line, sizeof(line), maps))
 		if (sscanf(line, "%lx-%lx %4s %lx %*s %lu", &begin, &end, mode, &offset, &inode) == 5 && inode &&
-		    mode[2] == 'x') {
+		    mode[2] == 'x' && ends_in(line, name)) {
 			n += changed_bytes(pid, begin, end, offset);
 			compared++;
 		}
 	fclose(maps);
-	cr_assert_gt(compared, 0, "process %d runs no file", (int)pid);
+	cr_assert_gt(compared, 0, "process %d runs no file %s", (int)pid, name);
 	return n;
 }

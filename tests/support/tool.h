@@ -49,4 +49,7 @@ size_t breakpoints__await_none(pid_t pid);
  */
 size_t code__changed_bytes(pid_t pid);
 
+/* The same of those mappings alone whose file's name ends in `name`; there must be one. */
+size_t code__changed_bytes_of(pid_t pid, const char *name);
+
 #endif

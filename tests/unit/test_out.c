@@ -84,6 +84,25 @@ Test(out, numbers_stand_on_the_right_and_text_on_the_left)
 			 "worker     7   340 us         5      -\n");
 }
 
+Test(out, a_spare_column_is_there_where_somebody_knows_it)
+{
+	static const struct out_column spare[] = {
+		{"name", "THREAD", OUT_TEXT, 0}, {"inside", "INSIDE", OUT_ID, OUT_SPARE}, {"tid", "TID", OUT_ID, 0},
+	};
+
+	out__free(table);
+	table = out__new(spare, 3);
+	out__row(table);
+	out__text(table, 0, "a");
+	out__num(table, 2, 10);
+	cr_expect_str_eq(table_text(0), "THREAD  TID\na        10\n");
+	free(text);
+	out__row(table);
+	out__text(table, 0, "b");
+	out__num(table, 1, 7);
+	cr_expect_str_eq(table_text(0), "THREAD  INSIDE  TID\na            -   10\nb            7    -\n");
+}
+
 Test(out, an_empty_table_is_its_titles)
 {
 	cr_expect_str_eq(table_text(80), "THREAD  TID  HOLD  ACQUIRES  SHARE\n");

@@ -200,11 +200,12 @@ Test(schema, thread_member_to_the_letter)
 		     "\"n\":421,\"c\":398,\"forced\":190,\"hold_p50\":1015,\"hold_p99\":4980,\"hold_max\":5001,"
 		     "\"wait_p50\":2031,\"wait_p99\":19922,\"wait_max\":20100}");
 	s->threads[0].gil = 2;
+	s->threads[0].key.inside = 17;
 	s->threads[0].m.unknown_ns = 7000;
 	s->threads[0].m.known = KNOWN_WAIT;
 	check_member(s, &s->threads[0].m, false, false,
 		     "{\"t\":1795339305000,\"d\":1000000,\"wait\":2400000,\"unknown\":7,"
-		     "\"c\":398,\"wait_p50\":2031,\"wait_p99\":19922,\"wait_max\":20100,\"g\":2}");
+		     "\"c\":398,\"wait_p50\":2031,\"wait_p99\":19922,\"wait_max\":20100,\"g\":2,\"inside\":17}");
 	proc_sample__free(s);
 }
 
@@ -527,6 +528,15 @@ Test(schema, the_busiest_gils_share_is_weighed_not_summed)
 	check_merged("{\"t\":1,\"d\":10,\"hold\":15,\"util\":1,\"wait\":0,\"waiters\":0,\"cov\":1,\"gils\":2}",
 		     "{\"t\":1,\"d\":30,\"hold\":15,\"util\":0.5,\"wait\":0,\"waiters\":0,\"cov\":1,\"gils\":2}",
 		     "{\"t\":1,\"d\":40,\"hold\":30,\"util\":0.625,\"wait\":0,\"waiters\":0,\"cov\":1,\"gils\":2}");
+}
+
+/* Zero samples do not tell it. */
+Test(schema, the_id_inside_outlasts_rows_without_it)
+{
+	check_merged("{\"t\":1,\"d\":10,\"hold\":1,\"inside\":7}", "{\"t\":2,\"d\":10,\"hold\":0}",
+		     "{\"t\":2,\"d\":20,\"hold\":1,\"inside\":7}");
+	check_merged("{\"t\":1,\"d\":10,\"hold\":0}", "{\"t\":2,\"d\":10,\"hold\":1,\"inside\":7}",
+		     "{\"t\":2,\"d\":20,\"hold\":1,\"inside\":7}");
 }
 
 /* ---- identity ---- */
@@ -1396,6 +1406,35 @@ Test(schema, the_totals_board_keeps_the_largest)
 }
 
 /* ---- meta, index, retention ---- */
+
+Test(schema, meta_says_which_container_it_is)
+{
+	struct batch *b = batch__new(), *again = batch__new();
+	struct stage st;
+	const char *meta;
+
+	raise_stage(&st);
+	start(&st);
+	schema_writer__announce(st.w, b);
+	toy_redis__apply(&st.redis, b);
+	meta = key_name(&st, "meta");
+	cr_expect_null(toy_redis__hget(&st.redis, meta, "pid_inside"), "it is in none");
+	cr_expect_null(toy_redis__hget(&st.redis, meta, "container"));
+	cr_expect_null(toy_redis__hget(&st.redis, meta, "cgroup"));
+	schema_writer__free(st.w);
+	st.who.pid_inside = 7;
+	st.who.container = "we\033b";
+	st.who.cgroup = "/lxc/we\033b";
+	start(&st);
+	schema_writer__announce(st.w, again);
+	toy_redis__apply(&st.redis, again);
+	cr_expect_str_eq(toy_redis__hget(&st.redis, meta, "pid_inside"), "7");
+	cr_expect_str_eq(toy_redis__hget(&st.redis, meta, "container"), "we?b");
+	cr_expect_str_eq(toy_redis__hget(&st.redis, meta, "cgroup"), "/lxc/we?b");
+	batch__free(b);
+	batch__free(again);
+	strike(&st);
+}
 
 Test(schema, meta_says_who_and_what_was_lost)
 {

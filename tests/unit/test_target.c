@@ -11,6 +11,7 @@
 #include <glob.h>
 #include <pthread.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -496,6 +497,30 @@ Test(target, the_id_of_a_thread_is_refused_with_its_process)
 	pthread_join(thread, NULL);
 	cr_expect_eq(target__thread_comm(getpid(), tid, name, sizeof(name)), -ESRCH);
 	cr_expect_eq(target__stat(getpid(), tid, &start, &stack), -ESRCH);
+}
+
+Test(target, ids_of_another_pid_namespace_are_told_both_ways)
+{
+	int pipe_fds[2];
+	char end;
+	pid_t pid;
+
+	cr_expect_eq(target__id_inside(getpid(), getpid()), 0, "it is ours");
+	cr_expect_eq(target__id_outside(getpid(), getpid()), 0);
+	cr_expect_eq(target__id_inside(1 << 22, 1 << 22), 0);
+	cr_assert_eq(pipe(pipe_fds), 0);
+	pid = (pid_t)syscall(SYS_clone, CLONE_NEWUSER | CLONE_NEWPID | SIGCHLD, NULL, NULL, NULL, 0);
+	if (pid < 0)
+		cr_skip_test("no namespaces for this user");
+	if (pid == 0) {
+		close(pipe_fds[1]);
+		_exit((int)read(pipe_fds[0], &end, 1));
+	}
+	cr_expect_eq(target__id_inside(pid, pid), 1);
+	cr_expect_eq(target__id_outside(pid, 1), pid);
+	cr_expect_eq(target__id_outside(pid, 2), 0);
+	close(pipe_fds[1]);
+	waitpid(pid, NULL, 0);
 }
 
 Test(target, a_kernel_thread_is_refused)

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * usage: embed N THREADS
+ * usage: embed N THREADS [late]
  *
  * A C program with a Python inside: it starts the interpreter, and threads of its own that Python never heard of take the GIL
  * with PyGILState_Ensure() and release it N times each. It talks as workload.py says; truth: N + 1 acquires per thread between
  * the gates. Built against the shared and against the static libpython.
+ *
+ * late: it is ready before it starts its interpreter, as a server is that does so with its first request. Truth: one acquire
+ * more per thread, by which it takes the GIL for the first time.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -22,6 +25,7 @@ int thread_id(void);
 #define THREADS_MAX 16
 
 static uint64_t calls;
+static int late;
 static int tids[THREADS_MAX];
 
 static void *teller(void *arg)
@@ -53,34 +57,48 @@ static void report(uint64_t begin, int threads)
 	       (unsigned long long)begin, (unsigned long long)now_ns());
 	for (int i = 0; i < threads; i++)
 		printf("%s{\"tid\": %d, \"name\": \"teller-%d\", \"acquires\": %llu, \"forced\": 0}", i ? ", " : "", tids[i], i,
-		       (unsigned long long)calls + 1);
+		       (unsigned long long)calls + 1 + late);
 	printf("]}\n");
 	fflush(stdout);
+}
+
+/* Ready as soon as everything waits for `go`. */
+static void be_ready(void)
+{
+	printf("ready %d\n", (int)getpid());
+	fflush(stdout);
+	expect("go\n");
+}
+
+static void start(int threads)
+{
+	pthread_t thread;
+
+	Py_InitializeEx(0);
+	if (PyRun_SimpleString("import sys; sys.setswitchinterval(1000)") || threads > THREADS_MAX)
+		_exit(1);
+	PyEval_SaveThread();
+	for (intptr_t i = 0; i < threads; i++)
+		pthread_create(&thread, NULL, teller, (void *)i);
+	gate_watch(START, threads);
 }
 
 int main(int argc, char **argv)
 {
 	int threads = argc > 2 ? atoi(argv[2]) : 1;
-	PyThreadState *mine;
-	pthread_t thread;
 	uint64_t begin;
 
 	calls = argc > 1 ? strtoull(argv[1], NULL, 10) : 1000;
-	Py_InitializeEx(0);
-	if (PyRun_SimpleString("import sys; sys.setswitchinterval(1000)") || threads > THREADS_MAX)
-		return 1;
-	mine = PyEval_SaveThread();
-	for (intptr_t i = 0; i < threads; i++)
-		pthread_create(&thread, NULL, teller, (void *)i);
-	gate_watch(START, threads);
-	printf("ready %d\n", (int)getpid());
-	fflush(stdout);
-	expect("go\n");
+	late = argc > 3 && strcmp(argv[3], "late") == 0;
+	if (late)
+		be_ready();
+	start(threads);
+	if (!late)
+		be_ready();
 	begin = now_ns();
 	gate_open(START);
 	gate_watch(END, threads);
 	report(begin, threads);
 	expect("quit\n");
-	(void)mine;
 	_exit(0);
 }
