@@ -17,7 +17,7 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-/* The few fields of the kernel's task that are needed; offsets are relocated at load. */
+/* The few fields of the kernel's that are needed; offsets are relocated at load. */
 struct signal_struct {
 	struct {
 		int counter;
@@ -26,13 +26,73 @@ struct signal_struct {
 
 struct mm_struct;
 
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+} __attribute__((preserve_access_index));
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[];
+} __attribute__((preserve_access_index));
+
 struct task_struct {
 	int pid;
 	int tgid;
 	__u64 start_boottime;
 	struct mm_struct *mm;
 	struct signal_struct *signal;
+	struct pid *thread_pid;
+	struct task_struct *group_leader;
 } __attribute__((preserve_access_index));
+
+/* ---- who is it, as the collector counts ---- */
+
+/* The collector's PID namespace: how deep it lies and its address. Level 0 is the machine's own, where nothing is translated. */
+__u32 pidns_level;
+__u64 pidns_here;
+
+/* A task's id in the collector's namespace; 0: it has none there. */
+GIL_INLINE __u32 id_here(struct pid *pid)
+{
+	__u32 level = pidns_level;
+	__u64 at = (__u64)&pid->numbers + (__u64)level * bpf_core_type_size(struct upid), ns = 0;
+	__u32 nr = 0;
+
+	if (pid->level < level ||
+	    bpf_probe_read_kernel(&ns, sizeof(ns), (void *)(at + bpf_core_field_offset(struct upid, ns))) ||
+	    ns != pidns_here ||
+	    bpf_probe_read_kernel(&nr, sizeof(nr), (void *)(at + bpf_core_field_offset(struct upid, nr))))
+		return 0;
+	return nr;
+}
+
+/* Process id << 32 | thread id, as bpf_get_current_pid_tgid() gives the machine's. */
+GIL_INLINE __u64 ids_of(struct task_struct *task)
+{
+	if (!pidns_level)
+		return (__u64)task->tgid << 32 | (__u32)task->pid;
+	return (__u64)id_here(task->group_leader->thread_pid) << 32 | id_here(task->thread_pid);
+}
+
+GIL_INLINE __u32 tgid_of(struct task_struct *task)
+{
+	return ids_of(task) >> 32;
+}
+
+/* Run once by the collector itself: where is it? */
+SEC("syscall")
+int gil_where(void *ctx)
+{
+	struct pid *pid = bpf_get_current_task_btf()->thread_pid;
+	__u32 level = pid->level;
+
+	bpf_probe_read_kernel(&pidns_here, sizeof(pidns_here),
+			      (void *)((__u64)&pid->numbers + (__u64)level * bpf_core_type_size(struct upid) +
+				       bpf_core_field_offset(struct upid, ns)));
+	pidns_level = level;
+	return 0;
+}
 
 /* ---- where are we ---- */
 
@@ -50,7 +110,7 @@ GIL_INLINE __u32 slot_of_cookie(__u64 cookie, __u32 tgid)
 /* The armed process that this hit belongs to, or NULL. A forked child may run on inherited breakpoints. */
 GIL_INLINE struct gil_proc *proc_of_hit(void *ctx, __u32 *ret_kind, struct gil_at *at)
 {
-	__u64 cookie = bpf_get_attach_cookie(ctx), id = bpf_get_current_pid_tgid();
+	__u64 cookie = bpf_get_attach_cookie(ctx), id = ids_of(bpf_get_current_task_btf());
 	__u32 slot = slot_of_cookie(cookie, id >> 32);
 	struct gil_proc *proc = bpf_map_lookup_elem(&procs, &slot);
 
@@ -378,7 +438,7 @@ int gil_check(struct pt_regs *ctx)
 {
 	__u64 which = bpf_get_attach_cookie(ctx);
 
-	if (bpf_get_current_pid_tgid() >> 32 != check_tgid)
+	if (ids_of(bpf_get_current_task_btf()) >> 32 != check_tgid)
 		which = 2;
 	if (which < 3)
 		__sync_fetch_and_add(&check_hits[which], 1);
@@ -414,7 +474,7 @@ GIL_INLINE void close_records(struct task_struct *task)
 		struct gil_thread *t = mine->slot[i] ? gil_thread_at(mine->slot[i]) : NULL;
 		__u32 gil;
 
-		if (t && t->tid == (__u32)task->pid && t->state == GIL_THREAD_LIVE) {
+		if (t && t->tid == (__u32)ids_of(task) && t->state == GIL_THREAD_LIVE) {
 			gil = t->proc * GIL_PER_PROC + t->gil;
 			gil_on_thread_exit(bpf_map_lookup_elem(&gils, &gil), t, mine->slot[i], now);
 		}
@@ -437,7 +497,7 @@ GIL_INLINE void process_ended(__u32 tgid, __u32 slot)
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(gil_task_exit, struct task_struct *task)
 {
-	__u32 tgid = task->tgid, *slot;
+	__u32 tgid = tgid_of(task), *slot;
 
 	close_records(task);
 	slot = bpf_map_lookup_elem(&tgids, &tgid);
@@ -458,7 +518,7 @@ GIL_INLINE bool follow(__u32 tgid)
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(gil_exec, struct task_struct *task)
 {
-	__u32 tgid = task->tgid, slot = GIL_PROC_NONE;
+	__u32 tgid = tgid_of(task), slot = GIL_PROC_NONE;
 	__u32 *known = bpf_map_lookup_elem(&tgids, &tgid);
 	struct gil_proc *proc;
 
@@ -515,17 +575,17 @@ full:
 GIL_INLINE void forked(struct task_struct *parent, struct task_struct *child, __u32 slot)
 {
 	struct gil_proc *proc = bpf_map_lookup_elem(&procs, &slot);
-	__u32 child_slot = GIL_PROC_NONE;
+	__u32 child_slot = GIL_PROC_NONE, child_tgid = tgid_of(child);
 	bool borrows = child->mm == parent->mm;
 
 	if (proc && proc->follow == GIL_FOLLOW_COUNTED && proc->armed && !borrows)
-		child_slot = slot_for_child(proc, child->tgid);
-	if (child_slot == GIL_PROC_NONE && (!proc || proc->follow) && !follow(child->tgid) && proc)
+		child_slot = slot_for_child(proc, child_tgid);
+	if (child_slot == GIL_PROC_NONE && (!proc || proc->follow) && !follow(child_tgid) && proc)
 		gil_lost(proc, GIL_LOSS_NO_PROC);
 	if (borrows)
 		return;
 	tell(&(struct gil_event){
-		.kind = GIL_EVENT_FORK, .tgid = parent->tgid, .child = child->tgid, .proc = slot,
+		.kind = GIL_EVENT_FORK, .tgid = tgid_of(parent), .child = child_tgid, .proc = slot,
 		.child_proc = child_slot, .start_boot_ns = child->start_boottime,
 	});
 }
@@ -533,9 +593,9 @@ GIL_INLINE void forked(struct task_struct *parent, struct task_struct *child, __
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(gil_fork, struct task_struct *parent, struct task_struct *child)
 {
-	__u32 tgid = parent->tgid, *slot;
+	__u32 tgid = tgid_of(parent), *slot;
 
-	if (tgid == (__u32)child->tgid) /* a thread */
+	if (parent->tgid == child->tgid) /* a thread */
 		return 0;
 	slot = bpf_map_lookup_elem(&tgids, &tgid);
 	if (slot)

@@ -22,7 +22,6 @@
 #include "inspect.h"
 #include "out.h"
 
-#define INIT_PIDNS_INO 0xEFFFFFFCu /* PROC_PID_INIT_INO, include/linux/proc_ns.h, since 3.8 */
 #define WIDTH 80
 #define TOPIC_COLUMN 18
 
@@ -121,11 +120,9 @@ static void check_caps(struct doctor *d)
 
 static void check_namespace(struct doctor *d)
 {
-	struct stat st;
-
-	if (stat("/proc/self/ns/pid", &st) == 0 && st.st_ino != INIT_PIDNS_INO)
+	if (target__we_are_contained())
 		find(d, NOTE, "pids", "Run gilscope on the host to see all of them.",
-		     "this is a PID namespace (a container): gilscope sees the processes in it");
+		     "this is a PID namespace (a container): gilscope sees the processes in it, and counts as it does");
 }
 
 static void report_probes(struct doctor *d, const struct probes_features *f)

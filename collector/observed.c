@@ -18,28 +18,8 @@
 #include "procmem.h"
 #include "writer_lock.h"
 
-/* PID namespace of the machine: ids that BPF sees are its ids (include/linux/proc_ns.h, PROC_PID_INIT_INO). */
-#define INITIAL_PIDNS_INO 0xeffffffcull
-
 #define SHORT_NS 2000000ull /* boundaries follow the wall clock: so much shorter is no part of an interval */
 #define RETRY_FULL_FIRST_NS (30ull * 1000000000)
-
-/* ---- on the way in ---- */
-
-static int refuse_pid_namespace(struct reason *why)
-{
-	char link[64];
-	ssize_t len = readlink("/proc/self/ns/pid", link, sizeof(link) - 1);
-	unsigned long long ino = 0;
-
-	if (len <= 0)
-		return 0;
-	link[len] = '\0';
-	if (sscanf(link, "pid:[%llu]", &ino) == 1 && ino != INITIAL_PIDNS_INO)
-		return reason__set(why, -ENOTSUP, "gilscope runs inside a PID namespace, where its process ids are not "
-				   "the kernel's: run it on the host (or in a container with the host's PID namespace)");
-	return 0;
-}
 
 /* ---- probes outside of the interpreter ---- */
 
@@ -79,6 +59,8 @@ static void note_sight(struct observed *o, struct workshop *shop)
 	log_warn("process %d takes its GIL without the C library's condition variables: nothing of it can be seen",
 		 (int)o->target->pid);
 }
+
+/* ---- on the way in ---- */
 
 /* The sites of the file, and what they cost here. */
 static int make_plan(struct observed *o, struct workshop *shop, struct reason *why)
@@ -299,8 +281,7 @@ int observed__start(struct observed *o, struct workshop *shop, pid_t pid, const 
 	int err;
 
 	come_from(o, origin);
-	err = refuse_pid_namespace(why);
-	err = err ?: target__open(pid, &o->target, why);
+	err = target__open(pid, &o->target, why);
 	err = err ?: make_plan(o, shop, why);
 	err = err ?: prepare_output(o, shop, why);
 	if (!err) {

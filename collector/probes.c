@@ -122,8 +122,21 @@ static int load_refused(int err, struct reason *why)
 			   os.release, strerror(-err));
 }
 
+/* In a PID namespace the programs must count as we do: one of them, run by ourselves, finds out where we are. */
+static int find_own_namespace(struct gil_bpf *skel, struct reason *why)
+{
+	struct bpf_test_run_opts run = {.sz = sizeof(run)};
+	int err = bpf_prog_test_run_opts(bpf_program__fd(skel->progs.gil_where), &run);
+
+	if (!err && (run.retval || !skel->bss->pidns_level))
+		err = -EINVAL;
+	return err ? reason__set(why, err, "gilscope runs inside a PID namespace and this kernel does not tell which (%s): "
+				 "run it on the host, or in a container with the host's PID namespace", strerror(-err)) : 0;
+}
+
 static int load_skeleton(struct probes *p, bool multi, struct reason *why)
 {
+	bool contained = target__we_are_contained();
 	int err;
 
 	p->skel = gil_bpf__open();
@@ -131,14 +144,18 @@ static int load_skeleton(struct probes *p, bool multi, struct reason *why)
 		return load_refused(-errno, why);
 	if (multi)
 		use_multi(p->skel);
+	bpf_program__set_autoload(p->skel->progs.gil_where, contained);
 	err = size_maps(p->skel, &p->opts);
 	err = err ?: gil_bpf__load(p->skel);
+	if (err)
+		load_refused(err, why);
+	else if (contained)
+		err = find_own_namespace(p->skel, why);
 	if (err) {
 		gil_bpf__destroy(p->skel);
 		p->skel = NULL;
-		return load_refused(err, why);
 	}
-	return 0;
+	return err;
 }
 
 static void *map_refused(const struct bpf_map *map, size_t len, struct reason *why)

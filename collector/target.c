@@ -34,6 +34,8 @@
 #define SEEN_MAX 8192             /* files remembered while all processes are visited, a power of two */
 #define KERNEL_THREAD 0x00200000u /* PF_KTHREAD, include/linux/sched.h */
 
+#define INITIAL_PIDNS_INO 0xeffffffcull /* PROC_PID_INIT_INO, include/linux/proc_ns.h, since 3.8 */
+
 /* What a mapped file turned out to be. */
 enum kind {
 	KIND_UNKNOWN,
@@ -650,6 +652,13 @@ static void find_container(struct target *t)
 	free(text);
 }
 
+bool target__we_are_contained(void)
+{
+	uint64_t ino = namespace_of("self", "pid");
+
+	return ino != 0 && ino != INITIAL_PIDNS_INO;
+}
+
 bool target__is_contained(const struct target *t)
 {
 	return t->other_root || t->pid_inside || t->container[0];
@@ -673,6 +682,19 @@ static int open_process(struct target *t, struct search *s, struct reason *why)
 	return 0;
 }
 
+/* Ids that we read and ids that we give to the kernel must be of one namespace. */
+static int refuse_foreign_proc(struct reason *why)
+{
+	char link[32];
+	ssize_t len = readlink("/proc/self", link, sizeof(link) - 1);
+
+	link[len > 0 ? len : 0] = '\0';
+	if (len > 0 && atoi(link) == getpid())
+		return 0;
+	return reason__set(why, -ENOTSUP, "/proc shows another PID namespace than the one that gilscope runs in: mount one that "
+			   "fits (mount -t proc proc /proc), or run gilscope on the host");
+}
+
 static int open_target(pid_t pid, struct search *s, struct target **ret, struct reason *why)
 {
 	struct target *t;
@@ -686,7 +708,8 @@ static int open_target(pid_t pid, struct search *s, struct target **ret, struct 
 	t->pid = pid;
 	t->pidfd = -1;
 	t->image.fd = -1;
-	err = open_process(t, s, why);
+	err = refuse_foreign_proc(why);
+	err = err ?: open_process(t, s, why);
 	if (err) {
 		s->looks_python = s->looks_python || named_python(t);
 		target__close(t);

@@ -97,6 +97,9 @@ pid_t target__id_inside(pid_t pid, pid_t tid);
 /* The other way: the task that the namespace of process `pid` knows as `inside`, looked for among all. 0: none. */
 pid_t target__id_outside(pid_t pid, pid_t inside);
 
+/* Whether the caller itself lives in another PID namespace than the machine's own. */
+bool target__we_are_contained(void);
+
 /* Whether anything says that it lives in a container: another root, PID namespace, or a container's control group. */
 bool target__is_contained(const struct target *t);
 

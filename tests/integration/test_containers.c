@@ -362,3 +362,139 @@ Test(containers, a_control_group_named_by_an_engine_names_the_container)
 	cr_expect_eq(rmdir(part), 0);
 	cr_expect_eq(rmdir(group), 0);
 }
+
+/* ---- gilscope in one of them ----------------------------------------------------------------------------- */
+
+/* From here on this test's children are born where process `pid` lives. */
+static void have_children_in(pid_t pid)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	cr_assert_eq(setns(fd, CLONE_NEWPID), 0, "%s: %s", path, strerror(errno));
+	close(fd);
+}
+
+/* The ids of a process, from ours to its own, as on its NSpid line. */
+static size_t ids_of(pid_t pid, int ids[8])
+{
+	char path[64], line[256], *rest, *word;
+	size_t n = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	f = fopen(path, "re");
+	cr_assert_not_null(f);
+	while (n == 0 && fgets(line, sizeof(line), f))
+		for (rest = strncmp(line, "NSpid:", 6) == 0 ? line + 7 : NULL; rest && n < 8 && (word = strsep(&rest, "\t"));)
+			ids[n++] = atoi(word);
+	fclose(f);
+	return n;
+}
+
+static pid_t only_child(pid_t pid)
+{
+	char path[64];
+	int child = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pid, (int)pid);
+	f = fopen(path, "re");
+	cr_assert(f && fscanf(f, "%d", &child) == 1, "%s", path);
+	fclose(f);
+	return child;
+}
+
+/* gilscope runs where this test's children are born, with a /proc that fits, and knows `w` as `pid` there. */
+static void expect_exact_there(struct workload *w, int pid, bool deeper)
+{
+	char words[128], said[32], *out, *rest;
+	json_t *summary = NULL, *truth, *seen;
+	struct tool t;
+	size_t i, j;
+
+	snprintf(words, sizeof(words), "attach %d --no-store --mode full --json", pid);
+	tool__start_under(&t, "unshare --mount-proc", words);
+	snprintf(said, sizeof(said), "(pid %d)", pid);
+	tool__await(&t, said);
+	workload__go(w);
+	workload__truth(w);
+	kill(t.pid, SIGINT);
+	cr_assert_eq(tool__wait(&t, 20), 0, "%s", tool__stderr(&t));
+	for (rest = out = tool__stdout(&t); rest && !summary;) {
+		json_t *line = json_loads(strsep(&rest, "\n"), 0, NULL);
+
+		if (line && strcmp(json_string_value(json_object_get(line, "type")), "summary") == 0)
+			summary = json_incref(line);
+		json_decref(line);
+	}
+	cr_assert_not_null(summary, "%s", out);
+	json_array_foreach(json_object_get(workload__truth(w), "threads"), i, truth) {
+		long long counted = -1;
+
+		json_array_foreach(json_object_get(summary, "threads"), j, seen)
+			if (truth__int(seen, deeper ? "inside" : "tid") == truth__int(truth, "tid"))
+				counted = truth__int(seen, "n");
+		cr_expect_eq(counted, truth__int(truth, "acquires"), "%s: %lld acquires", out, counted);
+	}
+	cr_expect_eq(json_object_size(json_object_get(summary, "losses")), 0);
+	cr_expect_eq(code__changed_bytes(w->pid), 0);
+	json_decref(summary);
+	free(out);
+	tool__clear(&t);
+}
+
+Test(containers, gilscope_inside_a_pid_namespace_counts_its_neighbours)
+{
+	struct workload w;
+
+	workload__spawn_program(&w, CLONE_NEWPID, stock_argv, NULL, NULL);
+	cr_expect_eq(await_ready(&w), 1);
+	have_children_in(w.pid);
+	expect_exact_there(&w, 1, false);
+	workload__quit(&w);
+}
+
+Test(containers, gilscope_inside_a_pid_namespace_counts_a_container_in_it)
+{
+	char *argv[] = {(char *)"unshare", (char *)"--pid", (char *)"--kill-child", stock_argv[0], stock_argv[1], (char *)CALLS,
+			(char *)"2", NULL};
+	struct workload outer, inner;
+	pid_t unshare_pid;
+	int ids[8];
+
+	workload__spawn_program(&outer, CLONE_NEWPID, stock_argv, NULL, NULL);
+	await_ready(&outer);
+	have_children_in(outer.pid);
+	workload__spawn_program(&inner, 0, argv, NULL, NULL);
+	cr_expect_eq(await_ready(&inner), 1);
+	unshare_pid = inner.pid;
+	inner.pid = only_child(unshare_pid);
+	cr_assert_eq(ids_of(inner.pid, ids), 3);
+	cr_assert_gt(ids[1], 1);
+	expect_exact_there(&inner, ids[1], true);
+	inner.pid = unshare_pid;
+	workload__quit(&inner);
+	workload__quit(&outer);
+}
+
+Test(containers, gilscope_with_a_proc_of_another_pid_namespace_refuses)
+{
+	struct workload w;
+	char words[64], *err;
+	struct tool t;
+
+	workload__spawn_program(&w, CLONE_NEWPID, stock_argv, NULL, NULL);
+	await_ready(&w);
+	have_children_in(w.pid);
+	snprintf(words, sizeof(words), "attach %d --no-store", (int)w.pid);
+	cr_expect_eq(tool__run(&t, words), 1);
+	err = tool__stderr(&t);
+	cr_expect_not_null(strstr(err, "/proc shows another PID namespace"), "%s", err);
+	cr_expect_eq(code__changed_bytes(w.pid), 0);
+	free(err);
+	tool__clear(&t);
+	workload__quit(&w);
+}
