@@ -37,6 +37,7 @@ struct root {
 	char dir[128];          /* on a file system of its own, which ends with the test's mount namespace */
 	char home[PATH_MAX];    /* PYTHONHOME in it, "": none */
 	bool read_only;
+	bool pivot;             /* nothing of the old root is left, as in a container; else a chroot */
 };
 
 static void must_mount(const char *what, const char *where, const char *type, unsigned long flags, const char *data)
@@ -74,7 +75,11 @@ static void enter(void *arg)
 	if (!getcwd(cwd, sizeof(cwd)))
 		_exit(120);
 	snprintf(path, sizeof(path), "%s/merged", r->dir);
-	if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) || chroot(path) || chdir(cwd))
+	if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) || chdir(path))
+		_exit(121);
+	if (r->pivot ? syscall(SYS_pivot_root, ".", ".") || umount2(".", MNT_DETACH) : chroot("."))
+		_exit(121);
+	if (chdir(cwd))
 		_exit(121);
 	if (mount("proc", "/proc", "proc", 0, NULL) || mount("/dev", "/dev", "tmpfs", 0, NULL))
 		_exit(122);
@@ -136,6 +141,7 @@ ParameterizedTest(struct interpreter *in, containers, another_root_with_another_
 
 	own_mounts();
 	root__make(&r);
+	r.pivot = true;
 	must_run("cp --remove-destination '%s' '%s/merged/usr/bin/python3'", in->exe, r.dir);
 	must_run("strip --strip-all -o '%s/merged%s' '%s'", r.dir, in->image, in->image);
 	if (strcmp(in->exe, in->image) == 0)
