@@ -286,7 +286,9 @@ const struct verb verb_ls = {
 	.args = "",
 	.summary = "list Python processes: version, threads, can they be watched and how",
 	.about = "Lists the CPython processes on this machine, whether gilscope can put its probes into them and how (or why "
-		 "not), and the processes that Redis has a history of. Without root it shows what /proc lets everybody see. "
+		 "not), and the processes that Redis has a history of. Programs with a Python inside (uwsgi, Apache) count; GIL "
+		 "is \"not started\" where they have not begun it. CONTAINER is what a container's control group is called, or "
+		 "that the process has PIDs or a root of its own. Without root it shows what /proc lets everybody see. "
 		 "-v and --json show everything in full.",
 	.options = {OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX, OPTION_JSON},
 	.run = run,

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../collector/cgroup.h"
 #include "../../collector/label.h"
 #include "../../collector/procmaps.h"
 
@@ -34,14 +35,29 @@ static void check_line(const char *line, size_t len)
 		expect(strlen(path) <= map.path_len);
 }
 
+static void check_harmless(const char *text, size_t size)
+{
+	expect(strlen(text) < size);
+	for (const char *c = text; *c; c++)
+		expect((unsigned char)*c >= 0x20 && *c != 0x7f);
+}
+
 static void check_label(const char *text, size_t len)
 {
 	char label[48];
 
 	label__from_cmdline(text, len, "comm", label, sizeof(label));
-	expect(strlen(label) < sizeof(label));
-	for (const char *c = label; *c; c++)
-		expect((unsigned char)*c >= 0x20 && *c != 0x7f);
+	check_harmless(label, sizeof(label));
+}
+
+static void check_cgroup(const char *text, size_t len)
+{
+	char path[48], container[16];
+
+	cgroup__path(text, len, path, sizeof(path));
+	check_harmless(path, sizeof(path));
+	cgroup__container(text, len, container, sizeof(container));
+	check_harmless(container, sizeof(container));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -50,6 +66,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size_t left = size, line;
 
 	check_label(text, size);
+	check_cgroup(text, size);
 	for (; (line = procmaps__line_len(text, left)) > 0; text += line, left -= line)
 		check_line(text, line);
 	expect(left == 0);

@@ -202,7 +202,8 @@ Test(bad_input, python_without_proof_of_its_instructions_is_not_planted)
 
 	temp_dir__make(dir, sizeof(dir));
 	snprintf(exe, sizeof(exe), "%s/python-unproven", dir);
-	must_run("cd '%s' && objcopy --dump-section .eh_frame=old /usr/bin/python3 copy && head -c $(stat -c %%s old) /dev/zero >new && "
+	must_run("cd '%s' && objcopy --dump-section .eh_frame=old /usr/bin/python3 copy && "
+		 "head -c $(stat -c %%s old) /dev/zero >new && "
 		 "objcopy --update-section .eh_frame=new /usr/bin/python3 '%s'", dir, exe);
 	child__start_python(&python, exe);
 	snprintf(words, sizeof(words), "attach %d --no-store --duration 1s", (int)python.pid);

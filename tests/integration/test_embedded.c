@@ -53,18 +53,43 @@ static void require(const char *path)
 	cr_assert_eq(access(path, R_OK), 0, "%s is not installed: make deps", path);
 }
 
+/* What people pick a process by, in Redis: one entry per worker. */
+static void expect_in_menu(const struct workload *w, size_t workers, const char *label)
+{
+	char part[256];
+	struct program p;
+
+	program__run(&p, "\"$GILSCOPE\" store cli --raw ZREVRANGE gil:menu 0 -1");
+	for (size_t i = 0; i < workers; i++) {
+		const char *entry;
+
+		snprintf(part, sizeof(part), ":%d:", (int)w[i].pid);
+		entry = strstr(p.out, part);
+		cr_assert_not_null(entry, "process %d is not in the menu: %s%s", (int)w[i].pid, p.out, p.err);
+		snprintf(part, sizeof(part), "%.*s", (int)strcspn(strchr(entry, '|') + 1, "\n"), strchr(entry, '|') + 1);
+		*strrchr(part, '(') = '\0';
+		part[strlen(part) - 1] = '\0'; /* "<label> (host:pid)" */
+		expect_label(part, label);
+	}
+	program__free(&p);
+}
+
 /* Attaches to all workers of the server at once; each is called `label`. */
 static void expect_exact_workers(struct server *s, size_t workers, const char *label)
 {
 	struct workload w[WORKERS_MAX];
 	struct exact e;
+	char store[192];
 
+	snprintf(store, sizeof(store), "%s/store", s->dir);
+	setenv("GILSCOPE_STORE_DIR", store, 1);
 	for (size_t i = 0; i < workers; i++)
 		server__accept(s, &w[i]);
 	for (size_t i = 0; i < workers; i++)
 		expect_listed(w[i].pid, label);
-	exact__attach(&e, w, workers, NULL, "--no-store");
+	exact__attach(&e, w, workers, NULL, "");
 	exact__expect(&e);
+	expect_in_menu(w, workers, label);
 	for (size_t i = 0; i < workers; i++) {
 		expect_label(json_string_value(json_object_get(exact__summary(&e, w[i].pid), "label")), label);
 		workload__quit(&w[i]);
