@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Families: children are observed from their first acquire on, each by itself and in the sum, whatever becomes of them. The truth
+ * is the children's own (tests/workloads/family.py says what each acquire is).
+ */
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../support/bpf_env.h"
+#include "../support/interpreters.h"
+#include "../support/json_lines.h"
+#include "../support/tool.h"
+#include "../support/workload.h"
+
+TestSuite(families, .init = bpf_env__require, .timeout = 240);
+
+struct run {
+	struct workload w;
+	struct tool t;
+	json_t *lines;
+	bool inherited;       /* the kernel hands probes down */
+};
+
+static void start_on(struct run *r, const struct interpreter *in, const char *command, const char *options)
+{
+	char words[160];
+	char *err;
+
+	memset(r, 0, sizeof(*r));
+	workload__start(&r->w, in, command);
+	snprintf(words, sizeof(words), "attach %d --children --no-store --json --mode full -v %s", (int)r->w.pid, options);
+	tool__start(&r->t, words);
+	tool__await(&r->t, "planted by");
+	err = tool__stderr(&r->t);
+	r->inherited = strstr(err, "trace events that its children inherit") != NULL;
+	free(err);
+}
+
+static void start(struct run *r, const char *command, const char *options)
+{
+	struct interpreter stock;
+
+	interpreter__stock(&stock);
+	start_on(r, &stock, command, options);
+}
+
+/* Waits for gilscope's end and reads all that it wrote. */
+static void finish(struct run *r)
+{
+	char *out, *err;
+	int status = tool__wait(&r->t, 60);
+
+	err = tool__stderr(&r->t);
+	cr_assert_eq(status, 0, "status %d: %s", status, err);
+	free(err);
+	out = tool__stdout(&r->t);
+	r->lines = json_lines__parse(out);
+	free(out);
+	tool__clear(&r->t);
+}
+
+/* The last one: a PID may have been another program's before. */
+static const json_t *line_of(const struct run *r, const char *type, pid_t pid)
+{
+	const json_t *line, *last = NULL;
+	size_t i;
+
+	json_array_foreach(r->lines, i, line)
+		if (strcmp(json_string_value(json_object_get(line, "type")), type) == 0 &&
+		    (!pid || json_integer_value(json_object_get(line, "pid")) == pid))
+			last = line;
+	return last;
+}
+
+static const json_t *summary_of(const struct run *r, pid_t pid)
+{
+	const json_t *line = line_of(r, "summary", pid);
+
+	cr_assert_not_null(line, "process %d has no summary", (int)pid);
+	return line;
+}
+
+static size_t count_of(const struct run *r, const char *type)
+{
+	const json_t *line;
+	size_t i, n = 0;
+
+	json_array_foreach(r->lines, i, line)
+		n += strcmp(json_string_value(json_object_get(line, "type")), type) == 0;
+	return n;
+}
+
+static double real(const json_t *object, const char *group, const char *field)
+{
+	return json_number_value(json_object_get(json_object_get(object, group), field));
+}
+
+/* cov in a summary is rounded to four digits. */
+static void expect_all_seen(const json_t *line)
+{
+	cr_expect_eq(real(line, "process", "cov"), 1);
+	cr_expect_eq(json_object_size(json_object_get(line, "losses")), 0);
+}
+
+/*
+ * After a fork CPython acquires the GIL that it has made anew, in newer builds twice: as often in all children of a build, so
+ * whoever differs has lost some.
+ */
+static void expect_children_counted(const struct run *r, const char *version)
+{
+	json_t *children = json_object_get(r->w.truth, "children"), *child;
+	json_int_t after_fork = -1;
+	size_t i;
+
+	cr_assert_gt(json_array_size(children), 0);
+	json_array_foreach(children, i, child) {
+		pid_t pid = (pid_t)json_integer_value(json_array_get(child, 0));
+		json_int_t truth = json_integer_value(json_array_get(child, 1));
+		const json_t *line = summary_of(r, pid);
+
+		if (after_fork < 0)
+			after_fork = json__int(line, "process.n") - truth;
+		cr_expect_eq(json__int(line, "process.n"), truth + after_fork, "%s: child %d: %lld acquires, it made %lld + %lld",
+			     version, (int)pid, (long long)json__int(line, "process.n"), (long long)truth, (long long)after_fork);
+		expect_all_seen(line);
+	}
+	cr_expect(after_fork == 1 || after_fork == 2, "%s: %lld acquires after a fork", version, (long long)after_fork);
+}
+
+static void end(struct run *r)
+{
+	json_decref(r->lines);
+}
+
+/* What the kernel must be able to do for exact counts from the fork on: else these tests do not count as passed. */
+static void require_inheritance(const struct run *r)
+{
+	if (!r->inherited)
+		cr_skip_test("this kernel does not hand probes down (Linux 6.13 and newer with tracefs do)");
+}
+
+static void prefork_on(const struct interpreter *in)
+{
+	struct run r;
+
+	start_on(&r, in, "family.py prefork 5 1003", "");
+	require_inheritance(&r);
+	workload__go(&r.w);
+	workload__truth(&r.w);
+	cr_expect_eq(json_array_size(json_object_get(r.w.truth, "children")), 10);
+	kill(r.t.pid, SIGINT);
+	finish(&r);
+	expect_children_counted(&r, in->version);
+	cr_expect_eq(breakpoints__await_none(r.w.pid), 0);
+	workload__quit(&r.w);
+	end(&r);
+}
+
+Test(families, forked_children_and_theirs_count_from_their_first_acquire_on_every_interpreter)
+{
+	struct interpreter found[INTERPRETERS_MAX];
+	size_t n = interpreters__find(found, INTERPRETERS_MAX);
+
+	for (size_t i = 0; i < n; i++)
+		if (!found[i].free_threaded)
+			prefork_on(&found[i]);
+}
+
+/* Each process of the pool, and in it the thread that counts. */
+static void expect_pool_counted(const struct run *r, json_t *truth, const char *what)
+{
+	json_t *child;
+	size_t i;
+
+	json_array_foreach(json_object_get(truth, "children"), i, child) {
+		pid_t pid = (pid_t)json_integer_value(json_array_get(child, 0));
+		const json_t *thread = json__thread(summary_of(r, pid), "counted");
+
+		cr_assert_not_null(thread, "%s: process %d: its thread is missing", what, (int)pid);
+		cr_expect_eq(json__int(thread, "tid"), json_integer_value(json_array_get(child, 1)));
+		cr_expect_eq(json__int(thread, "n"), json_integer_value(json_array_get(child, 2)),
+			     "%s: process %d: %lld acquires, it made %lld", what, (int)pid, (long long)json__int(thread, "n"),
+			     (long long)json_integer_value(json_array_get(child, 2)));
+		cr_expect_eq(json_object_size(json_object_get(summary_of(r, pid), "losses")), 0);
+	}
+}
+
+static void await_watched(struct run *r, const char *born)
+{
+	char pid[32];
+	int at = 0, len, n;
+
+	for (born += strlen("born"); sscanf(born, "%d%n", &n, &len) == 1; born += len) {
+		snprintf(pid, sizeof(pid), "(pid %d)", n);
+		tool__await(&r->t, pid);
+		at++;
+	}
+	cr_assert_gt(at, 0);
+	usleep(300000); /* before 3.10 a spawned one is watched as a fork first, and anew after its exec */
+}
+
+static void pool_on(const struct interpreter *in, const char *method)
+{
+	char command[64], what[64], *born;
+	json_t *truth;
+	struct run r;
+
+	snprintf(command, sizeof(command), "family.py pool %s 4 2003", method);
+	snprintf(what, sizeof(what), "%s %s", in->version, method);
+	start_on(&r, in, command, "");
+	workload__go(&r.w);
+	born = workload__hear(&r.w);
+	await_watched(&r, born);
+	free(born);
+	workload__go(&r.w);
+	truth = workload__truth(&r.w);
+	cr_expect_eq(json_array_size(json_object_get(truth, "children")), 4);
+	kill(r.t.pid, SIGINT);
+	finish(&r);
+	expect_pool_counted(&r, truth, what);
+	workload__quit(&r.w);
+	end(&r);
+}
+
+Test(families, threads_in_every_process_of_a_pool_count_exactly_on_every_interpreter)
+{
+	static const char *const methods[] = {"fork", "spawn", "forkserver"};
+	struct interpreter found[INTERPRETERS_MAX];
+	size_t n = interpreters__find(found, INTERPRETERS_MAX);
+
+	for (size_t i = 0; i < n; i++)
+		for (size_t m = 0; !found[i].free_threaded && m < sizeof(methods) / sizeof(methods[0]); m++)
+			pool_on(&found[i], methods[m]);
+}
+
+Test(families, two_hundred_short_children_are_all_told_of)
+{
+	struct run r;
+	const json_t *sum;
+	json_int_t n = 0;
+
+	start(&r, "family.py bomb 200 101", "");
+	require_inheritance(&r);
+	workload__go(&r.w);
+	workload__truth(&r.w);
+	kill(r.t.pid, SIGINT);
+	finish(&r);
+	expect_children_counted(&r, "stock");
+	sum = line_of(&r, "sum_summary", 0);
+	cr_assert_not_null(sum);
+	cr_expect_eq(json__int(sum, "processes"), 201);
+	for (size_t i = 0; i < json_array_size(r.lines); i++)
+		if (strcmp(json_string_value(json_object_get(json_array_get(r.lines, i), "type")), "summary") == 0)
+			n += json__int(json_array_get(r.lines, i), "process.n");
+	cr_expect_eq(json__int(sum, "process.n"), n, "the sum is not that of its parts");
+	cr_expect_eq(breakpoints__await_none(r.w.pid), 0);
+	workload__quit(&r.w);
+	end(&r);
+}
+
+Test(families, run_goes_on_while_a_child_lives_though_its_root_has_ended)
+{
+	json_t *children, *child;
+	size_t i;
+	struct run r;
+
+	start(&r, "family.py orphans 3 503", "");
+	require_inheritance(&r);
+	workload__go(&r.w);
+	children = json_object_get(workload__truth(&r.w), "children");
+	cr_expect_eq(json_array_size(children), 3);
+	finish(&r); /* by itself */
+	expect_children_counted(&r, "stock");
+	json_array_foreach(children, i, child)
+		cr_expect_str_eq(json_string_value(json_object_get(
+			summary_of(&r, (pid_t)json_integer_value(json_array_get(child, 0))), "end")), "exit");
+	workload__kill(&r.w);
+	end(&r);
+}
+
+Test(families, children_that_become_something_else_are_told_apart)
+{
+	json_t *truth, *python;
+	struct run r;
+	pid_t other;
+
+	start(&r, "family.py mixed", "");
+	workload__go(&r.w);
+	truth = workload__truth(&r.w);
+	other = (pid_t)truth__int(truth, "other");
+	python = json_object_get(truth, "python");
+	cr_expect_eq(code__changed_bytes(other), 0, "somebody planted in what is not Python");
+	for (size_t i = 0; i < 2; i++) {
+		char said[32];
+
+		snprintf(said, sizeof(said), "(pid %d)", (int)json_integer_value(json_array_get(python, i)));
+		if (i == 1) /* the shell is not Python; its child is */
+			tool__await(&r.t, said);
+	}
+	kill(r.t.pid, SIGINT);
+	finish(&r);
+	cr_expect_null(line_of(&r, "summary", other));
+	cr_expect_eq(count_of(&r, "summary"), 3, "the root, the shell's child and the spawned one: %zu", count_of(&r, "summary"));
+	workload__say(&r.w, "quit");
+	cr_expect_eq(waitpid(r.w.pid, NULL, 0), r.w.pid);
+	r.w.pid = 0;
+	workload__kill(&r.w);
+	end(&r);
+}
+
+/* A server that runs already: its workers are found, a killed one is no loss to the others. */
+Test(families, workers_that_are_there_are_found_and_summed_up)
+{
+	const json_t *sum;
+	double hold = 0;
+	char *line, said[32];
+	json_t *pids, *truth;
+	struct run r;
+
+	start(&r, "family.py serve 4 3", "--interval 300ms");
+	workload__go(&r.w);
+	line = workload__hear(&r.w);
+	truth = json_loads(line, 0, NULL);
+	free(line);
+	pids = json_object_get(truth, "children");
+	cr_assert_eq(json_array_size(pids), 4);
+	for (size_t i = 0; i < 4; i++) {
+		snprintf(said, sizeof(said), "(pid %d)", (int)json_integer_value(json_array_get(pids, i)));
+		tool__await(&r.t, said);
+	}
+	usleep(700000);
+	workload__say(&r.w, "kill");
+	usleep(700000);
+	kill(r.t.pid, SIGINT);
+	finish(&r);
+	cr_expect_eq(count_of(&r, "summary"), 5);
+	for (size_t i = 0; i < 4; i++) {
+		const json_t *summary = summary_of(&r, (pid_t)json_integer_value(json_array_get(pids, i)));
+
+		hold += real(summary, "process", "hold");
+		cr_expect_gt(real(summary, "process", "hold"), 0);
+		cr_expect_str_eq(json_string_value(json_object_get(summary, "end")), i ? "signal" : "exit");
+		cr_expect_not_null(json_object_get(summary, "parent"));
+		cr_expect(json_equal(json_object_get(summary, "root"), json_object_get(summary_of(&r, r.w.pid), "id")));
+	}
+	sum = line_of(&r, "sum_summary", 0);
+	cr_assert_not_null(sum);
+	hold += real(summary_of(&r, r.w.pid), "process", "hold");
+	/* Microseconds, rounded down in each. */
+	cr_expect_float_eq(real(sum, "process", "hold"), hold, 5, "%f of %f", real(sum, "process", "hold"), hold);
+	cr_expect_gt(count_of(&r, "sum_interval"), 2);
+	cr_expect_eq(breakpoints__await_none((pid_t)json_integer_value(json_array_get(pids, 3))), 0);
+	json_decref(truth);
+	workload__say(&r.w, "quit");
+	cr_expect_eq(waitpid(r.w.pid, NULL, 0), r.w.pid);
+	r.w.pid = 0;
+	workload__kill(&r.w);
+	end(&r);
+}
+
+Test(families, run_observes_the_children_of_its_command)
+{
+	struct run r = {0};
+	struct tool t;
+	char words[200], *out;
+	const json_t *line;
+	size_t i, workers = 0;
+
+	snprintf(words, sizeof(words), "run --children --no-store --json --mode full --output /dev/stdout -- /usr/bin/python3 "
+		 "tests/workloads/forked.py 3 1003");
+	cr_expect_eq(tool__run(&t, words), 7, "the command's own status");
+	out = tool__stdout(&t);
+	r.lines = json_lines__parse(out);
+	free(out);
+	json_array_foreach(r.lines, i, line)
+		if (strcmp(json_string_value(json_object_get(line, "type")), "summary") == 0 && json_object_get(line, "parent")) {
+			workers++;
+			cr_expect(json__int(line, "process.n") == 1 + 1003 || json__int(line, "process.n") == 2 + 1003);
+			expect_all_seen(line);
+		}
+	cr_expect_eq(workers, 3);
+	tool__clear(&t);
+	end(&r);
+}

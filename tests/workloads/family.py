@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""usage: family.py prefork [CHILDREN] [CALLS] | pool METHOD [CHILDREN] [CALLS] | bomb [CHILDREN] [CALLS]
+       | orphans [CHILDREN] [CALLS] | mixed | serve [CHILDREN] [THREADS]
+
+Where a child counts from its fork on, what CPython itself does after a fork is not in the truth.
+prefork: on `go` children are forked. Child i makes CALLS + i calls that release the GIL once each, forks a child of its own that
+makes CALLS calls, waits for that, and reports. Truth: `children`, [pid, acquires] each, grandchildren too; all of them have ended.
+pool: a multiprocessing pool by METHOD (fork, spawn, forkserver). On `go` its processes begin and it says `born PID...`; on the
+second `go` each runs a thread that makes CALLS calls. Truth: `children`, [pid, tid, acquires of the thread].
+bomb: on `go` children are forked one after the other that live for CALLS calls. Truth: `children`, [pid, acquires].
+orphans: on `go` children are forked, said, and the parent ends at once. They make CALLS calls a while later and end.
+mixed: on `go` children that become something else: a program that is not Python, a Python by way of a shell, one by
+posix_spawn. Truth: `python`, the two PIDs, which stay until `quit`; `other`, the third.
+serve: CHILDREN processes of THREADS threads that work a little until they are told to quit: a prefork server.
+"""
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+
+import workload
+from workload import drop, keep
+
+PR_SET_PDEATHSIG = 1
+
+
+def number(words, i, default):
+    return int(words[i]) if len(words) > i else default
+
+
+def die_with_parent():
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def loop(calls):
+    for _ in range(calls):
+        drop.noop()
+
+
+def fork(body, *args):
+    """A child that runs body and ends. Its pid."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            body(*args)
+        finally:
+            os._exit(0)
+    return pid
+
+
+def report_children(begin, children, **more):
+    workload.report(begin, keep.now_ns(), [], children=children, **more)
+
+
+# ---- prefork ----------------------------------------------------------------------------------------
+
+
+def grandchild(calls, out):
+    loop(calls)
+    # The last one is that after this write.
+    os.write(out, b"%d %d\n" % (os.getpid(), calls + 1))
+
+
+def child(calls, extra, out):
+    loop(calls + extra)
+    os.waitpid(fork(grandchild, calls, out), 0)
+    os.write(out, b"%d %d\n" % (os.getpid(), calls + extra + 1 + 1))
+
+
+def run_prefork(children, calls):
+    workload.ready()
+    workload.expect("go")
+    begin = keep.now_ns()
+    reading, writing = os.pipe()
+    pids = [fork(child, calls, i, writing) for i in range(children)]
+    for pid in pids:
+        os.waitpid(pid, 0)
+    os.close(writing)
+    with os.fdopen(reading) as lines:
+        report_children(begin, [[int(word) for word in line.split()] for line in lines])
+
+
+# ---- pool -------------------------------------------------------------------------------------------
+
+
+def pool_process(born, go, done, calls):
+    """Initializes a process of the pool: runs in each."""
+    die_with_parent()
+    workload.never_force()
+    born.put(os.getpid())
+    go.wait()
+    thread = workload.start_thread("counted", loop, calls)
+    thread.join()
+    # It acquires once to begin, and once after each call.
+    done.put([os.getpid(), thread.tid, 1 + calls])
+
+
+def run_pool(method, children, calls):
+    import multiprocessing
+    context = multiprocessing.get_context(method)
+    born, done, go = context.Queue(), context.Queue(), context.Event()
+    workload.ready()
+    workload.expect("go")
+    begin = keep.now_ns()
+    pool = context.Pool(children, pool_process, (born, go, done, calls))
+    workload.say("born " + " ".join(str(born.get()) for _ in range(children)))
+    workload.expect("go")
+    go.set()
+    truth = [done.get() for _ in range(children)]
+    # Says it before the pool's processes end, and ends them when told to.
+    workload.say('{"children": %s}' % truth)
+    sys.stdin.readline()
+    pool.terminate()
+    pool.join()
+    del begin
+
+
+# ---- others -----------------------------------------------------------------------------------------
+
+
+def run_bomb(children, calls):
+    workload.ready()
+    workload.expect("go")
+    begin = keep.now_ns()
+    pids = []
+    for _ in range(children):
+        pids.append(fork(loop, calls))
+        os.waitpid(pids[-1], 0)
+    report_children(begin, [[pid, calls] for pid in pids])
+
+
+def orphan(calls):
+    drop.nap(700000000)
+    loop(calls)
+    drop.nap(700000000)
+
+
+def run_orphans(children, calls):
+    workload.ready()
+    workload.expect("go")
+    workload.say('{"children": %s}' % [[fork(orphan, calls), 2 + calls] for _ in range(children)])
+    os._exit(0)
+
+
+STAY = "import sys; print('here', flush=True); sys.stdin.readline()"
+
+
+def run_mixed():
+    workload.ready()
+    workload.expect("go")
+    begin = keep.now_ns()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    other = subprocess.Popen(["/bin/cat"], **pipes)
+    shell = subprocess.Popen(["/bin/sh", "-c", "exec \"$0\" -c \"$1\"; true", sys.executable, STAY], **pipes)
+    reading, writing = os.pipe()
+    echo_in, echo_out = os.pipe()
+    spawned = os.posix_spawn(sys.executable, [sys.executable, "-c", STAY], os.environ, file_actions=[
+        (os.POSIX_SPAWN_DUP2, reading, 0), (os.POSIX_SPAWN_DUP2, echo_out, 1)])
+    shell.stdout.readline()
+    os.read(echo_in, 5)
+    workload.say('{"other": %d, "python": [%d, %d]}' % (other.pid, shell.pid, spawned))
+    sys.stdin.readline()
+    for process in (other, shell):
+        process.stdin.close()
+        process.wait()
+    os.write(writing, b"\n")
+    os.waitpid(spawned, 0)
+    del begin
+
+
+def serve_worker(threads):
+    die_with_parent()
+
+    def work():
+        while True:
+            sum(range(20000))
+            time.sleep(0.02)
+
+    for _ in range(threads):
+        threading.Thread(target=work, daemon=True).start()
+    signal.pause()
+
+
+def run_serve(children, threads):
+    warnings.simplefilter("ignore", DeprecationWarning)
+    pids = [fork(serve_worker, threads) for _ in range(children)]
+    workload.ready()
+    for line in sys.stdin:
+        if line.strip() == "quit":
+            break
+        if line.strip() == "go":
+            workload.say('{"children": %s}' % pids)
+        if line.strip() == "kill":
+            os.kill(pids[0], signal.SIGKILL)
+            os.waitpid(pids.pop(0), 0)
+    for pid in pids:
+        os.kill(pid, signal.SIGTERM)
+        os.waitpid(pid, 0)
+
+
+def main(how, rest):
+    if how == "prefork":
+        run_prefork(number(rest, 0, 4), number(rest, 1, 1003))
+    elif how == "pool":
+        run_pool(rest[0], number(rest, 1, 4), number(rest, 2, 2003))
+    elif how == "bomb":
+        run_bomb(number(rest, 0, 200), number(rest, 1, 101))
+    elif how == "orphans":
+        run_orphans(number(rest, 0, 3), number(rest, 1, 503))
+    elif how == "mixed":
+        run_mixed()
+    elif how == "serve":
+        run_serve(number(rest, 0, 4), number(rest, 1, 3))
+    else:
+        sys.exit(__doc__)
+
+
+# A spawned process of a pool imports this file.
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])
