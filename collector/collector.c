@@ -38,6 +38,7 @@
 #define TICK_NS COLLECTOR_TICK_NS
 #define MARGIN_NS (20 * MS)         /* shortest interval */
 #define FLUSH_TIMEOUT_MS 5000
+#define FORGET_NS (30 * SECOND)     /* see target_memory__forget() */
 
 static struct grid_clocks read_clocks(void)
 {
@@ -209,6 +210,10 @@ static void on_tick(struct collector *c, uint64_t now)
 		return;
 	}
 	mind_sink(c);
+	if (now - c->forgot_at > FORGET_NS) {
+		target_memory__forget(c->shop.memory);
+		c->forgot_at = now;
+	}
 	for (size_t i = 0; i < c->roster.max; i++)
 		if (roster__at(&c->roster, i))
 			modes__mind_budget(c, c->roster.places[i], now);
@@ -382,6 +387,8 @@ static int set_up(struct collector *c, size_t procs, struct reason *why)
 		probes_opts.max_procs = (uint32_t)(procs *= 2);
 	if (roster__init(&c->roster, procs))
 		return reason__set(why, -ENOMEM, "out of memory");
+	c->shop.recipes.keep_files = c->opts->follow;
+	c->shop.memory = c->opts->follow ? target_memory__new() : NULL;
 	c->signal_fd = open_signals();
 	c->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (c->signal_fd < 0 || c->timer_fd < 0)
@@ -411,6 +418,7 @@ static void tear_down(struct collector *c)
 	if (c->timer_fd >= 0)
 		close(c->timer_fd);
 	recipes__free(&c->shop.recipes);
+	target_memory__free(c->shop.memory);
 	roster__free(&c->roster);
 }
 
@@ -449,6 +457,7 @@ static int run(struct collector *c)
 {
 	int err;
 
+	observed__begin(&c->shop); /* nobody may be there yet */
 	plan_boundary(c);
 	reader__cut(c->shop.reader, c->boundary);
 	set_deadline(c);

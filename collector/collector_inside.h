@@ -23,7 +23,7 @@ struct collector {
 	struct roster roster;
 	int signal_fd, timer_fd;
 	uint64_t started, deadline;  /* ns, monotonic; deadline UINT64_MAX: none */
-	uint64_t boundary, next_tick;
+	uint64_t boundary, next_tick, forgot_at;
 	int64_t boundary_ms;
 	enum collector_end end;
 	bool stop;

@@ -177,33 +177,16 @@ void procs__start_descendants(struct collector *c, pid_t root)
 
 /* ---- pending ---- */
 
-static bool is_wanted(const struct collector *c, const struct pending *p, struct reason *why, int *ret_err)
-{
-	struct target *t;
-	bool fits;
-
-	if (p->wanted || !c->opts->all)
-		return true;
-	*ret_err = target__open(p->pid, &t, why);
-	if (*ret_err)
-		return false;
-	fits = finder__fits(c->opts->all, t);
-	target__close(t);
-	if (!fits)
-		*ret_err = reason__set(why, -ESRCH, "process %d is not one of those asked for", (int)p->pid);
-	return fits;
-}
-
 static void try_one(struct collector *c, struct pending *waiting, uint64_t now)
 {
 	struct pending p = *waiting;
-	struct origin origin = {.born_at = p.born_at, .parent = p.parent, .root = p.root};
+	struct origin origin = {
+		.born_at = p.born_at, .parent = p.parent, .root = p.root, .only = p.wanted ? NULL : c->opts->all,
+	};
 	struct reason why = {{0}};
-	struct observed *o = NULL;
 	int err = 0;
+	struct observed *o = procs__start(c, p.pid, &origin, &why, &err);
 
-	if (is_wanted(c, &p, &why, &err))
-		o = procs__start(c, p.pid, &origin, &why, &err);
 	if (o) {
 		roster__drop(&c->roster, waiting);
 		if (p.was_observed)

@@ -55,6 +55,7 @@ struct import {
 
 struct elffile {
 	Elf *elf;
+	int fd;           /* libelf reads sections when they are asked for: ours, -1: none */
 	GElf_Ehdr ehdr;
 	uint64_t size;
 	uint64_t loaded;
@@ -275,7 +276,8 @@ static int load(struct elffile *ef, int fd, struct reason *why)
 	if (!S_ISREG(st.st_mode))
 		return reason__set(why, -ENOEXEC, "not a regular file");
 	ef->size = (uint64_t)st.st_size;
-	ef->elf = elf_begin(fd, ELF_C_READ, NULL);
+	ef->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	ef->elf = ef->fd < 0 ? NULL : elf_begin(ef->fd, ELF_C_READ, NULL);
 	if (!ef->elf)
 		return reason__set(why, -ENOEXEC, "not readable as ELF: %s", elf_errmsg(-1));
 	err = check_header(ef, why);
@@ -298,7 +300,7 @@ int elffile__open(int fd, struct elffile **ret, struct reason *why)
 	ef = calloc(1, sizeof(*ef));
 	if (!ef)
 		return reason__set(why, -ENOMEM, "out of memory");
-	ef->added_fd = -1;
+	ef->added_fd = ef->fd = -1;
 	err = load(ef, fd, why);
 	if (err) {
 		elffile__close(ef);
@@ -314,6 +316,8 @@ void elffile__close(struct elffile *ef)
 		return;
 	elf_end(ef->elf);
 	elf_end(ef->added_elf);
+	if (ef->fd >= 0)
+		close(ef->fd);
 	if (ef->added_fd >= 0)
 		close(ef->added_fd);
 	free(ef->fdes);

@@ -11,7 +11,7 @@
 #include "sites.h"
 #include "target.h"
 
-/* Opens t->image. 0 or as elffile__open(). Free with elffile__close(); `t` must outlive it. */
+/* Opens t->image. 0 or as elffile__open(). Free with elffile__close(). */
 int image__open(const struct target *t, struct elffile **ret, struct reason *why);
 
 /*

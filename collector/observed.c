@@ -65,11 +65,10 @@ static void note_sight(struct observed *o, struct workshop *shop)
 /* The sites of the file, and what they cost here. */
 static int make_plan(struct observed *o, struct workshop *shop, struct reason *why)
 {
-	int err = image__open(o->target, &o->elf, why);
+	int err = recipes__take(&shop->recipes, o->target, &o->recipe, why);
 	struct elf_symbol runtime;
 
-	err = err ?: recipes__take(&shop->recipes, o->target, o->elf, &o->recipe, why);
-	if (!err && !elffile__symbol(o->elf, "_PyRuntime", &runtime))
+	if (!err && !elffile__symbol(recipe__elf(o->recipe), "_PyRuntime", &runtime))
 		o->runtime = runtime.vaddr + o->target->image.bias;
 	return err;
 }
@@ -103,7 +102,7 @@ static int find_gils(struct observed *o, bool starting, struct gil_address gils[
 		     struct reason *why)
 {
 	bool enabled = true;
-	int err = starting ? -EAGAIN : pyver__find_gils(o->target, o->elf, &o->recipe->offsets, gils, GIL_PER_PROC, ret_n,
+	int err = starting ? -EAGAIN : pyver__find_gils(o->target, recipe__elf(o->recipe), &o->recipe->offsets, gils, GIL_PER_PROC, ret_n,
 							 &enabled, why);
 
 	if (err == -EAGAIN) { /* still starting: later GILs are learned from their first events */
@@ -119,8 +118,7 @@ static enum gil_mode first_mode(const struct observed *o, const struct collector
 	return opts->mode == MODE_LIGHT && o->recipe->plan->light ? GIL_MODE_LIGHT : GIL_MODE_FULL;
 }
 
-/* Time spent on planning is no time observed: the first interval begins with the first process. */
-static void begin_once(struct workshop *shop)
+void observed__begin(struct workshop *shop)
 {
 	if (!shop->begun)
 		reader__begin(shop->reader, clock__mono_ns(), READER_NO_END);
@@ -141,7 +139,7 @@ static int plant_and_arm(struct observed *o, struct workshop *shop, bool startin
 	err = err ?: probes__plant(shop->probes, o->slot, first_mode(o, shop->opts), why);
 	if (err)
 		return err;
-	begin_once(shop);
+	observed__begin(shop);
 	o->armed_as = look_at_main_gil(o, probes__proc(shop->probes, o->slot));
 	err = probes__arm(shop->probes, o->slot, &armed_at);
 	if (!err)
@@ -258,13 +256,13 @@ static void publish_self(struct observed *o, struct workshop *shop)
 }
 
 /* The interpreter's file was read into memory for the plan: megabytes that nobody needs from here on. */
-static void drop_file(struct observed *o)
+static void drop_file(struct observed *o, struct workshop *shop)
 {
-	elffile__close(o->elf);
-	o->elf = NULL;
+	recipes__drop_file(&shop->recipes, o->recipe);
 	sites__rest();
 #ifdef __GLIBC__
-	malloc_trim(0);
+	if (!shop->recipes.keep_files)
+		malloc_trim(0);
 #endif
 }
 
@@ -275,13 +273,22 @@ static void come_from(struct observed *o, const struct origin *origin)
 	copy_text(o->root, sizeof(o->root), origin->root ?: "");
 }
 
+static int open_target(struct observed *o, struct workshop *shop, pid_t pid, const struct origin *origin, struct reason *why)
+{
+	int err = target__open_with(shop->memory, pid, &o->target, why);
+
+	if (err || !origin->only || finder__fits(origin->only, o->target))
+		return err;
+	return reason__set(why, -ESRCH, "process %d is not one of those asked for", (int)pid);
+}
+
 int observed__start(struct observed *o, struct workshop *shop, pid_t pid, const struct origin *origin, struct reason *why)
 {
 	uint64_t rss;
 	int err;
 
 	come_from(o, origin);
-	err = target__open(pid, &o->target, why);
+	err = open_target(o, shop, pid, origin, why);
 	err = err ?: make_plan(o, shop, why);
 	err = err ?: prepare_output(o, shop, why);
 	if (!err) {
@@ -292,7 +299,7 @@ int observed__start(struct observed *o, struct workshop *shop, pid_t pid, const 
 		observed__stop(o, shop);
 		return err;
 	}
-	drop_file(o);
+	drop_file(o, shop);
 	publish_self(o, shop);
 	if (target__usage(pid, &o->cpu_ns, &rss))
 		o->cpu_ns = UINT64_MAX;
@@ -540,7 +547,6 @@ void observed__stop(struct observed *o, struct workshop *shop)
 	schema_writer__free(o->writer);
 	aggr__free(o->aggr);
 	recipes__give_back(&shop->recipes, o->recipe);
-	elffile__close(o->elf);
 	target__close(o->target);
 	*o = (struct observed){.lock_fd = -1};
 }

@@ -22,7 +22,6 @@ struct observed {
 	bool used;
 	uint32_t slot;
 	struct target *target;
-	struct elffile *elf;       /* until the probes are planted */
 	const struct recipe *recipe;
 	uint64_t runtime;          /* address of _PyRuntime */
 	struct aggr *aggr;
@@ -53,14 +52,19 @@ struct workshop {
 	struct probes *probes;
 	struct reader *reader;
 	struct recipes recipes;
+	struct target_memory *memory; /* NULL: few processes are looked at */
 	bool begun;                /* the first interval has: with the first process's arming */
 };
+
+/* Time spent on planning is no time observed: the first interval begins with the first process, or by this. */
+void observed__begin(struct workshop *shop);
 
 /* Where a process comes from. Zeroed: it was there before we came. */
 struct origin {
 	bool starting;             /* it stands where its interpreter has just been mapped, and nothing of that has run */
 	uint64_t born_at;          /* ns, monotonic: before that there was nothing to observe; 0: long ago */
 	const char *parent, *root; /* ids, NULL: none */
+	const struct finder_filter *only; /* -ESRCH unless it is one of these; NULL: whoever it is */
 };
 
 /*

@@ -17,6 +17,7 @@ struct recipe_entry {
 	off_t size;
 	struct timespec changed;
 	unsigned int users;
+	struct elffile *elf;  /* NULL: not needed now */
 	struct recipe_entry *next;
 };
 
@@ -28,6 +29,7 @@ static bool is_of(const struct recipe_entry *e, const struct stat *st)
 
 static void entry_free(struct recipe_entry *e)
 {
+	elffile__close(e->elf);
 	site_plan__free(e->recipe.plan);
 	free(e);
 }
@@ -58,39 +60,72 @@ static int work_out(const struct target *t, struct elffile *elf, struct recipe *
 	return err ?: image__plan(t, elf, &ret->plan, why);
 }
 
-int recipes__take(struct recipes *r, const struct target *t, struct elffile *elf, const struct recipe **ret,
-		  struct reason *why)
+static struct recipe_entry *entry_of(const struct recipes *r, const struct stat *st)
 {
-	struct recipe_entry *e;
-	struct stat st;
+	for (struct recipe_entry *e = r->first; e; e = e->next)
+		if (is_of(e, st))
+			return e;
+	return NULL;
+}
+
+static int make_entry(const struct target *t, const struct stat *st, struct recipe_entry **ret, struct reason *why)
+{
+	struct recipe_entry *e = calloc(1, sizeof(*e));
 	int err;
 
-	if (fstat(t->image.fd, &st))
-		return reason__set(why, -errno, "%s: can't be looked at", t->image.path);
-	for (e = r->first; e; e = e->next) {
-		if (is_of(e, &st)) {
-			e->users++;
-			*ret = &e->recipe;
-			return 0;
-		}
-	}
-	e = calloc(1, sizeof(*e));
 	if (!e)
 		return reason__set(why, -ENOMEM, "out of memory");
-	err = work_out(t, elf, &e->recipe, why);
+	err = image__open(t, &e->elf, why);
+	err = err ?: work_out(t, e->elf, &e->recipe, why);
 	if (err) {
 		entry_free(e);
 		return err;
 	}
-	e->dev = st.st_dev;
-	e->ino = st.st_ino;
-	e->size = st.st_size;
-	e->changed = st.st_ctim;
-	e->users = 1;
-	e->next = r->first;
-	r->first = e;
+	e->dev = st->st_dev;
+	e->ino = st->st_ino;
+	e->size = st->st_size;
+	e->changed = st->st_ctim;
+	*ret = e;
+	return 0;
+}
+
+int recipes__take(struct recipes *r, const struct target *t, const struct recipe **ret, struct reason *why)
+{
+	struct recipe_entry *e;
+	struct stat st;
+	int err = 0;
+
+	if (fstat(t->image.fd, &st))
+		return reason__set(why, -errno, "%s: can't be looked at", t->image.path);
+	e = entry_of(r, &st);
+	if (e) {
+		err = e->elf ? 0 : image__open(t, &e->elf, why);
+	} else {
+		err = make_entry(t, &st, &e, why);
+		if (!err) {
+			e->next = r->first;
+			r->first = e;
+		}
+	}
+	if (err)
+		return err;
+	e->users++;
 	*ret = &e->recipe;
 	return 0;
+}
+
+struct elffile *recipe__elf(const struct recipe *recipe)
+{
+	return ((const struct recipe_entry *)recipe)->elf;
+}
+
+void recipes__drop_file(struct recipes *r, const struct recipe *recipe)
+{
+	for (struct recipe_entry *e = r->first; e && !r->keep_files; e = e->next)
+		if (&e->recipe == recipe) {
+			elffile__close(e->elf);
+			e->elf = NULL;
+		}
 }
 
 const struct recipe *recipes__share(struct recipes *r, const struct recipe *recipe)

@@ -17,18 +17,23 @@ struct recipe {
 	struct site_plan *plan;
 };
 
-/* The recipes in use, and the last one that was. Zeroed: none. */
+/* The recipes in use, and the last ones that were. Zeroed: none. */
 struct recipes {
 	struct recipe_entry *first;
+	bool keep_files;        /* keep what was read of a file (megabytes): more processes of it will come */
 };
 
 /*
- * The recipe of the target's image, which image__open() has opened as `elf`. Same inode, size and change time mean same file;
- * a plan of the C library that a process maps is that process's alone. 0 and the caller gives it back, or -errno with the
- * reason.
+ * The recipe of the target's image. Same inode, size and change time mean same file; a plan of the C library that a process maps is
+ * that process's alone. 0 and the caller gives it back, or -errno with the reason.
  */
-int recipes__take(struct recipes *r, const struct target *t, struct elffile *elf, const struct recipe **ret,
-		  struct reason *why);
+int recipes__take(struct recipes *r, const struct target *t, const struct recipe **ret, struct reason *why);
+
+/* The file of a recipe that was just taken, open; the recipe's. */
+struct elffile *recipe__elf(const struct recipe *recipe);
+
+/* Closes the file unless it is kept: nothing more is to be read in it for this process. */
+void recipes__drop_file(struct recipes *r, const struct recipe *recipe);
 
 /* One more who uses it. */
 const struct recipe *recipes__share(struct recipes *r, const struct recipe *recipe);

@@ -721,7 +721,32 @@ static int open_target(pid_t pid, struct search *s, struct target **ret, struct 
 
 int target__open(pid_t pid, struct target **ret, struct reason *why)
 {
-	struct search s = {0};
+	return target__open_with(NULL, pid, ret, why);
+}
+
+struct target_memory {
+	struct seen seen[SEEN_MAX];
+};
+
+struct target_memory *target_memory__new(void)
+{
+	return calloc(1, sizeof(struct target_memory));
+}
+
+void target_memory__forget(struct target_memory *memory)
+{
+	if (memory)
+		memset(memory, 0, sizeof(*memory));
+}
+
+void target_memory__free(struct target_memory *memory)
+{
+	free(memory);
+}
+
+int target__open_with(struct target_memory *memory, pid_t pid, struct target **ret, struct reason *why)
+{
+	struct search s = {.seen = memory ? memory->seen : NULL};
 
 	return open_target(pid, &s, ret, why);
 }

@@ -65,6 +65,18 @@ void target__close(struct target *t);
 int target__open_library(const struct target *t, bool (*wanted)(const char *name));
 
 /*
+ * What files turned out not to be CPython, for whom has many processes to look at: most share their libraries. An inode may
+ * be another file's one day, so it should forget now and then. NULL: no memory.
+ */
+struct target_memory;
+struct target_memory *target_memory__new(void);
+void target_memory__forget(struct target_memory *memory);
+void target_memory__free(struct target_memory *memory);
+
+/* target__open() with such a memory; NULL: without. */
+int target__open_with(struct target_memory *memory, pid_t pid, struct target **ret, struct reason *why);
+
+/*
  * A child that `parent` has just forked, its copy in all but PID and start: nothing of it is read, it may be gone already
  * (pidfd -1 then). Has no image.fd. NULL: no memory.
  */
