@@ -335,19 +335,21 @@ static int loop(struct collector *c)
 
 static void end_all(struct collector *c)
 {
-	if (!roster__count(&c->roster))
-		return;
+	struct observed **all = calloc(c->roster.max, sizeof(struct observed *));
+	size_t n = 0;
+
 	/* What was told until now: who was born or ended in the last interval. */
 	reader__drain(c->shop.reader, procs__on_event, c);
-	collector__cut_interval(c);
-	collector__collect_all(c, true);
-	probes__lift_all(c->shop.probes);
-	for (size_t i = 0; i < c->roster.max; i++) {
-		struct observed *o = roster__at(&c->roster, i);
-
-		if (o)
-			procs__let_go(c, o, o->gone_at ? o->gone_how : c->end);
+	if (all && roster__count(&c->roster)) {
+		collector__cut_interval(c);
+		collector__collect_all(c, true);
+		probes__lift_all(c->shop.probes);
+		for (size_t i = 0; i < c->roster.max; i++)
+			if (roster__at(&c->roster, i))
+				all[n++] = c->roster.places[i];
+		procs__let_go(c, all, n, c->end);
 	}
+	free(all);
 }
 
 /* ---- setting up ---- */

@@ -9,10 +9,10 @@
 #include <stdlib.h>
 
 #include "clock.h"
+#include "families.h"
 
 #define URGENT 4.0                  /* times the budget within a tick: do not wait for the interval's end */
 #define RETRY_FULL_MAX_NS (600 * COLLECTOR_SECOND)
-#define FAMILY_THREADS_MAX 512      /* a hit walks over the threads of a family: beyond that it would cost too much */
 
 static bool is_kin(const struct collector *c, const struct observed *o)
 {
@@ -135,8 +135,6 @@ void modes__mind_families(struct collector *c)
 {
 	uint32_t threads = 0;
 
-	if (c->said_parted)
-		return;
 	for (size_t i = 0; i < c->roster.max; i++) {
 		const struct observed *o = roster__at(&c->roster, i);
 

@@ -28,7 +28,7 @@ static const char *const end_words[] = {
 
 /* ---- the end ---- */
 
-void procs__let_go(struct collector *c, struct observed *o, enum collector_end how)
+static void say_good_bye(struct collector *c, struct observed *o, enum collector_end how)
 {
 	observed__finish(o, &c->shop, c->boundary_ms, end_words[how]);
 	/* The summary of the last one says where the history is: let it be there. */
@@ -36,7 +36,26 @@ void procs__let_go(struct collector *c, struct observed *o, enum collector_end h
 		sink__flush(c->opts->sink, LAST_WORDS_MS);
 	if (c->events->ended)
 		c->events->ended(c->events->arg, &o->pub, aggr__totals(o->aggr), how);
-	observed__stop(o, &c->shop);
+}
+
+void procs__let_go(struct collector *c, struct observed *const *who, size_t n, enum collector_end how)
+{
+	uint32_t *slots = calloc(n ?: 1, sizeof(*slots));
+
+	for (size_t i = 0; i < n; i++) {
+		say_good_bye(c, who[i], who[i]->gone_at ? who[i]->gone_how : how);
+		observed__lift(who[i], &c->shop);
+	}
+	for (size_t i = 0; slots && i < n; i++)
+		slots[i] = who[i]->slot;
+	if (slots)
+		reader__forget(c->shop.reader, slots, n);
+	for (size_t i = 0; i < n; i++) {
+		if (!slots)
+			reader__forget(c->shop.reader, &who[i]->slot, 1);
+		observed__free(who[i], &c->shop);
+	}
+	free(slots);
 }
 
 static void is_gone(struct observed *o, uint64_t at, enum collector_end how)
@@ -53,12 +72,18 @@ void procs__on_exit_of(struct collector *c, struct observed *o)
 /* Who went after the boundary has done something since that the next interval will tell. */
 void procs__bury_the_gone(struct collector *c)
 {
-	for (size_t i = 0; i < c->roster.max; i++) {
+	struct observed **gone = calloc(c->roster.max, sizeof(struct observed *));
+	size_t n = 0;
+
+	for (size_t i = 0; gone && i < c->roster.max; i++) {
 		struct observed *o = roster__at(&c->roster, i);
 
 		if (o && o->gone_at && o->gone_at <= c->boundary)
-			procs__let_go(c, o, o->gone_how);
+			gone[n++] = o;
 	}
+	if (n)
+		procs__let_go(c, gone, n, END_EXIT);
+	free(gone);
 }
 
 void procs__end_early(struct collector *c)
@@ -80,6 +105,11 @@ static void tell_armed(struct collector *c, struct observed *o, uint64_t begun)
 	if (c->opts->mode == MODE_LIGHT && !o->recipe->plan->light)
 		collector__notice(c, o, "light mode needs a conditional jump behind each wait, which this interpreter has not: "
 				  "full mode is used");
+	if (c->opts->handed_down && !probes__is_kin(c->shop.probes, o->slot) && !c->said_parted) {
+		c->said_parted = true;
+		collector__notice(c, o, "the probes of process %d can't be handed down to its children: their first "
+				  "milliseconds will not be seen (-v says why, their cov how much)", (int)o->target->pid);
+	}
 	if (o->pub.gil_disabled)
 		collector__notice(c, o, "this free-threaded Python runs without its GIL: there is nothing to hold or to "
 				  "wait for");

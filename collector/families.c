@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,6 +17,7 @@ struct kin {
 	pid_t pid;
 	pid_t origin;       /* who joined: itself, or the one it inherited from */
 	uint64_t joined_at; /* ns: what it forks from here on has every probe */
+	uint32_t threads;   /* when it joined */
 };
 
 struct family {
@@ -166,7 +168,7 @@ static struct kin *add_kin(struct family *family, pid_t pid)
 	}
 	if (!kin)
 		kin = &family->kin[family->kin_n++];
-	*kin = (struct kin){.pid = pid, .origin = pid};
+	*kin = (struct kin){.pid = pid, .origin = pid, .threads = 1};
 	return kin;
 }
 
@@ -187,10 +189,30 @@ static void leave(struct families *f, struct family *family, pid_t pid)
 		planter__leave(f->planter, family->links[group], pid);
 }
 
+/* /proc/PID/task has a link for each, and two of its own. */
+static uint32_t threads_of(pid_t pid)
+{
+	char path[32];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	return stat(path, &st) == 0 && st.st_nlink > 2 ? (uint32_t)st.st_nlink - 2 : 1;
+}
+
 int family__join(struct families *f, struct family *family, pid_t pid)
 {
-	struct kin *kin = add_kin(family, pid);
-	int err = kin ? join(f, family, kin) : -ENOMEM;
+	uint32_t threads = threads_of(pid), sum = threads;
+	struct kin *kin = kin_of(family, pid);
+	int err;
+
+	for (size_t i = 0; i < family->kin_n; i++)
+		sum += family->kin[i].threads;
+	if (!kin && sum > FAMILY_THREADS_MAX)
+		return -E2BIG;
+	kin = add_kin(family, pid);
+	if (kin)
+		kin->threads = threads;
+	err = kin ? join(f, family, kin) : -ENOMEM;
 
 	if (err && kin)
 		family__gone(f, family, pid);

@@ -16,7 +16,8 @@
 
 #include "planter.h"
 
-#define FAMILY_GROUPS 3 /* groups of sites that are planted and lifted together */
+#define FAMILY_GROUPS 3        /* groups of sites that are planted and lifted together */
+#define FAMILY_THREADS_MAX 256 /* of all members: a hit walks over them, and one that joins takes some time for each */
 
 struct families;
 struct family;
@@ -37,7 +38,7 @@ int families__find(struct families *f, int image_fd, const struct uprobe_sites s
 /* Has exactly these groups (bit per group) planted in all members. 0 or -errno: some may be missing then. */
 int family__set_groups(struct families *f, struct family *family, uint32_t groups);
 
-/* Takes a process in. 0 or -errno. */
+/* Takes a process in. 0, -E2BIG (the family has threads enough) or -errno. */
 int family__join(struct families *f, struct family *family, pid_t pid);
 
 /*

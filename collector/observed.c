@@ -102,9 +102,11 @@ static int find_gils(struct observed *o, bool starting, struct gil_address gils[
 		     struct reason *why)
 {
 	bool enabled = true;
-	int err = starting ? -EAGAIN : pyver__find_gils(o->target, recipe__elf(o->recipe), &o->recipe->offsets, gils, GIL_PER_PROC, ret_n,
-							 &enabled, why);
+	int err = -EAGAIN;
 
+	if (!starting)
+		err = pyver__find_gils(o->target, recipe__elf(o->recipe), &o->recipe->offsets, gils, GIL_PER_PROC, ret_n,
+				       &enabled, why);
 	if (err == -EAGAIN) { /* still starting: later GILs are learned from their first events */
 		*ret_n = main_gil_address(o, gils);
 		err = 0;
@@ -484,12 +486,15 @@ static void look_at_gil(struct observed *o, struct proc_sample *s)
 struct outlet {
 	struct observed *o;
 	struct batch *batch;
+	bool stored;            /* else nobody reads what would be written */
 };
 
 static int emit_window(void *arg, enum tier tier, const struct proc_sample *window)
 {
 	struct outlet *out = arg;
 
+	if (!out->stored)
+		return 0;
 	return schema_writer__sample(out->o->writer, tier, window, NULL, NULL, out->batch);
 }
 
@@ -504,7 +509,7 @@ static void send(struct workshop *shop, struct batch *b, int err)
 
 int observed__publish(struct observed *o, struct workshop *shop, struct proc_sample *s, uint64_t bound, bool partial)
 {
-	struct outlet out = {.o = o, .batch = batch__new()};
+	struct outlet out = {.o = o, .batch = batch__new(), .stored = shop->opts->sink != NULL};
 	int err;
 
 	if (!out.batch)
@@ -514,15 +519,16 @@ int observed__publish(struct observed *o, struct workshop *shop, struct proc_sam
 	look_at_gil(o, s);
 	s->partial = partial || s->observed_ns < s->len_ns || s->len_ns + SHORT_NS < shop->opts->interval_ns;
 	err = aggr__add(o->aggr, s, emit_window, &out);
-	err = err ?: schema_writer__sample(o->writer, TIER_BASE, s, aggr__last_minute(o->aggr),
-					   aggr__totals(o->aggr), out.batch);
+	if (!err && out.stored)
+		err = schema_writer__sample(o->writer, TIER_BASE, s, aggr__last_minute(o->aggr), aggr__totals(o->aggr),
+					    out.batch);
 	send(shop, out.batch, err);
 	return err;
 }
 
 void observed__finish(struct observed *o, struct workshop *shop, int64_t end_ms, const char *how)
 {
-	struct outlet out = {.o = o, .batch = batch__new()};
+	struct outlet out = {.o = o, .batch = batch__new(), .stored = shop->opts->sink != NULL};
 	int err;
 
 	if (!out.batch)
@@ -533,20 +539,31 @@ void observed__finish(struct observed *o, struct workshop *shop, int64_t end_ms,
 	observed__announce(o, shop);
 }
 
-void observed__stop(struct observed *o, struct workshop *shop)
+void observed__lift(struct observed *o, struct workshop *shop)
 {
-	if (o->used) {
-		if (o->gone_at)
-			probes__drop(shop->probes, o->slot);
-		else
-			probes__lift(shop->probes, o->slot);
-		reader__forget(shop->reader, o->slot);
+	if (o->gone_at)
+		probes__drop(shop->probes, o->slot);
+	else
+		probes__lift(shop->probes, o->slot);
+}
+
+void observed__free(struct observed *o, struct workshop *shop)
+{
+	if (o->used)
 		probes__remove(shop->probes, o->slot);
-	}
 	writer_lock__drop(o->id, o->lock_fd);
 	schema_writer__free(o->writer);
 	aggr__free(o->aggr);
 	recipes__give_back(&shop->recipes, o->recipe);
 	target__close(o->target);
 	*o = (struct observed){.lock_fd = -1};
+}
+
+void observed__stop(struct observed *o, struct workshop *shop)
+{
+	if (o->used) {
+		observed__lift(o, shop);
+		reader__forget(shop->reader, &o->slot, 1);
+	}
+	observed__free(o, shop);
 }

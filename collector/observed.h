@@ -113,4 +113,8 @@ void observed__finish(struct observed *o, struct workshop *shop, int64_t end_ms,
 /* Lifts the probes and frees everything. */
 void observed__stop(struct observed *o, struct workshop *shop);
 
+/* The same in steps, for many at once: lift all, have the reader forget all (reader__forget()), free all. */
+void observed__lift(struct observed *o, struct workshop *shop);
+void observed__free(struct observed *o, struct workshop *shop);
+
 #endif

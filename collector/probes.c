@@ -672,7 +672,8 @@ static int try_family(struct probes *p, uint32_t slot, enum gil_mode mode)
 	if (s->family)
 		family__gone(p->families, s->family, s->pid);
 	s->family = NULL;
-	log_verbose("process %d: no probes that its children would inherit (%s)", (int)s->pid, strerror(-err));
+	log_verbose("process %d: no probes that its children would inherit (%s)", (int)s->pid,
+		    err == -E2BIG ? "its family has many threads" : strerror(-err));
 	return err;
 }
 

@@ -74,7 +74,7 @@ struct gil_record {
 };
 
 struct watch {
-	bool used;
+	bool used, forgotten;
 	struct pyoffsets off;
 	uint64_t runtime;       /* address of _PyRuntime */
 	struct pynames *names;
@@ -937,23 +937,31 @@ void reader__cut(struct reader *r, uint64_t end_ns)
 	__atomic_store_n(&clock_of(r)->end, end_ns, __ATOMIC_SEQ_CST);
 }
 
-void reader__forget(struct reader *r, uint32_t slot)
+static void forget_watch(struct reader *r, uint32_t slot)
+{
+	r->gone[GIL_SLOT_OTHER + slot] = true;
+	pynames__free(r->watches[slot].names);
+	r->watches[slot] = (struct watch){.forgotten = true};
+}
+
+void reader__forget(struct reader *r, const uint32_t *slots, size_t n)
 {
 	find_slots_end(r);
-	r->gone[GIL_SLOT_OTHER + slot] = true;
+	for (size_t i = 0; i < n; i++)
+		forget_watch(r, slots[i]);
 	for (uint32_t i = probes__first_thread(r->probes); i < r->slots_end; i++) {
 		struct gil_thread *t = probes__thread(r->probes, i);
 
-		r->gone[i] = t->state != GIL_THREAD_FREE && t->proc == slot;
+		r->gone[i] = t->state != GIL_THREAD_FREE && t->proc < r->watches_n && r->watches[t->proc].forgotten;
 	}
 	/* Pairs charged since the last reading would pass to whoever has the slots next. */
 	if (blame_reading__read(&r->blame, bpf_map__fd(probes__skeleton(r->probes)->maps.blame)))
-		log_debug("the pairs of process slot %u could not be read", slot);
+		log_debug("the pairs of %zu processes could not be read", n);
 	r->blame_bound = 0;
 	r->listed_bound = 0;
 	give_back(r);
-	pynames__free(r->watches[slot].names);
-	r->watches[slot] = (struct watch){0};
+	for (size_t i = 0; i < n; i++)
+		r->watches[slots[i]].forgotten = false;
 }
 
 uint64_t reader__hits(struct reader *r, uint32_t slot, enum gil_site_kind kind)

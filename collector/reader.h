@@ -51,8 +51,11 @@ void reader__advance(struct reader *r, uint64_t end_ns);
 /* Sum of all hits since attach, by kind. */
 uint64_t reader__hits(struct reader *r, uint32_t slot, enum gil_site_kind kind);
 
-/* Forgets what was known of a process slot and frees its threads' records. Call after probes__lift(). */
-void reader__forget(struct reader *r, uint32_t slot);
+/*
+ * Forgets what was known of process slots and frees their threads' records. Call after probes__lift(), for all that end at one
+ * time at once: it takes a look at every pair and thread there is.
+ */
+void reader__forget(struct reader *r, const uint32_t *slots, size_t n);
 
 /* Readable when process events wait. */
 int reader__fd(const struct reader *r);

@@ -86,7 +86,7 @@ bool roster__await(struct roster *r, const struct pending *p)
 		at = &r->pending[r->pending_n++];
 	*at = *p;
 	at->next_try = 0;
-	at->wait_ns = MS;
+	at->wait_ns = 2 * MS;
 	at->deadline = 0;
 	return true;
 }
@@ -105,7 +105,7 @@ bool roster__postpone(struct roster *r, struct pending *p, uint64_t now)
 		return false;
 	}
 	p->next_try = now + p->wait_ns;
-	p->wait_ns *= 2;
+	p->wait_ns *= 4;
 	return true;
 }
 
