@@ -350,6 +350,7 @@ static void end_all(struct collector *c)
 		procs__let_go(c, all, n, c->end);
 	}
 	free(all);
+	procs__tell_missed(c);
 }
 
 /* ---- setting up ---- */

@@ -81,6 +81,9 @@ void procs__on_exit_of(struct collector *c, struct observed *o);
 void procs__bury_the_gone(struct collector *c);
 void procs__end_early(struct collector *c);
 
+/* At the end: who could not be observed. */
+void procs__tell_missed(struct collector *c);
+
 /* Good-bye to these. `how`: the end of those who are not gone. */
 void procs__let_go(struct collector *c, struct observed *const *who, size_t n, enum collector_end how);
 

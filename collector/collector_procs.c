@@ -168,9 +168,9 @@ static void await(struct collector *c, const struct pending *p)
 		turn_away(c, p->pid);
 }
 
-static void await_child_of(struct collector *c, const struct observed *parent, pid_t pid, uint64_t born_at)
+static void await_child_of(struct collector *c, const struct observed *parent, pid_t pid, uint64_t born_at, bool is_fork)
 {
-	struct pending p = {.pid = pid, .born_at = born_at, .wanted = parent != NULL};
+	struct pending p = {.pid = pid, .born_at = born_at, .wanted = parent != NULL, .is_fork = is_fork};
 
 	if (parent)
 		set_relations(&p, parent->id, parent->root);
@@ -228,6 +228,7 @@ static void try_one(struct collector *c, struct pending *waiting, uint64_t now)
 		return;
 	if (err == -ESRCH || err == -ENOSPC)
 		roster__drop(&c->roster, waiting);
+	c->roster.missed += err == -ESRCH && p.is_fork;
 	if (p.was_observed)
 		collector__notice(c, NULL, "process %d is no longer observed: %s", (int)p.pid, why.text);
 	else
@@ -281,6 +282,16 @@ void procs__start_all(struct collector *c)
 		log_warn("the processes of this host can't be listed: %s", strerror(-err));
 }
 
+void procs__tell_missed(struct collector *c)
+{
+	if (c->roster.missed)
+		collector__notice(c, NULL, "%llu forked children ended before they could be observed and are in no number",
+				  (unsigned long long)c->roster.missed);
+	if (c->roster.turned_away)
+		collector__notice(c, NULL, "%llu processes found no place and are in no number",
+				  (unsigned long long)c->roster.turned_away);
+}
+
 /* ---- events ---- */
 
 static void adopt(struct collector *c, struct observed *parent, const struct gil_event *e)
@@ -320,7 +331,7 @@ static void on_fork(struct collector *c, struct observed *o, const struct gil_ev
 	else if (e->child_proc != GIL_PROC_NONE)
 		adopt(c, o, e);
 	else
-		await_child_of(c, o, (pid_t)e->child, e->at);
+		await_child_of(c, o, (pid_t)e->child, e->at, true);
 }
 
 /* One that was not observed is of the family of whoever started it. */
@@ -329,7 +340,7 @@ static void on_exec(struct collector *c, struct observed *o, const struct gil_ev
 	struct pending p = {.pid = (pid_t)e->tgid, .born_at = e->at, .was_observed = o != NULL, .wanted = true};
 
 	if (!o) {
-		await_child_of(c, ancestor(c, (pid_t)e->tgid), (pid_t)e->tgid, e->at);
+		await_child_of(c, ancestor(c, (pid_t)e->tgid), (pid_t)e->tgid, e->at, false);
 		return;
 	}
 	is_gone(o, e->at, END_EXEC);

@@ -40,6 +40,7 @@ struct pending {
 	char parent[SCHEMA_ID_SIZE], root[SCHEMA_ID_SIZE];
 	bool was_observed;      /* its end is told: it was somebody before */
 	bool wanted;            /* a family's, or one that was named: no filter applies */
+	bool is_fork;           /* of a Python that is observed, so Python itself */
 };
 
 struct roster {
@@ -48,6 +49,7 @@ struct roster {
 	struct pending *pending;
 	size_t pending_n;
 	uint64_t turned_away;   /* processes that found no place */
+	uint64_t missed;        /* children that ended before they could be observed */
 };
 
 int roster__init(struct roster *r, size_t max);

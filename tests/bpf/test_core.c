@@ -353,6 +353,30 @@ Test(core, exit_ends_a_wait_and_frees_the_name)
 	cr_expect_eq(gil->last_owner, 0, "a new thread with this tid is not the old one");
 }
 
+Test(core, process_that_ends_with_the_gil_ends_the_hold)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_RELEASE, 10, 3 * MS);
+	step(STEP_ACQUIRE, 10, 4 * MS);
+	step(STEP_EXIT, 10, 9 * MS);
+	cr_expect_eq(thread_of(10)->cur.hold_ns, 6 * MS);
+	cr_expect_eq(thread_of(10)->cur.releases, 2, "both acquires are there");
+	cr_expect_eq(thread_of(10)->cur.hold_max_ns, 5 * MS);
+	cr_expect_eq(gil->cur.state, GIL_OWNER_FREE);
+	cr_expect_eq(gil->cur.held_ns, 6 * MS);
+}
+
+Test(core, thread_that_ends_leaves_the_hold_of_another_alone)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_RELEASE, 10, 3 * MS);
+	step(STEP_ACQUIRE, 11, 4 * MS);
+	step(STEP_EXIT, 10, 9 * MS);
+	cr_expect_eq(gil->cur.state, GIL_OWNER_HELD);
+	cr_expect_eq(gil->cur.owner_tid, 11);
+	cr_expect_eq(thread_of(10)->cur.releases, 1);
+}
+
 Test(core, same_tid_again_is_a_new_record)
 {
 	step(STEP_ACQUIRE, 10, 2 * MS);

@@ -14,6 +14,7 @@
 #include "../support/bpf_env.h"
 #include "../support/interpreters.h"
 #include "../support/json_lines.h"
+#include "../support/private_redis.h"
 #include "../support/tool.h"
 #include "../support/workload.h"
 
@@ -23,6 +24,7 @@ struct run {
 	struct workload w;
 	struct tool t;
 	json_t *lines;
+	char *said;           /* on standard error */
 	bool inherited;       /* the kernel hands probes down */
 };
 
@@ -57,7 +59,7 @@ static void finish(struct run *r)
 
 	err = tool__stderr(&r->t);
 	cr_assert_eq(status, 0, "status %d: %s", status, err);
-	free(err);
+	r->said = err;
 	out = tool__stdout(&r->t);
 	r->lines = json_lines__parse(out);
 	free(out);
@@ -135,6 +137,7 @@ static void expect_children_counted(const struct run *r, const char *version)
 static void end(struct run *r)
 {
 	json_decref(r->lines);
+	free(r->said);
 }
 
 /* What the kernel must be able to do for exact counts from the fork on: else these tests do not count as passed. */
@@ -386,4 +389,115 @@ Test(families, run_observes_the_children_of_its_command)
 	cr_expect_eq(workers, 3);
 	tool__clear(&t);
 	end(&r);
+}
+
+/* Without probes that are handed down a child is planted in when it has been heard of: nothing is missed in silence. */
+Test(families, what_is_missed_of_a_child_shows_in_its_cov)
+{
+	struct interpreter stock;
+	struct run r = {0};
+	json_t *child;
+	size_t i, missed = 0, unobserved = 0;
+	char words[80];
+
+	interpreter__stock(&stock);
+	workload__start(&r.w, &stock, "family.py prefork 5 20003");
+	tool__start(&r.t, "attach --all --match family.py --no-store --json --mode full -v");
+	tool__await(&r.t, "armed");
+	usleep(300000); /* another of that name may have been the first */
+	workload__go(&r.w);
+	workload__truth(&r.w);
+	kill(r.t.pid, SIGINT);
+	finish(&r);
+	json_array_foreach(json_object_get(r.w.truth, "children"), i, child) {
+		const json_t *line = line_of(&r, "summary", (pid_t)json_integer_value(json_array_get(child, 0)));
+		json_int_t truth = json_integer_value(json_array_get(child, 1));
+		json_int_t n = line ? json_integer_value(json_object_get(json_object_get(line, "process"), "n")) : 0;
+
+		cr_expect_leq(n, truth + 2);
+		unobserved += !line;
+		if (!line || n >= truth)
+			continue;
+		missed++;
+		cr_expect_lt(real(line, "process", "cov"), 1, "%lld of %lld, and it says nothing", (long long)n,
+			     (long long)truth);
+	}
+	cr_expect_gt(missed + unobserved, 0, "nothing was missed, so nothing was tested");
+	snprintf(words, sizeof(words), "%zu forked children ended before they could be observed", unobserved);
+	cr_expect(!unobserved || strstr(r.said, "forked children ended before"), "%s: %s", words, r.said);
+	workload__quit(&r.w);
+	end(&r);
+}
+
+/* Ids and numbers of a family as Redis has them, and as query --tree shows them. */
+Test(families, history_knows_who_belongs_together_and_query_sums_up)
+{
+	struct private_redis redis;
+	struct interpreter stock;
+	struct workload w;
+	struct tool t, q;
+	char words[320], root[96], ids[512], *out, *line;
+	const char *text;
+	json_t *children, *answer, *rows;
+	double n = 0, sum;
+	pid_t worker;
+
+	private_redis__init(&redis, false);
+	private_redis__start(&redis, true, NULL);
+	interpreter__stock(&stock);
+	workload__start(&w, &stock, "family.py serve 3 2");
+	workload__go(&w);
+	line = workload__hear(&w);
+	children = json_loads(line, 0, NULL);
+	worker = (pid_t)json_integer_value(json_array_get(json_object_get(children, "children"), 1));
+	snprintf(words, sizeof(words), "attach %d --children --mode full --interval 200ms --duration 2500ms --redis %s",
+		 (int)w.pid, redis.url);
+	cr_assert_eq(tool__run(&t, words), 0, "%s", tool__stderr(&t));
+	out = tool__stdout(&t);
+	cr_expect(strstr(out, "4 processes"), "%s", out);
+	cr_expect(strstr(out, "sum of 4"), "%s", out);
+	free(out);
+	tool__clear(&t);
+
+	for (int i = 0; i < 4; i++) {
+		text = private_redis__ask(&redis, "ZRANGE gil:procs %d %d", i, i);
+		snprintf(root, sizeof(root), "%s", text);
+		if (atoi(strchr(root, ':') + 1) == w.pid)
+			break;
+	}
+	cr_assert_eq(atoi(strchr(root, ':') + 1), w.pid, "%s", root);
+	cr_expect_eq(private_redis__int(&redis, "ZCARD gil:{%s}:kin", root), 4);
+	cr_expect_gt(private_redis__int(&redis, "TTL gil:{%s}:kin", root), 0);
+	text = private_redis__ask(&redis, "ZREVRANGE gil:procs 0 -1");
+	snprintf(ids, sizeof(ids), "%s", text);
+	for (char *at = ids, *id; (id = strsep(&at, "\n"));) {
+		cr_expect_str_eq(private_redis__ask(&redis, "HGET gil:{%s}:meta root", id), root);
+		if (strcmp(id, root) != 0)
+			cr_expect_str_eq(private_redis__ask(&redis, "HGET gil:{%s}:meta parent", id), root);
+	}
+
+	snprintf(words, sizeof(words), "query %d --tree --json --since 1h --redis %s", (int)worker, redis.url);
+	cr_assert_eq(tool__run(&q, words), 0, "%s", tool__stderr(&q));
+	out = tool__stdout(&q);
+	answer = json_loads(out, 0, NULL);
+	cr_assert_not_null(answer, "%s", out);
+	cr_expect_str_eq(json_string_value(json_object_get(answer, "root")), root, "any of them names the family");
+	rows = json_object_get(answer, "processes");
+	cr_assert_eq(json_array_size(rows), 5, "%s", out);
+	n = 0;
+	for (size_t i = 0; i < 4; i++)
+		n += json_number_value(json_object_get(json_array_get(rows, i), "n"));
+	sum = json_number_value(json_object_get(json_array_get(rows, 4), "n"));
+	cr_expect_gt(n, 0);
+	cr_expect_eq(sum, n, "%s", out);
+	free(out);
+	tool__clear(&q);
+	json_decref(answer);
+	json_decref(children);
+	free(line);
+	private_redis__fini(&redis);
+	workload__say(&w, "quit");
+	cr_expect_eq(waitpid(w.pid, NULL, 0), w.pid);
+	w.pid = 0;
+	workload__kill(&w);
 }

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """usage: family.py prefork [CHILDREN] [CALLS] | pool METHOD [CHILDREN] [CALLS] | bomb [CHILDREN] [CALLS]
-       | orphans [CHILDREN] [CALLS] | mixed | serve [CHILDREN] [THREADS]
+       | orphans [CHILDREN] [CALLS] | mixed | serve [CHILDREN] [THREADS] [MS]
 
 Where a child counts from its fork on, what CPython itself does after a fork is not in the truth.
 prefork: on `go` children are forked. Child i makes CALLS + i calls that release the GIL once each, forks a child of its own that
@@ -11,7 +11,8 @@ bomb: on `go` children are forked one after the other that live for CALLS calls.
 orphans: on `go` children are forked, said, and the parent ends at once. They make CALLS calls a while later and end.
 mixed: on `go` children that become something else: a program that is not Python, a Python by way of a shell, one by
 posix_spawn. Truth: `python`, the two PIDs, which stay until `quit`; `other`, the third.
-serve: CHILDREN processes of THREADS threads that work a little until they are told to quit: a prefork server.
+serve: CHILDREN processes of THREADS threads that work a little every MS milliseconds until they are told to quit: a prefork
+server. `go`: says its children's PIDs; `kill`: the first of them is killed.
 """
 import ctypes
 import os
@@ -172,22 +173,23 @@ def run_mixed():
     del begin
 
 
-def serve_worker(threads):
+def serve_worker(threads, ms):
     die_with_parent()
+    threading.stack_size(128 * 1024)
 
     def work():
         while True:
             sum(range(20000))
-            time.sleep(0.02)
+            time.sleep(ms / 1000)
 
     for _ in range(threads):
         threading.Thread(target=work, daemon=True).start()
     signal.pause()
 
 
-def run_serve(children, threads):
+def run_serve(children, threads, ms):
     warnings.simplefilter("ignore", DeprecationWarning)
-    pids = [fork(serve_worker, threads) for _ in range(children)]
+    pids = [fork(serve_worker, threads, ms) for _ in range(children)]
     workload.ready()
     for line in sys.stdin:
         if line.strip() == "quit":
@@ -214,7 +216,7 @@ def main(how, rest):
     elif how == "mixed":
         run_mixed()
     elif how == "serve":
-        run_serve(number(rest, 0, 4), number(rest, 1, 3))
+        run_serve(number(rest, 0, 4), number(rest, 1, 3), number(rest, 2, 20))
     else:
         sys.exit(__doc__)
 
