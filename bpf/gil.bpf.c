@@ -126,10 +126,10 @@ GIL_INLINE struct gil_proc *proc_of_hit(void *ctx, __u32 *ret_kind, struct gil_a
 
 GIL_INLINE bool enter_gil(struct gil_at *at, __u32 index)
 {
-	__u32 key = at->proc_slot * GIL_PER_PROC + index;
+	__u32 slot = at->proc->gil_slot[index & (GIL_PER_PROC - 1)];
 
 	at->gil_index = index;
-	at->gil = bpf_map_lookup_elem(&gils, &key);
+	at->gil = bpf_map_lookup_elem(&gils, &slot);
 	return at->gil != NULL;
 }
 
@@ -191,6 +191,19 @@ static __noinline int known_gil(struct gil_proc *proc, __u64 addr)
 	return -1;
 }
 
+/* A slot in the table of GILs for this place: the first one has its own. */
+GIL_INLINE bool take_gil_slot(struct gil_proc *proc, int place)
+{
+	__u32 slot = 0;
+
+	if (place == 0)
+		return true;
+	if (bpf_map_pop_elem(&free_gils, &slot))
+		return false;
+	proc->gil_slot[place & (GIL_PER_PROC - 1)] = slot;
+	return true;
+}
+
 /*
  * Gives a GIL a place. The events of one GIL come one after the other, since its mutex is held, so nobody learns it
  * twice.
@@ -203,6 +216,10 @@ GIL_INLINE int place_gil(struct gil_proc *proc, __u64 addr, __u64 interp, __u64 
 		if (was > GIL_PLACE_FREE ||
 		    __sync_val_compare_and_swap(&proc->gil_addr[i], was, GIL_PLACE_TAKEN) != was)
 			continue;
+		if (!take_gil_slot(proc, i)) {
+			__sync_val_compare_and_swap(&proc->gil_addr[i], GIL_PLACE_TAKEN, GIL_PLACE_FREE);
+			break;
+		}
 		proc->gil_owner[i].interp = interp;
 		proc->gil_owner[i].id = id;
 		proc->gil_owner[i].since = bpf_ktime_get_ns();
@@ -463,6 +480,17 @@ GIL_INLINE void tell(const struct gil_event *what)
 	bpf_ringbuf_submit(event, 0);
 }
 
+GIL_INLINE struct gil_state *gil_of(const struct gil_thread *t)
+{
+	__u32 proc_slot = t->proc, slot;
+	struct gil_proc *proc = bpf_map_lookup_elem(&procs, &proc_slot);
+
+	if (!proc)
+		return NULL;
+	slot = proc->gil_slot[t->gil & (GIL_PER_PROC - 1)];
+	return bpf_map_lookup_elem(&gils, &slot);
+}
+
 GIL_INLINE void close_records(struct task_struct *task)
 {
 	struct gil_task *mine = bpf_task_storage_get(&tasks, task, NULL, 0);
@@ -472,12 +500,9 @@ GIL_INLINE void close_records(struct task_struct *task)
 		return;
 	for (int i = 0; i < GIL_PER_PROC; i++) {
 		struct gil_thread *t = mine->slot[i] ? gil_thread_at(mine->slot[i]) : NULL;
-		__u32 gil;
 
-		if (t && t->tid == (__u32)ids_of(task) && t->state == GIL_THREAD_LIVE) {
-			gil = t->proc * GIL_PER_PROC + t->gil;
-			gil_on_thread_exit(bpf_map_lookup_elem(&gils, &gil), t, mine->slot[i], now);
-		}
+		if (t && t->tid == (__u32)ids_of(task) && t->state == GIL_THREAD_LIVE)
+			gil_on_thread_exit(gil_of(t), t, mine->slot[i], now);
 		mine->slot[i] = GIL_SLOT_NONE;
 	}
 }
@@ -558,6 +583,9 @@ static __noinline __u32 slot_for_child(struct gil_proc *parent, __u32 tgid)
 	proc->tgid = tgid;
 	proc->arm_gen = 1;
 	proc->armed_at = bpf_ktime_get_ns();
+	/* Of the interpreters a fork leaves the main one (PyOS_AfterFork_Child), and the places of their GILs are the parent's. */
+	__builtin_memset(&proc->gil_addr[1], 0, sizeof(proc->gil_addr) - sizeof(proc->gil_addr[0]));
+	proc->gil_slot[0] = slot;
 	__builtin_memset(proc->hits, 0, sizeof(proc->hits));
 	__builtin_memset(proc->lost, 0, sizeof(proc->lost));
 	if (bpf_map_update_elem(&tgids, &tgid, &slot, BPF_ANY)) {

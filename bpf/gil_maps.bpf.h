@@ -25,7 +25,10 @@ struct {
 	__type(value, struct gil_proc);
 } procs SEC(".maps");
 
-/* Process slot * GIL_PER_PROC + GIL index -> state of that GIL. Cleared by userland with the process. */
+/*
+ * GIL slot -> state of that GIL. Each process has the slot of its own number for its main GIL; the others are taken from
+ * `free_gils` (gil_proc.gil_slot says which). Cleared by userland when a GIL or its process has ended.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -33,6 +36,13 @@ struct {
 	__type(key, __u32);
 	__type(value, struct gil_state);
 } gils SEC(".maps");
+
+/* Numbers of free GIL slots: taken by the programs, given back by userland, as free_slots. */
+struct {
+	__uint(type, BPF_MAP_TYPE_STACK);
+	__uint(max_entries, GIL_PER_PROC);
+	__type(value, __u32);
+} free_gils SEC(".maps");
 
 /*
  * Thread slot -> record. A slot outlives its thread: the exit marks it dead, userland collects it, clears it and puts

@@ -22,7 +22,7 @@
 #define GIL_HIST_TOP_BIT 41   /* first power of two that is off the scale */
 #define GIL_HIST_BUCKETS 264  /* 8 + (41 - 9) * 8 */
 
-#define GIL_PER_PROC 16       /* GILs told apart in one process at a time; further ones are counted, not measured */
+#define GIL_PER_PROC 32       /* GILs told apart in one process at a time; further ones are counted, not measured */
 #define GIL_RING_LEN 256      /* changes of holder remembered per GIL, a power of two */
 
 /* Slots of the thread table with a meaning of their own. */
@@ -143,6 +143,7 @@ struct gil_proc {
 	__u64 drop_where;   /* address or offset, by drop_kind */
 	__u64 gil_addr[GIL_PER_PROC]; /* known GILs, or enum gil_place; [0] is the main one, further ones are learned */
 	struct gil_owner gil_owner[GIL_PER_PROC];
+	__u32 gil_slot[GIL_PER_PROC]; /* where in the table of GILs its state is; [0]: the process's own slot number */
 	__u64 hits[8];      /* per enum gil_site_kind: probe hits since attach, racy by a few */
 	__u64 lost[16];     /* per enum gil_loss */
 };

@@ -2,8 +2,6 @@
 /* See gil_life.h. */
 #include "gil_life.h"
 
-#include <string.h>
-
 #include "pyver.h"
 
 #define INTERPRETERS_MAX 1024 /* as many are believed */
@@ -63,15 +61,6 @@ static uint32_t close_records(struct probes *p, uint32_t slot, uint32_t gil, uin
 	return left;
 }
 
-static void free_place(struct probes *p, uint32_t slot, uint32_t gil)
-{
-	struct gil_proc *proc = probes__proc(p, slot);
-
-	memset(probes__gil(p, slot, gil), 0, sizeof(struct gil_state));
-	proc->gil_owner[gil] = (struct gil_owner){0};
-	__atomic_store_n(&proc->gil_addr[gil], GIL_PLACE_FREE, __ATOMIC_SEQ_CST);
-}
-
 uint32_t gil_life__mind(struct probes *p, uint32_t slot, const struct pyoffsets *off, uint64_t runtime, uint32_t slots_end)
 {
 	struct census census = {.off = off, .pid = probes__pid(p, slot), .runtime = runtime};
@@ -87,7 +76,7 @@ uint32_t gil_life__mind(struct probes *p, uint32_t slot, const struct pyoffsets 
 			look_at(proc, gil, &census);
 		if (proc->gil_addr[gil] != GIL_PLACE_ENDED || close_records(p, slot, gil, slots_end) || !since_before)
 			continue;
-		free_place(p, slot, gil);
+		probes__free_gil(p, slot, gil);
 		freed |= 1u << gil;
 	}
 	return freed;

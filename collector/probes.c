@@ -83,13 +83,20 @@ static uint32_t all_slots(const struct probes_opts *opts)
 	return GIL_SLOT_OTHER + opts->max_procs + opts->max_threads;
 }
 
+/* One each, and some for the few programs that have more: a process's share if there is but one. */
+static uint32_t all_gils(const struct probes_opts *opts)
+{
+	return opts->max_procs + (opts->max_procs / 2 > GIL_PER_PROC - 1 ? opts->max_procs / 2 : GIL_PER_PROC - 1);
+}
+
 static int size_maps(struct gil_bpf *skel, const struct probes_opts *opts)
 {
 	int err;
 
 	skel->rodata->cfg_max_procs = opts->max_procs;
 	err = bpf_map__set_max_entries(skel->maps.procs, opts->max_procs);
-	err = err ?: bpf_map__set_max_entries(skel->maps.gils, opts->max_procs * GIL_PER_PROC);
+	err = err ?: bpf_map__set_max_entries(skel->maps.gils, all_gils(opts));
+	err = err ?: bpf_map__set_max_entries(skel->maps.free_gils, all_gils(opts) - opts->max_procs);
 	err = err ?: bpf_map__set_max_entries(skel->maps.threads, all_slots(opts));
 	err = err ?: bpf_map__set_max_entries(skel->maps.free_slots, opts->max_threads);
 	err = err ?: bpf_map__set_max_entries(skel->maps.free_procs, opts->max_procs);
@@ -210,7 +217,7 @@ static int map_tables(struct probes *p, struct reason *why)
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 
 	p->procs_len = (p->opts.max_procs * sizeof(*p->procs) + page - 1) / page * page;
-	p->gils_len = (p->opts.max_procs * GIL_PER_PROC * sizeof(*p->gils) + page - 1) / page * page;
+	p->gils_len = (all_gils(&p->opts) * sizeof(*p->gils) + page - 1) / page * page;
 	p->threads_len = (all_slots(&p->opts) * sizeof(*p->threads) + page - 1) / page * page;
 	p->procs = map_table(p->skel->maps.procs, p->procs_len, why);
 	p->gils = map_table(p->skel->maps.gils, p->gils_len, why);
@@ -222,9 +229,13 @@ static int map_tables(struct probes *p, struct reason *why)
 static int free_proc(struct probes *p, uint32_t slot)
 {
 	struct gil_thread *other = probes__thread(p, GIL_SLOT_OTHER + slot);
+	struct gil_proc *proc = probes__proc(p, slot);
 
-	memset(probes__proc(p, slot), 0, sizeof(struct gil_proc));
-	memset(probes__gil(p, slot, 0), 0, GIL_PER_PROC * sizeof(struct gil_state));
+	for (uint32_t gil = 1; gil < GIL_PER_PROC; gil++)
+		if (proc->gil_addr[gil] > GIL_PLACE_FREE)
+			probes__free_gil(p, slot, gil);
+	*proc = (struct gil_proc){.gil_slot = {slot}};
+	memset(probes__gil(p, slot, 0), 0, sizeof(struct gil_state));
 	memset(other, 0, sizeof(*other));
 	other->state = GIL_THREAD_LIVE;
 	other->proc = slot;
@@ -244,8 +255,13 @@ static int fill_free_slots(struct probes *p)
 {
 	int fd = bpf_map__fd(p->skel->maps.free_slots);
 
+	int gils_fd = bpf_map__fd(p->skel->maps.free_gils);
+
 	for (uint32_t slot = all_slots(&p->opts) - 1; slot >= probes__first_thread(p); slot--)
 		if (bpf_map_update_elem(fd, NULL, &slot, BPF_ANY))
+			return -errno;
+	for (uint32_t slot = all_gils(&p->opts) - 1; slot >= p->opts.max_procs; slot--)
+		if (bpf_map_update_elem(gils_fd, NULL, &slot, BPF_ANY))
 			return -errno;
 	return 0;
 }
@@ -402,7 +418,7 @@ struct gil_proc *probes__proc(struct probes *p, uint32_t slot)
 
 struct gil_state *probes__gil(struct probes *p, uint32_t slot, uint32_t gil)
 {
-	return &p->gils[slot * GIL_PER_PROC + gil];
+	return &p->gils[p->procs[slot].gil_slot[gil]];
 }
 
 struct gil_thread *probes__thread(struct probes *p, uint32_t thread_slot)
@@ -499,6 +515,34 @@ static void set_drop_request(struct gil_proc *proc, const struct pyoffsets *off,
 	}
 }
 
+/* The GILs that are there; those that find no slot are learned when there is one. */
+static void place_gils(struct probes *p, uint32_t slot, const struct gil_address *gils, int gils_n)
+{
+	int fd = bpf_map__fd(p->skel->maps.free_gils);
+	struct gil_proc *proc = probes__proc(p, slot);
+
+	proc->gil_slot[0] = slot;
+	memset(probes__gil(p, slot, 0), 0, sizeof(struct gil_state));
+	for (int i = 0; i < gils_n && i < GIL_PER_PROC; i++) {
+		if (i > 0 && bpf_map_lookup_and_delete_elem(fd, NULL, &proc->gil_slot[i]))
+			break;
+		proc->gil_owner[i].interp = gils[i].interp;
+		proc->gil_owner[i].id = (uint64_t)gils[i].interp_id;
+		proc->gil_addr[i] = gils[i].gil;
+	}
+}
+
+void probes__free_gil(struct probes *p, uint32_t slot, uint32_t gil)
+{
+	struct gil_proc *proc = probes__proc(p, slot);
+
+	memset(probes__gil(p, slot, gil), 0, sizeof(struct gil_state));
+	proc->gil_owner[gil] = (struct gil_owner){0};
+	if (gil > 0 && bpf_map_update_elem(bpf_map__fd(p->skel->maps.free_gils), NULL, &proc->gil_slot[gil], BPF_ANY))
+		log_debug("GIL slot %u could not be given back", proc->gil_slot[gil]);
+	__atomic_store_n(&proc->gil_addr[gil], GIL_PLACE_FREE, __ATOMIC_SEQ_CST);
+}
+
 static void fill_proc(struct gil_proc *proc, const struct target *t, const struct pyoffsets *off,
 		      const struct gil_address *gils, int gils_n)
 {
@@ -514,11 +558,6 @@ static void fill_proc(struct gil_proc *proc, const struct target *t, const struc
 	proc->off_interp_gil = off->interp_gil == PYOFF_NONE ? 0 : off->interp_gil;
 	proc->off_interp_id = off->interp_id;
 	set_drop_request(proc, off, runtime);
-	for (int i = 0; i < gils_n && i < GIL_PER_PROC; i++) {
-		proc->gil_addr[i] = gils[i].gil;
-		proc->gil_owner[i].interp = gils[i].interp;
-		proc->gil_owner[i].id = (uint64_t)gils[i].interp_id;
-	}
 }
 
 /* Takes the newest free slot. */
@@ -541,6 +580,7 @@ int probes__add(struct probes *p, const struct target *t, const struct site_plan
 	*s = (struct proc_slot){.used = true, .pid = t->pid, .image_fd = -1};
 	fill_proc(probes__proc(p, slot), t, off, gils, gils_n);
 	probes__proc(p, slot)->in_library = plan->library_fd >= 0;
+	place_gils(p, slot, gils, gils_n);
 	err = sort_sites(s, slot, plan);
 	if (!err) {
 		s->image_fd = fcntl(plan->library_fd >= 0 ? plan->library_fd : t->image.fd, F_DUPFD_CLOEXEC, 0);

@@ -110,6 +110,9 @@ enum gil_mode probes__mode(const struct probes *p, uint32_t slot);
 
 pid_t probes__pid(const struct probes *p, uint32_t slot);
 
+/* Empties the place of a GIL that has ended (gil_life.h). */
+void probes__free_gil(struct probes *p, uint32_t slot, uint32_t gil);
+
 /* Kernel memory of our maps in bytes, for doctor. */
 uint64_t probes__map_bytes(const struct probes *p);
 
@@ -117,7 +120,7 @@ uint64_t probes__map_bytes(const struct probes *p);
 struct gil_bpf;
 struct gil_bpf *probes__skeleton(struct probes *p);
 struct gil_proc *probes__proc(struct probes *p, uint32_t slot);
-struct gil_state *probes__gil(struct probes *p, uint32_t slot, uint32_t gil);
+struct gil_state *probes__gil(struct probes *p, uint32_t slot, uint32_t gil); /* `gil`: a place that is used */
 struct gil_thread *probes__thread(struct probes *p, uint32_t thread_slot); /* maps what is needed: don't walk idle slots */
 uint32_t probes__first_thread(const struct probes *p);  /* first slot of an ordinary thread */
 uint32_t probes__thread_slots(const struct probes *p);  /* end of the thread table */

@@ -93,6 +93,7 @@ struct reader {
 	struct ring_buffer *ring;
 	struct watch *watches;
 	uint32_t watches_n;
+	struct gil_record *gils; /* GIL_PER_PROC of them: scratch of a collection */
 	struct memo **memos;    /* by thread slot, made when first seen */
 	uint32_t slots_n;
 	uint32_t slots_end;     /* no slot from here on was ever in use */
@@ -129,13 +130,14 @@ int reader__new(struct probes *p, struct reader **ret, struct reason *why)
 	r->slots_end = probes__first_thread(p);
 	r->watches_n = bpf_map__max_entries(skel->maps.procs);
 	r->watches = calloc(r->watches_n, sizeof(*r->watches));
+	r->gils = calloc(GIL_PER_PROC, sizeof(*r->gils));
 	r->memos = calloc(r->slots_n, sizeof(*r->memos));
 	r->gone = calloc(r->slots_n, sizeof(*r->gone));
 	r->owes = calloc(r->slots_n, sizeof(*r->owes));
 	r->first = calloc(r->watches_n, sizeof(*r->first));
 	r->next = calloc(r->slots_n, sizeof(*r->next));
 	r->ring = ring_buffer__new(bpf_map__fd(skel->maps.events), take_event, r, NULL);
-	if (!r->watches || !r->memos || !r->gone || !r->owes || !r->first || !r->next || !r->ring) {
+	if (!r->watches || !r->gils || !r->memos || !r->gone || !r->owes || !r->first || !r->next || !r->ring) {
 		int err = r->ring ? -ENOMEM : -errno;
 
 		reader__free(r);
@@ -162,6 +164,7 @@ void reader__free(struct reader *r)
 		memo_free(r, slot);
 	ring_buffer__free(r->ring);
 	blame_reading__clear(&r->blame);
+	free(r->gils);
 	free(r->memos);
 	free(r->gone);
 	free(r->owes);
@@ -316,8 +319,11 @@ static void read_gils(struct collection *c)
 		struct gil_record *g = &c->gils[i];
 
 		g->addr = c->proc.gil_addr[i];
-		if (!gil_life__is_used(g->addr))
+		g->current = false;
+		if (!gil_life__is_used(g->addr)) {
+			g->at = g->state.cur = (struct gil_view){0};
 			continue;
+		}
 		if (!read_gil(probes__gil(c->r->probes, c->slot, i), c->bound, g))
 			c->watch->torn++;
 		g->current = g->state.arm_gen == c->proc.arm_gen && g->at.events > 0;
@@ -839,9 +845,9 @@ int reader__collect(struct reader *r, uint32_t slot, struct proc_sample **ret)
 	struct collection c = {
 		.r = r, .slot = slot, .watch = &r->watches[slot], .from = max_u64(clock->start, r->watches[slot].born_at),
 		.bound = clock->end,
-		.gils = calloc(GIL_PER_PROC, sizeof(struct gil_record)), .sample = proc_sample__new(),
+		.gils = r->gils, .sample = proc_sample__new(),
 	};
-	int err = c.gils && c.sample ? 0 : -ENOMEM;
+	int err = c.sample ? 0 : -ENOMEM;
 
 	if (!err) {
 		c.proc = *probes__proc(r->probes, slot);
@@ -858,7 +864,6 @@ int reader__collect(struct reader *r, uint32_t slot, struct proc_sample **ret)
 		count_hits(&c);
 		err = sum_up(&c);
 	}
-	free(c.gils);
 	if (err) {
 		proc_sample__free(c.sample);
 		return err;

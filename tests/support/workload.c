@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define WORDS_MAX 32
+#define WORDS_MAX 64
 #define SILENCE_MS 60000
 
 /* The child's side: never returns. */
