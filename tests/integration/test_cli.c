@@ -59,6 +59,7 @@ Test(cli, wrong_usage_gets_one_sentence_on_stderr_and_status_2)
 		{"doctor abc", "doctor: 'abc' is not a PID", 2},
 		{"query", "query: which process?", 2},
 		{"query a --thread b --threads", "query: --thread, --threads, --gil and --tree exclude each other", 2},
+		{"query a --gil x", "query: --gil: 'x' is not the id of an interpreter (0 is the main one)", 2},
 		{"query a --redis nonsense", "query: Redis URL: must begin with redis://", 2},
 		{"store", "store: what about it?", 2},
 		{"store pat", "store: 'pat' is none of path, cli, serve and clear: did you mean path?", 2},
