@@ -3,12 +3,14 @@
  * ELF files from outside: whatever the bytes, the whole way from opening to the probe plan ends without a crash, each
  * refusal has a sentence, and no site lies outside the file.
  */
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "../../collector/debugfile.h"
 #include "../../collector/pyver.h"
 #include "../../collector/sites.h"
 
@@ -20,12 +22,12 @@ static void expect(int truth)
 		abort();
 }
 
-static void plan(struct elffile *ef, size_t size)
+static void plan(struct elffile *ef, size_t size, bool library)
 {
 	struct site_plan *plan = NULL;
 	struct reason why = {""};
 
-	if (sites__plan(ef, &plan, &why) != 0) {
+	if ((library ? sites__plan_library(ef, "", &plan, &why) : sites__plan(ef, &plan, &why)) != 0) {
 		expect(plan == NULL && why.text[0]);
 		return;
 	}
@@ -49,7 +51,10 @@ static void look(struct elffile *ef, size_t size)
 	elffile__build_id(ef, text, sizeof(text));
 	if (pyver__identify(ef, "libpython3.9.so", &ver, NULL) == 0)
 		pyver__offsets(ef, &ver, &off, NULL);
-	plan(ef, size);
+	plan(ef, size, false);
+	plan(ef, size, true);
+	debugfile__add(ef, AT_FDCWD, "/lib.so"); /* what it says is below here is not */
+	plan(ef, size, false);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

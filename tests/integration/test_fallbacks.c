@@ -5,6 +5,7 @@
  * other names, which a small library has.
  */
 #include <criterion/criterion.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -49,6 +50,32 @@ Test(fallbacks, a_linked_in_c_library_is_counted_exactly, .init = make_dir, .fin
 
 	exact_count__expect_by(&in, "static 200003", BY_SYMBOLS);
 	exact_count__expect_by(&in, "static 3001 32", BY_SYMBOLS);
+}
+
+/* Light mode's own probes, too: it counts the waits that full mode counts beside it. */
+Test(fallbacks, light_mode_works_with_a_linked_in_c_library, .init = make_dir, .fini = remove_dir)
+{
+	struct interpreter in = static_python("true");
+	struct observer full, light;
+	uint64_t seen, want;
+	struct workload w;
+
+	workload__start(&w, &in, "static 100003 8");
+	observer__attach(&full, w.pid, GIL_MODE_FULL);
+	observer__attach(&light, w.pid, GIL_MODE_LIGHT);
+	workload__go(&w);
+	workload__truth(&w);
+	proc_sample__free(observer__interval(&full));
+	proc_sample__free(observer__interval(&light));
+	want = observer__totals(&full)->total.contended;
+	seen = observer__totals(&light)->total.contended;
+	cr_expect_gt(want, 10, "%" PRIu64 " waits", want);
+	cr_expect_leq(seen > want ? seen - want : want - seen, want / 200 + 1, "light counts %" PRIu64 ", full %" PRIu64, seen,
+		      want);
+	observer__assert_lossless(observer__totals(&light));
+	observer__detach(&light);
+	observer__detach(&full);
+	workload__quit(&w);
 }
 
 /* Where the symbols of a stripped one may be: the ways in which distributions keep them. */
@@ -110,21 +137,38 @@ static const char avoids[] = HEAD
 	WAIT "{ struct timespec t = {1 << 30}; return pthread_cond_clockwait(c, m, 1, &t); }\n"
 	TIMEDWAIT "{ return pthread_cond_clockwait(c, m, 1, t); }\n";
 
-/* A copy of the stock interpreter that calls qthread_cond_*, and the library that it finds them in. */
-static struct interpreter renamed_python(const char *library)
+/* A copy of an interpreter that calls qthread_cond_*, and the library that it finds them in. */
+static struct interpreter rename_imports(const struct interpreter *in, const char *library)
 {
-	struct interpreter stock, copy;
+	struct interpreter copy;
 	char path[PATH_MAX + 16];
 
-	interpreter__stock(&stock);
-	copy = stock;
-	snprintf(copy.exe, sizeof(copy.exe), "%.200s/python3", dir);
-	must_run("sed 's/pthread_cond_\\(signal\\|wait\\|timedwait\\)/qthread_cond_\\1/g' '%s' >'%s' && chmod 755 '%s'",
-		 stock.exe, copy.exe, copy.exe);
+	unsetenv("LD_PRELOAD");
+	interpreter__strip(in, dir, &copy);
+	must_run("sed -i 's/pthread_cond_\\(signal\\|wait\\|timedwait\\)/qthread_cond_\\1/g' '%s'", copy.image);
 	snprintf(path, sizeof(path), "%s/shim.so", dir);
 	must_compile(path, "-Wl,--no-as-needed -lc", library); /* linked, so that the names get their versions */
 	setenv("LD_PRELOAD", path, 1);
 	return copy;
+}
+
+static struct interpreter renamed_python(const char *library)
+{
+	struct interpreter stock;
+
+	interpreter__stock(&stock);
+	return rename_imports(&stock, library);
+}
+
+Test(fallbacks, every_interpreter_is_counted_exactly_in_the_c_library, .init = make_dir, .fini = remove_dir)
+{
+	struct interpreter found[INTERPRETERS_MAX], in;
+	size_t n = interpreters__find(found, INTERPRETERS_MAX);
+
+	for (size_t i = 0; i < n; i++) {
+		in = rename_imports(&found[i], forwards);
+		exact__expect_by(&in, "release_loop.py 20011 4 --call cycle", "C library entries");
+	}
 }
 
 Test(fallbacks, calls_that_cannot_be_told_are_counted_exactly_in_the_c_library, .init = make_dir, .fini = remove_dir)
