@@ -36,24 +36,36 @@ static struct gil_look look_at_main_gil(const struct observed *o, const struct g
 	return look;
 }
 
+/* Whether the GIL was taken since it was looked at after arming, or let go. */
+static bool taken_since(const struct gil_look *was, const struct gil_look *is)
+{
+	return is->holder != was->holder || is->switches != was->switches || is->locked > was->locked;
+}
+
+static bool has_changed(const struct gil_look *was, const struct gil_look *is)
+{
+	return was->holder && is->holder && (taken_since(was, is) || is->locked < was->locked);
+}
+
 /*
  * Probes in the C library see nothing of an interpreter with other condition variables. That would look like a process that
- * does nothing: so as long as no event has come, the GIL itself is looked at, and what changes unseen is not observed.
+ * does nothing: so as long as no acquire has been seen, the GIL itself is looked at, and what changes unseen is not observed.
+ * With other events about, one look may just have come between an acquire and the sample that has it: two must agree.
  */
-static void note_sight(struct observed *o, struct workshop *shop)
+static void note_sight(struct observed *o, struct workshop *shop, const struct proc_sample *s)
 {
-	const struct gil_look *was = &o->armed_as;
 	struct gil_look is;
+	bool any_event;
 
-	if (o->recipe->plan->library_fd < 0)
+	if (o->recipe->plan->library_fd < 0 || o->sighted)
 		return;
-	if (probes__gil(shop->probes, o->slot, 0)->cur.events) {
-		o->blind = false;
+	o->sighted = s->total.acquires > 0;
+	o->blind = o->blind && !o->sighted;
+	if (o->sighted || o->blind)
 		return;
-	}
 	is = look_at_main_gil(o, probes__proc(shop->probes, o->slot));
-	if (o->blind || !was->holder || !is.holder ||
-	    (is.holder == was->holder && is.switches == was->switches && is.locked == was->locked))
+	any_event = probes__gil(shop->probes, o->slot, 0)->cur.events > 0;
+	if (!has_changed(&o->armed_as, &is) || (any_event && (!taken_since(&o->armed_as, &is) || ++o->strange_looks < 2)))
 		return;
 	o->blind = true;
 	log_warn("process %d takes its GIL without the C library's condition variables: nothing of it can be seen",
@@ -142,11 +154,12 @@ static int plant_and_arm(struct observed *o, struct workshop *shop, bool startin
 	if (err)
 		return err;
 	observed__begin(shop);
-	o->armed_as = look_at_main_gil(o, probes__proc(shop->probes, o->slot));
 	err = probes__arm(shop->probes, o->slot, &armed_at);
-	if (!err)
-		observed__seed(o, shop);
-	return err;
+	if (err)
+		return err;
+	observed__seed(o, shop);
+	o->armed_as = look_at_main_gil(o, probes__proc(shop->probes, o->slot));
+	return 0;
 }
 
 static void copy_text(char *dst, size_t size, const char *src)
@@ -514,7 +527,7 @@ int observed__publish(struct observed *o, struct workshop *shop, struct proc_sam
 
 	if (!out.batch)
 		return -ENOMEM;
-	note_sight(o, shop);
+	note_sight(o, shop, s);
 	complete(o, s, bound);
 	look_at_gil(o, s);
 	s->partial = partial || s->observed_ns < s->len_ns || s->len_ns + SHORT_NS < shop->opts->interval_ns;

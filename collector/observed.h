@@ -38,8 +38,9 @@ struct observed {
 	uint64_t unarmed_ns;       /* of the running interval, during a change of mode */
 	uint64_t cpu_ns;           /* at the last sample */
 	double price_ns[8];        /* by enum gil_site_kind */
-	bool blind;                /* the main GIL changes and no probe sees it: see note_sight() */
-	struct gil_look armed_as;  /* its fields just before arming */
+	bool sighted, blind;       /* an acquire was seen; the main GIL changes and no probe sees it: see note_sight() */
+	uint32_t strange_looks;    /* at a GIL that was taken, as it seems, without a probe's telling */
+	struct gil_look armed_as;  /* its fields just after arming */
 	/* auto mode */
 	uint64_t hits_cost_ns;     /* cost at the last look */
 	uint64_t looked_at;        /* ns, monotonic */
