@@ -296,20 +296,34 @@ GIL_INLINE void released(struct gil_at *at)
 	gil_on_release(at, known ? cur->owner_slot : slot_of_current(at), forced);
 }
 
+/* Whether this thread is the last that the GIL says to have had it, as far as its record knows. */
+GIL_INLINE bool is_last_holder(struct gil_at *at, __u64 gil)
+{
+	struct gil_thread *t = gil_thread_at(slot_of_current(at));
+
+	return t && t->tstate && t->tstate == read_u64(at->proc, gil + at->proc->off_last_holder);
+}
+
 /*
  * A waiter of glibc's that times out while its wake-up is under way passes the signal on (nptl/pthread_cond_wait.c,
- * __condvar_cancel_waiting), without gil->mutex: that is no release, and the GIL's record is not its to write.
+ * __condvar_cancel_waiting), without gil->mutex: that is no release, and the GIL's record is not its to write. A release finds
+ * the GIL unlocked, and its thread the last holder, which a waiter never is: where our record says otherwise, an event was
+ * missed, which gil_on_release() counts.
  */
 GIL_INLINE bool is_passed_on(struct gil_at *at)
 {
 	const struct gil_view *cur = &at->gil->cur;
+	__u64 gil = at->proc->gil_addr[at->gil_index & (GIL_PER_PROC - 1)];
 
 	if (!at->proc->in_library)
 		return false;
-	if (at->gil->arm_gen == at->proc->arm_gen && cur->state != GIL_OWNER_UNKNOWN && cur->owner_slot != GIL_SLOT_SEED)
-		return cur->state != GIL_OWNER_HELD || cur->owner_tid != at->tid;
-	/* Nobody has been seen to acquire yet: a release finds the GIL unlocked. */
-	return read_u32(at->proc, at->proc->gil_addr[at->gil_index & (GIL_PER_PROC - 1)] + at->proc->off_locked) != 0;
+	if (at->gil->arm_gen == at->proc->arm_gen && cur->state != GIL_OWNER_UNKNOWN && cur->owner_slot != GIL_SLOT_SEED) {
+		if (cur->state == GIL_OWNER_HELD && cur->owner_tid == at->tid)
+			return false;
+		return !is_last_holder(at, gil);
+	}
+	/* Nobody has been seen to acquire yet. */
+	return read_u32(at->proc, gil + at->proc->off_locked) != 0;
 }
 
 GIL_INLINE int on_signal(struct pt_regs *ctx)
