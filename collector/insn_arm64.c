@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * aarch64, see insn.h. Every instruction has 4 bytes and stands on a multiple of 4.
+ * aarch64, see insn.h. Every instruction has 4 bytes and stands on a multiple of 4, so any such place in a function is one,
+ * unless it holds data: compilers keep those out of the code.
  *
- * Simulated under a uprobe (arch/arm64/kernel/probes/decode-insn.c, the same from Linux 4.10, which brought uprobes to arm64, to
- * this day): b, bl, b.cond, cbz, cbnz, tbz, tbnz, br, blr, ret, adr, adrp. All else is single-stepped. So a call costs the
- * same through a stub and through the GOT.
+ * Simulated under a uprobe (arch/arm64/kernel/probes/decode-insn.c, alike in Linux 4.8 and in one with guarded control
+ * stacks): b, bl, b.cond, cbz, cbnz, tbz, tbnz, br, blr, ret, adr, adrp. All else is single-stepped. So a call costs the same
+ * through a stub and through the GOT.
  */
 #include "insn.h"
 

@@ -6,7 +6,9 @@
  * pthread_cond_wait (facts: all of CPython's are in take_gil and drop_gil, inlined or not), and for light
  * mode the first conditional jump behind each timedwait. Every address is proven an instruction start by
  * linear decoding from the start of its function's .eh_frame entry; a site without that proof is left
- * out and said. Pure: works on a file, without a process and without privileges.
+ * out and said. Where the C library is linked in, its functions are told by symbols instead of imports; the last
+ * resort is the C library's own file (sites__plan_library). Which of them is image.c's to choose. Pure: works on a file,
+ * without a process and without privileges. What depends on the instruction set: insn.h.
  */
 #ifndef GILSCOPE_SITES_H
 #define GILSCOPE_SITES_H
@@ -26,8 +28,8 @@ enum site_role {
 };
 
 enum site_price {
-	SITE_EMULATED, /* call rel32, jmp rel, jcc rel: about 1 us a hit */
-	SITE_STEPPED,  /* call through the GOT and the like: single-stepped, ten times as dear */
+	SITE_EMULATED, /* calls, jumps, on x86-64 pushes: about 1 us a hit */
+	SITE_STEPPED,  /* on x86-64 a call through the GOT and the like: single-stepped, ten times as dear */
 };
 
 struct site {
