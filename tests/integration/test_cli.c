@@ -54,6 +54,7 @@ Test(cli, wrong_usage_gets_one_sentence_on_stderr_and_status_2)
 		{"attach 1 1", "attach: process 1 is given twice", 2},
 		{"attach 1 --interval 5x", "attach: --interval: '5x' is not a duration", 2},
 		{"attach 1 --children=x", "attach: --children", 2},
+		{"attach --all --children 1", "attach: --all and PIDs exclude each other", 2},
 		{"attach 4194304 --no-store", "attach: there is no process 4194304", 1},
 		{"ls extra", "ls: 'extra' is too many", 2},
 		{"doctor abc", "doctor: 'abc' is not a PID", 2},
