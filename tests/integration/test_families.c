@@ -151,7 +151,7 @@ static void prefork_on(const struct interpreter *in)
 {
 	struct run r;
 
-	start_on(&r, in, "family.py prefork 5 1003", "");
+	start_on(&r, in, "family.py prefork 5 5003", "");
 	require_inheritance(&r);
 	workload__go(&r.w);
 	workload__truth(&r.w);
@@ -241,11 +241,23 @@ Test(families, threads_in_every_process_of_a_pool_count_exactly_on_every_interpr
 			pool_on(&found[i], methods[m]);
 }
 
+/* Its time is that between fork and exit, not that of the intervals. */
+static void expect_as_long_as_it_lived(const struct run *r, json_t *child)
+{
+	const json_t *line = summary_of(r, (pid_t)json_integer_value(json_array_get(child, 0)));
+	double us = real(line, "process", "d"), most = json_number_value(json_array_get(child, 2)) / 1e3;
+
+	cr_expect_gt(us, 0);
+	cr_expect_leq(us, most + 1, "%.0f us, it lived for %.0f at most", us, most);
+}
+
 Test(families, two_hundred_short_children_are_all_told_of)
 {
 	struct run r;
 	const json_t *sum;
 	json_int_t n = 0;
+	json_t *child;
+	size_t i;
 
 	start(&r, "family.py bomb 200 101", "");
 	require_inheritance(&r);
@@ -254,10 +266,12 @@ Test(families, two_hundred_short_children_are_all_told_of)
 	kill(r.t.pid, SIGINT);
 	finish(&r);
 	expect_children_counted(&r, "stock");
+	json_array_foreach(json_object_get(r.w.truth, "children"), i, child)
+		expect_as_long_as_it_lived(&r, child);
 	sum = line_of(&r, "sum_summary", 0);
 	cr_assert_not_null(sum);
 	cr_expect_eq(json__int(sum, "processes"), 201);
-	for (size_t i = 0; i < json_array_size(r.lines); i++)
+	for (i = 0; i < json_array_size(r.lines); i++)
 		if (strcmp(json_string_value(json_object_get(json_array_get(r.lines, i), "type")), "summary") == 0)
 			n += json__int(json_array_get(r.lines, i), "process.n");
 	cr_expect_eq(json__int(sum, "process.n"), n, "the sum is not that of its parts");

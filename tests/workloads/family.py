@@ -7,7 +7,8 @@ prefork: on `go` children are forked. Child i makes CALLS + i calls that release
 makes CALLS calls, waits for that, and reports. Truth: `children`, [pid, acquires] each, grandchildren too; all of them have ended.
 pool: a multiprocessing pool by METHOD (fork, spawn, forkserver). On `go` its processes begin and it says `born PID...`; on the
 second `go` each runs a thread that makes CALLS calls. Truth: `children`, [pid, tid, acquires of the thread].
-bomb: on `go` children are forked one after the other that live for CALLS calls. Truth: `children`, [pid, acquires].
+bomb: on `go` children are forked one after the other that live for CALLS calls. Truth: `children`, [pid, acquires, ns that it
+lived at most].
 orphans: on `go` children are forked, said, and the parent ends at once. They make CALLS calls a while later and end.
 mixed: on `go` children that become something else: a program that is not Python, a Python by way of a shell, one by
 posix_spawn. Truth: `python`, the two PIDs, which stay until `quit`; `other`, the third.
@@ -127,11 +128,13 @@ def run_bomb(children, calls):
     workload.ready()
     workload.expect("go")
     begin = keep.now_ns()
-    pids = []
+    lives = []
     for _ in range(children):
-        pids.append(fork(loop, calls))
-        os.waitpid(pids[-1], 0)
-    report_children(begin, [[pid, calls] for pid in pids])
+        before = keep.now_ns()
+        pid = fork(loop, calls)
+        os.waitpid(pid, 0)
+        lives.append([pid, calls, keep.now_ns() - before])
+    report_children(begin, lives)
 
 
 def orphan(calls):
