@@ -326,7 +326,8 @@ GIL_INLINE bool is_passed_on(struct gil_at *at)
 	return read_u32(at->proc, gil + at->proc->off_locked) != 0;
 }
 
-GIL_INLINE int on_signal(struct pt_regs *ctx)
+SEC("uprobe")
+int gil_signal(struct pt_regs *ctx)
 {
 	__u64 cond = PT_REGS_PARM1(ctx);
 	struct gil_at at = {.now = bpf_ktime_get_ns()};
@@ -379,7 +380,8 @@ GIL_INLINE void handed_off(struct gil_at *at, __u64 gil)
 		       read_u64(at->proc, gil + at->proc->off_last_holder));
 }
 
-GIL_INLINE int on_contended(struct pt_regs *ctx)
+SEC("uprobe")
+int gil_contended(struct pt_regs *ctx)
 {
 	__u64 gil = PT_REGS_PARM1(ctx), holder = 0;
 	struct gil_at at = {.now = bpf_ktime_get_ns()};
@@ -407,7 +409,8 @@ GIL_INLINE int on_contended(struct pt_regs *ctx)
 }
 
 /* Light: behind the timedwait. The waiter knows which GIL it waits for. */
-GIL_INLINE int on_wake(struct pt_regs *ctx)
+SEC("uprobe")
+int gil_wake(struct pt_regs *ctx)
 {
 	struct gil_at at = {};
 	struct gil_task *mine;
@@ -439,18 +442,6 @@ GIL_INLINE int on_wake(struct pt_regs *ctx)
 	}
 	return 0;
 }
-
-/*
- * Each body twice: an attach type is chosen at load, and probes that a family shares are perf events where a process's own
- * are a uprobe_multi link.
- */
-#define GIL_PROBE(name) \
-SEC("uprobe") int gil_##name(struct pt_regs *ctx) { return on_##name(ctx); } \
-SEC("uprobe") int gil_kin_##name(struct pt_regs *ctx) { return on_##name(ctx); }
-
-GIL_PROBE(signal)
-GIL_PROBE(contended)
-GIL_PROBE(wake)
 
 /* For make bench: what the traps alone cost. */
 SEC("uprobe")

@@ -15,7 +15,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../collector/kin_link.h"
 #include "../collector/log.h"
 #include "caps.h"
 #include "family.h"
@@ -52,7 +51,6 @@ struct watch {
 	struct collector_opts opts;
 	struct collector_events events;
 	struct history history;
-	int tracefs_fd;
 	struct finder_filter filter;
 	regex_t match;
 	bool has_match;
@@ -236,7 +234,7 @@ static void explain(const struct collector_proc *proc)
 
 	static const char *const methods[] = {
 		[PLANT_MULTI] = "one uprobe_multi link", [PLANT_PERF] = "a perf link each",
-		[PLANT_FAMILY] = "trace events that its children inherit",
+		[PLANT_FAMILY] = "probes that its children share",
 	};
 
 	log_verbose("%s: %zu sites by %s, planted by %s, %s mode, about %.2f us a hit", proc->id, proc->plan->sites_n,
@@ -474,7 +472,6 @@ static void fill_opts(struct watch *w)
 		.sink = w->history.sink,
 		.follow = o->children || o->all,
 		.handed_down = o->children,
-		.tracefs_fd = w->tracefs_fd,
 		.all = o->all ? &w->filter : NULL,
 	};
 	schema_opts__default(&w->opts.schema);
@@ -490,15 +487,6 @@ static void fill_opts(struct watch *w)
 		.interval = on_interval,
 		.tick = on_tick,
 	};
-}
-
-/* Probes that children inherit are defined there; to mount it takes a right that is about to be given up. */
-static void open_tracefs(struct watch *w)
-{
-	w->tracefs_fd = w->options->children ? kin_link__tracefs() : -1;
-	if (w->options->children && w->tracefs_fd < 0)
-		log_warn("tracefs can't be opened (%s): the first milliseconds of a forked child will not be seen",
-			 strerror(-w->tracefs_fd));
 }
 
 static int set_filter(struct watch *w, struct reason *why)
@@ -538,13 +526,11 @@ int watch__open(const struct options *o, bool command_owns_terminal, struct watc
 	if (!w)
 		return reason__set(why, -ENOMEM, "not enough memory");
 	w->options = o;
-	w->tracefs_fd = -1;
 	w->view = choose_view(o, command_owns_terminal);
 	err = set_filter(w, why);
 	err = err ? err : make_tables(w, why);
 	err = err ? err : open_data(w, command_owns_terminal, why);
 	err = err ? err : history__open_writer(o, &w->history, why);
-	open_tracefs(w);
 	/* The store is up: from here on only what observing takes. Before the sink's thread, which inherits. */
 	err = err ? err : caps__keep(command_owns_terminal, why);
 	err = err ? err : history__start_sink(&w->history, why);
@@ -587,8 +573,6 @@ int watch__close(struct watch *w)
 		log_error("%s: %s", w->options->output, strerror(errno));
 	}
 	err = w->failed ? -EIO : 0;
-	if (w->tracefs_fd >= 0)
-		close(w->tracefs_fd);
 	if (w->has_match)
 		regfree(&w->match);
 	for (size_t i = 0; i < w->panels_n; i++)

@@ -152,7 +152,6 @@ static void on_boundary(struct collector *c)
 	collector__collect_all(c, false);
 	procs__bury_the_gone(c);
 	collector__advance(c);
-	modes__mind_families(c);
 }
 
 /* A key that another program owns does not keep the rest from being written: said once, and not an absence. */
@@ -378,7 +377,6 @@ static int set_up(struct collector *c, size_t procs, struct reason *why)
 		.no_multi = c->opts->no_multi,
 		.follow = c->opts->follow,
 		.handed_down = c->opts->handed_down,
-		.tracefs_fd = c->opts->tracefs_fd,
 	};
 	struct grid_clocks now;
 	int err;

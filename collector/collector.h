@@ -29,8 +29,7 @@ struct collector_opts {
 	struct sink *sink;         /* NULL: no store; not owned */
 	bool no_multi;
 	bool follow;               /* observe children too, and theirs */
-	bool handed_down;          /* children count from their birth, where the kernel can */
-	int tracefs_fd;            /* for handed_down, kin_link__tracefs(); -1: none. The caller's */
+	bool handed_down;          /* children count from their birth, but others may meet the probes: probes.h */
 	const struct finder_filter *all; /* every Python process that fits, those to come included; NULL: those named */
 };
 

@@ -32,7 +32,7 @@ struct collector {
 	pid_t child;                 /* collector__spawn()'s own, 0: none */
 	int child_status;
 	bool sink_was_away;
-	bool said_full, said_parted; /* these notices come once */
+	bool said_full, said_not_shared; /* these notices come once */
 	uint64_t reconnects;         /* of the sink, when last looked */
 	uint64_t refused;            /* commands that Redis refused so far, and what was said of it */
 	char refusal[sizeof(((struct sink_stats *)NULL)->trouble)];
@@ -57,7 +57,6 @@ void collector__advance(struct collector *c);
 void modes__mind_budget(struct collector *c, struct observed *o, uint64_t now);
 
 /* After a collection: a family that has outgrown shared probes gets some for each. */
-void modes__mind_families(struct collector *c);
 
 /* ---- collector_procs.c ---- */
 

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 
 #include "clock.h"
-#include "families.h"
 
 #define URGENT 4.0                  /* times the budget within a tick: do not wait for the interval's end */
 #define RETRY_FULL_MAX_NS (600 * COLLECTOR_SECOND)
@@ -110,42 +109,4 @@ void modes__mind_budget(struct collector *c, struct observed *o, uint64_t now)
 	if (o->over_budget * COLLECTOR_TICK_NS >= COLLECTOR_SECOND ||
 	    (o->over_budget && share > URGENT * c->opts->max_overhead))
 		fall_back(c, o, share);
-}
-
-/* ---- families ---- */
-
-static void part(struct collector *c)
-{
-	collector__cut_interval(c);
-	collector__collect_all(c, true);
-	for (size_t i = 0; i < c->roster.max; i++)
-		if (roster__at(&c->roster, i) && is_kin(c, c->roster.places[i]))
-			observed__pause(c->roster.places[i], &c->shop);
-	probes__part(c->shop.probes);
-	for (size_t i = 0; i < c->roster.max; i++) {
-		struct observed *o = roster__at(&c->roster, i);
-
-		if (o && !o->gone_at && o->paused_at)
-			switch_one(c, o, o->pub.mode);
-	}
-	collector__advance(c);
-}
-
-void modes__mind_families(struct collector *c)
-{
-	uint32_t threads = 0;
-
-	for (size_t i = 0; i < c->roster.max; i++) {
-		const struct observed *o = roster__at(&c->roster, i);
-
-		if (o && !o->gone_at && is_kin(c, o))
-			threads += o->live_threads;
-	}
-	if (threads <= FAMILY_THREADS_MAX)
-		return;
-	c->said_parted = true;
-	part(c);
-	collector__notice(c, NULL, "the family has %u threads, more than %d: from now on each process has probes of its "
-			  "own, and a child's first milliseconds are not seen (its cov says how much)",
-			  threads, FAMILY_THREADS_MAX);
 }

@@ -105,10 +105,10 @@ static void tell_armed(struct collector *c, struct observed *o, uint64_t begun)
 	if (c->opts->mode == MODE_LIGHT && !o->recipe->plan->light)
 		collector__notice(c, o, "light mode needs a conditional jump behind each wait, which this interpreter has not: "
 				  "full mode is used");
-	if (c->opts->handed_down && !probes__is_kin(c->shop.probes, o->slot) && !c->said_parted) {
-		c->said_parted = true;
-		collector__notice(c, o, "the probes of process %d can't be handed down to its children: their first "
-				  "milliseconds will not be seen (-v says why, their cov how much)", (int)o->target->pid);
+	if (c->opts->handed_down && !probes__is_kin(c->shop.probes, o->slot) && !c->said_not_shared) {
+		c->said_not_shared = true;
+		collector__notice(c, o, "the probes of process %d are in the C library and not shared with its children: their "
+				  "first milliseconds will not be seen (their cov says how much)", (int)o->target->pid);
 	}
 	if (o->pub.gil_disabled)
 		collector__notice(c, o, "this free-threaded Python runs without its GIL: there is nothing to hold or to "

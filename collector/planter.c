@@ -18,7 +18,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "kin_link.h"
 #include "log.h"
 
 #define DROP_STACK ((size_t)128 * 1024)
@@ -33,9 +32,6 @@ enum order_kind {
 	ORDER_LIFT,
 	ORDER_DROP,  /* lift, and answer before that is done */
 	ORDER_SETTLE,/* answer when all that was dropped is lifted */
-	ORDER_SHARE, /* define probes for a family */
-	ORDER_JOIN,
-	ORDER_LEAVE,
 };
 
 struct order {
@@ -44,7 +40,6 @@ struct order {
 	const struct bpf_program *program;
 	pid_t pid;
 	uint32_t multi;
-	int tracefs_fd;     /* inherited */
 	uint32_t sites_n;
 	uint64_t offsets[PLANTER_SITES_MAX];
 	uint64_t cookies[PLANTER_SITES_MAX];
@@ -105,44 +100,32 @@ static int receive_order(int sock, struct order *order, int *ret_fd)
 
 /* ---- the planter's own life ---- */
 
-/* One of the two. */
-struct plant {
-	struct uprobe_link *own;
-	struct kin_link *kin;
-};
-
 struct bed {
-	struct plant *plants; /* link number - 1 */
+	struct uprobe_link **plants; /* by link number - 1; NULL: free */
 	uint32_t n;
 };
 
-static bool is_free(const struct plant *plant)
+static void uproot(struct uprobe_link **plant)
 {
-	return !plant->own && !plant->kin;
+	uprobe_link__close(*plant);
+	*plant = NULL;
 }
 
-static void uproot(struct plant *plant)
+static int keep(struct bed *bed, struct uprobe_link *plant, uint32_t *ret)
 {
-	uprobe_link__close(plant->own);
-	kin_link__close(plant->kin);
-	*plant = (struct plant){0};
-}
-
-static int keep(struct bed *bed, const struct plant *plant, uint32_t *ret)
-{
-	struct plant *grown;
+	struct uprobe_link **grown;
 
 	for (uint32_t i = 0; i < bed->n; i++)
-		if (is_free(&bed->plants[i])) {
-			bed->plants[i] = *plant;
+		if (!bed->plants[i]) {
+			bed->plants[i] = plant;
 			*ret = i + 1;
 			return 0;
 		}
-	grown = reallocarray(bed->plants, bed->n + 1, sizeof(*grown));
+	grown = reallocarray(bed->plants, bed->n + 1, sizeof(struct uprobe_link *));
 	if (!grown)
 		return -ENOMEM;
 	bed->plants = grown;
-	bed->plants[bed->n++] = *plant;
+	bed->plants[bed->n++] = plant;
 	*ret = bed->n;
 	return 0;
 }
@@ -153,20 +136,12 @@ static void plant(struct bed *bed, struct order *order, int fd, struct answer *a
 	struct uprobe_sites sites = {
 		.offsets = order->offsets, .cookies = order->cookies, .n = order->sites_n,
 	};
-	struct plant new = {0};
+	struct uprobe_link *new = NULL;
 
-	if (order->kind == ORDER_SHARE)
-		answer->err = kin_link__open(order->program, order->tracefs_fd, fd, &sites, &new.kin);
-	else
-		answer->err = uprobe_link__open(order->program, &place, &sites, order->multi, &new.own);
-	answer->err = answer->err ?: keep(bed, &new, &answer->link);
+	answer->err = uprobe_link__open(order->program, &place, &sites, order->multi, &new);
+	answer->err = answer->err ?: keep(bed, new, &answer->link);
 	if (answer->err)
 		uproot(&new);
-}
-
-static struct kin_link *kin_of(const struct bed *bed, uint32_t link)
-{
-	return link && link <= bed->n ? bed->plants[link - 1].kin : NULL;
 }
 
 /* ---- lifting without waiting: each takes RCU periods, which those that wait at once share ---- */
@@ -194,41 +169,32 @@ static void settle(void)
 	pthread_mutex_unlock(&dropping.mutex);
 }
 
-static void *drop_thread(void *arg)
+static void *drop_thread(void *plant)
 {
-	struct plant *plant = arg;
-
-	uproot(plant);
-	free(plant);
+	uprobe_link__close(plant);
 	count_dropping(-1);
 	return NULL;
 }
 
 static void drop(struct bed *bed, uint32_t link)
 {
-	struct plant *plant, *copy;
+	struct uprobe_link *plant;
 	pthread_attr_t attr;
 	pthread_t thread;
 	bool started;
 
-	if (!link || link > bed->n)
+	if (!link || link > bed->n || !bed->plants[link - 1])
 		return;
-	plant = &bed->plants[link - 1];
-	copy = malloc(sizeof(*copy));
-	if (!copy) {
-		uproot(plant);
-		return;
-	}
-	*copy = *plant;
-	*plant = (struct plant){0};
+	plant = bed->plants[link - 1];
+	bed->plants[link - 1] = NULL;
 	count_dropping(1);
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attr, DROP_STACK);
-	started = pthread_create(&thread, &attr, drop_thread, copy) == 0;
+	started = pthread_create(&thread, &attr, drop_thread, plant) == 0;
 	pthread_attr_destroy(&attr);
 	if (!started)
-		drop_thread(copy);
+		drop_thread(plant);
 }
 
 static void lift(struct bed *bed, uint32_t link)
@@ -239,11 +205,8 @@ static void lift(struct bed *bed, uint32_t link)
 
 static void carry_out(struct bed *bed, struct order *order, int fd, struct answer *answer)
 {
-	struct kin_link *kin = kin_of(bed, order->link);
-
 	switch (order->kind) {
 	case ORDER_PLANT:
-	case ORDER_SHARE:
 		plant(bed, order, fd, answer);
 		break;
 	case ORDER_LIFT:
@@ -254,13 +217,6 @@ static void carry_out(struct bed *bed, struct order *order, int fd, struct answe
 		break;
 	case ORDER_SETTLE:
 		settle();
-		break;
-	case ORDER_JOIN:
-		answer->err = kin ? kin_link__join(kin, order->pid) : -ENOENT;
-		break;
-	case ORDER_LEAVE:
-		if (kin)
-			kin_link__leave(kin, order->pid);
 		break;
 	}
 }
@@ -308,7 +264,7 @@ static void step_aside(int sock)
 		dup2(null, fd);
 }
 
-/* A family's probes take some per thread. */
+/* Without uprobe_multi each site takes one. */
 static void raise_descriptor_limit(void)
 {
 	struct rlimit limit;
@@ -396,55 +352,22 @@ static int ask(struct planter *planter, const struct order *order, int fd, struc
 	return got == (ssize_t)sizeof(*ret) ? ret->err : -EPIPE;
 }
 
-/* Sends an order with sites; *ret_link is the new link's number. */
-static int order_sites(struct planter *planter, struct order *order, const struct uprobe_sites *sites, int image_fd,
-		       uint32_t *ret_link)
+int planter__plant(struct planter *planter, const struct bpf_program *program, const struct uprobe_place *place,
+		   const struct uprobe_sites *sites, bool multi, uint32_t *ret_link)
 {
+	struct order order = {.kind = ORDER_PLANT, .program = program, .pid = place->pid, .multi = multi};
 	struct answer answer;
 	int err;
 
 	if (sites->n > PLANTER_SITES_MAX)
 		return -E2BIG;
-	order->sites_n = (uint32_t)sites->n;
-	memcpy(order->offsets, sites->offsets, sites->n * sizeof(*sites->offsets));
-	memcpy(order->cookies, sites->cookies, sites->n * sizeof(*sites->cookies));
-	err = ask(planter, order, image_fd, &answer);
+	order.sites_n = (uint32_t)sites->n;
+	memcpy(order.offsets, sites->offsets, sites->n * sizeof(*sites->offsets));
+	memcpy(order.cookies, sites->cookies, sites->n * sizeof(*sites->cookies));
+	err = ask(planter, &order, place->image_fd, &answer);
 	if (!err)
 		*ret_link = answer.link;
 	return err;
-}
-
-int planter__plant(struct planter *planter, const struct bpf_program *program, const struct uprobe_place *place,
-		   const struct uprobe_sites *sites, bool multi, uint32_t *ret_link)
-{
-	struct order order = {.kind = ORDER_PLANT, .program = program, .pid = place->pid, .multi = multi};
-
-	return order_sites(planter, &order, sites, place->image_fd, ret_link);
-}
-
-int planter__share(struct planter *planter, const struct bpf_program *program, int tracefs_fd, int image_fd,
-		   const struct uprobe_sites *sites, uint32_t *ret_link)
-{
-	struct order order = {.kind = ORDER_SHARE, .program = program, .tracefs_fd = tracefs_fd};
-
-	return order_sites(planter, &order, sites, image_fd, ret_link);
-}
-
-int planter__join(struct planter *planter, uint32_t link, pid_t pid)
-{
-	struct order order = {.kind = ORDER_JOIN, .link = link, .pid = pid};
-	struct answer answer;
-
-	return link ? ask(planter, &order, -1, &answer) : 0;
-}
-
-void planter__leave(struct planter *planter, uint32_t link, pid_t pid)
-{
-	struct order order = {.kind = ORDER_LEAVE, .link = link, .pid = pid};
-	struct answer answer;
-
-	if (link && ask(planter, &order, -1, &answer))
-		log_debug("process %d could not be taken out of its family's probes", (int)pid);
 }
 
 void planter__lift(struct planter *planter, uint32_t link)

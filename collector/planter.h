@@ -13,7 +13,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "kin_link.h"
 #include "uprobe_link.h"
 
 struct planter;
@@ -33,12 +32,6 @@ void planter__stop(struct planter *planter);
 #define PLANTER_SITES_MAX 256
 int planter__plant(struct planter *planter, const struct bpf_program *program, const struct uprobe_place *place,
 		   const struct uprobe_sites *sites, bool multi, uint32_t *ret_link);
-
-/* As kin_link__open(), kin_link__join() and kin_link__leave(); `tracefs_fd` as it was when the planter started. 0 is no link. */
-int planter__share(struct planter *planter, const struct bpf_program *program, int tracefs_fd, int image_fd,
-		   const struct uprobe_sites *sites, uint32_t *ret_link);
-int planter__join(struct planter *planter, uint32_t link, pid_t pid);
-void planter__leave(struct planter *planter, uint32_t link, pid_t pid);
 
 /* Lifts; returns when the breakpoints are gone. 0 is legal. */
 void planter__lift(struct planter *planter, uint32_t link);

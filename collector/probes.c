@@ -287,16 +287,28 @@ static int start_planter(struct probes *p, struct reason *why)
 	return err ? reason__set(why, err, "can't start the process that plants the probes: %s", strerror(-err)) : 0;
 }
 
+static struct bpf_program *program_of(const struct probes *p, enum site_group group)
+{
+	if (p->opts.empty_programs)
+		return p->skel->progs.gil_empty;
+	switch (group) {
+	case GROUP_SIGNAL:
+		return p->skel->progs.gil_signal;
+	case GROUP_WAKE:
+		return p->skel->progs.gil_wake;
+	default:
+		return p->skel->progs.gil_contended;
+	}
+}
+
 static void start_families(struct probes *p)
 {
-	const struct bpf_program *const programs[GROUP_COUNT] = {
-		[GROUP_CONTENDED] = p->skel->progs.gil_kin_contended,
-		[GROUP_SIGNAL] = p->skel->progs.gil_kin_signal,
-		[GROUP_WAKE] = p->skel->progs.gil_kin_wake,
-	};
+	const struct bpf_program *programs[GROUP_COUNT];
 
-	if (p->opts.follow && p->opts.handed_down && p->opts.tracefs_fd >= 0)
-		p->families = families__new(p->planter, p->opts.tracefs_fd, programs);
+	for (int group = 0; group < GROUP_COUNT; group++)
+		programs[group] = program_of(p, group);
+	if (p->opts.follow && p->opts.handed_down)
+		p->families = families__new(p->planter, programs, p->features.multi);
 }
 
 static void close_skeleton(struct probes *p)
@@ -625,9 +637,8 @@ int probes__adopt(struct probes *p, uint32_t parent_slot, pid_t child, uint32_t 
 	err = s->image_fd < 0 ? -errno : copy_sites(s, parent, child_slot);
 	*ret_late = true;
 	if (!err && parent->family) {
-		err = family__born(p->families, parent->family, parent->pid, child, forked_at, ret_late);
-		err = err == -ESRCH ? 0 : err; /* it has ended: what it counted is there */
-		s->family = err ? NULL : parent->family;
+		*ret_late = family__born(parent->family, forked_at);
+		s->family = parent->family;
 	}
 	if (err)
 		probes__remove(p, child_slot);
@@ -635,20 +646,6 @@ int probes__adopt(struct probes *p, uint32_t parent_slot, pid_t child, uint32_t 
 }
 
 /* ---- planting and lifting ---- */
-
-static struct bpf_program *program_of(const struct probes *p, enum site_group group)
-{
-	if (p->opts.empty_programs)
-		return p->skel->progs.gil_empty;
-	switch (group) {
-	case GROUP_SIGNAL:
-		return p->skel->progs.gil_signal;
-	case GROUP_WAKE:
-		return p->skel->progs.gil_wake;
-	default:
-		return p->skel->progs.gil_contended;
-	}
-}
 
 static bool wants(enum gil_mode mode, enum site_group group)
 {
@@ -672,7 +669,7 @@ static int plant_group(struct probes *p, struct proc_slot *s, enum site_group gr
 }
 
 /* The same sites as its own, told apart by process. */
-static int find_family(struct probes *p, struct proc_slot *s)
+static int enter_family(struct probes *p, struct proc_slot *s)
 {
 	struct uprobe_sites sites[GROUP_COUNT] = {0};
 	int err = 0;
@@ -681,53 +678,52 @@ static int find_family(struct probes *p, struct proc_slot *s)
 		for (size_t i = 0; !err && i < s->sites[group].n; i++)
 			err = uprobe_sites__add(&sites[group], s->sites[group].offsets[i],
 						GIL_COOKIE(GIL_PROC_BY_TGID, s->sites[group].cookies[i] & 0xff));
-	err = err ?: families__find(p->families, s->image_fd, sites, &s->family);
+	err = err ?: families__enter(p->families, s->image_fd, sites, &s->family);
 	for (int group = 0; group < GROUP_COUNT; group++)
 		uprobe_sites__clear(&sites[group]);
 	return err;
 }
 
+static void leave_family(struct probes *p, struct proc_slot *s)
+{
+	if (s->family)
+		family__leave(p->families, s->family);
+	s->family = NULL;
+}
+
 static int plant_in_family(struct probes *p, struct proc_slot *s, enum gil_mode mode)
 {
 	uint32_t groups = 0;
-	int err = s->family ? 0 : find_family(p, s);
+	int err = s->family ? 0 : enter_family(p, s);
 
 	for (int group = 0; group < GROUP_COUNT; group++)
 		groups |= (uint32_t)wants(mode, group) << group;
 	err = err ?: family__set_groups(p->families, s->family, groups);
-	return err ?: family__join(p->families, s->family, s->pid);
+	if (err)
+		leave_family(p, s);
+	return err;
 }
 
-/* What a kernel refuses once it always will: then everybody gets probes of their own. */
-static int try_family(struct probes *p, uint32_t slot, enum gil_mode mode)
+/* Not in the C library: every process of the machine would meet the probes. */
+static bool can_share(struct probes *p, uint32_t slot)
 {
-	struct proc_slot *s = &p->slots[slot];
-	int err;
-
-	if (!p->families)
-		return -ENOTSUP;
-	err = plant_in_family(p, s, mode);
-	if (!err)
-		return 0;
-	if (s->family)
-		family__gone(p->families, s->family, s->pid);
-	s->family = NULL;
-	log_verbose("process %d: no probes that its children would inherit (%s)", (int)s->pid,
-		    err == -E2BIG ? "its family has many threads" : strerror(-err));
-	return err;
+	return p->families && !probes__proc(p, slot)->in_library;
 }
 
 int probes__plant(struct probes *p, uint32_t slot, enum gil_mode mode, struct reason *why)
 {
 	struct proc_slot *s = &p->slots[slot];
 
-	if (!try_family(p, slot, mode)) {
+	int err;
+
+	if (can_share(p, slot)) {
+		err = plant_in_family(p, s, mode);
 		s->mode = mode;
-		return 0;
+		return err ? reason__set(why, err, "can't plant the probes of process %d and its children: %s", (int)s->pid,
+					 strerror(-err)) : 0;
 	}
 	for (int group = 0; group < GROUP_COUNT; group++) {
-		int err = wants(mode, group) ? plant_group(p, s, group, why) : 0;
-
+		err = wants(mode, group) ? plant_group(p, s, group, why) : 0;
 		if (err) {
 			probes__lift(p, slot);
 			return err;
@@ -762,14 +758,6 @@ static void lift_group(struct probes *p, struct proc_slot *s, enum site_group gr
 	s->links[group] = 0;
 }
 
-static void leave_family(struct probes *p, struct proc_slot *s)
-{
-	if (s->family)
-		family__gone(p->families, s->family, s->pid);
-	s->family = NULL;
-	s->mode = GIL_MODE_OFF;
-}
-
 void probes__lift(struct probes *p, uint32_t slot)
 {
 	struct proc_slot *s = &p->slots[slot];
@@ -778,6 +766,7 @@ void probes__lift(struct probes *p, uint32_t slot)
 	for (int group = 0; group < GROUP_COUNT; group++)
 		lift_group(p, s, group);
 	leave_family(p, s);
+	s->mode = GIL_MODE_OFF;
 }
 
 void probes__drop(struct probes *p, uint32_t slot)
@@ -790,15 +779,7 @@ void probes__drop(struct probes *p, uint32_t slot)
 		s->links[group] = 0;
 	}
 	leave_family(p, s);
-}
-
-void probes__part(struct probes *p)
-{
-	families__free(p->families);
-	planter__settle(p->planter);
-	p->families = NULL;
-	for (uint32_t slot = 0; slot < p->opts.max_procs; slot++)
-		p->slots[slot].family = NULL;
+	s->mode = GIL_MODE_OFF;
 }
 
 void probes__lift_all(struct probes *p)

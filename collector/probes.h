@@ -20,7 +20,7 @@
 enum plant_method {
 	PLANT_MULTI,   /* one uprobe_multi link per group of sites */
 	PLANT_PERF,    /* a perf event per site */
-	PLANT_FAMILY,  /* trace events that forked children inherit */
+	PLANT_FAMILY,  /* either, for all that map the file: families.h */
 };
 
 struct probes_opts {
@@ -30,8 +30,7 @@ struct probes_opts {
 	bool no_multi;           /* never use uprobe_multi (tests, bench) */
 	bool empty_programs;     /* plant programs that do nothing (bench: the limit) */
 	bool follow;             /* children of observed processes are told of, and followed through exec */
-	bool handed_down;        /* they count from their birth, where the kernel can (families.h); needs `follow` */
-	int tracefs_fd;          /* for handed_down: kin_link__tracefs(); the caller's */
+	bool handed_down;        /* they count from their birth, but others may meet the probes (families.h); needs `follow` */
 };
 
 struct probes_features {
@@ -86,12 +85,6 @@ void probes__disown(struct probes *p, uint32_t slot);
 
 /* Whether the process shares its probes with others: then their modes are one. */
 bool probes__is_kin(const struct probes *p, uint32_t slot);
-
-/*
- * Shares no probes from now on: lifts those that are shared. Disarm first who has them, and plant in each of them again
- * (probes__switch()).
- */
-void probes__part(struct probes *p);
 
 /* Has every exec on the machine told, or not. */
 void probes__tell_execs(struct probes *p, bool tell);

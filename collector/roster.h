@@ -16,7 +16,7 @@
  * Pending ones are looked at when they exec (or fork), then ever more rarely: an interpreter is mapped within milliseconds of
  * its exec, but a program may become Python later (a wrapper, a loader), and most are none and cost a look each.
  *
- * What children can be counted from their first acquire on, and how (kin_link.h has the kernel side):
+ * What children can be counted from their first acquire on, and how (families.h has the kernel side):
  *
  *   fork, probes handed down     the fork itself gives the child a process slot, armed, before it runs      nothing is missed
  *   fork, otherwise              planted when userland has heard of it                                      see `cov`

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A set of uprobes in one file for one process, as one object: a uprobe_multi link, or a perf event each.
+ * A set of uprobes in one file for one process (or all), as one object: a uprobe_multi link, or a perf event each.
  */
 #ifndef GILSCOPE_UPROBE_LINK_H
 #define GILSCOPE_UPROBE_LINK_H
@@ -23,9 +23,11 @@ struct uprobe_sites {
 int uprobe_sites__add(struct uprobe_sites *sites, uint64_t offset, uint64_t cookie);
 void uprobe_sites__clear(struct uprobe_sites *sites);
 
+#define UPROBE_EVERYBODY 0
+
 struct uprobe_place {
 	int image_fd; /* the file, open */
-	pid_t pid;    /* the only process in which the probes count */
+	pid_t pid;    /* the only process in which the probes count, or UPROBE_EVERYBODY: all that map the file, now or later */
 };
 
 struct bpf_program;

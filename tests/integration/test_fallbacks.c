@@ -173,7 +173,7 @@ Test(fallbacks, every_interpreter_is_counted_exactly_in_the_c_library, .init = m
 
 	for (size_t i = 0; i < n; i++) {
 		in = rename_imports(&found[i], forwards);
-		exact__expect_by(&in, "release_loop.py 20011 4 --call cycle", "C library entries");
+		exact_count__expect_by(&in, "release_loop.py 20011 4 --call cycle", "C library entries");
 	}
 }
 

@@ -25,22 +25,17 @@ struct run {
 	struct tool t;
 	json_t *lines;
 	char *said;           /* on standard error */
-	bool inherited;       /* the kernel hands probes down */
 };
 
 static void start_on(struct run *r, const struct interpreter *in, const char *command, const char *options)
 {
 	char words[160];
-	char *err;
 
 	memset(r, 0, sizeof(*r));
 	workload__start(&r->w, in, command);
 	snprintf(words, sizeof(words), "attach %d --children --no-store --json --mode full -v %s", (int)r->w.pid, options);
 	tool__start(&r->t, words);
-	tool__await(&r->t, "planted by");
-	err = tool__stderr(&r->t);
-	r->inherited = strstr(err, "trace events that its children inherit") != NULL;
-	free(err);
+	tool__await(&r->t, "planted by probes that its children share");
 }
 
 static void start(struct run *r, const char *command, const char *options)
@@ -140,19 +135,11 @@ static void end(struct run *r)
 	free(r->said);
 }
 
-/* What the kernel must be able to do for exact counts from the fork on: else these tests do not count as passed. */
-static void require_inheritance(const struct run *r)
-{
-	if (!r->inherited)
-		cr_skip_test("this kernel does not hand probes down (Linux 6.13 and newer with tracefs do)");
-}
-
 static void prefork_on(const struct interpreter *in)
 {
 	struct run r;
 
 	start_on(&r, in, "family.py prefork 5 5003", "");
-	require_inheritance(&r);
 	workload__go(&r.w);
 	workload__truth(&r.w);
 	cr_expect_eq(json_array_size(json_object_get(r.w.truth, "children")), 10);
@@ -260,7 +247,6 @@ Test(families, two_hundred_short_children_are_all_told_of)
 	size_t i;
 
 	start(&r, "family.py bomb 200 101", "");
-	require_inheritance(&r);
 	workload__go(&r.w);
 	workload__truth(&r.w);
 	kill(r.t.pid, SIGINT);
@@ -287,7 +273,6 @@ Test(families, run_goes_on_while_a_child_lives_though_its_root_has_ended)
 	struct run r;
 
 	start(&r, "family.py orphans 3 503", "");
-	require_inheritance(&r);
 	workload__go(&r.w);
 	children = json_object_get(workload__truth(&r.w), "children");
 	cr_expect_eq(json_array_size(children), 3);
@@ -327,6 +312,32 @@ Test(families, children_that_become_something_else_are_told_apart)
 	cr_expect_eq(waitpid(r.w.pid, NULL, 0), r.w.pid);
 	r.w.pid = 0;
 	workload__kill(&r.w);
+	end(&r);
+}
+
+/* The probes are in the file, so it meets them as well: that is all that it may notice. */
+Test(families, a_stranger_of_the_same_interpreter_counts_nowhere_and_keeps_nothing)
+{
+	struct interpreter stock;
+	struct workload stranger;
+	struct run r;
+
+	interpreter__stock(&stock);
+	workload__start(&stranger, &stock, "family.py prefork 2 3001");
+	start(&r, "family.py prefork 3 5003", "");
+	cr_expect_gt(code__changed_bytes(stranger.pid), 0, "the stranger has no breakpoint, so nothing is tested");
+	workload__go(&stranger);
+	workload__go(&r.w);
+	workload__truth(&r.w);
+	workload__truth(&stranger);
+	kill(r.t.pid, SIGINT);
+	finish(&r);
+	expect_children_counted(&r, "stock");
+	cr_expect_eq(count_of(&r, "summary"), 1 + json_array_size(json_object_get(r.w.truth, "children")));
+	cr_expect_null(line_of(&r, "summary", stranger.pid));
+	cr_expect_eq(breakpoints__await_none(stranger.pid), 0);
+	workload__quit(&stranger);
+	workload__quit(&r.w);
 	end(&r);
 }
 
