@@ -284,6 +284,8 @@ void procs__start_all(struct collector *c)
 
 void procs__tell_missed(struct collector *c)
 {
+	for (size_t i = 0; i < c->roster.pending_n; i++)
+		c->roster.missed += c->roster.pending[i].is_fork;
 	if (c->roster.missed)
 		collector__notice(c, NULL, "%llu forked children ended before they could be observed and are in no number",
 				  (unsigned long long)c->roster.missed);
@@ -318,14 +320,33 @@ static void heal(struct collector *c, struct observed *o, const struct gil_event
 		log_verbose("process %u forked %u: its inherited breakpoints are taken out", e->tgid, e->child);
 }
 
+/*
+ * Of a process that has no slot: one that waits to be observed, then its child is Python too; else it is not, and what its child
+ * becomes an exec will tell.
+ */
+static void await_grandchild(struct collector *c, const struct gil_event *e)
+{
+	const struct pending *parent = roster__find_pending(&c->roster, (pid_t)e->tgid);
+	struct pending p = {.pid = (pid_t)e->child, .born_at = e->at, .wanted = true, .is_fork = true};
+
+	if (!parent || !parent->is_fork)
+		return;
+	set_relations(&p, "", parent->root);
+	await(c, &p);
+}
+
 static void on_fork(struct collector *c, struct observed *o, const struct gil_event *e)
 {
 	if (e->child_proc != GIL_PROC_NONE && !o) {
 		probes__disown(c->shop.probes, e->child_proc);
 		return;
 	}
-	if (!o) /* of a program that is not Python: what its child becomes, its exec tells */
+	if (!o)
+		o = roster__by_pid(&c->roster, (pid_t)e->tgid);
+	if (!o) {
+		await_grandchild(c, e);
 		return;
+	}
 	if (!c->opts->follow)
 		heal(c, o, e);
 	else if (e->child_proc != GIL_PROC_NONE)
@@ -337,8 +358,13 @@ static void on_fork(struct collector *c, struct observed *o, const struct gil_ev
 /* One that was not observed is of the family of whoever started it. */
 static void on_exec(struct collector *c, struct observed *o, const struct gil_event *e)
 {
-	struct pending p = {.pid = (pid_t)e->tgid, .born_at = e->at, .was_observed = o != NULL, .wanted = true};
+	struct pending p = {.pid = (pid_t)e->tgid, .born_at = e->at, .was_observed = true, .wanted = true};
 
+	/* Found meanwhile: after this exec, or before it and a slot later. */
+	if (!o)
+		o = roster__by_pid(&c->roster, (pid_t)e->tgid);
+	if (o && e->proc == GIL_PROC_NONE && o->begun_at > e->at)
+		return;
 	if (!o) {
 		await_child_of(c, ancestor(c, (pid_t)e->tgid), (pid_t)e->tgid, e->at, false);
 		return;

@@ -283,7 +283,9 @@ static void drop_file(struct observed *o, struct workshop *shop)
 
 static void come_from(struct observed *o, const struct origin *origin)
 {
-	*o = (struct observed){.lock_fd = -1, .retry_after_ns = RETRY_FULL_FIRST_NS, .born_at = origin->born_at};
+	*o = (struct observed){
+		.lock_fd = -1, .retry_after_ns = RETRY_FULL_FIRST_NS, .begun_at = clock__mono_ns(), .born_at = origin->born_at,
+	};
 	copy_text(o->parent, sizeof(o->parent), origin->parent ?: "");
 	copy_text(o->root, sizeof(o->root), origin->root ?: "");
 }

@@ -30,6 +30,7 @@ struct observed {
 	char id[SCHEMA_ID_SIZE];
 	char parent[SCHEMA_ID_SIZE], root[SCHEMA_ID_SIZE]; /* "": none that is observed; no family is followed */
 	int lock_fd;
+	uint64_t begun_at;         /* ns, monotonic: what was found out of it is of later */
 	uint64_t born_at;          /* ns, monotonic: before that there was nothing to observe; 0: long ago */
 	uint64_t gone_at;          /* ns, monotonic: it ended then, its last sample is still to be taken; 0: not gone */
 	enum collector_end gone_how;

@@ -73,13 +73,23 @@ size_t roster__living(const struct roster *r)
 	return n;
 }
 
+static struct pending *find_pending(const struct roster *r, pid_t pid)
+{
+	for (size_t i = 0; i < r->pending_n; i++)
+		if (r->pending[i].pid == pid)
+			return &r->pending[i];
+	return NULL;
+}
+
+const struct pending *roster__find_pending(const struct roster *r, pid_t pid)
+{
+	return find_pending(r, pid);
+}
+
 bool roster__await(struct roster *r, const struct pending *p)
 {
-	struct pending *at = NULL;
+	struct pending *at = find_pending(r, p->pid);
 
-	for (size_t i = 0; i < r->pending_n; i++)
-		if (r->pending[i].pid == p->pid)
-			at = &r->pending[i];
 	if (!at && r->pending_n == ROSTER_PENDING_MAX)
 		return false;
 	if (!at)

@@ -76,6 +76,9 @@ size_t roster__living(const struct roster *r);
 /* Adds one to be looked at now; the newer one of a PID replaces the older. false: too many wait. */
 bool roster__await(struct roster *r, const struct pending *p);
 
+/* The one that waits with that PID, or NULL. */
+const struct pending *roster__find_pending(const struct roster *r, pid_t pid);
+
 /* Not yet: looked at again later. false: it has waited long enough, and is out of the list. */
 bool roster__postpone(struct roster *r, struct pending *p, uint64_t now);
 void roster__drop(struct roster *r, struct pending *p);

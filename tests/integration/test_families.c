@@ -308,10 +308,7 @@ Test(families, children_that_become_something_else_are_told_apart)
 	finish(&r);
 	cr_expect_null(line_of(&r, "summary", other));
 	cr_expect_eq(count_of(&r, "summary"), 3, "the root, the shell's child and the spawned one: %zu", count_of(&r, "summary"));
-	workload__say(&r.w, "quit");
-	cr_expect_eq(waitpid(r.w.pid, NULL, 0), r.w.pid);
-	r.w.pid = 0;
-	workload__kill(&r.w);
+	workload__quit(&r.w);
 	end(&r);
 }
 
@@ -384,10 +381,7 @@ Test(families, workers_that_are_there_are_found_and_summed_up)
 	cr_expect_gt(count_of(&r, "sum_interval"), 2);
 	cr_expect_eq(breakpoints__await_none((pid_t)json_integer_value(json_array_get(pids, 3))), 0);
 	json_decref(truth);
-	workload__say(&r.w, "quit");
-	cr_expect_eq(waitpid(r.w.pid, NULL, 0), r.w.pid);
-	r.w.pid = 0;
-	workload__kill(&r.w);
+	workload__quit(&r.w);
 	end(&r);
 }
 
@@ -521,8 +515,5 @@ Test(families, history_knows_who_belongs_together_and_query_sums_up)
 	json_decref(children);
 	free(line);
 	private_redis__fini(&redis);
-	workload__say(&w, "quit");
-	cr_expect_eq(waitpid(w.pid, NULL, 0), w.pid);
-	w.pid = 0;
-	workload__kill(&w);
+	workload__quit(&w);
 }
