@@ -48,7 +48,7 @@ PURE += schema schema_row schema_blame verdict schema_series schema_sample schem
 PURE += procmaps label cgroup pynames
 KERNEL := probes families planter uprobe_link probe_check blame_memo gil_life reader
 PURE += redis_url
-REDIS := redis_conn sink_redis store_server store query
+REDIS := redis_conn redis_functions sink_redis store_server store query
 WIRES := writer_lock spawn observed finder roster collector collector_modes collector_procs
 present = $(foreach m,$(1),$(if $(wildcard collector/$(m).c),collector/$(m).c))
 LIB_SRCS := $(call present,$(PURE) $(KERNEL) $(REDIS) $(WIRES))
@@ -149,6 +149,14 @@ $(OUTPUT)/%.o: %.c $(FLAGS_FILE) | $(SKELS)
 	$(say) CC $<
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+# The function library of the dashboards travels in the program: its bytes, as C takes them.
+FUNCTIONS_INC := $(OUTPUT)/functions.inc
+$(FUNCTIONS_INC): dashboards/lua/gilscope.lua
+	$(Q)mkdir -p $(@D)
+	$(Q)od -An -v -td1 $< | sed 's/-*[0-9][0-9]*/&,/g' > $@
+$(OUTPUT)/collector/redis_functions.o $(OUTPUT)/lint/collector/redis_functions.ok: $(FUNCTIONS_INC)
+$(TOP)/fuzz/collector/redis_functions.o: $(FUNCTIONS_INC)
 
 $(OUTPUT)/gilscope: $(CLI_OBJS) $(LIB)
 	$(say) LINK $@

@@ -15,6 +15,7 @@
 #include "../collector/log.h"
 #include "../collector/probes.h"
 #include "../collector/query.h"
+#include "../collector/redis_functions.h"
 #include "args.h"
 #include "caps.h"
 #include "cmds.h"
@@ -197,6 +198,27 @@ static void check_own_store(struct doctor *d)
 		     access(paths.socket, F_OK) ? "the store is not running" : "the store is running");
 }
 
+#define CHECK_MS 5000
+
+/* What dashboards call on the server. */
+static void check_functions(struct doctor *d, const struct redis_url *url)
+{
+	struct redisContext *c = NULL;
+	struct reason why = {0};
+	unsigned int version = 0, own = redis_functions__own_version();
+	int err = redis_conn__open(url, CHECK_MS, &c, &why);
+
+	err = err ? err : redis_functions__version(c, CHECK_MS, -1, &version, &why);
+	redis_conn__close(c);
+	if (!err && version >= own)
+		find(d, FINE, "functions", NULL, "the function library for dashboards is loaded (version %u)", version);
+	else
+		find(d, NOTE, "functions", "attach loads it where it may. By hand, with more rights: redis-cli -x FUNCTION LOAD "
+		     "REPLACE < dashboards/lua/gilscope.lua (below share/gilscope where gilscope is installed).",
+		     "Redis has %s function library for dashboards%s%s", version ? "an older" : "no", why.text[0] ? ": " : "",
+		     why.text);
+}
+
 static void check_redis(struct doctor *d)
 {
 	struct redis_url url = {0};
@@ -216,8 +238,10 @@ static void check_redis(struct doctor *d)
 	if (err)
 		find(d, NOTE, "history", "attach works without it and sends what it buffered when it is back.",
 		     "Redis is not usable: %s", why.text);
-	else
+	else {
 		find(d, FINE, "history", NULL, "Redis answers at %s", redis_url__text(&url, text, sizeof(text)));
+		check_functions(d, &url);
+	}
 	query__close(q);
 }
 

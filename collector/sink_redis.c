@@ -29,6 +29,7 @@
 
 #include "log.h"
 #include "redis_conn.h"
+#include "redis_functions.h"
 #include "text.h"
 
 #define DEFAULT_MAX_BYTES (64ull << 20)
@@ -317,6 +318,16 @@ static void lost_connection(struct sink_redis *s, int err, const struct reason *
 	back_off(s, err == -EACCES ? REDIS_CLASS_CREDENTIALS : REDIS_CLASS_TRANSIENT);
 }
 
+/* Readers' functions; without them only readers miss something. */
+static int bring_functions(struct sink_redis *s, struct redisContext *conn, struct reason *why)
+{
+	int err = redis_functions__load(conn, s->opts.timeout_ms, s->stop_fd, why);
+
+	if (!err && why->text[0])
+		log_verbose("sink: %s does not take the function library for dashboards: %s", s->where, why->text);
+	return err;
+}
+
 /* Connects if need be. The lock is given up meanwhile. */
 static bool connected(struct sink_redis *s)
 {
@@ -329,6 +340,10 @@ static bool connected(struct sink_redis *s)
 	pthread_mutex_unlock(&s->lock);
 	err = s->opts.before_connect ? s->opts.before_connect(s->opts.arg, &why) : 0;
 	err = err ?: redis_conn__open_until(&s->url, s->opts.timeout_ms, s->stop_fd, &conn, &why);
+	if (!err && (err = bring_functions(s, conn, &why)) != 0) {
+		redis_conn__close(conn);
+		conn = NULL;
+	}
 	pthread_mutex_lock(&s->lock);
 	if (s->closing) {
 		redis_conn__close(conn);

@@ -1,0 +1,1111 @@
+#!lua name=gilscope
+-- SPDX-License-Identifier: GPL-2.0-only
+--
+-- What a plain ZRANGE on gilscope's keys cannot answer: ranges as one row, down-sampled series, the busiest
+-- threads, who made whom wait, merged percentiles, heat maps. For Redis 7 or later; reads only (FCALL_RO).
+--
+-- Every function takes one key and the arguments FROM TO in milliseconds since the epoch; rows with a stamp in
+-- (FROM, TO] count. The key names a series without its tier, as in gil:{web1:4242:9f3a01bc}:p or ...:t:4250,
+-- and the tier is chosen by what was asked for and what is still kept; with its tier (...:p:10s) it is that one.
+-- Rows come back as JSON objects, one per element, with their keys in a fixed order. What is not known is absent.
+--
+-- A call reads a bounded number of members, so that it does not keep the server from others for long, and
+-- answers with an error beyond. While the library is loaded, Redis offers it no globals: all work is in functions.
+
+local VERSION = 1
+
+-- Members that one call reads: each of these takes some 50 ms of the server's time on a slow machine.
+local MAX_ROWS = 1200      -- samples, all of each
+local MAX_WIDE = 2000
+local MAX_BLAME = 500      -- rows of up to 64 pairs
+local MAX_HIST = 3000
+local MAX_THREAD_ROWS = 6000
+local MAX_PICKED = 12000   -- of which a few numbers are picked
+local MAX_THREADS = 5000   -- names
+
+local TIERS = {'1s', '10s', '60s'}
+local STEP_MS = {1000, 10000, 60000}
+local EXACT = 9007199254740992 -- 2^53
+
+local BUCKETS = 132 -- of a stored histogram; the last one is open
+
+-- In the order in which fields are written.
+local ORDER = {
+	't', 'd', 'hold', 'util', 'wait', 'handover', 'unknown', 'waiters', 'n', 'c', 'forced', 'inferred', 'threads',
+	'wait_p50', 'wait_p99', 'wait_max', 'hold_p50', 'hold_p99', 'hold_max', 'cpu', 'rss', 'cost', 'lost', 'cov',
+	'gils',
+}
+local SUMS = {'d', 'hold', 'wait', 'handover', 'n', 'c', 'forced', 'cpu', 'cost', 'lost'}
+local MAXIMA = {'hold_p50', 'hold_p99', 'hold_max', 'wait_p50', 'wait_p99', 'wait_max', 'gils'}
+local LATEST = {'threads', 'rss'}
+local RARE = {'unknown', 'inferred'} -- written only where they are not zero
+local RATIOS = {util = true, waiters = true, cov = true, hold_share = true, wait_share = true, share = true}
+
+-- Taken from their tables once, when they exist: that is, not while the library is loaded.
+local match, gmatch, gsub, format, ceil, floor, concat
+
+local quoted -- names as JSON, of the running call: they recur in every row
+
+local function take_globals()
+	match, gmatch, gsub, format = string.match, string.gmatch, string.gsub, string.format
+	ceil, floor, concat = math.ceil, math.floor, table.concat
+end
+
+-- ---- errors and arguments ----
+
+local function fail(...)
+	error(format(...), 0)
+end
+
+-- Runs `answer`; whatever goes wrong becomes one error reply.
+local function guarded(answer)
+	return function(keys, args)
+		take_globals()
+		quoted = {}
+		if #keys ~= 1 then
+			return redis.error_reply('ERR gilscope: one key is expected')
+		end
+		local ok, reply = pcall(answer, keys[1], args)
+		if ok then
+			return reply
+		end
+		if type(reply) == 'table' then
+			return redis.error_reply(reply.err or 'ERR gilscope: failed')
+		end
+		return redis.error_reply('ERR gilscope: ' .. reply)
+	end
+end
+
+local function number(v)
+	if type(v) == 'number' and v >= 0 and v <= EXACT then
+		return v
+	end
+end
+
+local function number_arg(args, i, name, default)
+	local v = args[i] == nil and default or number(tonumber(args[i]))
+
+	if not v then
+		fail('%s is missing or no number', name)
+	end
+	return v
+end
+
+local function range_args(args)
+	local from, to = number_arg(args, 1, 'FROM (ms)'), number_arg(args, 2, 'TO (ms)')
+
+	if from >= to then
+		fail('FROM is not before TO')
+	end
+	return from, to
+end
+
+local function kind_arg(args, i)
+	if args[i] ~= 'hold' and args[i] ~= 'wait' then
+		fail('"hold" or "wait" is expected')
+	end
+	return args[i]
+end
+
+-- ---- JSON, with keys in order ----
+
+local function json_number(v, ratio)
+	if ratio and v ~= floor(v) then
+		return format('%.6g', v)
+	end
+	return format('%.0f', v)
+end
+
+local function quote(name)
+	local q = quoted[name]
+
+	if not q then
+		q = cjson.encode(name)
+		quoted[name] = q
+	end
+	return q
+end
+
+local function json_pair(name, v, ratio)
+	return quote(name) .. ':' .. (type(v) == 'string' and cjson.encode(v) or json_number(v, ratio))
+end
+
+-- The fields of `row` that it has, in the order of `order`.
+local function json_row(row, order)
+	local parts = {}
+
+	for i = 1, #order do
+		local v = row[order[i]]
+
+		if v ~= nil then
+			parts[#parts + 1] = json_pair(order[i], v, RATIOS[order[i]])
+		end
+	end
+	return '{' .. concat(parts, ',') .. '}'
+end
+
+-- ---- keys, tiers, members ----
+
+local function tier_index(name)
+	for i = 1, #TIERS do
+		if TIERS[i] == name then
+			return i
+		end
+	end
+end
+
+-- 'gil:{id}:t:4250:10s' -> {base = 'gil:{id}:', series = 't:4250', tier = 2}
+local function parse_key(key)
+	local base, series = match(key, '^(.-{[^}]+}:)(.+)$')
+
+	if not base then
+		fail('the key is not of one process (gil:{host:pid:tag}:...)')
+	end
+	local short, tier = match(series, '^(.+):(%d+s)$')
+
+	if short and tier_index(tier) then
+		return {base = base, series = short, tier = tier_index(tier)}
+	end
+	return {base = base, series = series}
+end
+
+local function of_process(series)
+	return series == 'p' or string.sub(series, 1, 2) == 'g:'
+end
+
+-- How far back the tiers of this kind of series reach, as the process's meta says it.
+local function reach(at)
+	local keep = of_process(at.series) and 'keep_proc_s' or 'keep_thread_s'
+	local meta = redis.call('HMGET', at.base .. 'meta', keep, 'last_ms')
+	local last, since = tonumber(meta[2] or nil), {}
+	local i = 0
+
+	for seconds in gmatch(meta[1] or '', '%d+') do
+		i = i + 1
+		since[i] = last and last - seconds * 1000
+	end
+	return since
+end
+
+-- Whether anything is left of a tier: its keys expire some time after the process's last sample.
+local function exists(at, tier)
+	if of_process(at.series) then
+		return redis.call('EXISTS', at.base .. at.series .. ':' .. TIERS[tier]) > 0
+	end
+	return redis.call('EXISTS', at.base .. 'hold:' .. TIERS[tier], at.base .. 'wait:' .. TIERS[tier]) > 0
+end
+
+-- The finest tier from `first` on that reaches back to `from`; if none does, the one that reaches back furthest.
+local function tier_from(at, first, from)
+	local since = reach(at)
+
+	if at.tier then
+		return at.tier
+	end
+	for i = first, #TIERS do
+		if exists(at, i) and (not since[i] or from >= since[i] - STEP_MS[i]) then
+			return i
+		end
+	end
+	for i = #TIERS, 1, -1 do
+		if exists(at, i) then
+			return i
+		end
+	end
+	return first
+end
+
+-- The tier for a picture with a point every `step` ms.
+local function tier_for_step(at, from, step, first)
+	for i = first + 1, #TIERS do
+		if STEP_MS[i] <= 2 * step then
+			first = i
+		end
+	end
+	return tier_from(at, first, from)
+end
+
+local function text(v)
+	return format('%.0f', v)
+end
+
+local function too_many(n, max)
+	fail('%d members would have to be read, %d at most: ask for a shorter range or a coarser step', n, max)
+end
+
+-- Members of `key` with a stamp in (from, to], oldest first.
+local function read(key, from, to, max)
+	local n = redis.call('ZCOUNT', key, '(' .. text(from), text(to))
+
+	if n > max then
+		too_many(n, max)
+	end
+	return n > 0 and redis.call('ZRANGE', key, '(' .. text(from), text(to), 'BYSCORE') or {}
+end
+
+-- One object, without its histograms; nil if it is none with a stamp in the range.
+local function decode(member, from, to)
+	local ok, row = pcall(cjson.decode, (gsub(member, ',"[hw]h":%[[%d,]*%]', '')))
+
+	if ok and type(row) == 'table' and number(row.t) and row.t > from and row.t <= to then
+		return row
+	end
+end
+
+-- Stamp and observed microseconds of a process sample.
+local function observed(member)
+	local t, d = tonumber(match(member, '"t":(%d+)')), tonumber(match(member, '"d":(%d+)'))
+
+	if t and d then
+		return t, d * (tonumber(match(member, '"cov":([%d.e-]+)')) or 1)
+	end
+	return nil, 0
+end
+
+-- ---- a range out of several tiers ----
+--
+--   from   10 s          60 s           10 s  1 s  to
+--    |--|-----|------------------------|-----|---|     few members, and yet exact to the base tier's interval
+--
+-- A window's row has everything up to its stamp, so the finer tier goes on behind the newest row of the coarser one.
+
+local function newest(key, from, to)
+	local found = redis.call('ZRANGE', key, text(to), '(' .. text(from), 'BYSCORE', 'REV', 'LIMIT', 0, 1, 'WITHSCORES')
+
+	return tonumber(found[2])
+end
+
+local function add_segment(segments, tier, from, to)
+	if from < to then
+		segments[#segments + 1] = {tier = tier, from = from, to = to}
+	end
+end
+
+local function round_up(v, step)
+	return ceil(v / step) * step
+end
+
+-- From the inside outwards: what tier i does not cover of (from, to] is left to i - 1. The samples of the process
+-- are the measure for all its series, for a thread that was idle wrote nothing.
+local function cover(at, from, to, finest)
+	local segments, p = {}, {base = at.base, series = of_process(at.series) and at.series or 'p'}
+	local least = tier_from(at, finest, from) -- finer ones no longer reach back to `from`
+
+	if at.tier then
+		return {{tier = at.tier, from = from, to = to}}
+	end
+	local low, high = from, from
+
+	for i = #TIERS, finest, -1 do
+		local key = p.base .. p.series .. ':' .. TIERS[i]
+		local begin = i > least and round_up(from, STEP_MS[i]) or from
+
+		if high == from then
+			local last = begin < to and newest(key, begin, to) or nil
+
+			if last then
+				add_segment(segments, i, begin, last)
+				low, high = begin, last
+			end
+		else
+			local head = math.min(begin, low)
+
+			add_segment(segments, i, head, low)
+			low = head
+			local last = newest(key, high, to)
+
+			if last then
+				add_segment(segments, i, high, last)
+				high = last
+			end
+		end
+	end
+	return segments
+end
+
+local function count(base, series, segments)
+	local n = 0
+
+	for i = 1, #segments do
+		local s = segments[i]
+
+		n = n + redis.call('ZCOUNT', base .. series .. ':' .. TIERS[s.tier], '(' .. text(s.from), text(s.to))
+	end
+	return n
+end
+
+-- Calls visit(member, from, to) for each member of a series in the segments.
+local function each(base, series, segments, max, visit)
+	local n = count(base, series, segments)
+
+	if n > max then
+		too_many(n, max)
+	end
+	for i = 1, #segments do
+		local s = segments[i]
+		local members = read(base .. series .. ':' .. TIERS[s.tier], s.from, s.to, max)
+
+		for k = 1, #members do
+			visit(members[k], s.from, s.to)
+		end
+	end
+end
+
+-- ---- histograms ----
+
+-- Adds the histogram `name` ("hh", "wh") of a member to `h`, `width` buckets to one. False if it has none.
+local function add_hist(h, member, name, width)
+	local list = match(member, '"' .. name .. '":%[([%d,]*)%]')
+
+	if not list then
+		return false
+	end
+	width = width or 1
+	for bucket, n in gmatch(list, '(%d+),(%d+)') do
+		local b = bucket - bucket % width
+
+		if b < BUCKETS then
+			h[b] = (h[b] or 0) + n
+		end
+	end
+	return true
+end
+
+local function hist_total(h)
+	local total = 0
+
+	for bucket = 0, BUCKETS - 1 do
+		total = total + (h[bucket] or 0)
+	end
+	return total
+end
+
+local function floor_ns(bucket)
+	local octave, sub = floor(bucket / 4), bucket % 4
+
+	return octave == 0 and sub * 128 or (4 + sub) * 2 ^ (octave + 6)
+end
+
+local function bucket_ns(bucket, max_ns)
+	local low, high = floor_ns(bucket), floor_ns(bucket + 1)
+	local value = low > 0 and floor(2 * low * high / (low + high)) or high / 2
+
+	if bucket == BUCKETS - 1 then
+		return max_ns > low and max_ns or low
+	end
+	return max_ns > 0 and value > max_ns and max_ns or value
+end
+
+-- Quantile in microseconds; max_us nil: not known. As in collector/hist.c.
+local function quantile(h, q, max_us)
+	local total, seen = hist_total(h), 0
+	local max_ns = max_us and max_us * 1000 + 999 or 0
+	local rank = math.max(1, math.min(total, ceil(q * total)))
+
+	if rank == total and max_us then
+		return max_us
+	end
+	for bucket = 0, BUCKETS - 1 do
+		seen = seen + (h[bucket] or 0)
+		if seen >= rank then
+			return floor(bucket_ns(bucket, max_ns) / 1000)
+		end
+	end
+end
+
+-- ---- several samples into one ----
+
+local function new_sum()
+	return {n = 0, observed = 0, values = {}, lacking = {}, members = {}}
+end
+
+local function add_max(values, name, v)
+	if v and (not values[name] or v > values[name]) then
+		values[name] = v
+	end
+end
+
+-- Mean over the observed time; unknown where a part of that time lacks it.
+local function add_share(sum, row, name, weight)
+	local v = number(row[name])
+
+	if v then
+		sum.values[name] = (sum.values[name] or 0) + v * weight
+	elseif weight > 0 then
+		sum.lacking[name] = true
+	end
+end
+
+local function add_rare(values, row)
+	for i = 1, #RARE do
+		local name = RARE[i]
+		local x = number(row[name])
+
+		values[name] = x and (values[name] or 0) + x or values[name]
+	end
+end
+
+local function add_row(sum, row, member)
+	local v, d = sum.values, number(row.d) or 0
+	local seen = d * (number(row.cov) or 1)
+
+	sum.n, sum.observed = sum.n + 1, sum.observed + seen
+	for i = 1, #SUMS do
+		local name = SUMS[i]
+		local x = row[name]
+
+		if type(x) == 'number' and x >= 0 then
+			v[name] = (v[name] or 0) + x
+		else
+			sum.lacking[name] = true
+		end
+	end
+	for i = 1, #MAXIMA do
+		add_max(v, MAXIMA[i], number(row[MAXIMA[i]]))
+	end
+	for i = 1, #LATEST do
+		v[LATEST[i]] = number(row[LATEST[i]]) or v[LATEST[i]]
+	end
+	add_rare(v, row)
+	add_share(sum, row, 'util', seen)
+	add_share(sum, row, 'waiters', seen)
+	add_share(sum, row, 'cov', d)
+	sum.members[sum.n] = member
+	v.t = row.t
+end
+
+local function finish_shares(sum)
+	local v, observed_us = sum.values, sum.observed
+
+	-- With several GILs `util` is the busiest one's, not the sum of holds.
+	if v.util then
+		v.util = observed_us > 0 and (v.gils or not v.hold or sum.lacking.hold) and v.util / observed_us or
+			observed_us > 0 and v.hold / observed_us or nil
+	end
+	if v.waiters then
+		v.waiters = observed_us > 0 and (v.wait and not sum.lacking.wait and v.wait or v.waiters) / observed_us or nil
+	end
+	if v.cov then
+		v.cov = v.d and v.d > 0 and v.cov / v.d or nil
+	end
+end
+
+-- The merged histogram of the samples; nil if one lacks it. An idle one is written without: it would be empty.
+local function merged_hist(sum, hist, counter)
+	local h = {}
+
+	for i = 1, sum.n do
+		if not add_hist(h, sum.members[i], hist) and not match(sum.members[i], '"' .. counter .. '":0[,}]') then
+			return nil
+		end
+	end
+	return hist_total(h) > 0 and h or nil
+end
+
+-- Percentiles of one sample stay what they are: they come from finer buckets than those that are stored.
+local function finish_distribution(sum, kind, hist, counter)
+	local v, h = sum.values, nil
+
+	if sum.lacking[kind] then
+		v[kind .. '_p50'], v[kind .. '_p99'], v[kind .. '_max'] = nil, nil, nil
+		return
+	end
+	h = sum.n > 1 and merged_hist(sum, hist, counter)
+	if h then
+		v[kind .. '_p50'] = quantile(h, 0.5, v[kind .. '_max'])
+		v[kind .. '_p99'] = quantile(h, 0.99, v[kind .. '_max'])
+	end
+end
+
+local function finish(sum)
+	local v = sum.values
+
+	finish_shares(sum)
+	finish_distribution(sum, 'hold', 'hh', 'n')
+	finish_distribution(sum, 'wait', 'wh', 'c')
+	if sum.lacking.wait then
+		v.unknown, v.inferred = nil, nil
+	end
+	for name in pairs(sum.lacking) do
+		v[name] = nil
+	end
+	return v
+end
+
+-- gil_rows KEY FROM TO [STEP]   samples merged to one row per STEP ms; without STEP, or 0: the range as one row
+local function rows(key, args)
+	local at = parse_key(key)
+	local from, to = range_args(args)
+	local step = number_arg(args, 3, 'STEP (ms)', 0)
+	local out, sum, bucket = {}, new_sum(), nil
+
+	local function flush()
+		if sum.n > 0 then
+			out[#out + 1] = json_row(finish(sum), ORDER)
+		end
+		sum = new_sum()
+	end
+	local function visit(member, low, high)
+		local row = decode(member, low, high)
+		local here = row and step > 0 and ceil(row.t / step) or 0
+
+		if row then
+			if here ~= bucket then
+				flush()
+			end
+			bucket = here
+			add_row(sum, row, member)
+		end
+	end
+	local segments
+
+	if step > 0 then
+		segments = {{tier = tier_for_step(at, from, step, 1), from = from, to = to}}
+	else
+		segments = cover(at, from, to, 1)
+		table.sort(segments, function(a, b) return a.from < b.from end)
+	end
+	each(at.base, at.series, segments, MAX_ROWS, visit)
+	flush()
+	return out
+end
+
+-- ---- threads ----
+
+-- <thr> -> name, and all of them in order of <thr>.
+local function thread_names(base)
+	local key = base .. 'threads'
+	local n, names, list = redis.call('ZCARD', key), {}, {}
+
+	if n > MAX_THREADS then
+		too_many(n, MAX_THREADS)
+	end
+	-- Newest last: of a renamed thread's names the last one stays.
+	for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do
+		local thr, name = match(member, '^([%w._-]+)|(.*)$')
+
+		if thr then
+			list[#list + (names[thr] and 0 or 1)] = thr
+			names[thr] = name
+		end
+	end
+	return names, list
+end
+
+-- As wide rows name threads: "MainThread (100)".
+local function shown_name(names, thr)
+	if thr == 'other' or thr == 'unknown' then
+		return thr
+	end
+	local name = names[thr]
+
+	return (name and name ~= '' and name or 'thread') .. ' (' .. thr .. ')'
+end
+
+-- Observed time of the process in the segments, in us.
+local function observed_us(base, segments)
+	local sum = 0
+
+	each(base, 'p', segments, MAX_PICKED, function(member)
+		local _, us = observed(member)
+
+		sum = sum + us
+	end)
+	return sum
+end
+
+local TOP = {'name', 'thread', 'hold_share', 'wait_share', 'hold', 'wait', 'n', 'c', 'forced', 'wait_max', 'hold_max'}
+local PICKED = {
+	{'hold', '"hold":(%d+)'}, {'wait', '"wait":(%d+)'}, {'n', '"n":(%d+)'}, {'c', '"c":(%d+)'},
+	{'forced', '"forced":(%d+)'},
+}
+local PICKED_MAX = {{'wait_max', '"wait_max":(%d+)'}, {'hold_max', '"hold_max":(%d+)'}}
+
+-- Totals of one thread, or nil if it did nothing. Its members are many, so only what is shown is picked from them.
+local function sum_thread(base, thr, segments)
+	local v, lacking, n = {}, {}, 0
+
+	each(base, 't:' .. thr, segments, MAX_PICKED, function(member)
+		n = n + 1
+		for i = 1, #PICKED do
+			local name = PICKED[i][1]
+			local x = match(member, PICKED[i][2])
+
+			v[name] = (v[name] or 0) + (x or 0)
+			lacking[name] = lacking[name] or not x
+		end
+		for i = 1, #PICKED_MAX do
+			add_max(v, PICKED_MAX[i][1], tonumber(match(member, PICKED_MAX[i][2])))
+		end
+	end)
+	for name, lacks in pairs(lacking) do
+		v[name] = not lacks and v[name] or nil
+	end
+	return n > 0 and v or nil
+end
+
+local function totals_of_threads(at, segments, names, list)
+	local out, n = {}, 0
+
+	for i = 1, #list do
+		n = n + count(at.base, 't:' .. list[i], segments)
+	end
+	if n > MAX_THREAD_ROWS then
+		return nil
+	end
+	for i = 1, #list do
+		local sum = sum_thread(at.base, list[i], segments)
+
+		if sum then
+			sum.thread, sum.name = list[i], names[list[i]]
+			out[#out + 1] = sum
+		end
+	end
+	return out
+end
+
+-- Adds the shares of a wide row, as microseconds, to totals[label].
+local function add_wide(totals, member, from, to, seen)
+	local row = decode(member, from, to)
+	local us = row and seen[row.t]
+
+	if not us then
+		return
+	end
+	row.t = nil
+	for label, share in pairs(row) do
+		if type(share) == 'number' then
+			totals[label] = (totals[label] or 0) + share * us
+		end
+	end
+end
+
+-- Observed us of each stamp; where several members share one, each of their shares gets an even part of it.
+local function observed_by_stamp(base, segments)
+	local seen = {}
+
+	each(base, 'p', segments, MAX_PICKED, function(member)
+		local t, us = observed(member)
+
+		if t then
+			seen[t] = (seen[t] or 0) + us
+		end
+	end)
+	return seen
+end
+
+-- The busiest threads of each interval only, and to three digits; but one row instead of one for each thread.
+local function totals_of_wide_rows(at, segments)
+	local seen, by_thr, out = observed_by_stamp(at.base, segments), {}, {}
+
+	for _, kind in ipairs({'hold', 'wait'}) do
+		local totals = {}
+
+		each(at.base, kind, segments, MAX_WIDE, function(member, low, high)
+			add_wide(totals, member, low, high, seen)
+		end)
+		for label, us in pairs(totals) do
+			local name, thr = match(label, '^(.*) %(([%w._-]+)%)$')
+			local key = thr or label
+
+			by_thr[key] = by_thr[key] or {thread = key, name = name or label}
+			by_thr[key][kind] = floor(us + 0.5)
+		end
+	end
+	for _, total in pairs(by_thr) do
+		out[#out + 1] = total
+	end
+	return out
+end
+
+local function heavier(by)
+	return function(a, b)
+		local x, y = a[by] or 0, b[by] or 0
+
+		if x ~= y then
+			return x > y
+		end
+		return a.thread < b.thread
+	end
+end
+
+-- gil_top KEY FROM TO [N [BY]]   the N (20) threads with most "hold" (or BY, any column of the answer): exact totals.
+-- Where that would be too many members, hold and wait only, out of the wide rows. KEY: gil:{id}:t
+local function top(key, args)
+	local at = parse_key(key)
+	local from, to = range_args(args)
+	local n, by = number_arg(args, 3, 'N', 20), args[4] or 'hold'
+	local segments = cover(at, from, to, 1)
+	local names, list = thread_names(at.base)
+	local totals = totals_of_threads(at, segments, names, list)
+
+	if not totals then
+		segments = {{tier = tier_from(at, 3, from), from = from, to = to}}
+		totals = totals_of_wide_rows(at, segments)
+	end
+	local time, out = observed_us(at.base, segments), {}
+
+	table.sort(totals, heavier(by))
+	for i = 1, math.min(n, #totals) do
+		local total = totals[i]
+
+		total.hold_share = total.hold and time > 0 and total.hold / time or nil
+		total.wait_share = total.wait and time > 0 and total.wait / time or nil
+		out[i] = json_row(total, TOP)
+	end
+	return out
+end
+
+-- ---- wide rows, down-sampled ----
+
+local function bucket_of(buckets, list, index)
+	if not buckets[index] then
+		buckets[index] = {index = index, us = 0, t = 0, totals = {}}
+		list[#list + 1] = buckets[index]
+	end
+	return buckets[index]
+end
+
+-- The N labels with most, "other" left out; in order.
+local function largest(totals, n)
+	local list = {}
+
+	for label in pairs(totals) do
+		if label ~= 'other' then
+			list[#list + 1] = {thread = label, us = totals[label]}
+		end
+	end
+	table.sort(list, heavier('us'))
+	for i = #list, n + 1, -1 do
+		list[i] = nil
+	end
+	return list
+end
+
+local function wide_json(bucket, shown)
+	local parts, rest = {json_pair('t', bucket.t)}, 0
+
+	for _, us in pairs(bucket.totals) do
+		rest = rest + us
+	end
+	for i = 1, #shown do
+		local us = bucket.totals[shown[i].thread] or 0
+
+		rest = rest - us
+		parts[#parts + 1] = json_pair(shown[i].thread, bucket.us > 0 and us / bucket.us or 0, true)
+	end
+	-- What is left of the sum is rounding, unless there were others.
+	parts[#parts + 1] = json_pair('other', bucket.us > 0 and rest > 1 and rest / bucket.us or 0, true)
+	return '{' .. concat(parts, ',') .. '}'
+end
+
+-- gil_wide KEY FROM TO STEP [N]   shares of the N (10) busiest threads of the range, and "other", one row per STEP
+-- ms; a row for each stretch that was observed, with a zero for who did nothing. KEY: gil:{id}:hold or :wait
+local function wide(key, args)
+	local at = parse_key(key)
+	local from, to = range_args(args)
+	local step, n = math.max(1, number_arg(args, 3, 'STEP (ms)')), number_arg(args, 4, 'N', 10)
+	local segments = {{tier = tier_for_step(at, from, step, 1), from = from, to = to}}
+	local seen, buckets, list, totals = {}, {}, {}, {}
+
+	each(at.base, 'p', segments, MAX_PICKED, function(member)
+		local t, us = observed(member)
+
+		if t and us > 0 then
+			local bucket = bucket_of(buckets, list, ceil(t / step))
+
+			seen[t] = (seen[t] or 0) + us
+			bucket.us, bucket.t = bucket.us + us, math.max(bucket.t, t)
+		end
+	end)
+	each(at.base, at.series, segments, MAX_WIDE, function(member, low, high)
+		local t = tonumber(match(member, '"t":(%d+)'))
+
+		if t and seen[t] then
+			add_wide(buckets[ceil(t / step)].totals, member, low, high, seen)
+		end
+	end)
+	for i = 1, #list do
+		for label, us in pairs(list[i].totals) do
+			totals[label] = (totals[label] or 0) + us
+		end
+	end
+	local shown, out = largest(totals, n), {}
+
+	for i = 1, #list do
+		out[i] = wide_json(list[i], shown)
+	end
+	return out
+end
+
+-- ---- blame ----
+
+local PARTS = {
+	{'(others)', '"rest":(%b{})'}, {'(nobody: handover)', '"handover":(%b{})'}, {'(unknown)', '"unknown":(%b{})'},
+}
+
+local function row_of(who, victim)
+	local row = who[victim] or {}
+
+	who[victim] = row
+	return row
+end
+
+-- Adds what one row says to who[victim][holder]. Patterns, since an array of arrays costs twice as much.
+local function add_blame(who, member)
+	for victim, holder, us in gmatch(match(member, '"b":(%b[])') or '', '"([%w._-]+)","([%w._-]+)",(%d+)') do
+		local row = who[victim] or row_of(who, victim)
+
+		row[holder] = (row[holder] or 0) + us
+	end
+	for i = 1, #PARTS do
+		local holder, object = PARTS[i][1], match(member, PARTS[i][2])
+
+		for victim, us in gmatch(object or '', '"([%w._-]+)":(%d+)') do
+			local row = who[victim] or row_of(who, victim)
+
+			row[holder] = (row[holder] or 0) + us
+		end
+	end
+end
+
+-- victim -> holder -> us over the range.
+local function blame_of(at, from, to)
+	local who, segments = {}, cover({base = at.base, series = 'blame', tier = at.tier}, from, to, 1)
+
+	each(at.base, 'blame', segments, MAX_BLAME, function(member)
+		add_blame(who, member)
+	end)
+	return who
+end
+
+local function is_part(holder)
+	return string.sub(holder, 1, 1) == '('
+end
+
+local BLAME = {'victim', 'victim_thread', 'holder', 'holder_thread', 'wait', 'share'}
+
+-- gil_blame KEY FROM TO [N [victim|holder THR]]   the N (20) largest "victim waited for holder", in us, and as a share
+-- of all waiting; only those of one thread if asked for. KEY: gil:{id}:blame
+local function blame(key, args)
+	local at = parse_key(key)
+	local from, to = range_args(args)
+	local n, side, thr = number_arg(args, 3, 'N', 20), args[4], args[5]
+	local who, names, list, all = blame_of(at, from, to), thread_names(at.base), {}, 0
+
+	if side and side ~= 'victim' and side ~= 'holder' then
+		fail('"victim" or "holder" is expected')
+	end
+	for victim, row in pairs(who) do
+		for holder, us in pairs(row) do
+			all = all + us
+			if not side or (side == 'victim' and victim or holder) == thr then
+				list[#list + 1] = {
+					thread = victim .. ' ' .. holder, wait = us, victim_thread = victim,
+					victim = shown_name(names, victim),
+					holder = is_part(holder) and holder or shown_name(names, holder),
+					holder_thread = not is_part(holder) and holder or nil,
+				}
+			end
+		end
+	end
+	table.sort(list, heavier('wait'))
+	local out = {}
+
+	for i = 1, math.min(n, #list) do
+		list[i].share = list[i].wait / all
+		out[i] = json_row(list[i], BLAME)
+	end
+	return out
+end
+
+-- Sums by victim and by holder, each in order.
+local function margins(who)
+	local victims, holders, by_holder = {}, {}, {}
+
+	for victim, row in pairs(who) do
+		local sum = 0
+
+		for holder, us in pairs(row) do
+			sum = sum + us
+			by_holder[holder] = (by_holder[holder] or 0) + us
+		end
+		victims[#victims + 1] = {thread = victim, us = sum}
+	end
+	for holder, us in pairs(by_holder) do
+		if not is_part(holder) then
+			holders[#holders + 1] = {thread = holder, us = us}
+		end
+	end
+	table.sort(victims, heavier('us'))
+	table.sort(holders, heavier('us'))
+	return victims, holders
+end
+
+-- gil_matrix KEY FROM TO [N]   the N (12) threads that waited most as rows, the N that were waited for most as columns,
+-- microseconds; what does not fit, and waiting that is nobody's hold, in columns of its own. KEY: gil:{id}:blame
+local function matrix(key, args)
+	local at = parse_key(key)
+	local from, to = range_args(args)
+	local n = number_arg(args, 3, 'N', 12)
+	local who, names = blame_of(at, from, to), thread_names(at.base)
+	local victims, holders = margins(who)
+	local out = {}
+
+	for i = 1, math.min(n, #victims) do
+		local row, left = who[victims[i].thread], victims[i].us
+		local parts = {json_pair('victim', shown_name(names, victims[i].thread)), json_pair('wait', victims[i].us)}
+
+		for k = 1, math.min(n, #holders) do
+			local us = row[holders[k].thread] or 0
+
+			left = left - us
+			parts[#parts + 1] = json_pair(shown_name(names, holders[k].thread), us)
+		end
+		for k = 2, #PARTS do
+			local us = row[PARTS[k][1]] or 0
+
+			left = left - us
+			parts[#parts + 1] = json_pair(PARTS[k][1], us)
+		end
+		parts[#parts + 1] = json_pair(PARTS[1][1], left)
+		out[i] = '{' .. concat(parts, ',') .. '}'
+	end
+	return out
+end
+
+-- ---- distributions ----
+
+local HISTS = {hold = 'hh', wait = 'wh'}
+
+-- Threads have histograms from the 10 s tier on.
+local function finest_with_hist(at)
+	return of_process(at.series) and 1 or 2
+end
+
+-- The merged histogram of a range, and the exact maximum.
+local function distribution(at, from, to, kind)
+	local h, max = {}, nil
+
+	each(at.base, at.series, cover(at, from, to, finest_with_hist(at)), MAX_HIST, function(member)
+		local m = tonumber(match(member, '"' .. kind .. '_max":(%d+)'))
+
+		add_hist(h, member, HISTS[kind])
+		max = m and (not max or m > max) and m or max
+	end)
+	return h, max
+end
+
+local QUANTILES = {{'p50', 0.5}, {'p90', 0.9}, {'p99', 0.99}, {'p999', 0.999}}
+
+-- gil_percentiles KEY FROM TO hold|wait   number, percentiles (off by a ninth at most) and exact maximum, us.
+-- KEY: gil:{id}:p or gil:{id}:t:<thr>
+local function percentiles(key, args)
+	local at = parse_key(key)
+	local from, to = range_args(args)
+	local h, max = distribution(at, from, to, kind_arg(args, 3))
+	local row, order = {n = hist_total(h), max = max}, {'n'}
+
+	if row.n == 0 and not max then
+		return {}
+	end
+	for i = 1, #QUANTILES do
+		order[#order + 1] = QUANTILES[i][1]
+		row[QUANTILES[i][1]] = row.n > 0 and quantile(h, QUANTILES[i][2], max) or nil
+	end
+	order[#order + 1] = 'max'
+	return {json_row(row, order)}
+end
+
+-- gil_quantile KEY FROM TO hold|wait Q   one number, us: "nan" where nothing ended in the range
+local function one_quantile(key, args)
+	local at = parse_key(key)
+	local from, to = range_args(args)
+	local q = number_arg(args, 4, 'Q (0..1)')
+	local h, max = distribution(at, from, to, kind_arg(args, 3))
+
+	return hist_total(h) > 0 and text(quantile(h, q, max)) or 'nan'
+end
+
+-- Upper bound in seconds, as the name of a row of the picture. Four buckets are one octave.
+local function octave_name(bucket)
+	return format('%.6g', floor_ns(bucket + 4) / 1e9)
+end
+
+-- gil_heatmap KEY FROM TO STEP hold|wait   one row per STEP ms: how many ended in each octave of durations, named by its
+-- upper bound in seconds. KEY: gil:{id}:p or gil:{id}:t:<thr>
+local function heatmap(key, args)
+	local at = parse_key(key)
+	local from, to = range_args(args)
+	local step, kind = math.max(1, number_arg(args, 3, 'STEP (ms)')), kind_arg(args, 4)
+	local tier = tier_for_step(at, from, step, finest_with_hist(at))
+	local buckets, list, low, high = {}, {}, nil, nil
+
+	each(at.base, at.series, {{tier = tier, from = from, to = to}}, MAX_HIST, function(member)
+		local t = tonumber(match(member, '"t":(%d+)'))
+
+		if t then
+			local bucket = bucket_of(buckets, list, ceil(t / step))
+
+			bucket.t = math.max(bucket.t, t)
+			add_hist(bucket.totals, member, HISTS[kind], 4)
+		end
+	end)
+	for i = 1, #list do
+		for b in pairs(list[i].totals) do
+			low, high = math.min(low or b, b), math.max(high or b, b)
+		end
+	end
+	local out = {}
+
+	for i = 1, low and #list or 0 do
+		local parts = {json_pair('t', list[i].t)}
+
+		for b = low, high, 4 do
+			parts[#parts + 1] = json_pair(octave_name(b), list[i].totals[b] or 0)
+		end
+		out[i] = '{' .. concat(parts, ',') .. '}'
+	end
+	return out
+end
+
+-- ---- alerts ----
+
+-- gil_worst KEY FIELD [SECONDS [LABEL]]   one number: the largest FIELD (util, wait_p99, ...) of any process in the last SECONDS
+-- (30) by the server's clock, of those whose label or id has LABEL in it; "nan" if there is none. KEY: gil:all:10s
+local function worst(key, args)
+	local window = number_arg(args, 2, 'SECONDS', 30) * 1000
+	local clock, field, most = redis.call('TIME'), args[1], nil
+	local now = clock[1] * 1000 + floor(clock[2] / 1000)
+	local members = read(key, now - window, now + window, MAX_ROWS)
+
+	if not field then
+		fail('FIELD is missing')
+	end
+	for i = 1, #members do
+		local row = decode(members[i], now - window, now + window)
+		local v = row and number(row[field])
+		local about = row and tostring(row.label) .. ' ' .. tostring(row.id) or ''
+
+		if v and (not args[3] or string.find(about, args[3], 1, true)) then
+			most = math.max(most or v, v)
+		end
+	end
+	return most and format('%.10g', most) or 'nan'
+end
+
+-- gil_version   of this library
+local function version()
+	return VERSION
+end
+
+redis.register_function{function_name = 'gil_version', callback = version, flags = {'no-writes'}}
+redis.register_function{function_name = 'gil_rows', callback = guarded(rows), flags = {'no-writes'}}
+redis.register_function{function_name = 'gil_top', callback = guarded(top), flags = {'no-writes'}}
+redis.register_function{function_name = 'gil_wide', callback = guarded(wide), flags = {'no-writes'}}
+redis.register_function{function_name = 'gil_blame', callback = guarded(blame), flags = {'no-writes'}}
+redis.register_function{function_name = 'gil_matrix', callback = guarded(matrix), flags = {'no-writes'}}
+redis.register_function{function_name = 'gil_percentiles', callback = guarded(percentiles), flags = {'no-writes'}}
+redis.register_function{function_name = 'gil_quantile', callback = guarded(one_quantile), flags = {'no-writes'}}
+redis.register_function{function_name = 'gil_heatmap', callback = guarded(heatmap), flags = {'no-writes'}}
+redis.register_function{function_name = 'gil_worst', callback = guarded(worst), flags = {'no-writes'}}

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* See seeded.h. */
+#include "seeded.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "../../collector/aggr.h"
+#include "../../collector/redis_conn.h"
+#include "../../collector/schema.h"
+#include "../../collector/sink.h"
+
+#define SECOND 1000000000ull
+#define FLUSH_MS 30000
+
+static const struct {
+	uint32_t tid;
+	const char *name;   /* as it is stored */
+	unsigned int most;  /* acquires in a second */
+	const char *called; /* what it calls itself, if not that */
+} threads[SEEDED_THREADS] = {
+	{4242, "MainThread", 3, NULL}, {4250, "intake", 6, NULL}, {4251, "worker \"1\"", 5, NULL},
+	{4252, "worker-2", 4, NULL}, {4253, "report", 2, NULL},
+	{4254, "naps/a lot", 3, "naps|a lot"},
+};
+
+uint32_t seeded__tid(int i)
+{
+	return threads[i].tid;
+}
+
+const char *seeded__name(int i)
+{
+	return threads[i].name;
+}
+
+int64_t seeded__end_ms(const struct seeded *s, uint32_t second)
+{
+	return s->start_ms + (second + 1) * 1000ll;
+}
+
+static bool is_gap(uint32_t second)
+{
+	return second >= SEEDED_GAP && second < SEEDED_GAP_END;
+}
+
+bool seeded__in(const struct seeded *s, uint32_t second, int64_t from, int64_t to)
+{
+	int64_t end = seeded__end_ms(s, second);
+
+	return !is_gap(second) && end > from && end <= to;
+}
+
+/* ---- made-up seconds ---- */
+
+static uint64_t state;
+
+static uint32_t draw(uint32_t below)
+{
+	state ^= state << 13;
+	state ^= state >> 7;
+	state ^= state << 17;
+	return (uint32_t)(state >> 33) % below;
+}
+
+/* From a microsecond to 60 ms, evenly over the logarithm. */
+static uint64_t draw_ns(void)
+{
+	return (uint64_t)(1000 * exp(draw(100000) / 100000.0 * log(60000)));
+}
+
+static void note(struct seeded *s, uint32_t second, int thread, bool wait, uint64_t ns)
+{
+	struct seeded_event *e = &s->events[s->events_n++];
+
+	*e = (struct seeded_event){.second = second, .thread = (uint8_t)thread, .wait = wait, .ns = ns};
+}
+
+static void make_acquire(struct seeded *s, uint32_t second, int thread, struct metrics *m)
+{
+	struct seeded_cell *cell = &s->cells[second][thread];
+	uint64_t hold = draw_ns(), wait = draw(4) ? draw_ns() : 0;
+
+	note(s, second, thread, false, hold);
+	hist__count(&m->hold, hold);
+	cell->n++;
+	cell->hold_ns += hold;
+	cell->hold_max_ns = hold > cell->hold_max_ns ? hold : cell->hold_max_ns;
+	cell->forced += draw(2);
+	if (wait == 0)
+		return;
+	note(s, second, thread, true, wait);
+	hist__count(&m->wait, wait);
+	cell->c++;
+	cell->wait_ns += wait;
+	cell->wait_max_ns = wait > cell->wait_max_ns ? wait : cell->wait_max_ns;
+}
+
+/* A tenth is handover, the rest goes to the two threads behind the victim, whole microseconds to each but the last. */
+static void make_blame(struct seeded_cell *cell, int victim)
+{
+	int first = (victim + 1) % SEEDED_THREADS, second = (victim + 2) % SEEDED_THREADS;
+	uint64_t rest;
+
+	cell->handover_ns = cell->wait_ns / 10;
+	rest = cell->wait_ns - cell->handover_ns;
+	cell->blamed_ns[first] = rest / 3;
+	cell->blamed_ns[second] = rest - rest / 3;
+}
+
+static void make_thread(struct seeded *s, uint32_t second, int thread, struct proc_sample *sample)
+{
+	bool idle = thread == SEEDED_IDLE && second >= SEEDED_IDLE_FROM && second < SEEDED_IDLE_END;
+	struct seeded_cell *cell = &s->cells[second][thread];
+	struct thread_sample *t = proc_sample__add_thread(sample);
+
+	cr_assert_not_null(t);
+	t->key = (struct thread_key){threads[thread].tid, 1000};
+	snprintf(t->name, sizeof(t->name), "%s", threads[thread].called ? threads[thread].called : threads[thread].name);
+	for (unsigned int n = idle ? 0 : 1 + draw(threads[thread].most); n > 0; n--)
+		make_acquire(s, second, thread, &t->m);
+	make_blame(cell, thread);
+	t->m.known = KNOWN_ALL;
+	t->m.hold_ns = cell->hold_ns;
+	t->m.wait_ns = cell->wait_ns;
+	t->m.handover_ns = cell->handover_ns;
+	t->m.acquires = cell->n;
+	t->m.contended = cell->c;
+	t->m.forced = cell->forced;
+	t->m.hold_max_ns = cell->hold_max_ns;
+	t->m.wait_max_ns = cell->wait_max_ns;
+	metrics__sum(&sample->total, &t->m);
+}
+
+static void add_blame(const struct seeded *s, uint32_t second, struct proc_sample *sample)
+{
+	for (uint32_t victim = 0; victim < SEEDED_THREADS; victim++) {
+		for (uint32_t holder = 0; holder < SEEDED_THREADS; holder++) {
+			uint64_t ns = s->cells[second][victim].blamed_ns[holder];
+
+			if (ns)
+				*proc_sample__add_blame(sample) = (struct blame_cell){victim, holder, ns};
+		}
+	}
+}
+
+static struct proc_sample *make_second(struct seeded *s, uint32_t second)
+{
+	struct proc_sample *sample = proc_sample__new();
+
+	cr_assert_not_null(sample);
+	sample->end_ms = seeded__end_ms(s, second);
+	sample->len_ns = sample->observed_ns = SECOND;
+	sample->mode = GIL_MODE_FULL;
+	sample->live_threads = SEEDED_THREADS + 1;
+	for (int i = 0; i < SEEDED_THREADS; i++)
+		make_thread(s, second, i, sample);
+	add_blame(s, second, sample);
+	sample->cost_ns = 1000000;
+	sample->cpu_ns = SECOND / 2;
+	sample->rss_kib = 51200;
+	return sample;
+}
+
+/* ---- the way of a sample, as in collector/observed.c ---- */
+
+struct line {
+	struct sink *sink;
+	struct aggr *aggr;
+	struct schema_writer *writer;
+	struct batch *batch;
+};
+
+static void open_line(struct line *line, struct private_redis *redis, const struct seeded *s)
+{
+	struct proc_ident who = {
+		.host = "web1", .pid = 4242, .boot_id = "5a2c0d1e-0000-4000-8000-000000000001", .start_ticks = 1000,
+		.exe = "/usr/bin/python3.11", .label = "python3 service.py", .python = "3.11.2", .gil = "gil",
+		.image = "/usr/bin/python3.11", .method = "call sites", .sites = 15, .interval_ms = 1000,
+		.started_ms = s->start_ms, .price_ns = 1000,
+	};
+	struct sink_redis_opts opts = {.timeout_ms = FLUSH_MS};
+	struct schema_opts schema;
+	struct redis_url url;
+	struct reason why;
+
+	schema_opts__default(&schema);
+	line->aggr = aggr__new(&(struct aggr_opts){.interval_ns = SECOND});
+	line->writer = schema_writer__new(&schema, &who);
+	cr_assert(line->aggr && line->writer);
+	cr_assert_eq(redis_url__parse(redis->url, &url, &why), 0, "%s", why.text);
+	opts.url = &url;
+	cr_assert_eq(sink_redis__new(&opts, &line->sink, &why), 0, "%s", why.text);
+}
+
+static int emit(void *arg, enum tier tier, const struct proc_sample *window)
+{
+	struct line *line = arg;
+
+	return schema_writer__sample(line->writer, tier, window, NULL, NULL, line->batch);
+}
+
+static void send(struct line *line, const struct proc_sample *s)
+{
+	line->batch = batch__new();
+	cr_assert_not_null(line->batch);
+	cr_assert_eq(aggr__add(line->aggr, s, emit, line), 0);
+	cr_assert_eq(schema_writer__sample(line->writer, TIER_BASE, s, aggr__last_minute(line->aggr),
+					   aggr__totals(line->aggr), line->batch), 0);
+	cr_assert_eq(sink__write(line->sink, line->batch), 0);
+}
+
+static void announce(struct line *line)
+{
+	struct batch *b = batch__new();
+
+	cr_assert_eq(schema_writer__announce(line->writer, b), 0);
+	cr_assert_eq(sink__announce(line->sink, schema_writer__id(line->writer), b), 0);
+}
+
+static void close_line(struct line *line)
+{
+	struct sink_stats stats;
+
+	cr_assert_eq(sink__flush(line->sink, FLUSH_MS), 0);
+	sink__stats(line->sink, &stats);
+	cr_assert_eq(stats.commands_refused, 0, "%s", stats.trouble);
+	sink__close(line->sink);
+	schema_writer__free(line->writer);
+	aggr__free(line->aggr);
+}
+
+struct seeded *seeded__write(struct private_redis *redis)
+{
+	struct seeded *s = calloc(1, sizeof(*s));
+	struct line line = {0};
+
+	cr_assert_not_null(s);
+	state = 88172645463325252ull;
+	s->events = calloc(SEEDED_SECONDS * SEEDED_THREADS * 16, sizeof(*s->events));
+	s->start_ms = (int64_t)time(NULL) / 60 * 60000 - SEEDED_SECONDS * 1000ll;
+	open_line(&line, redis, s);
+	snprintf(s->id, sizeof(s->id), "%s", schema_writer__id(line.writer));
+	announce(&line);
+	for (uint32_t i = 0; i < SEEDED_SECONDS; i++) {
+		struct proc_sample *sample = is_gap(i) ? NULL : make_second(s, i);
+
+		if (sample)
+			send(&line, sample);
+		proc_sample__free(sample);
+	}
+	close_line(&line);
+	return s;
+}
+
+void seeded__free(struct seeded *s)
+{
+	if (s)
+		free(s->events);
+	free(s);
+}
