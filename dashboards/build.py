@@ -1,0 +1,532 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Writes the dashboards: what they say stands here, what Grafana wants around it is added.
+
+usage: build.py [DIRECTORY]      default: where this file is
+
+DIRECTORY/gilscope-*.json call the function library (lua/gilscope.lua); DIRECTORY/eval/gilscope-*.json are the same with
+the functions' text in each query, for servers that know no functions or forbid them. The files are committed; a test
+compares them with what this writes.
+
+Rules that the Redis data source imposes: queries are raw commands ("cli"), each variable in quotes; the first
+transformation drops the row "(empty array)" that stands for no row; fields are kept by name, so that what a later
+gilscope adds to a sample adds no line to a picture.
+"""
+import json
+import os
+import re
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PREFIX = "gil:"
+SOURCE = {"type": "redis-datasource", "uid": "${DS}"}
+GAP_MS = 65000  # longer than a step of the coarsest tier
+US, SHARE = "\u00b5s", "percentunit"
+NOTHING = "Nothing was stored in this time range."
+
+# ---- queries ------------------------------------------------------------------------------------------
+
+
+def key(what):
+    return '"%s{${proc}}:%s"' % (PREFIX, what)
+
+
+def rows(what):
+    """All rows of a sorted set in the time range."""
+    return "ZRANGE %s $__from $__to BYSCORE LIMIT 0 20000" % key(what)
+
+
+def call(function, what, *args):
+    return "FCALL_RO %s 1 %s %s" % (function, key(what), " ".join(args))
+
+
+# The finest tier that still has the range and does not make thousands of rows of it. An EVAL, so that the pictures
+# that need no functions do without the library. No apostrophe may stand in it.
+TIER = """
+local base, from, kind = string.sub(KEYS[1], 1, -5), tonumber(ARGV[1]), ARGV[3]
+local keep = kind == "p" and "keep_proc_s" or "keep_thread_s"
+local meta = redis.call("HMGET", KEYS[1], keep, "last_ms")
+local tiers, steps, i = {"1s", "10s", "60s"}, {1000, 10000, 60000}, 0
+for seconds in string.gmatch(meta[1] or "", "%d+") do
+  i = i + 1
+  local a, b = kind == "p" and "p:" or "hold:", kind == "p" and "p:" or "wait:"
+  if i < 3 and ARGV[2] - from <= 3700 * steps[i] and from >= (tonumber(meta[2] or nil) or 0) - seconds * 1000 - steps[i]
+    and redis.call("EXISTS", base .. a .. tiers[i], base .. b .. tiers[i]) > 0 then
+    return {tiers[i]}
+  end
+end
+return {"60s"}
+"""
+
+# The same for the rows of all processes, which are kept 24 h at 10 s.
+TIER_OF_ALL = """
+local from, now = tonumber(ARGV[1]), redis.call("TIME")[1] * 1000
+local first = redis.call("ZRANGE", KEYS[1], 0, 0, "WITHSCORES")[2]
+if ARGV[2] - from <= 7200000 and first and (from >= tonumber(first) or from >= now - 86400000) then return {"10s"} end
+return {"60s"}
+"""
+
+
+def inline(script):
+    return " ".join(line.strip() for line in script.strip().split("\n"))
+
+
+# ---- variables ----------------------------------------------------------------------------------------
+
+
+def variable(name, label, query, regex="", hide=0):
+    return {
+        "name": name, "label": label, "type": "query", "datasource": SOURCE, "query": query, "definition": query,
+        "regex": regex, "refresh": 2, "sort": 0, "hide": hide, "multi": False, "includeAll": False, "options": [],
+        "current": {}, "skipUrlSync": hide == 2,
+    }
+
+
+DATA_SOURCE = {
+    "name": "DS", "label": "Redis", "type": "datasource", "query": "redis-datasource", "refresh": 1, "regex": "",
+    "hide": 0, "multi": False, "includeAll": False, "options": [], "current": {},
+}
+PROCESS = variable("proc", "Process", "ZRANGE %smenu +inf -inf BYSCORE REV LIMIT 0 500" % PREFIX,
+                   r"/^(?<value>[^|]+)\|(?<text>.+)$/")
+THREAD = variable("thread", "Thread", "ZRANGE %s +inf -inf BYSCORE REV LIMIT 0 500" % key("threads"),
+                  r"/^(?<text>(?<value>[^|]+)\|.*)$/")
+
+
+def tier(name, kind):
+    query = "EVAL_RO '%s' 1 %s $__from $__to %s" % (inline(TIER), key("meta"), kind)
+    return variable(name, "", query, r"/^(1s|10s|60s)$/", 2)
+
+
+TIER_ALL = variable("tier", "", "EVAL_RO '%s' 1 %sall:10s $__from $__to" % (inline(TIER_OF_ALL), PREFIX),
+                    r"/^(10s|60s)$/", 2)
+
+# ---- transformations ----------------------------------------------------------------------------------
+
+DROP_EMPTY = {"id": "filterByValue", "options": {"type": "exclude", "match": "any", "filters": [
+    {"fieldName": "Value", "config": {"id": "equal", "options": {"value": "(empty array)"}}}]}}
+EXTRACT = {"id": "extractFields", "options": {"source": "Value", "format": "json", "replace": True, "keepTime": False}}
+TO_TIME = {"id": "convertFieldType", "options": {"fields": {}, "conversions": [
+    {"targetField": "t", "destinationType": "time"}]}}
+
+
+def keep(names):
+    return {"id": "filterFieldsByName", "options": {"include": {"names": list(names)}}}
+
+
+def rename(names):
+    """Order and names of the fields, from pairs."""
+    names = dict(names)
+    return {"id": "organize", "options": {
+        "excludeByName": {}, "indexByName": {n: i for i, n in enumerate(names)},
+        "renameByName": {a: b for a, b in names.items() if a != b}}}
+
+
+def ratio(left, right, alias):
+    return {"id": "calculateField", "options": {
+        "mode": "binary", "alias": alias, "replaceFields": False,
+        "binary": {"left": left, "operator": "/", "right": right}}}
+
+
+def series(names, *calculated):
+    """A time series of some fields of JSON rows; `calculated` may make fields out of them first."""
+    names = dict([("t", "Time")] + list(names.items()))
+    sources = {c["options"]["binary"][side] for c in calculated for side in ("left", "right")}
+    plain = [n for n in names if n not in {c["options"]["alias"] for c in calculated}]
+    steps = [DROP_EMPTY, EXTRACT, keep(plain + sorted(sources - set(plain))), TO_TIME] + list(calculated)
+    if calculated:
+        steps.append(keep(names))
+    return steps + [rename(names)]
+
+
+def columns(names):
+    """Rows of a table."""
+    return [DROP_EMPTY, EXTRACT, keep(names), rename(names)]
+
+
+WIDE = [DROP_EMPTY, EXTRACT, TO_TIME]  # every field is a thread
+
+# ---- panels -------------------------------------------------------------------------------------------
+
+
+def thresholds(*steps):
+    return {"mode": "absolute", "steps": [{"color": c, "value": v} for c, v in steps]}
+
+
+BUSY = thresholds(("green", None), ("orange", 0.7), ("red", 0.9))
+QUEUE = thresholds(("green", None), ("orange", 1), ("red", 3))
+WAITED = thresholds(("green", None), ("orange", 20000), ("red", 50000))
+HELD = thresholds(("green", None), ("orange", 10000), ("red", 100000))
+LOST = thresholds(("green", None), ("red", 1))
+COVERED = thresholds(("red", None), ("orange", 0.9), ("green", 0.999))
+PLAIN = thresholds(("green", None))
+
+
+def panel(kind, title, about, size, query, steps, defaults, options, overrides=(), nothing=NOTHING, target=None):
+    base = {"refId": "A", "datasource": SOURCE, "type": "cli", "command": "", "query": query}
+    return {
+        "type": kind, "title": title, "description": about, "datasource": SOURCE, "size": size,
+        "targets": [dict(base, **target) if target else base], "transformations": list(steps),
+        "fieldConfig": {"defaults": dict(defaults, noValue=nothing), "overrides": list(overrides)}, "options": options,
+    }
+
+
+def field(name, **properties):
+    return {"matcher": {"id": "byName", "options": name},
+            "properties": [{"id": k.replace("__", "."), "value": v} for k, v in properties.items()]}
+
+
+def lines(title, about, size, query, steps, unit, limits=PLAIN, top=None, style="line", gaps=True, log=False,
+          overrides=(), area=False, stack=False):
+    custom = {
+        "drawStyle": style, "lineWidth": 0 if style == "bars" else 1, "fillOpacity": 80 if stack else 10,
+        "showPoints": "never" if style == "bars" else "auto", "spanNulls": False, "insertNulls": GAP_MS if gaps else False,
+        "stacking": {"mode": "normal" if stack else "none", "group": "A"},
+        "scaleDistribution": {"type": "log", "log": 10} if log else {"type": "linear"},
+        "thresholdsStyle": {"mode": "area" if area else "off"},
+    }
+    defaults = {"unit": unit, "thresholds": limits, "color": {"mode": "palette-classic-by-name"}, "custom": custom}
+    if not log:
+        defaults["min"] = 0
+    if top is not None:
+        defaults["max"] = top
+    options = {
+        "legend": {"displayMode": "table", "placement": "bottom", "showLegend": True, "calcs": ["mean", "max", "lastNotNull"],
+                   "sortBy": "Mean", "sortDesc": True},
+        "tooltip": {"mode": "multi", "sort": "desc"},
+    }
+    return panel("timeseries", title, about, size, query, steps, defaults, options, overrides)
+
+
+def stats(title, about, size, query, steps, overrides, nothing=NOTHING, target=None):
+    return panel("stat", title, about, size, query, steps, {"thresholds": PLAIN, "color": {"mode": "thresholds"}}, {
+        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "/.*/", "values": False}, "colorMode": "value",
+        "graphMode": "none", "textMode": "value_and_name", "orientation": "auto", "justifyMode": "auto",
+    }, overrides, nothing, target)
+
+
+def table(title, about, size, query, steps, overrides=(), nothing=NOTHING):
+    return panel("table", title, about, size, query, steps, {
+        "thresholds": PLAIN, "color": {"mode": "thresholds"}, "custom": {"align": "auto", "filterable": True}}, {
+            "showHeader": True, "cellHeight": "sm", "footer": {"show": False}}, overrides, nothing)
+
+
+def heat_map(title, about, size, query):
+    return panel("heatmap", title, about, size, query, WIDE, {"custom": {"scaleDistribution": {"type": "linear"}}}, {
+        "calculate": False, "cellGap": 1, "cellValues": {"unit": "short"}, "filterValues": {"le": 1e-9},
+        "rowsFrame": {"layout": "le"}, "showValue": "never", "legend": {"show": True},
+        "color": {"mode": "scheme", "scheme": "Oranges", "steps": 64, "exponent": 0.5, "fill": "dark-orange",
+                  "scale": "exponential", "reverse": False},
+        "yAxis": {"axisPlacement": "left", "unit": "s", "reverse": False},
+        "tooltip": {"mode": "single", "yHistogram": True, "showColorScale": False},
+    })
+
+
+def row(title):
+    return {"type": "row", "title": title, "collapsed": False, "panels": [], "size": (24, 1)}
+
+
+def link(title, uid, variable_name, field_name):
+    url = "/d/%s?${DS:queryparam}&%svar-%s=${__data.fields[\"%s\"]}&${__url_time_range}" % (
+        uid, "" if variable_name == "proc" else "${proc:queryparam}&", variable_name, field_name)
+    return [{"title": title, "url": url, "targetBlank": False}]
+
+
+GAUGE = {"type": "gauge", "mode": "basic"}
+TO_THREAD = link("This thread", "gilscope-thread", "thread", "TID")
+
+# Fields of a sample, as people read them.
+NAMES = {
+    "util": "GIL busy", "waiters": "Threads waiting", "wait_p50": "Wait p50", "wait_p99": "Wait p99", "wait_max": "Longest wait",
+    "hold_p50": "Hold p50", "hold_p99": "Hold p99", "hold_max": "Longest hold", "threads": "Threads", "cost": "Cost",
+    "lost": "Lost", "cov": "Observed", "n": "Acquires", "c": "Contended", "forced": "Forced", "hold": "Held", "wait": "Waited",
+}
+SHOWN = {
+    "util": dict(unit=SHARE, decimals=1, thresholds=BUSY), "waiters": dict(unit="none", decimals=2, thresholds=QUEUE),
+    "wait_p50": dict(unit=US), "wait_p99": dict(unit=US, thresholds=WAITED), "wait_max": dict(unit=US, thresholds=WAITED),
+    "hold_p50": dict(unit=US), "hold_p99": dict(unit=US, thresholds=HELD), "hold_max": dict(unit=US, thresholds=HELD),
+    "threads": dict(unit="none"), "lost": dict(unit="none", thresholds=LOST),
+    "cov": dict(unit=SHARE, decimals=1, thresholds=COVERED), "n": dict(unit="short"), "c": dict(unit="short"),
+    "forced": dict(unit="short"), "hold": dict(unit=US), "wait": dict(unit=US),
+}
+
+
+def named(*fields):
+    return {f: NAMES[f] for f in fields}
+
+
+def shown(*fields):
+    return [field(NAMES[f], **SHOWN[f]) for f in fields]
+
+
+# ---- the three dashboards -----------------------------------------------------------------------------
+
+ALL = "ZRANGE \"%sall:${tier}\" $__from $__to BYSCORE LIMIT 0 20000" % PREFIX
+
+
+def of_all(title, about, name, unit, limits, **more):
+    """One line per process."""
+    steps = [DROP_EMPTY, EXTRACT, keep(["t", "id", "label", name]), TO_TIME, {"id": "partitionByValues", "options": {
+        "fields": ["label", "id"], "keepFields": False, "naming": {"asLabels": True}}}]
+    made = lines(title, about, (24, 8), ALL, steps, unit, limits, **more)
+    made["fieldConfig"]["defaults"]["displayName"] = "${__field.labels.label} ${__field.labels.id}"
+    return made
+
+
+def overview():
+    aggregated = {
+        "label": ["lastNotNull"], "util": ["mean", "max"], "waiters": ["mean"], "wait_p99": ["max"], "wait_max": ["max"],
+        "hold_max": ["max"], "lost": ["sum"], "cov": ["min"],
+    }
+    group = {"id": {"operation": "groupby", "aggregations": []}}
+    group.update({n: {"operation": "aggregate", "aggregations": a} for n, a in aggregated.items()})
+    names = {
+        "label (lastNotNull)": "Process", "util (mean)": "GIL busy", "util (max)": "Busiest", "waiters (mean)": "Threads waiting",
+        "wait_p99 (max)": "Worst wait p99", "wait_max (max)": "Longest wait", "hold_max (max)": "Longest hold",
+        "lost (sum)": "Lost", "cov (min)": "Observed", "id": "id",
+    }
+    number = {"reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}, "colorMode": "value",
+              "graphMode": "none", "textMode": "value", "orientation": "auto", "justifyMode": "auto"}
+
+    def single(title, about, query, unit, limits, nothing="No process was observed in the last half minute."):
+        return panel("stat", title, about, (8, 4), query, [], {
+            "unit": unit, "thresholds": limits, "color": {"mode": "thresholds"}}, number, (), nothing)
+
+    return "overview", "gilscope: overview", [DATA_SOURCE, TIER_ALL], [
+        single("Busiest GIL now", "The largest share of time in which some thread held the GIL, of all processes observed in the "
+               "last 30 s. Below 70 % there is room; near 100 % that process is bound by the GIL.",
+               "FCALL_RO gil_worst 1 %sall:10s util 30" % PREFIX, SHARE, BUSY),
+        single("Worst wait p99 now", "The largest 99th percentile of waits for the GIL, of all processes observed in the last 30 s. "
+               "A few milliseconds are normal where threads compute (the switch interval is 5 ms); above 50 ms requests feel it.",
+               "FCALL_RO gil_worst 1 %sall:10s wait_p99 30" % PREFIX, US, WAITED),
+        single("Processes", "Processes observed in the time range.", "ZCOUNT %sprocs $__from +inf" % PREFIX, "none", PLAIN, "0"),
+        of_all("GIL busy", "Share of the observed time in which some thread held the GIL. Near 100 %: that process can't use "
+               "another core for Python code. No line: not observed.", "util", SHARE, BUSY, top=1, area=True),
+        of_all("Threads waiting", "How many threads queued for the GIL, on average. Normal: well below one. Each full unit is one "
+               "thread that does nothing but wait.", "waiters", "none", QUEUE),
+        of_all("Wait p99", "99th percentile of the waits for the GIL in each interval; waits still going on count at their age "
+               "so far. Normal: below the switch interval (5 ms) times the threads that compute.", "wait_p99", US, WAITED,
+               log=True),
+        table("Processes in this range", "All processes observed in the time range. Click one for its dashboard. Lost: events that "
+              "gilscope missed, which should be 0. Observed below 100 %: the numbers are of that part of the time.", (24, 10),
+              ALL, [DROP_EMPTY, EXTRACT, keep(["id"] + list(aggregated)), {"id": "groupBy", "options": {"fields": group}},
+                    rename(names)],
+              [field("Process", links=link("Open", "gilscope-process", "proc", "id")),
+               field("GIL busy", unit=SHARE, decimals=1, thresholds=BUSY, min=0, max=1, custom__cellOptions=GAUGE),
+               field("Busiest", unit=SHARE, decimals=1), field("Threads waiting", decimals=2), field("Worst wait p99", unit=US),
+               field("Longest wait", unit=US), field("Longest hold", unit=US), field("Observed", unit=SHARE)]),
+    ]
+
+
+def percentiles(kind, what, gaps=True):
+    said = {"wait": ("Waits", "How long threads waited for the GIL: median, 99th percentile and longest of each interval; only "
+                     "acquires that waited count. Normal: below a few switch intervals (5 ms each)."),
+            "hold": ("Holds", "How long the GIL was held at a time: median, 99th percentile and longest of each interval. Pure "
+                     "Python lets go after 5 ms when asked; longer holds are C code that does not release the GIL.")}[kind]
+    return lines(said[0], said[1] + " What still goes on counts at its age so far.", (12, 8), rows(what),
+                 series(named(kind + "_p50", kind + "_p99", kind + "_max")), US, gaps=gaps, log=True)
+
+
+PAIRS = {"victim": "Who waited", "holder": "For whom", "wait": "Waited", "share": "Share of all waiting"}
+
+
+def pairs(title, about, size, query, skip=()):
+    names = {k: v for k, v in PAIRS.items() if k not in skip}
+    return table(title, about, size, query, columns(names), [
+        field("Waited", unit=US), field("Share of all waiting", unit=SHARE, decimals=1, min=0, max=1,
+                                        custom__cellOptions=GAUGE)],
+        "Nobody waited in this time range.")
+
+
+def shares(title, about, what):
+    return lines(title, about, (12, 9), rows(what + ":${ttier}"), WIDE, SHARE, style="bars", stack=True)
+
+
+def process():
+    last = named("util", "waiters", "wait_p99", "hold_max", "threads", "lost")
+    whole = named("util", "waiters", "wait_p50", "wait_p99", "wait_max", "hold_p99", "hold_max", "lost", "cov")
+    threads = {"name": "Thread", "thread": "TID", "hold_share": "Holds", "wait_share": "Waits", "hold": "Held", "wait": "Waited",
+               "n": "Acquires", "c": "Contended", "forced": "Forced", "wait_max": "Longest wait", "hold_max": "Longest hold"}
+    return "process", "gilscope: process", [DATA_SOURCE, PROCESS, tier("ptier", "p"), tier("ttier", "t")], [
+        stats("Now", "The newest sample. GIL busy near 100 % with threads waiting: bound by the GIL. Lost should be 0.", (24, 4), "",
+              [keep(last), rename(last)], shown(*last), "Not observed at the moment.",
+              {"type": "command", "command": "hgetall", "keyName": "%s{${proc}}:last" % PREFIX}),
+        stats("In this range", "The whole time range as one: percentiles are merged from histograms (off by a ninth at most), maxima "
+              "are exact. Observed below 100 %: the rest of the time is unknown, not idle.", (24, 4),
+              call("gil_rows", "p", "$__from", "$__to"), columns(whole), shown(*whole)),
+        lines("GIL busy", "Share of the observed time in which some thread held the GIL. Below 70 % there is room; near 100 % more "
+              "threads bring nothing. No line: not observed.", (12, 8), rows("p:${ptier}"), series(named("util")), SHARE, BUSY,
+              top=1, area=True),
+        lines("Threads waiting", "How many threads queued for the GIL, on average. Normal: well below one. Each full unit is one "
+              "thread that does nothing but wait.", (12, 8), rows("p:${ptier}"), series(named("waiters")), "none", QUEUE),
+        shares("Who holds the GIL", "Share of the time that each thread held it: the 32 busiest of each interval, the rest in "
+               "\"other\". Together at most 100 %. One wide band is the thread to look at.", "hold"),
+        shares("Who waits for it", "Share of the time that each thread waited for the GIL, stacked: 300 % are three threads that do "
+               "nothing but wait.", "wait"),
+        percentiles("wait", "p:${ptier}"),
+        percentiles("hold", "p:${ptier}"),
+        table("Threads", "Exact totals in the time range, the threads that held most first. Click one for its dashboard. Many waits "
+              "with few holds: a victim; forced: releases that a waiter asked for.", (24, 9),
+              call("gil_top", "t", "$__from", "$__to", "50"), columns(threads),
+              [field("Thread", links=TO_THREAD),
+               field("Holds", unit=SHARE, decimals=1, min=0, max=1, thresholds=BUSY, custom__cellOptions=GAUGE),
+               field("Waits", unit=SHARE, decimals=1, min=0, max=1, thresholds=BUSY, custom__cellOptions=GAUGE),
+               field("Held", unit=US), field("Waited", unit=US), field("Longest wait", unit=US), field("Longest hold", unit=US)]),
+        pairs("Who made whom wait", "The largest pairs. A thread's wait is charged to whoever held the GIL meanwhile; (nobody) is "
+              "the time between a release and the next acquire.", (12, 10),
+              call("gil_blame", "blame", "$__from", "$__to", "25")),
+        table("Waiting threads by holder", "Rows waited, columns held the GIL meanwhile, microseconds. A dark column is a thread that "
+              "blocks many; a dark cell a pair that gets in each other's way. Rows add up to \"Waited\".", (12, 10),
+              call("gil_matrix", "blame", "$__from", "$__to", "12"),
+              [DROP_EMPTY, EXTRACT, {"id": "organize", "options": {
+                  "excludeByName": {}, "indexByName": {}, "renameByName": {"victim": "Who waited", "wait": "Waited"}}}],
+              [{"matcher": {"id": "byType", "options": "number"}, "properties": [
+                  {"id": "unit", "value": US}, {"id": "color", "value": {"mode": "continuous-YlRd"}},
+                  {"id": "custom.cellOptions", "value": {"type": "color-background", "mode": "basic"}}]},
+               field("Waited", custom__cellOptions={"type": "auto"})], "Nobody waited in this time range."),
+        heat_map("Waits by length", "How many waits of which length ended when; the scale is logarithmic. Normal: one band below "
+                 "5 ms. A second band higher up is a thread that does not let go.", (12, 9),
+                 call("gil_heatmap", "p", "$__from", "$__to", "$__interval_ms", "wait")),
+        lines("Own cost and CPU", "Cores that the process used, and of them gilscope's probes (an estimate). Normal cost: below "
+              "0.02 cores.", (12, 9), rows("p:${ptier}"),
+              series({"cpu_cores": "CPU", "cost_cores": "gilscope"}, ratio("cpu", "d", "cpu_cores"),
+                     ratio("cost", "d", "cost_cores")), "none"),
+        lines("Observed, and what was lost", "Observed: share of each interval that was seen (right: 100 %). Lost: events and "
+              "violations of the expected order, which should be 0; meta names their kinds.", (12, 8), rows("p:${ptier}"),
+              series(named("cov", "lost")), "none", overrides=[
+                  field("Observed", unit=SHARE, max=1, custom__axisPlacement="right"), field("Lost", custom__drawStyle="bars")]),
+        table("Long holds and waits", "Single holds and waits above the threshold, with what ran.", (12, 8), rows("long"),
+              [DROP_EMPTY, EXTRACT, TO_TIME, {"id": "organize", "options": {
+                  "excludeByName": {}, "indexByName": {"t": 0}, "renameByName": {"t": "Time"}}}], (),
+              "None in this time range, or not recorded by this version of gilscope."),
+    ]
+
+
+def thread():
+    whole = named("hold", "wait", "n", "c", "forced", "wait_p50", "wait_p99", "wait_max", "hold_p99", "hold_max")
+    mine = "t:${thread}"
+    return "thread", "gilscope: thread", [DATA_SOURCE, PROCESS, THREAD, tier("ttier", "t")], [
+        stats("In this range", "Totals of this thread in the time range. Percentiles merged from histograms, maxima exact. A victim "
+              "has much waiting and few holds.", (24, 4), call("gil_rows", mine, "$__from", "$__to"), columns(whole),
+              shown(*whole), "This thread did nothing in this time range."),
+        lines("Holds and waits", "Share of the time that this thread held the GIL and waited for it. What is missing from 100 % it "
+              "spent without Python: I/O, sleep, C code. Idle stretches are lines at zero.", (24, 8), rows(mine + ":${ttier}"),
+              series({"held": "Holds", "waited": "Waits"}, ratio("hold", "d", "held"), ratio("wait", "d", "waited")), SHARE,
+              gaps=False),
+        percentiles("wait", mine + ":${ttier}", gaps=False),
+        percentiles("hold", mine + ":${ttier}", gaps=False),
+        heat_map("Waits by length", "How many waits of which length ended when. Histograms are kept in steps of 10 s and more.",
+                 (12, 9), call("gil_heatmap", mine, "$__from", "$__to", "$__interval_ms", "wait")),
+        heat_map("Holds by length", "How many holds of which length ended when. Long ones are C code that keeps the GIL.",
+                 (12, 9), call("gil_heatmap", mine, "$__from", "$__to", "$__interval_ms", "hold")),
+        pairs("Who blocks it", "Who held the GIL while this thread waited.", (12, 9),
+              call("gil_blame", "blame", "$__from", "$__to", "20", "victim", '"${thread}"'), ("victim",)),
+        pairs("Whom it blocks", "Who waited while this thread held the GIL.", (12, 9),
+              call("gil_blame", "blame", "$__from", "$__to", "20", "holder", '"${thread}"'), ("holder",)),
+        lines("Acquires", "How often it took the GIL, how often it had to wait for it, and was asked to let go, per interval of "
+              "the history (1 s, 10 s or 60 s).", (24, 8), rows(mine + ":${ttier}"), series(named("n", "c", "forced")), "short",
+              gaps=False),
+    ]
+
+
+# ---- around them --------------------------------------------------------------------------------------
+
+
+def place(panels):
+    """Left to right, then down; ids in order."""
+    x = y = height = 0
+    for i, p in enumerate(panels, 1):
+        w, h = p.pop("size")
+        if x + w > 24:
+            x, y, height = 0, y + height, 0
+        p["id"], p["gridPos"] = i, {"x": x, "y": y, "w": w, "h": h}
+        x, height = x + w, max(height, h)
+    return panels
+
+
+def dashboard(name, title, variables, panels):
+    return {
+        "uid": "gilscope-" + name, "title": title, "tags": ["gilscope"], "schemaVersion": 39, "version": 1, "editable": True,
+        "description": "Who holds the GIL, who waits for it, and for whom. Made by dashboards/build.py of gilscope.",
+        "graphTooltip": 1, "refresh": "10s", "time": {"from": "now-15m", "to": "now"}, "timezone": "browser",
+        "timepicker": {}, "annotations": {"list": []}, "templating": {"list": variables}, "panels": place(panels),
+        "links": [{"type": "dashboards", "title": "gilscope", "tags": ["gilscope"], "asDropdown": False, "includeVars": True,
+                   "keepTime": True, "targetBlank": False, "icon": "external link", "tooltip": "", "url": ""}],
+    }
+
+
+# ---- functions as scripts -----------------------------------------------------------------------------
+
+TOKEN = re.compile(r"""--[^\n]*|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|\n|[^\n'"-]+|-""")
+
+
+def without_apostrophes(lua):
+    """Strings in double quotes, no comments: what may stand between the apostrophes of a query."""
+    out = []
+    for token in TOKEN.findall(lua):
+        if token.startswith("--"):
+            continue
+        if token.startswith("'"):
+            token = '"%s"' % token[1:-1].replace('"', '\\"')
+        out.append(token)
+    return "".join(out)
+
+
+def chunks(lua):
+    """Top-level statements: (names that they define, text)."""
+    found = []
+    for text in re.split(r"\n(?=local |redis\.)", lua):
+        head = re.match(r"local function (\w+)|local ([\w, ]+?)(?: =|\n|$)", text)
+        names = re.findall(r"\w+", head.group(1) or head.group(2)) if head else []
+        found.append((names, re.sub(r"\s*\n\s*", " ", text).strip()))
+    return [c for c in found if c[0]]
+
+
+def script(function, lua):
+    """The library, as far as `function` needs it, as the text of an EVAL."""
+    callback = re.search(r"'%s', callback = ([^,]+(?:\(\w+\))?)," % function, lua).group(1)
+    body = "return %s(KEYS, ARGV)" % callback
+    all_chunks, wanted = chunks(without_apostrophes(lua)), body
+    kept = []
+    for names, text in reversed(all_chunks):
+        if any(re.search(r"\b%s\b" % n, wanted) for n in names):
+            kept.insert(0, text)
+            wanted += " " + text
+    return " ".join(kept + [body])
+
+
+def as_eval(made, lua):
+    """The same dashboard with each function's text in place of its name."""
+    copy = json.loads(json.dumps(made))
+    copy["uid"] += "-eval"
+    copy["title"] += " (EVAL)"
+    copy["tags"] = ["gilscope-eval"]
+    copy["links"][0]["tags"] = ["gilscope-eval"]
+    text = json.dumps(copy).replace("/d/gilscope-process?", "/d/gilscope-process-eval?")
+    copy = json.loads(text.replace("/d/gilscope-thread?", "/d/gilscope-thread-eval?"))
+    for p in copy["panels"]:
+        for target in p.get("targets", ()):
+            called = re.match(r"FCALL_RO (\w+) ", target["query"])
+            if called:
+                target["query"] = "EVAL_RO '%s' %s" % (script(called.group(1), lua), target["query"][called.end():])
+    return copy
+
+
+def write(path, made):
+    with open(path, "w", encoding="utf-8") as f:
+        json.dump(made, f, indent=1, ensure_ascii=False)
+        f.write("\n")
+
+
+def main():
+    directory = sys.argv[1] if len(sys.argv) > 1 else HERE
+    with open(os.path.join(HERE, "lua", "gilscope.lua"), encoding="utf-8") as f:
+        lua = f.read()
+    os.makedirs(os.path.join(directory, "eval"), exist_ok=True)
+    for one in (overview, process, thread):
+        made = dashboard(*one())
+        write(os.path.join(directory, "gilscope-%s.json" % one.__name__), made)
+        write(os.path.join(directory, "eval", "gilscope-%s.json" % one.__name__), as_eval(made, lua))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Every query of every panel against a server that the integration suite has filled, as Grafana would send it; what comes
+back compared with `gilscope query --json` on the same server.
+
+usage: queries.py SOCKET FROM_MS TO_MS       environment: GILSCOPE (the program)
+       FRAMES=FILE   leaves the frames of all panels there, for the tests of the transformations
+"""
+import json
+import os
+import subprocess
+import sys
+import unittest
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import grafana  # noqa: E402
+
+SOCKET, FROM, TO = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+THREAD = "4250"
+# No row is expected of these: nobody writes that key yet.
+SILENT = {"Long holds and waits"}
+# What works without the function library.
+ESSENTIAL = 17
+
+
+def gilscope(*args):
+    command = [os.environ["GILSCOPE"], "query", "4242", "--json", "--redis", "unix://" + SOCKET, "--since", "@%d" % FROM,
+               "--until", "@%d" % TO]
+    return json.loads(subprocess.run(command + list(args), check=True, capture_output=True).stdout)
+
+
+def builtin(start=FROM, end=TO):
+    return {"__from": start, "__to": end, "__interval_ms": max(1000, (end - start) // 1000)}
+
+
+class Queries(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.redis = grafana.Connection(SOCKET)
+        cls.proc = cls.redis.ask("ZRANGE", "gil:procs", 0, -1)[0]
+
+    def values(self, dashboard, start=FROM, end=TO):
+        return grafana.resolve(dashboard, self.redis, builtin(start, end), (THREAD,))
+
+    def ask(self, dashboard, panel, values=None):
+        """The frame of a panel's query."""
+        target = panel["targets"][0]
+        return grafana.frame(target, self.redis.ask(*grafana.words(target, values or self.values(dashboard))))
+
+    def rows(self, name, title):
+        dashboard = grafana.load(name)
+        panel = [p for p in grafana.panels(dashboard) if p["title"] == title][0]
+        return [json.loads(row) for row in self.ask(dashboard, panel)["Value"]]
+
+    def each(self, variant=""):
+        for name in grafana.NAMES:
+            dashboard = grafana.load(name, variant)
+            values = self.values(dashboard)
+            for panel in grafana.panels(dashboard):
+                yield dashboard, panel, values
+
+    # ---- variables ----
+
+    def test_variables_find_process_thread_and_tier(self):
+        values = self.values(grafana.load("process"))
+        self.assertEqual(values["proc"], self.proc)
+        self.assertEqual((values["ptier"], values["ttier"]), ("1s", "1s"))
+        self.assertEqual(self.values(grafana.load("thread"))["thread"], THREAD)
+        self.assertEqual(self.values(grafana.load("overview"))["tier"], "10s")
+
+    def test_picker_shows_names(self):
+        for name, text in (("proc", "python3 service.py (web1:4242)"), ("thread", "4250|intake")):
+            variable = [v for v in grafana.load("thread")["templating"]["list"] if v["name"] == name][0]
+            query = grafana.expand(variable["query"], {"proc": self.proc})
+            offered = grafana.options(variable["regex"], grafana.leaves(self.redis.ask(*query.replace('"', "").split())))
+            self.assertIn(text, [t for _, t in offered])
+
+    def test_tier_follows_the_time_range(self):
+        hour, cases = 3600000, ((0.5, "1s", "1s"), (1, "1s", "1s"), (2, "10s", "10s"), (6, "10s", "60s"), (9, "10s", "60s"),
+                                (24, "60s", "60s"), (100, "60s", "60s"))
+        for hours, ptier, ttier in cases:
+            values = self.values(grafana.load("process"), TO - int(hours * hour))
+            self.assertEqual((values["ptier"], values["ttier"]), (ptier, ttier), hours)
+        for hours, tier in ((1, "10s"), (2, "10s"), (3, "60s"), (48, "60s")):
+            self.assertEqual(self.values(grafana.load("overview"), TO - hours * hour)["tier"], tier, hours)
+
+    def test_young_range_of_an_old_time_has_what_is_left(self):
+        meta = "gil:{%s}:meta" % self.proc
+        last = int(self.redis.ask("HGET", meta, "last_ms"))
+        self.redis.ask("HSET", meta, "last_ms", last + 2 * 3600000)
+        try:
+            self.assertEqual(self.values(grafana.load("process"))["ptier"], "10s", "the base tier was trimmed")
+        finally:
+            self.redis.ask("HSET", meta, "last_ms", last)
+
+    # ---- every query ----
+
+    def test_every_panel_gets_rows(self):
+        for dashboard, panel, values in self.each():
+            frame = self.ask(dashboard, panel, values)
+            where = "%s: %s" % (dashboard["uid"], panel["title"])
+            self.assertTrue(frame, where)
+            if panel["transformations"] and "Value" in frame and panel["title"] not in SILENT:
+                for row in frame["Value"]:
+                    self.assertIsInstance(json.loads(row), dict, where)
+            self.assertEqual(frame.get("Value") == [grafana.EMPTY], panel["title"] in SILENT, where)
+
+    def test_stamps_ascend_within_the_range(self):
+        seen = 0
+        for dashboard, panel, values in self.each():
+            frame = self.ask(dashboard, panel, values)
+            if panel["type"] not in ("timeseries", "heatmap"):
+                continue
+            stamps = [json.loads(row)["t"] for row in frame["Value"]]
+            self.assertTrue(all(isinstance(t, int) for t in stamps))
+            self.assertEqual(stamps, sorted(stamps), panel["title"])
+            self.assertTrue(FROM <= stamps[0] and stamps[-1] <= TO, panel["title"])
+            self.assertLess(len(stamps), 4000)
+            seen += 1
+        self.assertGreater(seen, 15)
+
+    def test_empty_range_is_said_without_an_error(self):
+        for name in grafana.NAMES:
+            dashboard = grafana.load(name)
+            values = dict(self.values(dashboard), **builtin(1000, 900000))
+            for panel in grafana.panels(dashboard):
+                frame = self.ask(dashboard, panel, values)
+                query = panel["targets"][0]["query"]
+                if query.split(" ")[0] == "ZRANGE" or query.startswith("FCALL_RO") and "gil_worst" not in query:
+                    self.assertEqual(frame, {"Value": [grafana.EMPTY]}, panel["title"])
+
+    def test_scripts_answer_as_functions_do(self):
+        for (_, panel, values), (_, other, _) in zip(self.each(), self.each("eval")):
+            if panel["targets"][0]["query"].startswith("FCALL_RO"):
+                one, two = (self.redis.ask(*grafana.words(p["targets"][0], values)) for p in (panel, other))
+                self.assertEqual(one, two, panel["title"])
+
+    def test_essential_panels_do_without_the_library(self):
+        library = self.redis.ask("FUNCTION", "DUMP")
+        self.assertTrue(library)
+        source = self.redis.ask("FUNCTION", "LIST", "WITHCODE")[0]
+        code = source[source.index("library_code") + 1]
+        works = 0
+        self.redis.ask("FUNCTION", "FLUSH")
+        try:
+            for dashboard, panel, values in self.each():
+                if panel["targets"][0]["query"].startswith("FCALL_RO"):
+                    with self.assertRaisesRegex(grafana.Error, "Function not found"):
+                        self.ask(dashboard, panel, values)
+                else:
+                    self.ask(dashboard, panel, values)
+                    works += 1
+        finally:
+            self.redis.ask("FUNCTION", "LOAD", "REPLACE", code)
+        self.assertGreaterEqual(works, ESSENTIAL)
+
+    # ---- the same numbers as gilscope query ----
+
+    def same_rows(self, name, title, fields, *args):
+        panel_rows = self.rows(name, title)
+        query_rows = gilscope("--metric", ",".join(fields), *args)["rows"]
+        # A panel's range includes its first millisecond, the program's begins behind it.
+        panel_rows = [r for r in panel_rows if r["t"] > FROM]
+        self.assertGreater(len(query_rows), 100)
+        self.assertEqual([r["t"] for r in panel_rows], [r["t"] for r in query_rows], title)
+        for ours, theirs in zip(panel_rows, query_rows):
+            for field in fields:
+                self.assertEqual(field in ours, field in theirs, (title, field))
+                if field in ours:
+                    self.assertAlmostEqual(ours[field], theirs[field], delta=1e-3 * abs(theirs[field]), msg=(title, field))
+
+    def test_process_series_are_those_of_the_program(self):
+        for title, fields in (("GIL busy", ["util"]), ("Threads waiting", ["waiters"]),
+                              ("Waits", ["wait_p50", "wait_p99", "wait_max"]), ("Holds", ["hold_p50", "hold_p99", "hold_max"]),
+                              ("Own cost and CPU", ["cost", "cpu", "d"]), ("Observed, and what was lost", ["cov", "lost"])):
+            self.same_rows("process", title, fields)
+
+    def test_thread_series_are_those_of_the_program(self):
+        for title, fields in (("Holds and waits", ["hold", "wait", "d"]), ("Waits", ["wait_p50", "wait_p99", "wait_max"]),
+                              ("Acquires", ["n", "c", "forced"])):
+            self.same_rows("thread", title, fields, "--thread", THREAD)
+
+    def same_totals(self, ours, theirs, n, exact):
+        """Each row that is summed up has lost less than a microsecond."""
+        for field, value in theirs.items():
+            if field in ("hold", "wait", "handover"):
+                self.assertTrue(0 <= ours[field] - value <= n, (field, ours[field], value))
+            elif field in exact:
+                self.assertEqual(ours[field], value, field)
+
+    def test_totals_are_those_of_the_program(self):
+        fields = "hold,wait,util,waiters,n,c,forced,hold_max,wait_max,lost,hold_p99,wait_p99,wait_p50"
+        answer = gilscope("--metric", fields)
+        ours, theirs = self.rows("process", "In this range")[0], answer["totals"]
+        self.same_totals(ours, theirs, len(answer["rows"]), {"n", "c", "forced", "hold_max", "wait_max", "lost"})
+        for field in ("util", "waiters"):
+            self.assertAlmostEqual(ours[field], theirs[field], delta=1e-4 * theirs[field])
+        for field in ("hold_p99", "wait_p99", "wait_p50"):
+            self.assertEqual(ours[field], theirs[field], field)
+
+    def test_table_of_threads_is_that_of_the_program(self):
+        theirs = {t["thread"]: t for t in gilscope("--threads")["threads"]}
+        ours = self.rows("process", "Threads")
+        self.assertEqual({r["thread"] for r in ours}, set(theirs))
+        for row in ours:
+            their = theirs[row["thread"]]
+            self.same_totals(row, {k: v for k, v in their.items() if k not in ("thread", "name")}, 1300,
+                             {"n", "c", "forced", "hold_max", "wait_max"})
+            self.assertEqual(row["name"], their["name"])
+            for field in ("hold_share", "wait_share"):
+                self.assertAlmostEqual(row[field], their[field], delta=1e-4)
+
+    def test_wide_rows_add_up_to_the_process(self):
+        busy = {r["t"]: r["util"] for r in self.rows("process", "GIL busy")}
+        for row in self.rows("process", "Who holds the GIL"):
+            held = sum(v for k, v in row.items() if k != "t")
+            self.assertAlmostEqual(held, busy[row["t"]], delta=0.005 * max(held, 0.1))
+
+    def test_overview_has_the_process(self):
+        rows = self.rows("overview", "Processes in this range")
+        self.assertEqual({(r["id"], r["label"]) for r in rows}, {(self.proc, "python3 service.py")})
+        theirs = gilscope("--metric", "util", "--step", "10s")["rows"]
+        self.assertEqual({r["t"]: r["util"] for r in rows if r["t"] > FROM}, {r["t"]: r["util"] for r in theirs})
+
+    # ---- for the tests of the transformations ----
+
+    def test_frames_are_left_for_those_who_transform_them(self):
+        found = []
+        for dashboard, panel, values in self.each():
+            empty = dict(values, **builtin(1000, 900000))
+            found.append({"dashboard": dashboard["uid"], "panel": panel, "frame": self.ask(dashboard, panel, values),
+                          "empty": self.ask(dashboard, panel, empty)})
+        self.assertGreater(len(found), 25)
+        if "FRAMES" in os.environ:
+            with open(os.environ["FRAMES"], "w", encoding="utf-8") as f:
+                json.dump(found, f)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
