@@ -264,6 +264,11 @@ valgrind-deps:
 test-valgrind: $(OUTPUT)/tests/unit-tests | valgrind-deps ## the unit suite under valgrind: nothing may leak
 	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/valgrind
 
+# Needs the npm registry.
+.PHONY: test-dashboards
+test-dashboards: $(OUTPUT)/tests/integration-tests $(PROGRAM) ## the dashboards' transformations under Grafana's own code
+	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/test-dashboards
+
 demo: $(PROGRAM) $(WORKLOAD_LIBS) ## install what is missing, build, watch a small service for ten seconds
 	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/demo
 
