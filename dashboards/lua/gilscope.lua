@@ -1071,11 +1071,10 @@ end
 
 -- ---- alerts ----
 
--- gil_worst KEY FIELD [SECONDS [LABEL]]   one number: the largest FIELD (util, wait_p99, ...) of any process in the last SECONDS
--- (30) by the server's clock, of those whose label or id has LABEL in it; "nan" if there is none. KEY: gil:all:10s
-local function worst(key, args)
-	local window = number_arg(args, 2, 'SECONDS', 30) * 1000
-	local clock, field, most = redis.call('TIME'), args[1], nil
+-- Calls visit(row, value) for the FIELD of each process's rows of the last `window` ms by the server's clock, as far as
+-- LABEL is part of its label or id. Returns the window's begin.
+local function each_recent(key, field, window, label, visit)
+	local clock = redis.call('TIME')
 	local now = clock[1] * 1000 + floor(clock[2] / 1000)
 	local members = read(key, now - window, now + window, MAX_ROWS)
 
@@ -1087,11 +1086,45 @@ local function worst(key, args)
 		local v = row and number(row[field])
 		local about = row and tostring(row.label) .. ' ' .. tostring(row.id) or ''
 
-		if v and (not args[3] or string.find(about, args[3], 1, true)) then
+		if v and (not label or string.find(about, label, 1, true)) then
+			visit(row, v)
+		end
+	end
+	return now - window
+end
+
+local function one_number(v)
+	return v and format('%.10g', v) or 'nan'
+end
+
+-- gil_worst KEY FIELD [SECONDS [LABEL]]   one number: the largest FIELD (util, wait_p99, ...) of any process in the last SECONDS
+-- (30) by the server's clock, of those whose label or id has LABEL in it; "nan" if there is none. KEY: gil:all:10s
+local function worst(key, args)
+	local most
+
+	each_recent(key, args[1], number_arg(args, 2, 'SECONDS', 30) * 1000, args[3], function(_, v)
+		most = math.max(most or v, v)
+	end)
+	return one_number(most)
+end
+
+-- gil_lasting KEY FIELD [SECONDS [LABEL]]   one number: what FIELD did not fall below during all of the last SECONDS (300), of
+-- the process with the largest such value; who was not observed that long does not count. KEY: gil:all:10s
+local function lasting(key, args)
+	local least, first, most = {}, {}, nil
+
+	local since = each_recent(key, args[1], number_arg(args, 2, 'SECONDS', 300) * 1000, args[3], function(row, v)
+		local id = tostring(row.id)
+
+		first[id] = first[id] or row.t - (number(row.d) or 0) / 1000
+		least[id] = math.min(least[id] or v, v)
+	end)
+	for id, v in pairs(least) do
+		if first[id] <= since + STEP_MS[2] then
 			most = math.max(most or v, v)
 		end
 	end
-	return most and format('%.10g', most) or 'nan'
+	return one_number(most)
 end
 
 -- gil_version   of this library
@@ -1109,3 +1142,4 @@ redis.register_function{function_name = 'gil_percentiles', callback = guarded(pe
 redis.register_function{function_name = 'gil_quantile', callback = guarded(one_quantile), flags = {'no-writes'}}
 redis.register_function{function_name = 'gil_heatmap', callback = guarded(heatmap), flags = {'no-writes'}}
 redis.register_function{function_name = 'gil_worst', callback = guarded(worst), flags = {'no-writes'}}
+redis.register_function{function_name = 'gil_lasting', callback = guarded(lasting), flags = {'no-writes'}}

@@ -3,6 +3,7 @@
 back compared with `gilscope query --json` on the same server.
 
 usage: queries.py SOCKET FROM_MS TO_MS       environment: GILSCOPE (the program)
+       READER=USER:PASSWORD   who asks for the panels' rows; changes to the server are made without
        FRAMES=FILE   leaves the frames of all panels there, for the tests of the transformations
 """
 import json
@@ -36,7 +37,9 @@ def builtin(start=FROM, end=TO):
 class Queries(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.redis = grafana.Connection(SOCKET)
+        cls.redis, cls.admin = grafana.Connection(SOCKET), grafana.Connection(SOCKET)
+        if "READER" in os.environ:
+            cls.redis.ask("AUTH", *os.environ["READER"].split(":"))
         cls.proc = cls.redis.ask("ZRANGE", "gil:procs", 0, -1)[0]
 
     def values(self, dashboard, start=FROM, end=TO):
@@ -87,11 +90,11 @@ class Queries(unittest.TestCase):
     def test_young_range_of_an_old_time_has_what_is_left(self):
         meta = "gil:{%s}:meta" % self.proc
         last = int(self.redis.ask("HGET", meta, "last_ms"))
-        self.redis.ask("HSET", meta, "last_ms", last + 2 * 3600000)
+        self.admin.ask("HSET", meta, "last_ms", last + 2 * 3600000)
         try:
             self.assertEqual(self.values(grafana.load("process"))["ptier"], "10s", "the base tier was trimmed")
         finally:
-            self.redis.ask("HSET", meta, "last_ms", last)
+            self.admin.ask("HSET", meta, "last_ms", last)
 
     # ---- every query ----
 
@@ -136,12 +139,12 @@ class Queries(unittest.TestCase):
                 self.assertEqual(one, two, panel["title"])
 
     def test_essential_panels_do_without_the_library(self):
-        library = self.redis.ask("FUNCTION", "DUMP")
+        library = self.admin.ask("FUNCTION", "DUMP")
         self.assertTrue(library)
-        source = self.redis.ask("FUNCTION", "LIST", "WITHCODE")[0]
+        source = self.admin.ask("FUNCTION", "LIST", "WITHCODE")[0]
         code = source[source.index("library_code") + 1]
         works = 0
-        self.redis.ask("FUNCTION", "FLUSH")
+        self.admin.ask("FUNCTION", "FLUSH")
         try:
             for dashboard, panel, values in self.each():
                 if panel["targets"][0]["query"].startswith("FCALL_RO"):
@@ -151,7 +154,7 @@ class Queries(unittest.TestCase):
                     self.ask(dashboard, panel, values)
                     works += 1
         finally:
-            self.redis.ask("FUNCTION", "LOAD", "REPLACE", code)
+            self.admin.ask("FUNCTION", "LOAD", "REPLACE", code)
         self.assertGreaterEqual(works, ESSENTIAL)
 
     # ---- the same numbers as gilscope query ----

@@ -190,6 +190,20 @@ class Static(unittest.TestCase):
             if command[0] == "FCALL_RO":
                 self.assertIn("function_name = '%s'" % command[1], library)
 
+    def test_alerts_ask_for_one_number_without_variables(self):
+        rules = read("dashboards", "provisioning", "alerting", "gilscope.yaml")
+        queries = re.findall(r'query: "([^"]+)"', rules) + re.findall(r"redis-cli (FCALL_RO [^#\n]+?)  +above", rules)
+        self.assertEqual(len(queries), 4)
+        for query in queries:
+            self.assertRegex(query, r"^FCALL_RO gil_(worst|lasting) 1 gil:all:10s \w+ \d+$")
+            self.assertIn(query.split()[4], schema_fields())
+
+    def test_source_of_alerts_is_the_provisioned_one(self):
+        uid = re.search(r"uid: (\S+)", read("dashboards", "provisioning", "datasources", "gilscope.yaml")).group(1)
+        alerts = read("dashboards", "provisioning", "alerting", "gilscope.yaml")
+        self.assertEqual(set(re.findall(r"datasourceUid: (\S+)", alerts)), {uid, "__expr__"})
+        self.assertIn("uid: %s\n" % uid, read("dashboards", "compose", "datasource.yaml"))
+
     def test_keys_are_in_the_schema(self):
         place = {"<tier>": "(1s|10s|60s)", "<thr>": "4250", "<id>": "web1:1:00000001", "<n>": "0"}
         patterns = []

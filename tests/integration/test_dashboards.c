@@ -4,13 +4,22 @@
  * are Python (tests/dashboards), since what they are about is JSON and text.
  */
 #include <criterion/criterion.h>
+#include <hiredis/hiredis.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "../support/private_redis.h"
 #include "../support/program.h"
 #include "../support/seeded.h"
 
 TestSuite(dashboards, .timeout = 300);
+
+#define USERS "dashboards/redis/users.acl"
+#define WRITER "gilscope_writer:CHANGE-ME-WRITER"
+#define READER "gilscope_reader:CHANGE-ME-READER"
+
+static struct private_redis redis;
 
 static void expect_well(const char *command)
 {
@@ -21,24 +30,107 @@ static void expect_well(const char *command)
 	program__free(&p);
 }
 
+/* A server with the users that the documentation proposes; the default one may do everything. */
+static void setup(void)
+{
+	char path[4096];
+	const char *const options[] = {"--aclfile", realpath(USERS, path), NULL};
+
+	private_redis__init(&redis, false);
+	private_redis__start(&redis, true, options);
+}
+
+static void teardown(void)
+{
+	private_redis__fini(&redis);
+}
+
+/* History by the writer, questions by the reader: with no more rights than theirs. */
+static struct seeded *write_history(void)
+{
+	struct private_redis as_writer = redis;
+
+	snprintf(as_writer.url, sizeof(as_writer.url), "unix://" WRITER "@%.80s", redis.socket);
+	return seeded__write(&as_writer);
+}
+
 Test(dashboards, text_obeys_the_rules)
 {
 	expect_well("python3 tests/dashboards/static.py");
 }
 
-Test(dashboards, every_query_answers_as_the_program_does)
+Test(dashboards, every_query_answers_as_the_program_does, .init = setup, .fini = teardown)
 {
-	struct private_redis redis;
-	struct seeded *truth;
+	struct seeded *truth = write_history();
 	char command[512];
 
-	private_redis__init(&redis, false);
-	private_redis__start(&redis, true, NULL);
-	truth = seeded__write(&redis);
 	/* Not on a minute: ranges are not in life either. */
-	snprintf(command, sizeof(command), "python3 tests/dashboards/queries.py %s %lld %lld", redis.socket,
+	snprintf(command, sizeof(command), "READER=" READER " python3 tests/dashboards/queries.py %s %lld %lld", redis.socket,
 		 (long long)seeded__end_ms(truth, 33), (long long)seeded__end_ms(truth, SEEDED_SECONDS - 1));
 	expect_well(command);
 	seeded__free(truth);
-	private_redis__fini(&redis);
+}
+
+/* ---- what the users may not do ---- */
+
+static redisContext *connect_as(const char *name_and_password)
+{
+	char copy[64], *password;
+	redisContext *c = redisConnectUnix(redis.socket);
+	redisReply *reply;
+
+	snprintf(copy, sizeof(copy), "%s", name_and_password);
+	password = strchr(copy, ':');
+	*password++ = '\0';
+	cr_assert(c && !c->err);
+	reply = redisCommand(c, "AUTH %s %s", copy, password);
+	cr_assert(reply && reply->type == REDIS_REPLY_STATUS, "%s", reply ? reply->str : "no reply");
+	freeReplyObject(reply);
+	return c;
+}
+
+static void expect_refused(redisContext *c, const char *const *commands, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		redisReply *reply = redisCommand(c, commands[i]);
+
+		cr_assert_not_null(reply);
+		cr_expect(reply->type == REDIS_REPLY_ERROR && strstr(reply->str, "permission"), "%s: %s", commands[i],
+			  reply->str ? reply->str : "allowed");
+		freeReplyObject(reply);
+	}
+}
+
+#define REFUSED(c, list) expect_refused(c, list, sizeof(list) / sizeof(list[0]))
+
+Test(dashboards, reader_reads_and_no_more, .init = setup, .fini = teardown)
+{
+	static const char *const refused[] = {
+		"ZADD gil:procs 1 x", "DEL gil:procs", "SET gil:x 1", "EXPIRE gil:procs 1", "HGET other f", "ZRANGE other 0 -1",
+		"KEYS *", "SCAN 0", "FLUSHALL", "CONFIG GET *", "INFO", "CLIENT LIST", "FUNCTION LIST", "FUNCTION FLUSH",
+		"FCALL gil_version 0", "EVAL return 0", "EVAL_RO return{redis.call('GET','other')} 1 other", "ACL LIST",
+		"SHUTDOWN NOSAVE", "SUBSCRIBE x",
+	};
+	redisContext *c;
+
+	seeded__free(write_history());
+	c = connect_as(READER);
+	REFUSED(c, refused);
+	redisFree(c);
+}
+
+Test(dashboards, writer_writes_its_keys_and_no_more, .init = setup, .fini = teardown)
+{
+	static const char *const refused[] = {
+		"ZADD other 1 x", "ZRANGE gil:procs 0 -1", "HGETALL gil:schema", "SET gil:x 1", "KEYS *", "SCAN 0", "FLUSHALL",
+		"FLUSHDB", "CONFIG GET *", "INFO", "FUNCTION FLUSH", "FUNCTION DELETE gilscope", "EVAL return 0", "ACL LIST",
+		"SHUTDOWN NOSAVE", "RENAME gil:a gil:b", "PUBLISH x y",
+	};
+	redisContext *c;
+
+	seeded__free(write_history());
+	cr_expect_gt(private_redis__int(&redis, "FCALL_RO gil_version 0"), 0, "it may bring the function library");
+	c = connect_as(WRITER);
+	REFUSED(c, refused);
+	redisFree(c);
 }

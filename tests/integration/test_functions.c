@@ -780,6 +780,55 @@ Test(functions, worst_is_the_worst_of_the_last_half_minute, .init = setup, .fini
 	cr_expect_eq(worst("util 600"), 0.99);
 }
 
+static void start_server(const char *const *options)
+{
+	private_redis__init(&redis, false);
+	private_redis__start(&redis, true, options);
+	conn = redisConnectUnix(redis.socket);
+	cr_assert(conn && !conn->err);
+}
+
+/* What the number of the alert rule says: `function` of `field`, as rules and one-liners in dashboards/ ask. */
+static double alert(const char *function, const char *words)
+{
+	const char *answer = private_redis__ask(&redis, "FCALL_RO %s 1 gil:all:10s %s", function, words);
+
+	cr_expect(strcmp(answer, "nan") == 0 || answer[0] == '-' || (answer[0] >= '0' && answer[0] <= '9'), "%s", answer);
+	return strtod(answer, NULL);
+}
+
+/* Rows of all processes are written every ten seconds: the condition follows by as much. */
+Test(functions, hold_of_a_minute_raises_the_alert_while_it_lasts, .fini = teardown)
+{
+	start_server(NULL);
+	seeded__write_hold(&redis, 120, 40, 0);
+	cr_expect_gt(alert("gil_worst", "util 30"), 0.9, "it lasts");
+	cr_expect_gt(alert("gil_worst", "wait_p99 30"), 50000);
+	private_redis__ask(&redis, "FLUSHALL");
+	seeded__write_hold(&redis, 120, 110, 50);
+	cr_expect_lt(alert("gil_worst", "util 30"), 0.9, "it is over");
+	cr_expect_lt(alert("gil_worst", "wait_p99 30"), 50000);
+	private_redis__ask(&redis, "FLUSHALL");
+	seeded__write_hold(&redis, 120, 0, 0);
+	cr_expect_lt(alert("gil_worst", "util 30"), 0.9, "there was none");
+	cr_expect_lt(alert("gil_worst", "wait_p99 30"), 50000);
+}
+
+Test(functions, lasting_is_what_it_never_fell_below, .fini = teardown)
+{
+	start_server(NULL);
+	seeded__write_hold(&redis, 400, 390, 0);
+	cr_expect_gt(alert("gil_lasting", "util 300"), 0.9, "for longer than five minutes");
+	private_redis__ask(&redis, "FLUSHALL");
+	seeded__write_hold(&redis, 400, 200, 0);
+	cr_expect_lt(alert("gil_lasting", "util 300"), 0.9, "not for all of them");
+	cr_expect_gt(alert("gil_lasting", "util 120"), 0.9);
+	private_redis__ask(&redis, "FLUSHALL");
+	seeded__write_hold(&redis, 100, 100, 0);
+	cr_expect(isnan(alert("gil_lasting", "util 300")), "not observed for that long");
+	cr_expect_gt(alert("gil_lasting", "util 60"), 0.9);
+}
+
 /* ---- loading ---- */
 
 static char *run_doctor(void)
@@ -791,14 +840,6 @@ static char *run_doctor(void)
 	out = strdup(p.out);
 	program__free(&p);
 	return out;
-}
-
-static void start_server(const char *const *options)
-{
-	private_redis__init(&redis, false);
-	private_redis__start(&redis, true, options);
-	conn = redisConnectUnix(redis.socket);
-	cr_assert(conn && !conn->err);
 }
 
 Test(functions, writer_brings_the_library_and_doctor_sees_it, .fini = teardown)

@@ -263,3 +263,64 @@ void seeded__free(struct seeded *s)
 		free(s->events);
 	free(s);
 }
+
+/* ---- one thread that does not let go ---- */
+
+#define HOLD_THREADS 4 /* the first holds, the others wait for it */
+
+/* A second of the hold, which has lasted for `age_s`; 0: of ordinary work before or after it. */
+static struct proc_sample *make_hold_second(int64_t end_ms, int age_s)
+{
+	struct proc_sample *s = proc_sample__new();
+
+	cr_assert_not_null(s);
+	*s = (struct proc_sample){.end_ms = end_ms, .len_ns = SECOND, .observed_ns = SECOND, .mode = GIL_MODE_FULL,
+				  .live_threads = HOLD_THREADS, .total.known = KNOWN_ALL, .cpu_ns = UINT64_MAX,
+				  .rss_kib = UINT64_MAX};
+	for (int i = 0; i < HOLD_THREADS; i++) {
+		struct thread_sample *t = proc_sample__add_thread(s);
+		struct metrics *m = &t->m;
+		uint64_t age = age_s > 0 ? (uint64_t)age_s * SECOND : 2000000;
+
+		t->key = (struct thread_key){7000 + (uint32_t)i, 2000};
+		snprintf(t->name, sizeof(t->name), "worker-%d", i);
+		m->known = KNOWN_ALL;
+		if (age_s > 0 && i == 0) {
+			m->hold_ns = SECOND;
+			m->hold_max_ns = age;
+			hist_open__count(&m->hold_open, age);
+		} else if (age_s > 0) {
+			m->wait_ns = SECOND;
+			m->waiting = 1;
+			m->wait_max_ns = age;
+			hist_open__count(&m->wait_open, age);
+		} else {
+			m->acquires = m->contended = 10;
+			m->hold_ns = m->wait_ns = 10 * age;
+			m->hold_max_ns = m->wait_max_ns = age;
+			for (int k = 0; k < 10; k++) {
+				hist__count(&m->hold, age);
+				hist__count(&m->wait, age);
+			}
+		}
+		metrics__sum(&s->total, m);
+	}
+	return s;
+}
+
+void seeded__write_hold(struct private_redis *redis, int observed_s, int began_s_ago, int ended_s_ago)
+{
+	struct seeded head = {.start_ms = ((int64_t)time(NULL) - observed_s) * 1000};
+	struct line line = {0};
+
+	open_line(&line, redis, &head);
+	announce(&line);
+	for (int ago = observed_s - 1; ago >= 0; ago--) {
+		int age_s = ago < began_s_ago && ago >= ended_s_ago ? began_s_ago - ago : 0;
+		struct proc_sample *sample = make_hold_second(head.start_ms + (observed_s - ago) * 1000ll, age_s);
+
+		send(&line, sample);
+		proc_sample__free(sample);
+	}
+	close_line(&line);
+}

@@ -54,6 +54,12 @@ const char *seeded__name(int i);
 struct seeded *seeded__write(struct private_redis *redis);
 void seeded__free(struct seeded *s);
 
+/*
+ * Another history, of `observed_s` seconds up to now: four threads at ordinary work, but from `began_s_ago` to `ended_s_ago`
+ * (0: still) the first held the GIL without letting go while the others waited for it.
+ */
+void seeded__write_hold(struct private_redis *redis, int observed_s, int began_s_ago, int ended_s_ago);
+
 /* End of second i, ms. */
 int64_t seeded__end_ms(const struct seeded *s, uint32_t second);
 
