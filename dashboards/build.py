@@ -211,7 +211,7 @@ def table(title, about, size, query, steps, overrides=(), nothing=NOTHING):
 
 
 def heat_map(title, about, size, query):
-    return panel("heatmap", title, about, size, query, WIDE, {"custom": {"scaleDistribution": {"type": "linear"}}}, {
+    made = panel("heatmap", title, about, size, query, WIDE, {"custom": {"scaleDistribution": {"type": "linear"}}}, {
         "calculate": False, "cellGap": 1, "cellValues": {"unit": "short"}, "filterValues": {"le": 1e-9},
         "rowsFrame": {"layout": "le"}, "showValue": "never", "legend": {"show": True},
         "color": {"mode": "scheme", "scheme": "Oranges", "steps": 64, "exponent": 0.5, "fill": "dark-orange",
@@ -219,6 +219,8 @@ def heat_map(title, about, size, query):
         "yAxis": {"axisPlacement": "left", "unit": "s", "reverse": False},
         "tooltip": {"mode": "single", "yHistogram": True, "showColorScale": False},
     })
+    made["maxDataPoints"] = 120  # columns: $__interval_ms follows
+    return made
 
 
 def row(title):

@@ -15,11 +15,11 @@
 local VERSION = 1
 
 -- Members that one call reads: each of these takes some 50 ms of the server's time on a slow machine.
-local MAX_ROWS = 1200      -- samples, all of each
+local MAX_ROWS = 1600      -- samples, all of each
 local MAX_WIDE = 2000
 local MAX_BLAME = 500      -- rows of up to 64 pairs
-local MAX_HIST = 3000
-local MAX_THREAD_ROWS = 6000
+local MAX_HIST = 2500
+local MAX_THREAD_ROWS = 5000
 local MAX_PICKED = 12000   -- of which a few numbers are picked
 local MAX_THREADS = 5000   -- names
 
@@ -215,10 +215,10 @@ local function tier_from(at, first, from)
 	return first
 end
 
--- The tier for a picture with a point every `step` ms.
-local function tier_for_step(at, from, step, first)
+-- The tier for a picture with a point every `step` ms: as fine as that needs, and as `max` members allow.
+local function tier_for_step(at, from, to, step, first, max)
 	for i = first + 1, #TIERS do
-		if STEP_MS[i] <= 2 * step then
+		if STEP_MS[i] <= 2 * step or (to - from) / STEP_MS[i - 1] > max then
 			first = i
 		end
 	end
@@ -560,7 +560,7 @@ local function rows(key, args)
 	local segments
 
 	if step > 0 then
-		segments = {{tier = tier_for_step(at, from, step, 1), from = from, to = to}}
+		segments = {{tier = tier_for_step(at, from, to, step, 1, MAX_ROWS), from = from, to = to}}
 	else
 		segments = cover(at, from, to, 1)
 		table.sort(segments, function(a, b) return a.from < b.from end)
@@ -805,7 +805,7 @@ local function wide(key, args)
 	local at = parse_key(key)
 	local from, to = range_args(args)
 	local step, n = math.max(1, number_arg(args, 3, 'STEP (ms)')), number_arg(args, 4, 'N', 10)
-	local segments = {{tier = tier_for_step(at, from, step, 1), from = from, to = to}}
+	local segments = {{tier = tier_for_step(at, from, to, step, 1, MAX_WIDE), from = from, to = to}}
 	local seen, buckets, list, totals = {}, {}, {}, {}
 
 	each(at.base, 'p', segments, MAX_PICKED, function(member)
@@ -1038,7 +1038,7 @@ local function heatmap(key, args)
 	local at = parse_key(key)
 	local from, to = range_args(args)
 	local step, kind = math.max(1, number_arg(args, 3, 'STEP (ms)')), kind_arg(args, 4)
-	local tier = tier_for_step(at, from, step, finest_with_hist(at))
+	local tier = tier_for_step(at, from, to, step, finest_with_hist(at), MAX_HIST)
 	local buckets, list, low, high = {}, {}, nil, nil
 
 	each(at.base, at.series, {{tier = tier, from = from, to = to}}, MAX_HIST, function(member)

@@ -443,6 +443,18 @@ static void print_speed(struct line *line)
 	       1000 * line->cpu_s / line->intervals);
 }
 
+/* Panels of the dashboards over what was loaded, as Grafana asks. */
+static void time_queries(const struct line *line)
+{
+	char command[512];
+
+	fflush(stdout);
+	snprintf(command, sizeof(command), "python3 tests/bench/dashboard_queries.py %s %lld %lld", redis.socket,
+		 (long long)START_MS, (long long)line->now_ms);
+	if (system(command))
+		die("queries", command);
+}
+
 static void run(const struct load *load, int minutes)
 {
 	static struct line line;
@@ -456,6 +468,7 @@ static void run(const struct load *load, int minutes)
 	print_members(&usages);
 	print_sums(&line, &usages);
 	print_speed(&line);
+	time_queries(&line);
 	tear_down(&line);
 }
 

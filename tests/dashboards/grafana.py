@@ -33,8 +33,15 @@ def expand(text, values):
     return REFERENCE.sub(value, text)
 
 
-def words(target, values):
-    """The command that a query sends, as a list of words."""
+def interval_ms(panel, start, end):
+    """What $__interval_ms is in a panel, but for the rounding: its range cut into as many points as it takes."""
+    return max(1000, (end - start) // panel.get("maxDataPoints", 1000))
+
+
+def words(panel, values):
+    """The command that a panel's query sends, as a list of words."""
+    target = panel["targets"][0]
+    values = dict(values, __interval_ms=interval_ms(panel, values["__from"], values["__to"]))
     if target["query"]:
         return shlex.split(expand(target["query"], values), posix=True)
     return [target["command"], expand(target["keyName"], values)]

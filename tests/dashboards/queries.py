@@ -31,7 +31,7 @@ def gilscope(*args):
 
 
 def builtin(start=FROM, end=TO):
-    return {"__from": start, "__to": end, "__interval_ms": max(1000, (end - start) // 1000)}
+    return {"__from": start, "__to": end}
 
 
 class Queries(unittest.TestCase):
@@ -48,7 +48,7 @@ class Queries(unittest.TestCase):
     def ask(self, dashboard, panel, values=None):
         """The frame of a panel's query."""
         target = panel["targets"][0]
-        return grafana.frame(target, self.redis.ask(*grafana.words(target, values or self.values(dashboard))))
+        return grafana.frame(target, self.redis.ask(*grafana.words(panel, values or self.values(dashboard))))
 
     def rows(self, name, title):
         dashboard = grafana.load(name)
@@ -135,7 +135,7 @@ class Queries(unittest.TestCase):
     def test_scripts_answer_as_functions_do(self):
         for (_, panel, values), (_, other, _) in zip(self.each(), self.each("eval")):
             if panel["targets"][0]["query"].startswith("FCALL_RO"):
-                one, two = (self.redis.ask(*grafana.words(p["targets"][0], values)) for p in (panel, other))
+                one, two = (self.redis.ask(*grafana.words(p, values)) for p in (panel, other))
                 self.assertEqual(one, two, panel["title"])
 
     def test_essential_panels_do_without_the_library(self):

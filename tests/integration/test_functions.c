@@ -663,10 +663,17 @@ Test(functions, too_many_members_are_refused, .init = setup, .fini = teardown)
 	cr_assert_eq(rows_n(), 20, "1155 members are allowed");
 	freeReplyObject(reply);
 	reply = redisCommand(conn, "EVAL %s 1 gil:{x}:p:1s",
-			     "for i = 1, 1300 do redis.call('ZADD', KEYS[1], i, '{\"t\":' .. i .. '}') end");
+			     "for i = 1, 1700 do redis.call('ZADD', KEYS[1], i, '{\"t\":' .. i .. '}') end");
 	freeReplyObject(reply);
 	reply = redisCommand(conn, "FCALL_RO gil_rows 1 gil:{x}:p:1s 0 5000 1000");
-	expect_error("1300 members would have to be read, 1200 at most: ask for a shorter range");
+	expect_error("1700 members would have to be read, 1600 at most: ask for a shorter range");
+}
+
+/* A fine step over a long range takes the tier that can be read, not an error. */
+Test(functions, step_that_is_too_fine_is_widened, .init = setup, .fini = teardown)
+{
+	call("gil_rows", "p", "%lld %lld 1000", (long long)at(-1000), (long long)at(1200));
+	cr_expect_eq(rows_n(), 116, "2200 s would be more than 1600 members; these are of 10 s each, gap left out");
 }
 
 /* Over many threads and a long range the wide rows have to do; the counts are then unknown. */
@@ -676,9 +683,9 @@ Test(functions, top_of_too_many_members_comes_from_wide_rows, .init = setup, .fi
 	json_t *row;
 	struct sums sum;
 
-	/* Six thousand thread members in the sixty second tier, of a thread that has no part in the wide rows. */
+	/* Five thousand thread members in the sixty second tier, of a thread that has no part in the wide rows. */
 	reply = redisCommand(conn, "EVAL %s 1 gil:{%s}:t:77:60s %lld",
-			     "for i = 1, 6100 do local t = string.format('%.0f', ARGV[1] + i) "
+			     "for i = 1, 5100 do local t = string.format('%.0f', ARGV[1] + i) "
 			     "redis.call('ZADD', KEYS[1], t, '{\"t\":' .. t .. '}') end "
 			     "redis.call('ZADD', string.gsub(KEYS[1], 't:77:60s', 'threads'), 1, '77|crowd')",
 			     truth->id, (long long)from + 60000);

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How long a server works on each query of the dashboards (Redis's own clock, SLOWLOG; it serves nobody else meanwhile).
+
+usage: dashboard_queries.py SOCKET FROM_MS TO_MS      called by bench_redis on what it has loaded
+"""
+import os
+import statistics
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "dashboards"))
+import grafana  # noqa: E402
+
+ROUNDS = 5
+
+
+def server_ms(redis, words):
+    """Median over ROUNDS of what one command took, or the error that it was."""
+    took = []
+    for _ in range(ROUNDS):
+        redis.ask("SLOWLOG", "RESET")
+        try:
+            redis.ask(*words)
+        except grafana.Error as error:
+            return str(error)
+        took.append(max(entry[2] for entry in redis.ask("SLOWLOG", "GET", 10)) / 1000)
+    return statistics.median(took)
+
+
+def measure(redis, start, end):
+    """(ms or error, what) of each panel."""
+    values = {"__from": start, "__to": end}
+    for name in grafana.NAMES:
+        dashboard = grafana.load(name)
+        resolved = grafana.resolve(dashboard, redis, values)
+        for panel in grafana.panels(dashboard):
+            words = grafana.words(panel, resolved)
+            yield server_ms(redis, words), "%s, %s (%s)" % (name, panel["title"], " ".join(words[:2])[:60])
+
+
+def main():
+    redis = grafana.Connection(sys.argv[1])
+    start, end = int(sys.argv[2]), int(sys.argv[3])
+    redis.ask("CONFIG", "SET", "slowlog-log-slower-than", 0)
+    redis.ask("CONFIG", "SET", "slowlog-max-len", 16)
+    for minutes in (15, 60, 180, 360, 1440):
+        if minutes > 60 and end - start < minutes * 50000:
+            continue
+        found = list(measure(redis, end - minutes * 60000, end))
+        for error, what in found:
+            if isinstance(error, str):
+                print("  %d min: %s: %s" % (minutes, what, error))
+        found = sorted((f for f in found if not isinstance(f[0], str)), reverse=True)
+        print("  queries over %d min: %.1f ms the longest, %.1f ms all %d panels of the three dashboards together" % (
+            minutes, found[0][0], sum(f[0] for f in found), len(found)))
+        for ms, what in found[:6]:
+            print("    %6.1f ms  %s" % (ms, what))
+
+
+if __name__ == "__main__":
+    main()
