@@ -201,6 +201,7 @@ def stats(title, about, size, query, steps, overrides, nothing=NOTHING, target=N
     return panel("stat", title, about, size, query, steps, {"thresholds": PLAIN, "color": {"mode": "thresholds"}}, {
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": "/.*/", "values": False}, "colorMode": "value",
         "graphMode": "none", "textMode": "value_and_name", "orientation": "auto", "justifyMode": "auto",
+        "text": {"titleSize": 14, "valueSize": 32},
     }, overrides, nothing, target)
 
 
@@ -382,9 +383,9 @@ def process():
               [DROP_EMPTY, EXTRACT, {"id": "organize", "options": {
                   "excludeByName": {}, "indexByName": {}, "renameByName": {"victim": "Who waited", "wait": "Waited"}}}],
               [{"matcher": {"id": "byType", "options": "number"}, "properties": [
-                  {"id": "unit", "value": US}, {"id": "color", "value": {"mode": "continuous-YlRd"}},
+                  {"id": "unit", "value": US}, {"id": "color", "value": {"mode": "continuous-reds"}},
                   {"id": "custom.cellOptions", "value": {"type": "color-background", "mode": "basic"}}]},
-               field("Waited", custom__cellOptions={"type": "auto"})], "Nobody waited in this time range."),
+               field("Waited", custom__cellOptions={"type": "auto"}), field("Who waited", custom__width=140)], "Nobody waited in this time range."),
         heat_map("Waits by length", "How many waits of which length ended when; the scale is logarithmic. Normal: one band below "
                  "5 ms. A second band higher up is a thread that does not let go.", (12, 9),
                  call("gil_heatmap", "p", "$__from", "$__to", "$__interval_ms", "wait")),
