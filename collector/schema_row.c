@@ -385,9 +385,15 @@ static void merge_shares(struct schema_row *dst, const struct schema_row *src)
 	merge_share(dst, src, FIELD_COV, dst->value[FIELD_D], src->value[FIELD_D]);
 }
 
-static bool merge_hist(bool *has_dst, struct hist_coarse *dst, bool has_src, const struct hist_coarse *src)
+/* Whether a row's histogram is known: an idle thread's row is written without, since it would be empty. */
+static bool hist_known(const struct schema_row *row, bool has_hist, enum schema_field counter)
 {
-	*has_dst = *has_dst && has_src;
+	return has_hist || (has(row, counter) && row->value[counter] == 0);
+}
+
+static bool merge_hist(bool *has_dst, struct hist_coarse *dst, bool known, const struct hist_coarse *src)
+{
+	*has_dst = known;
 	if (*has_dst)
 		hist_coarse__add(dst, src);
 	return *has_dst && hist_coarse__total(dst) > 0;
@@ -422,8 +428,10 @@ static void merge_distributions(struct schema_row *dst, const struct schema_row 
 {
 	bool hold = has(dst, FIELD_HOLD) && has(src, FIELD_HOLD);
 	bool wait = has(dst, FIELD_WAIT) && has(src, FIELD_WAIT);
-	bool hh = merge_hist(&dst->has_hold_hist, &dst->hold_hist, src->has_hold_hist, &src->hold_hist);
-	bool wh = merge_hist(&dst->has_wait_hist, &dst->wait_hist, src->has_wait_hist, &src->wait_hist);
+	bool hh_known = hist_known(dst, dst->has_hold_hist, FIELD_N) && hist_known(src, src->has_hold_hist, FIELD_N);
+	bool wh_known = hist_known(dst, dst->has_wait_hist, FIELD_C) && hist_known(src, src->has_wait_hist, FIELD_C);
+	bool hh = merge_hist(&dst->has_hold_hist, &dst->hold_hist, hh_known, &src->hold_hist);
+	bool wh = merge_hist(&dst->has_wait_hist, &dst->wait_hist, wh_known, &src->wait_hist);
 
 	merge_distribution(dst, src, FIELD_HOLD_P50, hold, hh ? &dst->hold_hist : NULL);
 	merge_distribution(dst, src, FIELD_WAIT_P50, wait, wh ? &dst->wait_hist : NULL);
