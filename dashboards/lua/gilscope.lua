@@ -1032,8 +1032,9 @@ local function octave_name(bucket)
 	return format('%.6g', floor_ns(bucket + 4) / 1e9)
 end
 
--- gil_heatmap KEY FROM TO STEP hold|wait   one row per STEP ms: how many ended in each octave of durations, named by its
--- upper bound in seconds. KEY: gil:{id}:p or gil:{id}:t:<thr>
+-- gil_heatmap KEY FROM TO STEP hold|wait   one row per STEP ms, rounded up to whole rows of a tier: how many ended in each
+-- octave of durations, named by its upper bound in seconds. Stamps lie on the grid of the step, for cells must be of one
+-- width. KEY: gil:{id}:p or gil:{id}:t:<thr>
 local function heatmap(key, args)
 	local at = parse_key(key)
 	local from, to = range_args(args)
@@ -1041,13 +1042,14 @@ local function heatmap(key, args)
 	local tier = tier_for_step(at, from, to, step, finest_with_hist(at), MAX_HIST)
 	local buckets, list, low, high = {}, {}, nil, nil
 
+	step = round_up(step, STEP_MS[tier])
 	each(at.base, at.series, {{tier = tier, from = from, to = to}}, MAX_HIST, function(member)
 		local t = tonumber(match(member, '"t":(%d+)'))
 
 		if t then
 			local bucket = bucket_of(buckets, list, ceil(t / step))
 
-			bucket.t = math.max(bucket.t, t)
+			bucket.t = bucket.index * step
 			add_hist(bucket.totals, member, HISTS[kind], 4)
 		end
 	end)

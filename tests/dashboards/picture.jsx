@@ -97,7 +97,7 @@ function Cells({ data, width, height }) {
 function HeatMap({ data, width, height }) {
 	const fields = data[0].fields.slice(1), times = data[0].fields[0].values, most = Math.max(...fields.flatMap((f) => f.values));
 	const left = 62, w = width - left, h = height - 20;
-	const x = (t) => left + (t - from) / (to - from) * w, step = times.length > 1 ? times[1] - times[0] : 10000;
+	const x = (t) => left + (t - from) / (to - from) * w, step = Math.min(...times.slice(1).map((t, i) => t - times[i]), 60000);
 	const label = (s) => (s >= 1 ? `${s.toFixed(1)} s` : s >= 1e-3 ? `${(s * 1e3).toFixed(1)} ms` : `${(s * 1e6).toFixed(0)} \u00b5s`);
 
 	return <svg width={width} height={height} style={{ font: '11px sans-serif', fill: theme.colors.text.secondary }}>

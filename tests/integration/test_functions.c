@@ -396,6 +396,19 @@ Test(functions, heat_map_counts_every_event_once, .init = setup, .fini = teardow
 	}
 }
 
+/* 7.5 s are no multiple of the ten seconds that a thread's histograms stand for. */
+Test(functions, heat_map_has_cells_of_one_width, .init = setup, .fini = teardown)
+{
+	call("gil_heatmap", "t:4250", "%lld %lld 7500 wait", (long long)at(3), (long long)at(298));
+	cr_assert_eq(rows_n(), 29);
+	for (size_t i = 0; i < rows_n(); i++) {
+		json_t *row = row_at(i);
+
+		cr_expect_eq(number(row, "t"), (double)at(10 * ((int)i + 1)));
+		json_decref(row);
+	}
+}
+
 /* ---- threads ---- */
 
 Test(functions, top_threads_have_exact_totals_in_order, .init = setup, .fini = teardown)
