@@ -242,7 +242,8 @@ class Queries(unittest.TestCase):
         self.assertGreater(len(found), 25)
         if "FRAMES" in os.environ:
             with open(os.environ["FRAMES"], "w", encoding="utf-8") as f:
-                json.dump(found, f)
+                # "nan", which is what a single number says of nothing, is none in JSON.
+                f.write(json.dumps(found).replace("[NaN]", "[null]"))
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ data.standardTransformersRegistry.setInit(() => known.map((t) => ({
 const frame_of = (fields) => data.toDataFrame({
 	refId: 'A',
 	fields: Object.entries(fields).map(([name, values]) => ({
-		name, values, config: {}, type: values.every((v) => typeof v === 'number') ? data.FieldType.number : data.FieldType.string,
+		name, values, config: {}, type: values.every((v) => v === null || typeof v === 'number') ? data.FieldType.number : data.FieldType.string,
 	})),
 });
 

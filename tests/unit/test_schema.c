@@ -497,10 +497,10 @@ Test(schema, quantiles_of_merged_rows_come_from_their_histograms)
 Test(schema, idle_row_does_not_spoil_the_quantiles_of_others)
 {
 	static const char idle[] = "{\"t\":2,\"d\":10,\"hold\":0,\"wait\":0,\"n\":0,\"c\":0}";
-	struct schema_row a = row_of("{\"t\":1,\"d\":10,\"hold\":0,\"wait\":9,\"n\":99,\"c\":99,\"wait_p50\":1000,\"wait_p99\":1000,"
-				     "\"wait_max\":1000,\"hh\":[47,99],\"wh\":[47,99]}");
-	struct schema_row b = row_of("{\"t\":3,\"d\":10,\"hold\":0,\"wait\":9,\"n\":1,\"c\":1,\"wait_p50\":9000,\"wait_p99\":9000,"
-				     "\"wait_max\":9000,\"hh\":[60,1],\"wh\":[60,1]}");
+	struct schema_row a = row_of("{\"t\":1,\"d\":10,\"hold\":0,\"wait\":9,\"n\":99,\"c\":99,\"wait_p50\":1000,"
+				     "\"wait_p99\":1000,\"wait_max\":1000,\"hh\":[47,99],\"wh\":[47,99]}");
+	struct schema_row b = row_of("{\"t\":3,\"d\":10,\"hold\":0,\"wait\":9,\"n\":1,\"c\":1,\"wait_p50\":9000,"
+				     "\"wait_p99\":9000,\"wait_max\":9000,\"hh\":[60,1],\"wh\":[60,1]}");
 	struct schema_row sum = row_of(idle), none = row_of(idle);
 
 	schema_row__merge(&sum, &a);
