@@ -31,13 +31,33 @@ static void expect_well(const char *command)
 }
 
 /* A server with the users that the documentation proposes; the default one may do everything. */
+static void start(const char *cluster)
+{
+	char path[4096], bus[16]; /* by default ten thousand above the port, which there may not be */
+	const char *const options[] = {"--aclfile", realpath(USERS, path), "--cluster-enabled", cluster, "--cluster-port", bus,
+				       NULL};
+
+	snprintf(bus, sizeof(bus), "%d", free_port());
+	private_redis__init(&redis, true);
+	private_redis__start(&redis, true, options);
+}
+
 static void setup(void)
 {
-	char path[4096];
-	const char *const options[] = {"--aclfile", realpath(USERS, path), NULL};
+	start("no");
+}
 
-	private_redis__init(&redis, false);
-	private_redis__start(&redis, true, options);
+static bool cluster_serves(void *arg)
+{
+	return strstr(private_redis__ask(&redis, "CLUSTER INFO"), "cluster_state:ok") != NULL;
+}
+
+/* All slots on one node: enough for Redis to refuse keys of different slots in one question. */
+static void setup_cluster(void)
+{
+	start("yes");
+	cr_assert_str_eq(private_redis__ask(&redis, "CLUSTER ADDSLOTSRANGE 0 16383"), "OK");
+	cr_assert(eventually(cluster_serves, NULL, 20000), "%s", private_redis__ask(&redis, "CLUSTER INFO"));
 }
 
 static void teardown(void)
@@ -63,7 +83,7 @@ Test(dashboards, text_obeys_the_rules)
 	expect_well("python3 tests/dashboards/static.py");
 }
 
-Test(dashboards, every_query_answers_as_the_program_does, .init = setup, .fini = teardown)
+static void check_queries(void)
 {
 	struct seeded *truth = write_history();
 	char command[512];
@@ -73,6 +93,16 @@ Test(dashboards, every_query_answers_as_the_program_does, .init = setup, .fini =
 		 (long long)seeded__end_ms(truth, 33), (long long)seeded__end_ms(truth, SEEDED_SECONDS - 1));
 	expect_well(command);
 	seeded__free(truth);
+}
+
+Test(dashboards, every_query_answers_as_the_program_does, .init = setup, .fini = teardown)
+{
+	check_queries();
+}
+
+Test(dashboards, every_query_answers_in_a_cluster, .init = setup_cluster, .fini = teardown)
+{
+	check_queries();
 }
 
 /* ---- what the users may not do ---- */

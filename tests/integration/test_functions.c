@@ -875,6 +875,10 @@ Test(functions, writer_brings_the_library_and_doctor_sees_it, .fini = teardown)
 	cr_expect_eq(private_redis__int(&redis, "FCALL_RO gil_version 0"), (int)redis_functions__own_version());
 	call("gil_rows", "p", "%lld %lld", (long long)at(0), (long long)at(60));
 	cr_expect_eq(rows_n(), 1, "it works as loaded from the program");
+	seeded__free(truth);
+	truth = seeded__write(&redis);
+	cr_expect_not_null(strstr(private_redis__ask(&redis, "INFO commandstats"), "cmdstat_function|load:calls=1,"),
+			   "who finds it there does not load it again");
 	out = run_doctor();
 	cr_expect_not_null(strstr(out, "ok     functions  the function library for dashboards is loaded (version"), "%s", out);
 	free(out);
