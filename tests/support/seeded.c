@@ -119,7 +119,7 @@ static void make_thread(struct seeded *s, uint32_t second, int thread, struct pr
 	struct thread_sample *t = proc_sample__add_thread(sample);
 
 	cr_assert_not_null(t);
-	t->key = (struct thread_key){threads[thread].tid, 1000};
+	t->key = (struct thread_key){.tid = threads[thread].tid, .start_ticks = 1000};
 	snprintf(t->name, sizeof(t->name), "%s", threads[thread].called ? threads[thread].called : threads[thread].name);
 	for (unsigned int n = idle ? 0 : 1 + draw(threads[thread].most); n > 0; n--)
 		make_acquire(s, second, thread, &t->m);
@@ -179,7 +179,7 @@ static void open_line(struct line *line, struct private_redis *redis, const stru
 {
 	struct proc_ident who = {
 		.host = "web1", .pid = 4242, .boot_id = "5a2c0d1e-0000-4000-8000-000000000001", .start_ticks = 1000,
-		.exe = "/usr/bin/python3.11", .label = "python3 service.py", .python = "3.11.2", .gil = "gil",
+		.exe = "/usr/bin/python3.11", .label = "python3 service.py", .python = "3.11.2",
 		.image = "/usr/bin/python3.11", .method = "call sites", .sites = 15, .interval_ms = 1000,
 		.started_ms = s->start_ms, .price_ns = 1000,
 	};
@@ -282,7 +282,7 @@ static struct proc_sample *make_hold_second(int64_t end_ms, int age_s)
 		struct metrics *m = &t->m;
 		uint64_t age = age_s > 0 ? (uint64_t)age_s * SECOND : 2000000;
 
-		t->key = (struct thread_key){7000 + (uint32_t)i, 2000};
+		t->key = (struct thread_key){.tid = 7000 + (uint32_t)i, .start_ticks = 2000};
 		snprintf(t->name, sizeof(t->name), "worker-%d", i);
 		m->known = KNOWN_ALL;
 		if (age_s > 0 && i == 0) {
