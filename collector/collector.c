@@ -325,7 +325,7 @@ static int loop(struct collector *c)
 	struct observed **who = calloc(c->roster.max + POLL_FIXED, sizeof(struct observed *));
 	int err = polls && who ? 0 : -ENOMEM;
 
-	while (!err && !c->stop && (c->opts->all || roster__count(&c->roster) || c->roster.pending_n))
+	while (!err && !c->stop && (c->opts->all || roster__count(&c->roster) || roster__awaits(&c->roster)))
 		err = turn(c, polls, who);
 	free(polls);
 	free(who);

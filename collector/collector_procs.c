@@ -194,7 +194,8 @@ void procs__start_descendants(struct collector *c, pid_t root)
 			struct reason why = {{0}};
 			int err;
 
-			if (roster__by_pid(&c->roster, pids[i]))
+			/* Forked since: its event is on the way. It may be about to exec, and only look like Python. */
+			if (probes__is_followed(c->shop.probes, pids[i]))
 				continue;
 			if (procs__start(c, pids[i], &origin, &why, &err))
 				found = true;
@@ -214,6 +215,7 @@ static void try_one(struct collector *c, struct pending *waiting, uint64_t now)
 		.born_at = p.born_at, .parent = p.parent, .root = p.root, .only = p.wanted ? NULL : c->opts->all,
 	};
 	struct reason why = {{0}};
+	bool over;
 	int err = 0;
 	struct observed *o = procs__start(c, p.pid, &origin, &why, &err);
 
@@ -224,11 +226,13 @@ static void try_one(struct collector *c, struct pending *waiting, uint64_t now)
 					  (int)p.pid, o->id);
 		return;
 	}
-	if (err != -ESRCH && err != -ENOSPC && roster__postpone(&c->roster, waiting, now))
-		return;
-	if (err == -ESRCH || err == -ENOSPC)
+	over = err == -ESRCH && p.is_fork;
+	waiting->over = over;
+	c->roster.missed += over;
+	if ((err == -ESRCH && !over) || err == -ENOSPC)
 		roster__drop(&c->roster, waiting);
-	c->roster.missed += err == -ESRCH && p.is_fork;
+	else if (roster__postpone(&c->roster, waiting, now))
+		return;
 	if (p.was_observed)
 		collector__notice(c, NULL, "process %d is no longer observed: %s", (int)p.pid, why.text);
 	else
@@ -243,7 +247,10 @@ void procs__try_pending(struct collector *c, uint64_t now)
 
 		if (p->next_try > now)
 			continue;
-		try_one(c, p, now);
+		if (p->over)
+			roster__drop(&c->roster, p);
+		else
+			try_one(c, p, now);
 		if (i < c->roster.pending_n && p->pid != pid)
 			i--; /* another has its place now */
 	}
@@ -261,7 +268,7 @@ static int start_found(void *arg, pid_t pid, const struct target *t, const char 
 		log_verbose("process %d is not observed: %s", (int)pid, why_not);
 		return 0;
 	}
-	if (!finder__fits(c->opts->all, t) || roster__by_pid(&c->roster, pid))
+	if (!finder__fits(c->opts->all, t) || probes__is_followed(c->shop.probes, pid))
 		return 0;
 	parent = ancestor(c, pid);
 	if (parent)
@@ -285,7 +292,7 @@ void procs__start_all(struct collector *c)
 void procs__tell_missed(struct collector *c)
 {
 	for (size_t i = 0; i < c->roster.pending_n; i++)
-		c->roster.missed += c->roster.pending[i].is_fork;
+		c->roster.missed += c->roster.pending[i].is_fork && !c->roster.pending[i].over;
 	if (c->roster.missed)
 		collector__notice(c, NULL, "%llu forked children ended before they could be observed and are in no number",
 				  (unsigned long long)c->roster.missed);

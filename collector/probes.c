@@ -823,6 +823,13 @@ static void forget_tgid(struct probes *p, pid_t pid, uint32_t slot)
 		bpf_map_delete_elem(fd, &tgid);
 }
 
+bool probes__is_followed(const struct probes *p, pid_t pid)
+{
+	uint32_t tgid = (uint32_t)pid, slot;
+
+	return bpf_map_lookup_elem(bpf_map__fd(p->skel->maps.tgids), &tgid, &slot) == 0;
+}
+
 void probes__follow(struct probes *p, pid_t pid)
 {
 	uint32_t tgid = (uint32_t)pid, none = GIL_PROC_NONE;

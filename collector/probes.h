@@ -89,6 +89,9 @@ bool probes__is_kin(const struct probes *p, uint32_t slot);
 /* Has every exec on the machine told, or not. */
 void probes__tell_execs(struct probes *p, bool tell);
 
+/* Whether a process is followed already, with a slot or without: then what becomes of it is told. */
+bool probes__is_followed(const struct probes *p, pid_t pid);
+
 /* Has the forks, execs and the exit of a process told that has no slot. */
 void probes__follow(struct probes *p, pid_t pid);
 

@@ -114,9 +114,17 @@ bool roster__postpone(struct roster *r, struct pending *p, uint64_t now)
 		roster__drop(r, p);
 		return false;
 	}
-	p->next_try = now + p->wait_ns;
+	p->next_try = p->over ? p->deadline : now + p->wait_ns;
 	p->wait_ns *= 4;
 	return true;
+}
+
+bool roster__awaits(const struct roster *r)
+{
+	for (size_t i = 0; i < r->pending_n; i++)
+		if (!r->pending[i].over)
+			return true;
+	return false;
 }
 
 uint64_t roster__next_try(const struct roster *r)

@@ -41,6 +41,7 @@ struct pending {
 	bool was_observed;      /* its end is told: it was somebody before */
 	bool wanted;            /* a family's, or one that was named: no filter applies */
 	bool is_fork;           /* of a Python that is observed, so Python itself */
+	bool over;              /* it has ended; kept for a while, for what it forked is Python too */
 };
 
 struct roster {
@@ -82,6 +83,9 @@ const struct pending *roster__find_pending(const struct roster *r, pid_t pid);
 /* Not yet: looked at again later. false: it has waited long enough, and is out of the list. */
 bool roster__postpone(struct roster *r, struct pending *p, uint64_t now);
 void roster__drop(struct roster *r, struct pending *p);
+
+/* Whether anybody waits who has not ended. */
+bool roster__awaits(const struct roster *r);
 
 /* When the next pending one is due, UINT64_MAX: never. */
 uint64_t roster__next_try(const struct roster *r);

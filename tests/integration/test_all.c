@@ -29,6 +29,7 @@ static void set_up(void)
 {
 	/* Releases the GIL a little, and stays until its input ends. */
 	static const char text[] = "import os, sys, threading\n"
+				   "sys.setswitchinterval(1000)\n" /* nobody is forced out */
 				   "def work():\n"
 				   "    fd = os.open('/dev/zero', os.O_RDONLY)\n"
 				   "    for _ in range(500): os.read(fd, 1)\n"
