@@ -82,7 +82,7 @@ static void fall_back(struct collector *c, struct observed *o, double share)
 /* A burst should not cost the details for ever: look again now and then, ever more rarely. */
 static void maybe_retry_full(struct collector *c, struct observed *o, uint64_t now)
 {
-	if (now - o->light_since < o->retry_after_ns)
+	if (now < o->light_since + o->retry_after_ns) /* it may have changed with another a moment ago */
 		return;
 	o->retry_after_ns = 2 * o->retry_after_ns > RETRY_FULL_MAX_NS ? RETRY_FULL_MAX_NS : 2 * o->retry_after_ns;
 	change_mode(c, o, GIL_MODE_FULL);

@@ -410,6 +410,36 @@ Test(families, run_observes_the_children_of_its_command)
 	end(&r);
 }
 
+/* Who shares probes changes mode together and once; the samples of all say so. */
+Test(families, what_one_exceeds_all_change_for)
+{
+	struct tool t;
+	const json_t *line;
+	char *out, *err;
+	json_t *lines;
+	size_t i, n = 0;
+
+	cr_expect_eq(tool__run(&t, "run --children --no-store --json --mode auto --max-overhead 0.1% --interval 200ms "
+			       "--output /dev/stdout -- /usr/bin/python3 tests/workloads/forked.py 3 1500000"), 7);
+	err = tool__stderr(&t);
+	out = tool__stdout(&t);
+	lines = json_lines__parse(out);
+	cr_expect_not_null(strstr(err, "changed to light mode"), "%s", err);
+	cr_expect_null(strstr(err, "trying full mode again"), "%s", err);
+	json_array_foreach(lines, i, line)
+		if (strcmp(json_string_value(json_object_get(line, "type")), "summary") == 0 && json_object_get(line, "parent")) {
+			n++;
+			cr_expect_str_neq(json_string_value(json_object_get(line, "mode")), "full", "pid %lld",
+					  (long long)json__int(line, "pid"));
+			cr_expect_eq(json_object_size(json_object_get(line, "losses")), 0);
+		}
+	cr_expect_eq(n, 3);
+	json_decref(lines);
+	free(out);
+	free(err);
+	tool__clear(&t);
+}
+
 /* Without probes that are handed down a child is planted in when it has been heard of: nothing is missed in silence. */
 Test(families, what_is_missed_of_a_child_shows_in_its_cov)
 {
