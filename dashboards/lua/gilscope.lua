@@ -17,7 +17,7 @@ local VERSION = 1
 -- Members that one call reads: each of these takes some 50 ms of the server's time on a slow machine.
 local MAX_ROWS = 1600      -- samples, all of each
 local MAX_WIDE = 2000
-local MAX_BLAME = 500      -- rows of up to 64 pairs
+local MAX_BLAME = 320      -- rows of up to 64 pairs
 local MAX_HIST = 2500
 local MAX_THREAD_ROWS = 5000
 local MAX_PICKED = 12000   -- of which a few numbers are picked
@@ -853,7 +853,7 @@ end
 
 -- Adds what one row says to who[victim][holder]. Patterns, since an array of arrays costs twice as much.
 local function add_blame(who, member)
-	for victim, holder, us in gmatch(match(member, '"b":(%b[])') or '', '"([%w._-]+)","([%w._-]+)",(%d+)') do
+	for victim, holder, us in gmatch(match(member, '"b":(%b[])') or '', '"([^"]+)","([^"]+)",(%d+)') do
 		local row = who[victim] or row_of(who, victim)
 
 		row[holder] = (row[holder] or 0) + us
@@ -861,7 +861,7 @@ local function add_blame(who, member)
 	for i = 1, #PARTS do
 		local holder, object = PARTS[i][1], match(member, PARTS[i][2])
 
-		for victim, us in gmatch(object or '', '"([%w._-]+)":(%d+)') do
+		for victim, us in gmatch(object or '', '"([^"]+)":(%d+)') do
 			local row = who[victim] or row_of(who, victim)
 
 			row[holder] = (row[holder] or 0) + us
