@@ -496,20 +496,35 @@ GIL_INLINE struct gil_state *gil_of(const struct gil_thread *t)
 	return bpf_map_lookup_elem(&gils, &slot);
 }
 
+struct gil_closing {
+	struct gil_task *mine;
+	__u64 now;
+	__u32 tid;
+};
+
+static long close_record(__u32 i, void *arg)
+{
+	struct gil_closing *closing = arg;
+	__u32 *slot = &closing->mine->slot[i & (GIL_PER_PROC - 1)];
+	struct gil_thread *t = *slot ? gil_thread_at(*slot) : NULL;
+
+	if (t && t->tid == closing->tid && t->state == GIL_THREAD_LIVE)
+		gil_on_thread_exit(gil_of(t), t, *slot, closing->now);
+	*slot = GIL_SLOT_NONE;
+	return 0;
+}
+
+/* A called-back body is verified once, one in a loop for each GIL that a thread may know: 1.5 s of a start. */
 GIL_INLINE void close_records(struct task_struct *task)
 {
-	struct gil_task *mine = bpf_task_storage_get(&tasks, task, NULL, 0);
-	__u64 now = bpf_ktime_get_ns();
+	struct gil_closing closing = {
+		.mine = bpf_task_storage_get(&tasks, task, NULL, 0),
+		.now = bpf_ktime_get_ns(),
+		.tid = (__u32)ids_of(task),
+	};
 
-	if (!mine)
-		return;
-	for (int i = 0; i < GIL_PER_PROC; i++) {
-		struct gil_thread *t = mine->slot[i] ? gil_thread_at(mine->slot[i]) : NULL;
-
-		if (t && t->tid == (__u32)ids_of(task) && t->state == GIL_THREAD_LIVE)
-			gil_on_thread_exit(gil_of(t), t, mine->slot[i], now);
-		mine->slot[i] = GIL_SLOT_NONE;
-	}
+	if (closing.mine)
+		bpf_loop(GIL_PER_PROC, close_record, &closing, 0);
 }
 
 /* The last thread of a process that is followed: nothing of its slot changes any more, and its PID may be another's soon. */
