@@ -603,7 +603,7 @@ static __noinline __u32 slot_for_child(struct gil_proc *parent, __u32 tgid)
 	proc->tgid = tgid;
 	proc->arm_gen = 1;
 	proc->armed_at = bpf_ktime_get_ns();
-	/* Of the interpreters a fork leaves the main one (PyOS_AfterFork_Child), and the places of their GILs are the parent's. */
+	/* A fork leaves the main interpreter alone (PyOS_AfterFork_Child); the places of the others' GILs are the parent's. */
 	__builtin_memset(&proc->gil_addr[1], 0, sizeof(proc->gil_addr) - sizeof(proc->gil_addr[0]));
 	proc->gil_slot[0] = slot;
 	__builtin_memset(proc->hits, 0, sizeof(proc->hits));

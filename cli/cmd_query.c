@@ -323,7 +323,8 @@ static void print_tree(const struct answer *a)
 
 	if (a->o->format == FORMAT_JSON) {
 		out__dump(json_pack("{s:s, s:I, s:I, s:o}", "root", root, "since_ms", (json_int_t)a->past.range.since_ms,
-				    "until_ms", (json_int_t)a->past.range.until_ms, "processes", out__json(a->tree)), stdout, true);
+				    "until_ms", (json_int_t)a->past.range.until_ms, "processes", out__json(a->tree)),
+			  stdout, true);
 		return;
 	}
 	if (a->o->format == FORMAT_CSV) {
@@ -414,8 +415,8 @@ const struct verb verb_query = {
 		 "c: those that had to wait (contended); forced: releases that a waiter asked for; "
 		 "inferred: hand-offs whose end light mode did not see; hold, wait, handover, cpu, "
 		 "cost and percentiles in microseconds, rss in KiB; util, waiters and cov per observed time.",
-	.options = {OPTION_METRIC, OPTION_THREAD, OPTION_THREADS, OPTION_TREE, OPTION_GIL, OPTION_SINCE, OPTION_UNTIL, OPTION_STEP,
-		    OPTION_FORMAT, OPTION_JSON, OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX},
+	.options = {OPTION_METRIC, OPTION_THREAD, OPTION_THREADS, OPTION_TREE, OPTION_GIL, OPTION_SINCE, OPTION_UNTIL,
+		    OPTION_STEP, OPTION_FORMAT, OPTION_JSON, OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX},
 	.min_args = 1,
 	.max_args = 1,
 	.missing = "which process? (gilscope query PID; gilscope ls shows what Redis knows)",

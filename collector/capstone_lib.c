@@ -22,8 +22,8 @@ int capstone__load(struct reason *why)
 		return 0;
 	library = dlopen(CAPSTONE_FILE, RTLD_NOW | RTLD_LOCAL);
 	if (!library)
-		return reason__set(why, -ENOTSUP, "%s can't be loaded (%s): it decodes the interpreter, so that no probe lands between "
-				   "two instructions; install it", CAPSTONE_FILE, dlerror());
+		return reason__set(why, -ENOTSUP, "%s can't be loaded (%s): it decodes the interpreter, so that no probe lands "
+				   "between two instructions; install it", CAPSTONE_FILE, dlerror());
 #define X(name) \
 	capstone.name = (__typeof__(capstone.name))dlsym(library, "cs_" #name); \
 	complete = complete && capstone.name;

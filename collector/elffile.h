@@ -26,7 +26,10 @@ struct elf_range {
 	uint64_t end;
 };
 
-/* Opens on a descriptor, which stays the caller's: what is read later is read through a copy of it. 0, -ENOEXEC (corrupt, not 64-bit ELF), -errno. */
+/*
+ * Opens on a descriptor, which stays the caller's: what is read later is read through a copy of it. 0, -ENOEXEC (corrupt, not
+ * 64-bit ELF), -errno.
+ */
 int elffile__open(int fd, struct elffile **ret, struct reason *why);
 void elffile__close(struct elffile *ef);
 

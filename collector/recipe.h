@@ -24,8 +24,8 @@ struct recipes {
 };
 
 /*
- * The recipe of the target's image. Same inode, size and change time mean same file; a plan of the C library that a process maps is
- * that process's alone. 0 and the caller gives it back, or -errno with the reason.
+ * The recipe of the target's image. Same inode, size and change time mean same file; a plan of the C library that a process
+ * maps is that process's alone. 0 and the caller gives it back, or -errno with the reason.
  */
 int recipes__take(struct recipes *r, const struct target *t, const struct recipe **ret, struct reason *why);
 

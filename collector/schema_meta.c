@@ -39,8 +39,8 @@ static bool copy_ident(struct proc_ident *dst, const struct proc_ident *src)
 	dst->cgroup = copy_text(src->cgroup, 255);
 	dst->parent = copy_text(src->parent, SCHEMA_ID_SIZE - 1);
 	dst->root = copy_text(src->root, SCHEMA_ID_SIZE - 1);
-	return dst->exe && dst->label && dst->python && dst->image && dst->method && dst->notes && dst->container && dst->cgroup &&
-	       dst->parent && dst->root;
+	return dst->exe && dst->label && dst->python && dst->image && dst->method && dst->notes && dst->container &&
+	       dst->cgroup && dst->parent && dst->root;
 }
 
 static void free_ident(struct proc_ident *who)

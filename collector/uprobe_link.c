@@ -78,7 +78,8 @@ static int open_perf(struct uprobe_link *link, const struct bpf_program *program
 	for (size_t i = 0; i < sites->n; i++) {
 		LIBBPF_OPTS(bpf_uprobe_opts, opts, .bpf_cookie = sites->cookies[i]);
 
-		link->links[i] = bpf_program__attach_uprobe_opts(program, pid == UPROBE_EVERYBODY ? -1 : pid, path, sites->offsets[i], &opts);
+		link->links[i] = bpf_program__attach_uprobe_opts(program, pid == UPROBE_EVERYBODY ? -1 : pid, path,
+								 sites->offsets[i], &opts);
 		if (!link->links[i])
 			return -errno;
 		link->links_n++;
