@@ -352,21 +352,31 @@ Test(truth, attaching_in_the_middle_of_32_busy_threads_loses_nothing)
 	workload__quit(&w);
 }
 
-Test(truth, perf_links_count_as_well)
+static void expect_perf_links_count(bool shared)
 {
 	struct workload w;
 	struct observer o;
 	json_t *thread;
 
 	start(&w, "release_loop.py 20003");
-	observer__attach_perf(&o, w.pid, GIL_MODE_FULL);
+	(shared ? observer__attach_perf_shared : observer__attach_perf)(&o, w.pid, GIL_MODE_FULL);
 	workload__go(&w);
 	workload__truth(&w);
 	proc_sample__free(observer__interval(&o));
 	thread = workload__thread(&w, "loop-0");
 	cr_expect_eq((long long)metrics_of(&o, thread)->acquires, truth__int(thread, "acquires"));
-	cr_expect_eq(o.proc.pub.method, PLANT_PERF);
+	cr_expect_eq(o.proc.pub.method, shared ? PLANT_FAMILY : PLANT_PERF);
 	observer__assert_lossless(observer__totals(&o));
 	observer__detach(&o);
 	workload__quit(&w);
+}
+
+Test(truth, perf_links_count_as_well)
+{
+	expect_perf_links_count(false);
+}
+
+Test(truth, perf_links_for_all_that_map_the_file_count_as_well)
+{
+	expect_perf_links_count(true);
 }

@@ -53,6 +53,12 @@ void observer__attach_perf(struct observer *o, pid_t pid, enum gil_mode mode)
 	attach(o, pid, mode, (struct probes_opts){.max_procs = 1, .max_threads = 4096, .no_multi = true});
 }
 
+void observer__attach_perf_shared(struct observer *o, pid_t pid, enum gil_mode mode)
+{
+	attach(o, pid, mode, (struct probes_opts){.max_procs = 2, .max_threads = 4096, .no_multi = true, .follow = true,
+						  .handed_down = true});
+}
+
 void observer__attach_small(struct observer *o, pid_t pid, uint32_t max_threads)
 {
 	attach(o, pid, GIL_MODE_FULL, (struct probes_opts){.max_procs = 1, .max_threads = max_threads});

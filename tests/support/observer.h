@@ -24,6 +24,9 @@ void observer__attach(struct observer *o, pid_t pid, enum gil_mode mode);
 /* The same, with perf links instead of uprobe_multi. */
 void observer__attach_perf(struct observer *o, pid_t pid, enum gil_mode mode);
 
+/* The same, planted for all that map the file, as children share them. */
+void observer__attach_perf_shared(struct observer *o, pid_t pid, enum gil_mode mode);
+
 /* Full mode, with room for that many threads only. */
 void observer__attach_small(struct observer *o, pid_t pid, uint32_t max_threads);
 
