@@ -321,7 +321,7 @@ void summary__history(FILE *to, const struct summary_history *h, const char *id)
 	char key[256];
 
 	fprintf(to, "\nThe history is in %s. To read it:\n", h->where);
-	fprintf(to, "  %s %s%s\n", h->query, id, h->query_options);
+	fprintf(to, "  %s %s%s%s\n", h->query, id, h->family ? " --tree" : "", h->query_options);
 	fprintf(to, "  %s --raw ZREVRANGE '%s' 0 -1\n", h->client,
 		schema__global_key(key, sizeof(key), h->prefix, "menu"));
 	fprintf(to, "  %s --raw ZRANGE '%s' -3 -1\n", h->client,

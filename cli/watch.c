@@ -346,6 +346,7 @@ static void print_history(const struct watch *w, const char *id)
 	struct summary_history history = {
 		.where = w->history.where, .client = w->history.client, .query = w->history.query,
 		.query_options = w->history.query_options, .prefix = w->options->prefix,
+		.family = w->several && !w->several_roots,
 	};
 
 	if (history__arrives(&w->history))

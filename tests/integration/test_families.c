@@ -505,6 +505,7 @@ Test(families, history_knows_who_belongs_together_and_query_sums_up)
 	out = tool__stdout(&t);
 	cr_expect(strstr(out, "4 processes"), "%s", out);
 	cr_expect(strstr(out, "sum of 4"), "%s", out);
+	cr_expect(strstr(out, "--tree"), "%s", out);
 	free(out);
 	tool__clear(&t);
 
