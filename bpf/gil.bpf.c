@@ -174,8 +174,8 @@ GIL_INLINE bool is_same_gil(struct gil_proc *proc, const struct gil_owner *owner
 	return id == owner->id;
 }
 
-/* Index of a known GIL, or -1. */
-static __noinline int known_gil(struct gil_proc *proc, __u64 addr)
+/* Index of a known GIL, or -1. Global, so that the verifier walks the loop once and not for each call. */
+__noinline int gil_known(struct gil_proc *proc, __u64 addr)
 {
 	if (!proc || addr <= GIL_PLACE_LAST)
 		return -1;
@@ -349,9 +349,9 @@ int gil_signal(struct pt_regs *ctx)
 		index = 0;
 		acquire = false;
 	} else {
-		index = known_gil(proc, as_acquire);
+		index = gil_known(proc, as_acquire);
 		if (index < 0) {
-			index = known_gil(proc, as_release);
+			index = gil_known(proc, as_release);
 			acquire = index < 0;
 		}
 		if (index < 0)
@@ -393,7 +393,7 @@ int gil_contended(struct pt_regs *ctx)
 	if (!proc)
 		return 0;
 	gil -= kind == GIL_SITE_HANDOFF ? proc->off_switch_cond : proc->off_cond;
-	index = known_gil(proc, gil);
+	index = gil_known(proc, gil);
 	if (index < 0 && kind == GIL_SITE_WAIT)
 		index = learn_gil(proc, gil, 1);
 	if (index < 0 || !enter_gil(&at, index))
