@@ -456,6 +456,14 @@ static char *run_and_read(const char *command)
 	return text;
 }
 
+/* From 3.13 on the size of _PyRuntime differs between patch releases: it is no finger-print there, the file describes itself. */
+static const char *lasting_part(const char *row)
+{
+	const char *part = strstr(row, "\n\t\t.gil_interval");
+
+	return atoi(row + strlen("{\n\t.minor = ")) >= 13 && part ? part : row;
+}
+
 /* Each row that the headers here give stands, to the letter, in the committed table. */
 Test(pyver, the_committed_table_is_what_the_headers_say)
 {
@@ -468,7 +476,7 @@ Test(pyver, the_committed_table_is_what_the_headers_say)
 		end = strstr(row, "\n},\n");
 		cr_assert_not_null(end);
 		*end = '\0';
-		cr_expect_not_null(strstr(committed, row), "differs from the headers: %s", row);
+		cr_expect_not_null(strstr(committed, lasting_part(row)), "differs from the headers: %s", row);
 	}
 	free(made);
 	free(committed);
