@@ -259,7 +259,7 @@ static void print_series(const struct answer *a, const struct field_columns *c, 
 	size_t width, lines;
 
 	if (a->past.rows_n) {
-		past__sum(a->past.rows, a->past.rows_n, &sum);
+		schema_row__sum(a->past.rows, a->past.rows_n, &sum);
 		add_row(table, c, &sum);
 		out__text(table, 0, "total");
 	}
@@ -288,7 +288,7 @@ static json_t *totals_json(const struct answer *a, const struct field_columns *c
 
 	if (!a->past.rows_n)
 		return json;
-	past__sum(a->past.rows, a->past.rows_n, &sum);
+	schema_row__sum(a->past.rows, a->past.rows_n, &sum);
 	for (size_t i = 0; json && i < c->n; i++)
 		if (sum.has >> c->fields[i] & 1)
 			json_object_set_new(json, c->columns[i].key, out__json_num(sum.value[c->fields[i]]));

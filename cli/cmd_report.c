@@ -170,7 +170,7 @@ static int read_past(struct report *r, struct past *p, struct reason *why)
 		err = reason__set(why, -ENOMEM, "not enough memory");
 	if (!err) {
 		describe_past(r, p);
-		past__sum(p->rows, p->rows_n, &r->all);
+		schema_row__sum(p->rows, p->rows_n, &r->all);
 		for (size_t i = 0; i < p->rows_n; i++)
 			note_interval(r, &p->rows[i]);
 		for (size_t i = 0; i < p->threads_n; i++)

@@ -33,11 +33,6 @@ static const struct out_column columns[] = {
 
 #define COLUMNS_N (sizeof(columns) / sizeof(columns[0]))
 
-static double field(const struct schema_row *row, enum schema_field f)
-{
-	return row->has >> f & 1 ? row->value[f] : NAN;
-}
-
 /* Words that flow: as many in a line as fit, two blanks between them. */
 struct flow {
 	FILE *to;
@@ -98,7 +93,7 @@ static void first_line(FILE *to, const struct who *who, const struct proc_sample
 static void busy_line(struct flow *flow, const struct proc_sample *s, const struct schema_row *row)
 {
 	char share[HUMAN_SIZE], drawn[BAR_COLUMNS + 3];
-	double util = field(row, FIELD_UTIL), waiters = field(row, FIELD_WAITERS);
+	double util = rows__field(row, FIELD_UTIL), waiters = rows__field(row, FIELD_WAITERS);
 
 	if (isnan(util))
 		flow_add(flow, "GIL busy -  (light mode sees only who queues)");
@@ -138,12 +133,12 @@ static void rate(struct flow *flow, double count, double seconds, const char *wh
 
 static void rate_lines(struct flow *flow, const struct proc_sample *s, const struct schema_row *row, const char *store)
 {
-	double seconds = rows__seconds(s), wait = field(row, FIELD_WAIT), handover = field(row, FIELD_HANDOVER);
+	double seconds = rows__seconds(s), wait = rows__field(row, FIELD_WAIT), handover = rows__field(row, FIELD_HANDOVER);
 	char buf[HUMAN_SIZE], losses[512];
 
-	rate(flow, field(row, FIELD_N), seconds, "acquires/s");
-	rate(flow, field(row, FIELD_C), seconds, "contended/s");
-	rate(flow, field(row, FIELD_FORCED), seconds, "forced/s");
+	rate(flow, rows__field(row, FIELD_N), seconds, "acquires/s");
+	rate(flow, rows__field(row, FIELD_C), seconds, "contended/s");
+	rate(flow, rows__field(row, FIELD_FORCED), seconds, "forced/s");
 	if (wait > 0 && !isnan(handover))
 		flow_add(flow, "handover %s of waiting", human__share(buf, handover / wait));
 	flow_add(flow, "%u threads", s->live_threads);
@@ -173,11 +168,11 @@ static void add_row(struct out *table, const struct proc_sample *s, const struct
 		out__num(table, HOLD, rows__share(s, t->m.hold_ns));
 	if (t->m.known & KNOWN_WAIT)
 		out__num(table, WAIT, rows__share(s, t->m.wait_ns));
-	out__num(table, ACQUIRES, field(&row, FIELD_N) / seconds);
-	out__num(table, CONTENDED, field(&row, FIELD_C) / seconds);
-	out__num(table, FORCED, field(&row, FIELD_FORCED) / seconds);
-	out__num(table, WAIT_P99, field(&row, FIELD_WAIT_P99));
-	out__num(table, HOLD_MAX, field(&row, FIELD_HOLD_MAX));
+	out__num(table, ACQUIRES, rows__field(&row, FIELD_N) / seconds);
+	out__num(table, CONTENDED, rows__field(&row, FIELD_C) / seconds);
+	out__num(table, FORCED, rows__field(&row, FIELD_FORCED) / seconds);
+	out__num(table, WAIT_P99, rows__field(&row, FIELD_WAIT_P99));
+	out__num(table, HOLD_MAX, rows__field(&row, FIELD_HOLD_MAX));
 }
 
 static void rest_line(FILE *to, const struct proc_sample *s, const struct thread_sample *const *from)
@@ -260,11 +255,11 @@ static void put_numbers(FILE *to, const struct proc_sample *s)
 	struct schema_row row;
 
 	schema_row__from(s, &s->total, true, &row);
-	waiters = field(&row, FIELD_WAITERS);
+	waiters = rows__field(&row, FIELD_WAITERS);
 	fprintf(to, "  busy %6s  waiting %5.2f  acq/s %5s  forced/s %5s  cost %5s",
-		human__share(busy, field(&row, FIELD_UTIL)), isnan(waiters) ? 0 : waiters,
-		human__count(rate, field(&row, FIELD_N) / seconds),
-		human__count(forced, field(&row, FIELD_FORCED) / seconds),
+		human__share(busy, rows__field(&row, FIELD_UTIL)), isnan(waiters) ? 0 : waiters,
+		human__count(rate, rows__field(&row, FIELD_N) / seconds),
+		human__count(forced, rows__field(&row, FIELD_FORCED) / seconds),
 		human__share(cost, rows__share(s, s->cost_ns)));
 	if (s->gils_n > 1)
 		fprintf(to, "  gils %zu", s->gils_n);

@@ -11,8 +11,6 @@
 #include "args.h"
 #include "rows.h"
 
-#define BIT(f) (1ull << FIELD_##f)
-
 /* ---- which process, which time ---- */
 
 static int find_proc(struct past *p, const char *word, struct reason *why)
@@ -71,15 +69,6 @@ int past__fetch(struct past *p, const char *series, struct reason *why)
 	return query__series(p->q, p->proc.id, series, p->tier, &p->range, &p->rows, &p->rows_n, why);
 }
 
-void past__sum(const struct schema_row *rows, size_t n, struct schema_row *ret)
-{
-	*ret = rows[0];
-	for (size_t i = 1; i < n; i++)
-		schema_row__merge(ret, &rows[i]);
-	ret->has |= BIT(T);
-	ret->value[FIELD_T] = rows[n - 1].value[FIELD_T];
-}
-
 double past__span_us(const struct past *p)
 {
 	double sum = 0;
@@ -121,7 +110,7 @@ static int add_thread(struct past *p, const struct query_thread *thread, enum ti
 	err = query__series(p->q, p->proc.id, series, tier, &p->range, &rows, &n, why);
 	if (!err && n) {
 		p->threads[p->threads_n].thread = *thread;
-		past__sum(rows, n, &p->threads[p->threads_n].sum);
+		schema_row__sum(rows, n, &p->threads[p->threads_n].sum);
 		p->threads_n++;
 	}
 	free(rows);

@@ -38,9 +38,6 @@ int past__fetch(struct past *p, const char *series, struct reason *why);
 /* Fetches what each thread that was seen in the range adds up to. 0 or -errno. */
 int past__fetch_threads(struct past *p, struct reason *why);
 
-/* Sum of `n` > 0 rows; the stamp is the last one's. */
-void past__sum(const struct schema_row *rows, size_t n, struct schema_row *ret);
-
 /* Observed time of the rows in us: idle stretches of a thread are left out of its series, so shares are of the process's. */
 double past__span_us(const struct past *p);
 

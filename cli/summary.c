@@ -51,11 +51,6 @@ static const struct out_column lengths[] = {
 
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 
-static double field(const struct schema_row *row, enum schema_field f)
-{
-	return row->has >> f & 1 ? row->value[f] : NAN;
-}
-
 const char *summary__end(enum collector_end how)
 {
 	switch (how) {
@@ -92,14 +87,14 @@ static void heading(FILE *to, const struct who *who, const struct proc_sample *t
 static void waiting(FILE *to, const struct schema_row *row)
 {
 	char buf[HUMAN_SIZE];
-	double wait = field(row, FIELD_WAIT);
+	double wait = rows__field(row, FIELD_WAIT);
 
-	snprintf(buf, sizeof(buf), "%.2f", field(row, FIELD_WAITERS));
-	fact(to, "waiting", isnan(field(row, FIELD_WAITERS)) ? "-" : buf, "threads queued for it on average");
-	if (wait > 0 && isnan(field(row, FIELD_HANDOVER)))
+	snprintf(buf, sizeof(buf), "%.2f", rows__field(row, FIELD_WAITERS));
+	fact(to, "waiting", isnan(rows__field(row, FIELD_WAITERS)) ? "-" : buf, "threads queued for it on average");
+	if (wait > 0 && isnan(rows__field(row, FIELD_HANDOVER)))
 		fact(to, "handover", "-", "not known in light mode");
 	else if (wait > 0)
-		fact(to, "handover", human__share(buf, field(row, FIELD_HANDOVER) / wait),
+		fact(to, "handover", human__share(buf, rows__field(row, FIELD_HANDOVER) / wait),
 		     "of the waiting, nobody held it (wake-ups, too few CPUs)");
 }
 
@@ -111,10 +106,10 @@ static void busy(FILE *to, const struct proc_sample *t, const struct schema_row 
 		snprintf(several, sizeof(several), "of the time the busiest of %zu GILs was held", t->gils_n);
 	else
 		strcpy(several, "of the time a thread held the GIL");
-	if (isnan(field(row, FIELD_UTIL)))
+	if (isnan(rows__field(row, FIELD_UTIL)))
 		fact(to, "GIL busy", "-", "not known: light mode sees only who queues");
 	else
-		fact(to, "GIL busy", human__share(buf, field(row, FIELD_UTIL)), several);
+		fact(to, "GIL busy", human__share(buf, rows__field(row, FIELD_UTIL)), several);
 	waiting(to, row);
 }
 
@@ -131,9 +126,9 @@ static void one_count(FILE *to, const char *what, double n, double seconds, cons
 
 static void counts(FILE *to, const struct schema_row *row, double seconds)
 {
-	one_count(to, "acquires", field(row, FIELD_N), seconds, "times a thread took it");
-	one_count(to, "contended", field(row, FIELD_C), seconds, "of them had to wait");
-	one_count(to, "forced", field(row, FIELD_FORCED), seconds, "times taken from a thread for a waiting one");
+	one_count(to, "acquires", rows__field(row, FIELD_N), seconds, "times a thread took it");
+	one_count(to, "contended", rows__field(row, FIELD_C), seconds, "of them had to wait");
+	one_count(to, "forced", rows__field(row, FIELD_FORCED), seconds, "times taken from a thread for a waiting one");
 }
 
 static void price(FILE *to, const struct proc_sample *t)
@@ -171,7 +166,7 @@ static void gil_row(struct out *table, const struct proc_sample *t, const struct
 	out__row(table);
 	out__text(table, G_NAME, rows__gil_name(g->gil, name, sizeof(name)));
 	for (size_t c = G_HOLD; c <= G_HOLD_MAX; c++)
-		out__num(table, c, field(&row, fields[c]));
+		out__num(table, c, rows__field(&row, fields[c]));
 }
 
 /* Where there are several; those that do not fit are the least busy ones. */
@@ -210,9 +205,9 @@ static void share_row(struct out *table, const struct proc_sample *t, const stru
 		out__num(table, S_HOLD, rows__share(t, m->hold_ns));
 	if (m->known & KNOWN_WAIT)
 		out__num(table, S_WAIT, rows__share(t, m->wait_ns));
-	out__num(table, S_ACQUIRES, field(&row, FIELD_N));
-	out__num(table, S_CONTENDED, field(&row, FIELD_C));
-	out__num(table, S_FORCED, field(&row, FIELD_FORCED));
+	out__num(table, S_ACQUIRES, rows__field(&row, FIELD_N));
+	out__num(table, S_CONTENDED, rows__field(&row, FIELD_C));
+	out__num(table, S_FORCED, rows__field(&row, FIELD_FORCED));
 }
 
 static void length_row(struct out *table, const struct proc_sample *t, const struct thread_sample *thread)
@@ -230,7 +225,7 @@ static void length_row(struct out *table, const struct proc_sample *t, const str
 	if (thread->key.tid)
 		out__num(table, L_TID, thread->key.tid);
 	for (size_t c = L_HOLD_P50; c <= L_WAIT_MAX; c++)
-		out__num(table, c, field(&row, fields[c]));
+		out__num(table, c, rows__field(&row, fields[c]));
 }
 
 typedef void row_fn(struct out *table, const struct proc_sample *t, const struct thread_sample *thread);
@@ -303,10 +298,10 @@ void summary__sum(FILE *to, const char *who, const struct proc_sample *sum)
 
 	schema_row__from(sum, &sum->total, true, &row);
 	fprintf(to, "%s\nobserved within %s in %s\n\n", who, human__us(buf, (double)sum->len_ns / 1e3), rows__mode(sum));
-	if (isnan(field(&row, FIELD_UTIL)))
+	if (isnan(rows__field(&row, FIELD_UTIL)))
 		fact(to, "GILs busy", "-", "not known: light mode sees only who queues");
 	else
-		fact(to, "GILs busy", human__share(buf, field(&row, FIELD_UTIL)),
+		fact(to, "GILs busy", human__share(buf, rows__field(&row, FIELD_UTIL)),
 		     "of one: 200% are two processes busy all the time");
 	waiting(to, &row);
 	counts(to, &row, rows__seconds(sum));

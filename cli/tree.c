@@ -34,14 +34,6 @@ static void set(struct schema_row *row, enum schema_field f, double value)
 	row->value[f] = value;
 }
 
-void tree__sum_up(const struct schema_row *rows, size_t n, struct schema_row *ret)
-{
-	*ret = rows[0];
-	for (size_t i = 1; i < n; i++)
-		schema_row__merge(ret, &rows[i]);
-	set(ret, FIELD_T, rows[n - 1].value[FIELD_T]);
-}
-
 void tree__add(struct schema_row *sum, const struct schema_row *process)
 {
 	static const enum schema_field side_by_side[] = {FIELD_THREADS, FIELD_RSS};
@@ -113,7 +105,7 @@ static int add_process(struct query *q, const struct query_proc *proc, const str
 	int err = query__series(q, proc->id, "p", tier, range, &rows, &n, why);
 
 	if (!err && n) {
-		tree__sum_up(rows, n, &own);
+		schema_row__sum(rows, n, &own);
 		put_row(table, proc->label, proc, &own);
 		tree__add(sum, &own);
 		widen(span, rows, n);

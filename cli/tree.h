@@ -6,9 +6,6 @@
 #include "../collector/query.h"
 #include "out.h"
 
-/* Sum of a series' rows; the stamp is the last one's. n > 0 */
-void tree__sum_up(const struct schema_row *rows, size_t n, struct schema_row *ret);
-
 /*
  * Adds what another process did in the same time: counts and times add, percentiles are those of both. Shares need
  * tree__set_shares() in the end.

@@ -460,7 +460,6 @@ static void complete(struct observed *o, struct proc_sample *s, uint64_t bound)
 {
 	uint64_t cpu, rss;
 
-	o->live_threads = s->live_threads;
 	if (o->gone_at && o->gone_at < bound)
 		end_early(s, bound - o->gone_at);
 	s->observed_ns = s->observed_ns > o->unarmed_ns ? s->observed_ns - o->unarmed_ns : 0;

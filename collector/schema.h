@@ -167,4 +167,7 @@ int schema_row__decode(const char *json, size_t len, struct schema_row *row);
 /* dst += src of the same series and t (partial intervals, restarts) or of a longer window. */
 void schema_row__merge(struct schema_row *dst, const struct schema_row *src);
 
+/* Sum of `n` > 0 rows of a series; the stamp is the last one's. */
+void schema_row__sum(const struct schema_row *rows, size_t n, struct schema_row *ret);
+
 #endif

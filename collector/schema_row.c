@@ -479,3 +479,11 @@ void schema_row__merge(struct schema_row *dst, const struct schema_row *src)
 	if (src_later)
 		dst->value[FIELD_T] = src->value[FIELD_T];
 }
+
+void schema_row__sum(const struct schema_row *rows, size_t n, struct schema_row *ret)
+{
+	*ret = rows[0];
+	for (size_t i = 1; i < n; i++)
+		schema_row__merge(ret, &rows[i]);
+	set(ret, FIELD_T, rows[n - 1].value[FIELD_T]);
+}
