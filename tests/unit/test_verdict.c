@@ -190,11 +190,33 @@ Test(verdict, short_waits_are_no_convoy)
 	size_t spinner = add_thread(worker("spinner", 9 * S, 0.5 * S)), io = add_thread(reader("io"));
 
 	add_pair(io, spinner, 3.9 * S);
-	s.threads[io].wait_p50 = 1 * MS;
+	/* A few long waits among many short ones are no convoy, ... */
+	s.threads[io].wait_p50 = 0.5 * MS;
 	expect(BOUND_PARTLY, PATTERN_COUNT);
-	s.threads[io].wait_p50 = 5.1 * MS;
-	s.threads[io].hold_p99 = 5 * MS;
+	/* ... nor are middling ones, ... */
+	s.threads[io].wait_p50 = 1.4 * MS;
+	s.threads[io].wait_us = 1 * S;
 	expect(BOUND_PARTLY, PATTERN_COUNT);
+	/* ... nor whoever computes for long itself, mostly or at times. */
+	s.threads[io] = reader("io");
+	s.threads[io].hold_p50 = 5 * MS;
+	expect(BOUND_PARTLY, PATTERN_COUNT);
+	s.threads[io] = reader("io");
+	s.threads[io].hold_us = 1 * S;
+	expect(BOUND_PARTLY, PATTERN_COUNT);
+}
+
+/* As measured: two readers that come in turn wait 3 ms each, and one preempted hold in a hundred changes nothing. */
+Test(verdict, who_comes_while_another_asks_pays_the_rest_of_its_interval)
+{
+	size_t spinner = add_thread(worker("spinner", 9 * S, 0.5 * S)), io = add_thread(reader("io"));
+
+	add_pair(io, spinner, 2.3 * S);
+	s.threads[io].wait_p50 = 3.014 * MS;
+	s.threads[io].wait_us = 2.4 * S;
+	s.threads[io].hold_p99 = 9 * MS;
+	expect(BOUND_PARTLY, PATTERN_CONVOY, PATTERN_COUNT);
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "3.01 ms or longer"));
 }
 
 Test(verdict, c_code_that_does_not_let_go)
