@@ -14,6 +14,9 @@
 
 struct redisReply;
 
+#define QUERY_MAX_THREADS 10000  /* of a process; more are left out */
+#define QUERY_MAX_HASH 1024      /* pairs of a hash; the same */
+
 /* ZREVRANGE procs WITHSCORES: ids and last_ms; the rest is query_reply__meta()'s. */
 int query_reply__procs(const struct redisReply *r, struct query_proc **ret, size_t *ret_n, uint64_t *skipped);
 
