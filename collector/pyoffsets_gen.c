@@ -12,6 +12,9 @@
 #include "internal/pycore_gil.h"
 #if PY_VERSION_HEX >= 0x030b0000
 #include "internal/pycore_dict.h"
+#include "internal/pycore_frame.h"
+#else
+#include <frameobject.h>
 #endif
 #if PY_VERSION_HEX >= 0x03090000
 #include "internal/pycore_interp.h"
@@ -88,6 +91,42 @@ struct dict_keys {
 #define VALUES_VALUES NONE
 #endif
 
+#define CODE(field) ((long)offsetof(PyCodeObject, field))
+#if PY_VERSION_HEX >= 0x030b0000
+#define FRAME(field) ((long)offsetof(struct _PyInterpreterFrame, field))
+#define FRAME_PREVIOUS FRAME(previous)
+#define FRAME_OWNER FRAME(owner)
+#define CODE_BYTES CODE(co_code_adaptive)
+#else
+#define FRAME(field) ((long)offsetof(PyFrameObject, field))
+#define FRAME_PREVIOUS FRAME(f_back)
+#define FRAME_OWNER NONE
+#define CODE_BYTES NONE
+#endif
+
+#if PY_VERSION_HEX >= 0x030d0000
+#define TSTATE_FRAME TSTATE(current_frame)
+#define CFRAME_FRAME NONE
+#define FRAME_CODE FRAME(f_executable)
+#define FRAME_AT FRAME(instr_ptr)
+#elif PY_VERSION_HEX >= 0x030b0000
+#define TSTATE_FRAME TSTATE(cframe)
+#define CFRAME_FRAME ((long)offsetof(_PyCFrame, current_frame))
+#define FRAME_CODE FRAME(f_code)
+#define FRAME_AT FRAME(prev_instr)
+#else
+#define TSTATE_FRAME TSTATE(frame)
+#define CFRAME_FRAME NONE
+#define FRAME_CODE FRAME(f_code)
+#define FRAME_AT FRAME(f_lasti)
+#endif
+
+#if PY_VERSION_HEX >= 0x030a0000
+#define CODE_LINES CODE(co_linetable)
+#else
+#define CODE_LINES CODE(co_lnotab)
+#endif
+
 #ifdef Py_GIL_DISABLED
 #define GIL_ENABLED GIL(enabled)
 #else
@@ -123,6 +162,23 @@ static void objects(void)
 	field("keys_nentries", KEYS(dk_nentries));
 	field("keys_indices", KEYS(dk_indices));
 	field("values_values", VALUES_VALUES);
+	field("type_name", (long)offsetof(PyTypeObject, tp_name));
+	field("bytes_size", (long)offsetof(PyVarObject, ob_size));
+	field("bytes_data", (long)offsetof(PyBytesObject, ob_sval));
+}
+
+static void frames(void)
+{
+	field("tstate_frame", TSTATE_FRAME);
+	field("cframe_frame", CFRAME_FRAME);
+	field("frame_previous", FRAME_PREVIOUS);
+	field("frame_code", FRAME_CODE);
+	field("frame_at", FRAME_AT);
+	field("frame_owner", FRAME_OWNER);
+	field("code_filename", CODE(co_filename));
+	field("code_firstlineno", CODE(co_firstlineno));
+	field("code_lines", CODE_LINES);
+	field("code_bytes", CODE_BYTES);
 }
 
 int main(void)
@@ -149,6 +205,7 @@ int main(void)
 	field("tstate_native_thread_id", TSTATE_NATIVE);
 	field("tstate_eval_breaker", TSTATE_BREAKER);
 	objects();
+	frames();
 	printf(" }},\n");
 	return 0;
 }

@@ -316,14 +316,15 @@ struct debug_layout {
 	uint8_t interp_size, interp_id, interp_next, threads_head, ceval_gil, gil_state, gil_locked, gil_holder;
 	uint8_t tstate_size, tstate_next, tstate_interp, thread_id, native_thread_id;
 	uint8_t imports_modules;
+	uint8_t current_frame, frame_size, code_size; /* their members follow, in the same order in each */
 };
 
 static const struct debug_layout debug_layouts[] = {
-	{13, 3, 5, 6, 7, 8, 9, 14, 15, 17, 18, 19, 21, 22, 24, 25, 11},
-	{14, 3, 5, 6, 7, 8, 9, 15, 16, 18, 19, 22, 24, 25, 27, 28, 12},
-	{15, 3, 5, 6, 7, 8, 9, 15, 16, 18, 19, 22, 24, 25, 30, 31, 12},
+	{13, 3, 5, 6, 7, 8, 9, 14, 15, 17, 18, 19, 21, 22, 24, 25, 11, 23, 28, 34},
+	{14, 3, 5, 6, 7, 8, 9, 15, 16, 18, 19, 22, 24, 25, 27, 28, 12, 26, 31, 39},
+	{15, 3, 5, 6, 7, 8, 9, 15, 16, 18, 19, 22, 24, 25, 30, 31, 12, 26, 39, 47},
 };
-#define DEBUG_WORDS 36
+#define DEBUG_WORDS 57
 
 static const struct debug_layout *debug_layout_of(int minor)
 {
@@ -403,6 +404,30 @@ static void fill_objects(struct pyoffsets *off, const uint64_t *w, const struct 
 	}
 }
 
+/* Frames and code tell themselves as a whole. With a torn word there are no stacks. */
+static void fill_frames(struct pyoffsets *off, const uint64_t *w, const struct debug_layout *l)
+{
+	const uint64_t *frame = w + l->frame_size, *code = w + l->code_size;
+	uint64_t current = w[l->current_frame];
+
+	off->frame_code = PYOFF_NONE;
+	if (!fits(current, 8, w[l->tstate_size]) || !fits(frame[1], 8, frame[0]) || !fits(frame[2], 8, frame[0]) ||
+	    !fits(frame[3], 8, frame[0]) || !fits(frame[5], 1, frame[0]) || !fits(code[1], 8, code[0]) ||
+	    code[2] != code[1] + 8 || code[3] != code[1] + 16 || code[4] != code[1] + 24 || !fits(code[4], 8, code[0]) ||
+	    !fits(code[5], 4, code[0]) || !fits(code[9], 2, code[0]))
+		return;
+	off->tstate_frame = (uint32_t)current;
+	off->cframe_frame = PYOFF_NONE;
+	off->frame_previous = (uint32_t)frame[1];
+	off->frame_code = (uint32_t)frame[2];
+	off->frame_at = (uint32_t)frame[3];
+	off->frame_owner = (uint32_t)frame[5];
+	off->code_filename = (uint32_t)code[1];
+	off->code_lines = (uint32_t)code[4];
+	off->code_firstlineno = (uint32_t)code[5];
+	off->code_bytes = (uint32_t)code[9];
+}
+
 static int offsets_from_words(struct elffile *ef, const struct elf_symbol *runtime, const struct pyver *v,
 			      struct pyoffsets *ret, struct reason *why)
 {
@@ -421,6 +446,7 @@ static int offsets_from_words(struct elffile *ef, const struct elf_symbol *runti
 		return reason__set(why, -ENOTSUP, "the _Py_DebugOffsets of CPython %s contradict themselves", v->text);
 	fill_objects(ret, words, layout, free_threaded);
 	fill_from_words(ret, words, layout, elffile__machine(ef));
+	fill_frames(ret, words, layout);
 	ret->runtime_size = runtime->size;
 	return 0;
 }
@@ -439,8 +465,8 @@ int pyver__offsets(struct elffile *ef, const struct pyver *ver, struct pyoffsets
 	if (err)
 		return err;
 	ret->minor = (uint32_t)ver->minor;
-	if (ver->traces_refs) /* the table's objects are others: threads are not named */
-		ret->interp_modules = PYOFF_NONE;
+	if (ver->traces_refs || ret->interp_modules == PYOFF_NONE) /* the table's objects are others: no names, no stacks */
+		ret->interp_modules = ret->frame_code = PYOFF_NONE;
 	return 0;
 }
 

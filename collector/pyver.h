@@ -79,6 +79,20 @@ struct pyoffsets {
 	uint32_t keys_nentries;
 	uint32_t keys_indices;
 	uint32_t values_values;           /* 3.11+: in PyDictValues */
+	uint32_t type_name;
+	uint32_t bytes_size;
+	uint32_t bytes_data;
+	/* Frames and code, for stacks (pystack.c): frame_code is PYOFF_NONE where they are not known. */
+	uint32_t tstate_frame;            /* the innermost frame; 3.11 and 3.12: the CFrame that has it */
+	uint32_t cframe_frame;            /* 3.11, 3.12 */
+	uint32_t frame_previous;
+	uint32_t frame_code;
+	uint32_t frame_at;                /* 3.8-3.10: int, how far it is; later a pointer into the code */
+	uint32_t frame_owner;             /* 3.11+: byte */
+	uint32_t code_filename;           /* followed by co_name; 3.11+: by co_qualname and co_linetable, too */
+	uint32_t code_firstlineno;
+	uint32_t code_lines;              /* 3.8, 3.9: co_lnotab; later co_linetable */
+	uint32_t code_bytes;              /* 3.11+: co_code_adaptive */
 };
 
 /* Identifies the CPython in `ef`. 0 or -ENOEXEC (refused, with the reason: not CPython, too old). */

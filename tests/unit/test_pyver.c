@@ -86,6 +86,27 @@ static const struct {
 	FIELD("dictkeys.dk_nentries", keys_nentries),
 	FIELD("dictkeys.dk_indices", keys_indices),
 	FIELD("dictvalues.values", values_values),
+	FIELD("type.tp_name", type_name),
+	FIELD("bytes.ob_size", bytes_size),
+	FIELD("bytes.ob_sval", bytes_data),
+	FIELD("tstate.frame", tstate_frame),
+	FIELD("tstate.cframe", tstate_frame),        /* 3.11, 3.12 */
+	FIELD("tstate.current_frame", tstate_frame), /* 3.13+ */
+	FIELD("cframe.current_frame", cframe_frame),
+	FIELD("frame.f_back", frame_previous),
+	FIELD("iframe.previous", frame_previous),    /* 3.11+ */
+	FIELD("frame.f_code", frame_code),
+	FIELD("iframe.f_code", frame_code),          /* 3.11, 3.12 */
+	FIELD("iframe.f_executable", frame_code),    /* 3.13+ */
+	FIELD("frame.f_lasti", frame_at),
+	FIELD("iframe.prev_instr", frame_at),        /* 3.11, 3.12 */
+	FIELD("iframe.instr_ptr", frame_at),         /* 3.13+ */
+	FIELD("iframe.owner", frame_owner),
+	FIELD("code.co_filename", code_filename),
+	FIELD("code.co_firstlineno", code_firstlineno),
+	FIELD("code.co_lnotab", code_lines),
+	FIELD("code.co_linetable", code_lines),      /* 3.10+ */
+	FIELD("code.co_code_adaptive", code_bytes),
 #undef FIELD
 };
 #define FIELDS_N (sizeof(fields) / sizeof(fields[0]))
@@ -154,17 +175,17 @@ static void expect_same_offsets(struct pyoffsets *got, struct pyoffsets *want, c
 /* ---- libraries that pretend to be a CPython ------------------------------------------------------------------- */
 
 struct words {
-	uint64_t word[36];
+	uint64_t word[60];
 };
 
 /* Makes a library with _PyRuntime (of `size` bytes, beginning with `words`) and, unless 0, Py_Version. */
 static void make_runtime(const char *path, const struct words *words, uint64_t size, uint64_t version)
 {
 	char source[4096];
-	int n = snprintf(source, sizeof(source), "struct { unsigned long w[36]; char rest[%llu]; } _PyRuntime = {{",
+	int n = snprintf(source, sizeof(source), "struct { unsigned long w[60]; char rest[%llu]; } _PyRuntime = {{",
 			 (unsigned long long)(size - sizeof(*words)));
 
-	for (size_t i = 0; i < 36; i++)
+	for (size_t i = 0; i < 60; i++)
 		n += snprintf(source + n, sizeof(source) - (size_t)n, "%lluu,", (unsigned long long)words->word[i]);
 	n += snprintf(source + n, sizeof(source) - (size_t)n, "}, {1}};\n");
 	if (version)
@@ -178,7 +199,8 @@ static struct words words_of(const struct header_set *set)
 {
 	const struct pyoffsets *o = &set->off;
 	const int g = set->minor == 13 ? 14 : 15, t = set->minor == 13 ? 19 : 22;
-	const int id = set->minor == 15 ? 30 : t + 5;
+	const int id = set->minor == 15 ? 30 : t + 5, f = set->minor == 13 ? 28 : set->minor == 14 ? 31 : 39;
+	const int c = set->minor == 13 ? 34 : f + 8;
 	const uint64_t gil = 7752;
 	struct words w = {{0}};
 
@@ -201,6 +223,19 @@ static struct words words_of(const struct header_set *set)
 	w.word[t + 3] = o->tstate_interp;
 	w.word[id] = o->tstate_thread_id;
 	w.word[id + 1] = o->tstate_native_thread_id;
+	w.word[set->minor == 13 ? 23 : 26] = o->tstate_frame;
+	w.word[f] = 96; /* sizeof(_PyInterpreterFrame), about */
+	w.word[f + 1] = o->frame_previous;
+	w.word[f + 2] = o->frame_code;
+	w.word[f + 3] = o->frame_at;
+	w.word[f + 5] = o->frame_owner;
+	w.word[c] = 248; /* sizeof(PyCodeObject), about */
+	w.word[c + 1] = o->code_filename;
+	w.word[c + 2] = o->code_filename + 8;
+	w.word[c + 3] = o->code_filename + 16;
+	w.word[c + 4] = o->code_lines;
+	w.word[c + 5] = o->code_firstlineno;
+	w.word[c + 9] = o->code_bytes;
 	return w;
 }
 
@@ -537,6 +572,41 @@ ParameterizedTest(struct python *python, pyver, self_described_offsets_agree_wit
 	free(made);
 	elffile__close(ef);
 	close(fd);
+}
+
+/* A layout of frames that can't be costs the stacks, not the rest. */
+Test(pyver, frames_that_contradict_themselves_are_not_known)
+{
+	static struct header_set sets[40];
+	size_t n = read_header_sets(sets, 40);
+	static const uint64_t absurd[] = {UINT64_MAX, UINT64_MAX - 7, 1u << 31, 1ull << 40};
+	static const int used[] = {23, 29, 30, 31, 33, 35, 36, 37, 38, 39, 43};
+	char dir[PATH_MAX], path[PATH_MAX + 16];
+	struct header_set *set = NULL;
+
+	for (size_t i = 0; i < n; i++)
+		if (sets[i].minor == 13)
+			set = &sets[i];
+	cr_assert_not_null(set);
+	temp_dir__make(dir, sizeof(dir));
+	snprintf(path, sizeof(path), "%s/lib.so", dir);
+	for (size_t i = 0; i < sizeof(used) / sizeof(used[0]); i++) {
+		struct words w = words_of(set);
+		struct pyoffsets off;
+		struct elffile *ef;
+		struct pyver ver;
+		int fd;
+
+		w.word[used[i]] = absurd[i % (sizeof(absurd) / sizeof(absurd[0]))];
+		make_runtime(path, &w, set->off.runtime_size, 0x030d00f0);
+		ef = must_open_file(path, &fd);
+		must_know(ef, path, &ver, &off);
+		cr_expect_eq(off.frame_code, PYOFF_NONE, "word %d", used[i]);
+		cr_expect_eq(off.interp_modules, set->off.interp_modules);
+		elffile__close(ef);
+		close(fd);
+	}
+	temp_dir__remove(dir);
 }
 
 /* What the words leave out follows from the machine: pthread_mutex_t has 8 bytes more on aarch64. */
