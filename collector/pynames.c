@@ -19,6 +19,7 @@
 
 #include "procmaps.h"
 #include "procmem.h"
+#include "pystr.h"
 #include "target.h"
 #include "text.h"
 
@@ -181,52 +182,15 @@ static int fetch_pointer(struct walk *w, uint64_t addr, uint64_t *ret)
 
 /* ---- strings and numbers ---- */
 
-struct str_state {
-	uint64_t length;
-	uint32_t kind;
-	bool compact, ascii;
-};
-
-/* PyASCIIObject: `interned` takes two bits, in free-threaded builds from 3.14 on a byte. */
-static struct str_state str_state(const struct pyoffsets *off, const uint8_t *head)
-{
-	uint32_t state = u32_at(head, off->unicode_state) >> (off->minor >= 14 && off->gil_enabled == 0 ? 8 : 2);
-
-	return (struct str_state){
-		.length = u64_at(head, off->unicode_length),
-		.kind = state & 7, .compact = state >> 3 & 1, .ascii = state >> 4 & 1,
-	};
-}
-
 /* Whether the bytes of an object are those of the string `text`. */
 static bool is_text(const struct walk *w, const uint8_t *object, const char *text)
 {
-	struct str_state state = str_state(w->off, object);
+	struct pystr state = pystr__head(w->off, object);
 	uint64_t type = u64_at(object, w->off->ob_type);
 
 	return is_pointer(type) && (!w->str_type || type == w->str_type) && state.kind == 1 && state.compact &&
 	       state.ascii && state.length == strlen(text) &&
 	       memcmp(object + w->off->unicode_ascii_size, text, strlen(text)) == 0;
-}
-
-static uint32_t code_point(const uint8_t *chars, uint32_t kind, size_t i)
-{
-	return kind == 1 ? chars[i] : kind == 2 ? (uint32_t)(chars[2 * i] | chars[2 * i + 1] << 8) : u32_at(chars, 4 * i);
-}
-
-/* Surrogates come out malformed, for text__clean() to find. */
-static size_t encode(uint32_t c, char *to)
-{
-	size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-
-	if (n == 1) {
-		to[0] = (char)c;
-		return 1;
-	}
-	for (size_t i = n - 1; i > 0; i--, c >>= 6)
-		to[i] = (char)(0x80 | (c & 0x3f));
-	to[0] = (char)((0xf00 >> n & 0xff) | (c & (0x7fu >> n)));
-	return n;
 }
 
 /* A str of any length: as much of it as a name takes. */
@@ -235,21 +199,19 @@ static int read_name(struct walk *w, uint64_t object, char *name)
 	const struct pyoffsets *off = w->off;
 	uint8_t head[96], chars[4 * THREAD_NAME_SIZE];
 	char utf8[4 * THREAD_NAME_SIZE];
-	struct str_state state;
+	struct pystr state;
 	size_t n, len = 0;
 	int err = fetch(w, object, head, off->unicode_ascii_size);
 
 	if (err)
 		return err;
-	state = str_state(off, head);
-	if (u64_at(head, off->ob_type) != w->str_type || !state.compact || state.length > INT64_MAX ||
-	    (state.kind != 1 && state.kind != 2 && state.kind != 4))
+	state = pystr__head(off, head);
+	if (u64_at(head, off->ob_type) != w->str_type || !pystr__is_sane(&state))
 		return -EINVAL;
 	n = state.length < THREAD_NAME_SIZE ? (size_t)state.length : THREAD_NAME_SIZE;
-	object += state.ascii ? off->unicode_ascii_size : off->unicode_compact_size;
-	err = n ? fetch(w, object, chars, n * state.kind) : 0;
-	for (size_t i = 0; !err && i < n; i++)
-		len += encode(code_point(chars, state.kind, i) & 0x1fffff, utf8 + len);
+	err = n ? fetch(w, object + state.data, chars, n * state.kind) : 0;
+	if (!err)
+		len = pystr__utf8(utf8, chars, state.kind, n);
 	if (!err)
 		text__clean(name, THREAD_NAME_SIZE, utf8, len);
 	return err;

@@ -17,6 +17,7 @@
 #include "../support/bpf_env.h"
 #include "../support/interpreters.h"
 #include "../support/observer.h"
+#include "../support/python_memory.h"
 #include "../support/workload.h"
 
 TestSuite(names, .timeout = 120);
@@ -31,39 +32,22 @@ static uint64_t boot_ns(void)
 
 static struct pynames *names_of(pid_t pid)
 {
-	struct reason why = {""};
-	struct elf_symbol runtime;
-	struct pyoffsets off;
-	struct target *t = NULL;
-	struct elffile *ef = NULL;
-	struct pynames *n = NULL;
-	struct pyver ver;
+	struct python_memory memory;
+	struct pynames *n;
 
-	cr_assert_eq(target__open(pid, &t, &why), 0, "%s", why.text);
-	cr_assert_eq(elffile__open(t->image.fd, &ef, &why), 0, "%s", why.text);
-	cr_assert_eq(pyver__identify(ef, t->image.path, &ver, &why), 0, "%s", why.text);
-	cr_assert_eq(pyver__offsets(ef, &ver, &off, &why), 0, "%s", why.text);
-	cr_assert_eq(elffile__dynsym(ef, "_PyRuntime", &runtime), 0);
-	cr_assert_eq(pynames__new(pid, runtime.vaddr + t->image.bias, &off, &n), 0);
-	elffile__close(ef);
-	target__close(t);
+	python_memory__open(&memory, pid);
+	cr_assert_eq(pynames__new(pid, memory.runtime, &memory.off, &n), 0);
+	python_memory__close(&memory);
 	return n;
 }
 
 /* Tells the program to do something; its threads and their names afterwards. */
 static json_t *ask(struct workload *w, const char *word)
 {
-	json_t *answer, *threads;
-	char *line;
+	json_t *answer = workload__ask(w, word), *threads = json_incref(json_object_get(answer, "threads"));
 
-	workload__say(w, word);
-	line = workload__hear(w);
-	answer = json_loads(line, 0, NULL);
-	cr_assert_not_null(answer, "%s", line);
-	threads = json_incref(json_object_get(answer, "threads"));
-	cr_assert_not_null(threads, "%s", line);
+	cr_assert_not_null(threads, "%s", word);
 	json_decref(answer);
-	free(line);
 	return threads;
 }
 

@@ -144,6 +144,19 @@ char *workload__hear(struct workload *w)
 	return line;
 }
 
+json_t *workload__ask(struct workload *w, const char *line)
+{
+	json_t *answer;
+	char *heard;
+
+	workload__say(w, line);
+	heard = workload__hear(w);
+	answer = json_loads(heard, 0, NULL);
+	cr_assert_not_null(answer, "%s: %s", line, heard);
+	free(heard);
+	return answer;
+}
+
 json_t *workload__truth(struct workload *w)
 {
 	json_error_t error;

@@ -48,6 +48,9 @@ void workload__go(struct workload *w);
 /* The next line it says, without the newline; free() it. Fails the test at its end, or after a minute of silence. */
 char *workload__hear(struct workload *w);
 
+/* Says a line; the next line it says is JSON, which is the caller's. */
+json_t *workload__ask(struct workload *w, const char *line);
+
 /* Waits for the line of truth; the object is the workload's, and stays valid until workload__stop(). */
 json_t *workload__truth(struct workload *w);
 
