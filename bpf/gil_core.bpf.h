@@ -28,6 +28,7 @@
 
 #include "gil_hist.h"
 #include "gil_maps.bpf.h"
+#include "gil_trace.bpf.h"
 
 #define GIL_INLINE static __always_inline
 
@@ -45,6 +46,13 @@ struct gil_at {
 GIL_INLINE void gil_lost(struct gil_proc *proc, enum gil_loss loss)
 {
 	__sync_fetch_and_add(&proc->lost[loss], 1);
+}
+
+GIL_INLINE void gil_tell_trace(const struct gil_at *at, __u8 kind, __u8 flags)
+{
+	gil_trace(at->proc, at->gil, at->gil_index, (struct gil_trace_event){
+		.at = at->now, .tid = at->tid, .proc = (__u16)at->proc_slot, .kind = kind, .flags = flags,
+	});
 }
 
 /* A record is torn while its number is odd. The full barriers order the writes for other CPUs. */
@@ -443,6 +451,8 @@ GIL_INLINE void gil_on_wait(struct gil_at *at, __u32 slot, __u64 holder_tstate)
 		t->cur.place_held = gil_held_at(&g->cur, at->now);
 		t->cur.place_head = g->cur.head;
 		__sync_fetch_and_add(&g->cur.waiters, 1);
+		if (cfg_trace)
+			gil_tell_trace(at, GIL_TRACE_WAIT, 0);
 	}
 	if (light)
 		t->cur.place_held = holder_tstate;
@@ -478,6 +488,7 @@ GIL_INLINE void gil_on_acquire(struct gil_at *at, __u32 slot, bool cached, __u64
 {
 	struct gil_state *g = at->gil;
 	struct gil_thread *t;
+	__u8 waited = 0;
 
 	gil_write_begin(&g->seq);
 	gil_enter(at);
@@ -494,6 +505,8 @@ GIL_INLINE void gil_on_acquire(struct gil_at *at, __u32 slot, bool cached, __u64
 		if (t && !gil_is_other(slot)) {
 			gil_write_begin(&t->seq);
 			gil_thread_rearm(t, at->proc->arm_gen);
+			if (cfg_trace && t->cur.wait_since)
+				waited = GIL_TRACE_WAITED;
 			gil_end_wait(at, t, slot);
 			t->tstate = tstate;
 			gil_write_end(&t->seq);
@@ -504,6 +517,8 @@ GIL_INLINE void gil_on_acquire(struct gil_at *at, __u32 slot, bool cached, __u64
 	gil_set_owner(g, slot, at->tid, at->now);
 	g->last_owner = (__u64)slot << 32 | at->tid;
 	gil_write_end(&g->seq);
+	if (cfg_trace)
+		gil_tell_trace(at, GIL_TRACE_ACQUIRED, waited);
 }
 
 /* Whether a release at this moment is one of the owner's; contradictions are counted. */
@@ -553,6 +568,8 @@ GIL_INLINE void gil_on_release(struct gil_at *at, __u32 slot, bool forced)
 		gil_close_hold(g, at->now);
 	}
 	gil_write_end(&g->seq);
+	if (cfg_trace && ours)
+		gil_tell_trace(at, GIL_TRACE_RELEASED, forced ? GIL_TRACE_FORCED : 0);
 	if (!ours || !t)
 		return;
 
@@ -593,6 +610,8 @@ GIL_INLINE void gil_on_handoff(struct gil_at *at, __u32 slot, bool count_forced,
 	gil_write_end(&t->seq);
 	at->gil->handoff_tid = at->tid;
 	at->gil->handoff_slot = slot;
+	if (cfg_trace)
+		gil_tell_trace(at, GIL_TRACE_HANDOFF, 0);
 }
 
 /* ---- events: light ---- */
@@ -642,6 +661,17 @@ GIL_INLINE void gil_end_with(struct gil_state *g, struct gil_thread *t, __u32 sl
 		t->cur.hold_max_ns = len;
 }
 
+GIL_INLINE void gil_tell_trace_of_exit(struct gil_state *g, const struct gil_thread *t, __u64 now)
+{
+	__u32 slot = t->proc;
+	struct gil_proc *proc = bpf_map_lookup_elem(&procs, &slot);
+
+	if (proc)
+		gil_trace(proc, g, t->gil, (struct gil_trace_event){
+			.at = now, .tid = t->tid, .proc = (__u16)slot, .kind = GIL_TRACE_EXIT,
+		});
+}
+
 /* What it was waiting for it will never get: the rest of the wait is charged to nobody known. */
 GIL_INLINE void gil_on_thread_exit(struct gil_state *g, struct gil_thread *t, __u32 slot, __u64 now)
 {
@@ -665,6 +695,8 @@ GIL_INLINE void gil_on_thread_exit(struct gil_state *g, struct gil_thread *t, __
 	gil_write_end(&t->seq);
 	if (!g)
 		return;
+	if (cfg_trace)
+		gil_tell_trace_of_exit(g, t, now);
 	/* A new thread with the same tid must not be taken for this one. */
 	__sync_val_compare_and_swap(&g->last_owner, mine, 0);
 	if (g->handoff_slot == slot)

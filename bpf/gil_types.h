@@ -236,7 +236,7 @@ struct gil_state {
 	__u32 handoff_slot; /* thread inside a hand-off, 0: none */
 	__u32 handoff_tid;  /* its tid: the slot may have been given to another since */
 	__u32 seed_slot;    /* who GIL_SLOT_SEED turned out to be at its release; 0: not known yet */
-	__u32 pad;
+	__u32 trace_lost;   /* events of it that found a trace's ring buffer full: no loss to what is counted */
 	struct gil_view cur;
 	struct gil_view snap;
 	struct gil_ring_entry ring[GIL_RING_LEN];
@@ -273,6 +273,31 @@ struct gil_event {
 	__u64 start_boot_ns;/* of a fork: when the child began, CLOCK_BOOTTIME */
 };
 
+/* What a trace is made of; leaves the kernel one by one, and only while one is recorded. */
+enum gil_trace_kind {
+	GIL_TRACE_WAIT = 1,     /* a wait begins; not its retries */
+	GIL_TRACE_ACQUIRED = 2,
+	GIL_TRACE_RELEASED = 3,
+	GIL_TRACE_HANDOFF = 4,  /* the thread that was forced out waits to be succeeded; ends at the next ACQUIRED */
+	GIL_TRACE_EXIT = 5,     /* the thread is gone, and with it what it held or waited for */
+	GIL_TRACE_START = 6,    /* by userland: the GIL was there when recording began; tid: who seemed to hold it, 0: nobody */
+	GIL_TRACE_END = 7,      /* by userland: recording has ended */
+};
+
+#define GIL_TRACE_FORCED 1 /* RELEASED: a waiter asked for it */
+#define GIL_TRACE_WAITED 2 /* ACQUIRED: a wait ends */
+
+struct gil_trace_event {
+	__u64 at;           /* ns, CLOCK_MONOTONIC */
+	__u32 tid;
+	__u32 gil;          /* id of its interpreter, 0: the main one */
+	__u32 lost;         /* events of this GIL that found no room, before this one */
+	__u16 proc;         /* process slot */
+	__u8 kind;          /* enum gil_trace_kind */
+	__u8 flags;
+};
+
+_Static_assert(sizeof(struct gil_trace_event) == 24, "gil_trace_event layout");
 _Static_assert(sizeof(struct gil_hist) == 1056, "gil_hist layout");
 _Static_assert(sizeof(struct gil_totals) == 19 * 8 + 2 * 1056, "gil_totals layout");
 _Static_assert(sizeof(struct gil_thread) == 64 + 2 * sizeof(struct gil_totals), "gil_thread layout");

@@ -89,6 +89,13 @@ static uint32_t all_gils(const struct probes_opts *opts)
 	return opts->max_procs + (opts->max_procs / 2 > GIL_PER_PROC - 1 ? opts->max_procs / 2 : GIL_PER_PROC - 1);
 }
 
+/* Without a trace there is not even its map. */
+static int size_trace(struct gil_bpf *skel, uint32_t bytes)
+{
+	skel->rodata->cfg_trace = bytes > 0;
+	return bytes ? bpf_map__set_max_entries(skel->maps.trace, bytes) : bpf_map__set_autocreate(skel->maps.trace, false);
+}
+
 static int size_maps(struct gil_bpf *skel, const struct probes_opts *opts)
 {
 	int err;
@@ -102,7 +109,7 @@ static int size_maps(struct gil_bpf *skel, const struct probes_opts *opts)
 	err = err ?: bpf_map__set_max_entries(skel->maps.free_procs, opts->max_procs);
 	err = err ?: bpf_map__set_max_entries(skel->maps.tgids, opts->follow ? TGIDS_FOLLOWED : opts->max_procs);
 	err = err ?: bpf_map__set_max_entries(skel->maps.blame, opts->max_pairs);
-	return err;
+	return err ?: size_trace(skel, opts->trace_bytes);
 }
 
 static void use_multi(struct gil_bpf *skel)

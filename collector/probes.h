@@ -30,6 +30,7 @@ struct probes_opts {
 	bool no_multi;           /* never use uprobe_multi (tests, bench) */
 	bool empty_programs;     /* plant programs that do nothing (bench: the limit) */
 	bool follow;             /* children of observed processes are told of, and followed through exec */
+	uint32_t trace_bytes;    /* size of the ring buffer for a trace, a power of two of pages; 0: none is recorded */
 	bool handed_down;        /* they count from their birth, but others may meet the probes (families.h); needs `follow` */
 };
 

@@ -90,7 +90,7 @@ struct watch {
 
 struct reader {
 	struct probes *probes;
-	struct ring_buffer *ring;
+	struct ring_buffer *ring, *trace_ring; /* the second where a trace is recorded, or NULL */
 	struct watch *watches;
 	uint32_t watches_n;
 	struct gil_record *gils; /* GIL_PER_PROC of them: scratch of a collection */
@@ -105,6 +105,8 @@ struct reader {
 	uint64_t blame_bound;
 	void (*on_event)(void *arg, const struct gil_event *e);
 	void *on_event_arg;
+	reader_trace_fn *on_trace;
+	void *on_trace_arg;
 };
 
 /* ---- setting up ---- */
@@ -116,6 +118,24 @@ static int take_event(void *ctx, void *data, size_t size)
 	if (size >= sizeof(struct gil_event) && r->on_event)
 		r->on_event(r->on_event_arg, data);
 	return 0;
+}
+
+static int take_trace_event(void *ctx, void *data, size_t size)
+{
+	struct reader *r = ctx;
+
+	if (size >= sizeof(struct gil_trace_event))
+		r->on_trace(r->on_trace_arg, data);
+	return 0;
+}
+
+/* Whether all is well: there is one, or none is wanted. */
+static bool open_trace(struct reader *r, const struct gil_bpf *skel)
+{
+	if (!skel->rodata->cfg_trace)
+		return true;
+	r->trace_ring = ring_buffer__new(bpf_map__fd(skel->maps.trace), take_trace_event, r, NULL);
+	return r->trace_ring != NULL;
 }
 
 int reader__new(struct probes *p, struct reader **ret, struct reason *why)
@@ -137,7 +157,8 @@ int reader__new(struct probes *p, struct reader **ret, struct reason *why)
 	r->first = calloc(r->watches_n, sizeof(*r->first));
 	r->next = calloc(r->slots_n, sizeof(*r->next));
 	r->ring = ring_buffer__new(bpf_map__fd(skel->maps.events), take_event, r, NULL);
-	if (!r->watches || !r->gils || !r->memos || !r->gone || !r->owes || !r->first || !r->next || !r->ring) {
+	if (!r->watches || !r->gils || !r->memos || !r->gone || !r->owes || !r->first || !r->next || !r->ring ||
+	    !open_trace(r, skel)) {
 		int err = r->ring ? -ENOMEM : -errno;
 
 		reader__free(r);
@@ -163,6 +184,7 @@ void reader__free(struct reader *r)
 	for (uint32_t slot = 0; r->memos && slot < r->slots_n; slot++)
 		memo_free(r, slot);
 	ring_buffer__free(r->ring);
+	ring_buffer__free(r->trace_ring);
 	blame_reading__clear(&r->blame);
 	free(r->gils);
 	free(r->memos);
@@ -347,14 +369,18 @@ static uint64_t ticks_of(uint64_t boot_ns)
 	return boot_ns / ns_per_tick();
 }
 
-/* The name that Python has for a live thread, or NULL. */
-static const char *python_name(struct collection *c, pid_t tid, uint64_t tstate, uint64_t start_boot_ns)
+static uint64_t boot_ns(void)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_BOOTTIME, &now);
-	return pynames__find(c->watch->names, (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec, tid,
-			     tstate, start_boot_ns);
+	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
+/* The name that Python has for a live thread, or NULL. */
+static const char *python_name(struct collection *c, pid_t tid, uint64_t tstate, uint64_t start_boot_ns)
+{
+	return pynames__find(c->watch->names, boot_ns(), tid, tstate, start_boot_ns);
 }
 
 /* Names: what Python says of a live thread, else the kernel, else what the program noted at its birth or end. */
@@ -568,14 +594,39 @@ static uint32_t slot_of_tstate(const struct collection *c, uint64_t tstate)
 	return c->r->slots_end;
 }
 
+/* The thread that a PyThreadState belongs to, 0: not known. *ret_inside: its id in another PID namespace. */
+static pid_t tid_of_tstate(struct reader *r, uint32_t slot, uint64_t tstate, uint32_t *ret_inside)
+{
+	const struct watch *w = &r->watches[slot];
+	pid_t pid = probes__pid(r->probes, slot), tid = tstate ? pyver__tstate_tid(pid, &w->off, tstate) : 0;
+
+	if (!w->foreign)
+		return tid;
+	*ret_inside = (uint32_t)tid;
+	return target__id_outside(pid, tid);
+}
+
+/* What a thread is called now: by Python (true), which counts it as `tid_inside`, else by the kernel. */
+static bool live_name(struct reader *r, uint32_t slot, pid_t tid, pid_t tid_inside, uint64_t tstate, uint64_t start_ticks,
+		      char name[THREAD_NAME_SIZE])
+{
+	const char *python = pynames__find(r->watches[slot].names, boot_ns(), tid_inside, tstate,
+					   start_ticks * ns_per_tick());
+
+	if (python)
+		snprintf(name, THREAD_NAME_SIZE, "%s", python);
+	else if (target__thread_comm(probes__pid(r->probes, slot), tid, name, THREAD_NAME_SIZE))
+		name[0] = '\0'; /* it has just ended */
+	return python != NULL;
+}
+
 /* Index in the sample of the thread that a PyThreadState belongs to: often one that has never met a probe. */
 static long holder_by_tstate(struct collection *c, uint64_t tstate, uint32_t gil)
 {
-	pid_t pid = probes__pid(c->r->probes, c->slot), tid = 0;
+	pid_t pid = probes__pid(c->r->probes, c->slot), tid;
 	uint32_t slot = slot_of_tstate(c, tstate);
 	char name[THREAD_NAME_SIZE] = "";
 	struct thread_key key = {0};
-	const char *python;
 	uint64_t stack;
 
 	if (slot < c->r->slots_end) {
@@ -583,20 +634,11 @@ static long holder_by_tstate(struct collection *c, uint64_t tstate, uint32_t gil
 			name_memo(c, slot);
 		return sample_thread(c, &c->r->memos[slot]->key, gil, c->r->memos[slot]->name);
 	}
-	if (tstate)
-		tid = pyver__tstate_tid(pid, &c->watch->off, tstate);
-	if (c->watch->foreign) {
-		key.inside = (uint32_t)tid;
-		tid = target__id_outside(pid, tid);
-	}
+	tid = tid_of_tstate(c->r, c->slot, tstate, &key.inside);
 	if (tid <= 0 || target__stat(pid, tid, &key.start_ticks, &stack))
 		return sample_unknown(c, gil);
 	key.tid = (uint32_t)tid;
-	python = python_name(c, tid, tstate, key.start_ticks * ns_per_tick());
-	if (python)
-		snprintf(name, sizeof(name), "%s", python);
-	else if (target__thread_comm(pid, tid, name, sizeof(name)))
-		name[0] = '\0'; /* it has just ended */
+	live_name(c->r, c->slot, tid, tid, tstate, key.start_ticks, name);
 	return sample_thread(c, &key, gil, name);
 }
 
@@ -989,4 +1031,57 @@ int reader__drain(struct reader *r, void (*on_event)(void *arg, const struct gil
 	r->on_event_arg = arg;
 	n = ring_buffer__consume(r->ring);
 	return n < 0 ? n : 0;
+}
+
+/* ---- a trace ---- */
+
+static void tell_of_gils(struct reader *r, uint32_t slot, struct gil_trace_event event, reader_trace_fn *on_event, void *arg)
+{
+	const struct gil_proc *proc = probes__proc(r->probes, slot);
+	uint64_t at = event.at;
+	uint32_t inside;
+
+	event.proc = (uint16_t)slot;
+	for (uint32_t i = 0; i < GIL_PER_PROC; i++) {
+		if (!gil_life__is_used(proc->gil_addr[i]))
+			continue;
+		event.gil = (uint32_t)proc->gil_owner[i].id;
+		event.at = max_u64(at, proc->gil_owner[i].since);
+		event.tid = 0;
+		if (event.kind == GIL_TRACE_START && r->watches[slot].seed[i])
+			event.tid = (uint32_t)tid_of_tstate(r, slot, r->watches[slot].seed[i], &inside);
+		event.lost = event.kind == GIL_TRACE_END ? probes__gil(r->probes, slot, i)->trace_lost : 0;
+		on_event(arg, &event);
+	}
+}
+
+void reader__begin_trace(struct reader *r, uint32_t slot, reader_trace_fn *on_event, void *arg)
+{
+	tell_of_gils(r, slot, (struct gil_trace_event){
+		.kind = GIL_TRACE_START, .at = probes__proc(r->probes, slot)->armed_at,
+	}, on_event, arg);
+}
+
+int reader__drain_trace(struct reader *r, reader_trace_fn *on_event, void *arg)
+{
+	int n;
+
+	r->on_trace = on_event;
+	r->on_trace_arg = arg;
+	n = ring_buffer__consume(r->trace_ring);
+	return n < 0 ? n : 0;
+}
+
+void reader__end_trace(struct reader *r, uint32_t slot, uint64_t end_ns, reader_trace_fn *on_event, void *arg)
+{
+	tell_of_gils(r, slot, (struct gil_trace_event){.kind = GIL_TRACE_END, .at = end_ns}, on_event, arg);
+}
+
+bool reader__thread_name(struct reader *r, uint32_t slot, pid_t tid, char name[THREAD_NAME_SIZE])
+{
+	pid_t pid = probes__pid(r->probes, slot), inside = r->watches[slot].foreign ? target__id_inside(pid, tid) : tid;
+	uint64_t start_ticks, stack;
+
+	name[0] = '\0';
+	return target__stat(pid, tid, &start_ticks, &stack) == 0 && live_name(r, slot, tid, inside, 0, start_ticks, name);
 }

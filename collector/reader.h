@@ -61,4 +61,23 @@ void reader__forget(struct reader *r, const uint32_t *slots, size_t n);
 int reader__fd(const struct reader *r);
 int reader__drain(struct reader *r, void (*on_event)(void *arg, const struct gil_event *e), void *arg);
 
+/* ---- a trace (probes_opts.trace_bytes) ---- */
+
+typedef void reader_trace_fn(void *arg, const struct gil_trace_event *e);
+
+/* Tells of each GIL that is there that it was (GIL_TRACE_START). Call after arming, before the first reader__drain_trace(). */
+void reader__begin_trace(struct reader *r, uint32_t slot, reader_trace_fn *on_event, void *arg);
+
+/* Hands on what has been recorded since, of whatever process. 0 or -errno. */
+int reader__drain_trace(struct reader *r, reader_trace_fn *on_event, void *arg);
+
+/* Tells of each GIL that is still there that recording ended at `end_ns` (GIL_TRACE_END). */
+void reader__end_trace(struct reader *r, uint32_t slot, uint64_t end_ns, reader_trace_fn *on_event, void *arg);
+
+/*
+ * What a live thread is called now: by Python, else by the kernel; "" if it is gone. True if the name is Python's. Reads the
+ * target's memory when it is time (pynames.h).
+ */
+bool reader__thread_name(struct reader *r, uint32_t slot, pid_t tid, char name[THREAD_NAME_SIZE]);
+
 #endif

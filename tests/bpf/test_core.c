@@ -35,11 +35,14 @@ static void *map_of(struct bpf_map *map, size_t len)
 	return mem;
 }
 
-static void open_core(void)
+static void load_core(bool with_trace)
 {
 	bpf_env__require();
-	skel = gil_test_bpf__open_and_load();
-	cr_assert(skel, "the core does not load: %s", strerror(errno));
+	skel = gil_test_bpf__open();
+	cr_assert(skel, "the core can't be opened: %s", strerror(errno));
+	skel->rodata->cfg_trace = with_trace;
+	cr_assert_eq(bpf_map__set_max_entries(skel->maps.trace, (uint32_t)sysconf(_SC_PAGESIZE)), 0);
+	cr_assert_eq(gil_test_bpf__load(skel), 0, "the core does not load: %s", strerror(errno));
 	proc = map_of(skel->maps.procs, sizeof(*proc));
 	gil = map_of(skel->maps.gils, GIL_PER_PROC * sizeof(*gil));
 	threads = map_of(skel->maps.threads, THREADS * sizeof(*threads));
@@ -50,12 +53,23 @@ static void open_core(void)
 	skel->bss->gil_clock.end = 1000000 * MS;
 }
 
+static void open_core(void)
+{
+	load_core(false);
+}
+
+static void open_core_with_trace(void)
+{
+	load_core(true);
+}
+
 static void close_core(void)
 {
 	gil_test_bpf__destroy(skel);
 }
 
 TestSuite(core, .init = open_core, .fini = close_core);
+TestSuite(core_trace, .init = open_core_with_trace, .fini = close_core);
 
 static void run_step(struct gil_step step)
 {
@@ -644,4 +658,109 @@ Test(core, random_walk_agrees_with_a_plain_model_to_the_nanosecond)
 	compare(&m);
 	for (int loss = 0; loss < GIL_LOSS_COUNT; loss++)
 		cr_expect_eq(proc->lost[loss], 0, "loss %d", loss);
+}
+
+/* ---- a trace ---- */
+
+struct heard {
+	struct gil_trace_event events[256];
+	size_t n;
+};
+
+static int hear(void *arg, void *data, size_t size)
+{
+	struct heard *heard = arg;
+
+	cr_assert_eq(size, sizeof(struct gil_trace_event));
+	cr_assert_lt(heard->n, 256);
+	memcpy(&heard->events[heard->n++], data, size);
+	return 0;
+}
+
+/* What has been recorded since the last look. */
+static void drain(struct heard *heard)
+{
+	struct ring_buffer *ring = ring_buffer__new(bpf_map__fd(skel->maps.trace), hear, heard, NULL);
+
+	cr_assert_not_null(ring);
+	heard->n = 0;
+	cr_assert_geq(ring_buffer__consume(ring), 0);
+	ring_buffer__free(ring);
+}
+
+static void expect_heard(const struct heard *heard, size_t i, enum gil_trace_kind kind, uint32_t tid, uint64_t at, int flags)
+{
+	const struct gil_trace_event *e = &heard->events[i];
+
+	cr_assert_gt(heard->n, i);
+	cr_expect(e->kind == kind && e->tid == tid && e->at == at && e->flags == flags && e->gil == 7 && e->lost == 0,
+		  "event %zu: kind %d, thread %u, at %llu, flags %d, GIL %u, lost %u", i, e->kind, e->tid,
+		  (unsigned long long)e->at, e->flags, e->gil, e->lost);
+}
+
+Test(core_trace, tells_each_event_once_and_no_retries)
+{
+	struct heard heard;
+
+	proc->gil_owner[0].id = 7;
+	step(STEP_ACQUIRE, 1, 10 * MS);
+	step(STEP_WAIT, 2, 11 * MS);
+	step(STEP_WAIT, 2, 16 * MS);
+	step_with(STEP_RELEASE, 1, 17 * MS, 1, 0);
+	step(STEP_HANDOFF, 1, 18 * MS);
+	step(STEP_ACQUIRE, 2, 19 * MS);
+	step(STEP_RELEASE, 2, 20 * MS);
+	step(STEP_ACQUIRE, 2, 21 * MS); /* the last owner again: its record is left alone */
+	step(STEP_EXIT, 2, 22 * MS);
+	drain(&heard);
+	cr_expect_eq(heard.n, 8);
+	expect_heard(&heard, 0, GIL_TRACE_ACQUIRED, 1, 10 * MS, 0);
+	expect_heard(&heard, 1, GIL_TRACE_WAIT, 2, 11 * MS, 0);
+	expect_heard(&heard, 2, GIL_TRACE_RELEASED, 1, 17 * MS, GIL_TRACE_FORCED);
+	expect_heard(&heard, 3, GIL_TRACE_HANDOFF, 1, 18 * MS, 0);
+	expect_heard(&heard, 4, GIL_TRACE_ACQUIRED, 2, 19 * MS, GIL_TRACE_WAITED);
+	expect_heard(&heard, 5, GIL_TRACE_RELEASED, 2, 20 * MS, 0);
+	expect_heard(&heard, 6, GIL_TRACE_ACQUIRED, 2, 21 * MS, 0);
+	expect_heard(&heard, 7, GIL_TRACE_EXIT, 2, 22 * MS, 0);
+}
+
+Test(core_trace, says_behind_a_hole_how_much_is_missing)
+{
+	struct heard heard;
+	uint64_t now = 10 * MS;
+	uint32_t lost;
+
+	for (int i = 0; i < 100; i++) {
+		step(STEP_ACQUIRE, 1, now++);
+		step(STEP_RELEASE, 1, now++);
+	}
+	lost = gil->trace_lost;
+	drain(&heard);
+	cr_expect_eq(heard.n + lost, 200);
+	cr_expect_gt(lost, 0);
+	step(STEP_ACQUIRE, 1, now++);
+	drain(&heard);
+	cr_assert_eq(heard.n, 1);
+	cr_expect_eq(heard.events[0].lost, lost);
+	cr_expect_eq(thread_of(1)->cur.releases, 100, "what is counted does not depend on it");
+}
+
+Test(core_trace, keeps_to_itself_what_is_no_release)
+{
+	struct heard heard;
+
+	step(STEP_ACQUIRE, 1, 10 * MS);
+	step(STEP_RELEASE, 2, 11 * MS);
+	drain(&heard);
+	cr_expect_eq(heard.n, 1);
+}
+
+Test(core, without_a_trace_nothing_is_recorded)
+{
+	struct heard heard;
+
+	step(STEP_ACQUIRE, 1, 10 * MS);
+	step(STEP_RELEASE, 1, 11 * MS);
+	drain(&heard);
+	cr_expect_eq(heard.n, 0);
 }
