@@ -28,6 +28,7 @@ static const struct verb *const verbs[] = {
 	&verb_doctor,
 	&verb_report,
 	&verb_query,
+	&verb_trace,
 	&verb_store,
 };
 

@@ -320,6 +320,11 @@ static int set_output(struct options *o, const char *value, struct reason *why)
 	return set_text("--output", value, 4095, &o->output, why);
 }
 
+static int set_max_events(struct options *o, const char *value, struct reason *why)
+{
+	return args__u64("--max-events", value, 1000, 1000000000, &o->max_events, why);
+}
+
 static int set_yes(struct options *o, const char *value, struct reason *why)
 {
 	o->yes = true;
@@ -383,6 +388,8 @@ static const struct option_entry entries[OPTION_COUNT] = {
 	[OPTION_JSON] = {"json", 'j', NULL, "write JSON instead of a table", set_json},
 	[OPTION_OUTPUT] = {"output", 'o', "FILE", "write what was measured to FILE (default: standard output; run, whose "
 			   "standard output is the command's: standard error)", set_output},
+	[OPTION_MAX_EVENTS] = {"max-events", 0, "N", "end the trace after N events, 1000 or more (default 1000000: a file of "
+			       "about 110 MB)", set_max_events},
 	[OPTION_YES] = {"yes", 'y', NULL, "do not ask", set_yes},
 	[OPTION_VERBOSE] = {"verbose", 'v', NULL, "explain decisions; twice: details too", set_verbose},
 	[OPTION_HELP] = {"help", 'h', NULL, "show this", set_help},
@@ -396,6 +403,7 @@ void options__init(struct options *o)
 	memset(o, 0, sizeof(*o));
 	o->interval_ns = 1000 * NS_PER_MS;
 	o->max_overhead = 0.02;
+	o->max_events = 1000000;
 	o->redis = redis && *redis ? redis : NULL;
 	schema_opts__default(&schema);
 	o->retention = schema.retention;

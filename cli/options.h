@@ -45,6 +45,7 @@ struct options {
 	enum output_format format;
 	const char *output;        /* file for data, NULL: the usual stream */
 	const char *thread, *gil, *since, *until;
+	uint64_t max_events;       /* of a trace */
 	uint32_t step_s;           /* 0: by span and age */
 	uint64_t metrics;          /* bit per enum schema_field; 0: the usual ones */
 	bool threads, tree, yes;
@@ -80,6 +81,7 @@ enum option_id {
 	OPTION_FORMAT,
 	OPTION_JSON,
 	OPTION_OUTPUT,
+	OPTION_MAX_EVENTS,
 	OPTION_YES,
 	OPTION_VERBOSE,
 	OPTION_HELP,

@@ -7,8 +7,8 @@
  * is still owed then is computed (blame_memo.h). An interval is cut short at the end of a run, at the exit of the only
  * target and before a change of mode.
  *
- * Who comes and goes is collector_procs.c; what the probes may cost, collector_modes.c. One process's path is observed.c; a
- * program started under observation, spawn.c.
+ * Who comes and goes is collector_procs.c; what the probes may cost, collector_modes.c; a trace, collector_trace.c. One
+ * process's path is observed.c; a program started under observation, spawn.c.
  */
 #include "collector_inside.h"
 
@@ -231,6 +231,8 @@ static void set_timer(struct collector *c)
 		when = c->deadline;
 	if (next_try < when)
 		when = next_try;
+	if (c->traced && c->next_drain < when)
+		when = c->next_drain;
 	spec.it_value.tv_sec = (time_t)(when / SECOND);
 	spec.it_value.tv_nsec = (long)(when % SECOND) ?: 1;
 	timerfd_settime(c->timer_fd, TFD_TIMER_ABSTIME, &spec, NULL);
@@ -243,6 +245,7 @@ static void on_timer(struct collector *c)
 	if (read(c->timer_fd, &expirations, sizeof(expirations)) < 0 && errno != EAGAIN)
 		log_debug("timerfd: %s", strerror(errno));
 	now = clock__mono_ns();
+	tracing__drain(c, now);
 	procs__try_pending(c, now);
 	if (now >= c->boundary + settle_ns(c))
 		on_boundary(c);
@@ -341,6 +344,7 @@ static void end_all(struct collector *c)
 	reader__drain(c->shop.reader, procs__on_event, c);
 	if (all && roster__count(&c->roster)) {
 		collector__cut_interval(c);
+		tracing__end(c, c->boundary);
 		collector__collect_all(c, true);
 		probes__lift_all(c->shop.probes);
 		for (size_t i = 0; i < c->roster.max; i++)
@@ -375,6 +379,7 @@ static int set_up(struct collector *c, size_t procs, struct reason *why)
 		.max_procs = (uint32_t)procs,
 		.max_threads = procs > 4 ? 8192 : 4096,
 		.no_multi = c->opts->no_multi,
+		.trace_bytes = c->opts->trace ? c->opts->trace->ring_bytes : 0,
 		.follow = c->opts->follow,
 		.handed_down = c->opts->handed_down,
 	};

@@ -18,6 +18,21 @@ enum mode_wish {
 	MODE_LIGHT,
 };
 
+struct collector;
+struct collector_proc;
+
+/* A trace of single events beside the samples, of the first process that is observed. */
+struct collector_trace {
+	void *arg;
+	uint32_t ring_bytes;       /* a power of two of pages: what may happen between two looks, 20 ms apart */
+	/* Recording began at `armed_at` (ns, CLOCK_MONOTONIC). `c` stays valid until `end`: collector__thread_name(). */
+	void (*begin)(void *arg, struct collector *c, const struct collector_proc *proc, uint64_t armed_at);
+	/* False: enough, the run is to end. */
+	bool (*event)(void *arg, const struct gil_trace_event *e);
+	/* What is of a later moment than `end_ns` is no longer part of it; some events before may still come. */
+	void (*end)(void *arg, uint64_t end_ns);
+};
+
 struct collector_opts {
 	uint64_t interval_ns;      /* 100 ms .. 1 h */
 	uint64_t duration_ns;      /* 0: until exit or signal */
@@ -30,6 +45,7 @@ struct collector_opts {
 	bool no_multi;
 	bool follow;               /* observe children too, and theirs */
 	bool handed_down;          /* children count from their birth, but others may meet the probes: probes.h */
+	const struct collector_trace *trace; /* NULL: none; with MODE_FULL only */
 	const struct finder_filter *all; /* every Python process that fits, those to come included; NULL: those named */
 };
 
@@ -79,6 +95,9 @@ struct collector_events {
  */
 int collector__run(const struct collector_opts *opts, const pid_t *pids, size_t pids_n,
 		   const struct collector_events *events, struct reason *why);
+
+/* What a thread of the traced process is called now; true if the name is Python's. "" if it is not known. */
+bool collector__thread_name(struct collector *c, pid_t tid, char name[THREAD_NAME_SIZE]);
 
 /*
  * Starts argv[0..] and observes it from its first acquire. *ret_status: its wait status. Own failures: -errno.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The collector's inside, shared by its own files only: collector.c has the loop, collector_modes.c what the probes may cost,
- * collector_procs.c who comes and goes.
+ * collector_procs.c who comes and goes, collector_trace.c the trace.
  */
 #ifndef GILSCOPE_COLLECTOR_INSIDE_H
 #define GILSCOPE_COLLECTOR_INSIDE_H
@@ -35,6 +35,8 @@ struct collector {
 	bool said_full, said_not_shared; /* these notices come once */
 	uint64_t reconnects;         /* of the sink, when last looked */
 	uint64_t refused;            /* commands that Redis refused so far, and what was said of it */
+	struct observed *traced;     /* NULL: nobody yet, or nobody any more */
+	uint64_t next_drain;         /* ns; 0: not begun; UINT64_MAX: over */
 	char refusal[sizeof(((struct sink_stats *)NULL)->trouble)];
 };
 
@@ -57,6 +59,13 @@ void collector__advance(struct collector *c);
 void modes__mind_budget(struct collector *c, struct observed *o, uint64_t now);
 
 /* After a collection: a family that has outgrown shared probes gets some for each. */
+
+/* ---- collector_trace.c ---- */
+
+/* With opts->trace: recording begins with the first process armed, and ends for good with its end or ours. */
+void tracing__begin(struct collector *c, struct observed *o);
+void tracing__drain(struct collector *c, uint64_t now);
+void tracing__end(struct collector *c, uint64_t end_ns);
 
 /* ---- collector_procs.c ---- */
 

@@ -30,6 +30,8 @@ static const char *const end_words[] = {
 
 static void say_good_bye(struct collector *c, struct observed *o, enum collector_end how)
 {
+	if (o == c->traced)
+		tracing__end(c, c->boundary);
 	observed__finish(o, &c->shop, c->boundary_ms, end_words[how]);
 	/* The summary of the last one says where the history is: let it be there. */
 	if (c->opts->sink && roster__count(&c->roster) == 1 && !c->opts->all)
@@ -102,6 +104,7 @@ static void tell_armed(struct collector *c, struct observed *o, uint64_t begun)
 {
 	if (c->events->armed)
 		c->events->armed(c->events->arg, &o->pub, (double)(clock__mono_ns() - begun) / 1e6);
+	tracing__begin(c, o);
 	if (c->opts->mode == MODE_LIGHT && !o->recipe->plan->light)
 		collector__notice(c, o, "light mode needs a conditional jump behind each wait, which this interpreter has not: "
 				  "full mode is used");
