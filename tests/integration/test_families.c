@@ -14,11 +14,21 @@
 #include "../support/bpf_env.h"
 #include "../support/interpreters.h"
 #include "../support/json_lines.h"
+#include "../support/own_images.h"
 #include "../support/private_redis.h"
 #include "../support/tool.h"
 #include "../support/workload.h"
 
-TestSuite(families, .init = bpf_env__require, .timeout = 240);
+static void set_up(void)
+{
+	struct interpreter stock;
+
+	bpf_env__require();
+	interpreter__stock(&stock);
+	own_image__use(&stock);
+}
+
+TestSuite(families, .init = set_up, .timeout = 240);
 
 struct run {
 	struct workload w;
@@ -32,6 +42,7 @@ static void start_on(struct run *r, const struct interpreter *in, const char *co
 	char words[160];
 
 	memset(r, 0, sizeof(*r));
+	own_image__use(in);
 	workload__start(&r->w, in, command);
 	snprintf(words, sizeof(words), "attach %d --children --no-store --json --mode full -v %s", (int)r->w.pid, options);
 	tool__start(&r->t, words);

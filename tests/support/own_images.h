@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Interpreters of a test's own. Probes that children share are planted in a file, for all who map it: a test that plants some
+ * would be met by the processes of every other test on the machine, and meet theirs.
+ */
+#ifndef GILSCOPE_TESTS_OWN_IMAGES_H
+#define GILSCOPE_TESTS_OWN_IMAGES_H
+
+#include "interpreters.h"
+
+/*
+ * From here on this process and its children find a copy where the image of `in` is (mounted over it, seen by them alone). The
+ * copy lies in the build directory and is made once. Doing it again does nothing. Needs CAP_SYS_ADMIN; fails the test without.
+ */
+void own_image__use(const struct interpreter *in);
+
+#endif
