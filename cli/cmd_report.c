@@ -208,8 +208,7 @@ static void take_totals(struct report *r, const struct proc_sample *s)
 	r->in.sampled = s->blame_sampled;
 }
 
-static void on_sample(void *arg, const struct collector_proc *proc, const struct proc_sample *s,
-		      const struct proc_sample *minute, const struct proc_sample *totals)
+static void on_sample(void *arg, const struct collector_proc *proc, const struct proc_sample *s)
 {
 	struct schema_row row;
 

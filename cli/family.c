@@ -66,8 +66,8 @@ void family_table__clear(struct family_table *f)
 	struct proc_sample *sum = f->sum;
 	struct row *rows = f->rows;
 
-	memset(&sum->total, 0, sizeof(sum->total));
-	*sum = (struct proc_sample){.total = {.known = KNOWN_ALL}};
+	proc_sample__empty(sum);
+	sum->total.known = KNOWN_ALL;
 	*f = (struct family_table){.rows = rows, .sum = sum};
 }
 

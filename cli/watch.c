@@ -272,8 +272,7 @@ static void on_armed(void *arg, const struct collector_proc *proc, double plan_m
 		screen__begin(STDERR_FILENO);
 }
 
-static void on_sample(void *arg, const struct collector_proc *proc, const struct proc_sample *s,
-		      const struct proc_sample *minute, const struct proc_sample *totals)
+static void on_sample(void *arg, const struct collector_proc *proc, const struct proc_sample *s)
 {
 	struct watch *w = arg;
 	struct who who = who_of(w, proc);

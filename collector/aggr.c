@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * See aggr.h. Each sample is merged three times; everything longer is made of what that gave:
+ * See aggr.h. Each sample is merged twice; the longer tier is made of what that gave:
  *
  *   sample -+-> totals
- *           +-> minute ............ rebuilt from the ring when a 10 s cell begins
  *           +-> ten --(cell full)--> emit 10s --> sixty --(cell full)--> emit 60s
- *                          `-------> ring of packed cells
  *
  * A cell is (end - step, end] on the wall clock's grid.
  */
@@ -20,25 +18,16 @@
 #define MS 1000000ull
 #define TEN_MS 10000
 #define SIXTY_MS 60000
-#define RING_LEN (SIXTY_MS / TEN_MS - 1) /* closed cells that, with the open one, make a minute */
 #define DEFAULT_MAX_THREADS 4096
 
 typedef int emit_fn(void *arg, enum tier tier, const struct proc_sample *window);
-
-struct cell {
-	int64_t end_ms;
-	struct packed_sample *packed;
-};
 
 struct aggr {
 	uint64_t interval_ns;
 	int64_t last_ms;        /* end of the newest sample */
 	bool any;
-	struct window ten, sixty, minute, totals;
+	struct window ten, sixty, totals;
 	int64_t ten_end, sixty_end; /* of the open cells */
-	bool minute_broken;     /* no memory when it was rebuilt */
-	struct cell ring[RING_LEN];
-	size_t ring_n;          /* oldest first */
 };
 
 struct emission {
@@ -48,7 +37,7 @@ struct emission {
 
 static int emit(const struct emission *e, enum tier tier, const struct proc_sample *s)
 {
-	return e->fn ? e->fn(e->arg, tier, s) : 0;
+	return e->fn(e->arg, tier, s);
 }
 
 /* The first multiple of `step` that is not before `ms`. */
@@ -69,27 +58,16 @@ struct aggr *aggr__new(const struct aggr_opts *opts)
 	a->interval_ns = opts->interval_ns;
 	a->ten.max_threads = max;
 	a->sixty.max_threads = max;
-	a->minute.max_threads = max;
 	a->totals.max_threads = max;
 	return a;
-}
-
-static void drop_cells(struct aggr *a, size_t from, size_t n)
-{
-	for (size_t i = from; i < from + n; i++)
-		packed_sample__free(a->ring[i].packed);
-	memmove(a->ring + from, a->ring + from + n, (a->ring_n - from - n) * sizeof(*a->ring));
-	a->ring_n -= n;
 }
 
 void aggr__free(struct aggr *a)
 {
 	if (!a)
 		return;
-	drop_cells(a, 0, a->ring_n);
 	window__free(&a->ten);
 	window__free(&a->sixty);
-	window__free(&a->minute);
 	window__free(&a->totals);
 	free(a);
 }
@@ -133,82 +111,21 @@ static bool ten_is_base(const struct aggr *a)
 	return a->interval_ns >= TEN_MS * MS;
 }
 
-static int remember_cell(struct aggr *a)
-{
-	struct packed_sample *packed = packed_sample__new(&a->ten.sample);
-
-	if (!packed)
-		return -ENOMEM;
-	if (a->ring_n == RING_LEN)
-		drop_cells(a, 0, 1);
-	a->ring[a->ring_n++] = (struct cell){.end_ms = a->ten_end, .packed = packed};
-	return 0;
-}
-
 static int close_ten(struct aggr *a, int64_t end_ms, bool partial, const struct emission *e)
 {
-	int err = 0;
+	int err;
 
 	if (!a->ten.begun)
 		return 0;
 	a->ten.sample.end_ms = end_ms;
 	a->ten.sample.partial |= partial;
-	if (!ten_is_base(a)) {
-		err = emit(e, TIER_10S, &a->ten.sample);
-		err = feed_sixty(a, &a->ten.sample, e) ?: err;
-	}
-	err = remember_cell(a) ?: err;
+	err = emit(e, TIER_10S, &a->ten.sample);
+	err = feed_sixty(a, &a->ten.sample, e) ?: err;
 	window__clear(&a->ten);
 	return err;
 }
 
-/* ---- the last minute ---- */
-
-static int add_packed(struct window *w, const struct packed_sample *packed)
-{
-	struct proc_sample *s = packed_sample__unpack(packed);
-	int err = s ? window__add(w, s) : -ENOMEM;
-
-	proc_sample__free(s);
-	return err;
-}
-
-/* What of the ring lies within the minute that ends with the cell about to begin. */
-static void expire_cells(struct aggr *a)
-{
-	for (size_t i = a->ring_n; i-- > 0;)
-		if (a->ring[i].end_ms >= a->ten_end ||
-		    a->ring[i].end_ms < a->ten_end - (SIXTY_MS - TEN_MS))
-			drop_cells(a, i, 1);
-}
-
-static int rebuild_minute(struct aggr *a)
-{
-	int err = 0;
-
-	expire_cells(a);
-	window__clear(&a->minute);
-	for (size_t i = 0; i < a->ring_n; i++)
-		err = add_packed(&a->minute, a->ring[i].packed) ?: err;
-	a->minute_broken = err != 0;
-	return err;
-}
-
 /* ---- in ---- */
-
-static int begin_ten(struct aggr *a, int64_t end)
-{
-	a->ten_end = end;
-	return rebuild_minute(a);
-}
-
-static int add_to_windows(struct aggr *a, const struct proc_sample *s)
-{
-	int err = window__add(&a->ten, s);
-
-	err = window__add(&a->minute, s) ?: err;
-	return window__add(&a->totals, s) ?: err;
-}
 
 /* Where the base samples are as long as the tier's step, they are the tier. */
 static int pass_on(struct aggr *a, const struct proc_sample *s, const struct emission *e)
@@ -239,21 +156,27 @@ static int close_passed(struct aggr *a, const struct proc_sample *s, const struc
 	return err;
 }
 
+static int add_to_tiers(struct aggr *a, const struct proc_sample *s, const struct emission *e)
+{
+	int err = close_passed(a, s, e);
+
+	a->last_ms = s->end_ms;
+	a->any = true;
+	if (ten_is_base(a))
+		return pass_on(a, s, e) ?: err;
+	a->ten_end = cell_end(s->end_ms, TEN_MS);
+	err = window__add(&a->ten, s) ?: err;
+	if (s->end_ms == a->ten_end)
+		err = close_ten(a, a->ten_end, false, e) ?: err;
+	return err;
+}
+
 int aggr__add(struct aggr *a, const struct proc_sample *s, emit_fn *fn, void *arg)
 {
 	const struct emission e = {fn, arg};
-	int err = close_passed(a, s, &e);
+	int err = fn ? add_to_tiers(a, s, &e) : 0;
 
-	if (!a->ten.begun)
-		err = begin_ten(a, cell_end(s->end_ms, TEN_MS)) ?: err;
-	a->last_ms = s->end_ms;
-	a->any = true;
-	err = add_to_windows(a, s) ?: err;
-	if (ten_is_base(a))
-		err = pass_on(a, s, &e) ?: err;
-	if (s->end_ms == a->ten_end)
-		err = close_ten(a, a->ten_end, false, &e) ?: err;
-	return err;
+	return window__add(&a->totals, s) ?: err;
 }
 
 int aggr__flush(struct aggr *a, emit_fn *fn, void *arg)
@@ -271,11 +194,6 @@ const struct proc_sample *aggr__totals(struct aggr *a)
 uint64_t aggr__folded(const struct aggr *a)
 {
 	return a->totals.folded;
-}
-
-const struct proc_sample *aggr__last_minute(struct aggr *a)
-{
-	return a->minute_broken ? NULL : &a->minute.sample;
 }
 
 uint64_t tier__step_ns(enum tier tier, uint64_t interval_ns)

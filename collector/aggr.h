@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Samples in, windows out: the tiers 1s, 10s, 60s, the last minute, and the totals since attach.
+ * Samples in, windows out: the tiers 1s, 10s, 60s, and the totals since attach.
  *
  * Merging only: sums add, maxima max, histograms merge, percentiles are computed at the very end.
  * Pure: no clock, no I/O; time is in the samples. Threads that ended keep their totals; beyond
@@ -32,7 +32,8 @@ void aggr__free(struct aggr *a);
  * Adds the next sample (end_ms not before the previous one's; a step backwards closes the open windows).
  * Windows that it completes go to `emit`, oldest first, TIER_10S before TIER_60S; the sample itself is
  * not emitted. A window's end_ms is a multiple of its step; len_ns and observed_ns are the sums of what it
- * really covers. A tier whose step is not longer than the interval gets the sample as it is. 0 or -ENOMEM.
+ * really covers. A tier whose step is not longer than the interval gets the sample as it is. Without `emit`, now
+ * and ever, only the totals are kept. 0 or -ENOMEM.
  */
 int aggr__add(struct aggr *a, const struct proc_sample *s,
 	      int (*emit)(void *arg, enum tier tier, const struct proc_sample *window), void *arg);
@@ -48,12 +49,6 @@ const struct proc_sample *aggr__totals(struct aggr *a);
  * living threads counts once per sample.
  */
 uint64_t aggr__folded(const struct aggr *a);
-
-/*
- * The last minute by sample times: five to six 10 s cells, len_ns says how much. Owned by the aggr, valid
- * until the next call. NULL: no memory.
- */
-const struct proc_sample *aggr__last_minute(struct aggr *a);
 
 uint64_t tier__step_ns(enum tier tier, uint64_t interval_ns);
 const char *tier__name(enum tier tier);

@@ -101,7 +101,7 @@ static void take_sample(struct collector *c, struct observed *o, bool partial)
 	if (o->pub.gil_disabled != was_disabled)
 		collector__notice(c, o, "this free-threaded Python has turned its GIL %s", was_disabled ? "on" : "off");
 	if (c->events->sample)
-		c->events->sample(c->events->arg, &o->pub, s, aggr__last_minute(o->aggr), aggr__totals(o->aggr));
+		c->events->sample(c->events->arg, &o->pub, s);
 	proc_sample__free(s);
 }
 

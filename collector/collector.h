@@ -74,9 +74,8 @@ struct collector_events {
 	void *arg;
 	/* Probes armed; once per process (again after exec). plan_ms: start to first armed probe. */
 	void (*armed)(void *arg, const struct collector_proc *proc, double plan_ms);
-	/* One interval. `minute` and `totals` as aggr gives them. */
-	void (*sample)(void *arg, const struct collector_proc *proc, const struct proc_sample *s,
-		       const struct proc_sample *minute, const struct proc_sample *totals);
+	/* One interval. */
+	void (*sample)(void *arg, const struct collector_proc *proc, const struct proc_sample *s);
 	/* After the samples of one interval, of however many processes there are; NULL: not. */
 	void (*interval)(void *arg, int64_t end_ms);
 	/* One sentence worth telling (mode changed, exec, fork healed, Redis away and back). */

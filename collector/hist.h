@@ -12,33 +12,40 @@
 
 #include "../bpf/gil_hist.h"
 
-/* dst += src. Counts saturate. */
-void hist__add(struct gil_hist *dst, const struct gil_hist *src);
-
-/* dst = now - before, for cumulative histograms (unsigned wrap-around is harmless). */
-void hist__delta(struct gil_hist *dst, const struct gil_hist *now, const struct gil_hist *before);
-
-/* Counts one value. */
-void hist__count(struct gil_hist *h, uint64_t ns);
-
-uint64_t hist__total(const struct gil_hist *h);
-
-/* What is open at one moment: few enough for half the width, of which there are thousands. */
-struct hist_open {
-	uint16_t count[GIL_HIST_BUCKETS];
+struct hist_bucket {
+	uint16_t index;
+	uint32_t count;
 };
 
-/* As their namesakes above; counts saturate. */
-void hist_open__add(struct hist_open *dst, const struct hist_open *src);
-void hist_open__count(struct hist_open *h, uint64_t ns);
-uint64_t hist_open__total(const struct hist_open *h);
+/*
+ * The buckets in use, in ascending order: a few of 264, of thousands of threads in several windows. Zeroed is empty; owns its
+ * memory. What adds returns 0, or -ENOMEM: then it may have added in part. Counts saturate.
+ */
+struct hist {
+	struct hist_bucket *buckets;
+	uint16_t n, room;
+};
+
+/* Counts one value. */
+int hist__count(struct hist *h, uint64_t ns);
+
+/* dst += src. */
+int hist__add(struct hist *dst, const struct hist *src);
+
+/*
+ * Of cumulative counts: dst += now - last, and `last` becomes `now`. Unsigned wrap-around is harmless. `dst` is empty before.
+ */
+int hist__advance(struct hist *dst, struct hist *last, const struct gil_hist *now);
+
+uint64_t hist__total(const struct hist *h);
+void hist__clear(struct hist *h);
 
 /*
  * Quantile q (0..1) in ns over the union of `ended` and `open` (either may be NULL): the value in the middle of the
  * bucket that holds the ceil(q * total)-th smallest (relative error <= 6.25 %, 12.5 % promised), never above
  * `max_ns`, the exact maximum (0: not known), and equal to it where it is the largest that is asked for. 0 if empty.
  */
-uint64_t hist__quantile(const struct gil_hist *ended, const struct hist_open *open, double q, uint64_t max_ns);
+uint64_t hist__quantile(const struct hist *ended, const struct hist *open, double q, uint64_t max_ns);
 
 /* ---- half as fine ---- */
 
@@ -49,7 +56,7 @@ struct hist_coarse {
 };
 
 /* The same counts in the wider buckets; they saturate. */
-void hist_coarse__from(struct hist_coarse *dst, const struct gil_hist *src);
+void hist_coarse__from(struct hist_coarse *dst, const struct hist *src);
 
 /* dst += src. Counts saturate. */
 void hist_coarse__add(struct hist_coarse *dst, const struct hist_coarse *src);

@@ -500,52 +500,51 @@ static void look_at_gil(struct observed *o, struct proc_sample *s)
 struct outlet {
 	struct observed *o;
 	struct batch *batch;
-	bool stored;            /* else nobody reads what would be written */
 };
 
 static int emit_window(void *arg, enum tier tier, const struct proc_sample *window)
 {
 	struct outlet *out = arg;
 
-	if (!out->stored)
-		return 0;
-	return schema_writer__sample(out->o->writer, tier, window, NULL, NULL, out->batch);
+	return schema_writer__sample(out->o->writer, tier, window, NULL, out->batch);
 }
 
 static void send(struct workshop *shop, struct batch *b, int err)
 {
-	if (err || batch__error(b) || !shop->opts->sink) {
+	if (err || batch__error(b))
 		batch__free(b);
-		return;
-	}
-	sink__write(shop->opts->sink, b);
+	else
+		sink__write(shop->opts->sink, b);
 }
 
-int observed__publish(struct observed *o, struct workshop *shop, struct proc_sample *s, uint64_t bound, bool partial)
+static int store(struct observed *o, struct workshop *shop, const struct proc_sample *s)
 {
-	struct outlet out = {.o = o, .batch = batch__new(), .stored = shop->opts->sink != NULL};
+	struct outlet out = {.o = o, .batch = batch__new()};
 	int err;
 
 	if (!out.batch)
 		return -ENOMEM;
-	note_sight(o, shop, s);
-	complete(o, s, bound);
-	look_at_gil(o, s);
-	s->partial = partial || s->observed_ns < s->len_ns || s->len_ns + SHORT_NS < shop->opts->interval_ns;
 	err = aggr__add(o->aggr, s, emit_window, &out);
-	if (!err && out.stored)
-		err = schema_writer__sample(o->writer, TIER_BASE, s, aggr__last_minute(o->aggr), aggr__totals(o->aggr),
-					    out.batch);
+	err = err ?: schema_writer__sample(o->writer, TIER_BASE, s, aggr__totals(o->aggr), out.batch);
 	send(shop, out.batch, err);
 	return err;
 }
 
+int observed__publish(struct observed *o, struct workshop *shop, struct proc_sample *s, uint64_t bound, bool partial)
+{
+	note_sight(o, shop, s);
+	complete(o, s, bound);
+	look_at_gil(o, s);
+	s->partial = partial || s->observed_ns < s->len_ns || s->len_ns + SHORT_NS < shop->opts->interval_ns;
+	return shop->opts->sink ? store(o, shop, s) : aggr__add(o->aggr, s, NULL, NULL);
+}
+
 void observed__finish(struct observed *o, struct workshop *shop, int64_t end_ms, const char *how)
 {
-	struct outlet out = {.o = o, .batch = batch__new(), .stored = shop->opts->sink != NULL};
+	struct outlet out = {.o = o};
 	int err;
 
-	if (!out.batch)
+	if (!shop->opts->sink || !(out.batch = batch__new()))
 		return;
 	err = aggr__flush(o->aggr, emit_window, &out);
 	err = err ?: schema_writer__end(o->writer, end_ms, how, out.batch);

@@ -37,11 +37,10 @@
 #define SLOTS_AHEAD 16      /* slots that CPUs may be taking while we look for the end of those in use */
 #define NAME_INTERVALS 5    /* a thread's name is read again every so many intervals */
 
-/* Cumulative state of a thread at a boundary, what was open included. */
+/* Cumulative state of a thread at a boundary, what was open included; its histograms are apart. */
 struct cumulative {
 	uint64_t hold_ns, wait_ns, handover_ns, unknown_ns;
 	uint64_t acquires, contended, forced, inferred;
-	struct gil_hist hold, wait;
 };
 
 /* What is remembered of a thread slot between readings. */
@@ -53,13 +52,16 @@ struct memo {
 	bool name_pythons;      /* the name is Python's: better than the kernel's, even if old */
 	bool resting;           /* collected for good, to be given back later */
 	uint64_t rests_since;   /* the boundary at which that was */
+	uint32_t seq, state;    /* of the record when it was read last */
+	uint32_t settled;       /* intervals since then, if nothing was open in it or left to tell, + 1; else 0 */
 	struct cumulative last;
+	struct hist hold, wait; /* of `last` */
 	struct blame_memo blame;
 };
 
 /* A thread's record as of B. */
 struct record {
-	uint32_t state, tid, proc, gil, arm_gen;
+	uint32_t seq, state, tid, proc, gil, arm_gen;
 	uint64_t tstate, start_boot_ns, bound;
 	char comm[16];
 	struct gil_totals at;
@@ -173,6 +175,8 @@ static void memo_free(struct reader *r, uint32_t slot)
 	if (!r->memos[slot])
 		return;
 	blame_memo__clear(&r->memos[slot]->blame);
+	hist__clear(&r->memos[slot]->hold);
+	hist__clear(&r->memos[slot]->wait);
 	free(r->memos[slot]);
 	r->memos[slot] = NULL;
 }
@@ -274,6 +278,7 @@ static bool read_thread(const struct gil_thread *t, uint64_t bound, struct recor
 
 	while (seq_begin(&t->seq, &seq, &tries)) {
 		copy_record(t, bound, ret);
+		ret->seq = seq;
 		if (!seq_changed(&t->seq, seq))
 			return true;
 		tries++;
@@ -456,8 +461,6 @@ static void cumulate(struct collection *c, const struct record *rec, uint32_t sl
 	sum->contended = rec->at.contended;
 	sum->forced = rec->at.forced;
 	sum->inferred = rec->at.inferred;
-	sum->hold = rec->at.hold;
-	sum->wait = rec->at.wait;
 	if (rec->arm_gen != c->proc.arm_gen)
 		return;
 	add_open_wait(c, rec, sum, open);
@@ -475,27 +478,32 @@ static uint32_t known_in(enum gil_mode mode)
 }
 
 /* Ages of what is open at B. */
-static void add_open_ages(struct collection *c, const struct record *rec, uint32_t slot, struct metrics *m)
+static int add_open_ages(struct collection *c, const struct record *rec, uint32_t slot, struct metrics *m)
 {
 	uint64_t hold_since = open_hold_since(c, rec, slot), age;
 	uint64_t wait_since = rec->at.wait_since ?: rec->at.handoff_since;
+	int err = 0;
 
 	if (hold_since) {
 		age = c->bound - hold_since;
-		hist_open__count(&m->hold_open, age);
+		err = hist__count(&m->hold_open, age);
 		m->hold_max_ns = max_u64(m->hold_max_ns, age);
 	}
 	if (wait_since && wait_since < c->bound && rec->arm_gen == c->proc.arm_gen) {
 		age = c->bound - wait_since + rec->at.handoff_len;
-		hist_open__count(&m->wait_open, age);
+		err = hist__count(&m->wait_open, age) ?: err;
 		m->wait_max_ns = max_u64(m->wait_max_ns, age);
 		m->waiting = 1;
 	}
+	return err;
 }
 
-static void subtract(struct metrics *m, const struct cumulative *now, const struct cumulative *last,
-		     const struct gil_totals *at)
+/* What is new since the last boundary; remembers the state at this one. */
+static int subtract(struct metrics *m, struct memo *memo, const struct cumulative *now, const struct gil_totals *at)
 {
+	const struct cumulative *last = &memo->last;
+	int err;
+
 	m->hold_ns = now->hold_ns - last->hold_ns;
 	m->wait_ns = now->wait_ns - last->wait_ns;
 	m->handover_ns = now->handover_ns - last->handover_ns;
@@ -504,13 +512,15 @@ static void subtract(struct metrics *m, const struct cumulative *now, const stru
 	m->contended = now->contended - last->contended;
 	m->forced = now->forced - last->forced;
 	m->inferred = now->inferred - last->inferred;
-	hist__delta(&m->hold, &now->hold, &last->hold);
-	hist__delta(&m->wait, &now->wait, &last->wait);
+	memo->last = *now;
+	err = hist__advance(&m->hold, &memo->hold, &at->hold);
+	err = hist__advance(&m->wait, &memo->wait, &at->wait) ?: err;
 	/* The maxima are those of the interval in which the record last had an event: is that this one? */
-	if (hist__total(&m->hold))
+	if (m->hold.n)
 		m->hold_max_ns = at->hold_max_ns;
-	if (hist__total(&m->wait))
+	if (m->wait.n)
 		m->wait_max_ns = at->wait_max_ns;
+	return err;
 }
 
 static bool nothing_happened(const struct metrics *m)
@@ -630,7 +640,7 @@ static long holder_by_tstate(struct collection *c, uint64_t tstate, uint32_t gil
 	uint64_t stack;
 
 	if (slot < c->r->slots_end) {
-		if (!c->r->memos[slot]->key.start_ticks)
+		if (!c->r->memos[slot]->key.start_ticks || c->r->memos[slot]->settled)
 			name_memo(c, slot);
 		return sample_thread(c, &c->r->memos[slot]->key, gil, c->r->memos[slot]->name);
 	}
@@ -701,18 +711,100 @@ static int read_blame(struct reader *r, uint64_t bound)
 
 /* ---- one thread ---- */
 
-static int collect_thread(struct collection *c, uint32_t slot)
+/* Most threads of a large family: no event since their record was read last, and nothing was open then. */
+static bool is_settled(const struct collection *c, const struct memo *m, uint32_t slot)
 {
-	bool other = slot < probes__first_thread(c->r->probes), dead;
-	struct memo *m = memo_of(c->r, slot);
+	const struct gil_thread *t = probes__thread(c->r->probes, slot);
+	const struct gil_view *gil = &c->gils[t->gil % GIL_PER_PROC].at;
+
+	/* An acquire may be in the GIL's state alone: see gil_on_acquire(). */
+	return m->settled && __atomic_load_n(&t->seq, __ATOMIC_ACQUIRE) == m->seq &&
+	       __atomic_load_n(&t->state, __ATOMIC_ACQUIRE) == m->state &&
+	       !(gil->state == GIL_OWNER_HELD && gil->owner_slot == slot);
+}
+
+/* A thread that does nothing may be named by others. What Python calls it already is looked up less often. */
+static void remain_settled(struct collection *c, struct memo *m, uint32_t slot)
+{
+	bool live = m->state == GIL_THREAD_LIVE && slot >= probes__first_thread(c->r->probes);
+
+	if (live && (!m->name_pythons || m->settled % NAME_INTERVALS == 0))
+		name_memo(c, slot);
+	m->settled++;
+}
+
+static void note_settled(const struct collection *c, struct memo *m, const struct record *rec, uint32_t slot)
+{
+	m->settled = rec->bound < c->bound && !rec->at.wait_since && !rec->at.handoff_since &&
+		     !open_hold_since(c, rec, slot);
+	m->seq = rec->seq;
+	m->state = rec->state;
+}
+
+/* Its hold since arming has ended and is in the record now, as a whole. */
+static void take_back_seed(struct collection *c, struct memo *m, const struct record *rec)
+{
+	uint64_t *given = &c->watch->seed_given[rec->gil % GIL_PER_PROC];
+
+	if (!rec->at.unseen || rec->arm_gen != c->proc.arm_gen)
+		return;
+	m->last.hold_ns += *given;
+	*given = 0;
+}
+
+static int add_to_sample(struct collection *c, uint32_t slot, const struct record *rec, const struct metrics *metrics,
+			 bool exited, struct blame_list *open)
+{
+	struct memo *m = c->r->memos[slot];
+	long index = sample_thread(c, &m->key, rec->gil, m->name);
+
+	/* Added, not set: two short lives with one tid may have begun within one clock tick. */
+	if (index < 0 || metrics__sum(&c->sample->threads[index].m, metrics))
+		return -ENOMEM;
+	c->sample->threads[index].exited = exited;
+	add_blame(c, slot, m, rec->gil, index, open);
+	return 0;
+}
+
+static int collect_record(struct collection *c, uint32_t slot, const struct record *rec)
+{
+	bool other = slot < probes__first_thread(c->r->probes);
+	bool dead = rec->state != GIL_THREAD_LIVE && rec->bound < c->bound;
+	struct metrics metrics = {.known = known_in(c->proc.mode)};
+	struct memo *m = c->r->memos[slot];
 	struct blame_list open = {0};
 	struct cumulative now = {0};
-	struct metrics metrics = {.known = known_in(c->proc.mode)};
+	int err;
+
+	cumulate(c, rec, slot, &now, &open);
+	take_back_seed(c, m, rec);
+	err = subtract(&metrics, m, &now, &rec->at);
+	err = add_open_ages(c, rec, slot, &metrics) ?: err;
+	if (!m->resting && (!nothing_happened(&metrics) || (dead && !other)))
+		err = add_to_sample(c, slot, rec, &metrics, dead && rec->state == GIL_THREAD_DEAD, &open) ?: err;
+	if (dead && !m->resting)
+		m->rests_since = c->bound;
+	m->resting = dead;
+	if (rec->at.wait_since && rec->at.wait_place < c->watch->oldest_wait)
+		c->watch->oldest_wait = rec->at.wait_place;
+	note_settled(c, m, rec, slot);
+	metrics__clear(&metrics);
+	blame_list__clear(&open);
+	return err;
+}
+
+static int collect_thread(struct collection *c, uint32_t slot)
+{
+	bool other = slot < probes__first_thread(c->r->probes);
+	struct memo *m = memo_of(c->r, slot);
 	struct record rec;
-	long index;
 
 	if (!m)
 		return -ENOMEM;
+	if (is_settled(c, m, slot)) {
+		remain_settled(c, m, slot);
+		return 0;
+	}
 	if (!read_thread(probes__thread(c->r->probes, slot), c->bound, &rec)) {
 		c->watch->torn++;
 		return 0;
@@ -720,41 +812,16 @@ static int collect_thread(struct collection *c, uint32_t slot)
 	/* Charged since the pairs were read: they must be read again to belong to this record. */
 	if (c->r->owes[slot] && rec.bound >= c->bound && read_blame(c->r, c->bound))
 		return -ENOMEM;
-	dead = rec.state != GIL_THREAD_LIVE && rec.bound < c->bound;
 	set_key(c, m, &rec, other);
 	if (other)
 		strcpy(m->name, "other");
 	else
 		refresh_name(c, m, &rec);
-	cumulate(c, &rec, slot, &now, &open);
-	if (rec.at.unseen && rec.arm_gen == c->proc.arm_gen) {
-		/* Its hold since arming has ended and is in the record now, as a whole. */
-		m->last.hold_ns += c->watch->seed_given[rec.gil % GIL_PER_PROC];
-		c->watch->seed_given[rec.gil % GIL_PER_PROC] = 0;
-	}
-	subtract(&metrics, &now, &m->last, &rec.at);
-	add_open_ages(c, &rec, slot, &metrics);
-	m->last = now;
-	if (!m->resting && (!nothing_happened(&metrics) || (dead && !other))) {
-		index = sample_thread(c, &m->key, rec.gil, m->name);
-		if (index < 0)
-			return -ENOMEM;
-		/* Added, not set: two short lives with one tid may have begun within one clock tick. */
-		metrics__sum(&c->sample->threads[index].m, &metrics);
-		c->sample->threads[index].exited = dead && rec.state == GIL_THREAD_DEAD;
-		add_blame(c, slot, m, rec.gil, index, &open);
-	}
-	if (dead && !m->resting)
-		m->rests_since = c->bound;
-	m->resting = dead;
-	if (rec.at.wait_since && rec.at.wait_place < c->watch->oldest_wait)
-		c->watch->oldest_wait = rec.at.wait_place;
-	blame_list__clear(&open);
-	return 0;
+	return collect_record(c, slot, &rec);
 }
 
 /* A hold that was open at arming and of which no event has told yet. */
-static void add_seed_hold(struct collection *c, uint32_t gil)
+static int add_seed_hold(struct collection *c, uint32_t gil)
 {
 	const struct gil_record *g = &c->gils[gil];
 	uint64_t since = max_u64(c->from, c->proc.armed_at), age = c->bound - c->proc.armed_at;
@@ -762,18 +829,18 @@ static void add_seed_hold(struct collection *c, uint32_t gil)
 	long index;
 
 	if (c->proc.mode != GIL_MODE_FULL || c->proc.armed_at >= c->bound || !c->watch->seed[gil])
-		return;
+		return 0;
 	if (g->current && !(g->at.state == GIL_OWNER_HELD && g->at.owner_slot == GIL_SLOT_SEED))
-		return;
+		return 0;
 	index = holder_by_tstate(c, c->watch->seed[gil], gil);
 	if (index < 0)
-		return;
+		return 0;
 	m = &c->sample->threads[index].m;
 	m->known = KNOWN_ALL;
 	m->hold_ns += c->bound - since;
 	m->hold_max_ns = max_u64(m->hold_max_ns, age);
-	hist_open__count(&m->hold_open, age);
 	c->watch->seed_given[gil] = age;
+	return hist__count(&m->hold_open, age);
 }
 
 /* ---- the whole sample ---- */
@@ -793,6 +860,7 @@ static int add_gil(struct collection *c, uint32_t gil)
 {
 	uint32_t number = gil_number(c, gil);
 	struct gil_sample *g;
+	int err = 0;
 
 	for (size_t i = 0; i < c->sample->gils_n; i++)
 		if (c->sample->gils[i].gil == number)
@@ -805,9 +873,8 @@ static int add_gil(struct collection *c, uint32_t gil)
 	g->m.known = known_in(c->proc.mode);
 	for (size_t i = 0; i < c->sample->threads_n; i++)
 		if (c->sample->threads[i].gil == number)
-			metrics__sum(&g->m, &c->sample->threads[i].m);
-	metrics__sum(&c->sample->total, &g->m);
-	return 0;
+			err = metrics__sum(&g->m, &c->sample->threads[i].m) ?: err;
+	return metrics__sum(&c->sample->total, &g->m) ?: err;
 }
 
 static int sum_up(struct collection *c)
@@ -901,10 +968,10 @@ int reader__collect(struct reader *r, uint32_t slot, struct proc_sample **ret)
 	err = err ?: collect_threads(&c);
 	if (!err) {
 		for (uint32_t gil = 0; gil < GIL_PER_PROC; gil++)
-			add_seed_hold(&c, gil);
+			err = add_seed_hold(&c, gil) ?: err;
 		describe_interval(&c);
 		count_hits(&c);
-		err = sum_up(&c);
+		err = sum_up(&c) ?: err;
 	}
 	if (err) {
 		proc_sample__free(c.sample);

@@ -56,10 +56,10 @@ struct metrics {
 	uint64_t inferred;      /* light: hand-offs whose end no waiter saw, timed by what followed */
 	uint64_t hold_max_ns;   /* longest that ended in the interval or was open at its end */
 	uint64_t wait_max_ns;
-	struct gil_hist hold;   /* ended in the interval, at full length */
-	struct gil_hist wait;
-	struct hist_open hold_open; /* open at the end, at the age so far */
-	struct hist_open wait_open;
+	struct hist hold;       /* ended in the interval, at full length */
+	struct hist wait;
+	struct hist hold_open;  /* open at the end, at the age so far */
+	struct hist wait_open;
 };
 
 struct thread_sample {
@@ -114,6 +114,9 @@ struct proc_sample {
 struct proc_sample *proc_sample__new(void);
 void proc_sample__free(struct proc_sample *s);
 
+/* Zeroes it, but keeps its arrays for what is added next. */
+void proc_sample__empty(struct proc_sample *s);
+
 /* What kind of process it was: "gil", "per-interpreter" (it had several), "free-threaded" (it had none). */
 const char *proc_sample__gil_kind(const struct proc_sample *s);
 
@@ -122,17 +125,26 @@ struct thread_sample *proc_sample__add_thread(struct proc_sample *s);
 struct gil_sample *proc_sample__add_gil(struct proc_sample *s);
 struct blame_cell *proc_sample__add_blame(struct proc_sample *s);
 
+/* How long each thread was waited for, in ns by its index; the caller's to free. NULL: no memory. */
+uint64_t *proc_sample__blamed(const struct proc_sample *s);
+
 /* Index of a thread on a GIL, or -1. */
 long proc_sample__find_thread(const struct proc_sample *s, const struct thread_key *key, uint32_t gil);
 
 /*
  * dst += src: sums, maxima, histograms; what is open is src's (the later one). known = intersection, here and in
- * metrics__sum(): a dst that starts empty starts with KNOWN_ALL.
+ * metrics__sum(): a dst that starts empty starts with KNOWN_ALL. 0, or -ENOMEM: dst's histograms are then short of src's.
  */
-void metrics__merge(struct metrics *dst, const struct metrics *src);
+int metrics__merge(struct metrics *dst, const struct metrics *src);
 
-/* dst += src of the same interval, another thread: sums including what is open. */
-void metrics__sum(struct metrics *dst, const struct metrics *src);
+/* dst += src of the same interval, another thread: sums including what is open. 0 or -ENOMEM, as above. */
+int metrics__sum(struct metrics *dst, const struct metrics *src);
+
+/* Forgets what is open. */
+void metrics__clear_open(struct metrics *m);
+
+/* Frees what it owns; it is zeroed then. */
+void metrics__clear(struct metrics *m);
 
 static inline bool thread_key__equal(const struct thread_key *a, const struct thread_key *b)
 {

@@ -72,13 +72,11 @@ const char *schema_writer__id(const struct schema_writer *w);
 
 /*
  * Appends to `b` what one sample writes. For TIER_BASE: p, g:<n>, t:<thr>, hold/wait wide rows, blame, last, procs, menu,
- * threads, now:* (from `minute`), top:* (from `totals`) and meta's changing fields; for the others p, g, t, wide, blame,
- * all. TTLs with a key's first write and again about once a minute, together with the trim. 0 or -ENOMEM.
- * `minute` and `totals` are used for TIER_BASE only and may be NULL.
+ * threads, now:*, top:* (from `totals`, which may be NULL and is used here only) and meta's changing fields; for the others
+ * p, g, t, wide, blame, all. TTLs with a key's first write and again about once a minute, together with the trim. 0 or -ENOMEM.
  */
 int schema_writer__sample(struct schema_writer *w, enum tier tier, const struct proc_sample *s,
-			  const struct proc_sample *minute, const struct proc_sample *totals,
-			  struct batch *b);
+			  const struct proc_sample *totals, struct batch *b);
 
 /*
  * Everything the server must know to make sense of the rest: gil:schema, meta, index entries, TTLs. Sent at the start

@@ -85,6 +85,7 @@ void schema_writer__free(struct schema_writer *w)
 	if (!w)
 		return;
 	series_table__free(&w->series);
+	minute__free(&w->minute);
 	free_ident(&w->who);
 	free(w->place);
 	free((char *)w->opts.prefix);

@@ -74,10 +74,10 @@ static void set_us(struct schema_row *row, enum schema_field f, uint64_t ns)
 /* ---- from a sample ---- */
 
 /* The fields of one distribution: median, 99th percentile, maximum. Undefined where nothing ended or is open. */
-static void set_distribution(struct schema_row *row, enum schema_field p50, const struct gil_hist *ended,
-			     const struct hist_open *open, uint64_t max_ns)
+static void set_distribution(struct schema_row *row, enum schema_field p50, const struct hist *ended,
+			     const struct hist *open, uint64_t max_ns)
 {
-	if (hist__total(ended) + hist_open__total(open) == 0)
+	if (hist__total(ended) + hist__total(open) == 0)
 		return;
 	set_us(row, p50, hist__quantile(ended, open, 0.5, max_ns));
 	set_us(row, p50 + 1, hist__quantile(ended, open, 0.99, max_ns));

@@ -286,8 +286,8 @@ static void note_sample(struct schema_writer *w, const struct proc_sample *s)
 	}
 }
 
-static int write_base(struct schema_writer *w, const struct proc_sample *s, const struct proc_sample *minute,
-		      const struct proc_sample *totals, const struct schema_row *row, struct batch *b)
+static int write_base(struct schema_writer *w, const struct proc_sample *s, const struct proc_sample *totals,
+		      const struct schema_row *row, struct batch *b)
 {
 	int err;
 
@@ -295,7 +295,7 @@ static int write_base(struct schema_writer *w, const struct proc_sample *s, cons
 	write_index(w, s, b);
 	batch__command(b, "MULTI");
 	write_last(w, row, b);
-	err = schema_write__boards(w, s, minute, totals, b);
+	err = schema_write__boards(w, s, totals, b);
 	batch__command(b, "EXEC");
 	schema_write__meta(w, b);
 	write_seen(w, b);
@@ -303,7 +303,7 @@ static int write_base(struct schema_writer *w, const struct proc_sample *s, cons
 }
 
 int schema_writer__sample(struct schema_writer *w, enum tier tier, const struct proc_sample *s,
-			  const struct proc_sample *minute, const struct proc_sample *totals, struct batch *b)
+			  const struct proc_sample *totals, struct batch *b)
 {
 	uint32_t before = batch__points(b);
 	struct schema_row row;
@@ -319,7 +319,7 @@ int schema_writer__sample(struct schema_writer *w, enum tier tier, const struct 
 	err = schema_write__wide(w, tier, s, b) ?: err;
 	err = schema_write__blame(w, tier, s, b) ?: err;
 	if (tier == TIER_BASE)
-		err = write_base(w, s, minute, totals, &row, b) ?: err;
+		err = write_base(w, s, totals, &row, b) ?: err;
 	else
 		err = write_all(w, tier, &row, b) ?: err;
 	batch__set_points(b, before + w->points, before ? batch__made_ms(b) : s->end_ms);

@@ -63,18 +63,15 @@ static int put_metrics(struct schema_writer *w, enum tier tier, struct series *s
 static int put_others(struct schema_writer *w, enum tier tier, const struct proc_sample *s, struct batch *b)
 {
 	uint32_t other = series_table__other(&w->series);
-	struct metrics *sum = calloc(1, sizeof(*sum));
+	struct metrics sum = {.known = s->total.known};
 	int err = 0;
 
-	if (!sum)
-		return -ENOMEM;
-	sum->known = s->total.known;
 	for (size_t i = 0; i < s->threads_n; i++)
 		if (w->place[i] == other)
-			metrics__sum(sum, &s->threads[i].m);
-	if (active(sum))
-		err = put_metrics(w, tier, &w->series.places[other], s, sum, b);
-	free(sum);
+			err = metrics__sum(&sum, &s->threads[i].m) ?: err;
+	if (active(&sum))
+		err = put_metrics(w, tier, &w->series.places[other], s, &sum, b) ?: err;
+	metrics__clear(&sum);
 	return err;
 }
 

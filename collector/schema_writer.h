@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 
+#include "minute.h"
 #include "schema.h"
 #include "schema_json.h"
 #include "schema_series.h"
@@ -26,6 +27,7 @@ enum wide_kind {
 enum single_key {
 	KEY_META,
 	KEY_THREADS,
+	KEY_NOW,
 	KEY_TOP,
 	KEY_GLOBALS,
 	SINGLE_KEYS,
@@ -57,6 +59,8 @@ struct schema_writer {
 	uint64_t gils_left_out; /* rows of GILs that found no place */
 	const char *gil_kind;   /* of the newest sample; "per-interpreter" stays */
 	struct previous previous[TIER_COUNT];
+	struct minute minute;     /* of the base samples */
+	uint32_t minute_known;    /* of it, when the boards were written last */
 	bool blame_shown[TIER_COUNT];
 	bool lost_changed;
 	uint32_t epoch;           /* bumped when every TTL must be set again */
@@ -98,10 +102,10 @@ int schema_write__threads(struct schema_writer *w, enum tier tier, const struct 
 int schema_write__wide(struct schema_writer *w, enum tier tier, const struct proc_sample *s, struct batch *b);
 int schema_write__blame(struct schema_writer *w, enum tier tier, const struct proc_sample *s, struct batch *b);
 
-/* now:* out of `minute`, top:* out of `totals` (either may be NULL), within a MULTI that the caller began. */
-int schema_write__boards(struct schema_writer *w, const struct proc_sample *s, const struct proc_sample *minute,
-			 const struct proc_sample *totals, struct batch *b);
-/* Takes a renamed thread's old member out of top:*. */
+/* now:* and, out of `totals` (which may be NULL), top:*, within a MULTI that the caller began. */
+int schema_write__boards(struct schema_writer *w, const struct proc_sample *s, const struct proc_sample *totals,
+			 struct batch *b);
+/* Takes a renamed thread's old member out of them. */
 void schema_write__unboard(struct schema_writer *w, const char *thr, const char *name, struct batch *b);
 
 /* meta's changing fields, and the others now and then. */

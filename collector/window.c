@@ -38,7 +38,7 @@ static void begin(struct window *w, const struct proc_sample *s)
 	w->begun = true;
 }
 
-static void add_process(struct window *w, const struct proc_sample *s)
+static int add_process(struct window *w, const struct proc_sample *s)
 {
 	struct proc_sample *d = &w->sample;
 
@@ -60,14 +60,7 @@ static void add_process(struct window *w, const struct proc_sample *s)
 	d->rss_kib = s->rss_kib;
 	for (size_t i = 0; i < GIL_LOSS_COUNT; i++)
 		d->lost[i] += s->lost[i];
-	metrics__merge(&d->total, &s->total);
-}
-
-static void clear_open(struct metrics *m)
-{
-	m->waiting = 0;
-	memset(&m->hold_open, 0, sizeof(m->hold_open));
-	memset(&m->wait_open, 0, sizeof(m->wait_open));
+	return metrics__merge(&d->total, &s->total);
 }
 
 /*
@@ -79,11 +72,11 @@ static void settle(struct window *w)
 	struct proc_sample *d = &w->sample;
 
 	for (size_t i = 0; i < d->gils_n; i++) {
-		clear_open(&d->gils[i].m);
+		metrics__clear_open(&d->gils[i].m);
 		d->gils[i].m.known &= d->total.known;
 	}
 	for (size_t i = 0; i < d->threads_n; i++) {
-		clear_open(&d->threads[i].m);
+		metrics__clear_open(&d->threads[i].m);
 		d->threads[i].m.known &= d->total.known;
 	}
 }
@@ -122,15 +115,17 @@ static struct gil_sample *get_gil(struct window *w, uint32_t gil)
 
 static int add_gils(struct window *w, const struct proc_sample *s)
 {
+	int err = 0;
+
 	for (size_t i = 0; i < s->gils_n; i++) {
 		struct gil_sample *d = get_gil(w, s->gils[i].gil);
 
 		if (!d)
 			return -ENOMEM;
 		d->addr = s->gils[i].addr;
-		metrics__sum(&d->m, &s->gils[i].m);
+		err = metrics__sum(&d->m, &s->gils[i].m) ?: err;
 	}
-	return 0;
+	return err;
 }
 
 /* ---- folding ---- */
@@ -199,13 +194,15 @@ static size_t list_ended(const struct proc_sample *d, struct candidate *list)
 static int fold_one(struct window *w, uint32_t from, uint32_t *moved)
 {
 	uint32_t to = get_other(w, w->sample.threads[from].gil);
+	int err;
 
 	if (to == KEYMAP_NONE)
 		return -ENOMEM;
-	metrics__sum(&w->sample.threads[to].m, &w->sample.threads[from].m);
+	err = metrics__sum(&w->sample.threads[to].m, &w->sample.threads[from].m);
+	metrics__clear(&w->sample.threads[from].m);
 	moved[from] = to;
 	w->folded++;
-	return 0;
+	return err;
 }
 
 /* Closes the gaps of folded threads; `moved` becomes old index -> new index for all. */
@@ -213,6 +210,7 @@ static int compact_threads(struct window *w, uint32_t *moved)
 {
 	struct proc_sample *d = &w->sample;
 	size_t n = d->threads_n, kept = 0;
+	int err = 0;
 
 	keymap__clear(&w->threads);
 	for (size_t i = 0; i < n; i++) {
@@ -223,8 +221,7 @@ static int compact_threads(struct window *w, uint32_t *moved)
 		if (kept != i)
 			d->threads[kept] = *t;
 		t = &d->threads[kept];
-		if (keymap__put(&w->threads, t->key.start_ticks, low_word(&t->key, t->gil), (uint32_t)kept))
-			return -ENOMEM;
+		err = keymap__put(&w->threads, t->key.start_ticks, low_word(&t->key, t->gil), (uint32_t)kept) ?: err;
 		moved[i] = (uint32_t)kept++ | 0x80000000u;
 	}
 	/* Folded ones point at the old index of their pseudo-thread: follow it. */
@@ -234,7 +231,7 @@ static int compact_threads(struct window *w, uint32_t *moved)
 	for (size_t i = 0; i < n; i++)
 		moved[i] &= 0x7fffffffu;
 	d->threads_n = kept;
-	return 0;
+	return err;
 }
 
 /*
@@ -376,18 +373,19 @@ static int add_thread(struct window *w, const struct thread_sample *t, uint32_t 
 {
 	uint32_t index = get_place(w, t);
 	struct thread_sample *d;
+	int err;
 
 	*ret_place = index;
 	if (index == KEYMAP_NONE)
 		return -ENOMEM;
 	d = &w->sample.threads[index];
-	metrics__sum(&d->m, &t->m);
+	err = metrics__sum(&d->m, &t->m);
 	if (!thread_key__equal(&d->key, &t->key))
-		return 0;
+		return err;
 	d->exited = t->exited;
 	if (t->name[0])
 		memcpy(d->name, t->name, sizeof(d->name));
-	return 0;
+	return err;
 }
 
 static int add_threads(struct window *w, const struct proc_sample *s)
@@ -433,9 +431,9 @@ int window__add(struct window *w, const struct proc_sample *s)
 
 	if (reserve_places(w, s->threads_n) != 0)
 		return -ENOMEM;
-	add_process(w, s);
+	err = add_process(w, s);
 	settle(w);
-	err = make_room(w, s);
+	err = make_room(w, s) ?: err;
 	err = add_gils(w, s) ?: err;
 	err = add_threads(w, s) ?: err;
 	return add_blame(w, s) ?: err;
@@ -443,10 +441,7 @@ int window__add(struct window *w, const struct proc_sample *s)
 
 void window__clear(struct window *w)
 {
-	struct proc_sample *d = &w->sample;
-	struct proc_sample empty = {.gils = d->gils, .threads = d->threads, .blame = d->blame};
-
-	*d = empty;
+	proc_sample__empty(&w->sample);
 	w->begun = false;
 	w->folded = 0;
 	/* A burst of threads must not leave its memory behind. */
@@ -460,6 +455,7 @@ void window__clear(struct window *w)
 
 void window__free(struct window *w)
 {
+	proc_sample__empty(&w->sample);
 	free(w->sample.gils);
 	free(w->sample.threads);
 	free(w->sample.blame);

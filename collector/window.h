@@ -3,7 +3,7 @@
  * A sample that grows: consecutive samples of one process merged into one. What aggr is made of. Pure.
  *
  * Finds threads and blame pairs by hash, keeps the number of threads bounded by folding ended ones into a
- * pseudo-thread. packed_sample is the same at rest: histograms without their empty buckets.
+ * pseudo-thread.
  */
 #ifndef GILSCOPE_WINDOW_H
 #define GILSCOPE_WINDOW_H
@@ -38,17 +38,5 @@ int window__add(struct window *w, const struct proc_sample *s);
 /* Makes it empty. */
 void window__clear(struct window *w);
 void window__free(struct window *w);
-
-struct packed_sample;
-
-/*
- * A compact copy of `s`, or NULL (no memory). It is made to be added to a window before a later sample: what of each
- * thread was open at its end is left out.
- */
-struct packed_sample *packed_sample__new(const struct proc_sample *s);
-void packed_sample__free(struct packed_sample *p);
-
-/* The sample again, less what its threads had open, the caller's to free; NULL: no memory. */
-struct proc_sample *packed_sample__unpack(const struct packed_sample *p);
 
 #endif

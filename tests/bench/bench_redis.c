@@ -177,7 +177,7 @@ static int emit_window(void *arg, enum tier tier, const struct proc_sample *wind
 {
 	struct line *line = arg;
 
-	return schema_writer__sample(line->writer, tier, window, NULL, NULL, line->batch);
+	return schema_writer__sample(line->writer, tier, window, NULL, line->batch);
 }
 
 static struct batch *make_batch(struct line *line, const struct proc_sample *s)
@@ -189,8 +189,7 @@ static struct batch *make_batch(struct line *line, const struct proc_sample *s)
 	if (!line->batch)
 		die("batch", "no memory");
 	err = aggr__add(line->aggr, s, emit_window, line);
-	err = err ?: schema_writer__sample(line->writer, TIER_BASE, s, aggr__last_minute(line->aggr),
-					   aggr__totals(line->aggr), line->batch);
+	err = err ?: schema_writer__sample(line->writer, TIER_BASE, s, aggr__totals(line->aggr), line->batch);
 	if (err || batch__error(line->batch))
 		die("sample", "no memory");
 	line->cpu_s += clock_s(CLOCK_THREAD_CPUTIME_ID) - begin;

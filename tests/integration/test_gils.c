@@ -40,9 +40,10 @@ static struct criterion_test_params with_several_gils(void)
 	ParameterizedTestParameters(gils, name) { return with_several_gils(); } \
 	ParameterizedTest(struct interpreter *in, gils, name)
 
+/* The newest thread of that id: where others fork by the thousand, an earlier round's may be met again. */
 static const struct thread_sample *thread_on(const struct proc_sample *s, pid_t tid, uint32_t gil)
 {
-	for (size_t i = 0; i < s->threads_n; i++)
+	for (size_t i = s->threads_n; i-- > 0;)
 		if (s->threads[i].key.tid == (uint32_t)tid && s->threads[i].gil == gil)
 			return &s->threads[i];
 	return NULL;

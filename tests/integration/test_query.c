@@ -451,7 +451,7 @@ Test(query, reads_what_the_writer_wrote, .init = setup, .fini = teardown)
 	cr_assert_eq(schema_writer__announce(w, b), 0);
 	sink__announce(sink, schema_writer__id(w), b);
 	b = batch__new();
-	cr_assert_eq(schema_writer__sample(w, TIER_BASE, s, s, s, b), 0);
+	cr_assert_eq(schema_writer__sample(w, TIER_BASE, s, s, b), 0);
 	cr_expect_eq(sink__write(sink, b), 0);
 	cr_assert_eq(sink__flush(sink, 10000), 0);
 

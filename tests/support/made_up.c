@@ -73,8 +73,8 @@ static void dim(struct metrics *m)
 {
 	m->known = KNOWN_WAIT;
 	m->hold_ns = m->acquires = m->forced = m->hold_max_ns = 0;
-	m->hold = (struct gil_hist){0};
-	m->hold_open = (struct hist_open){0};
+	hist__clear(&m->hold);
+	hist__clear(&m->hold_open);
 }
 
 void made_up__light(struct proc_sample *s)

@@ -201,7 +201,7 @@ static int emit(void *arg, enum tier tier, const struct proc_sample *window)
 {
 	struct line *line = arg;
 
-	return schema_writer__sample(line->writer, tier, window, NULL, NULL, line->batch);
+	return schema_writer__sample(line->writer, tier, window, NULL, line->batch);
 }
 
 static void send(struct line *line, const struct proc_sample *s)
@@ -209,8 +209,7 @@ static void send(struct line *line, const struct proc_sample *s)
 	line->batch = batch__new();
 	cr_assert_not_null(line->batch);
 	cr_assert_eq(aggr__add(line->aggr, s, emit, line), 0);
-	cr_assert_eq(schema_writer__sample(line->writer, TIER_BASE, s, aggr__last_minute(line->aggr),
-					   aggr__totals(line->aggr), line->batch), 0);
+	cr_assert_eq(schema_writer__sample(line->writer, TIER_BASE, s, aggr__totals(line->aggr), line->batch), 0);
 	cr_assert_eq(sink__write(line->sink, line->batch), 0);
 }
 
@@ -288,12 +287,12 @@ static struct proc_sample *make_hold_second(int64_t end_ms, int age_s)
 		if (age_s > 0 && i == 0) {
 			m->hold_ns = SECOND;
 			m->hold_max_ns = age;
-			hist_open__count(&m->hold_open, age);
+			hist__count(&m->hold_open, age);
 		} else if (age_s > 0) {
 			m->wait_ns = SECOND;
 			m->waiting = 1;
 			m->wait_max_ns = age;
-			hist_open__count(&m->wait_open, age);
+			hist__count(&m->wait_open, age);
 		} else {
 			m->acquires = m->contended = 10;
 			m->hold_ns = m->wait_ns = 10 * age;

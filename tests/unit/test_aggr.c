@@ -239,9 +239,7 @@ Test(aggr, a_step_backwards_closes_what_is_open_at_once)
 	cr_assert_eq(log.tier[TIER_60S].windows, 1);
 	cr_assert_eq(log.tier[TIER_10S].ends[0], 7205000);
 	cr_assert_eq(log.tier[TIER_10S].partial, 1);
-	cr_assert_eq(aggr__last_minute(a)->len_ns, SECOND);
 	feed(a, 3602000, SECOND, &log);
-	cr_assert_eq(aggr__last_minute(a)->len_ns, 2 * SECOND);
 	cr_assert_eq(aggr__totals(a)->len_ns, 3 * SECOND);
 	aggr__free(a);
 }
@@ -294,32 +292,6 @@ Test(aggr, an_error_of_the_receiver_comes_back_and_nothing_is_emitted_twice)
 	cr_assert_eq(aggr__add(a, s, record, &log), 0);
 	cr_assert_eq(log.tier[TIER_10S].windows, 2);
 	proc_sample__free(s);
-	aggr__free(a);
-}
-
-Test(aggr, the_last_minute_forgets_what_is_older)
-{
-	struct aggr *a = aggr_for(SECOND, 0);
-	static struct log log;
-
-	for (int64_t t = 1000; t <= 300000; t += 1000) {
-		const struct proc_sample *m;
-
-		feed(a, t, SECOND, &log);
-		m = aggr__last_minute(a);
-		cr_assert_eq(m->end_ms, t);
-		cr_assert_leq(m->len_ns, 60 * SECOND);
-		cr_assert_eq(m->total.wait_ns, m->len_ns / SECOND * 1000);
-		cr_assert_eq(m->threads[0].m.wait_ns, m->total.wait_ns);
-		cr_assert_eq(hist__total(&m->threads[0].m.wait), m->len_ns / SECOND);
-		if (t >= 60000)
-			cr_assert_gt(m->len_ns, 50 * SECOND);
-	}
-	cr_assert_eq(aggr__last_minute(a)->len_ns, 60 * SECOND);
-	feed(a, 345000, SECOND, &log);
-	cr_assert_eq(aggr__last_minute(a)->len_ns, 11 * SECOND);
-	feed(a, 500000, SECOND, &log);
-	cr_assert_eq(aggr__last_minute(a)->len_ns, SECOND);
 	aggr__free(a);
 }
 
@@ -384,21 +356,21 @@ Test(aggr, what_was_open_counts_only_while_it_is_open)
 	struct thread_sample *t = add_thread(s, 1, 1, 10);
 
 	t->m.waiting = 1;
-	hist_open__count(&t->m.wait_open, SECOND);
+	hist__count(&t->m.wait_open, SECOND);
 	s->total.waiting = 1;
 	aggr__add(a, s, NULL, NULL);
-	cr_assert_eq(hist_open__total(&aggr__totals(a)->threads[0].m.wait_open), 1);
-	t->m.wait_open = (struct hist_open){0};
-	hist_open__count(&t->m.wait_open, 2 * SECOND);
+	cr_assert_eq(hist__total(&aggr__totals(a)->threads[0].m.wait_open), 1);
+	hist__clear(&t->m.wait_open);
+	hist__count(&t->m.wait_open, 2 * SECOND);
 	s->end_ms = 2000;
 	aggr__add(a, s, NULL, NULL);
-	cr_assert_eq(hist_open__total(&aggr__totals(a)->threads[0].m.wait_open), 1);
+	cr_assert_eq(hist__total(&aggr__totals(a)->threads[0].m.wait_open), 1);
 	cr_assert_eq(aggr__totals(a)->threads[0].m.waiting, 1);
 	s->threads_n = 0;
 	s->total.waiting = 0;
 	s->end_ms = 3000;
 	aggr__add(a, s, NULL, NULL);
-	cr_assert_eq(hist_open__total(&aggr__totals(a)->threads[0].m.wait_open), 0);
+	cr_assert_eq(hist__total(&aggr__totals(a)->threads[0].m.wait_open), 0);
 	cr_assert_eq(aggr__totals(a)->threads[0].m.waiting, 0);
 	cr_assert_eq(aggr__totals(a)->total.waiting, 0);
 	proc_sample__free(s);

@@ -55,7 +55,7 @@ static void check_quantiles(size_t n)
 {
 	static const double qs[] = {0.01, 0.25, 0.5, 0.9, 0.99, 0.999, 1.0};
 	uint64_t *v = calloc(n, sizeof(*v));
-	struct gil_hist h = {0};
+	struct hist h = {0};
 
 	for (size_t i = 0; i < n; i++) {
 		int bit = 9 + (int)(next_random() % 25);
@@ -72,6 +72,7 @@ static void check_quantiles(size_t n)
 		cr_assert(got >= exact * (1 - 0.0625) && got <= exact * (1 + 0.0625),
 			  "q%.3f of %zu: %.0f instead of %.0f", qs[i], n, got, exact);
 	}
+	hist__clear(&h);
 	free(v);
 }
 
@@ -87,17 +88,18 @@ Test(hist, quantiles_are_within_a_sixteenth_of_the_exact_ones)
 
 Test(hist, quantile_never_exceeds_the_exact_maximum)
 {
-	struct gil_hist h = {0};
+	struct hist h = {0};
 
 	hist__count(&h, 1000000);
 	cr_assert_eq(hist__quantile(&h, NULL, 0.99, 1000000), 1000000);
 	cr_assert_gt(hist__quantile(&h, NULL, 0.99, 0), 1000000);
+	hist__clear(&h);
 }
 
 Test(hist, quantile_of_nothing_is_zero)
 {
-	struct gil_hist h = {0};
-	struct hist_open open = {0};
+	struct hist h = {0};
+	struct hist open = {0};
 
 	cr_assert_eq(hist__quantile(&h, &open, 0.5, 77), 0);
 	cr_assert_eq(hist__quantile(NULL, NULL, 0.5, 77), 0);
@@ -105,46 +107,38 @@ Test(hist, quantile_of_nothing_is_zero)
 
 Test(hist, quantile_is_over_the_union_of_both)
 {
-	struct gil_hist ended = {0}, last = {0};
-	struct hist_open open = {0}, first = {0};
+	struct hist ended = {0}, last = {0};
+	struct hist open = {0}, first = {0};
 
 	for (int i = 0; i < 99; i++) {
 		hist__count(&ended, 1000);
-		hist_open__count(&first, 1000);
+		hist__count(&first, 1000);
 	}
-	hist_open__count(&open, 5000000000ull);
+	hist__count(&open, 5000000000ull);
 	hist__count(&last, 5000000000ull);
 	cr_assert_lt(hist__quantile(&ended, &open, 0.99, 5000000000ull), 1100);
 	cr_assert_gt(hist__quantile(&ended, &open, 1.0, 5000000000ull), 4600000000ull);
 	for (double q = 0; q <= 1; q += 0.125)
 		cr_assert_eq(hist__quantile(&ended, &open, q, 0), hist__quantile(&last, &first, q, 0));
-}
-
-Test(hist, open_counts_stop_at_their_maximum)
-{
-	struct hist_open a = {0}, b = {0};
-
-	for (int i = 0; i < 70000; i++)
-		hist_open__count(&a, 1000);
-	cr_assert_eq(hist_open__total(&a), UINT16_MAX);
-	hist_open__count(&b, 1000);
-	hist_open__count(&b, 2000);
-	hist_open__add(&b, &a);
-	cr_assert_eq(hist_open__total(&b), UINT16_MAX + 1);
+	hist__clear(&ended);
+	hist__clear(&open);
+	hist__clear(&first);
+	hist__clear(&last);
 }
 
 Test(hist, the_maximum_stands_for_what_is_off_the_scale)
 {
-	struct gil_hist h = {0};
+	struct hist h = {0};
 
 	hist__count(&h, 5ull << 41);
 	cr_assert_eq(hist__quantile(&h, NULL, 0.5, 5ull << 41), 5ull << 41);
 	cr_assert_eq(hist__quantile(&h, NULL, 0.5, 0), gil_hist_floor(GIL_HIST_BUCKETS - 1));
+	hist__clear(&h);
 }
 
 Test(hist, odd_quantiles_are_clamped)
 {
-	struct gil_hist h = {0};
+	struct hist h = {0};
 	uint64_t v;
 
 	hist__count(&h, 1000);
@@ -153,34 +147,121 @@ Test(hist, odd_quantiles_are_clamped)
 	cr_assert_eq(hist__quantile(&h, NULL, -3, 0), v);
 	cr_assert_eq(hist__quantile(&h, NULL, 7, 0), v);
 	cr_assert_eq(hist__quantile(&h, NULL, __builtin_nan(""), 0), v);
+	hist__clear(&h);
+}
+
+static uint32_t counted(const struct hist *h, uint32_t bucket)
+{
+	for (size_t i = 0; i < h->n; i++)
+		if (h->buckets[i].index == bucket)
+			return h->buckets[i].count;
+	return 0;
+}
+
+/* Many counts in a bucket at once. */
+static void set_count(struct hist *h, uint32_t bucket, uint32_t count)
+{
+	cr_assert_eq(hist__count(h, gil_hist_floor(bucket)), 0);
+	for (size_t i = 0; i < h->n; i++)
+		if (h->buckets[i].index == bucket)
+			h->buckets[i].count = count;
 }
 
 Test(hist, counts_saturate)
 {
-	struct gil_hist a = {0}, b = {0};
+	struct hist a = {0}, b = {0};
 
-	a.count[7] = UINT32_MAX - 1;
-	b.count[7] = 5;
-	hist__add(&a, &b);
-	cr_assert_eq(a.count[7], UINT32_MAX);
+	set_count(&a, 7, UINT32_MAX - 1);
+	set_count(&b, 7, 5);
+	cr_assert_eq(hist__add(&a, &b), 0);
+	cr_assert_eq(counted(&a, 7), UINT32_MAX);
 	hist__count(&a, gil_hist_floor(7));
-	cr_assert_eq(a.count[7], UINT32_MAX);
+	cr_assert_eq(counted(&a, 7), UINT32_MAX);
+	hist__clear(&a);
+	hist__clear(&b);
 }
 
-Test(hist, delta_survives_wrap_around)
+static void fill(struct gil_hist *dense, struct hist *h)
 {
-	struct gil_hist now = {0}, before = {0}, d;
+	for (uint64_t n = next_random() % 60; n > 0; n--) {
+		uint32_t bucket = (uint32_t)(next_random() % GIL_HIST_BUCKETS);
 
-	before.count[3] = UINT32_MAX - 1;
-	now.count[3] = 4;
-	hist__delta(&d, &now, &before);
-	cr_assert_eq(d.count[3], 6);
-	cr_assert_eq(hist__total(&d), 6);
+		dense->count[bucket]++;
+		cr_assert_eq(hist__count(h, gil_hist_floor(bucket)), 0);
+	}
+}
+
+static void check_same(const struct hist *h, const struct gil_hist *dense)
+{
+	uint64_t total = 0;
+
+	for (size_t i = 0; i < h->n; i++)
+		cr_assert(h->buckets[i].index < GIL_HIST_BUCKETS && (i == 0 || h->buckets[i - 1].index < h->buckets[i].index));
+	for (uint32_t b = 0; b < GIL_HIST_BUCKETS; b++) {
+		cr_assert_eq(counted(h, b), dense->count[b]);
+		total += dense->count[b];
+	}
+	cr_assert_eq(hist__total(h), total);
+}
+
+Test(hist, it_is_an_array_of_all_buckets_without_the_empty_ones)
+{
+	for (int round = 0; round < 500; round++) {
+		struct gil_hist x = {0}, y = {0};
+		struct hist a = {0}, b = {0};
+
+		fill(&x, &a);
+		fill(&y, &b);
+		check_same(&a, &x);
+		cr_assert_eq(hist__add(&a, &b), 0);
+		for (uint32_t i = 0; i < GIL_HIST_BUCKETS; i++)
+			x.count[i] += y.count[i];
+		check_same(&a, &x);
+		check_same(&b, &y);
+		hist__clear(&a);
+		hist__clear(&b);
+	}
+}
+
+Test(hist, advancing_tells_what_is_new)
+{
+	struct gil_hist now = {0};
+	struct hist last = {0};
+
+	for (int round = 0; round < 200; round++) {
+		struct gil_hist added = {0};
+		struct hist same = {0}, news = {0};
+
+		fill(&added, &same);
+		for (uint32_t i = 0; i < GIL_HIST_BUCKETS; i++)
+			now.count[i] += added.count[i];
+		cr_assert_eq(hist__advance(&news, &last, &now), 0);
+		check_same(&news, &added);
+		check_same(&last, &now);
+		hist__clear(&same);
+		hist__clear(&news);
+	}
+	hist__clear(&last);
+}
+
+Test(hist, advancing_survives_wrap_around)
+{
+	struct gil_hist now = {.count = {[3] = 4}};
+	struct hist last = {0}, news = {0};
+
+	set_count(&last, 3, UINT32_MAX - 1);
+	set_count(&last, 9, UINT32_MAX);
+	cr_assert_eq(hist__advance(&news, &last, &now), 0);
+	cr_assert_eq(counted(&news, 3), 6);
+	cr_assert_eq(counted(&news, 9), 1);
+	cr_assert_eq(hist__total(&news), 7);
+	hist__clear(&last);
+	hist__clear(&news);
 }
 
 /* ---- half as fine ---- */
 
-static struct hist_coarse coarse_of(const struct gil_hist *fine)
+static struct hist_coarse coarse_of(const struct hist *fine)
 {
 	struct hist_coarse h;
 
@@ -190,24 +271,30 @@ static struct hist_coarse coarse_of(const struct gil_hist *fine)
 
 Test(hist, wider_buckets_hold_two_fine_ones_and_lose_none)
 {
-	struct gil_hist fine;
+	struct hist fine = {0};
 	struct hist_coarse h;
 
 	for (uint32_t b = 0; b < GIL_HIST_BUCKETS; b++)
-		fine.count[b] = b * b + 1;
+		set_count(&fine, b, b * b + 1);
 	h = coarse_of(&fine);
 	cr_assert_eq(hist_coarse__total(&h), hist__total(&fine));
 	for (uint32_t b = 0; b < HIST_COARSE_BUCKETS; b++)
-		cr_assert_eq(h.count[b], fine.count[2 * b] + fine.count[2 * b + 1]);
+		cr_assert_eq(h.count[b], counted(&fine, 2 * b) + counted(&fine, 2 * b + 1));
 	hist_coarse__add(&h, &h);
 	cr_assert_eq(hist_coarse__total(&h), 2 * hist__total(&fine));
+	hist__clear(&fine);
 }
 
 Test(hist, counts_of_wider_buckets_stop_at_their_maximum)
 {
-	struct gil_hist fine = {.count = {[8] = UINT32_MAX, [9] = 1, [20] = UINT32_MAX}};
-	struct hist_coarse h = coarse_of(&fine);
+	struct hist fine = {0};
+	struct hist_coarse h;
 
+	set_count(&fine, 8, UINT32_MAX);
+	set_count(&fine, 9, 1);
+	set_count(&fine, 20, UINT32_MAX);
+	h = coarse_of(&fine);
+	hist__clear(&fine);
 	cr_assert_eq(h.count[4], UINT32_MAX);
 	hist_coarse__add(&h, &h);
 	cr_assert_eq(h.count[10], UINT32_MAX);
@@ -241,7 +328,7 @@ Test(hist, quantiles_of_wider_buckets_are_within_a_ninth_of_the_exact_ones)
 
 	for (int round = 0; round < 20; round++) {
 		size_t n = round % 2 ? 10007 : 1 + (size_t)(next_random() % 200);
-		struct gil_hist fine = {0};
+		struct hist fine = {0};
 		struct hist_coarse h;
 
 		for (size_t i = 0; i < n; i++) {
@@ -251,6 +338,7 @@ Test(hist, quantiles_of_wider_buckets_are_within_a_ninth_of_the_exact_ones)
 			hist__count(&fine, v[i]);
 		}
 		h = coarse_of(&fine);
+		hist__clear(&fine);
 		qsort(v, n, sizeof(*v), ascending);
 		for (size_t i = 0; i < sizeof(qs) / sizeof(qs[0]); i++) {
 			size_t rank = (size_t)(qs[i] * (double)n + 0.999999);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Samples: growth, look-up, and what merging over time and summing over threads mean. Also keymap. */
 #include <criterion/criterion.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "../../collector/hist.h"
@@ -30,14 +31,16 @@ Test(sample, arrays_grow_zeroed_and_keep_what_they_hold)
 		struct blame_cell *c = proc_sample__add_blame(s);
 		struct gil_sample *g = proc_sample__add_gil(s);
 
-		cr_assert(t->key.tid == 0 && t->m.hold_ns == 0 && t->m.wait_open.count[263] == 0);
+		cr_assert(t->key.tid == 0 && t->m.hold_ns == 0 && t->m.wait_open.n == 0);
 		t->key.tid = i + 1;
-		memset(&t->m, 0xee, sizeof(t->m));
+		t->m.wait_ns = i;
+		hist__count(&t->m.hold, i);
 		c->ns = i;
 		g->addr = i;
 	}
 	for (uint32_t i = 0; i < 1000; i++)
-		cr_assert(s->threads[i].key.tid == i + 1 && s->blame[i].ns == i && s->gils[i].addr == i);
+		cr_assert(s->threads[i].key.tid == i + 1 && s->threads[i].m.hold.n == 1 && s->blame[i].ns == i &&
+			  s->gils[i].addr == i);
 	proc_sample__free(s);
 }
 
@@ -55,6 +58,20 @@ Test(sample, a_thread_is_its_key_and_gil)
 	proc_sample__free(s);
 }
 
+static void count(struct hist *h, uint32_t bucket, uint64_t times)
+{
+	while (times--)
+		cr_assert_eq(hist__count(h, gil_hist_floor(bucket)), 0);
+}
+
+static uint32_t counted(const struct hist *h, uint32_t bucket)
+{
+	for (size_t i = 0; i < h->n; i++)
+		if (h->buckets[i].index == bucket)
+			return h->buckets[i].count;
+	return 0;
+}
+
 static struct metrics metrics_of(uint64_t x)
 {
 	struct metrics m = {
@@ -63,10 +80,10 @@ static struct metrics metrics_of(uint64_t x)
 		.wait_max_ns = 1000 - x,
 	};
 
-	m.hold.count[1] = (uint32_t)x;
-	m.wait.count[2] = (uint32_t)x;
-	m.hold_open.count[3] = (uint32_t)x;
-	m.wait_open.count[4] = (uint32_t)x;
+	count(&m.hold, 1, x);
+	count(&m.wait, 2, x);
+	count(&m.hold_open, 3, x);
+	count(&m.wait_open, 4, x);
 	return m;
 }
 
@@ -81,8 +98,8 @@ static void check_ended_sum(const struct metrics *m)
 	cr_assert_eq(m->forced, 210);
 	cr_assert_eq(m->hold_max_ns, 20);
 	cr_assert_eq(m->wait_max_ns, 990);
-	cr_assert_eq(m->hold.count[1], 30);
-	cr_assert_eq(m->wait.count[2], 30);
+	cr_assert_eq(counted(&m->hold, 1), 30);
+	cr_assert_eq(counted(&m->wait, 2), 30);
 }
 
 Test(sample, merging_over_time_keeps_what_is_open_of_the_later_one)
@@ -92,8 +109,10 @@ Test(sample, merging_over_time_keeps_what_is_open_of_the_later_one)
 	metrics__merge(&a, &b);
 	check_ended_sum(&a);
 	cr_assert_eq(a.waiting, 20);
-	cr_assert_eq(a.hold_open.count[3], 20);
-	cr_assert_eq(a.wait_open.count[4], 20);
+	cr_assert_eq(counted(&a.hold_open, 3), 20);
+	cr_assert_eq(counted(&a.wait_open, 4), 20);
+	metrics__clear(&a);
+	metrics__clear(&b);
 }
 
 Test(sample, summing_over_threads_adds_what_is_open)
@@ -103,8 +122,10 @@ Test(sample, summing_over_threads_adds_what_is_open)
 	metrics__sum(&a, &b);
 	check_ended_sum(&a);
 	cr_assert_eq(a.waiting, 30);
-	cr_assert_eq(a.hold_open.count[3], 30);
-	cr_assert_eq(a.wait_open.count[4], 30);
+	cr_assert_eq(counted(&a.hold_open, 3), 30);
+	cr_assert_eq(counted(&a.wait_open, 4), 30);
+	metrics__clear(&a);
+	metrics__clear(&b);
 }
 
 Test(sample, known_is_what_both_know)
@@ -117,6 +138,41 @@ Test(sample, known_is_what_both_know)
 	b.known = KNOWN_HOLD;
 	metrics__sum(&a, &b);
 	cr_assert_eq(a.known, 0);
+	metrics__clear(&a);
+	metrics__clear(&b);
+}
+
+Test(sample, an_emptied_one_is_filled_again)
+{
+	struct proc_sample *s = proc_sample__new();
+
+	for (uint32_t round = 0; round < 3; round++) {
+		for (uint32_t i = 0; i < 100; i++)
+			count(&proc_sample__add_thread(s)->m.wait, i, 1 + round);
+		for (uint32_t i = 0; i < 100; i++)
+			cr_assert(s->threads[i].m.wait.n == 1 && counted(&s->threads[i].m.wait, i) == 1 + round);
+		count(&s->total.hold, 7, 1);
+		proc_sample__empty(s);
+		cr_assert(s->threads_n == 0 && s->total.hold.n == 0 && s->threads);
+	}
+	proc_sample__free(s);
+}
+
+Test(sample, blamed_is_the_sum_over_victims)
+{
+	struct proc_sample *s = proc_sample__new();
+	uint64_t *ns;
+
+	for (uint32_t i = 0; i < 3; i++)
+		proc_sample__add_thread(s);
+	*proc_sample__add_blame(s) = (struct blame_cell){0, 1, 10};
+	*proc_sample__add_blame(s) = (struct blame_cell){2, 1, 5};
+	*proc_sample__add_blame(s) = (struct blame_cell){1, 0, 3};
+	*proc_sample__add_blame(s) = (struct blame_cell){1, 77, 1000}; /* no such thread: ignored */
+	ns = proc_sample__blamed(s);
+	cr_assert(ns[0] == 3 && ns[1] == 15 && ns[2] == 0);
+	free(ns);
+	proc_sample__free(s);
 }
 
 Test(keymap, finds_what_was_put_and_nothing_else)

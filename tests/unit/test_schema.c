@@ -49,18 +49,17 @@ static void strike(struct stage *st)
 }
 
 static struct batch *batch_of(struct stage *st, enum tier tier, const struct proc_sample *s,
-			      const struct proc_sample *minute, const struct proc_sample *totals)
+			      const struct proc_sample *totals)
 {
 	struct batch *b = batch__new();
 
-	cr_assert_eq(schema_writer__sample(st->w, tier, s, minute, totals, b), 0);
+	cr_assert_eq(schema_writer__sample(st->w, tier, s, totals, b), 0);
 	return b;
 }
 
-static void write_all(struct stage *st, enum tier tier, const struct proc_sample *s,
-		      const struct proc_sample *minute, const struct proc_sample *totals)
+static void write_all(struct stage *st, enum tier tier, const struct proc_sample *s, const struct proc_sample *totals)
 {
-	struct batch *b = batch_of(st, tier, s, minute, totals);
+	struct batch *b = batch_of(st, tier, s, totals);
 
 	toy_redis__apply(&st->redis, b);
 	batch__free(b);
@@ -68,7 +67,7 @@ static void write_all(struct stage *st, enum tier tier, const struct proc_sample
 
 static void write_base(struct stage *st, const struct proc_sample *s)
 {
-	write_all(st, TIER_BASE, s, s, s);
+	write_all(st, TIER_BASE, s, s);
 }
 
 static const char *key_name(struct stage *st, const char *what)
@@ -142,6 +141,16 @@ static struct thread_sample *add_thread(struct proc_sample *s, uint32_t tid, uin
 	return t;
 }
 
+static struct gil_sample *add_gil(struct proc_sample *s, uint32_t gil, const struct metrics *m)
+{
+	struct gil_sample *g = proc_sample__add_gil(s);
+
+	g->gil = gil;
+	g->m.known = m->known;
+	cr_assert_eq(metrics__sum(&g->m, m), 0);
+	return g;
+}
+
 static struct proc_sample *golden_sample(void)
 {
 	struct proc_sample *s = sample_at(T0);
@@ -155,8 +164,8 @@ static struct proc_sample *golden_sample(void)
 		hist__count(&m.hold, i < 400 ? 1000000 : 5000000);
 	for (int i = 0; i < 398; i++)
 		hist__count(&m.wait, i < 390 ? 2000000 : 20000000);
+	metrics__sum(&s->total, &m);
 	t->m = m;
-	s->total = m;
 	s->live_threads = 9;
 	s->cpu_ns = 990000999;
 	s->rss_kib = 10240;
@@ -255,7 +264,7 @@ Test(schema, quantiles_and_maxima_include_what_is_open)
 	struct proc_sample *s = sample_at(T0);
 	struct schema_row row;
 
-	hist_open__count(&s->total.hold_open, 60 * SECOND);
+	hist__count(&s->total.hold_open, 60 * SECOND);
 	s->total.hold_max_ns = 60 * SECOND;
 	schema_row__from(s, &s->total, true, &row);
 	cr_assert_eq(row.value[FIELD_HOLD_P50], 60000000);
@@ -617,14 +626,14 @@ Test(schema, every_key_has_a_ttl_and_every_row_carries_its_own_time)
 	raise_stage(&st);
 	start(&st);
 	for (uint32_t g = 0; g < 2; g++)
-		*proc_sample__add_gil(s) = (struct gil_sample){.gil = g, .m = s->total};
+		add_gil(s, g, &s->total);
 	add_thread(s, 4251, 9001, "other one", 1000, 1000);
 	*proc_sample__add_blame(s) = (struct blame_cell){0, 1, 1000000};
 	cr_assert_eq(schema_writer__announce(st.w, b), 0);
 	toy_redis__apply(&st.redis, b);
 	batch__free(b);
 	for (enum tier tier = TIER_BASE; tier < TIER_COUNT; tier++)
-		write_all(&st, tier, s, s, s);
+		write_all(&st, tier, s, s);
 	cr_assert_eq(st.redis.n, 38);
 	for (size_t i = 0; i < st.redis.n; i++) {
 		const struct toy_key *k = &st.redis.keys[i];
@@ -653,7 +662,7 @@ Test(schema, histograms_of_threads_come_with_the_longer_tiers_only)
 	raise_stage(&st);
 	start(&st);
 	write_base(&st, s);
-	write_all(&st, TIER_10S, s, NULL, NULL);
+	write_all(&st, TIER_10S, s, NULL);
 	cr_assert_null(strstr(member(&st, "t:4250:1s", 0), "\"hh\""));
 	cr_assert_not_null(strstr(member(&st, "t:4250:10s", 0), "\"hh\":[47,400,56,21]"));
 	cr_assert_not_null(strstr(member(&st, "p:1s", 0), "\"hh\""));
@@ -680,7 +689,7 @@ Test(schema, a_batch_sent_twice_leaves_the_same_state)
 		if (i % 4)
 			add_thread(s, 2, 1, "b", 2000000, 5000000)->exited = i == 33;
 		*proc_sample__add_blame(s) = (struct blame_cell){0, s->threads_n - 1, (uint64_t)i * 7000};
-		batches[i] = batch_of(&st, i % 10 ? TIER_BASE : TIER_10S, s, s, s);
+		batches[i] = batch_of(&st, i % 10 ? TIER_BASE : TIER_10S, s, s);
 		proc_sample__free(s);
 	}
 	for (int i = 0; i < 40; i++)
@@ -707,10 +716,10 @@ Test(schema, points_and_age_of_a_batch_are_those_of_its_samples)
 
 	raise_stage(&st);
 	start(&st);
-	schema_writer__sample(st.w, TIER_BASE, s, s, s, b);
+	schema_writer__sample(st.w, TIER_BASE, s, s, b);
 	cr_assert_eq(batch__points(b), 5); /* process, thread, two wide rows, blame */
 	s->end_ms += 1000;
-	schema_writer__sample(st.w, TIER_BASE, s, s, s, b);
+	schema_writer__sample(st.w, TIER_BASE, s, s, b);
 	cr_assert_eq(batch__points(b), 10);
 	cr_assert_eq(batch__made_ms(b), T0);
 	batch__free(b);
@@ -830,7 +839,7 @@ Test(schema, a_tid_used_again_gets_a_series_of_its_own)
 	cr_assert_eq(score(&st, "top:hold", "4250.777 second"), 5);
 	/* The window that covers both comes later and still tells them apart. */
 	add_thread(s, 4250, 100, "first", 5000, 0);
-	write_all(&st, TIER_10S, s, NULL, NULL);
+	write_all(&st, TIER_10S, s, NULL);
 	cr_assert_eq(members(&st, "t:4250:10s"), 1);
 	cr_assert_eq(members(&st, "t:4250.777:10s"), 1);
 	strike(&st);
@@ -917,7 +926,7 @@ ParameterizedTest(struct name_case *c, schema, hostile_names_reach_no_key_and_no
 	t = add_thread(s, 7, 1, "", 5000, 5000);
 	memcpy(t->name, c->name, sizeof(t->name)); /* perhaps without an end */
 	write_base(&st, s);
-	write_all(&st, TIER_10S, s, NULL, NULL);
+	write_all(&st, TIER_10S, s, NULL);
 	for (size_t i = 0; i < st.redis.n; i++) {
 		const struct toy_key *k = &st.redis.keys[i];
 
@@ -1014,8 +1023,8 @@ Test(schema, a_lasting_thread_takes_the_place_of_one_that_ended)
 	add_thread(s, 1, 1, "main", 1000, 0);
 	add_thread(s, 2, 1, "ended", 1000, 0)->exited = true;
 	write_base(&st, s);
-	write_all(&st, TIER_10S, s, NULL, NULL);
-	write_all(&st, TIER_60S, s, NULL, NULL);
+	write_all(&st, TIER_10S, s, NULL);
+	write_all(&st, TIER_60S, s, NULL);
 	s->end_ms += 1000;
 	s->threads[1].key.tid = 3;
 	strcpy(s->threads[1].name, "moment");
@@ -1061,9 +1070,9 @@ Test(schema, a_million_births_grow_neither_writer_nor_server)
 			s->threads[i].exited = i % 50 != 0 || round % 2;
 		}
 		aggr__add(a, s, NULL, NULL);
-		schema_writer__sample(st.w, TIER_BASE, s, aggr__last_minute(a), aggr__totals(a), b);
+		schema_writer__sample(st.w, TIER_BASE, s, aggr__totals(a), b);
 		if (round % 60 == 0)
-			schema_writer__sample(st.w, TIER_60S, s, NULL, NULL, b);
+			schema_writer__sample(st.w, TIER_60S, s, NULL, b);
 		cr_assert_eq(batch__error(b), 0);
 		if (round > BIRTH_ROUNDS * 4 / 5)
 			toy_redis__apply(&st.redis, b);
@@ -1285,10 +1294,19 @@ Test(schema, blame_member_to_the_letter)
 
 /* ---- boards ---- */
 
+/* The score of a member, 0 if it is not there. */
+static uint64_t on_board(struct stage *st, const char *what, const char *name)
+{
+	const struct toy_key *board = toy_redis__key(&st->redis, key_name(st, what));
+	const struct toy_entry *entry = board ? toy_key__find(board, name) : NULL;
+
+	return entry ? (uint64_t)entry->score : 0;
+}
+
 Test(schema, who_left_vanishes_from_the_last_minute_and_stays_in_the_totals)
 {
 	struct stage st;
-	struct proc_sample *both = sample_at(T0), *one = sample_at(T0 + 1000);
+	struct proc_sample *both = sample_at(T0), *one = sample_at(T0 + 60000);
 
 	raise_stage(&st);
 	start(&st);
@@ -1299,7 +1317,7 @@ Test(schema, who_left_vanishes_from_the_last_minute_and_stays_in_the_totals)
 	write_base(&st, both);
 	cr_assert_eq(score(&st, "now:hold", "2 b"), 3000);
 	cr_assert_eq(score(&st, "now:blame", "2 b"), 2000);
-	write_all(&st, TIER_BASE, one, one, both);
+	write_all(&st, TIER_BASE, one, both);
 	cr_assert_eq(members(&st, "now:hold"), 1);
 	cr_assert_eq(score(&st, "now:hold", "1 a"), 7000);
 	cr_assert_eq(members(&st, "now:wait") + members(&st, "now:blame"), 0);
@@ -1307,6 +1325,62 @@ Test(schema, who_left_vanishes_from_the_last_minute_and_stays_in_the_totals)
 	strike(&st);
 	proc_sample__free(both);
 	proc_sample__free(one);
+}
+
+/* Most seconds change little of a board: what is written must come to the same as all of it. */
+Test(schema, boards_are_right_after_every_second)
+{
+	static uint64_t held[200][5];
+	struct stage st;
+	struct aggr *a = aggr__new(&(struct aggr_opts){.interval_ns = SECOND});
+
+	raise_stage(&st);
+	start(&st);
+	srandom(4242);
+	for (int second = 1; second < 200; second++) {
+		struct proc_sample *s = sample_at(T0 - T0 % 60000 + 1000 * second);
+
+		for (uint32_t i = 0; i < 5; i++) {
+			if (random() % 20 >= 1 + i)
+				continue;
+			held[second][i] = 1000 * (uint64_t)(1 + random() % 1000);
+			add_thread(s, 10 + i, 1, "t", held[second][i], 0);
+		}
+		aggr__add(a, s, NULL, NULL);
+		write_all(&st, TIER_BASE, s, aggr__totals(a));
+		for (uint32_t i = 0; i < 5; i++) {
+			uint64_t minute = 0, total = 0;
+			char name[16];
+
+			for (int k = 1; k <= second; k++) {
+				total += held[k][i];
+				minute += k > (second + 9) / 10 * 10 - 60 ? held[k][i] : 0;
+			}
+			snprintf(name, sizeof(name), "%u t", 10 + i);
+			cr_assert_eq(on_board(&st, "now:hold", name), minute / 1000, "second %d", second);
+			cr_assert_eq(on_board(&st, "top:hold", name), total / 1000, "second %d", second);
+		}
+		proc_sample__free(s);
+	}
+	aggr__free(a);
+	strike(&st);
+}
+
+Test(schema, a_board_that_was_empty_gets_its_time_to_live)
+{
+	struct stage st;
+	struct proc_sample *s = sample_at(T0);
+
+	raise_stage(&st);
+	start(&st);
+	write_base(&st, s);
+	s->end_ms += 1000;
+	add_thread(s, 1, 1, "a", 1000000, 0);
+	write_base(&st, s);
+	cr_assert_eq(key(&st, "now:hold")->ttl_s, 120);
+	cr_assert_gt(key(&st, "top:hold")->ttl_s, 604800);
+	strike(&st);
+	proc_sample__free(s);
 }
 
 Test(schema, boards_count_a_thread_once_over_its_gils)
@@ -1319,7 +1393,7 @@ Test(schema, boards_count_a_thread_once_over_its_gils)
 	add_thread(s, 1, 1, "a", 1000000, 0);
 	add_thread(s, 1, 1, "a", 2000000, 0)->gil = 1;
 	for (uint32_t g = 0; g < 2; g++)
-		*proc_sample__add_gil(s) = (struct gil_sample){.gil = g, .m = s->threads[g].m};
+		add_gil(s, g, &s->threads[g].m);
 	write_base(&st, s);
 	cr_assert_eq(members(&st, "now:hold"), 1);
 	cr_assert_eq(score(&st, "now:hold", "1 a"), 3000);
@@ -1339,12 +1413,12 @@ Test(schema, meta_says_which_gils_have_series)
 
 	raise_stage(&st);
 	start(&st);
-	*proc_sample__add_gil(s) = (struct gil_sample){.m = s->total};
+	add_gil(s, 0, &s->total);
 	write_base(&st, s);
 	meta = key_name(&st, "meta");
 	cr_expect_null(toy_redis__hget(&st.redis, meta, "gils"));
 	cr_expect_str_eq(toy_redis__hget(&st.redis, meta, "gil"), "gil");
-	*proc_sample__add_gil(s) = (struct gil_sample){.gil = 12, .m = s->total};
+	add_gil(s, 12, &s->total);
 	s->end_ms += 1000;
 	write_base(&st, s);
 	meta = key_name(&st, "meta");
@@ -1378,8 +1452,8 @@ Test(schema, series_of_gils_are_bounded)
 
 	raise_stage(&st);
 	start(&st);
-	*proc_sample__add_gil(s) = (struct gil_sample){.m = s->total};
-	*proc_sample__add_gil(s) = (struct gil_sample){.m = s->total};
+	add_gil(s, 0, &s->total);
+	add_gil(s, 0, &s->total);
 	for (uint32_t g = 1; g <= 70; g++) {
 		s->end_ms += 1000;
 		s->gils[1].gil = g;
@@ -1548,11 +1622,12 @@ Test(schema, the_bucket_formula_is_the_one_that_is_announced)
 			 "bucket b: o = b >> 2, s = b & 3; o = 0: s * 128, else (4 + s) * 2^(o + 6)");
 	for (uint32_t i = 0; i < HIST_COARSE_BUCKETS; i++) {
 		uint64_t o = i >> 2, s = i & 3, floor = o == 0 ? s * 128 : (4 + s) << (o + 6);
-		struct gil_hist fine = {0};
+		struct hist fine = {0};
 		struct hist_coarse h;
 
 		hist__count(&fine, floor);
 		hist_coarse__from(&h, &fine);
+		hist__clear(&fine);
 		cr_assert_eq(h.count[i], 1, "bucket %u does not begin at %lu ns", i, floor);
 		cr_assert(floor == 0 || gil_hist_bucket(floor - 1) / 2 == i - 1, "nor end the one before");
 	}
@@ -1610,7 +1685,7 @@ Test(schema, the_row_for_all_processes_names_its_own)
 
 	raise_stage(&st);
 	start(&st);
-	write_all(&st, TIER_10S, s, NULL, NULL);
+	write_all(&st, TIER_10S, s, NULL);
 	snprintf(expected, sizeof(expected),
 		 "{\"t\":1795339305000,\"d\":1000000,\"id\":\"%s\",\"label\":\"python3 app.py\",\"util\":0.8123,"
 		 "\"waiters\":2.4,\"wait_p99\":19922,\"wait_max\":20100,\"hold_p99\":4980,\"hold_max\":5001,"
