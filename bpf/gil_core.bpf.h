@@ -27,26 +27,8 @@
 #define GILSCOPE_GIL_CORE_BPF_H
 
 #include "gil_hist.h"
-#include "gil_maps.bpf.h"
+#include "gil_stack.bpf.h"
 #include "gil_trace.bpf.h"
-
-#define GIL_INLINE static __always_inline
-
-/* What every event carries. */
-struct gil_at {
-	struct gil_proc *proc;
-	struct gil_state *gil;
-	__u32 proc_slot;
-	__u32 gil_index;
-	__u32 tid;
-	__u64 now;
-	__u64 bound; /* the newest boundary not after `now` */
-};
-
-GIL_INLINE void gil_lost(struct gil_proc *proc, enum gil_loss loss)
-{
-	__sync_fetch_and_add(&proc->lost[loss], 1);
-}
 
 GIL_INLINE void gil_tell_trace(const struct gil_at *at, __u8 kind, __u8 flags)
 {
@@ -357,6 +339,7 @@ GIL_INLINE void gil_set_owner(struct gil_state *g, __u32 slot, __u32 tid, __u64 
 	g->cur.owner_slot = slot;
 	g->cur.owner_tid = tid;
 	g->cur.acquired_at = since;
+	gil_stack_begin(g, since);
 }
 
 GIL_INLINE void gil_close_hold(struct gil_state *g, __u64 now)
@@ -426,6 +409,7 @@ GIL_INLINE void gil_on_wait(struct gil_at *at, __u32 slot, __u64 holder_tstate)
 	struct gil_thread *t = gil_thread_at(slot);
 	struct gil_state *g = at->gil;
 	bool light = at->proc->mode == GIL_MODE_LIGHT;
+	__u64 waited = 0, charged = 0;
 
 	if (!t || gil_is_other(slot))
 		return;
@@ -442,10 +426,13 @@ GIL_INLINE void gil_on_wait(struct gil_at *at, __u32 slot, __u64 holder_tstate)
 	gil_write_begin(&t->seq);
 	gil_thread_rearm(t, at->proc->arm_gen);
 	if (t->cur.wait_since) {
+		charged = at->now - t->cur.wait_place;
+		waited = at->now - t->cur.wait_since;
 		gil_charge_now(at, t, slot);
 		t->cur.retries++;
 	} else {
 		gil_thread_roll(t, at->bound);
+		gil_stack_waiters(g, at->now);
 		t->cur.wait_since = at->now;
 		t->cur.wait_place = at->now;
 		t->cur.place_held = gil_held_at(&g->cur, at->now);
@@ -457,18 +444,20 @@ GIL_INLINE void gil_on_wait(struct gil_at *at, __u32 slot, __u64 holder_tstate)
 	if (light)
 		t->cur.place_held = holder_tstate;
 	gil_write_end(&t->seq);
+	gil_stack_waiting(at, slot, waited, charged);
 }
 
-/* Ends the wait of the acquiring thread, hand-off included. */
-GIL_INLINE void gil_end_wait(const struct gil_at *at, struct gil_thread *t, __u32 slot)
+/* Ends the wait of the acquiring thread, hand-off included; how long it was. */
+GIL_INLINE __u64 gil_end_wait(const struct gil_at *at, struct gil_thread *t, __u32 slot)
 {
 	__u64 len = t->cur.handoff_len;
 
 	if (!t->cur.wait_since && !len)
-		return;
+		return 0;
 	if (t->cur.wait_since) {
 		gil_charge_now(at, t, slot);
 		len += at->now - t->cur.wait_since;
+		gil_stack_waiters(at->gil, at->now);
 		if (at->gil->cur.waiters)
 			__sync_fetch_and_add(&at->gil->cur.waiters, -1);
 	} else {
@@ -478,6 +467,7 @@ GIL_INLINE void gil_end_wait(const struct gil_at *at, struct gil_thread *t, __u3
 	t->cur.wait_since = 0;
 	t->cur.wait_place = 0;
 	t->cur.handoff_len = 0;
+	return len;
 }
 
 /*
@@ -488,7 +478,8 @@ GIL_INLINE void gil_on_acquire(struct gil_at *at, __u32 slot, bool cached, __u64
 {
 	struct gil_state *g = at->gil;
 	struct gil_thread *t;
-	__u8 waited = 0;
+	__u64 waited = 0;
+	__u8 flags = 0;
 
 	gil_write_begin(&g->seq);
 	gil_enter(at);
@@ -506,8 +497,8 @@ GIL_INLINE void gil_on_acquire(struct gil_at *at, __u32 slot, bool cached, __u64
 			gil_write_begin(&t->seq);
 			gil_thread_rearm(t, at->proc->arm_gen);
 			if (cfg_trace && t->cur.wait_since)
-				waited = GIL_TRACE_WAITED;
-			gil_end_wait(at, t, slot);
+				flags = GIL_TRACE_WAITED;
+			waited = gil_end_wait(at, t, slot);
 			t->tstate = tstate;
 			gil_write_end(&t->seq);
 		}
@@ -518,7 +509,8 @@ GIL_INLINE void gil_on_acquire(struct gil_at *at, __u32 slot, bool cached, __u64
 	g->last_owner = (__u64)slot << 32 | at->tid;
 	gil_write_end(&g->seq);
 	if (cfg_trace)
-		gil_tell_trace(at, GIL_TRACE_ACQUIRED, waited);
+		gil_tell_trace(at, GIL_TRACE_ACQUIRED, flags);
+	gil_stack_acquired(at, slot, tstate, waited);
 }
 
 /* Whether a release at this moment is one of the owner's; contradictions are counted. */
@@ -565,6 +557,7 @@ GIL_INLINE void gil_on_release(struct gil_at *at, __u32 slot, bool forced)
 		if (unseen)
 			gil_name_seed(at, slot);
 		len = at->now > g->cur.acquired_at ? at->now - g->cur.acquired_at : 0;
+		gil_stack_waiters(g, at->now);
 		gil_close_hold(g, at->now);
 	}
 	gil_write_end(&g->seq);
@@ -572,6 +565,7 @@ GIL_INLINE void gil_on_release(struct gil_at *at, __u32 slot, bool forced)
 		gil_tell_trace(at, GIL_TRACE_RELEASED, forced ? GIL_TRACE_FORCED : 0);
 	if (!ours || !t)
 		return;
+	gil_stack_released(at, slot, len, forced);
 
 	gil_write_begin(&t->seq);
 	gil_thread_rearm(t, at->proc->arm_gen);
@@ -685,8 +679,10 @@ GIL_INLINE void gil_on_thread_exit(struct gil_state *g, struct gil_thread *t, __
 		t->cur.wait_ns += now - t->cur.wait_place;
 		t->cur.unknown_ns += now - t->cur.wait_place;
 	}
-	if (t->cur.wait_since && g && g->cur.waiters)
+	if (t->cur.wait_since && g && g->cur.waiters) {
+		gil_stack_waiters(g, now);
 		__sync_fetch_and_add(&g->cur.waiters, -1);
+	}
 	t->cur.wait_since = 0;
 	t->cur.wait_place = 0;
 	t->cur.handoff_since = 0;

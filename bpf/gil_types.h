@@ -76,7 +76,9 @@ enum gil_drop_request {
 	X(WAIT_NO_START, "wait_no_start", "wake-ups of a wait whose start was not seen") \
 	X(EVENT_DROPPED, "event_dropped", "process events that found the ring buffer full") \
 	X(TORN_READ, "torn_read", "records that would not hold still while they were read") \
-	X(NO_PROC, "no_proc", "children beyond the number of processes that can be observed at once")
+	X(NO_PROC, "no_proc", "children beyond the number of processes that can be observed at once") \
+	X(STACK_DROPPED, "stack_dropped", "stacks, long holds and long waits that found the ring buffer full") \
+	X(STACK_FULL, "stack_full", "times of stacks beyond the table")
 
 enum gil_loss {
 #define X(id, name, text) GIL_LOSS_##id,
@@ -123,6 +125,98 @@ enum gil_follow {
 	GIL_FOLLOW_COUNTED = 2, /* they inherit probes that count for them too: a slot is made ready before they run */
 };
 
+/* ---- Python stacks ---- */
+
+#define GIL_STACK_DEPTH 128   /* innermost frames kept */
+#define GIL_STACK_SKIPS 32    /* frames of the interpreter itself that are stepped over besides */
+#define GIL_FRAME_BYTES 128   /* read of a frame at once, at most */
+#define GIL_CODE_WORDS 4      /* pointers in the print: filename, name, qualname and line table; up to 3.10 no qualname */
+#define GIL_NO_OFFSET 0xffffffffu
+
+/* Frame owners from this one on are no Python function: a C function that runs the interpreter (pycore_frame.h, 3.12+). */
+#define GIL_OWNER_INTERPRETER 3
+
+/* Where one interpreter's frames keep what is needed; offsets in bytes. frame_bytes 0: not known. */
+struct gil_frame_layout {
+	__u32 tstate_frame;  /* PyThreadState: the innermost frame, or the CFrame that has it */
+	__u32 cframe_frame;  /* 3.11, 3.12; else GIL_NO_OFFSET */
+	__u32 frame_bytes;   /* of a frame that must be read; at most GIL_FRAME_BYTES */
+	__u32 previous;
+	__u32 code;
+	__u32 at;            /* an int, or where code_bytes is known a pointer into the code */
+	__u32 owner;         /* a byte; GIL_NO_OFFSET: none */
+	__u32 code_words;    /* in the code object: GIL_CODE_WORDS pointers, or one less */
+	__u32 code_words_n;
+	__u32 code_line;     /* co_firstlineno */
+	__u32 code_bytes;    /* where instructions begin; GIL_NO_OFFSET: frames count themselves */
+	__u32 pad;
+};
+
+struct gil_frame {
+	__u64 code;          /* address of the code object */
+	__u32 at;            /* as the version counts: 3.8, 3.9 bytes; 3.10 instructions; later bytes */
+	__u32 print;         /* gil_code_print() of the code object at that moment; 0: it could not be read */
+};
+
+/* What the open hold of a GIL has gathered for stacks (gil_stack.bpf.h). */
+struct gil_account {
+	__u64 counted_at;        /* ns: waited_ns counts up to here */
+	__u64 waited_ns;         /* waiting of others during this hold, in sum */
+	__u64 sampled_at;        /* ns: what was before is a stack's already */
+	__u64 sampled_waited_ns; /* of waited_ns */
+	__u64 last_hash;         /* the stack that the holder was last seen in, 0: none in this hold */
+	__u64 told;              /* it has been told as a long one */
+};
+
+/* A stack of a thread: its frames' hash. */
+struct gil_stack_key {
+	__u64 hash;
+	__u64 tstate;            /* of a thread without a slot, else 0 */
+	__u32 slot;              /* in the thread table, or GIL_SLOT_NONE */
+	__u32 proc;
+};
+
+struct gil_stack_sum {
+	__u64 hold_ns;           /* held in this stack, of holds over the threshold */
+	__u64 blame_ns;          /* others waited meanwhile, in sum */
+	__u64 wait_ns;           /* waited in this stack, of waits over the threshold */
+	__u64 times;
+};
+
+enum gil_stack_what {
+	GIL_STACK_SEEN = 1,      /* frames for a sum to come */
+	GIL_STACK_HOLD_LASTS = 2,/* a long hold that goes on; the holder's frames */
+	GIL_STACK_HOLD_ENDED = 3,/* its frames; none: those with that hash */
+	GIL_STACK_WAIT_LASTS = 4,/* a long wait that goes on; the holder's frames, `other` waits */
+	GIL_STACK_WAIT_ENDED = 5,/* the frames of the one that waited */
+};
+
+/* What is to be done with a walk: an argument of the programs' own. */
+struct gil_stack_job {
+	__u32 what, proc_slot, slot, gil, gil_slot, other, waiters, pad;
+	__u64 tstate, at, since, waited_ns;
+	__u64 hold_ns, blame_ns, wait_ns;
+	__u64 hash;              /* set by the walk */
+};
+
+/* Only the first `depth` frames leave the kernel, the innermost first. */
+struct gil_stack_event {
+	__u32 what;              /* enum gil_stack_what */
+	__u32 proc;
+	__u32 slot;              /* whose frames: in the thread table, or GIL_SLOT_NONE: see tstate */
+	__u32 other;
+	__u32 depth;
+	__u32 more;              /* there are frames further out */
+	__u32 waiters;
+	__u32 gil;               /* place of the GIL in its process */
+	__u64 tstate;
+	__u64 hash;
+	__u64 at;                /* ns, CLOCK_MONOTONIC */
+	__u64 since;             /* ns: when the long hold or wait began */
+	__u64 waited_ns;         /* others during this hold, in sum; or the wait itself */
+	struct gil_frame frames[GIL_STACK_DEPTH];
+};
+
 /* One observed process. Written by userland while disarmed, or copied from the parent's at a fork; counters by the programs. */
 struct gil_proc {
 	__u32 tgid;         /* in the PID namespace of the collector */
@@ -144,6 +238,7 @@ struct gil_proc {
 	__u64 gil_addr[GIL_PER_PROC]; /* known GILs, or enum gil_place; [0] is the main one, further ones are learned */
 	struct gil_owner gil_owner[GIL_PER_PROC];
 	__u32 gil_slot[GIL_PER_PROC]; /* where in the table of GILs its state is; [0]: the process's own slot number */
+	struct gil_frame_layout frames;
 	__u64 hits[8];      /* per enum gil_site_kind: probe hits since attach, racy by a few */
 	__u64 lost[16];     /* per enum gil_loss */
 };
@@ -239,6 +334,7 @@ struct gil_state {
 	__u32 trace_lost;   /* events of it that found a trace's ring buffer full: no loss to what is counted */
 	struct gil_view cur;
 	struct gil_view snap;
+	struct gil_account account;
 	struct gil_ring_entry ring[GIL_RING_LEN];
 };
 
@@ -306,6 +402,10 @@ _Static_assert(sizeof(struct gil_ring_entry) == 16, "gil_ring_entry layout");
 _Static_assert(sizeof(struct gil_blame_key) == 16, "gil_blame_key layout");
 _Static_assert(sizeof(struct gil_event) == 40, "gil_event layout");
 _Static_assert(sizeof(struct gil_owner) == 24, "gil_owner layout");
+_Static_assert(sizeof(struct gil_frame_layout) == 48, "gil_frame_layout layout");
+_Static_assert(sizeof(struct gil_frame) == 16, "gil_frame layout");
+_Static_assert(sizeof(struct gil_stack_key) == 24, "gil_stack_key layout");
+_Static_assert(sizeof(struct gil_stack_event) == 72 + GIL_STACK_DEPTH * 16, "gil_stack_event layout");
 _Static_assert((GIL_PER_PROC & (GIL_PER_PROC - 1)) == 0, "indices of GILs are masked");
 _Static_assert(GIL_LOSS_COUNT <= 16, "gil_proc.lost is too short");
 

@@ -61,6 +61,8 @@ static int check_who(const struct options *o, int args, struct reason *why)
 	if (!o->all && !args)
 		return reason__set(why, -EINVAL, "which process? (gilscope attach PID, or --all; gilscope ls shows the Python "
 				   "processes here)");
+	if (o->no_stacks && (o->alert_hold_ns || o->alert_wait_ns))
+		return reason__set(why, -EINVAL, "--alert-hold and --alert-wait need stacks: not with --stacks off");
 	if (!o->all && (o->user || o->cgroup || o->match))
 		return reason__set(why, -EINVAL, "--user, --cgroup and --match choose among all: they need --all");
 	return 0;
@@ -90,7 +92,8 @@ const struct verb verb_attach = {
 		 "or Ctrl-C. On a terminal a table is repainted at each interval; elsewhere one line is written per "
 		 "interval. A summary closes the run. The numbers also go to Redis, for gilscope query, redis-cli and "
 		 "Grafana. Needs root or CAP_BPF and CAP_PERFMON (gilscope doctor tells).",
-	.options = {OPTION_INTERVAL, OPTION_DURATION, OPTION_MODE, OPTION_MAX_OVERHEAD, OPTION_CHILDREN, OPTION_ALL,
+	.options = {OPTION_INTERVAL, OPTION_DURATION, OPTION_MODE, OPTION_MAX_OVERHEAD, OPTION_STACKS,
+		    OPTION_ALERT_HOLD, OPTION_ALERT_WAIT, OPTION_CHILDREN, OPTION_ALL,
 		    OPTION_USER, OPTION_CGROUP, OPTION_MATCH, OPTION_REDIS,
 		    OPTION_PASSWORD_FILE, OPTION_PREFIX, OPTION_RETENTION, OPTION_THREAD_RETENTION,
 		    OPTION_NO_STORE, OPTION_LABEL, OPTION_HOST, OPTION_JSON, OPTION_OUTPUT},

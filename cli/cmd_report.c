@@ -12,12 +12,14 @@
 
 #include "../collector/log.h"
 #include "../collector/schema_blame.h"
+#include "../collector/schema_code.h"
 #include "../collector/target.h"
 #include "../collector/text.h"
 #include "../collector/verdict.h"
 #include "args.h"
 #include "caps.h"
 #include "cmds.h"
+#include "code.h"
 #include "human.h"
 #include "out.h"
 #include "past.h"
@@ -38,6 +40,8 @@ struct report {
 	struct verdict_load *threads;
 	char (*names)[NAME_SIZE]; /* of the threads */
 	char (*thrs)[BLAME_THR_SIZE];
+	char (*codes)[CODE_TEXT_SIZE]; /* "": not known */
+	struct verdict_code *guilt;
 	struct verdict_pair *pairs; /* largest first */
 	double jammed_us;
 	bool gil_disabled; /* and nothing of it was ever seen */
@@ -69,8 +73,10 @@ static int make_room(struct report *r, size_t threads, size_t pairs)
 	r->threads = calloc(threads + 1, sizeof(*r->threads));
 	r->names = calloc(threads + 1, sizeof(*r->names));
 	r->thrs = calloc(threads + 1, sizeof(*r->thrs));
+	r->codes = calloc(threads + 1, sizeof(*r->codes));
+	r->guilt = calloc(threads + 1, sizeof(*r->guilt));
 	r->pairs = calloc(pairs + 1, sizeof(*r->pairs));
-	return r->threads && r->names && r->thrs && r->pairs ? 0 : -ENOMEM;
+	return r->threads && r->names && r->thrs && r->codes && r->guilt && r->pairs ? 0 : -ENOMEM;
 }
 
 static void add_load(struct report *r, const char *name, const char *thr, const struct schema_row *row)
@@ -80,6 +86,13 @@ static void add_load(struct report *r, const char *name, const char *thr, const 
 	snprintf(r->thrs[i], sizeof(r->thrs[i]), "%s", thr);
 	snprintf(r->names[i], sizeof(r->names[i]), "%s", name[0] ? name : thr);
 	r->threads[i] = load_of(row, r->names[i]);
+}
+
+/* What the thread's worst code was. */
+static void set_code(struct report *r, size_t thread, const char *function, const char *file, uint32_t line, double us)
+{
+	code__place(function, file, line, r->codes[thread]);
+	r->guilt[thread] = (struct verdict_code){r->codes[thread], us};
 }
 
 /* Threads of one name are told apart by their ids. */
@@ -121,6 +134,7 @@ static void fill_input(struct report *r, double observed_us, int cpus)
 	r->gil_disabled = r->gil_disabled && !(r->in.all.n > 0) && !(r->in.all.wait_us > 0);
 	r->in.threads = r->threads;
 	r->in.pairs = r->pairs;
+	r->in.codes = r->guilt;
 	tell_apart(r);
 }
 
@@ -145,6 +159,15 @@ static void take_pairs(struct report *r, const struct blame_sum *blame)
 	r->in.sampled = blame->sampled;
 }
 
+static void take_code(struct report *r, const struct code_sum *code)
+{
+	struct code_place worst;
+
+	for (size_t i = 0; i < r->in.threads_n; i++)
+		if (code_sum__worst(code, r->thrs[i], &worst))
+			set_code(r, i, worst.function, worst.file, worst.line, worst.blame_us);
+}
+
 static void describe_past(struct report *r, const struct past *p)
 {
 	snprintf(r->id, sizeof(r->id), "%s", p->proc.id);
@@ -158,6 +181,7 @@ static void describe_past(struct report *r, const struct past *p)
 static int read_past(struct report *r, struct past *p, struct reason *why)
 {
 	struct blame_sum blame = {0};
+	struct code_sum code = {0};
 	int err = past__fetch(p, "p", why);
 
 	if (!err && !p->rows_n)
@@ -166,6 +190,8 @@ static int read_past(struct report *r, struct past *p, struct reason *why)
 	err = err ? err
 		  : query__blame(p->q, p->proc.id, query__tier(&p->proc, &p->range, true, p->now_ms), &p->range,
 				 &blame, why);
+	err = err ? err
+		  : query__code(p->q, p->proc.id, query__tier(&p->proc, &p->range, true, p->now_ms), &p->range, &code, why);
 	if (!err && make_room(r, p->threads_n, blame.pairs_n))
 		err = reason__set(why, -ENOMEM, "not enough memory");
 	if (!err) {
@@ -176,9 +202,11 @@ static int read_past(struct report *r, struct past *p, struct reason *why)
 		for (size_t i = 0; i < p->threads_n; i++)
 			add_load(r, p->threads[i].thread.name, p->threads[i].thread.thr, &p->threads[i].sum);
 		take_pairs(r, &blame);
+		take_code(r, &code);
 		fill_input(r, past__span_us(p), (int)(p->proc.cpus ? p->proc.cpus : 1));
 	}
 	blame_sum__free(&blame);
+	code_sum__free(&code);
 	return err;
 }
 
@@ -195,11 +223,15 @@ static void take_totals(struct report *r, const struct proc_sample *s)
 {
 	for (size_t i = 0; i < s->threads_n; i++) {
 		char name[THREAD_NAME_SIZE + 16], thr[BLAME_THR_SIZE];
+		struct code_guilt worst;
 		struct schema_row row;
 
 		schema_row__from(s, &s->threads[i].m, false, &row);
 		snprintf(thr, sizeof(thr), "%u", s->threads[i].key.tid);
 		add_load(r, rows__name(&s->threads[i], name, sizeof(name)), thr, &row);
+		worst = code__worst(s, i);
+		if (worst.cell && worst.blame_ns)
+			set_code(r, i, worst.cell->function, worst.cell->file, worst.cell->line, (double)worst.blame_ns / 1e3);
 	}
 	for (size_t i = 0; i < s->blame_n; i++)
 		r->pairs[r->in.pairs_n++] =
@@ -247,6 +279,7 @@ static int look(struct report *r, pid_t pid, struct reason *why)
 		.duration_ns = r->o->duration_ns ? r->o->duration_ns : DEFAULT_LOOK_NS,
 		.mode = r->o->mode,
 		.max_overhead = r->o->max_overhead,
+		.stacks = {.on = true, .threshold_ns = r->o->stacks_ns},
 	};
 	struct collector_events events = {.arg = r, .sample = on_sample, .notice = on_notice, .ended = on_ended};
 	char span[HUMAN_SIZE];
@@ -378,6 +411,8 @@ static json_t *findings_json(const struct report *r)
 		if (f->thread != SIZE_MAX) {
 			json_object_set_new(json, "thread", json_string(r->thrs[f->thread]));
 			json_object_set_new(json, "name", json_string(r->names[f->thread]));
+			if (r->codes[f->thread][0])
+				json_object_set_new(json, "code", json_string(r->codes[f->thread]));
 		}
 		json_array_append_new(list, json);
 	}
@@ -456,6 +491,8 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 	free(r.threads);
 	free(r.names);
 	free(r.thrs);
+	free(r.codes);
+	free(r.guilt);
 	free(r.pairs);
 	return err ? options__fail(verb, err == -EINVAL ? EXIT_USAGE : EXIT_FAILED, &why) : EXIT_OK;
 }

@@ -55,6 +55,28 @@ static int set_max_overhead(struct options *o, const char *value, struct reason 
 	return args__share("--max-overhead", value, &o->max_overhead, why);
 }
 
+static int set_stacks(struct options *o, const char *value, struct reason *why)
+{
+	o->no_stacks = strcmp(value, "off") == 0;
+	if (o->no_stacks)
+		return 0;
+	if (strcmp(value, "0") == 0) {
+		o->stacks_ns = 0;
+		return 0;
+	}
+	return args__duration("--stacks", value, NS_PER_MS / 1000, NS_PER_H, &o->stacks_ns, why);
+}
+
+static int set_alert_hold(struct options *o, const char *value, struct reason *why)
+{
+	return args__duration("--alert-hold", value, NS_PER_MS, NS_PER_H, &o->alert_hold_ns, why);
+}
+
+static int set_alert_wait(struct options *o, const char *value, struct reason *why)
+{
+	return args__duration("--alert-wait", value, NS_PER_MS, NS_PER_H, &o->alert_wait_ns, why);
+}
+
 static int set_children(struct options *o, const char *value, struct reason *why)
 {
 	o->children = true;
@@ -353,6 +375,11 @@ static const struct option_entry entries[OPTION_COUNT] = {
 			 "enough, else light", set_mode},
 	[OPTION_MAX_OVERHEAD] = {"max-overhead", 0, "SHARE", "what auto may cost the process, as a share of one core "
 				 "(default 2%)", set_max_overhead},
+	[OPTION_STACKS] = {"stacks", 0, "TIME", "ask holds and waits of at least this long which Python code they were in "
+			   "(default 5ms; 0: every hold that made somebody wait; off: none)", set_stacks},
+	[OPTION_ALERT_HOLD] = {"alert-hold", 0, "TIME", "say at once who holds the GIL for longer than this, in which "
+			       "function, and who waits; and again when it ends", set_alert_hold},
+	[OPTION_ALERT_WAIT] = {"alert-wait", 0, "TIME", "the same of a thread that waits for longer than this", set_alert_wait},
 	[OPTION_CHILDREN] = {"children", 0, NULL, "observe its child processes too, those that it has and those to come, and "
 			     "theirs: each by itself and their sum", set_children},
 	[OPTION_ALL] = {"all", 0, NULL, "observe every Python process of this host, those to come included, as far as "
@@ -404,6 +431,7 @@ void options__init(struct options *o)
 	o->interval_ns = 1000 * NS_PER_MS;
 	o->max_overhead = 0.02;
 	o->max_events = 1000000;
+	o->stacks_ns = 5 * NS_PER_MS;
 	o->redis = redis && *redis ? redis : NULL;
 	schema_opts__default(&schema);
 	o->retention = schema.retention;

@@ -34,6 +34,8 @@ struct options {
 	uint64_t interval_ns, duration_ns;
 	enum mode_wish mode;
 	double max_overhead;
+	uint64_t stacks_ns, alert_hold_ns, alert_wait_ns; /* the latter two 0: not */
+	bool no_stacks;
 	bool children, all, no_store;
 	const char *cgroup, *match; /* attach --all: only these */
 	const char *label, *host, *user;
@@ -57,6 +59,9 @@ enum option_id {
 	OPTION_DURATION,
 	OPTION_MODE,
 	OPTION_MAX_OVERHEAD,
+	OPTION_STACKS,
+	OPTION_ALERT_HOLD,
+	OPTION_ALERT_WAIT,
 	OPTION_CHILDREN,
 	OPTION_ALL,
 	OPTION_CGROUP,
@@ -88,7 +93,7 @@ enum option_id {
 	OPTION_COUNT,
 };
 
-#define VERB_OPTIONS_MAX 24
+#define VERB_OPTIONS_MAX 32
 
 struct verb {
 	const char *name;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "../collector/schema.h"
+#include "code.h"
 #include "human.h"
 #include "out.h"
 
@@ -289,6 +290,7 @@ void summary__print(FILE *to, const struct who *who, const struct proc_sample *t
 	price(to, totals);
 	gils(to, totals, opts);
 	tables(to, totals, opts);
+	code__print(to, totals, opts->width);
 }
 
 void summary__sum(FILE *to, const char *who, const struct proc_sample *sum)

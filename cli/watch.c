@@ -17,6 +17,7 @@
 
 #include "../collector/log.h"
 #include "caps.h"
+#include "code.h"
 #include "family.h"
 #include "history.h"
 #include "inspect.h"
@@ -25,6 +26,7 @@
 #include "screen.h"
 #include "summary.h"
 
+#define LONG_HOLD_NS 100000000ull
 #define LEGEND_MIN_LINES 16 /* on a lower terminal the room is for threads */
 
 static const char legend[] =
@@ -331,6 +333,18 @@ static void on_notice(void *arg, const struct collector_proc *proc, const char *
 		paint(w);
 }
 
+/* What was asked for with --alert-hold and --alert-wait, the moment it is known. */
+static void on_lasting(void *arg, const struct collector_proc *proc, const struct long_event *e)
+{
+	const struct watch *w = arg;
+	uint64_t limit = e->wait ? w->options->alert_wait_ns : w->options->alert_hold_ns;
+	char text[1024];
+
+	if (!limit || e->at_ns - e->since_ns < limit)
+		return;
+	on_notice(arg, proc, code__long(e, text, sizeof(text)));
+}
+
 static const char *end_name(enum collector_end how)
 {
 	static const char *const names[] = {[END_EXIT] = "exit", [END_EXEC] = "exec", [END_DURATION] = "duration",
@@ -458,6 +472,16 @@ static int open_data(struct watch *w, bool command_owns_terminal, struct reason 
 	return 0;
 }
 
+/* Long holds are kept as history from 100 ms on, long waits if they are asked for. */
+static struct stack_opts stacks_of(const struct options *o)
+{
+	return (struct stack_opts){
+		.on = !o->no_stacks, .threshold_ns = o->stacks_ns,
+		.long_hold_ns = o->alert_hold_ns ?: LONG_HOLD_NS,
+		.long_wait_ns = o->alert_wait_ns,
+	};
+}
+
 static void fill_opts(struct watch *w)
 {
 	const struct options *o = w->options;
@@ -467,6 +491,7 @@ static void fill_opts(struct watch *w)
 		.duration_ns = o->duration_ns,
 		.mode = o->mode,
 		.max_overhead = o->max_overhead,
+		.stacks = stacks_of(o),
 		.label = o->label,
 		.host = o->host,
 		.sink = w->history.sink,
@@ -483,6 +508,7 @@ static void fill_opts(struct watch *w)
 		.armed = on_armed,
 		.sample = on_sample,
 		.notice = on_notice,
+		.lasting = on_lasting,
 		.ended = on_ended,
 		.interval = on_interval,
 		.tick = on_tick,

@@ -67,6 +67,18 @@ void collector__notice(struct collector *c, struct observed *o, const char *fmt,
 		c->events->notice(c->events->arg, o ? &o->pub : NULL, text);
 }
 
+static void on_long(void *arg, uint32_t slot, const struct long_event *e)
+{
+	struct collector *c = arg;
+	struct observed *o = roster__by_slot(&c->roster, slot);
+
+	if (!o)
+		return;
+	observed__write_long(o, &c->shop, e, ((int64_t)e->at_ns + c->grid.offset_ns) / (int64_t)MS);
+	if (c->events->lasting)
+		c->events->lasting(c->events->arg, &o->pub, e);
+}
+
 /* ---- the interval ---- */
 
 static void plan_boundary(struct collector *c)
@@ -382,6 +394,7 @@ static int set_up(struct collector *c, size_t procs, struct reason *why)
 		.trace_bytes = c->opts->trace ? c->opts->trace->ring_bytes : 0,
 		.follow = c->opts->follow,
 		.handed_down = c->opts->handed_down,
+		.stacks = c->opts->stacks,
 	};
 	struct grid_clocks now;
 	int err;
@@ -403,6 +416,7 @@ static int set_up(struct collector *c, size_t procs, struct reason *why)
 	err = err ?: reader__new(c->shop.probes, &c->shop.reader, why);
 	if (err)
 		return err;
+	reader__on_long(c->shop.reader, on_long, c);
 	now = read_clocks();
 	c->started = now.mono_ns;
 	grid__init(&c->grid, c->opts->interval_ns, &now);

@@ -9,6 +9,7 @@
 #include "aggr.h"
 #include "finder.h"
 #include "probes.h"
+#include "reader.h"
 #include "schema.h"
 #include "sink.h"
 
@@ -42,6 +43,7 @@ struct collector_opts {
 	const char *host;          /* NULL: this host's name */
 	struct schema_opts schema;
 	struct sink *sink;         /* NULL: no store; not owned */
+	struct stack_opts stacks;  /* which code is asked for (probes.h) */
 	bool no_multi;
 	bool follow;               /* observe children too, and theirs */
 	bool handed_down;          /* children count from their birth, but others may meet the probes: probes.h */
@@ -78,6 +80,8 @@ struct collector_events {
 	void (*sample)(void *arg, const struct collector_proc *proc, const struct proc_sample *s);
 	/* After the samples of one interval, of however many processes there are; NULL: not. */
 	void (*interval)(void *arg, int64_t end_ms);
+	/* A hold or wait over its threshold in opts.stacks, while it lasts and at its end; NULL: not. */
+	void (*lasting)(void *arg, const struct collector_proc *proc, const struct long_event *e);
 	/* One sentence worth telling (mode changed, exec, fork healed, Redis away and back). */
 	void (*notice)(void *arg, const struct collector_proc *proc, const char *sentence);
 	/* Once per process at its end. */

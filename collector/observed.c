@@ -539,6 +539,21 @@ int observed__publish(struct observed *o, struct workshop *shop, struct proc_sam
 	return shop->opts->sink ? store(o, shop, s) : aggr__add(o->aggr, s, NULL, NULL);
 }
 
+void observed__write_long(struct observed *o, struct workshop *shop, const struct long_event *e, int64_t t_ms)
+{
+	struct batch *b;
+
+	if (!shop->opts->sink)
+		return;
+	b = batch__new();
+	if (!b)
+		return;
+	if (schema_writer__long(o->writer, e, t_ms, b))
+		batch__free(b);
+	else
+		sink__write(shop->opts->sink, b);
+}
+
 void observed__finish(struct observed *o, struct workshop *shop, int64_t end_ms, const char *how)
 {
 	struct outlet out = {.o = o};

@@ -108,6 +108,9 @@ static inline bool observed__was_there(const struct observed *o, uint64_t from)
  */
 int observed__publish(struct observed *o, struct workshop *shop, struct proc_sample *s, uint64_t bound, bool partial);
 
+/* Sends a long hold or wait to the sink; `t_ms`: its moment on the wall clock. */
+void observed__write_long(struct observed *o, struct workshop *shop, const struct long_event *e, int64_t t_ms);
+
 /* Writes the windows begun and the end into the sink. `how` goes to meta. */
 void observed__finish(struct observed *o, struct workshop *shop, int64_t end_ms, const char *how);
 

@@ -27,6 +27,7 @@
 #include "log.h"
 #include "planter.h"
 #include "probe_check.h"
+#include "pystack.h"
 
 #define TGIDS_FOLLOWED 16384 /* processes of followed families, those that are not Python included */
 #define THREADS_STEP ((size_t)256 * 1024) /* the thread table is mapped in pieces of this size: whole pages everywhere */
@@ -96,6 +97,23 @@ static int size_trace(struct gil_bpf *skel, uint32_t bytes)
 	return bytes ? bpf_map__set_max_entries(skel->maps.trace, bytes) : bpf_map__set_autocreate(skel->maps.trace, false);
 }
 
+static int set_up_stacks(struct gil_bpf *skel, const struct probes_opts *opts)
+{
+	const struct stack_opts *stacks = &opts->stacks;
+	int err;
+
+	skel->rodata->cfg_stacks = stacks->on;
+	skel->rodata->cfg_stack_ns = stacks->threshold_ns;
+	skel->rodata->cfg_long_hold_ns = stacks->long_hold_ns;
+	skel->rodata->cfg_long_wait_ns = stacks->long_wait_ns;
+	err = bpf_map__set_max_entries(skel->maps.stack_scratch, stacks->on ? all_gils(opts) : 1);
+	if (!stacks->on) {
+		err = err ?: bpf_map__set_max_entries(skel->maps.stack_sums, 1);
+		err = err ?: bpf_map__set_max_entries(skel->maps.stack_events, (uint32_t)sysconf(_SC_PAGESIZE));
+	}
+	return err;
+}
+
 static int size_maps(struct gil_bpf *skel, const struct probes_opts *opts)
 {
 	int err;
@@ -109,7 +127,8 @@ static int size_maps(struct gil_bpf *skel, const struct probes_opts *opts)
 	err = err ?: bpf_map__set_max_entries(skel->maps.free_procs, opts->max_procs);
 	err = err ?: bpf_map__set_max_entries(skel->maps.tgids, opts->follow ? TGIDS_FOLLOWED : opts->max_procs);
 	err = err ?: bpf_map__set_max_entries(skel->maps.blame, opts->max_pairs);
-	return err ?: size_trace(skel, opts->trace_bytes);
+	err = err ?: size_trace(skel, opts->trace_bytes);
+	return err ?: set_up_stacks(skel, opts);
 }
 
 static void use_multi(struct gil_bpf *skel)
@@ -576,6 +595,7 @@ static void fill_proc(struct gil_proc *proc, const struct target *t, const struc
 	proc->off_tstate_interp = off->tstate_interp;
 	proc->off_interp_gil = off->interp_gil == PYOFF_NONE ? 0 : off->interp_gil;
 	proc->off_interp_id = off->interp_id;
+	pystack__layout(off, &proc->frames);
 	set_drop_request(proc, off, runtime);
 }
 

@@ -23,10 +23,19 @@ enum plant_method {
 	PLANT_FAMILY,  /* either, for all that map the file: families.h */
 };
 
+/* Which stacks the programs walk (gil_stack.bpf.h). */
+struct stack_opts {
+	bool on;
+	uint64_t threshold_ns;   /* holds and waits from here on; 0: every hold that made somebody wait */
+	uint64_t long_hold_ns;   /* told one by one from here on; 0: none */
+	uint64_t long_wait_ns;
+};
+
 struct probes_opts {
 	uint32_t max_procs;      /* 1 .. 1024 */
 	uint32_t max_threads;    /* thread slots, default 2048 for one process */
 	uint32_t max_pairs;      /* blame pairs, default 65536 */
+	struct stack_opts stacks; /* zeroed: none, at no cost */
 	bool no_multi;           /* never use uprobe_multi (tests, bench) */
 	bool empty_programs;     /* plant programs that do nothing (bench: the limit) */
 	bool follow;             /* children of observed processes are told of, and followed through exec */

@@ -477,6 +477,19 @@ int query__blame(struct query *q, const char *id, enum tier tier, const struct q
 	return err;
 }
 
+int query__code(struct query *q, const char *id, enum tier tier, const struct query_range *range, struct code_sum *ret,
+		struct reason *why)
+{
+	struct query_rows rows = {.code = ret};
+	int err;
+
+	*ret = (struct code_sum){0};
+	err = ask_pages(q, id, "code", tier, range, &rows, why);
+	if (err)
+		code_sum__free(ret);
+	return err;
+}
+
 int query__series(struct query *q, const char *id, const char *series, enum tier tier, const struct query_range *range,
 		  struct schema_row **ret, size_t *ret_n, struct reason *why)
 {

@@ -75,6 +75,12 @@ struct blame_sum;
 int query__blame(struct query *q, const char *id, enum tier tier, const struct query_range *range, struct blame_sum *ret,
 		 struct reason *why);
 
+struct code_sum;
+
+/* Which code it was in the range: code:<tier> added up. Freed with code_sum__free(). 0 or -errno. */
+int query__code(struct query *q, const char *id, enum tier tier, const struct query_range *range, struct code_sum *ret,
+		struct reason *why);
+
 struct query_score {
 	char thr[40];
 	char name[160];

@@ -305,9 +305,13 @@ static int add_member(struct query_rows *rows, const struct redisReply *member, 
 	return 0;
 }
 
-static int add_blame(struct query_rows *rows, const struct redisReply *member, uint64_t *skipped)
+static int add_sum(struct query_rows *rows, const struct redisReply *member, uint64_t *skipped)
 {
-	int err = is_text(member) ? blame_sum__add(rows->blame, member->str, member->len) : -EBADMSG;
+	int err = -EBADMSG;
+
+	if (is_text(member))
+		err = rows->blame ? blame_sum__add(rows->blame, member->str, member->len) :
+				    code_sum__add(rows->code, member->str, member->len);
 
 	*skipped += err == -EBADMSG;
 	return err == -EBADMSG ? 0 : err;
@@ -331,7 +335,7 @@ int query_reply__page(const struct redisReply *r, struct query_rows *rows, uint6
 		rows->last_ms = score;
 		if (++rows->members > MAX_MEMBERS)
 			return -E2BIG;
-		err = rows->blame ? add_blame(rows, r->element[2 * i], skipped) :
+		err = rows->blame || rows->code ? add_sum(rows, r->element[2 * i], skipped) :
 				    add_member(rows, r->element[2 * i], score, skipped);
 		if (err)
 			return err;

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,11 +31,13 @@
 #include "hist.h"
 #include "log.h"
 #include "pynames.h"
+#include "stack_sums.h"
 #include "text.h"
 
 #define SEQ_TRIES 20000     /* readings of a record before it counts as torn */
 #define SEQ_SPINS 64        /* of them without giving the CPU away */
 #define SLOTS_AHEAD 16      /* slots that CPUs may be taking while we look for the end of those in use */
+#define CODE_CELLS 64       /* of one process and interval; what more there is goes to code_rest */
 #define NAME_INTERVALS 5    /* a thread's name is read again every so many intervals */
 
 /* Cumulative state of a thread at a boundary, what was open included; its histograms are apart. */
@@ -80,6 +83,7 @@ struct watch {
 	struct pyoffsets off;
 	uint64_t runtime;       /* address of _PyRuntime */
 	struct pynames *names;
+	struct pystack *stacks; /* NULL: frames of this version are not known, or not asked for */
 	bool foreign;           /* the target counts its ids in another PID namespace */
 	double price_ns[8];
 	uint64_t hits[8], lost[GIL_LOSS_COUNT];
@@ -93,6 +97,8 @@ struct watch {
 struct reader {
 	struct probes *probes;
 	struct ring_buffer *ring, *trace_ring; /* the second where a trace is recorded, or NULL */
+	struct ring_buffer *stack_ring; /* NULL: stacks are not asked for */
+	int fd;                 /* readable when process events or stacks wait */
 	struct watch *watches;
 	uint32_t watches_n;
 	struct gil_record *gils; /* GIL_PER_PROC of them: scratch of a collection */
@@ -105,10 +111,16 @@ struct reader {
 	uint64_t listed_bound;
 	struct blame_reading blame; /* all pairs, as of `blame_bound` */
 	uint64_t blame_bound;
+	bool with_stacks;
+	struct stack_book *book;
+	struct stack_sums sums; /* of all, as of `sums_bound` */
+	uint64_t sums_bound;
 	void (*on_event)(void *arg, const struct gil_event *e);
 	void *on_event_arg;
 	reader_trace_fn *on_trace;
 	void *on_trace_arg;
+	void (*on_long)(void *arg, uint32_t slot, const struct long_event *e);
+	void *on_long_arg;
 };
 
 /* ---- setting up ---- */
@@ -140,14 +152,53 @@ static bool open_trace(struct reader *r, const struct gil_bpf *skel)
 	return r->trace_ring != NULL;
 }
 
+static int take_stack(void *ctx, void *data, size_t size);
+
+/* They come by a ring buffer of their own: a burst pushes no process event out, and they may be taken during a collection. */
+static int open_stacks(struct reader *r, struct gil_bpf *skel)
+{
+	r->with_stacks = skel->rodata->cfg_stacks;
+	if (!r->with_stacks)
+		return 0;
+	r->book = stack_book__new();
+	if (!r->book)
+		return -ENOMEM;
+	r->stack_ring = ring_buffer__new(bpf_map__fd(skel->maps.stack_events), take_stack, r, NULL);
+	return r->stack_ring ? 0 : -errno;
+}
+
+static int watch_ring(struct reader *r, const struct ring_buffer *ring)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+
+	return ring && epoll_ctl(r->fd, EPOLL_CTL_ADD, ring_buffer__epoll_fd(ring), &event) ? -errno : 0;
+}
+
+static int open_rings(struct reader *r, struct gil_bpf *skel)
+{
+	int err;
+
+	r->fd = epoll_create1(EPOLL_CLOEXEC);
+	if (r->fd < 0)
+		return -errno;
+	r->ring = ring_buffer__new(bpf_map__fd(skel->maps.events), take_event, r, NULL);
+	if (!r->ring)
+		return -errno;
+	err = open_stacks(r, skel);
+	err = err ?: watch_ring(r, r->ring);
+	return err ?: watch_ring(r, r->stack_ring);
+}
+
 int reader__new(struct probes *p, struct reader **ret, struct reason *why)
 {
 	struct gil_bpf *skel = probes__skeleton(p);
 	struct reader *r = calloc(1, sizeof(*r));
+	int err;
 
 	if (!r)
 		return -ENOMEM;
 	r->probes = p;
+	r->fd = -1;
 	r->slots_n = probes__thread_slots(p);
 	r->slots_end = probes__first_thread(p);
 	r->watches_n = bpf_map__max_entries(skel->maps.procs);
@@ -158,11 +209,10 @@ int reader__new(struct probes *p, struct reader **ret, struct reason *why)
 	r->owes = calloc(r->slots_n, sizeof(*r->owes));
 	r->first = calloc(r->watches_n, sizeof(*r->first));
 	r->next = calloc(r->slots_n, sizeof(*r->next));
-	r->ring = ring_buffer__new(bpf_map__fd(skel->maps.events), take_event, r, NULL);
-	if (!r->watches || !r->gils || !r->memos || !r->gone || !r->owes || !r->first || !r->next || !r->ring ||
-	    !open_trace(r, skel)) {
-		int err = r->ring ? -ENOMEM : -errno;
-
+	err = open_rings(r, skel);
+	if (!r->watches || !r->gils || !r->memos || !r->gone || !r->owes || !r->first || !r->next || !open_trace(r, skel))
+		err = err ?: -ENOMEM;
+	if (err) {
 		reader__free(r);
 		return reason__set(why, err, "can't set up the reader: %s", strerror(-err));
 	}
@@ -189,6 +239,11 @@ void reader__free(struct reader *r)
 		memo_free(r, slot);
 	ring_buffer__free(r->ring);
 	ring_buffer__free(r->trace_ring);
+	ring_buffer__free(r->stack_ring);
+	if (r->fd >= 0)
+		close(r->fd);
+	stack_book__free(r->book);
+	stack_sums__clear(&r->sums);
 	blame_reading__clear(&r->blame);
 	free(r->gils);
 	free(r->memos);
@@ -196,8 +251,10 @@ void reader__free(struct reader *r)
 	free(r->owes);
 	free(r->first);
 	free(r->next);
-	for (uint32_t slot = 0; r->watches && slot < r->watches_n; slot++)
+	for (uint32_t slot = 0; r->watches && slot < r->watches_n; slot++) {
 		pynames__free(r->watches[slot].names);
+		pystack__free(r->watches[slot].stacks);
+	}
 	free(r->watches);
 	free(r);
 }
@@ -210,6 +267,8 @@ int reader__watch(struct reader *r, uint32_t slot, const struct pyoffsets *off, 
 	*w = (struct watch){.used = true, .off = *off, .runtime = runtime, .born_at = born_at};
 	memcpy(w->price_ns, price_ns, sizeof(w->price_ns));
 	w->foreign = target__id_inside(probes__pid(r->probes, slot), probes__pid(r->probes, slot)) != 0;
+	if (r->with_stacks && pystack__new(probes__pid(r->probes, slot), off, &w->stacks) == -ENOMEM)
+		return -ENOMEM;
 	return pynames__new(probes__pid(r->probes, slot), runtime, off, &w->names);
 }
 
@@ -630,42 +689,62 @@ static bool live_name(struct reader *r, uint32_t slot, pid_t tid, pid_t tid_insi
 	return python != NULL;
 }
 
-/* Index in the sample of the thread that a PyThreadState belongs to: often one that has never met a probe. */
-static long holder_by_tstate(struct collection *c, uint64_t tstate, uint32_t gil)
+/* Who a thread state belongs to: often a thread that has never met a probe. Valid as long as nobody is collected. */
+struct who {
+	struct thread_key key;
+	const char *name;
+	char buf[THREAD_NAME_SIZE]; /* for `name` */
+};
+
+static bool identify_slot(struct collection *c, uint32_t slot, struct who *ret)
+{
+	struct memo *m = slot < c->r->slots_n ? memo_of(c->r, slot) : NULL;
+
+	if (!m)
+		return false;
+	if (!m->key.start_ticks || m->settled)
+		name_memo(c, slot);
+	ret->key = m->key;
+	ret->name = m->name;
+	return true;
+}
+
+static bool identify_tstate(struct collection *c, uint64_t tstate, struct who *ret)
 {
 	pid_t pid = probes__pid(c->r->probes, c->slot), tid;
 	uint32_t slot = slot_of_tstate(c, tstate);
-	char name[THREAD_NAME_SIZE] = "";
-	struct thread_key key = {0};
 	uint64_t stack;
 
-	if (slot < c->r->slots_end) {
-		if (!c->r->memos[slot]->key.start_ticks || c->r->memos[slot]->settled)
-			name_memo(c, slot);
-		return sample_thread(c, &c->r->memos[slot]->key, gil, c->r->memos[slot]->name);
-	}
-	tid = tid_of_tstate(c->r, c->slot, tstate, &key.inside);
-	if (tid <= 0 || target__stat(pid, tid, &key.start_ticks, &stack))
-		return sample_unknown(c, gil);
-	key.tid = (uint32_t)tid;
-	live_name(c->r, c->slot, tid, tid, tstate, key.start_ticks, name);
-	return sample_thread(c, &key, gil, name);
+	if (slot < c->r->slots_end)
+		return identify_slot(c, slot, ret);
+	*ret = (struct who){.name = ret->buf};
+	tid = tid_of_tstate(c->r, c->slot, tstate, &ret->key.inside);
+	if (tid <= 0 || target__stat(pid, tid, &ret->key.start_ticks, &stack))
+		return false;
+	ret->key.tid = (uint32_t)tid;
+	live_name(c->r, c->slot, tid, tid, tstate, ret->key.start_ticks, ret->buf);
+	return true;
+}
+
+/* Index in the sample of the thread that a PyThreadState belongs to. */
+static long holder_by_tstate(struct collection *c, uint64_t tstate, uint32_t gil)
+{
+	struct who who = {0};
+
+	return identify_tstate(c, tstate, &who) ? sample_thread(c, &who.key, gil, who.name) : sample_unknown(c, gil);
 }
 
 static long holder_of(struct collection *c, const struct blame_part *part, uint32_t gil)
 {
 	const struct gil_record *g = &c->gils[gil % GIL_PER_PROC];
 	uint32_t slot = part->who == GIL_SLOT_SEED ? g->state.seed_slot : (uint32_t)part->who;
-	const struct memo *m;
+	struct who who = {0};
 
 	if (part->who & BLAME_BY_TSTATE)
 		return holder_by_tstate(c, part->who & ~BLAME_BY_TSTATE, gil);
 	if (slot == GIL_SLOT_NONE)
 		return holder_by_tstate(c, c->watch->seed[gil % GIL_PER_PROC], gil);
-	m = slot < c->r->slots_n ? memo_of(c->r, slot) : NULL;
-	if (m && !m->key.start_ticks)
-		name_memo(c, slot);
-	return m ? sample_thread(c, &m->key, gil, m->name) : sample_unknown(c, gil);
+	return identify_slot(c, slot, &who) ? sample_thread(c, &who.key, gil, who.name) : sample_unknown(c, gil);
 }
 
 /* Blame of one victim in this interval; what does not fit goes to its unknown part. */
@@ -843,6 +922,125 @@ static int add_seed_hold(struct collection *c, uint32_t gil)
 	return hist__count(&m->hold_open, age);
 }
 
+/* ---- stacks ---- */
+
+/* Takes the sums first, then the frames: those of each sum have been sent before it. */
+static int read_stacks(struct reader *r, uint64_t bound)
+{
+	struct gil_bpf *skel = probes__skeleton(r->probes);
+	int err;
+
+	if (!r->with_stacks || r->sums_bound == bound)
+		return 0;
+	r->sums_bound = bound;
+	err = stack_sums__take(&r->sums, bpf_map__fd(skel->maps.stack_sums), bpf_map__max_entries(skel->maps.stack_sums));
+	ring_buffer__consume(r->stack_ring);
+	return err;
+}
+
+static int add_stack(struct collection *c, const struct gil_stack_key *key, const struct gil_stack_sum *sum)
+{
+	const struct stack_text *text = stack_book__find(c->r->book, key->hash);
+	uint32_t gil = key->slot && key->slot < c->r->slots_n ? probes__thread(c->r->probes, key->slot)->gil : 0;
+	struct code_cell cell = {
+		.hold_ns = sum->hold_ns, .blame_ns = sum->blame_ns, .wait_ns = sum->wait_ns, .times = (uint32_t)sum->times,
+	};
+	struct who who = {0};
+	bool known = key->slot ? identify_slot(c, key->slot, &who) : identify_tstate(c, key->tstate, &who);
+	long thread = known ? sample_thread(c, &who.key, gil, who.name) : sample_unknown(c, gil);
+
+	if (thread < 0)
+		return -ENOMEM;
+	cell.thread = (uint32_t)thread;
+	if (text)
+		code_cell__set_place(&cell, text->leaf.function, text->leaf.file, text->leaf.line, text->leaf.firstlineno);
+	else
+		code_cell__set_place(&cell, "?", "", 0, 0);
+	return proc_sample__add_code(c->sample, &cell, SIZE_MAX);
+}
+
+static int add_stacks(struct collection *c)
+{
+	int err = 0;
+
+	c->sample->code_known = c->watch->stacks != NULL;
+	for (size_t i = 0; !err && i < c->r->sums.n; i++)
+		if (c->r->sums.keys[i].proc == c->slot)
+			err = add_stack(c, &c->r->sums.keys[i], &c->r->sums.values[i]);
+	return err ?: proc_sample__cap_code(c->sample, CODE_CELLS);
+}
+
+/* Some of those who wait for that GIL now, by name. */
+static void name_victims(struct collection *c, uint32_t gil, char *buf, size_t size)
+{
+	size_t len = 0, more = 0;
+	struct who who = {0};
+
+	buf[0] = '\0';
+	for (uint32_t slot = c->r->first[c->slot]; slot; slot = c->r->next[slot]) {
+		const struct gil_thread *t = probes__thread(c->r->probes, slot);
+
+		if (t->state != GIL_THREAD_LIVE || t->gil != gil || !t->cur.wait_since || !identify_slot(c, slot, &who))
+			continue;
+		if (len + strlen(who.name) + sizeof(", and 4294967295 more") < size)
+			len += (size_t)snprintf(buf + len, size - len, "%s%s", len ? ", " : "", who.name);
+		else
+			more++;
+	}
+	if (more)
+		snprintf(buf + len, size - len, " and %zu more", more);
+}
+
+/* Who and which stack, for those who want to know at once. */
+static void tell_long(struct reader *r, const struct gil_stack_event *e)
+{
+	struct collection c = {.r = r, .slot = e->proc, .watch = &r->watches[e->proc], .bound = clock_of(r)->end};
+	struct long_event told = {
+		.wait = e->what == GIL_STACK_WAIT_LASTS || e->what == GIL_STACK_WAIT_ENDED,
+		.ended = e->what == GIL_STACK_HOLD_ENDED || e->what == GIL_STACK_WAIT_ENDED, .waiters = e->waiters,
+		.at_ns = e->at, .since_ns = e->since, .waited_ns = e->waited_ns, .stack = stack_book__find(r->book, e->hash),
+	};
+	struct who who = {.name = ""}, waiter = {.name = ""};
+
+	c.proc = *probes__proc(r->probes, e->proc);
+	told.gil = (uint32_t)c.proc.gil_owner[e->gil % GIL_PER_PROC].id;
+	list_threads(r, r->listed_bound);
+	if (!(e->slot ? identify_slot(&c, e->slot, &who) : identify_tstate(&c, e->tstate, &who)))
+		who = (struct who){.name = ""};
+	if (e->what == GIL_STACK_WAIT_LASTS && identify_slot(&c, e->other, &waiter)) {
+		told.holder = who.key;
+		snprintf(told.holder_name, sizeof(told.holder_name), "%s", who.name);
+		who = waiter;
+	}
+	if (e->what == GIL_STACK_HOLD_LASTS)
+		name_victims(&c, e->gil, told.victims, sizeof(told.victims));
+	told.thread = who.key;
+	snprintf(told.name, sizeof(told.name), "%s", who.name);
+	r->on_long(r->on_long_arg, e->proc, &told);
+}
+
+/* Frames are named at once: code objects may be freed. */
+static int take_stack(void *ctx, void *data, size_t size)
+{
+	const struct gil_stack_event *e = data;
+	struct reader *r = ctx;
+
+	if (size < offsetof(struct gil_stack_event, frames) || e->proc >= r->watches_n || !r->watches[e->proc].used ||
+	    e->depth > GIL_STACK_DEPTH || size < offsetof(struct gil_stack_event, frames) + e->depth * sizeof(e->frames[0]))
+		return 0;
+	if (e->depth || e->what != GIL_STACK_HOLD_ENDED)
+		stack_book__learn(r->book, e, r->watches[e->proc].stacks);
+	if (e->what != GIL_STACK_SEEN && r->on_long)
+		tell_long(r, e);
+	return 0;
+}
+
+void reader__on_long(struct reader *r, void (*on_long)(void *arg, uint32_t slot, const struct long_event *e), void *arg)
+{
+	r->on_long = on_long;
+	r->on_long_arg = arg;
+}
+
 /* ---- the whole sample ---- */
 
 static int collect_threads(struct collection *c)
@@ -964,11 +1162,15 @@ int reader__collect(struct reader *r, uint32_t slot, struct proc_sample **ret)
 		if (r->listed_bound != c.bound)
 			list_threads(r, c.bound);
 		err = r->blame_bound == c.bound ? 0 : read_blame(r, c.bound);
+		err = err ?: read_stacks(r, c.bound);
 	}
 	err = err ?: collect_threads(&c);
 	if (!err) {
 		for (uint32_t gil = 0; gil < GIL_PER_PROC; gil++)
-			err = add_seed_hold(&c, gil) ?: err;
+			add_seed_hold(&c, gil);
+		err = add_stacks(&c);
+	}
+	if (!err) {
 		describe_interval(&c);
 		count_hits(&c);
 		err = sum_up(&c) ?: err;
@@ -1037,6 +1239,7 @@ void reader__advance(struct reader *r, uint64_t end_ns)
 		give_back(r);
 	blame_reading__clear(&r->blame); /* megabytes where hundreds of threads wait for each other */
 	r->blame_bound = 0;
+	r->sums.n = 0;
 	__atomic_store_n(&clock->start, passed, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&clock->end, end_ns, __ATOMIC_SEQ_CST);
 }
@@ -1055,6 +1258,9 @@ static void forget_watch(struct reader *r, uint32_t slot)
 {
 	r->gone[GIL_SLOT_OTHER + slot] = true;
 	pynames__free(r->watches[slot].names);
+	pystack__free(r->watches[slot].stacks);
+	if (r->book)
+		stack_book__forget(r->book, slot);
 	r->watches[slot] = (struct watch){.forgotten = true};
 }
 
@@ -1087,7 +1293,7 @@ uint64_t reader__hits(struct reader *r, uint32_t slot, enum gil_site_kind kind)
 
 int reader__fd(const struct reader *r)
 {
-	return ring_buffer__epoll_fd(r->ring);
+	return r->fd;
 }
 
 int reader__drain(struct reader *r, void (*on_event)(void *arg, const struct gil_event *e), void *arg)
@@ -1097,6 +1303,8 @@ int reader__drain(struct reader *r, void (*on_event)(void *arg, const struct gil
 	r->on_event = on_event;
 	r->on_event_arg = arg;
 	n = ring_buffer__consume(r->ring);
+	if (n >= 0 && r->stack_ring)
+		n = ring_buffer__consume(r->stack_ring);
 	return n < 0 ? n : 0;
 }
 

@@ -6,6 +6,7 @@
 #ifndef GILSCOPE_READER_H
 #define GILSCOPE_READER_H
 
+#include "long_event.h"
 #include "probes.h"
 #include "sample.h"
 
@@ -57,7 +58,10 @@ uint64_t reader__hits(struct reader *r, uint32_t slot, enum gil_site_kind kind);
  */
 void reader__forget(struct reader *r, const uint32_t *slots, size_t n);
 
-/* Readable when process events wait. */
+/* Who is told of long holds and waits, from reader__drain() and reader__collect(); NULL: nobody. */
+void reader__on_long(struct reader *r, void (*on_long)(void *arg, uint32_t slot, const struct long_event *e), void *arg);
+
+/* Readable when process events or long ones wait. */
 int reader__fd(const struct reader *r);
 int reader__drain(struct reader *r, void (*on_event)(void *arg, const struct gil_event *e), void *arg);
 

@@ -2,8 +2,11 @@
 /* See sample.h. */
 #include "sample.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "text.h"
 
 /*
  * Room for one more element of `size` bytes in an array of `n`, which is full wherever its length is a multiple of a step: an
@@ -55,7 +58,7 @@ void proc_sample__empty(struct proc_sample *s)
 	for (size_t i = 0; i < s->threads_n; i++)
 		metrics__clear(&s->threads[i].m);
 	metrics__clear(&s->total);
-	*s = (struct proc_sample){.gils = s->gils, .threads = s->threads, .blame = s->blame};
+	*s = (struct proc_sample){.gils = s->gils, .threads = s->threads, .blame = s->blame, .code = s->code};
 }
 
 void proc_sample__free(struct proc_sample *s)
@@ -66,6 +69,7 @@ void proc_sample__free(struct proc_sample *s)
 	free(s->gils);
 	free(s->threads);
 	free(s->blame);
+	free(s->code);
 	free(s);
 }
 
@@ -98,6 +102,115 @@ uint64_t *proc_sample__blamed(const struct proc_sample *s)
 		if (s->blame[i].holder < s->threads_n)
 			ns[s->blame[i].holder] += s->blame[i].ns;
 	return ns;
+}
+
+/* FNV-1a, 64 bits. */
+static uint64_t hash_text(uint64_t hash, const char *text)
+{
+	for (; *text; text++)
+		hash = (hash ^ (uint8_t)*text) * 0x100000001b3ull;
+	return (hash ^ 0xff) * 0x100000001b3ull;
+}
+
+void code_cell__set_place(struct code_cell *cell, const char *function, const char *file, uint32_t line, uint32_t firstlineno)
+{
+	size_t len = strlen(file);
+
+	if (len >= sizeof(cell->file)) {
+		file += len - (sizeof(cell->file) - 1);
+		while ((*file & 0xc0) == 0x80)
+			file++;
+	}
+	text__clean(cell->function, sizeof(cell->function), function, strlen(function));
+	text__clean(cell->file, sizeof(cell->file), file, strlen(file));
+	cell->line = line;
+	cell->firstlineno = firstlineno;
+	cell->place = hash_text(hash_text(0xcbf29ce484222325ull ^ line, cell->function), cell->file);
+}
+
+static void add_code(struct code_cell *dst, const struct code_cell *src)
+{
+	dst->times += src->times;
+	dst->hold_ns += src->hold_ns;
+	dst->blame_ns += src->blame_ns;
+	dst->wait_ns += src->wait_ns;
+}
+
+static void add_rest(struct code_rest *rest, const struct code_cell *cell)
+{
+	rest->hold_ns += cell->hold_ns;
+	rest->blame_ns += cell->blame_ns;
+	rest->wait_ns += cell->wait_ns;
+}
+
+int proc_sample__add_code(struct proc_sample *s, const struct code_cell *cell, size_t max)
+{
+	struct code_cell *fresh;
+
+	for (size_t i = 0; i < s->code_n; i++)
+		if (s->code[i].place == cell->place && s->code[i].thread == cell->thread) {
+			add_code(&s->code[i], cell);
+			return 0;
+		}
+	if (s->code_n >= max) {
+		add_rest(&s->code_rest, cell);
+		return 0;
+	}
+	fresh = append((void **)&s->code, &s->code_n, sizeof(*s->code));
+	if (!fresh)
+		return -ENOMEM;
+	*fresh = *cell;
+	return 0;
+}
+
+static int by_guilt(const void *a, const void *b)
+{
+	const struct code_cell *x = *(const struct code_cell *const *)a, *y = *(const struct code_cell *const *)b;
+
+	if (x->blame_ns != y->blame_ns)
+		return x->blame_ns > y->blame_ns ? -1 : 1;
+	if (x->hold_ns != y->hold_ns)
+		return x->hold_ns > y->hold_ns ? -1 : 1;
+	if (x->wait_ns != y->wait_ns)
+		return x->wait_ns > y->wait_ns ? -1 : 1;
+	return x->place < y->place ? -1 : x->place > y->place;
+}
+
+const struct code_cell **proc_sample__sorted_code(const struct proc_sample *s)
+{
+	const struct code_cell **sorted = calloc(s->code_n + 1, sizeof(*sorted));
+
+	for (size_t i = 0; sorted && i < s->code_n; i++)
+		sorted[i] = &s->code[i];
+	if (sorted)
+		qsort(sorted, s->code_n, sizeof(*sorted), by_guilt);
+	return sorted;
+}
+
+int proc_sample__cap_code(struct proc_sample *s, size_t max)
+{
+	const struct code_cell **sorted;
+	struct code_cell *kept;
+
+	if (s->code_n <= max)
+		return 0;
+	sorted = proc_sample__sorted_code(s);
+	kept = calloc(s->code_n + max / 8 + 8, sizeof(*kept)); /* room for append() up to its next step */
+	for (size_t i = 0; sorted && kept && i < s->code_n; i++) {
+		if (i < max)
+			kept[i] = *sorted[i];
+		else
+			add_rest(&s->code_rest, sorted[i]);
+	}
+	free(sorted);
+	if (!sorted || !kept) {
+		free(kept);
+		return -ENOMEM;
+	}
+	free(s->code);
+	s->code = kept;
+	s->code_n = max;
+	return 0;
 }
 
 long proc_sample__find_thread(const struct proc_sample *s, const struct thread_key *key, uint32_t gil)

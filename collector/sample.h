@@ -83,6 +83,31 @@ struct blame_cell {
 	uint64_t ns;
 };
 
+#define CODE_FUNCTION_SIZE 96
+#define CODE_FILE_SIZE 128
+
+/*
+ * What one thread did to others in one line of its code: of holds over a threshold where it was while it held, of waits over it
+ * where it was while it waited. The place is that of the innermost Python frame.
+ */
+struct code_cell {
+	uint32_t thread;        /* index into proc_sample.threads */
+	uint32_t line;          /* 0: not known */
+	uint32_t firstlineno;   /* of the function */
+	uint32_t times;         /* looks at it */
+	uint64_t place;         /* hash of function, file and line, for quick comparison */
+	char function[CODE_FUNCTION_SIZE]; /* cleaned; "?": not known; "": no Python code ran */
+	char file[CODE_FILE_SIZE];         /* cleaned; a long path has lost its beginning */
+	uint64_t hold_ns;       /* held here */
+	uint64_t blame_ns;      /* others waited meanwhile, summed over them */
+	uint64_t wait_ns;       /* waited here */
+};
+
+/* The same of what found no place. */
+struct code_rest {
+	uint64_t hold_ns, blame_ns, wait_ns;
+};
+
 struct proc_sample {
 	int64_t end_ms;         /* wall clock, ms since the epoch: the interval's end on the grid */
 	uint64_t len_ns;        /* length of the interval */
@@ -105,6 +130,10 @@ struct proc_sample {
 	size_t threads_n;
 	struct blame_cell *blame;
 	size_t blame_n;
+	struct code_cell *code; /* unordered; none where stacks are not asked for */
+	size_t code_n;
+	struct code_rest code_rest;
+	bool code_known;        /* stacks are asked for */
 };
 
 /*
@@ -127,6 +156,21 @@ struct blame_cell *proc_sample__add_blame(struct proc_sample *s);
 
 /* How long each thread was waited for, in ns by its index; the caller's to free. NULL: no memory. */
 uint64_t *proc_sample__blamed(const struct proc_sample *s);
+
+/*
+ * Adds to the cell of the same thread and place, or to a new one; with `max` cells there already, to the rest. 0 or -ENOMEM.
+ * `cell->place` is set by code_cell__set_place().
+ */
+int proc_sample__add_code(struct proc_sample *s, const struct code_cell *cell, size_t max);
+
+/* Sets function, file (cut at their end, at their beginning) and line, and the hash of all. */
+void code_cell__set_place(struct code_cell *cell, const char *function, const char *file, uint32_t line, uint32_t firstlineno);
+
+/* The cells, the worst first: by blame, then hold, then wait. Array of code_n, caller frees; NULL: no memory. */
+const struct code_cell **proc_sample__sorted_code(const struct proc_sample *s);
+
+/* Keeps the worst `max` cells, and adds the others to the rest. 0 or -ENOMEM. */
+int proc_sample__cap_code(struct proc_sample *s, size_t max);
 
 /* Index of a thread on a GIL, or -1. */
 long proc_sample__find_thread(const struct proc_sample *s, const struct thread_key *key, uint32_t gil);

@@ -65,6 +65,7 @@ void schema__id(const struct proc_ident *who, char id[SCHEMA_ID_SIZE]);
 void schema__clean_host(char dst[65], const char *src);
 
 struct schema_writer;
+struct long_event;
 
 struct schema_writer *schema_writer__new(const struct schema_opts *opts, const struct proc_ident *who);
 void schema_writer__free(struct schema_writer *w);
@@ -89,6 +90,9 @@ int schema_writer__announce(struct schema_writer *w, struct batch *b);
  * What the sink lost since it was opened, for meta (lost_sink_*): from sink_stats. Of all processes that share it.
  */
 void schema_writer__set_sink_losses(struct schema_writer *w, uint64_t points, uint64_t batches, uint64_t refused);
+
+/* A long hold or wait, at `t_ms` of the wall clock, into `long`. 0 or -ENOMEM. */
+int schema_writer__long(struct schema_writer *w, const struct long_event *e, int64_t t_ms, struct batch *b);
 
 /* Marks the end in meta (ended_ms, exit reason). */
 int schema_writer__end(struct schema_writer *w, int64_t ended_ms, const char *how, struct batch *b);

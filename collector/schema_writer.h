@@ -30,6 +30,7 @@ enum single_key {
 	KEY_NOW,
 	KEY_TOP,
 	KEY_GLOBALS,
+	KEY_LONG,
 	SINGLE_KEYS,
 };
 
@@ -53,7 +54,7 @@ struct schema_writer {
 	char id[SCHEMA_ID_SIZE];
 	struct series_table series;
 	struct arming singles[SINGLE_KEYS];
-	struct arming procs[TIER_COUNT], alls[TIER_COUNT], blames[TIER_COUNT];
+	struct arming procs[TIER_COUNT], alls[TIER_COUNT], blames[TIER_COUNT], codes[TIER_COUNT];
 	struct arming wides[WIDE_KINDS][TIER_COUNT];
 	struct gil_series gils[SCHEMA_MAX_GILS];
 	uint64_t gils_left_out; /* rows of GILs that found no place */
@@ -101,6 +102,8 @@ uint32_t schema__ttl_s(const struct schema_writer *w, uint32_t retention_s);
 int schema_write__threads(struct schema_writer *w, enum tier tier, const struct proc_sample *s, struct batch *b);
 int schema_write__wide(struct schema_writer *w, enum tier tier, const struct proc_sample *s, struct batch *b);
 int schema_write__blame(struct schema_writer *w, enum tier tier, const struct proc_sample *s, struct batch *b);
+
+int schema_write__code(struct schema_writer *w, enum tier tier, const struct proc_sample *s, struct batch *b);
 
 /* now:* and, out of `totals` (which may be NULL), top:*, within a MULTI that the caller began. */
 int schema_write__boards(struct schema_writer *w, const struct proc_sample *s, const struct proc_sample *totals,

@@ -89,6 +89,17 @@ static void say_others(char *text, size_t size, size_t others, const char *doing
 		append(text, size, " %zu other thread%s %s.", others, others == 1 ? "" : "s", doing);
 }
 
+/* Which function it was, if that is known. */
+static void say_code(char *text, size_t size, const struct verdict_input *in, size_t thread)
+{
+	const struct verdict_code *code = in->codes ? &in->codes[thread] : NULL;
+	char a[32];
+
+	if (code && code->place && code->us > 0)
+		append(text, size, " %s's worst place is %s: others waited %s for that.", in->threads[thread].name, code->place,
+		       ms(a, code->us));
+}
+
 #define SAY(text, ...) append(text, sizeof(text), __VA_ARGS__)
 
 /* ---- who is to blame ---- */
@@ -155,6 +166,7 @@ static void long_holds(const struct verdict_input *in, struct verdict *v)
 	    ms(a, blame_of(in, worst)), in->threads[victim].name, ms(b, in->threads[victim].wait_max),
 	    share(in, off_cpu_us(in)) < OFF_CPU ? "C code that does not let go"
 						: "C code that does not let go, or a holder without a CPU");
+	say_code(f->evidence, sizeof(f->evidence), in, worst);
 	say_others(f->evidence, sizeof(f->evidence), n - 1, "did the same");
 	SAY(f->remedy,
 	    "Find the call (gdb, perf, or py-spy --native while it lasts). Have the extension release the GIL around "
@@ -220,6 +232,7 @@ static void cpu_sharing(const struct verdict_input *in, struct verdict *v)
 	    "taken "
 	    "away %.0f times a second.",
 	    w.n, 100 * share(in, w.held_us), w.forced / (in->observed_us / 1e6));
+	say_code(f->evidence, sizeof(f->evidence), in, w.heaviest);
 	SAY(f->remedy, "More threads do not make this faster. Use processes (multiprocessing, a prefork server), "
 		       "native code that "
 		       "releases the GIL (numpy, compiled extensions), or a free-threaded Python.");

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define VERDICT_TEXT 480
+#define VERDICT_TEXT 960
 
 /* One thread (or process) over the time looked at. Durations in microseconds, NAN: not known. */
 struct verdict_load {
@@ -21,6 +21,12 @@ struct verdict_load {
 	double n, c, forced; /* acquires, those that waited, releases asked for */
 	double hold_p50, hold_p99, hold_max;
 	double wait_p50, wait_p99, wait_max;
+};
+
+/* The function of a thread that made others wait the most, "f (file.py:12)", NULL: not known; how long, summed over them. */
+struct verdict_code {
+	const char *place;
+	double us;
 };
 
 /* `us` of the victim's waiting fell into holds of the holder. Indices into threads. */
@@ -43,6 +49,7 @@ struct verdict_input {
 	bool sampled;                   /* light mode: blame is sampled */
 	const struct verdict_load *threads;
 	size_t threads_n;
+	const struct verdict_code *codes; /* of the threads; NULL: of none */
 	const struct verdict_pair *pairs;
 	size_t pairs_n;
 };

@@ -292,6 +292,12 @@ static int remap_pairs(struct window *w, const uint32_t *moved)
 	return 0;
 }
 
+static void remap_code(struct proc_sample *d, const uint32_t *moved)
+{
+	for (size_t i = 0; i < d->code_n; i++)
+		d->code[i].thread = moved[d->code[i].thread];
+}
+
 static int fold_listed(struct window *w, const struct candidate *list, size_t n, uint32_t *moved)
 {
 	for (size_t i = 0; i < n; i++)
@@ -299,6 +305,7 @@ static int fold_listed(struct window *w, const struct candidate *list, size_t n,
 			return -ENOMEM;
 	if (compact_threads(w, moved) != 0)
 		return -ENOMEM;
+	remap_code(&w->sample, moved);
 	return remap_pairs(w, moved);
 }
 
@@ -425,6 +432,25 @@ static int add_blame(struct window *w, const struct proc_sample *s)
 	return err;
 }
 
+static int add_code(struct window *w, const struct proc_sample *s)
+{
+	int err = 0;
+
+	w->sample.code_known |= s->code_known;
+	w->sample.code_rest.hold_ns += s->code_rest.hold_ns;
+	w->sample.code_rest.blame_ns += s->code_rest.blame_ns;
+	w->sample.code_rest.wait_ns += s->code_rest.wait_ns;
+	for (size_t i = 0; i < s->code_n; i++) {
+		struct code_cell cell = s->code[i];
+
+		if (cell.thread >= s->threads_n || w->place[cell.thread] == KEYMAP_NONE)
+			continue;
+		cell.thread = w->place[cell.thread];
+		err = proc_sample__add_code(&w->sample, &cell, WINDOW_MAX_CODE) ?: err;
+	}
+	return err;
+}
+
 int window__add(struct window *w, const struct proc_sample *s)
 {
 	int err;
@@ -436,7 +462,8 @@ int window__add(struct window *w, const struct proc_sample *s)
 	err = make_room(w, s) ?: err;
 	err = add_gils(w, s) ?: err;
 	err = add_threads(w, s) ?: err;
-	return add_blame(w, s) ?: err;
+	err = add_blame(w, s) ?: err;
+	return add_code(w, s) ?: err;
 }
 
 void window__clear(struct window *w)
@@ -459,6 +486,7 @@ void window__free(struct window *w)
 	free(w->sample.gils);
 	free(w->sample.threads);
 	free(w->sample.blame);
+	free(w->sample.code);
 	free(w->place);
 	keymap__free(&w->threads);
 	pair_index__free(&w->pairs);

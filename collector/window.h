@@ -14,6 +14,7 @@
 
 #define WINDOW_MAX_GILS 64     /* GILs kept apart, the first ones; further ones are GIL_NUMBER_OTHER together */
 #define WINDOW_MAX_PAIRS 65536 /* blame cells kept apart; further pairs are charged to PSEUDO_OTHER */
+#define WINDOW_MAX_CODE 256    /* places in the code kept apart; the rest is code_rest */
 
 /* Zeroed is empty, except for max_threads. */
 struct window {

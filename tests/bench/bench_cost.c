@@ -27,13 +27,15 @@ enum variant {
 	BARE,
 	EMPTY,
 	FULL,
+	STACKS,
 	LIGHT,
 	CLASSIC,
 	VARIANTS,
 };
 
 static const char *const variant_names[VARIANTS] = {
-	[BARE] = "bare", [EMPTY] = "empty programs on the same sites", [FULL] = "full", [LIGHT] = "light",
+	[BARE] = "bare", [EMPTY] = "empty programs on the same sites", [FULL] = "full",
+	[STACKS] = "full, stacks of 5 ms and more", [LIGHT] = "light",
 	[CLASSIC] = "take_gil entry + return, drop_gil entry",
 };
 
@@ -64,16 +66,19 @@ struct rig {
 	struct pyver version;
 	struct pyoffsets offsets;
 	struct site_plan *plan;
-	struct probes *real, *empty;
-	uint32_t slot, empty_slot;
+	struct probes *real, *stacks, *empty;
+	uint32_t slot, stacks_slot, empty_slot;
 	struct classic_bpf *classic;
 	struct bpf_link *classic_links[3];
 	uint64_t take, drop; /* file offsets, 0: no symbols */
 };
 
-static struct probes *open_probes(bool empty)
+static struct probes *open_probes(bool empty, bool stacks)
 {
-	struct probes_opts opts = {.max_procs = 1, .empty_programs = empty};
+	struct probes_opts opts = {
+		.max_procs = 1, .empty_programs = empty,
+		.stacks = {.on = stacks, .threshold_ns = 5000000, .long_hold_ns = 100000000},
+	};
 	struct reason why;
 	struct probes *p;
 
@@ -125,9 +130,11 @@ static void set_up(struct rig *rig, const struct interpreter *in)
 	    pyver__offsets(rig->elf, &rig->version, &rig->offsets, &why) ||
 	    sites__plan(rig->elf, &rig->plan, &why))
 		die("plan", why.text);
-	rig->real = open_probes(false);
-	rig->empty = open_probes(true);
+	rig->real = open_probes(false, false);
+	rig->stacks = open_probes(false, true);
+	rig->empty = open_probes(true, false);
 	rig->slot = add(rig, rig->real);
+	rig->stacks_slot = add(rig, rig->stacks);
 	rig->empty_slot = add(rig, rig->empty);
 	rig->take = symbol_offset(rig, "take_gil");
 	rig->drop = symbol_offset(rig, "drop_gil");
@@ -137,6 +144,7 @@ static void set_up(struct rig *rig, const struct interpreter *in)
 static void tear_down(struct rig *rig)
 {
 	probes__close(rig->real);
+	probes__close(rig->stacks);
 	probes__close(rig->empty);
 	classic_bpf__destroy(rig->classic);
 	site_plan__free(rig->plan);
@@ -166,6 +174,11 @@ static void plant(struct rig *rig, enum variant v)
 			die("probes", why.text);
 		probes__arm(rig->real, rig->slot, &armed_at);
 	}
+	if (v == STACKS) {
+		if (probes__plant(rig->stacks, rig->stacks_slot, GIL_MODE_FULL, &why))
+			die("probes", why.text);
+		probes__arm(rig->stacks, rig->stacks_slot, &armed_at);
+	}
 	if (v == CLASSIC) {
 		rig->classic_links[0] = classic_link(rig, rig->classic->progs.take_entry, false, rig->take);
 		rig->classic_links[1] = classic_link(rig, rig->classic->progs.take_return, true, rig->take);
@@ -179,6 +192,8 @@ static void lift(struct rig *rig, enum variant v)
 		probes__lift(rig->empty, rig->empty_slot);
 	if (v == FULL || v == LIGHT)
 		probes__lift(rig->real, rig->slot);
+	if (v == STACKS)
+		probes__lift(rig->stacks, rig->stacks_slot);
 	if (v == CLASSIC)
 		for (int i = 0; i < 3; i++)
 			bpf_link__destroy(rig->classic_links[i]);
@@ -238,7 +253,7 @@ static void print_added(const struct rig *rig, struct row rows[VARIANTS])
 		       rows[v].high);
 		if (v != BARE)
 			printf("  +%.0f ns", added);
-		if (v == FULL || v == CLASSIC)
+		if (v == FULL || v == STACKS || v == CLASSIC)
 			printf(" = %.2f x the limit's", added / limit);
 		if (v == LIGHT)
 			printf(" = %+.1f %%", 100 * added / rows[BARE].median);

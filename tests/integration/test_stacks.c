@@ -9,12 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "../../collector/pynames.h"
 #include "../../collector/pystack.h"
 #include "../../collector/text.h"
 #include "../support/bpf_env.h"
 #include "../support/interpreters.h"
+#include "../support/observer.h"
 #include "../support/python_memory.h"
 #include "../support/workload.h"
 
@@ -140,4 +142,180 @@ Test(stacks, a_frame_of_a_freed_code_object_has_no_name)
 	json_decref(truth);
 	python_memory__close(&memory);
 	workload__quit(&w);
+}
+
+/* ---- under probes ---- */
+
+static const struct stack_opts every_hold = {.on = true, .threshold_ns = 0, .long_hold_ns = 0};
+static const struct stack_opts usual = {.on = true, .threshold_ns = 5000000, .long_hold_ns = 100000000};
+
+/* What a thread has in one function, all lines of it; `line` (NULL: not asked) is that of the heaviest. */
+static struct code_cell in_function(const struct proc_sample *s, pid_t tid, const char *function)
+{
+	struct code_cell sum = {.function = ""};
+	uint64_t most = 0;
+
+	for (size_t i = 0; i < s->code_n; i++) {
+		const struct code_cell *c = &s->code[i];
+
+		if (s->threads[c->thread].key.tid != (uint32_t)tid || strcmp(c->function, function) != 0)
+			continue;
+		if (c->hold_ns >= most) {
+			most = c->hold_ns;
+			memcpy(sum.file, c->file, sizeof(sum.file));
+			sum.line = c->line;
+		}
+		sum.hold_ns += c->hold_ns;
+		sum.blame_ns += c->blame_ns;
+		sum.wait_ns += c->wait_ns;
+	}
+	return sum;
+}
+
+static uint64_t blame_of_thread(const struct proc_sample *s, pid_t tid)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < s->blame_n; i++)
+		if (s->threads[s->blame[i].holder].key.tid == (uint32_t)tid)
+			sum += s->blame[i].ns;
+	return sum;
+}
+
+static uint64_t code_of_thread(const struct proc_sample *s, pid_t tid)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < s->code_n; i++)
+		if (s->threads[s->code[i].thread].key.tid == (uint32_t)tid)
+			sum += s->code[i].blame_ns;
+	return sum;
+}
+
+static void expect_guilt(const struct proc_sample *s, json_t *thread, const char *path)
+{
+	pid_t tid = (pid_t)truth__int(thread, "tid");
+	const char *function = json_string_value(json_object_get(thread, "function"));
+	struct code_cell cell = in_function(s, tid, function);
+	char file[CODE_FILE_SIZE];
+
+	expected_text(file, sizeof(file), path, true);
+	cr_expect_geq(cell.hold_ns, (uint64_t)truth__int(thread, "hold_low_ns"), "%s held %llu, not %lld or more", function,
+		      (unsigned long long)cell.hold_ns, truth__int(thread, "hold_low_ns"));
+	cr_expect_geq(cell.blame_ns, (uint64_t)truth__int(thread, "blame_low_ns"), "%s is blamed for %llu, not %lld or more",
+		      function, (unsigned long long)cell.blame_ns, truth__int(thread, "blame_low_ns"));
+	cr_expect(cell.line == truth__int(thread, "line") || cell.line == truth__int(thread, "call_line"), "%s:%u", function,
+		  cell.line);
+	cr_expect_str_eq(cell.file, file);
+	/* Nobody's blame is lost on the way, and none is made: the matrix is known to the nanosecond. */
+	cr_expect_eq(code_of_thread(s, tid), blame_of_thread(s, tid), "%s: blame %llu in code, %llu in the matrix", function,
+		     (unsigned long long)code_of_thread(s, tid), (unsigned long long)blame_of_thread(s, tid));
+}
+
+ParameterizedTestParameters(stacks, name_the_code_that_makes_others_wait)
+{
+	static struct interpreter found[INTERPRETERS_MAX];
+
+	return cr_make_param_array(struct interpreter, found, interpreters__find(found, INTERPRETERS_MAX));
+}
+
+ParameterizedTest(struct interpreter *in, stacks, name_the_code_that_makes_others_wait)
+{
+	json_t *truth, *threads, *thread;
+	const char *path;
+	struct observer o;
+	struct workload w;
+	size_t i;
+
+	workload__start(&w, in, "guilty.py 6");
+	observer__attach_stacks(&o, w.pid, GIL_MODE_FULL, &every_hold);
+	workload__go(&w);
+	truth = workload__truth(&w);
+	proc_sample__free(observer__interval(&o));
+	observer__assert_lossless(observer__totals(&o));
+	path = json_string_value(json_object_get(truth, "file"));
+	threads = json_object_get(truth, "threads");
+	json_array_foreach(threads, i, thread) {
+		pid_t tid = (pid_t)truth__int(thread, "tid");
+
+		if (i < 2)
+			expect_guilt(observer__totals(&o), thread, path);
+		else
+			cr_expect_gt(in_function(observer__totals(&o), tid, "waits_here").wait_ns, 0u);
+	}
+	observer__detach(&o);
+	workload__quit(&w);
+}
+
+/* A call that never returns is named while it hangs. */
+ParameterizedTestParameters(stacks, name_a_call_that_never_returns)
+{
+	static struct interpreter found[INTERPRETERS_MAX];
+
+	return cr_make_param_array(struct interpreter, found, interpreters__find(found, INTERPRETERS_MAX));
+}
+
+struct told {
+	int holds;
+	char name[THREAD_NAME_SIZE];
+	char function[PYSTACK_FUNCTION_SIZE];
+	bool ended;
+	uint32_t waiters;
+	uint64_t len_ns;
+};
+
+static void note_long(void *arg, uint32_t slot, const struct long_event *e)
+{
+	struct told *told = arg;
+
+	if (e->wait)
+		return;
+	told->holds++;
+	strcpy(told->name, e->name);
+	strcpy(told->function, e->stack ? e->stack->leaf.function : "(unknown)");
+	told->ended = e->ended;
+	told->waiters = e->waiters;
+	told->len_ns = e->at_ns - e->since_ns;
+}
+
+static void no_event(void *arg, const struct gil_event *e)
+{
+}
+
+ParameterizedTest(struct interpreter *in, stacks, name_a_call_that_never_returns)
+{
+	struct told told = {0};
+	struct observer o;
+	struct workload w;
+	struct code_cell cell;
+	uint32_t tid = 0;
+	char *line;
+
+	workload__start(&w, in, "guilty.py 1 --hang");
+	observer__attach_stacks(&o, w.pid, GIL_MODE_FULL, &usual);
+	reader__on_long(o.shop.reader, note_long, &told);
+	workload__go(&w);
+	line = workload__hear(&w);
+	cr_assert_str_eq(line, "hangs");
+	free(line);
+	/* Told without a question, and before it ends: by a waiter that comes by. */
+	for (int i = 0; i < 3000 && !told.holds; i++) {
+		usleep(10000);
+		cr_assert_eq(reader__drain(o.shop.reader, no_event, NULL), 0);
+	}
+	cr_assert_eq(told.holds, 1);
+	cr_expect_not(told.ended);
+	cr_expect_str_eq(told.name, "heavy");
+	cr_expect_str_eq(told.function, "hang");
+	cr_expect_geq(told.len_ns, usual.long_hold_ns);
+	cr_expect_geq(told.waiters, 3u);
+	proc_sample__free(observer__interval(&o));
+	for (size_t i = 0; i < observer__totals(&o)->threads_n; i++)
+		if (strcmp(observer__totals(&o)->threads[i].name, "heavy") == 0)
+			tid = observer__totals(&o)->threads[i].key.tid;
+	cell = in_function(observer__totals(&o), (pid_t)tid, "hang");
+	cr_expect_geq(cell.hold_ns, usual.long_hold_ns);
+	cr_expect_geq(cell.blame_ns, 3 * usual.long_hold_ns / 2);
+	observer__detach(&o);
+	workload__kill(&w);
 }

@@ -59,6 +59,11 @@ void observer__attach_perf_shared(struct observer *o, pid_t pid, enum gil_mode m
 						  .handed_down = true});
 }
 
+void observer__attach_stacks(struct observer *o, pid_t pid, enum gil_mode mode, const struct stack_opts *stacks)
+{
+	attach(o, pid, mode, (struct probes_opts){.max_procs = 1, .max_threads = 4096, .stacks = *stacks});
+}
+
 void observer__attach_small(struct observer *o, pid_t pid, uint32_t max_threads)
 {
 	attach(o, pid, GIL_MODE_FULL, (struct probes_opts){.max_procs = 1, .max_threads = max_threads});

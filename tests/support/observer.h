@@ -27,6 +27,9 @@ void observer__attach_perf(struct observer *o, pid_t pid, enum gil_mode mode);
 /* The same, planted for all that map the file, as children share them. */
 void observer__attach_perf_shared(struct observer *o, pid_t pid, enum gil_mode mode);
 
+/* Full or light mode with stacks. */
+void observer__attach_stacks(struct observer *o, pid_t pid, enum gil_mode mode, const struct stack_opts *stacks);
+
 /* Full mode, with room for that many threads only. */
 void observer__attach_small(struct observer *o, pid_t pid, uint32_t max_threads);
 

@@ -242,6 +242,23 @@ Test(verdict, c_code_that_does_not_let_go)
 	cr_expect_not_null(strstr(s.v.findings[0].evidence, "or a holder without a CPU."));
 }
 
+Test(verdict, the_worst_code_of_the_thread_is_named)
+{
+	size_t report = add_thread(
+		(struct verdict_load){"report", 4 * S, 0, 60, 1, 30, 40 * MS, 200 * MS, 214 * MS, 1, 2, 3});
+	size_t intake = add_thread(
+		(struct verdict_load){"intake", 0.1 * S, 6 * S, 400, 60, 0, 50, 100, 120, 30, 190 * MS, 207 * MS});
+
+	const struct verdict_code codes[2] = {[0] = {"render (app.py:12)", 5.1 * S}};
+
+	cr_assert_eq(report, 0u);
+	add_pair(intake, report, 5.8 * S);
+	s.in.codes = codes;
+	expect(BOUND_PARTLY, PATTERN_LONG_HOLD, PATTERN_COUNT);
+	cr_expect_not_null(strstr(s.v.findings[0].evidence,
+				  "report's worst place is render (app.py:12): others waited 5.1 s for that."));
+}
+
 Test(verdict, long_hold_that_nobody_waited_for_is_no_finding)
 {
 	size_t main = add_thread(

@@ -20,11 +20,14 @@
  * workloads that count set the switch interval to 1000 s, so that no waiter ever asks.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -60,6 +63,7 @@ struct victim_truth {
 void noop(void);
 uint64_t now_ns(void);
 int thread_id(void);
+int in_futex(int tid);
 void name_thread(const char *name);
 void gate_wait(int gate);
 void gate_open(int gate);
@@ -87,6 +91,22 @@ uint64_t now_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* Whether a thread of this process is blocked on a futex, as one is that waits for the GIL. Keeps the GIL if that is held. */
+int in_futex(int tid)
+{
+	char path[64], number[32] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	if (read(fd, number, sizeof(number) - 1) < 0)
+		number[0] = '\0';
+	close(fd);
+	return number[0] >= '0' && number[0] <= '9' && strtol(number, NULL, 10) == SYS_futex;
 }
 
 int thread_id(void)

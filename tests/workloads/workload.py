@@ -40,7 +40,7 @@ def _libraries():
     path = os.path.join(output, "workloads", "libgilwork.so")
     u64, num = ctypes.c_uint64, ctypes.c_int
     prototypes = {
-        "noop": (None, []), "now_ns": (u64, []), "thread_id": (num, []),
+        "noop": (None, []), "now_ns": (u64, []), "thread_id": (num, []), "in_futex": (num, [num]),
         "name_thread": (None, [ctypes.c_char_p]), "nap": (None, [u64]),
         "gate_wait": (None, [num]), "gate_open": (None, [num]), "gate_watch": (None, [num, num]),
         "gate_shut": (None, [num]), "cycle": (None, [num, num, u64]), "cycle_ns": (u64, [u64]),

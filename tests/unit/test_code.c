@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Code cells: added up, capped, merged, written to Redis, read back, and put into words. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../cli/code.h"
+#include "../../collector/batch.h"
+#include "../../collector/schema.h"
+#include "../../collector/schema_code.h"
+#include "../../collector/window.h"
+#include "../support/made_up.h"
+
+#define MS 1000000ull
+
+static struct code_cell cell(uint32_t thread, const char *function, uint32_t line, uint64_t blame_ms)
+{
+	struct code_cell c = {.thread = thread, .blame_ns = blame_ms * MS, .hold_ns = blame_ms * MS / 2, .times = 1};
+
+	code_cell__set_place(&c, function, "dir/app.py", line, 10);
+	return c;
+}
+
+static void add(struct proc_sample *s, uint32_t thread, const char *function, uint32_t line, uint64_t blame_ms)
+{
+	struct code_cell c = cell(thread, function, line, blame_ms);
+
+	cr_assert_eq(proc_sample__add_code(s, &c, SIZE_MAX), 0);
+}
+
+/* Two threads, three places; the worst function is f of the second, in two lines. */
+static struct proc_sample *guilty(void)
+{
+	struct proc_sample *s = made_up__second();
+
+	made_up__thread(s, 4250, "one", 100, 0, 10, 0);
+	made_up__thread(s, 4251, "two", 500, 0, 10, 0);
+	s->code_known = true;
+	add(s, 0, "f", 12, 50);
+	add(s, 1, "f", 12, 40);
+	add(s, 1, "f", 14, 30);
+	add(s, 1, "g", 20, 60);
+	add(s, 1, "f", 12, 5);
+	return s;
+}
+
+Test(code, time_of_one_place_and_thread_is_summed)
+{
+	struct proc_sample *s = guilty();
+
+	cr_assert_eq(s->code_n, 4);
+	cr_expect_eq(s->code[1].blame_ns, 45 * MS);
+	cr_expect_eq(s->code[1].times, 2);
+	cr_expect_eq(s->code[0].blame_ns, 50 * MS);
+	proc_sample__free(s);
+}
+
+Test(code, the_worst_are_kept_and_nothing_is_lost)
+{
+	struct proc_sample *s = made_up__second();
+	uint64_t sum = 0;
+
+	made_up__thread(s, 1, "t", 1, 0, 1, 0);
+	for (uint32_t line = 1; line <= 100; line++)
+		add(s, 0, "f", line, line);
+	cr_assert_eq(proc_sample__cap_code(s, 30), 0);
+	cr_assert_eq(s->code_n, 30);
+	for (size_t i = 0; i < s->code_n; i++) {
+		cr_expect_gt(s->code[i].line, 70u);
+		sum += s->code[i].blame_ns;
+	}
+	cr_expect_eq(sum + s->code_rest.blame_ns, 5050 * MS);
+	/* There is room behind them. */
+	for (uint32_t line = 200; line < 400; line++)
+		add(s, 0, "f", line, 1);
+	cr_expect_eq(s->code_n, 230);
+	proc_sample__free(s);
+}
+
+Test(code, names_are_cut_and_cleaned)
+{
+	char file[400], function[400];
+	struct code_cell c = {.line = 0};
+
+	memset(function, 'x', sizeof(function));
+	memset(file, 'y', sizeof(file));
+	function[399] = file[399] = '\0';
+	memcpy(file + 396, ".py", 3);
+	function[3] = '\033';
+	code_cell__set_place(&c, function, file, 7, 7);
+	cr_expect_eq(strlen(c.function), sizeof(c.function) - 1);
+	cr_expect_eq(c.function[3], '?');
+	cr_expect_eq(strlen(c.file), sizeof(c.file) - 1);
+	cr_expect_str_eq(c.file + strlen(c.file) - 3, ".py");
+}
+
+Test(code, windows_add_up_by_thread_and_place)
+{
+	struct window w = {.max_threads = 100};
+	struct proc_sample *a = guilty(), *b = made_up__second();
+
+	/* The same threads in another order. */
+	made_up__thread(b, 4251, "two", 500, 0, 10, 0);
+	made_up__thread(b, 4250, "one", 100, 0, 10, 0);
+	add(b, 0, "g", 20, 1);
+	b->code_rest.blame_ns = 3 * MS;
+	cr_assert_eq(window__add(&w, a), 0);
+	cr_assert_eq(window__add(&w, b), 0);
+	cr_assert_eq(w.sample.code_n, 4);
+	cr_expect(w.sample.code_known);
+	cr_expect_eq(w.sample.code_rest.blame_ns, 3 * MS);
+	for (size_t i = 0; i < 4; i++)
+		if (strcmp(w.sample.code[i].function, "g") == 0) {
+			cr_expect_eq(w.sample.code[i].blame_ns, 61 * MS);
+			cr_expect_str_eq(w.sample.threads[w.sample.code[i].thread].name, "two");
+		}
+	proc_sample__free(a);
+	proc_sample__free(b);
+	window__free(&w);
+}
+
+Test(code, the_worst_function_is_all_of_its_lines)
+{
+	struct proc_sample *s = guilty();
+	struct code_guilt any = code__worst(s, SIZE_MAX), first = code__worst(s, 0);
+	char place[CODE_TEXT_SIZE];
+
+	cr_assert_not_null(any.cell);
+	cr_expect_eq(any.blame_ns, 75 * MS);
+	cr_expect_str_eq(code__place(any.cell->function, any.cell->file, any.cell->line, place), "f (dir/app.py:12)");
+	cr_expect_eq(first.blame_ns, 50 * MS);
+	s->code_n = 0;
+	cr_expect_null(code__worst(s, SIZE_MAX).cell);
+	proc_sample__free(s);
+}
+
+Test(code, the_summary_says_whose_fault_it_is)
+{
+	struct proc_sample *s = guilty();
+	char *text = NULL;
+	size_t len = 0;
+	FILE *to = open_memstream(&text, &len);
+
+	code__print(to, s, 80);
+	fclose(to);
+	cr_expect_not_null(strstr(text, "Thread two made others wait 75.0 ms in all\nin f (dir/app.py:12).\n"), "%s", text);
+	cr_expect_not_null(strstr(text, "g (dir/app.py:20)"), "%s", text);
+	free(text);
+	/* Holds that nobody waited for are no fault. */
+	for (size_t i = 0; i < s->code_n; i++)
+		s->code[i].blame_ns = 0;
+	to = open_memstream(&text, &len);
+	code__print(to, s, 80);
+	fclose(to);
+	cr_expect_str_eq(text, "");
+	free(text);
+	proc_sample__free(s);
+}
+
+/* ---- Redis ---- */
+
+static struct schema_writer *writer(void)
+{
+	const struct proc_ident who = {
+		.host = "web1", .pid = 4242, .boot_id = "5a2c0d1e", .exe = "python3", .label = "app", .python = "3.11.2",
+		.image = "python3", .method = "call sites", .interval_ms = 1000,
+	};
+	struct schema_opts opts;
+	struct schema_writer *w;
+
+	schema_opts__default(&opts);
+	w = schema_writer__new(&opts, &who);
+	cr_assert_not_null(w);
+	return w;
+}
+
+/* The member of the first ZADD to a key that ends in `what`; the batch's. */
+static const char *member_of(const struct batch *b, const char *what)
+{
+	for (size_t i = 0; i < batch__commands(b); i++) {
+		const char *const *argv;
+		const size_t *lens;
+		int argc = batch__get(b, i, &argv, &lens);
+
+		if (argc == 4 && strcmp(argv[0], "ZADD") == 0 && strlen(argv[1]) > strlen(what) &&
+		    strcmp(argv[1] + strlen(argv[1]) - strlen(what), what) == 0)
+			return argv[3];
+	}
+	return NULL;
+}
+
+Test(code, is_written_and_read_back)
+{
+	struct proc_sample *s = guilty();
+	struct schema_writer *w = writer();
+	struct code_place worst;
+	struct code_sum sum = {0};
+	struct batch *b = batch__new();
+	const char *member;
+
+	cr_assert_eq(schema_writer__sample(w, TIER_BASE, s, s, b), 0);
+	member = member_of(b, ":code:1s");
+	cr_assert_not_null(member);
+	cr_expect_not_null(strstr(member, "\"c\":[[\"4251\",\"g\",\"dir/app.py\",20,30000,60000,0],"), "%s", member);
+	for (int i = 0; i < 2; i++)
+		cr_assert_eq(code_sum__add(&sum, member, strlen(member)), 0);
+	cr_expect_eq(sum.n, 4);
+	cr_assert(code_sum__worst(&sum, "4251", &worst));
+	cr_expect_str_eq(worst.function, "f");
+	cr_expect_eq(worst.line, 12);
+	cr_expect_eq(worst.blame_us, 150000);
+	cr_expect_not(code_sum__worst(&sum, "4252", &worst));
+	code_sum__free(&sum);
+	batch__free(b);
+	schema_writer__free(w);
+	proc_sample__free(s);
+}
+
+Test(code, members_that_are_none_are_refused_as_a_whole)
+{
+	static const char *const bad[] = {
+		"", "[]", "{}", "{\"c\":1}", "{\"c\":[[]]}", "{\"c\":[[\"1\",\"f\",\"a\",1,1,1]]}",
+		"{\"c\":[[\"1\",\"f\",\"a\",1,1,1,1],[\"1\",\"f\",\"a\",-1,1,1,1]]}", "{\"c\":[[1,\"f\",\"a\",1,1,1,1]]}",
+		"{\"c\":[[\"1\",\"f\\u0000\",\"a\",1,1,1,1]]}", "{\"c\":[[\"1\",\"f\",\"a\",1e99,1,1,1]]}",
+	};
+	struct code_sum sum = {0};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		cr_expect_eq(code_sum__add(&sum, bad[i], strlen(bad[i])), -EBADMSG, "%s", bad[i]);
+	cr_expect_eq(sum.n, 0);
+}
+
+/* ---- one long hold or wait ---- */
+
+static char stack_line[] = "main (app.py:1);f (app.py:12)";
+static const struct stack_text stack = {.leaf = {"f", "/srv/app.py", 12, 10}, .line = stack_line};
+
+Test(code, long_ones_are_told_in_a_sentence)
+{
+	struct long_event e = {
+		.thread = {.tid = 7}, .name = "hog", .at_ns = 1500 * MS, .since_ns = 1000 * MS, .waiters = 2, .victims = "a, b",
+		.stack = &stack, .waited_ns = 900 * MS,
+	};
+	char text[512];
+
+	cr_expect_str_eq(code__long(&e, text, sizeof(text)),
+			 "hog (7) has held the GIL for 500 ms and goes on, in f (srv/app.py:12); 2 wait: a, b");
+	e.ended = true;
+	cr_expect_str_eq(code__long(&e, text, sizeof(text)),
+			 "hog (7) held the GIL for 500 ms, in f (srv/app.py:12); others waited 900 ms meanwhile");
+	e.wait = true;
+	cr_expect_str_eq(code__long(&e, text, sizeof(text)), "hog (7) waited 500 ms for the GIL, in f (srv/app.py:12)");
+	e.ended = false;
+	e.holder.tid = 8;
+	strcpy(e.holder_name, "other");
+	cr_expect_str_eq(code__long(&e, text, sizeof(text)),
+			 "hog (7) has waited 500 ms for the GIL and goes on; other (8) holds it, in f (srv/app.py:12)");
+}
+
+Test(code, long_ones_are_kept)
+{
+	struct long_event e = {
+		.thread = {.tid = 7}, .name = "hog", .at_ns = 1500 * MS, .since_ns = 1000 * MS, .stack = &stack,
+		.waited_ns = 900 * MS,
+	};
+	struct schema_writer *w = writer();
+	struct batch *b = batch__new();
+
+	cr_assert_eq(schema_writer__long(w, &e, 1795339305000, b), 0);
+	cr_expect_str_eq(member_of(b, ":long"),
+			 "{\"t\":1795339305000,\"kind\":\"hold\",\"open\":true,\"since\":1795339304500,\"us\":500000,"
+			 "\"thr\":\"7\",\"name\":\"hog\",\"function\":\"f\",\"file\":\"/srv/app.py\",\"line\":12,"
+			 "\"stack\":\"main (app.py:1);f (app.py:12)\",\"others\":900000}");
+	batch__free(b);
+	schema_writer__free(w);
+}
