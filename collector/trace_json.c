@@ -74,6 +74,19 @@ static char *quoted(struct trace_json *j, const char *text)
 #define US "%" PRIu64 ".%03u"
 #define US_OF(ns) (ns) / 1000, (unsigned int)((ns) % 1000)
 
+/*
+ * A length, short of a tenth of a nanosecond. Viewers add begin and length in floating point, after they have subtracted the
+ * first begin: of a wait that ends where a hold begins the sum may come out above that, and speedscope would draw one inside of
+ * the other. Rounded to nanoseconds it is exact.
+ */
+static void put_length(struct trace_json *j, uint64_t ns)
+{
+	if (ns)
+		put(j, ",\"dur\":" US "9", US_OF(ns - 1));
+	else
+		put(j, ",\"dur\":0");
+}
+
 static uint64_t since_begin(const struct trace_json *j, uint64_t at)
 {
 	return at > j->head.begin_ns ? at - j->head.begin_ns : 0;
@@ -213,12 +226,14 @@ static void on_slice(void *arg, const struct trace_slice *s)
 	note_track(j, s->gil, TRACK_GIL);
 	note_track(j, s->gil, s->tid);
 	begin_event(j, 'X', s->gil, s->tid, from);
-	put(j, ",\"dur\":" US ",\"cat\":\"gil\",\"name\":\"%s\"", US_OF(to - from), names[s->state]);
+	put_length(j, to - from);
+	put(j, ",\"cat\":\"gil\",\"name\":\"%s\"", names[s->state]);
 	put_args(j, s);
 	if (s->state != TRACE_HELD)
 		return;
 	begin_event(j, 'X', s->gil, TRACK_GIL, from);
-	put(j, ",\"dur\":" US ",\"cat\":\"holder\",\"name\":%s}", US_OF(to - from), name);
+	put_length(j, to - from);
+	put(j, ",\"cat\":\"holder\",\"name\":%s}", name);
 }
 
 static void on_flow(void *arg, const struct trace_flow *f)
@@ -247,8 +262,8 @@ static void on_loss(void *arg, uint32_t gil, uint64_t from, uint64_t to, uint64_
 
 	note_track(j, gil, TRACK_GIL);
 	begin_event(j, 'X', gil, TRACK_GIL, begin);
-	put(j, ",\"dur\":" US ",\"cat\":\"lost\",\"name\":\"events lost\",\"args\":{\"events\":%" PRIu64 "}}",
-	    US_OF(end - begin), n);
+	put_length(j, end - begin);
+	put(j, ",\"cat\":\"lost\",\"name\":\"events lost\",\"args\":{\"events\":%" PRIu64 "}}", n);
 	begin_event(j, 'i', gil, TRACK_GIL, begin);
 	put(j, ",\"s\":\"p\",\"cat\":\"lost\",\"name\":\"events lost\",\"args\":{\"events\":%" PRIu64 "}}", n);
 }

@@ -60,6 +60,8 @@ static void read_slices(struct timeline *t)
 			.name = text_of(e, "name"), .from = ns_of(e, "ts"), .args = json_object_get(e, "args"),
 		};
 		s->to = s->from + ns_of(e, "dur");
+		s->from_us = json_number_value(json_object_get(e, "ts"));
+		s->dur_us = json_number_value(json_object_get(e, "dur"));
 		t->losses_n += strcmp(s->category, "lost") == 0;
 		t->slices_n++;
 	}
@@ -102,15 +104,21 @@ const char *timeline__track(const struct timeline *t, json_int_t pid, json_int_t
 
 static void expect_tracks_in_order(const struct timeline *t, struct timeline_slice *const *sorted)
 {
+	double first_us = 0;
+
 	for (size_t i = 0; i < t->slices_n; i++) {
 		const struct timeline_slice *s = sorted[i], *before = i ? sorted[i - 1] : NULL;
 
-		if (!before || before->pid != s->pid || before->tid != s->tid)
+		if (!before || before->pid != s->pid || before->tid != s->tid) {
 			cr_expect_not_null(timeline__track(t, s->pid, s->tid), "track %lld has no name", (long long)s->tid);
-		else
-			cr_assert(s->from >= before->to, "track %lld: %s at %llu ns overlaps %s up to %llu ns",
-				  (long long)s->tid, s->name, (unsigned long long)s->from, before->name,
-				  (unsigned long long)before->to);
+			first_us = s->from_us;
+			continue;
+		}
+		cr_assert(s->from >= before->to, "track %lld: %s at %llu ns overlaps %s up to %llu ns", (long long)s->tid,
+			  s->name, (unsigned long long)s->from, before->name, (unsigned long long)before->to);
+		cr_assert((before->from_us - first_us) + before->dur_us <= s->from_us - first_us,
+			  "track %lld: %s at %.17g us overlaps %s of %.17g us for who adds in floating point", (long long)s->tid,
+			  s->name, s->from_us, before->name, before->dur_us);
 	}
 }
 

@@ -14,6 +14,7 @@ struct timeline_slice {
 	json_int_t pid, tid;
 	const char *category, *name;
 	uint64_t from, to; /* ns since recording began */
+	double from_us, dur_us; /* as they stand there */
 	const json_t *args; /* NULL: none */
 };
 
@@ -26,9 +27,10 @@ struct timeline {
 
 /*
  * Reads the text of a file and asserts: every event is of a known kind and complete; the slices of a track come in order and do
- * not overlap; every track and group has a name; every arrow has two ends, the first inside of a hold, the second inside of a
- * wait, not earlier; counters never fall below zero, do not go back in time, end at zero and make up exactly the waiting that is
- * drawn; the track of the GIL has exactly the holds of all threads; nothing lies across a loss.
+ * not overlap, in a viewer's floating point arithmetic either; every track and group has a name; every arrow has two ends, the
+ * first inside of a hold, the second inside of a wait, not earlier; counters never fall below zero, do not go back in time, end
+ * at zero and make up exactly the waiting that is drawn; the track of the GIL has exactly the holds of all threads; nothing lies
+ * across a loss.
  */
 void timeline__load(struct timeline *t, const char *text);
 void timeline__free(struct timeline *t);
