@@ -11,11 +11,9 @@
 #include <unistd.h>
 
 #include "../collector/log.h"
-#include "../collector/schema_blame.h"
 #include "../collector/schema_code.h"
 #include "../collector/target.h"
 #include "../collector/text.h"
-#include "../collector/verdict.h"
 #include "args.h"
 #include "caps.h"
 #include "cmds.h"
@@ -23,30 +21,14 @@
 #include "human.h"
 #include "out.h"
 #include "past.h"
+#include "report.h"
+#include "report_html.h"
 #include "rows.h"
 
 #define DEFAULT_SINCE "5m"
 #define DEFAULT_LOOK_NS (10ull * 1000000000)
 #define SHOWN_PAIRS 10
-#define NAME_SIZE (THREAD_NAME_SIZE + BLAME_THR_SIZE + 8)
-
-/* Everything that is judged and shown, from whichever source. */
-struct report {
-	const struct options *o;
-	char id[SCHEMA_ID_SIZE], label[160], python[24];
-	char when[96]; /* "the last 5m", "10 s just now" */
-	struct schema_row all;
-	struct verdict_input in;
-	struct verdict_load *threads;
-	char (*names)[NAME_SIZE]; /* of the threads */
-	char (*thrs)[BLAME_THR_SIZE];
-	char (*codes)[CODE_TEXT_SIZE]; /* "": not known */
-	struct verdict_code *guilt;
-	struct verdict_pair *pairs; /* largest first */
-	double jammed_us;
-	bool gil_disabled; /* and nothing of it was ever seen */
-	struct verdict verdict;
-};
+#define POINTS_OF_PAGE 50 /* intervals of a look for --html: a chart of ten would be poor */
 
 /* ---- what the judge wants ---- */
 
@@ -109,6 +91,15 @@ static void tell_apart(struct report *r)
 
 static void note_interval(struct report *r, const struct schema_row *row)
 {
+	struct report_point *points = reallocarray(r->points, r->points_n + 1, sizeof(*points));
+
+	if (points) {
+		r->points = points;
+		points[r->points_n++] = (struct report_point){
+			.t_ms = rows__field(row, FIELD_T), .d_us = rows__field(row, FIELD_D),
+			.util = rows__field(row, FIELD_UTIL), .waiters = rows__field(row, FIELD_WAITERS),
+		};
+	}
 	if (rows__field(row, FIELD_UTIL) >= VERDICT_JAMMED_UTIL &&
 	    rows__field(row, FIELD_WAITERS) >= VERDICT_JAMMED_WAITERS)
 		r->jammed_us += rows__field(row, FIELD_D);
@@ -271,12 +262,24 @@ static void on_notice(void *arg, const struct collector_proc *proc, const char *
 	log_info("%s", sentence);
 }
 
+/* A chart wants more points than a second each gives of a short look. */
+static uint64_t interval_of(const struct options *o, uint64_t duration_ns)
+{
+	const uint64_t finest = 100 * 1000000ull;
+	uint64_t ns = duration_ns / POINTS_OF_PAGE / finest * finest;
+
+	if (!o->html || ns >= o->interval_ns)
+		return o->interval_ns;
+	return ns > finest ? ns : finest;
+}
+
 /* Attaches, without a history, for as long as was asked. */
 static int look(struct report *r, pid_t pid, struct reason *why)
 {
+	uint64_t duration_ns = r->o->duration_ns ? r->o->duration_ns : DEFAULT_LOOK_NS;
 	struct collector_opts opts = {
-		.interval_ns = r->o->interval_ns,
-		.duration_ns = r->o->duration_ns ? r->o->duration_ns : DEFAULT_LOOK_NS,
+		.interval_ns = interval_of(r->o, duration_ns),
+		.duration_ns = duration_ns,
 		.mode = r->o->mode,
 		.max_overhead = r->o->max_overhead,
 		.stacks = {.on = true, .threshold_ns = r->o->stacks_ns},
@@ -336,11 +339,25 @@ static void blame_line(struct out *table, const struct report *r, const char *vi
 	out__num(table, B_SHARE, us / r->in.all.wait_us);
 }
 
+static double blamed_us(const struct report *r)
+{
+	return r->in.all.wait_us - r->in.unknown_us - (isnan(r->in.handover_us) ? 0 : r->in.handover_us);
+}
+
+double report__other_blame(const struct report *r)
+{
+	double us = blamed_us(r);
+
+	for (size_t i = 0; i < r->in.pairs_n; i++)
+		us -= r->pairs[i].us;
+	return us;
+}
+
 /* The largest pairs, then what completes them to all of the waiting. */
 static struct out *blame_table(const struct report *r, size_t max)
 {
 	struct out *table = out__new(blame_columns, sizeof(blame_columns) / sizeof(blame_columns[0]));
-	double rest = r->in.all.wait_us - r->in.unknown_us - (isnan(r->in.handover_us) ? 0 : r->in.handover_us);
+	double rest = blamed_us(r);
 
 	for (size_t i = 0; table && i < r->in.pairs_n; i++) {
 		const struct verdict_pair *p = &r->pairs[i];
@@ -475,25 +492,53 @@ static int gather(struct report *r, const char *word, struct reason *why)
 	return err;
 }
 
+/* Opened before anything is looked at: a page that can't be written is no use after minutes. */
+static int open_page(const struct options *o, FILE **ret, struct reason *why)
+{
+	if (!o->html)
+		return 0;
+	*ret = fopen(o->html, "we");
+	return *ret ? 0 : reason__set(why, -errno, "--html: %s: %s", o->html, strerror(errno));
+}
+
+static int close_page(const struct options *o, FILE *page, int err, struct reason *why)
+{
+	bool failed;
+
+	if (!page)
+		return err;
+	failed = ferror(page);
+	failed = fclose(page) || failed;
+	if (!err && failed)
+		return reason__set(why, -EIO, "--html: %s could not be written: %s", o->html, strerror(errno));
+	return err;
+}
+
 static int run(const struct verb *verb, struct options *o, int argc, char **argv)
 {
 	struct report r = {.o = o};
 	struct reason why = {0};
-	int err = gather(&r, argv[0], &why);
+	FILE *page = NULL;
+	int err = open_page(o, &page, &why);
 
+	err = err ? err : gather(&r, argv[0], &why);
 	if (!err) {
 		verdict__reach(&r.in, &r.verdict);
 		if (o->format == FORMAT_JSON)
 			print_json(&r);
 		else
 			print_text(&r);
+		if (page)
+			report_html__write(&r, page);
 	}
+	err = close_page(o, page, err, &why);
 	free(r.threads);
 	free(r.names);
 	free(r.thrs);
 	free(r.codes);
 	free(r.guilt);
 	free(r.pairs);
+	free(r.points);
 	return err ? options__fail(verb, err == -EINVAL ? EXIT_USAGE : EXIT_FAILED, &why) : EXIT_OK;
 }
 
@@ -510,7 +555,7 @@ const struct verb verb_report = {
 		 "(--since for more); a PID that nobody observes is looked at for ten seconds first (--duration), "
 		 "which needs the "
 		 "rights of attach.",
-	.options = {OPTION_SINCE, OPTION_UNTIL, OPTION_DURATION, OPTION_MODE, OPTION_JSON, OPTION_REDIS,
+	.options = {OPTION_SINCE, OPTION_UNTIL, OPTION_DURATION, OPTION_MODE, OPTION_JSON, OPTION_HTML, OPTION_REDIS,
 		    OPTION_PASSWORD_FILE, OPTION_PREFIX},
 	.min_args = 1,
 	.max_args = 1,

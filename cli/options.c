@@ -342,6 +342,11 @@ static int set_output(struct options *o, const char *value, struct reason *why)
 	return set_text("--output", value, 4095, &o->output, why);
 }
 
+static int set_html(struct options *o, const char *value, struct reason *why)
+{
+	return set_text("--html", value, 4095, &o->html, why);
+}
+
 static int set_max_events(struct options *o, const char *value, struct reason *why)
 {
 	return args__u64("--max-events", value, 1000, 1000000000, &o->max_events, why);
@@ -415,6 +420,8 @@ static const struct option_entry entries[OPTION_COUNT] = {
 	[OPTION_JSON] = {"json", 'j', NULL, "write JSON instead of a table", set_json},
 	[OPTION_OUTPUT] = {"output", 'o', "FILE", "write what was measured to FILE (default: standard output; run, whose "
 			   "standard output is the command's: standard error)", set_output},
+	[OPTION_HTML] = {"html", 0, "FILE", "write the report as a page to FILE too: one file, nothing loaded, no script",
+			 set_html},
 	[OPTION_MAX_EVENTS] = {"max-events", 0, "N", "end the trace after N events, 1000 or more (default 1000000: a file of "
 			       "about 110 MB)", set_max_events},
 	[OPTION_YES] = {"yes", 'y', NULL, "do not ask", set_yes},

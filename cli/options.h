@@ -47,6 +47,7 @@ struct options {
 	enum output_format format;
 	const char *output;        /* file for data, NULL: the usual stream */
 	const char *thread, *gil, *since, *until;
+	const char *html;          /* file for a page, NULL: none */
 	uint64_t max_events;       /* of a trace */
 	uint32_t step_s;           /* 0: by span and age */
 	uint64_t metrics;          /* bit per enum schema_field; 0: the usual ones */
@@ -86,6 +87,7 @@ enum option_id {
 	OPTION_FORMAT,
 	OPTION_JSON,
 	OPTION_OUTPUT,
+	OPTION_HTML,
 	OPTION_MAX_EVENTS,
 	OPTION_YES,
 	OPTION_VERBOSE,

@@ -151,6 +151,76 @@ Test(report, of_the_stored_past_says_the_same_as_looking)
 	workload__kill(&w);
 }
 
+/* The page's number of that class is that of --json. */
+static void expect_same(const json_t *page, const char *class, const json_t *json, const char *name)
+{
+	const json_t *shown = json_array_get(json_object_get(page, class), 0), *told = json_object_get(json, name);
+
+	cr_assert(!shown == !told, "%s is in one of both only", name);
+	cr_expect_eq(json_number_value(shown), json_number_value(told), "%s: %f on the page, %f in JSON", name,
+		     json_number_value(shown), json_number_value(told));
+}
+
+/* Each cell of the matrix is a pair of --json. */
+static void expect_same_pairs(const json_t *page, const json_t *json)
+{
+	json_t *cell, *line;
+	size_t i, j;
+
+	cr_expect_gt(json_array_size(json_object_get(page, "pair")), 0);
+	json_array_foreach (json_object_get(page, "pair"), i, cell) {
+		bool found = false;
+
+		json_array_foreach (json_object_get(json, "blame"), j, line)
+			found = found || json_number_value(json_object_get(line, "us")) == json_number_value(cell);
+		cr_expect(found, "a cell of %f us is no pair", json_number_value(cell));
+	}
+}
+
+Test(report, page_has_the_numbers_of_json)
+{
+	static const char *const same[] = {
+		"util", "waiters", "wait", "n", "c", "cpu", "gain_max", "handover", "observed", "lost",
+	};
+	struct interpreter stock;
+	struct workload w;
+	char words[256], *text;
+	json_t *json, *page;
+	size_t len;
+
+	interpreter__stock(&stock);
+	workload__start(&w, &stock, "cpu_threads.py 3 60");
+	workload__go(&w);
+	snprintf(words, sizeof(words), "report %d --duration 2s --mode full --json --html %s/r.html", (int)w.pid, dir);
+	json = report(words);
+	workload__kill(&w);
+	must_run("python3 tests/support/page.py %s/r.html > %s/page.json", dir, dir);
+	snprintf(words, sizeof(words), "%s/page.json", dir);
+	text = must_read(words, &len);
+	page = json_loads(text, 0, NULL);
+	cr_assert_not_null(page);
+	for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++)
+		expect_same(page, same[i], json, same[i]);
+	expect_same_pairs(page, json);
+	cr_expect_not_null(strstr(json_string_value(json_object_get(page, "text")),
+				  json_string_value(json_object_get(json, "headline"))));
+	free(text);
+	json_decref(page);
+	json_decref(json);
+}
+
+Test(report, page_that_cannot_be_written_is_said_at_once)
+{
+	struct tool t;
+	char *err;
+
+	cr_expect_eq(tool__run(&t, "report 1 --html /nonexistent/r.html"), 1);
+	err = tool__stderr(&t);
+	cr_expect_not_null(strstr(err, "--html: /nonexistent/r.html: No such file"), "%s", err);
+	free(err);
+	tool__clear(&t);
+}
+
 Test(report, unknown_process_is_one_sentence)
 {
 	struct tool t;

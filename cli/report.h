@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What `gilscope report` has gathered and judged, for whoever puts it on paper: text and JSON in cmd_report.c, a page in
+ * report_html.c. All of them read these same numbers.
+ */
+#ifndef GILSCOPE_REPORT_H
+#define GILSCOPE_REPORT_H
+
+#include <math.h>
+
+#include "../collector/schema_blame.h"
+#include "../collector/verdict.h"
+#include "code.h"
+#include "options.h"
+#include "rows.h"
+
+#define REPORT_NAME_SIZE (THREAD_NAME_SIZE + BLAME_THR_SIZE + 8)
+
+/* One interval; NAN: not known. */
+struct report_point {
+	double t_ms, d_us; /* its end, wall clock since the epoch; its length */
+	double util, waiters;
+};
+
+/* Everything that is judged and shown, from whichever source. */
+struct report {
+	const struct options *o;
+	char id[SCHEMA_ID_SIZE], label[160], python[24];
+	char when[96]; /* "the last 5m", "10 s just now" */
+	struct schema_row all;
+	struct verdict_input in;
+	struct verdict_load *threads;
+	char (*names)[REPORT_NAME_SIZE]; /* of the threads */
+	char (*thrs)[BLAME_THR_SIZE];
+	char (*codes)[CODE_TEXT_SIZE]; /* their worst code; "": not known */
+	struct verdict_code *guilt;
+	struct verdict_pair *pairs; /* largest first */
+	struct report_point *points; /* in the order of time */
+	size_t points_n;
+	double jammed_us;
+	bool gil_disabled; /* and nothing of it was ever seen */
+	struct verdict verdict;
+};
+
+/* Of all waiting, what is neither in the pairs nor handover nor unknown: blame that was not kept pair by pair. us */
+double report__other_blame(const struct report *r);
+
+#endif
