@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * See report_html.h. Text from outside (names, labels) goes through markup.h only. Charts are SVG, drawn here: steps, since
- * a point is the mean of an interval; where nothing is known there is a gap. A flame graph would be a section between the
- * matrix and the threads.
+ * a point is the mean of an interval; where nothing is known there is a gap. A flame graph would be a part of the
+ * section on code.
  */
 #include "report_html.h"
 
@@ -49,6 +49,8 @@ static const char style[] =
 	"th[scope=row]{color:var(--ink);font-weight:500}.name{max-width:200px;overflow:hidden;text-overflow:ellipsis}"
 	".matrix th.name{max-width:120px}.matrix thead th{text-align:right}.matrix thead th.name{text-align:left}"
 	"td.heat{background:rgb(217 119 6/var(--a))}td.none{color:var(--line)}"
+	"td.code{text-align:left;font-family:ui-monospace,'DejaVu Sans Mono',Menlo,monospace;white-space:normal;"
+	"overflow-wrap:anywhere}"
 	".matrix td+td.sum,.matrix th.sum{border-left:2px solid var(--line)}"
 	"tr.total td,tr.total th{border-top:2px solid var(--line);border-bottom:0}table.wide{width:100%}"
 	".bar{display:inline-block;width:56px;height:9px;margin-left:8px;background:var(--line);border-radius:2px}"
@@ -633,6 +635,43 @@ static void put_matrix(const struct report *r, FILE *to)
 	free(holders.us);
 }
 
+/* ---- in which code ---- */
+
+static int guiltier_first(const void *a, const void *b, void *guilt)
+{
+	double x = ((const struct verdict_code *)guilt)[*(const size_t *)a].us;
+	double y = ((const struct verdict_code *)guilt)[*(const size_t *)b].us;
+
+	return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* Each thread's worst function. */
+static void put_code(const struct report *r, FILE *to)
+{
+	size_t *who = calloc(r->in.threads_n + 1, sizeof(*who)), n = 0;
+
+	for (size_t i = 0; who && r->codes && i < r->in.threads_n; i++)
+		if (r->codes[i][0] && r->guilt[i].us > 0)
+			who[n++] = i;
+	if (n) {
+		qsort_r(who, n, sizeof(*who), guiltier_first, r->guilt);
+		fputs("<h2>In which code</h2>\n<div class=\"scroll\"><table><thead><tr><th class=\"name\">thread</th>"
+		      "<th class=\"name\">its worst function</th><th>others waited</th></tr></thead><tbody>\n", to);
+	}
+	for (size_t i = 0; i < n; i++) {
+		fputs("<tr>", to);
+		put_name(to, r->names[who[i]], "class=\"name\" scope=\"row\"");
+		fputs("<td class=\"code\">", to);
+		markup__text(to, r->codes[who[i]]);
+		fputs("</td>", to);
+		put_cell(to, "code-blame", r->guilt[who[i]].us, false);
+		fputs("</tr>\n", to);
+	}
+	if (n)
+		fputs("</tbody></table></div>\n", to);
+	free(who);
+}
+
 /* ---- threads ---- */
 
 static int busier_first(const void *a, const void *b, void *threads)
@@ -728,6 +767,7 @@ void report_html__write(const struct report *r, FILE *to)
 		put_charts(r, to);
 		put_findings(r, to);
 		put_matrix(r, to);
+		put_code(r, to);
 		put_threads(r, to);
 		put_foot(r, to);
 	}

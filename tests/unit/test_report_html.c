@@ -13,6 +13,8 @@
 static struct report report;
 static struct verdict_load threads[3];
 static char names[3][REPORT_NAME_SIZE], thrs[3][BLAME_THR_SIZE];
+static char codes[3][CODE_TEXT_SIZE];
+static struct verdict_code guilt[3];
 static struct verdict_pair pairs[3];
 static struct report_point points[10];
 static char dir[64];
@@ -47,6 +49,12 @@ static void set_up(void)
 	report.threads = threads;
 	report.names = names;
 	report.thrs = thrs;
+	strcpy(codes[0], "search (app.py:12)");
+	strcpy(codes[2], "<lambda> (a&b.py:3)");
+	guilt[0] = (struct verdict_code){codes[0], 1000};
+	guilt[2] = (struct verdict_code){codes[2], 700000};
+	report.codes = codes;
+	report.guilt = guilt;
 	report.pairs = pairs;
 	report.points = points;
 	report.points_n = 10;
@@ -111,6 +119,8 @@ Test(report_html, has_the_numbers_as_they_are)
 	cr_expect_eq(number(page, "pairs", 0), 1600100.5);
 	cr_expect_eq(number(page, "handover", 0), 200000);
 	cr_expect_eq(number(page, "blame-other", 0), 3000000 - 200000 - 1600100.5);
+	cr_expect_eq(number(page, "code-blame", 0), 700000, "the guiltiest code stands first");
+	cr_expect_eq(json_array_size(json_object_get(page, "code-blame")), 2);
 	cr_expect_eq(number(page, "thread-hold", 0), 0.3, "the busiest thread stands first");
 	cr_expect_eq(json_array_size(json_object_get(page, "thread-hold-max")), 2, "what is not known has no number");
 	json_decref(page);
@@ -128,6 +138,7 @@ Test(report_html, hostile_names_are_text)
 	cr_expect_not_null(strstr(text, "python3 <b>&app.py: GIL report"), "%s", text);
 	cr_expect_not_null(strstr(text, "worker-\xc3\xa4"));
 	cr_expect_not_null(strstr(text, "<0.1% of a core"));
+	cr_expect_not_null(strstr(text, "<lambda> (a&b.py:3)"));
 	json_array_foreach (json_object_get(page, "titles"), i, title)
 		titled = titled || strcmp(json_string_value(title), HOSTILE) == 0;
 	cr_expect(titled);
