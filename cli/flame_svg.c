@@ -139,6 +139,38 @@ int flame__add_line(struct flame *f, const char *line)
 	return add(f, line, (size_t)(space - line), weight);
 }
 
+/* ---- folded ---- */
+
+static uint64_t own_weight(const struct frame *frame)
+{
+	uint64_t own = frame->weight;
+
+	for (const struct frame *child = frame->child; child; child = child->next)
+		own -= child->weight;
+	return own;
+}
+
+/* Recursion is bounded by FLAME_DEPTH_MAX. */
+static void fold(const struct frame *frame, const struct frame **path, size_t depth, uint64_t divisor, FILE *to)
+{
+	path[depth++] = frame;
+	if (own_weight(frame) >= divisor) {
+		for (size_t i = 0; i < depth; i++)
+			fprintf(to, "%s%s", i ? ";" : "", path[i]->name);
+		fprintf(to, " %llu\n", (unsigned long long)(own_weight(frame) / divisor));
+	}
+	for (const struct frame *child = frame->child; child; child = child->next)
+		fold(child, path, depth, divisor, to);
+}
+
+void flame__fold(const struct flame *f, uint64_t divisor, FILE *to)
+{
+	const struct frame *path[FLAME_DEPTH_MAX];
+
+	for (const struct frame *frame = f->root.child; frame; frame = frame->next)
+		fold(frame, path, 0, divisor, to);
+}
+
 /* ---- drawing ---- */
 
 static const char style[] =
@@ -206,7 +238,9 @@ static double share_of(const struct drawing *d, uint64_t weight)
 
 static const char *weight_text(const struct drawing *d, uint64_t weight, char buf[HUMAN_SIZE])
 {
-	return d->unit == FLAME_US ? human__us(buf, (double)weight) : human__grouped(buf, weight);
+	if (d->unit == FLAME_COUNT)
+		return human__grouped(buf, weight);
+	return human__us(buf, (double)weight / (d->unit == FLAME_NS ? 1000 : 1));
 }
 
 /* As much of a name as fits into a box; bytes that continue a character go with it. */

@@ -18,6 +18,7 @@ struct flame;
 
 enum flame_unit {
 	FLAME_US,    /* weights are microseconds */
+	FLAME_NS,
 	FLAME_COUNT,
 };
 
@@ -36,6 +37,9 @@ int flame__add_line(struct flame *f, const char *line);
 
 /* Sum of all weights. */
 uint64_t flame__total(const struct flame *f);
+
+/* Writes folded stacks, a line for each with a weight of its own, in units of `divisor`; what is less than one is left out. */
+void flame__fold(const struct flame *f, uint64_t divisor, FILE *to);
 
 /* Writes the picture. Errors are the stream's. */
 void flame__write(const struct flame *f, const char *title, enum flame_unit unit, FILE *to);

@@ -29,6 +29,7 @@ static const struct verb *const verbs[] = {
 	&verb_report,
 	&verb_query,
 	&verb_trace,
+	&verb_flame,
 	&verb_store,
 };
 

@@ -342,6 +342,25 @@ static int set_output(struct options *o, const char *value, struct reason *why)
 	return set_text("--output", value, 4095, &o->output, why);
 }
 
+static int set_weight(struct options *o, const char *value, struct reason *why)
+{
+	static const char *const names[] = {[WEIGHT_BLAME] = "blame", [WEIGHT_HOLD] = "hold", [WEIGHT_WAIT] = "wait"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(value, names[i]) == 0) {
+			o->weight = (enum flame_weight)i;
+			return 0;
+		}
+	}
+	return reason__set(why, -EINVAL, "--weight: '%s' is none of blame, hold and wait", value);
+}
+
+static int set_folded(struct options *o, const char *value, struct reason *why)
+{
+	o->folded = true;
+	return 0;
+}
+
 static int set_html(struct options *o, const char *value, struct reason *why)
 {
 	return set_text("--html", value, 4095, &o->html, why);
@@ -422,6 +441,10 @@ static const struct option_entry entries[OPTION_COUNT] = {
 			   "standard output is the command's: standard error)", set_output},
 	[OPTION_HTML] = {"html", 0, "FILE", "write the report as a page to FILE too: one file, nothing loaded, no script",
 			 set_html},
+	[OPTION_WEIGHT] = {"weight", 'w', "WEIGHT", "blame: the waiting of others that the code caused (default); hold: its time "
+			   "with the GIL; wait: its time waiting for it", set_weight},
+	[OPTION_FOLDED] = {"folded", 0, NULL, "write folded stacks (thread;frame;frame microseconds) instead of a picture",
+			   set_folded},
 	[OPTION_MAX_EVENTS] = {"max-events", 0, "N", "end the trace after N events, 1000 or more (default 1000000: a file of "
 			       "about 110 MB)", set_max_events},
 	[OPTION_YES] = {"yes", 'y', NULL, "do not ask", set_yes},

@@ -28,6 +28,12 @@ enum output_format {
 	FORMAT_CSV,
 };
 
+enum flame_weight {
+	WEIGHT_BLAME, /* others' waiting that a stack caused */
+	WEIGHT_HOLD,
+	WEIGHT_WAIT,
+};
+
 /* What was asked for; strings are argv's or the environment's. */
 struct options {
 	bool help;
@@ -47,6 +53,8 @@ struct options {
 	enum output_format format;
 	const char *output;        /* file for data, NULL: the usual stream */
 	const char *thread, *gil, *since, *until;
+	enum flame_weight weight;
+	bool folded;
 	const char *html;          /* file for a page, NULL: none */
 	uint64_t max_events;       /* of a trace */
 	uint32_t step_s;           /* 0: by span and age */
@@ -88,6 +96,8 @@ enum option_id {
 	OPTION_JSON,
 	OPTION_OUTPUT,
 	OPTION_HTML,
+	OPTION_WEIGHT,
+	OPTION_FOLDED,
 	OPTION_MAX_EVENTS,
 	OPTION_YES,
 	OPTION_VERBOSE,

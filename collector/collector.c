@@ -79,6 +79,15 @@ static void on_long(void *arg, uint32_t slot, const struct long_event *e)
 		c->events->lasting(c->events->arg, &o->pub, e);
 }
 
+static void on_stack(void *arg, uint32_t slot, const struct stack_time *s)
+{
+	struct collector *c = arg;
+	struct observed *o = roster__by_slot(&c->roster, slot);
+
+	if (o)
+		c->events->stack(c->events->arg, &o->pub, s);
+}
+
 /* ---- the interval ---- */
 
 static void plan_boundary(struct collector *c)
@@ -417,6 +426,7 @@ static int set_up(struct collector *c, size_t procs, struct reason *why)
 	if (err)
 		return err;
 	reader__on_long(c->shop.reader, on_long, c);
+	reader__on_stack(c->shop.reader, c->events->stack ? on_stack : NULL, c);
 	now = read_clocks();
 	c->started = now.mono_ns;
 	grid__init(&c->grid, c->opts->interval_ns, &now);

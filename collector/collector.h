@@ -80,6 +80,8 @@ struct collector_events {
 	void (*sample)(void *arg, const struct collector_proc *proc, const struct proc_sample *s);
 	/* After the samples of one interval, of however many processes there are; NULL: not. */
 	void (*interval)(void *arg, int64_t end_ms);
+	/* What one stack adds to an interval, before its sample; NULL: not. */
+	void (*stack)(void *arg, const struct collector_proc *proc, const struct stack_time *s);
 	/* A hold or wait over its threshold in opts.stacks, while it lasts and at its end; NULL: not. */
 	void (*lasting)(void *arg, const struct collector_proc *proc, const struct long_event *e);
 	/* One sentence worth telling (mode changed, exec, fork healed, Redis away and back). */

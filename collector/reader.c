@@ -121,6 +121,8 @@ struct reader {
 	void *on_trace_arg;
 	void (*on_long)(void *arg, uint32_t slot, const struct long_event *e);
 	void *on_long_arg;
+	void (*on_stack)(void *arg, uint32_t slot, const struct stack_time *s);
+	void *on_stack_arg;
 };
 
 /* ---- setting up ---- */
@@ -951,6 +953,11 @@ static int add_stack(struct collection *c, const struct gil_stack_key *key, cons
 
 	if (thread < 0)
 		return -ENOMEM;
+	if (c->r->on_stack)
+		c->r->on_stack(c->r->on_stack_arg, c->slot, &(struct stack_time){
+			.thread = who.key, .name = known ? who.name : "unknown", .line = text ? text->line : "?",
+			.hold_ns = sum->hold_ns, .blame_ns = sum->blame_ns, .wait_ns = sum->wait_ns,
+		});
 	cell.thread = (uint32_t)thread;
 	if (text)
 		code_cell__set_place(&cell, text->leaf.function, text->leaf.file, text->leaf.line, text->leaf.firstlineno);
@@ -1033,6 +1040,12 @@ static int take_stack(void *ctx, void *data, size_t size)
 	if (e->what != GIL_STACK_SEEN && r->on_long)
 		tell_long(r, e);
 	return 0;
+}
+
+void reader__on_stack(struct reader *r, void (*on_stack)(void *arg, uint32_t slot, const struct stack_time *s), void *arg)
+{
+	r->on_stack = on_stack;
+	r->on_stack_arg = arg;
 }
 
 void reader__on_long(struct reader *r, void (*on_long)(void *arg, uint32_t slot, const struct long_event *e), void *arg)

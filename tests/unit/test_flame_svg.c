@@ -94,6 +94,24 @@ Test(flame_svg, folded_lines_are_read_strictly)
 	}
 }
 
+Test(flame_svg, what_was_folded_folds_again)
+{
+	static const char lines[] = "main;alpha 350\nmain;zeta 50\nmain;zeta;leaf 100\n";
+	char *text = NULL;
+	size_t len = 0;
+	FILE *to = open_memstream(&text, &len);
+
+	cr_assert_not_null(to);
+	cr_assert_eq(flame__add(flame, "main;zeta;leaf", 100999), 0);
+	cr_assert_eq(flame__add(flame, "main;alpha", 350000), 0);
+	cr_assert_eq(flame__add(flame, "main;zeta", 50000), 0);
+	cr_assert_eq(flame__add(flame, "main", 999), 0);
+	flame__fold(flame, 1000, to);
+	fclose(to);
+	cr_expect_str_eq(text, lines);
+	free(text);
+}
+
 Test(flame_svg, names_are_text_and_the_file_is_well_formed)
 {
 	char dir[64], path[96], *svg;
