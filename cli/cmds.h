@@ -12,6 +12,7 @@ extern const struct verb verb_doctor;
 extern const struct verb verb_query;
 extern const struct verb verb_report;
 extern const struct verb verb_flame;
+extern const struct verb verb_dump;
 extern const struct verb verb_trace;
 extern const struct verb verb_store;
 

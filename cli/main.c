@@ -27,6 +27,7 @@ static const struct verb *const verbs[] = {
 	&verb_ls,
 	&verb_doctor,
 	&verb_report,
+	&verb_dump,
 	&verb_query,
 	&verb_trace,
 	&verb_flame,

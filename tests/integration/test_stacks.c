@@ -17,6 +17,7 @@
 #include "../support/bpf_env.h"
 #include "../support/interpreters.h"
 #include "../support/observer.h"
+#include "../support/program.h"
 #include "../support/python_memory.h"
 #include "../support/workload.h"
 
@@ -282,6 +283,49 @@ static void no_event(void *arg, const struct gil_event *e)
 {
 }
 
+/* What dump says of a thread, by name; borrowed. */
+static json_t *dumped(json_t *dump, const char *name)
+{
+	json_t *thread;
+	size_t i;
+
+	json_array_foreach(json_object_get(dump, "threads"), i, thread)
+		if (strcmp(json_string_value(json_object_get(thread, "name")), name) == 0)
+			return thread;
+	cr_assert_fail("dump does not know a thread %s", name);
+	return NULL;
+}
+
+static const char *dumped_function(json_t *thread, size_t depth)
+{
+	return json_string_value(json_object_get(json_array_get(json_object_get(thread, "stack"), depth), "function"));
+}
+
+/* The state now, without probes: the hog holds, 41 calls deep; the others wait where they said they would. */
+static void expect_dump(pid_t pid)
+{
+	struct program p;
+	json_t *dump, *heavy, *victim;
+
+	program__run(&p, "$GILSCOPE dump --json %d", (int)pid);
+	cr_assert_eq(p.status, 0, "%s", p.err);
+	dump = json_loads(p.out, 0, NULL);
+	cr_assert_not_null(dump, "%s", p.out);
+	heavy = dumped(dump, "heavy");
+	cr_expect_str_eq(json_string_value(json_object_get(heavy, "state")), "holds");
+	cr_expect_geq(json_integer_value(json_object_get(heavy, "seen")), 100000);
+	cr_expect_str_eq(dumped_function(heavy, 0), "hang");
+	for (size_t i = 1; i <= 41; i++)
+		cr_expect_str_eq(dumped_function(heavy, i), "descend");
+	cr_expect_str_eq(dumped_function(heavy, 42), "hog");
+	cr_expect(json_is_false(json_object_get(heavy, "moving")));
+	victim = dumped(dump, "victim-1");
+	cr_expect_str_eq(json_string_value(json_object_get(victim, "state")), "waits");
+	cr_expect_str_eq(dumped_function(victim, 0), "waits_here");
+	json_decref(dump);
+	program__free(&p);
+}
+
 ParameterizedTest(struct interpreter *in, stacks, name_a_call_that_never_returns)
 {
 	struct told told = {0};
@@ -298,6 +342,7 @@ ParameterizedTest(struct interpreter *in, stacks, name_a_call_that_never_returns
 	line = workload__hear(&w);
 	cr_assert_str_eq(line, "hangs");
 	free(line);
+	expect_dump(w.pid);
 	/* Told without a question, and before it ends: by a waiter that comes by. */
 	for (int i = 0; i < 3000 && !told.holds; i++) {
 		usleep(10000);

@@ -10,7 +10,7 @@
 #define MAN_PAGE "cli/gilscope.8"
 #define MAX_WORDS 16
 
-static const struct verb *const verbs[] = {&verb_attach, &verb_run, &verb_ls, &verb_doctor, &verb_query, &verb_store};
+static const struct verb *const verbs[] = {&verb_attach, &verb_run, &verb_ls, &verb_doctor, &verb_query, &verb_store, &verb_dump};
 
 #define VERBS_N (sizeof(verbs) / sizeof(verbs[0]))
 

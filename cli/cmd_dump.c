@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * gilscope dump: the state now, with stacks. No probe is planted and nothing is stored: the process's memory and /proc are read
+ * (snapshot.h), which needs the right to read them and no BPF.
+ */
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../collector/snapshot.h"
+#include "../collector/text.h"
+#include "args.h"
+#include "cmds.h"
+#include "code.h"
+#include "human.h"
+#include "inspect.h"
+#include "out.h"
+#include "rows.h"
+
+static const char *const states[] = {
+	[SNAPSHOT_ELSEWHERE] = "elsewhere", [SNAPSHOT_HOLDS] = "holds", [SNAPSHOT_WAITS] = "waits",
+};
+
+/* ---- text ---- */
+
+static size_t count(const struct snapshot *s, size_t gil, enum snapshot_state state)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->threads_n; i++)
+		n += s->threads[i].gil == gil && s->threads[i].state == state;
+	return n;
+}
+
+static void print_stack(const struct snapshot_thread *t)
+{
+	char place[CODE_TEXT_SIZE];
+
+	for (size_t i = 0; i < t->stack_n; i++)
+		printf("    %s\n", code__place(t->stack[i].function, t->stack[i].file, t->stack[i].line, place));
+	if (t->more)
+		puts("    ...");
+	if (!t->stack)
+		puts("    (its frames could not be read)");
+	else if (!t->stack_n)
+		puts("    (no Python code)");
+}
+
+static void print_thread(const struct snapshot_thread *t)
+{
+	char seen[HUMAN_SIZE];
+
+	printf("\n%s (%d) %s", t->name[0] ? t->name : "(no name)", (int)t->tid, states[t->state]);
+	if (t->seen_ns)
+		printf(", for %s at least", human__us(seen, (double)t->seen_ns / 1e3));
+	puts(t->moving ? "; it runs, so its stack may be torn" : "");
+	print_stack(t);
+}
+
+static void print_gil(const struct inspection *in, const struct snapshot *s, size_t gil)
+{
+	size_t waiters = count(s, gil, SNAPSHOT_WAITS), elsewhere = count(s, gil, SNAPSHOT_ELSEWHERE);
+	char name[24];
+
+	if (s->gils_n > 1)
+		printf("\nGIL %s: ", rows__gil_name((uint32_t)in->gils[gil].interp_id, name, sizeof(name)));
+	else
+		printf("\nThe GIL ");
+	printf("%s; %zu thread%s wait%s for it, %zu %s elsewhere.\n",
+	       count(s, gil, SNAPSHOT_HOLDS) ? "is held" : "is free", waiters, waiters == 1 ? "" : "s", waiters == 1 ? "s" : "",
+	       elsewhere, elsewhere == 1 ? "is" : "are");
+	for (int state = SNAPSHOT_HOLDS; state <= SNAPSHOT_WAITS; state++)
+		for (size_t i = 0; i < s->threads_n; i++)
+			if (s->threads[i].gil == gil && s->threads[i].state == (enum snapshot_state)state)
+				print_thread(&s->threads[i]);
+}
+
+static void print_text(const struct target *t, const struct inspection *in, const struct snapshot *s)
+{
+	char label[256];
+
+	text__clean(label, sizeof(label), t->label, strlen(t->label));
+	printf("%s (pid %d), CPython %s\n", label, (int)t->pid, in->python.text);
+	if (!in->gil_enabled) {
+		puts("The GIL is disabled in this process: nobody holds it, nobody waits.");
+		return;
+	}
+	for (size_t g = 0; g < s->gils_n; g++)
+		print_gil(in, s, g);
+}
+
+/* ---- JSON ---- */
+
+static json_t *stack_json(const struct snapshot_thread *t)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < t->stack_n; i++)
+		json_array_append_new(list, json_pack("{ss ss sI}", "function", t->stack[i].function, "file", t->stack[i].file,
+						      "line", (json_int_t)t->stack[i].line));
+	return list;
+}
+
+static json_t *thread_json(const struct inspection *in, const struct snapshot_thread *t)
+{
+	json_t *json = json_pack("{si ss ss sI sI}", "tid", (int)t->tid, "name", t->name, "state", states[t->state], "seen",
+				 (json_int_t)(t->seen_ns / 1000), "g", (json_int_t)in->gils[t->gil].interp_id);
+
+	if (json && t->stack)
+		json_object_update_new(json, json_pack("{so sb sb}", "stack", stack_json(t), "more", (int)t->more, "moving",
+						       (int)t->moving));
+	return json;
+}
+
+static void print_json(const struct target *t, const struct inspection *in, const struct snapshot *s)
+{
+	json_t *threads = json_array();
+	char label[256];
+
+	text__clean(label, sizeof(label), t->label, strlen(t->label));
+	for (size_t i = 0; i < s->threads_n; i++)
+		json_array_append_new(threads, thread_json(in, &s->threads[i]));
+	out__dump(json_pack("{si ss ss ss so}", "pid", (int)t->pid, "label", label, "python", in->python.text, "gil",
+			    inspect__gil_kind(in), "threads", threads),
+		  stdout, true);
+}
+
+/* ---- the command ---- */
+
+static int take(const struct target *t, struct inspection *in, struct snapshot *s, struct reason *why)
+{
+	struct elf_symbol runtime;
+	int err;
+
+	inspect__begin(in, t, false);
+	if (in->reached < INSPECT_DONE) {
+		*why = in->why;
+		return in->err;
+	}
+	if (!in->gil_enabled)
+		return 0;
+	if (elffile__symbol(in->file, "_PyRuntime", &runtime))
+		return reason__set(why, -ENOTSUP, "process %d does not say where its interpreter's state is", (int)t->pid);
+	err = snapshot__take(s, t->pid, runtime.vaddr + t->image.bias, &in->offsets, in->gils, (size_t)in->gils_n);
+	if (err == -ENOTSUP)
+		return reason__set(why, err, "the threads of CPython %s can't be read: this layout of objects is not known",
+				   in->python.text);
+	return err ? reason__set(why, err, "process %d can't be looked at: %s", (int)t->pid, strerror(-err)) : 0;
+}
+
+static int run(const struct verb *verb, struct options *o, int argc, char **argv)
+{
+	struct inspection in = {0};
+	struct snapshot s = {0};
+	struct reason why = {0};
+	struct target *t = NULL;
+	pid_t pid;
+	int err = args__pid(argv[0], &pid, &why);
+
+	if (err)
+		return options__fail(verb, EXIT_USAGE, &why);
+	err = target__open(pid, &t, &why);
+	err = err ? err : take(t, &in, &s, &why);
+	if (!err)
+		(o->format == FORMAT_JSON ? print_json : print_text)(t, &in, &s);
+	snapshot__free(&s);
+	inspect__end(&in);
+	target__close(t);
+	return err ? options__fail(verb, EXIT_FAILED, &why) : EXIT_OK;
+}
+
+const struct verb verb_dump = {
+	.name = "dump",
+	.args = "PID",
+	.summary = "now: who holds the GIL and who waits for it, with Python stacks",
+	.about = "Shows the threads of a process that hold the GIL or wait for it at this moment, each with its Python stack, "
+		 "the innermost function first. The process is looked at ten times within a fifth of a second (or for "
+		 "0.8 s, where a thread is never seen at rest): what did not change has lasted that long at least. "
+		 "Nothing is put into it; reading its memory takes root, CAP_SYS_PTRACE, or its own user.",
+	.options = {OPTION_JSON},
+	.min_args = 1,
+	.max_args = 1,
+	.missing = "which process? (gilscope dump PID; gilscope ls shows the Python processes here)",
+	.run = run,
+};

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * See snapshot.h. A thread waits if it is blocked in futex() on a word of one of the GIL's two condition variables, which
+ * /proc/PID/task/TID/syscall tells (fs/proc/base.c, proc_pid_syscall); it holds if the GIL is locked and names it. A waiter wakes
+ * up once per switch interval and may then want for a CPU; it waits still as long as the GIL has changed hands to nobody.
+ */
+#include "snapshot.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "clock.h"
+#include "procmem.h"
+#include "pynames.h"
+#include "target.h"
+
+#define COND_SIZE 48 /* pthread_cond_t, bits/pthreadtypes-arch.h in glibc */
+
+/* What is needed of a GIL at one look. */
+struct gil_now {
+	uint64_t holder; /* 0: nobody has it */
+	uint64_t switches;
+};
+
+static struct gil_now look_at_gil(pid_t pid, const struct pyoffsets *off, uint64_t gil)
+{
+	struct gil_now now = {0};
+	uint32_t locked = 0;
+
+	/* `switch_number` stands before `cond` in every version (Include/internal/pycore_gil.h). */
+	if (procmem__read_u64(pid, gil + off->gil_last_holder, &now.holder) ||
+	    procmem__read_u64(pid, gil + off->gil_cond - 8, &now.switches) ||
+	    procmem__read_u32(pid, gil + off->gil_locked, &locked) || locked != 1)
+		now.holder = 0;
+	return now;
+}
+
+/* The address that a thread is blocked on in futex(), 0: it is not. *ret_blocked: it is blocked at all, on whatever. */
+static uint64_t futex_of(pid_t pid, pid_t tid, bool *ret_blocked)
+{
+	unsigned long long number = 0, address = 0;
+	char path[64], line[64] = "";
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", (int)pid, (int)tid);
+	f = fopen(path, "re");
+	*ret_blocked = !f || !fgets(line, sizeof(line), f) || strncmp(line, "running", 7) != 0;
+	if (sscanf(line, "%llu %llx", &number, &address) != 2 || number != SYS_futex)
+		address = 0;
+	if (f)
+		fclose(f);
+	return address;
+}
+
+static bool is_in(uint64_t address, uint64_t start)
+{
+	return address >= start && address < start + COND_SIZE;
+}
+
+/* `same`: nobody else has had the GIL since the last look. */
+static enum snapshot_state state_of(pid_t pid, const struct pyoffsets *off, struct snapshot_thread *t, uint64_t gil,
+				    const struct gil_now *now, bool same)
+{
+	uint64_t futex;
+	bool blocked;
+
+	if (now->holder == t->tstate) {
+		t->blocked = true; /* nothing more to find out */
+		return SNAPSHOT_HOLDS;
+	}
+	if (same && now->holder && t->state == SNAPSHOT_WAITS)
+		return SNAPSHOT_WAITS;
+	futex = futex_of(pid, t->tid, &blocked);
+	t->blocked |= blocked;
+	return futex && (is_in(futex, gil + off->gil_cond) || is_in(futex, gil + off->gil_switch_cond)) ? SNAPSHOT_WAITS :
+													   SNAPSHOT_ELSEWHERE;
+}
+
+/* ---- threads ---- */
+
+/* Which of the GILs is the thread's. */
+static size_t gil_of(pid_t pid, const struct pyoffsets *off, uint64_t tstate, const struct gil_address *gils, size_t gils_n)
+{
+	uint64_t interp = 0, gil = 0;
+
+	if (off->interp_gil == PYOFF_NONE || procmem__read_u64(pid, tstate + off->tstate_interp, &interp) ||
+	    procmem__read_u64(pid, interp + off->interp_gil, &gil))
+		return 0;
+	for (size_t i = 0; i < gils_n; i++)
+		if (gils[i].gil == gil)
+			return i;
+	return 0;
+}
+
+static int list_threads(struct snapshot *s, pid_t pid, uint64_t runtime, const struct pyoffsets *off)
+{
+	bool foreign = target__id_inside(pid, pid) != 0;
+	const struct pythread *all;
+	struct pynames *names;
+	size_t n;
+	int err = pynames__new(pid, runtime, off, &names);
+
+	err = err ?: pynames__refresh(names, 1);
+	if (!err) {
+		all = pynames__all(names, &n);
+		s->threads = calloc(n + 1, sizeof(*s->threads));
+		err = s->threads ? 0 : -ENOMEM;
+		for (size_t i = 0; !err && i < n; i++) {
+			struct snapshot_thread *t = &s->threads[s->threads_n];
+
+			t->tid = foreign ? target__id_outside(pid, all[i].tid) : all[i].tid;
+			t->tstate = all[i].tstate;
+			t->gil = gil_of(pid, off, t->tstate, s->gils, s->gils_n);
+			memcpy(t->name, all[i].name, sizeof(t->name));
+			if (!t->name[0] && target__thread_comm(pid, t->tid, t->name, sizeof(t->name)))
+				t->name[0] = '\0';
+			s->threads_n += t->tid > 0;
+		}
+	}
+	pynames__free(names);
+	return err;
+}
+
+/* ---- looks ---- */
+
+static void look(struct snapshot *s, pid_t pid, const struct pyoffsets *off, struct gil_now *before, bool first)
+{
+	uint64_t now_ns = clock__mono_ns();
+
+	for (size_t g = 0; g < s->gils_n; g++) {
+		struct gil_now now = look_at_gil(pid, off, s->gils[g].gil);
+		bool same = !first && now.holder == before[g].holder && now.switches == before[g].switches;
+
+		before[g] = now;
+		for (size_t i = 0; i < s->threads_n; i++) {
+			struct snapshot_thread *t = &s->threads[i];
+			enum snapshot_state state;
+
+			if (t->gil != g)
+				continue;
+			state = state_of(pid, off, t, s->gils[g].gil, &now, same);
+			if (first || state != t->state || (state == SNAPSHOT_HOLDS && !same))
+				t->first_ns = now_ns;
+			t->state = state;
+			t->seen_ns = now_ns - t->first_ns;
+		}
+	}
+}
+
+static bool all_known(const struct snapshot *s)
+{
+	for (size_t i = 0; i < s->threads_n; i++)
+		if (!s->threads[i].blocked)
+			return false;
+	return true;
+}
+
+/* ---- stacks ---- */
+
+static int read_stack(struct pystack *stacks, struct snapshot_thread *t)
+{
+	struct gil_frame frames[GIL_STACK_DEPTH];
+	int n = pystack__walk_still(stacks, t->tstate, frames, GIL_STACK_DEPTH, &t->more);
+
+	t->moving = n == -EAGAIN;
+	if (t->moving)
+		n = pystack__walk(stacks, t->tstate, frames, GIL_STACK_DEPTH, &t->more);
+	if (n < 0)
+		return n == -ENOMEM ? n : 0;
+	t->stack = calloc((size_t)n + 1, sizeof(*t->stack));
+	if (!t->stack)
+		return -ENOMEM;
+	t->stack_n = (size_t)n;
+	for (int i = 0; i < n; i++)
+		pystack__symbol(stacks, &frames[i], &t->stack[i]);
+	return 0;
+}
+
+static int read_stacks(struct snapshot *s, pid_t pid, const struct pyoffsets *off)
+{
+	struct pystack *stacks;
+	int err = pystack__new(pid, off, &stacks);
+
+	if (err)
+		return err == -ENOTSUP ? 0 : err;
+	for (size_t i = 0; !err && i < s->threads_n; i++)
+		if (s->threads[i].state != SNAPSHOT_ELSEWHERE)
+			err = read_stack(stacks, &s->threads[i]);
+	pystack__free(stacks);
+	return err;
+}
+
+int snapshot__take(struct snapshot *s, pid_t pid, uint64_t runtime, const struct pyoffsets *off, const struct gil_address *gils,
+		   size_t gils_n)
+{
+	struct gil_now *before = calloc(gils_n + 1, sizeof(*before));
+	int err;
+
+	*s = (struct snapshot){.gils = gils, .gils_n = gils_n};
+	if (!before)
+		return -ENOMEM;
+	err = list_threads(s, pid, runtime, off);
+	for (int i = 0; !err && i < (all_known(s) ? SNAPSHOT_LOOKS : SNAPSHOT_MORE_LOOKS); i++) {
+		const struct timespec pause = {.tv_nsec = SNAPSHOT_PAUSE_NS};
+
+		if (i)
+			nanosleep(&pause, NULL);
+		look(s, pid, off, before, i == 0);
+	}
+	err = err ?: read_stacks(s, pid, off);
+	free(before);
+	return err;
+}
+
+void snapshot__free(struct snapshot *s)
+{
+	for (size_t i = 0; i < s->threads_n; i++)
+		free(s->threads[i].stack);
+	free(s->threads);
+	*s = (struct snapshot){0};
+}
