@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text.h"
+
 #define CHUNK_MIN ((size_t)2048)
 #define CHUNK_MAX ((size_t)65536)
 
@@ -140,35 +142,50 @@ void batch__arg(struct batch *b, const char *s)
 	batch__arg_mem(b, s, strlen(s));
 }
 
-void batch__arg_mem(struct batch *b, const void *data, size_t len)
+/* Room for one argument, terminated already, or NULL. */
+static char *add_arg(struct batch *b, size_t len)
 {
-	char *copy;
+	char *room;
 
 	if (b->error)
-		return;
-	if (b->commands_n == 0) {
-		fail(b, -EINVAL);
-		return;
-	}
-	if (b->args_n == b->args_cap && !grow_args(b)) {
-		fail(b, -ENOMEM);
-		return;
-	}
-	copy = reserve(b, len + 1);
-	if (!copy)
-		return;
-	if (len > 0)
-		memcpy(copy, data, len);
-	copy[len] = '\0';
-	b->argv[b->args_n] = copy;
+		return NULL;
+	if (b->commands_n == 0)
+		return fail(b, -EINVAL);
+	if (b->args_n == b->args_cap && !grow_args(b))
+		return fail(b, -ENOMEM);
+	room = reserve(b, len + 1);
+	if (!room)
+		return NULL;
+	room[len] = '\0';
+	b->argv[b->args_n] = room;
 	b->lens[b->args_n++] = len;
+	return room;
+}
+
+void batch__arg_mem(struct batch *b, const void *data, size_t len)
+{
+	char *room = add_arg(b, len);
+
+	if (room && len > 0)
+		memcpy(room, data, len);
+}
+
+void batch__arg_pair(struct batch *b, const char *first, const char *second)
+{
+	size_t first_len = strlen(first), second_len = strlen(second);
+	char *room = add_arg(b, first_len + second_len);
+
+	if (!room)
+		return;
+	memcpy(room, first, first_len);
+	memcpy(room + first_len, second, second_len);
 }
 
 void batch__arg_int(struct batch *b, long long v)
 {
-	char text[24];
+	char digits[TEXT_INT_SIZE];
 
-	batch__arg_mem(b, text, (size_t)snprintf(text, sizeof(text), "%lld", v));
+	batch__arg_mem(b, digits, text__int(digits, v));
 }
 
 void batch__arg_fmt(struct batch *b, const char *fmt, ...)

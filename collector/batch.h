@@ -20,6 +20,7 @@ void batch__free(struct batch *b);
 void batch__command(struct batch *b, const char *name);
 void batch__arg(struct batch *b, const char *s);
 void batch__arg_mem(struct batch *b, const void *data, size_t len);
+void batch__arg_pair(struct batch *b, const char *first, const char *second); /* one argument: both, joined */
 void batch__arg_int(struct batch *b, long long v);
 void batch__arg_fmt(struct batch *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -85,13 +85,13 @@ const char *schema__global_key(char *buf, size_t size, const char *prefix, const
 void schema_put__command(struct schema_writer *w, struct batch *b, const char *command, const char *what)
 {
 	batch__command(b, command);
-	batch__arg_fmt(b, "%s{%s}:%s", w->opts.prefix, w->id, what);
+	batch__arg_pair(b, w->stem, what);
 }
 
 void schema_put__global(struct schema_writer *w, struct batch *b, const char *command, const char *what)
 {
 	batch__command(b, command);
-	batch__arg_fmt(b, "%s%s", w->opts.prefix, what);
+	batch__arg_pair(b, w->opts.prefix, what);
 }
 
 void schema_put__expire(struct schema_writer *w, struct batch *b, const char *what, uint32_t ttl_s)

@@ -71,7 +71,9 @@ struct schema_writer *schema_writer__new(const struct schema_opts *opts, const s
 	w->opts.prefix = prefix;
 	w->epoch = 1;
 	schema__id(who, w->id);
-	if (!copy_ident(&w->who, who) ||
+	if (asprintf(&w->stem, "%s{%s}:", w->opts.prefix, w->id) < 0)
+		w->stem = NULL;
+	if (!w->stem || !copy_ident(&w->who, who) ||
 	    series_table__init(&w->series, opts->max_thread_series,
 			       (int64_t)opts->retention.thread_s[TIER_BASE] * 1000) != 0) {
 		schema_writer__free(w);
@@ -89,6 +91,7 @@ void schema_writer__free(struct schema_writer *w)
 	free_ident(&w->who);
 	free(w->place);
 	free((char *)w->opts.prefix);
+	free(w->stem);
 	free(w);
 }
 

@@ -13,7 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "schema_json.h"
+#include "json_text.h"
+#include "schema_writer.h"
 
 #define MAX_MEMBER (1024 * 1024)
 #define MAX_EXACT 9007199254740992.0 /* 2^53: beyond it a double skips integers */
@@ -214,66 +215,37 @@ const uint8_t *schema_row__order(const struct schema_row *row)
 	return row->has & (BIT(COV) | BIT(WAITERS) | BIT(THREADS)) ? process_order : thread_order;
 }
 
-json_t *schema_json__number(double value)
+static void put_hist(struct json_text *j, const char *name, const struct hist_coarse *h)
 {
-	if (value == floor(value) && fabs(value) < MAX_EXACT)
-		return json_integer((json_int_t)value);
-	return json_real(value);
-}
-
-char *schema_json__text(json_t *json, size_t *ret_len)
-{
-	char *text = json ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(SCHEMA_DIGITS)) : NULL;
-
-	json_decref(json);
-	if (text && ret_len)
-		*ret_len = strlen(text);
-	return text;
-}
-
-static int put_hist(json_t *object, const char *name, const struct hist_coarse *h)
-{
-	json_t *pairs = json_array();
-	int err = 0;
-
+	json_text__name(j, name);
+	json_text__open(j, '[');
 	for (uint32_t i = 0; i < HIST_COARSE_BUCKETS; i++) {
 		if (h->count[i] == 0)
 			continue;
-		err |= json_array_append_new(pairs, json_integer(i));
-		err |= json_array_append_new(pairs, json_integer(h->count[i]));
+		json_text__integer(j, i);
+		json_text__integer(j, h->count[i]);
 	}
-	return err | json_object_set_new_nocheck(object, name, pairs);
-}
-
-json_t *schema_json__fields(const struct schema_row *row)
-{
-	const uint8_t *order = schema_row__order(row);
-	json_t *object = json_object();
-	int err = 0;
-
-	for (size_t i = 0; i < FIELD_COUNT; i++)
-		if (has(row, order[i]))
-			err |= json_object_set_new_nocheck(object, fields[order[i]].name,
-							   schema_json__number(row->value[order[i]]));
-	if (err == 0)
-		return object;
-	json_decref(object);
-	return NULL;
+	json_text__close(j, ']');
 }
 
 char *schema_row__encode(const struct schema_row *row, bool hists)
 {
-	json_t *object = schema_json__fields(row);
-	int err = object ? 0 : -1;
+	const uint8_t *order = schema_row__order(row);
+	struct json_text j = {0};
 
+	json_text__open(&j, '{');
+	for (size_t i = 0; i < FIELD_COUNT; i++) {
+		if (!has(row, order[i]))
+			continue;
+		json_text__name(&j, fields[order[i]].name);
+		json_text__number(&j, row->value[order[i]]);
+	}
 	if (hists && row->has_hold_hist)
-		err |= put_hist(object, "hh", &row->hold_hist);
+		put_hist(&j, "hh", &row->hold_hist);
 	if (hists && row->has_wait_hist)
-		err |= put_hist(object, "wh", &row->wait_hist);
-	if (err == 0)
-		return schema_json__text(object, NULL);
-	json_decref(object);
-	return NULL;
+		put_hist(&j, "wh", &row->wait_hist);
+	json_text__close(&j, '}');
+	return json_text__take(&j);
 }
 
 /* ---- from JSON ---- */

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "json_text.h"
 #include "schema_writer.h"
 #include "text.h"
 
@@ -159,19 +160,30 @@ static int write_gils(struct schema_writer *w, enum tier tier, const struct proc
 	return err;
 }
 
-static json_t *all_row(const struct schema_writer *w, const struct schema_row *row)
+static char *all_row(const struct schema_writer *w, const struct schema_row *row)
 {
 	static const enum schema_field shown[] = {FIELD_UTIL, FIELD_WAITERS, FIELD_WAIT_P99, FIELD_WAIT_MAX,
 						  FIELD_HOLD_P99, FIELD_HOLD_MAX, FIELD_N, FIELD_C, FIELD_CPU,
 						  FIELD_LOST, FIELD_COV};
-	json_t *json = json_pack("{sI sI ss ss}", "t", (json_int_t)row->value[FIELD_T], "d",
-				 (json_int_t)row->value[FIELD_D], "id", w->id, "label", w->who.label);
+	struct json_text j = {0};
 
-	for (size_t i = 0; json && i < sizeof(shown) / sizeof(shown[0]); i++)
-		if (row->has >> shown[i] & 1)
-			json_object_set_new(json, schema_field__name(shown[i]),
-					    schema_json__number(row->value[shown[i]]));
-	return json;
+	json_text__open(&j, '{');
+	json_text__name(&j, "t");
+	json_text__number(&j, row->value[FIELD_T]);
+	json_text__name(&j, "d");
+	json_text__number(&j, row->value[FIELD_D]);
+	json_text__name(&j, "id");
+	json_text__string(&j, w->id);
+	json_text__name(&j, "label");
+	json_text__string(&j, w->who.label);
+	for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++) {
+		if (!(row->has >> shown[i] & 1))
+			continue;
+		json_text__name(&j, schema_field__name(shown[i]));
+		json_text__number(&j, row->value[shown[i]]);
+	}
+	json_text__close(&j, '}');
+	return json_text__take(&j);
 }
 
 /* A key that all processes share: any of them keeps it alive and trims it. */
@@ -179,7 +191,7 @@ static int write_all(struct schema_writer *w, enum tier tier, const struct schem
 {
 	int64_t t = (int64_t)row->value[FIELD_T];
 	uint32_t retention = w->opts.retention.proc_s[tier];
-	char what[32], *text = schema_json__text(all_row(w, row), NULL);
+	char what[32], *text = all_row(w, row);
 
 	if (!text)
 		return -ENOMEM;

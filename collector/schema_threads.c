@@ -91,8 +91,9 @@ static int put_idle(struct schema_writer *w, enum tier tier, const struct proc_s
 	const struct previous now = {s->end_ms, s->len_ns, s->total.known};
 	int err = 0;
 
-	for (uint32_t i = 0; i <= w->series.max && s->observed_ns > 0; i++) {
-		struct series *series = &w->series.places[i];
+	for (uint32_t i = 0; i <= w->series.used && s->observed_ns > 0; i++) {
+		uint32_t place = i < w->series.used ? i : series_table__other(&w->series);
+		struct series *series = &w->series.places[place];
 		struct series_tier *t = &series->tier[tier];
 
 		if (t->last_ms != 0 && t->last_ms < s->end_ms && !t->zero && !t->gone)

@@ -3,13 +3,15 @@
  * Rows over many threads: hold:<tier> and wait:<tier>, one member per interval with a share per thread, and
  * blame:<tier>, who made whom wait. Bounded by the number of threads shown, and by places for the rest.
  */
-#include "schema_writer.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "json_text.h"
+#include "schema_writer.h"
 
 /* ---- shares ---- */
 
@@ -34,37 +36,31 @@ static uint64_t kind_ns(const struct metrics *m, enum wide_kind kind)
 	return kind == WIDE_HOLD ? m->hold_ns : m->wait_ns;
 }
 
+/* The places in use, the largest share first, and "other", which is not one thread's, at the end. */
 static struct share *collect_shares(const struct schema_writer *w, const struct proc_sample *s, enum wide_kind kind)
 {
-	uint32_t n = w->series.max + 1;
-	struct share *shares = calloc(n, sizeof(*shares));
+	uint32_t n = w->series.used, other = series_table__other(&w->series);
+	struct share *shares = calloc(n + 1, sizeof(*shares));
 
 	if (!shares)
 		return NULL;
 	for (uint32_t i = 0; i < n; i++)
 		shares[i].place = i;
+	shares[n].place = other;
 	for (size_t i = 0; i < s->threads_n; i++)
-		if (w->place[i] < n)
-			shares[w->place[i]].ns += kind_ns(&s->threads[i].m, kind);
-	/* "other" stays at the end: its sum is not one thread's. */
-	qsort(shares, n - 1, sizeof(*shares), largest_first);
+		if (w->place[i] <= other)
+			shares[w->place[i] < n ? w->place[i] : n].ns += kind_ns(&s->threads[i].m, kind);
+	qsort(shares, n, sizeof(*shares), largest_first);
 	return shares;
 }
 
 /* As many digits as a line on a screen needs: there are thousands of these rows, of many shares each. */
-static json_t *share_json(double share)
+static void put_share(struct json_text *row, const char *name, double share)
 {
 	double unit = share > 0 ? pow(10, floor(log10(share)) + 1 - SHARE_DIGITS) : 1;
 
-	return schema_json__number(round(share / unit) * unit);
-}
-
-static int put_share(json_t *row, const struct series *series, double share)
-{
-	char name[THREAD_NAME_SIZE + THR_SIZE + 4];
-
-	snprintf(name, sizeof(name), "%s (%s)", series->name[0] ? series->name : "thread", series->thr);
-	return json_object_set_new(row, name, share_json(share));
+	json_text__name(row, name);
+	json_text__number(row, round(share / unit) * unit);
 }
 
 /*
@@ -72,32 +68,29 @@ static int put_share(json_t *row, const struct series *series, double share)
  * busiest is not zero, but among the others. Returns whether it did.
  */
 static bool show(struct schema_writer *w, enum tier tier, enum wide_kind kind, const struct share *share, bool room,
-		 double observed, json_t *row)
+		 double observed, struct json_text *row)
 {
 	struct series *series = &w->series.places[share->place];
 	uint8_t bit = (uint8_t)(1u << kind), *shown = &series->tier[tier].shown;
 	bool now = share->ns > 0 && room, before = *shown & bit;
-	double value = now ? (double)share->ns / observed : 0;
+	char name[THREAD_NAME_SIZE + THR_SIZE + 4] = "other";
 
 	*shown = now ? *shown | bit : *shown & (uint8_t)~bit;
 	if (!now && (!before || share->ns > 0))
 		return false;
-	if (share->place == series_table__other(&w->series))
-		json_object_set_new(row, "other", share_json(value));
-	else
-		put_share(row, series, value);
+	if (share->place != series_table__other(&w->series))
+		snprintf(name, sizeof(name), "%s (%s)", series->name[0] ? series->name : "thread", series->thr);
+	put_share(row, name, now ? (double)share->ns / observed : 0);
 	return true;
 }
 
-static json_t *wide_row(struct schema_writer *w, enum tier tier, enum wide_kind kind, const struct proc_sample *s,
-			struct share *shares, bool *ret_any)
+/* Returns whether it has any share. */
+static bool put_shares(struct schema_writer *w, enum tier tier, enum wide_kind kind, const struct proc_sample *s,
+		       struct share *shares, struct json_text *row)
 {
-	uint32_t n = w->series.max;
-	json_t *row = json_pack("{sI}", "t", (json_int_t)s->end_ms);
+	uint32_t n = w->series.used;
 	bool any = false;
 
-	if (!row)
-		return NULL;
 	for (uint32_t i = 0; i < n; i++) {
 		bool room = i < w->opts.max_wide;
 
@@ -105,30 +98,32 @@ static json_t *wide_row(struct schema_writer *w, enum tier tier, enum wide_kind 
 		if (!room)
 			shares[n].ns += shares[i].ns;
 	}
-	any |= show(w, tier, kind, &shares[n], true, (double)s->observed_ns, row);
-	*ret_any = any;
-	return row;
+	return any | show(w, tier, kind, &shares[n], true, (double)s->observed_ns, row);
 }
 
 static int write_wide(struct schema_writer *w, enum tier tier, enum wide_kind kind, const struct proc_sample *s,
 		      struct batch *b)
 {
 	struct share *shares = collect_shares(w, s, kind);
-	bool any = false;
-	json_t *row;
-	char what[32];
+	struct json_text row = {0};
+	char what[32], *text;
+	bool any;
 
 	if (!shares)
 		return -ENOMEM;
-	row = wide_row(w, tier, kind, s, shares, &any);
+	json_text__open(&row, '{');
+	json_text__name(&row, "t");
+	json_text__integer(&row, s->end_ms);
+	any = put_shares(w, tier, kind, s, shares, &row);
+	json_text__close(&row, '}');
+	text = json_text__take(&row);
 	free(shares);
-	if (row && !any) {
-		json_decref(row);
+	if (text && !any) {
+		free(text);
 		return 0;
 	}
 	snprintf(what, sizeof(what), "%s:%s", kind == WIDE_HOLD ? "hold" : "wait", tier__name(tier));
-	return schema_put__row(w, b, what, s->end_ms, schema_json__text(row, NULL),
-			       w->opts.retention.thread_s[tier], &w->wides[kind][tier], false);
+	return schema_put__row(w, b, what, s->end_ms, text, w->opts.retention.thread_s[tier], &w->wides[kind][tier], false);
 }
 
 int schema_write__wide(struct schema_writer *w, enum tier tier, const struct proc_sample *s, struct batch *b)
@@ -259,20 +254,24 @@ static void free_blame(struct blame *blame)
 	free(blame->best);
 }
 
-static json_t *pairs_json(const struct schema_writer *w, struct blame *blame)
+static void put_pairs(const struct schema_writer *w, struct blame *blame, struct json_text *row)
 {
 	const struct series *places = w->series.places;
-	json_t *list = json_array();
 
+	json_text__name(row, "b");
+	json_text__open(row, '[');
 	for (uint32_t i = 0; i < blame->best_n; i++) {
 		const struct pair *p = &blame->best[i];
-		json_int_t us = (json_int_t)(p->ns / 1000);
+		uint64_t us = p->ns / 1000;
 
-		blame->victims[p->victim].shown_us += (uint64_t)us;
-		if (json_array_append_new(list, json_pack("[ssI]", places[p->victim].thr, places[p->holder].thr, us)))
-			break;
+		blame->victims[p->victim].shown_us += us;
+		json_text__open(row, '[');
+		json_text__string(row, places[p->victim].thr);
+		json_text__string(row, places[p->holder].thr);
+		json_text__integer(row, (long long)us);
+		json_text__close(row, ']');
 	}
-	return list;
+	json_text__close(row, ']');
 }
 
 enum part {
@@ -291,30 +290,41 @@ static uint64_t part_us(const struct victim *v, enum part part)
 	return part == PART_HANDOVER ? handover : unknown;
 }
 
-static json_t *part_json(const struct schema_writer *w, const struct blame *blame, enum part part)
+static void put_part(const struct schema_writer *w, const struct blame *blame, const char *name, enum part part,
+		     struct json_text *row)
 {
-	json_t *object = json_object();
-
+	json_text__name(row, name);
+	json_text__open(row, '{');
 	for (uint32_t i = 0; i < blame->places; i++) {
-		uint64_t us = part_us(&blame->victims[i], part);
+		uint64_t us = blame->victims[i].wait_ns ? part_us(&blame->victims[i], part) : 0;
 
-		if (us > 0)
-			json_object_set_new(object, w->series.places[i].thr, json_integer((json_int_t)us));
+		if (us == 0)
+			continue;
+		json_text__name(row, w->series.places[i].thr);
+		json_text__integer(row, (long long)us);
 	}
-	return object;
+	json_text__close(row, '}');
 }
 
-static json_t *blame_row(const struct schema_writer *w, const struct proc_sample *s, struct blame *blame)
+static char *blame_row(const struct schema_writer *w, const struct proc_sample *s, struct blame *blame)
 {
-	json_t *b = pairs_json(w, blame); /* first: the rest is what it does not show */
-	json_t *row = json_pack("{sI sI so so so so}", "t", (json_int_t)s->end_ms, "d",
-				(json_int_t)(s->len_ns / 1000), "b", b, "rest", part_json(w, blame, PART_REST),
-				"handover", part_json(w, blame, PART_HANDOVER), "unknown",
-				part_json(w, blame, PART_UNKNOWN));
+	struct json_text row = {0};
 
-	if (row && s->blame_sampled)
-		json_object_set_new(row, "sampled", json_true());
-	return row;
+	json_text__open(&row, '{');
+	json_text__name(&row, "t");
+	json_text__integer(&row, s->end_ms);
+	json_text__name(&row, "d");
+	json_text__integer(&row, (long long)(s->len_ns / 1000));
+	put_pairs(w, blame, &row); /* first: the rest is what it does not show */
+	put_part(w, blame, "rest", PART_REST, &row);
+	put_part(w, blame, "handover", PART_HANDOVER, &row);
+	put_part(w, blame, "unknown", PART_UNKNOWN, &row);
+	if (s->blame_sampled) {
+		json_text__name(&row, "sampled");
+		json_text__true(&row);
+	}
+	json_text__close(&row, '}');
+	return json_text__take(&row);
 }
 
 static int put_blame(struct schema_writer *w, enum tier tier, const struct proc_sample *s, struct batch *b)
@@ -324,7 +334,7 @@ static int put_blame(struct schema_writer *w, enum tier tier, const struct proc_
 	char what[32], *text;
 
 	if (err == 0) {
-		text = schema_json__text(blame_row(w, s, &blame), NULL);
+		text = blame_row(w, s, &blame);
 		snprintf(what, sizeof(what), "blame:%s", tier__name(tier));
 		err = schema_put__row(w, b, what, s->end_ms, text, w->opts.retention.thread_s[tier],
 				      &w->blames[tier], false);

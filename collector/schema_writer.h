@@ -6,16 +6,15 @@
 #ifndef GILSCOPE_SCHEMA_WRITER_H
 #define GILSCOPE_SCHEMA_WRITER_H
 
-#include <jansson.h>
-
 #include "minute.h"
 #include "schema.h"
-#include "schema_json.h"
 #include "schema_series.h"
 
 #define BOARD_TTL_S 120
 #define SCHEMA_MAX_GILS 64 /* GILs with series of their own */
 #define REARM_MS 60000
+
+#define SCHEMA_DIGITS 4 /* significant ones of a ratio */
 
 enum wide_kind {
 	WIDE_HOLD,
@@ -52,6 +51,7 @@ struct schema_writer {
 	struct schema_opts opts;  /* prefix is ours */
 	struct proc_ident who;    /* strings are ours */
 	char id[SCHEMA_ID_SIZE];
+	char *stem;               /* of its keys: all that stands before what is meant */
 	struct series_table series;
 	struct arming singles[SINGLE_KEYS];
 	struct arming procs[TIER_COUNT], alls[TIER_COUNT], blames[TIER_COUNT], codes[TIER_COUNT];
@@ -74,6 +74,9 @@ struct schema_writer {
 	size_t place_cap;
 	uint32_t points;          /* rows appended by the running call */
 };
+
+/* FIELD_COUNT fields in the order in which this row writes them. */
+const uint8_t *schema_row__order(const struct schema_row *row);
 
 /* ---- schema.c ---- */
 

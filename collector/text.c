@@ -72,6 +72,24 @@ size_t text__clean_member(char *dst, size_t size, const char *src, size_t src_le
 	return clean(dst, size, src, src_len, true);
 }
 
+size_t text__int(char dst[TEXT_INT_SIZE], long long value)
+{
+	unsigned long long rest = value < 0 ? 0 - (unsigned long long)value : (unsigned long long)value;
+	char digits[TEXT_INT_SIZE];
+	size_t n = 0, len = 0;
+
+	do {
+		digits[n++] = (char)('0' + rest % 10);
+		rest /= 10;
+	} while (rest > 0);
+	if (value < 0)
+		dst[len++] = '-';
+	while (n > 0)
+		dst[len++] = digits[--n];
+	dst[len] = '\0';
+	return len;
+}
+
 static bool wide(uint32_t cp)
 {
 	return (cp >= 0x1100 && cp <= 0x115f) || (cp >= 0x2e80 && cp <= 0xa4cf) ||

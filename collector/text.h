@@ -20,6 +20,11 @@ size_t text__clean(char *dst, size_t size, const char *src, size_t src_len);
  */
 size_t text__clean_member(char *dst, size_t size, const char *src, size_t src_len);
 
+#define TEXT_INT_SIZE 21
+
+/* Writes a number in decimal, terminated. Returns its length. */
+size_t text__int(char dst[TEXT_INT_SIZE], long long value);
+
 /* Terminal columns of a cleaned UTF-8 string: one per code point (wide characters count as two). */
 size_t text__columns(const char *s);
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Text from outside: nothing that a terminal obeys comes through, nothing else is lost. */
 #include <criterion/criterion.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "../../collector/text.h"
@@ -95,4 +97,16 @@ Test(text, wide_characters_take_two_columns)
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 		cr_expect_eq(text__columns(cases[i].in), cases[i].columns, "'%s'", cases[i].in);
+}
+
+Test(text, numbers_are_those_of_printf)
+{
+	static const long long odd[] = {0, 1, -1, 9, 10, -10, 1234567890123456789, INT64_MAX, INT64_MIN};
+	char text[TEXT_INT_SIZE], expected[32];
+
+	for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
+		snprintf(expected, sizeof(expected), "%lld", odd[i]);
+		cr_assert_eq(text__int(text, odd[i]), strlen(expected));
+		cr_assert_str_eq(text, expected);
+	}
 }
