@@ -5,9 +5,11 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "json_text.h"
 #include "long_event.h"
 #include "schema_writer.h"
 #include "text.h"
@@ -20,70 +22,124 @@
 
 /* ---- writing ---- */
 
-static json_int_t us(uint64_t ns)
+static void put_us(struct json_text *j, uint64_t ns)
 {
-	return (json_int_t)(ns / 1000);
+	json_text__integer(j, (long long)(ns / 1000));
 }
 
-static json_t *place_json(const struct schema_writer *w, const struct code_cell *c)
+static void put_place(const struct schema_writer *w, const struct code_cell *c, struct json_text *j)
 {
-	return json_pack("[sssIIII]", w->series.places[w->place[c->thread]].thr, c->function, c->file, (json_int_t)c->line,
-			 us(c->hold_ns), us(c->blame_ns), us(c->wait_ns));
+	json_text__open(j, '[');
+	json_text__string(j, w->series.places[w->place[c->thread]].thr);
+	json_text__string(j, c->function);
+	json_text__string(j, c->file);
+	json_text__integer(j, c->line);
+	put_us(j, c->hold_ns);
+	put_us(j, c->blame_ns);
+	put_us(j, c->wait_ns);
+	json_text__close(j, ']');
 }
 
 /* The worst first; what has no room goes to the rest. */
-static json_t *places_json(const struct schema_writer *w, const struct proc_sample *s, struct code_rest *rest)
+static int put_places(const struct schema_writer *w, const struct proc_sample *s, struct code_rest *rest,
+		      struct json_text *j)
 {
 	const struct code_cell **sorted = proc_sample__sorted_code(s);
-	json_t *list = json_array();
 
+	json_text__name(j, "c");
+	json_text__open(j, '[');
 	for (size_t i = 0; sorted && i < s->code_n; i++) {
-		if (i < PLACES_PER_ROW && !json_array_append_new(list, place_json(w, sorted[i])))
+		if (i < PLACES_PER_ROW) {
+			put_place(w, sorted[i], j);
 			continue;
+		}
 		rest->hold_ns += sorted[i]->hold_ns;
 		rest->blame_ns += sorted[i]->blame_ns;
 		rest->wait_ns += sorted[i]->wait_ns;
 	}
+	json_text__close(j, ']');
 	free(sorted);
-	return list;
+	return sorted ? 0 : -ENOMEM;
+}
+
+static void put_rest(const struct code_rest *rest, struct json_text *j)
+{
+	json_text__name(j, "rest");
+	json_text__open(j, '[');
+	put_us(j, rest->hold_ns);
+	put_us(j, rest->blame_ns);
+	put_us(j, rest->wait_ns);
+	json_text__close(j, ']');
 }
 
 int schema_write__code(struct schema_writer *w, enum tier tier, const struct proc_sample *s, struct batch *b)
 {
 	struct code_rest rest = s->code_rest;
-	json_t *places;
-	char what[32], *text;
+	struct json_text j = {0};
+	char what[32];
+	int err;
 
 	if (!s->code_n)
 		return 0;
-	places = places_json(w, s, &rest);
-	text = schema_json__text(json_pack("{sI sI so s[III]}", "t", (json_int_t)s->end_ms, "d", us(s->len_ns), "c", places,
-					   "rest", us(rest.hold_ns), us(rest.blame_ns), us(rest.wait_ns)),
-				 NULL);
+	json_text__open(&j, '{');
+	json_text__name(&j, "t");
+	json_text__integer(&j, s->end_ms);
+	json_text__name(&j, "d");
+	put_us(&j, s->len_ns);
+	err = put_places(w, s, &rest, &j);
+	put_rest(&rest, &j);
+	json_text__close(&j, '}');
 	snprintf(what, sizeof(what), "code:%s", tier__name(tier));
-	return schema_put__row(w, b, what, s->end_ms, text, w->opts.retention.thread_s[tier], &w->codes[tier], false);
+	return schema_put__row(w, b, what, s->end_ms, json_text__take(&j), w->opts.retention.thread_s[tier], &w->codes[tier],
+			       false) ?: err;
 }
 
-static json_t *long_json(const char *thr, const struct long_event *e, int64_t t_ms)
+static void put_named(struct json_text *j, const char *name, const char *value)
 {
-	const struct stack_text *stack = e->stack;
-	uint64_t len_ns = e->at_ns > e->since_ns ? e->at_ns - e->since_ns : 0;
-	json_t *json = json_pack("{sI ss}", "t", (json_int_t)t_ms, "kind", e->wait ? "wait" : "hold");
+	json_text__name(j, name);
+	json_text__string(j, value);
+}
 
-	if (json && !e->ended)
-		json_object_set_new(json, "open", json_true());
-	if (json)
-		json_object_update_new(json, json_pack("{sI sI ss ss}", "since", (json_int_t)(t_ms - (int64_t)(len_ns / 1000000)),
-						       "us", us(len_ns), "thr", thr, "name", e->name));
-	if (json && e->gil)
-		json_object_set_new(json, "g", json_integer(e->gil));
-	if (json && stack)
-		json_object_update_new(json, json_pack("{ss ss sI ss}", "function", stack->leaf.function, "file",
-						       stack->leaf.file, "line", (json_int_t)stack->leaf.line, "stack",
-						       stack->line));
-	if (json && !e->wait)
-		json_object_set_new(json, "others", json_integer(us(e->waited_ns)));
-	return json;
+static void put_stack(const struct stack_text *stack, struct json_text *j)
+{
+	put_named(j, "function", stack->leaf.function);
+	put_named(j, "file", stack->leaf.file);
+	json_text__name(j, "line");
+	json_text__integer(j, stack->leaf.line);
+	put_named(j, "stack", stack->line);
+}
+
+static char *long_text(const char *thr, const struct long_event *e, int64_t t_ms)
+{
+	uint64_t len_ns = e->at_ns > e->since_ns ? e->at_ns - e->since_ns : 0;
+	struct json_text j = {0};
+
+	json_text__open(&j, '{');
+	json_text__name(&j, "t");
+	json_text__integer(&j, t_ms);
+	put_named(&j, "kind", e->wait ? "wait" : "hold");
+	if (!e->ended) {
+		json_text__name(&j, "open");
+		json_text__true(&j);
+	}
+	json_text__name(&j, "since");
+	json_text__integer(&j, t_ms - (int64_t)(len_ns / 1000000));
+	json_text__name(&j, "us");
+	put_us(&j, len_ns);
+	put_named(&j, "thr", thr);
+	put_named(&j, "name", e->name);
+	if (e->gil) {
+		json_text__name(&j, "g");
+		json_text__integer(&j, e->gil);
+	}
+	if (e->stack)
+		put_stack(e->stack, &j);
+	if (!e->wait) {
+		json_text__name(&j, "others");
+		put_us(&j, e->waited_ns);
+	}
+	json_text__close(&j, '}');
+	return json_text__take(&j);
 }
 
 int schema_writer__long(struct schema_writer *w, const struct long_event *e, int64_t t_ms, struct batch *b)
@@ -93,7 +149,7 @@ int schema_writer__long(struct schema_writer *w, const struct long_event *e, int
 	int err;
 
 	snprintf(tid, sizeof(tid), "%" PRIu32, e->thread.tid);
-	text = schema_json__text(long_json(place < w->series.max ? w->series.places[place].thr : tid, e, t_ms), NULL);
+	text = long_text(place < w->series.max ? w->series.places[place].thr : tid, e, t_ms);
 	w->points = 0;
 	err = schema_put__row(w, b, "long", t_ms, text, retention, &w->singles[KEY_LONG], false);
 	if (!err) {
