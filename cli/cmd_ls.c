@@ -182,11 +182,12 @@ static int visit(void *arg, pid_t pid, const struct target *t, const char *why_n
 static struct out *list_here(struct reason *why)
 {
 	struct listing l = {.table = out__new(here, COUNT_OF(here))};
-	int err = l.table ? target__each(visit, &l) : -ENOMEM;
+	int err = l.table ? target__each(visit, &l, why) : -ENOMEM;
 
 	if (!err)
 		return l.table;
-	reason__set(why, err, "can't list the processes: %s", strerror(-err));
+	if (!why->text[0])
+		reason__set(why, err, "can't list the processes: %s", strerror(-err));
 	out__free(l.table);
 	return NULL;
 }

@@ -510,7 +510,7 @@ int collector__run(const struct collector_opts *opts, const pid_t *pids, size_t 
 	int err = set_up(&c, pids_n ?: 1, why);
 
 	if (!err && opts->all)
-		procs__start_all(&c);
+		err = procs__start_all(&c, why);
 	err = err || !pids_n ? err : start_all(&c, pids, pids_n, why);
 	err = err ?: run(&c);
 	tear_down(&c);

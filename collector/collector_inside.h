@@ -72,9 +72,11 @@ void tracing__end(struct collector *c, uint64_t end_ns);
 /* Observes `pid`; NULL: *ret_err and the reason say why not. */
 struct observed *procs__start(struct collector *c, pid_t pid, const struct origin *origin, struct reason *why, int *ret_err);
 
-/* The children that `pid` has already, and theirs; every Python there is, and those to come. */
+/* The children that `pid` has already, and theirs. */
 void procs__start_descendants(struct collector *c, pid_t pid);
-void procs__start_all(struct collector *c);
+
+/* Every Python there is, and those to come. 0, or -errno with the reason why nobody can be found. */
+int procs__start_all(struct collector *c, struct reason *why);
 
 /* Pending ones that are due. */
 void procs__try_pending(struct collector *c, uint64_t now);

@@ -282,14 +282,10 @@ static int start_found(void *arg, pid_t pid, const struct target *t, const char 
 }
 
 /* Execs are told before the look around: whoever comes meanwhile is found by one or the other. */
-void procs__start_all(struct collector *c)
+int procs__start_all(struct collector *c, struct reason *why)
 {
-	int err;
-
 	probes__tell_execs(c->shop.probes, true);
-	err = target__each(start_found, c);
-	if (err)
-		log_warn("the processes of this host can't be listed: %s", strerror(-err));
+	return target__each(start_found, c, why);
 }
 
 void procs__tell_missed(struct collector *c)

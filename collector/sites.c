@@ -54,6 +54,22 @@ struct candidate {
 	struct elf_range function;
 };
 
+/* What keeps a call from being a site, or light mode from being had. */
+enum oddity {
+	ODD_UNPROVEN,
+	ODD_REGISTER,
+	ODD_CONDITIONAL,
+	ODD_NO_JUMP,
+	ODDITIES_N,
+};
+
+/* A file that is odd at all is odd at many places: the first is named, the others are counted. */
+struct odd_places {
+	size_t n;
+	uint64_t vaddr;
+	enum site_role role;
+};
+
 struct planner {
 	struct elffile *ef;
 	const struct insn_arch *arch;
@@ -65,7 +81,7 @@ struct planner {
 	size_t candidates_n;
 	bool linked_in; /* they are functions of the file itself */
 	bool too_many;
-	size_t wakes_missing;
+	struct odd_places odd[ODDITIES_N];
 	struct elf_range inside[INSIDE_MAX]; /* functions of the C library, where no site is the interpreter's */
 	size_t inside_n;
 	csh decoder;
@@ -83,7 +99,7 @@ const char *site_role__name(enum site_role role)
 	return "?";
 }
 
-/* Adds a half-sentence to the plan's notes; what doesn't fit any more is cut. */
+/* Adds a half-sentence to the plan's notes. They have room for all that there are of them. */
 static void __attribute__((format(printf, 2, 3))) note(struct site_plan *plan, const char *fmt, ...)
 {
 	size_t len = strlen(plan->notes);
@@ -483,6 +499,38 @@ static bool take_load(struct planner *p, struct candidate *c)
 	return true;
 }
 
+static void count_odd(struct planner *p, enum oddity oddity, const struct candidate *c)
+{
+	struct odd_places *places = &p->odd[oddity];
+
+	if (places->n++ > 0)
+		return;
+	places->vaddr = c->vaddr;
+	places->role = c->role;
+}
+
+static void note_oddities(struct planner *p)
+{
+	for (int i = 0; i < ODDITIES_N; i++) {
+		const struct odd_places *odd = &p->odd[i];
+		const char *callee = callees[odd->role];
+		char at[64];
+
+		if (odd->n == 0)
+			continue;
+		snprintf(at, sizeof(at), "0x%" PRIx64, odd->vaddr);
+		if (odd->n > 1)
+			snprintf(at + strlen(at), sizeof(at) - strlen(at), " (and at %zu more places)", odd->n - 1);
+		if (i == ODD_UNPROVEN)
+			note(p->plan, "what looks like a call of %s at %s is not proven an instruction", callee, at);
+		else if (i == ODD_NO_JUMP)
+			note(p->plan, "no conditional jump behind the wait at %s: no light mode", at);
+		else
+			note(p->plan, "%s is %s at %s, where no probe can follow it", callee,
+			     i == ODD_REGISTER ? "taken into a register" : "reached by a conditional jump", at);
+	}
+}
+
 static int take_proven(struct planner *p, struct candidate *c)
 {
 	int err;
@@ -491,20 +539,17 @@ static int take_proven(struct planner *p, struct candidate *c)
 		return 0;
 	if (c->branch == BRANCH_CONDITIONAL || c->branch == BRANCH_LOAD) {
 		p->plan->incomplete = true;
-		note(p->plan, "%s is %s at 0x%" PRIx64 ", where no probe can follow it", callees[c->role],
-		     c->branch == BRANCH_LOAD ? "taken into a register" : "reached by a conditional jump", c->vaddr);
+		count_odd(p, c->branch == BRANCH_LOAD ? ODD_REGISTER : ODD_CONDITIONAL, c);
 		return 0;
 	}
 	err = add_site(p, c->role, c->vaddr, c->function, c);
 	if (err || c->role != SITE_WAIT)
 		return err;
 	err = add_wake(p, c);
-	if (err == -ENOENT) {
-		p->wakes_missing++;
-		note(p->plan, "no conditional jump behind the wait at 0x%" PRIx64 ": no light mode", c->vaddr);
-		err = 0;
-	}
-	return err;
+	if (err != -ENOENT)
+		return err;
+	count_odd(p, ODD_NO_JUMP, c);
+	return 0;
 }
 
 static int take_candidates(struct planner *p)
@@ -519,8 +564,7 @@ static int take_candidates(struct planner *p)
 			if (c->branch >= BRANCH_CONDITIONAL)
 				continue;
 			p->plan->incomplete = true;
-			note(p->plan, "0x%" PRIx64 " looks like a call of %s, but is not proven an instruction", c->vaddr,
-			     callees[c->role]);
+			count_odd(p, ODD_UNPROVEN, c);
 			continue;
 		}
 		err = take_proven(p, c);
@@ -636,7 +680,8 @@ static int make_plan(struct planner *p, struct reason *why)
 		return reason__set(why, err, "the probe plan could not be made: %s", strerror(-err));
 	if (p->plan->sites_n > 0)
 		qsort(p->plan->sites, p->plan->sites_n, sizeof(*p->plan->sites), by_role);
-	p->plan->light = p->wakes_missing == 0;
+	note_oddities(p);
+	p->plan->light = p->odd[ODD_NO_JUMP].n == 0;
 	return check_plan(p, why);
 }
 

@@ -843,18 +843,20 @@ static int visit_one(pid_t pid, struct search *s, int (*visit)(void *, pid_t, co
 	return rc;
 }
 
-int target__each(int (*visit)(void *arg, pid_t pid, const struct target *t, const char *why_not), void *arg)
+int target__each(int (*visit)(void *arg, pid_t pid, const struct target *t, const char *why_not), void *arg,
+		 struct reason *why)
 {
-	struct search s = {.seen = calloc(SEEN_MAX, sizeof(*s.seen))};
+	int rc = refuse_foreign_proc(why);
+	struct search s = {.seen = NULL};
 	struct dirent *entry;
-	DIR *dir = opendir("/proc");
-	int rc = 0;
+	DIR *dir;
 
-	if (!dir) {
-		rc = -errno;
-		free(s.seen);
+	if (rc)
 		return rc;
-	}
+	dir = opendir("/proc");
+	if (!dir)
+		return reason__set(why, -errno, "the processes of this host can't be listed: %s", strerror(errno));
+	s.seen = calloc(SEEN_MAX, sizeof(*s.seen));
 	while (rc == 0 && (entry = readdir(dir))) {
 		pid_t pid = pid_of_entry(entry->d_name);
 

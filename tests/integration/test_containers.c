@@ -22,9 +22,11 @@
 
 #include "../support/bpf_env.h"
 #include "../support/exact.h"
+#include "../support/hogs.h"
 #include "../support/interpreters.h"
 #include "../support/program.h"
 #include "../support/pythons.h"
+#include "../support/results.h"
 
 #define CALLS "20011"
 
@@ -35,7 +37,7 @@ TestSuite(containers, .init = bpf_env__require, .timeout = 120);
 /* A root directory of its own: this machine's files with others laid over them. */
 struct root {
 	char dir[128];          /* on a file system of its own, which ends with the test's mount namespace */
-	char home[PATH_MAX];    /* PYTHONHOME in it, "": none */
+	struct interpreter python; /* what /usr/bin/python3 is in it, if it is another one */
 	bool read_only;
 	bool pivot;             /* nothing of the old root is left, as in a container; else a chroot */
 };
@@ -55,15 +57,15 @@ static void own_mounts(void)
 /* Overlays cannot lie on another overlay: the upper layer is a tmpfs. */
 static void root__make(struct root *r)
 {
-	char options[512];
+	char options[512], merged[160];
 
 	*r = (struct root){0};
 	temp_dir__make(r->dir, sizeof(r->dir));
 	must_mount("layers", r->dir, "tmpfs", 0, NULL);
 	must_run("cd '%s' && mkdir upper work merged", r->dir);
 	snprintf(options, sizeof(options), "lowerdir=/,upperdir=%s/upper,workdir=%s/work", r->dir, r->dir);
-	must_mount("root", strcat(strcpy(r->home, r->dir), "/merged"), "overlay", 0, options);
-	r->home[0] = '\0';
+	snprintf(merged, sizeof(merged), "%s/merged", r->dir);
+	must_mount("root", merged, "overlay", 0, options);
 }
 
 /* The child's side, before it becomes the workload: into the root, with a /proc of its own namespace. */
@@ -87,8 +89,8 @@ static void enter(void *arg)
 	mknod("/dev/null", S_IFCHR | 0666, 1 << 8 | 3);
 	if (r->read_only && mount("none", "/", NULL, MS_REMOUNT | MS_RDONLY | MS_BIND, NULL))
 		_exit(123);
-	if (r->home[0])
-		setenv("PYTHONHOME", r->home, 1);
+	if (r->python.exe[0])
+		interpreter__environment(&r->python);
 }
 
 /* The workload says `ready` with the id that it has inside. */
@@ -101,6 +103,10 @@ static pid_t await_ready(struct workload *w)
 	free(line);
 	return inside;
 }
+
+static char *const hog_argv[] = {
+	(char *)"/usr/bin/python3", (char *)"tests/workloads/hog_victim.py", (char *)"12", NULL,
+};
 
 static char *const stock_argv[] = {
 	(char *)"/usr/bin/python3", (char *)"tests/workloads/release_loop.py", (char *)CALLS, (char *)"3", (char *)"--call",
@@ -129,13 +135,29 @@ ParameterizedTestParameters(containers, another_root_with_another_interpreter_un
 	return cr_make_param_array(struct interpreter, found, interpreters__find(found, INTERPRETERS_MAX));
 }
 
+/* Acquires of all threads, by gilscope and by themselves. */
+static void note_count(struct exact *e, struct workload *w, const struct interpreter *in)
+{
+	json_t *threads = json_object_get(workload__truth(w), "threads"), *summary = exact__summary(e, w->pid), *thread, *seen;
+	long long made = 0, counted = 0;
+	size_t i, j;
+
+	json_array_foreach(threads, i, thread) {
+		made += truth__int(thread, "acquires");
+		json_array_foreach(json_object_get(summary, "threads"), j, seen)
+			if (truth__int(seen, "tid") == exact__tid(w->pid, (pid_t)truth__int(thread, "tid")))
+				counted += truth__int(seen, "n");
+	}
+	results__note_numbers(in, "container", counted, made, json_object_size(json_object_get(summary, "losses")));
+}
+
 /*
  * In the container /usr/bin/python3 is another interpreter, and the file that carries it is a stripped copy, under the name that
  * the original has outside. A process that runs the original must not notice.
  */
 ParameterizedTest(struct interpreter *in, containers, another_root_with_another_interpreter_under_the_same_name)
 {
-	struct workload w, outside;
+	struct workload w, outside, hog;
 	struct root r;
 	struct exact e;
 
@@ -146,8 +168,8 @@ ParameterizedTest(struct interpreter *in, containers, another_root_with_another_
 	must_run("strip --strip-all -o '%s/merged%s' '%s'", r.dir, in->image, in->image);
 	if (strcmp(in->exe, in->image) == 0)
 		must_run("cp --remove-destination '%s/merged%s' '%s/merged/usr/bin/python3'", r.dir, in->image, r.dir);
-	else
-		snprintf(r.home, sizeof(r.home), "%.*s", (int)(strstr(in->exe, "/bin/") - in->exe), in->exe);
+	r.python = *in;
+	snprintf(r.python.home, sizeof(r.python.home), "%s", in->prefix);
 	workload__start(&outside, in, "release_loop.py 1 1");
 	workload__spawn_program(&w, CLONE_NEWNS | CLONE_NEWPID, stock_argv, enter, &r);
 	cr_expect_eq(await_ready(&w), 1);
@@ -156,9 +178,14 @@ ParameterizedTest(struct interpreter *in, containers, another_root_with_another_
 	cr_expect_eq(code__changed_bytes(outside.pid), 0, "the host's %s was written to", in->image);
 	exact__expect(&e);
 	cr_expect_eq(strncmp(json_string_value(json_object_get(exact__summary(&e, w.pid), "python")), in->version, 4), 0);
+	note_count(&e, &w, in);
 	exact__end(&e);
 	workload__quit(&w);
 	workload__quit(&outside);
+	workload__spawn_program(&hog, CLONE_NEWNS | CLONE_NEWPID, hog_argv, enter, &r);
+	cr_expect_eq(await_ready(&hog), 1);
+	hogs__expect_all(&hog, in, 1, "hog in a container");
+	workload__quit(&hog);
 }
 
 static void expect_said(const char *part, const char *command, pid_t pid)
@@ -488,19 +515,25 @@ Test(containers, gilscope_inside_a_pid_namespace_counts_a_container_in_it)
 
 Test(containers, gilscope_with_a_proc_of_another_pid_namespace_refuses)
 {
+	char attach[64], *err, *out;
+	const char *const words[] = {attach, "attach --all --no-store --duration 1s", "ls", "ls --json"};
 	struct workload w;
-	char words[64], *err;
 	struct tool t;
 
 	workload__spawn_program(&w, CLONE_NEWPID, stock_argv, NULL, NULL);
 	await_ready(&w);
 	have_children_in(w.pid);
-	snprintf(words, sizeof(words), "attach %d --no-store", (int)w.pid);
-	cr_expect_eq(tool__run(&t, words), 1);
-	err = tool__stderr(&t);
-	cr_expect_not_null(strstr(err, "/proc shows another PID namespace"), "%s", err);
-	cr_expect_eq(code__changed_bytes(w.pid), 0);
-	free(err);
-	tool__clear(&t);
+	snprintf(attach, sizeof(attach), "attach %d --no-store", (int)w.pid);
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		cr_expect_eq(tool__run(&t, words[i]), 1, "%s", words[i]);
+		err = tool__stderr(&t);
+		out = tool__stdout(&t);
+		cr_expect_not_null(strstr(err, "/proc shows another PID namespace"), "%s: %s", words[i], err);
+		cr_expect_str_empty(out, "%s: %s", words[i], out);
+		cr_expect_eq(code__changed_bytes(w.pid), 0);
+		free(out);
+		free(err);
+		tool__clear(&t);
+	}
 	workload__quit(&w);
 }

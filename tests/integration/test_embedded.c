@@ -13,12 +13,14 @@
 
 #include "../support/bpf_env.h"
 #include "../support/exact.h"
+#include "../support/hogs.h"
 #include "../support/interpreters.h"
 #include "../support/program.h"
 #include "../support/pythons.h"
 #include "../support/server.h"
 
 #define CALLS 2003
+#define HOLDS "12"
 #define WORKERS_MAX 4
 
 TestSuite(embedded, .init = bpf_env__require, .timeout = 120);
@@ -97,17 +99,46 @@ static void expect_exact_workers(struct server *s, size_t workers, const char *l
 	exact__end(&e);
 }
 
+static const char *const uwsgi[] = {
+	"/usr/bin/uwsgi", "--plugin", "python3", "--http-socket", "%s/http", "--wsgi-file", "%s/served.py", "--master",
+	"--processes", "2", "--threads", "3", NULL,
+};
+
+/* In each worker one request is a hog and the others are its victims. */
+static void expect_timed_workers(const char *const argv[], int requests, size_t workers)
+{
+	struct interpreter stock[WORKERS_MAX];
+	struct workload w[WORKERS_MAX];
+	struct server s;
+
+	setenv("GILSCOPE_HOLDS", HOLDS, 1);
+	server__prepare(&s, 3, 0);
+	server__start(&s, argv);
+	for (int i = 0; i < requests; i++)
+		server__request(&s);
+	for (size_t i = 0; i < workers; i++) {
+		interpreter__stock(&stock[i]);
+		server__accept(&s, &w[i]);
+	}
+	hogs__expect_all(w, stock, workers, NULL);
+	for (size_t i = 0; i < workers; i++)
+		workload__quit(&w[i]);
+	server__stop(&s);
+}
+
+Test(embedded, uwsgi_workers_are_timed)
+{
+	require("/usr/lib/uwsgi/plugins/python3_plugin.so");
+	expect_timed_workers(uwsgi, 6, 2);
+}
+
 Test(embedded, uwsgi_with_two_workers_of_three_threads)
 {
-	static const char *const argv[] = {
-		"/usr/bin/uwsgi", "--plugin", "python3", "--http-socket", "%s/http", "--wsgi-file", "%s/served.py", "--master",
-		"--processes", "2", "--threads", "3", NULL,
-	};
 	struct server s;
 
 	require("/usr/lib/uwsgi/plugins/python3_plugin.so");
 	server__prepare(&s, 3, CALLS);
-	server__start(&s, argv);
+	server__start(&s, uwsgi);
 	for (int i = 0; i < 6; i++)
 		server__request(&s);
 	expect_exact_workers(&s, 2, "uwsgi served.py");
@@ -130,17 +161,24 @@ Test(embedded, gunicorn_with_two_sync_workers)
 	server__stop(&s);
 }
 
+static const char *const gunicorn[] = {
+	"/usr/bin/gunicorn", "--bind", "unix:%s/http", "--chdir", "%s", "--worker-class", "gthread", "--threads", "3",
+	"--name", "shop", "served:application", NULL,
+};
+
+Test(embedded, gunicorn_worker_is_timed)
+{
+	require(gunicorn[0]);
+	expect_timed_workers(gunicorn, 3, 1);
+}
+
 Test(embedded, gunicorn_with_a_worker_of_three_threads)
 {
-	static const char *const argv[] = {
-		"/usr/bin/gunicorn", "--bind", "unix:%s/http", "--chdir", "%s", "--worker-class", "gthread", "--threads", "3",
-		"--name", "shop", "served:application", NULL,
-	};
 	struct server s;
 
-	require(argv[0]);
+	require(gunicorn[0]);
 	server__prepare(&s, 3, CALLS);
-	server__start(&s, argv);
+	server__start(&s, gunicorn);
 	for (int i = 0; i < 3; i++)
 		server__request(&s);
 	expect_exact_workers(&s, 1, "gunicorn: worker [shop]");

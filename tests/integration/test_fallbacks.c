@@ -37,9 +37,12 @@ static void remove_dir(void)
 static struct interpreter static_python(const char *with)
 {
 	const char *output = getenv("GILSCOPE_OUTPUT");
-	struct interpreter in = {.version = "static"};
+	struct interpreter in;
 
+	interpreter__stock(&in);
 	snprintf(in.exe, sizeof(in.exe), "%.200s/static-python", dir);
+	snprintf(in.image, sizeof(in.image), "%s", in.exe);
+	strcat(in.origin, ", libc in it");
 	must_run("cp '%s/static/python' '%s'; cd '%s'; P='%s'; %s", output ? output : ".output", in.exe, dir, in.exe, with);
 	return in;
 }

@@ -12,10 +12,12 @@
 #include <unistd.h>
 
 #include "../support/bpf_env.h"
+#include "../support/hogs.h"
 #include "../support/interpreters.h"
 #include "../support/json_lines.h"
 #include "../support/own_images.h"
 #include "../support/private_redis.h"
+#include "../support/results.h"
 #include "../support/tool.h"
 #include "../support/workload.h"
 
@@ -168,13 +170,13 @@ Test(families, forked_children_and_theirs_count_from_their_first_acquire_on_ever
 	size_t n = interpreters__find(found, INTERPRETERS_MAX);
 
 	for (size_t i = 0; i < n; i++)
-		if (!found[i].free_threaded)
-			prefork_on(&found[i]);
+		prefork_on(&found[i]);
 }
 
 /* Each process of the pool, and in it the thread that counts. */
-static void expect_pool_counted(const struct run *r, json_t *truth, const char *what)
+static void expect_pool_counted(const struct run *r, json_t *truth, const struct interpreter *in, const char *what)
 {
+	json_int_t seen = 0, made = 0;
 	json_t *child;
 	size_t i;
 
@@ -188,22 +190,33 @@ static void expect_pool_counted(const struct run *r, json_t *truth, const char *
 			     "%s: process %d: %lld acquires, it made %lld", what, (int)pid, (long long)json__int(thread, "n"),
 			     (long long)json_integer_value(json_array_get(child, 2)));
 		cr_expect_eq(json_object_size(json_object_get(summary_of(r, pid), "losses")), 0);
+		seen += json__int(thread, "n");
+		made += json_integer_value(json_array_get(child, 2));
 	}
+	results__note_numbers(in, "pool", seen, made, 0);
 }
 
-static void await_watched(struct run *r, const char *born)
+/* `born`: "born PID..." */
+static void await_watched(struct tool *t, const char *born)
 {
 	char pid[32];
 	int at = 0, len, n;
 
 	for (born += strlen("born"); sscanf(born, "%d%n", &n, &len) == 1; born += len) {
 		snprintf(pid, sizeof(pid), "(pid %d)", n);
-		tool__await(&r->t, pid);
+		tool__await(t, pid);
 		at++;
 	}
 	cr_assert_gt(at, 0);
-	usleep(300000); /* before 3.10 a spawned one is watched as a fork first, and anew after its exec */
 }
+
+/* Before 3.10 a spawned one is watched as a fork first, and anew after its exec. */
+static void await_execs(void)
+{
+	usleep(300000);
+}
+
+static const char *const methods[] = {"fork", "spawn", "forkserver"};
 
 static void pool_on(const struct interpreter *in, const char *method)
 {
@@ -216,27 +229,96 @@ static void pool_on(const struct interpreter *in, const char *method)
 	start_on(&r, in, command, "");
 	workload__go(&r.w);
 	born = workload__hear(&r.w);
-	await_watched(&r, born);
+	await_watched(&r.t, born);
+	await_execs();
 	free(born);
 	workload__go(&r.w);
 	truth = workload__truth(&r.w);
 	cr_expect_eq(json_array_size(json_object_get(truth, "children")), 4);
 	kill(r.t.pid, SIGINT);
 	finish(&r);
-	expect_pool_counted(&r, truth, what);
+	expect_pool_counted(&r, truth, in, what);
 	workload__quit(&r.w);
 	end(&r);
 }
 
 Test(families, threads_in_every_process_of_a_pool_count_exactly_on_every_interpreter)
 {
-	static const char *const methods[] = {"fork", "spawn", "forkserver"};
 	struct interpreter found[INTERPRETERS_MAX];
 	size_t n = interpreters__find(found, INTERPRETERS_MAX);
 
 	for (size_t i = 0; i < n; i++)
-		for (size_t m = 0; !found[i].free_threaded && m < sizeof(methods) / sizeof(methods[0]); m++)
+		for (size_t m = 0; m < sizeof(methods) / sizeof(methods[0]); m++)
 			pool_on(&found[i], methods[m]);
+}
+
+/* Several roots at once: observes them with the children that they have. */
+static void attach_roots(struct run *r, const struct workload *roots, size_t n)
+{
+	char words[512] = "attach";
+	size_t len = strlen(words);
+
+	memset(r, 0, sizeof(*r));
+	for (size_t i = 0; i < n; i++)
+		len += (size_t)snprintf(words + len, sizeof(words) - len, " %d", (int)roots[i].pid);
+	snprintf(words + len, sizeof(words) - len, " --children --no-store --json --mode full -v");
+	tool__start(&r->t, words);
+}
+
+static void expect_pool_timed(const struct run *r, struct workload *root, const struct interpreter *in, const char *method)
+{
+	json_t *children = json_object_get(workload__truth(root), "children"), *child;
+	char who[64];
+	size_t i;
+
+	snprintf(who, sizeof(who), "%s %s", in->version, method);
+	cr_expect_eq(json_array_size(children), 2);
+	json_array_foreach(children, i, child) {
+		pid_t pid = (pid_t)truth__int(child, "pid");
+
+		hogs__expect((json_t *)summary_of(r, pid), pid, json_object_get(child, "threads"), who);
+		cr_expect_eq(code__changed_bytes(pid), 0, "%s: process %d kept breakpoints", who, (int)pid);
+	}
+}
+
+static void hogs_on(const struct interpreter *in, size_t n, const char *method)
+{
+	struct workload roots[INTERPRETERS_MAX];
+	char command[64], *born[INTERPRETERS_MAX];
+	struct run r;
+
+	snprintf(command, sizeof(command), "family.py hogs %s 2 12", method);
+	for (size_t i = 0; i < n; i++) {
+		workload__start(&roots[i], &in[i], command);
+		workload__go(&roots[i]);
+	}
+	for (size_t i = 0; i < n; i++)
+		born[i] = workload__hear(&roots[i]);
+	attach_roots(&r, roots, n);
+	for (size_t i = 0; i < n; i++) {
+		await_watched(&r.t, born[i]);
+		free(born[i]);
+	}
+	for (size_t i = 0; i < n; i++)
+		workload__go(&roots[i]);
+	for (size_t i = 0; i < n; i++)
+		workload__truth(&roots[i]);
+	kill(r.t.pid, SIGINT);
+	finish(&r);
+	for (size_t i = 0; i < n; i++) {
+		expect_pool_timed(&r, &roots[i], &in[i], method);
+		workload__quit(&roots[i]);
+	}
+	end(&r);
+}
+
+Test(families, a_hog_and_its_victim_in_every_process_of_a_pool_are_timed_on_every_interpreter)
+{
+	struct interpreter found[INTERPRETERS_MAX];
+	size_t n = interpreters__find(found, INTERPRETERS_MAX);
+
+	for (size_t m = 0; m < sizeof(methods) / sizeof(methods[0]); m++)
+		hogs_on(found, n, methods[m]);
 }
 
 /* Its time is that between fork and exit, not that of the intervals. */

@@ -3,6 +3,7 @@
 #include "interpreters.h"
 
 #include <criterion/criterion.h>
+#include <ctype.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <glob.h>
@@ -20,11 +21,31 @@ static const char who[] =
 	"if sys.implementation.name == 'cpython':\n"
 	"    print(v[0], v[1], v[2], sys.abiflags or '-', libs[0] if libs else '-', sys.base_prefix)\n";
 
+#define DISTRIBUTION "" /* its name is its own */
+
+/* "Debian 12", from what the distribution says of itself. */
+static void name_distribution(char *name, size_t size)
+{
+	char line[256], id[16] = "distribution", version[12] = "";
+	FILE *f = fopen("/etc/os-release", "re");
+
+	while (f && fgets(line, sizeof(line), f)) {
+		sscanf(line, "ID=%*[\"]%15[a-zA-Z]", id);
+		sscanf(line, "ID=%15[a-zA-Z]", id);
+		sscanf(line, "VERSION_ID=%*[\"]%11[0-9.]", version);
+		sscanf(line, "VERSION_ID=%11[0-9.]", version);
+	}
+	if (f)
+		fclose(f);
+	id[0] = (char)toupper(id[0]);
+	snprintf(name, size, "%s%s%s", id, version[0] ? " " : "", version);
+}
+
 /* Where interpreters live; "~" is $HOME. */
 static const struct {
 	const char *pattern, *origin;
 } places[] = {
-	{"/usr/bin/python3*", "distribution"},
+	{"/usr/bin/python3*", DISTRIBUTION},
 	{"/usr/local/bin/python3*", "/usr/local"},
 	{"/opt/*/bin/python3*", "/opt"},
 	{"~/.local/bin/python3*", "~/.local"},
@@ -97,7 +118,7 @@ static bool describe(struct interpreter *in)
 	in->free_threaded = strchr(flags, 't') != NULL;
 	snprintf(in->version, sizeof(in->version), "%d.%d.%d%s", major, minor, micro, flags[0] == '-' ? "" : flags);
 	snprintf(in->image, sizeof(in->image), "%s", strcmp(image, "-") == 0 ? in->exe : image);
-	snprintf(in->home, sizeof(in->home), "%s", home);
+	snprintf(in->prefix, sizeof(in->prefix), "%s", home);
 	return true;
 }
 
@@ -132,8 +153,10 @@ static size_t add(struct interpreter *list, size_t n, size_t max, const char *ex
 	snprintf(in.exe, sizeof(in.exe), "%s", real);
 	if (!describe(&in))
 		return n;
-	snprintf(in.origin, sizeof(in.origin), "%s", origin);
-	in.home[0] = '\0'; /* where it stands, it finds its library by itself */
+	if (strcmp(origin, DISTRIBUTION) == 0)
+		name_distribution(in.origin, sizeof(in.origin));
+	else
+		snprintf(in.origin, sizeof(in.origin), "%s", origin);
 	list[n] = in;
 	return n + 1;
 }
@@ -192,7 +215,7 @@ size_t interpreters__find(struct interpreter *ret, size_t max)
 
 void interpreter__stock(struct interpreter *ret)
 {
-	cr_assert_eq(add(ret, 0, 1, "/usr/bin/python3", "distribution"), 1, "/usr/bin/python3 is missing or does not run");
+	cr_assert_eq(add(ret, 0, 1, "/usr/bin/python3", DISTRIBUTION), 1, "/usr/bin/python3 is missing or does not run");
 }
 
 static void strip_to(const char *from, const char *dir, char *to, size_t size)
@@ -213,10 +236,9 @@ static void strip_to(const char *from, const char *dir, char *to, size_t size)
 void interpreter__strip(const struct interpreter *in, const char *dir, struct interpreter *ret)
 {
 	struct interpreter copy = *in;
-	char home[INTERPRETER_PATH], library[INTERPRETER_PATH];
+	char library[INTERPRETER_PATH];
 
-	cr_assert(describe(&copy), "%s does not run", in->exe);
-	snprintf(home, sizeof(home), "%s", copy.home);
+	snprintf(copy.home, sizeof(copy.home), "%s", in->prefix);
 	strip_to(in->exe, dir, copy.exe, sizeof(copy.exe));
 	if (strcmp(in->image, in->exe) != 0) {
 		strip_to(in->image, dir, library, sizeof(library));
@@ -224,7 +246,6 @@ void interpreter__strip(const struct interpreter *in, const char *dir, struct in
 	}
 	cr_assert(describe(&copy), "the stripped copy of %s does not run", in->exe);
 	cr_assert(strncmp(copy.image, dir, strlen(dir)) == 0, "%s is used, not its stripped copy", copy.image);
-	snprintf(copy.home, sizeof(copy.home), "%s", home);
 	copy.stripped = true;
 	*ret = copy;
 }

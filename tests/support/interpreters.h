@@ -17,10 +17,11 @@
 struct interpreter {
 	char exe[INTERPRETER_PATH];
 	char image[INTERPRETER_PATH];        /* the mapped file that is CPython: exe itself or its libpython */
+	char prefix[INTERPRETER_PATH];       /* where its library is: PYTHONHOME for a copy that lies elsewhere */
 	char home[INTERPRETER_PATH];         /* PYTHONHOME it needs, "" : none */
 	char library_path[INTERPRETER_PATH]; /* LD_LIBRARY_PATH it needs, "": none */
 	char version[24];                    /* "3.11.2", "3.13.0t", "3.11.2d" */
-	char origin[32];                     /* "distribution", "pyenv" ...: whose build it is */
+	char origin[32];                     /* "Debian 12", "pyenv" ...: whose build it is */
 	int minor;
 	bool free_threaded;                  /* built without need of a GIL; runs with it all the same, unless ... */
 	bool no_gil;                         /* ... the test sets this */

@@ -34,8 +34,8 @@ static uint64_t losses(const struct proc_sample *s)
 	return sum;
 }
 
-void results__note(const struct interpreter *in, const char *what, const struct site_plan *plan,
-		   const struct proc_sample *totals, long long seen, long long truth)
+static void note(const struct interpreter *in, const char *what, const char *method, long long seen, long long truth,
+		 uint64_t lost)
 {
 	const char *path = getenv("GILSCOPE_RESULTS");
 	FILE *to = path ? fopen(path, "ae") : NULL;
@@ -43,8 +43,22 @@ void results__note(const struct interpreter *in, const char *what, const struct 
 	if (!path)
 		return;
 	cr_assert_not_null(to, "%s cannot be written", path);
-	fprintf(to, "%s\t%s%s\t%s\t%s\t%s\t%s, %zu sites\t%lld\t%lld\t%" PRIu64 "\n", in->version, in->origin,
+	fprintf(to, "%s\t%s%s\t%s\t%s\t%s\t%s\t%lld\t%lld\t%" PRIu64 "\n", in->version, in->origin,
 		in->stripped ? ", stripped by us" : "", strcmp(in->image, in->exe) == 0 ? "executable" : "libpython",
-		has_symbols(in->image) ? "yes" : "no", what, plan->method, plan->sites_n, seen, truth, losses(totals));
+		has_symbols(in->image) ? "yes" : "no", what, method, seen, truth, lost);
 	fclose(to);
+}
+
+void results__note(const struct interpreter *in, const char *what, const struct site_plan *plan,
+		   const struct proc_sample *totals, long long seen, long long truth)
+{
+	char method[64];
+
+	snprintf(method, sizeof(method), "%s, %zu sites", plan->method, plan->sites_n);
+	note(in, what, method, seen, truth, losses(totals));
+}
+
+void results__note_numbers(const struct interpreter *in, const char *what, long long seen, long long truth, uint64_t lost)
+{
+	note(in, what, "", seen, truth, lost);
 }

@@ -17,4 +17,7 @@
 void results__note(const struct interpreter *in, const char *what, const struct site_plan *plan,
 		   const struct proc_sample *totals, long long seen, long long truth);
 
+/* The same where only the program's own summary is known: any number `seen` against the `truth`, and what it says it lost. */
+void results__note_numbers(const struct interpreter *in, const char *what, long long seen, long long truth, uint64_t lost);
+
 #endif

@@ -20,7 +20,7 @@
 #include "../../collector/target.h"
 #include "pythons.h"
 
-#define WORDS_MAX 32
+#define WORDS_MAX 64
 
 /* Appends the words to argv[n..]; their number then. */
 static int split(char *words, char *argv[WORDS_MAX], int n)

@@ -386,6 +386,27 @@ Test(sites, too_little_is_refused_with_the_reason)
 	temp_dir__remove(dir);
 }
 
+/* However many calls there are that nothing proves, the sentence is whole. */
+Test(sites, a_refusal_is_not_cut_off_by_the_number_of_its_reasons)
+{
+	static const char *const ends[] = {
+		"what looks like a call of pthread_cond_signal at 0x", " (and at 79 more places) is not proven an instruction",
+	};
+	char dir[PATH_MAX], path[PATH_MAX + 16];
+	struct site_plan *plan = NULL;
+	struct reason why = {""};
+
+	temp_dir__make(dir, sizeof(dir));
+	snprintf(path, sizeof(path), "%s/code.so", dir);
+	must_compile(path, "-DASM", ".globl f\nf:\n.rept 40\n" SIGNAL WAIT ".endr\nret\n");
+	cr_expect_eq(plan_file(path, &plan, NULL, &why), -ENOTSUP);
+	for (size_t i = 0; i < 2; i++)
+		cr_expect(strstr(why.text, ends[i]), "%s", why.text);
+	cr_expect_str_eq(strrchr(why.text, ' '), " instruction");
+	cr_expect_lt(strlen(why.text), sizeof(why.text) / 2);
+	temp_dir__remove(dir);
+}
+
 /* ---- the C library linked in --------------------------------------------------------------------------------- */
 
 /* A local function as the linker leaves it in a static program: no import, no PLT. */

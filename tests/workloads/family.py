@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """usage: family.py prefork [CHILDREN] [CALLS] | pool METHOD [CHILDREN] [CALLS] | bomb [CHILDREN] [CALLS]
-       | orphans [CHILDREN] [CALLS] | mixed | serve [CHILDREN] [THREADS] [MS]
+       | hogs METHOD [CHILDREN] [HOLDS] | orphans [CHILDREN] [CALLS] | mixed | serve [CHILDREN] [THREADS] [MS]
 
 Where a child counts from its fork on, what CPython itself does after a fork is not in the truth.
 prefork: on `go` children are forked. Child i makes CALLS + i calls that release the GIL once each, forks a child of its own that
 makes CALLS calls, waits for that, and reports. Truth: `children`, [pid, acquires] each, grandchildren too; all of them have ended.
 pool: a multiprocessing pool by METHOD (fork, spawn, forkserver). On `go` its processes begin and it says `born PID...`; on the
 second `go` each runs a thread that makes CALLS calls. Truth: `children`, [pid, tid, acquires of the thread].
+hogs: the same with a hog and a victim in each process, as in hog_victim.py, at their gates before it says `born`. Truth:
+`children`, {pid, threads} each.
 bomb: on `go` children are forked one after the other that live for CALLS calls. Truth: `children`, [pid, acquires, ns that it
 lived at most].
 orphans: on `go` children are forked, said, and the parent ends at once. They make CALLS calls a while later and end.
@@ -16,6 +18,7 @@ serve: CHILDREN processes of THREADS threads that work a little every MS millise
 server. `go`: says its children's PIDs; `kill`: the first of them is killed.
 """
 import ctypes
+import json
 import os
 import signal
 import subprocess
@@ -25,7 +28,7 @@ import time
 import warnings
 
 import workload
-from workload import drop, keep
+from workload import START, drop, keep
 
 PR_SET_PDEATHSIG = 1
 
@@ -101,20 +104,32 @@ def pool_process(born, go, done, calls):
     done.put([os.getpid(), thread.tid, 1 + calls])
 
 
-def run_pool(method, children, calls):
+def hog_process(born, go, done, holds):
+    """The same, with a hog and its victim, who stand at their gates when it is born."""
+    die_with_parent()
+    play = workload.HogPlay(1, holds)
+    threads = [workload.start_thread(workload.part_name(part), play.play, part) for part in range(2)]
+    drop.gate_watch(START, len(threads))
+    born.put(os.getpid())
+    go.wait()
+    done.put({"pid": os.getpid(), "threads": [
+        dict(truth, tid=thread.tid, name=thread.name) for thread, truth in zip(threads, play.direct())]})
+
+
+def run_pool(method, children, amount, process):
     import multiprocessing
     context = multiprocessing.get_context(method)
     born, done, go = context.Queue(), context.Queue(), context.Event()
     workload.ready()
     workload.expect("go")
     begin = keep.now_ns()
-    pool = context.Pool(children, pool_process, (born, go, done, calls))
+    pool = context.Pool(children, process, (born, go, done, amount))
     workload.say("born " + " ".join(str(born.get()) for _ in range(children)))
     workload.expect("go")
     go.set()
     truth = [done.get() for _ in range(children)]
     # Says it before the pool's processes end, and ends them when told to.
-    workload.say('{"children": %s}' % truth)
+    workload.say(json.dumps({"children": truth}))
     sys.stdin.readline()
     pool.terminate()
     pool.join()
@@ -211,7 +226,9 @@ def main(how, rest):
     if how == "prefork":
         run_prefork(number(rest, 0, 4), number(rest, 1, 1003))
     elif how == "pool":
-        run_pool(rest[0], number(rest, 1, 4), number(rest, 2, 2003))
+        run_pool(rest[0], number(rest, 1, 4), number(rest, 2, 2003), pool_process)
+    elif how == "hogs":
+        run_pool(rest[0], number(rest, 1, 2), number(rest, 2, 20), hog_process)
     elif how == "bomb":
         run_bomb(number(rest, 0, 200), number(rest, 1, 101))
     elif how == "orphans":

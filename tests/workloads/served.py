@@ -5,7 +5,10 @@ Each request takes its thread through the gates of gilwork.c with GILSCOPE_CALLS
 that thread acquires exactly GILSCOPE_CALLS + 1 times. When GILSCOPE_THREADS requests of this process stand at the start
 gate, it connects to the unix socket GILSCOPE_TALK and talks there as workload.py says, one connection per process;
 requests are answered after `quit`.
+
+With GILSCOPE_HOLDS the first request of a process is a hog with so many holds, and the others are its victims (hog_victim.py).
 """
+import itertools
 import json
 import os
 import socket
@@ -19,9 +22,21 @@ from workload import END, START, drop, keep  # noqa: E402
 
 CALLS = int(os.environ["GILSCOPE_CALLS"])
 THREADS = int(os.environ["GILSCOPE_THREADS"])
+HOLDS = int(os.environ.get("GILSCOPE_HOLDS", "0"))
 
-served = []
+served = [None] * THREADS if HOLDS else []
+parts = itertools.count()
 talking = threading.Lock()
+play = workload.HogPlay(THREADS - 1, HOLDS) if HOLDS else None
+
+
+def conduct():
+    """Between the gates. What the threads then say of themselves."""
+    if play:
+        return [dict(thread, **truth) for thread, truth in zip(served, play.direct())]
+    keep.gate_open(START)
+    drop.gate_watch(END, THREADS)
+    return served
 
 
 def talk():
@@ -32,9 +47,8 @@ def talk():
     lines.flush()
     if lines.readline() == "go\n":
         begin = keep.now_ns()
-        keep.gate_open(START)
-        drop.gate_watch(END, THREADS)
-        lines.write(json.dumps({"pid": os.getpid(), "begin_ns": begin, "end_ns": keep.now_ns(), "threads": served}) + "\n")
+        threads = conduct()
+        lines.write(json.dumps({"pid": os.getpid(), "begin_ns": begin, "end_ns": keep.now_ns(), "threads": threads}) + "\n")
         lines.flush()
         lines.readline()
     keep.gate_open(START)
@@ -49,8 +63,14 @@ def watch():
 def request():
     """On the calling thread, whoever made it."""
     if talking.acquire(blocking=False):
-        workload.never_force()
+        if not play:
+            workload.never_force()
         threading.Thread(target=watch, name="talk", daemon=True).start()
+    if play:
+        part = next(parts)
+        served[part] = {"tid": keep.thread_id(), "name": workload.part_name(part)}
+        play.play(part)
+        return
     known = threading._active.get(threading.get_ident())
     served.append({"tid": keep.thread_id(), "name": known.name if known else None, "acquires": CALLS + 1, "forced": 0})
     keep.cycle(START, END, CALLS)

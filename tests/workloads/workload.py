@@ -83,6 +83,35 @@ def start_thread(name, body, *args):
     return thread
 
 
+class HogPlay:
+    """A hog and its victims, for whichever threads play them: what hog_victim.py does, for others too."""
+
+    def __init__(self, victims, holds, hold_ms=50, gap_ms=5, pause_ms=1):
+        self.stop = ctypes.c_int(0)
+        self.hog, self.victims = HogTruth(), [VictimTruth() for _ in range(victims)]
+        self.holds, self.hold_ns, self.gap_ns = holds, int(hold_ms * 1e6), int(gap_ms * 1e6)
+        self.pause_ns = int(pause_ms * 1e6)
+
+    def play(self, part):
+        """Part 0 is the hog's, the others are victims'. Passes both gates."""
+        if part == 0:
+            keep.hog(self.hog, START, END, self.holds, self.hold_ns, self.gap_ns)
+        else:
+            keep.victim(self.victims[part - 1], START, END, self.stop, self.pause_ns)
+
+    def direct(self):
+        """Opens the start gate and returns when all stand at the end gate: their truths, in the order of the parts."""
+        keep.gate_open(START)
+        drop.gate_watch(END, 1)
+        self.stop.value = 1
+        drop.gate_watch(END, 1 + len(self.victims))
+        return [dict(as_dict(self.hog), acquires=self.holds)] + [as_dict(t) for t in self.victims]
+
+
+def part_name(part):
+    return "victim-%d" % (part - 1) if part else "hog"
+
+
 def say(line):
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
