@@ -74,7 +74,9 @@ LIB := $(OUTPUT)/libgilscope.a
 PROGRAM := $(if $(wildcard cli/main.c),$(OUTPUT)/gilscope)
 WORKLOAD_LIBS := $(patsubst tests/workloads/%.c,$(OUTPUT)/workloads/lib%.so,\
 	$(sort $(wildcard tests/workloads/*.c)))
-WORKLOAD_PROGRAMS := $(addprefix $(OUTPUT)/workloads/,embed embed-static onefile)
+WORKLOAD_PROGRAMS := $(addprefix $(OUTPUT)/workloads/,embed embed-static onefile hidden/host)
+# What a C library without a Python of its own can be tried with.
+WORKLOAD_PROGRAMS += $(if $(shell command -v musl-gcc),$(addprefix $(OUTPUT)/workloads/,toy-musl toy-musl-static))
 STATIC_PYTHON := $(OUTPUT)/static/python
 WORKLOADS := $(WORKLOAD_LIBS) $(WORKLOAD_PROGRAMS) $(STATIC_PYTHON)
 
@@ -216,6 +218,30 @@ $(OUTPUT)/workloads/embed-static: $(EMBED_SRCS)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu11 $(WARNINGS) -O2 -g $(EMBED_CFLAGS) -no-pie -Wl,-export-dynamic -o $@ $^ $(EMBED_ARCHIVE) \
 		-lexpat -lz -ldl -lutil -lm -lpthread
+
+# One whose library keeps all of CPython's symbols to itself.
+EMBED_PIC = $(shell /usr/bin/python3 -c 'import sysconfig as s; print(s.get_config_var("LIBPL"))')/$(EMBED_ARCHIVE:-l:%.a=%-pic.a)
+
+$(OUTPUT)/workloads/hidden/libplugin.so: $(EMBED_SRCS)
+	$(say) CC $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 $(WARNINGS) -O2 -g -fPIC -shared $(EMBED_CFLAGS) \
+		-Dmain=plugin_main -Wno-missing-prototypes -o $@ $^ \
+		-Wl,--exclude-libs,ALL $(EMBED_PIC) -lexpat -lz -ldl -lutil -lm -lpthread
+
+$(OUTPUT)/workloads/hidden/host: tests/workloads/programs/host.c $(OUTPUT)/workloads/hidden/libplugin.so
+	$(say) CC $@
+	$(Q)$(CC) -std=gnu11 $(WARNINGS) -O2 -g -o $@ $< -L$(@D) -lplugin -Wl,-rpath,'$$ORIGIN'
+
+$(OUTPUT)/workloads/toy-musl: tests/workloads/programs/toy_python.c
+	$(say) MUSL $@
+	$(Q)mkdir -p $(@D)
+	$(Q)musl-gcc -std=gnu11 $(WARNINGS) -O2 -g -o $@ $<
+
+$(OUTPUT)/workloads/toy-musl-static: tests/workloads/programs/toy_python.c
+	$(say) MUSL $@
+	$(Q)mkdir -p $(@D)
+	$(Q)musl-gcc -std=gnu11 $(WARNINGS) -O2 -g -static -o $@ $<
 
 $(OUTPUT)/workloads/onefile: tests/workloads/programs/onefile.c
 	$(say) CC $@

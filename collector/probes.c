@@ -618,7 +618,7 @@ int probes__add(struct probes *p, const struct target *t, const struct site_plan
 	s = &p->slots[slot];
 	*s = (struct proc_slot){.used = true, .pid = t->pid, .image_fd = -1};
 	fill_proc(probes__proc(p, slot), t, off, gils, gils_n);
-	probes__proc(p, slot)->in_library = plan->library_fd >= 0;
+	probes__proc(p, slot)->in_library = !sites__shareable(plan);
 	place_gils(p, slot, gils, gils_n);
 	err = sort_sites(s, slot, plan);
 	if (!err) {

@@ -148,11 +148,52 @@ static int minor_of_name(const char *path)
 	return minor >= 0 && minor < 256 ? minor : -1;
 }
 
-static bool from_literal(struct elffile *ef, const char *path, char before, struct pyver *v)
+/* The minor version that every "python3.9" in a text agrees on, *minor so far included. False: they contradict each other. */
+static bool agree_on_minor(const char *text, size_t len, int *minor)
+{
+	static const char needle[] = "python3.";
+	const char *at = text, *end = text + len;
+
+	while (at < end && (at = memmem(at, (size_t)(end - at), needle, strlen(needle)))) {
+		bool begins = at > text && (at[-1] == '\0' || at[-1] == '/');
+		int value;
+
+		at += strlen(needle);
+		value = take_small_number(&at, end);
+		if (!begins || value < 0 || at >= end || *at != '\0')
+			continue;
+		if (*minor >= 0 && value != *minor)
+			return false;
+		*minor = value;
+	}
+	return true;
+}
+
+/*
+ * The name of its standard library's directory, in a file without a name (memfd) or with another one: a literal by itself, or
+ * behind a slash (VERSION in Modules/getpath.c). -1: there is none, or more than one.
+ */
+static int minor_of_library(struct elffile *ef)
 {
 	struct elf_range ranges[IMAGE_RANGES];
 	size_t n = elffile__image_ranges(ef, ranges, IMAGE_RANGES);
-	int want = minor_of_name(path), minor, micro;
+	int minor = -1;
+
+	for (size_t i = 0; i < n; i++) {
+		size_t len = ranges[i].end - ranges[i].start;
+		const char *text = (const char *)elffile__bytes(ef, ranges[i].start, len);
+
+		if (text && !agree_on_minor(text, len, &minor))
+			return -1;
+	}
+	return minor;
+}
+
+static bool from_literal(struct elffile *ef, int want, char before, struct pyver *v)
+{
+	struct elf_range ranges[IMAGE_RANGES];
+	size_t n = elffile__image_ranges(ef, ranges, IMAGE_RANGES);
+	int minor, micro;
 
 	for (size_t i = 0; i < n; i++) {
 		size_t len = ranges[i].end - ranges[i].start;
@@ -168,15 +209,25 @@ static bool from_literal(struct elffile *ef, const char *path, char before, stru
 	return false;
 }
 
-static bool from_name(const char *path, struct pyver *v)
+static bool from_minor(int minor, const char *found_by, struct pyver *v)
 {
-	int minor = minor_of_name(path);
-
-	if (minor < 0)
+	if (minor < 0 || minor > 255)
 		return false;
-	set_version(v, 3u << 24 | (uint32_t)minor << 16, "file name");
+	set_version(v, 3u << 24 | (uint32_t)minor << 16, found_by);
 	v->micro = -1;
 	return true;
+}
+
+/* Before 3.11 versions are text. That of a library linked in could be taken for it, so another word on it is asked for. */
+static bool from_text(struct elffile *ef, const char *path, struct pyver *v)
+{
+	int named = minor_of_name(path), minor;
+
+	if (from_literal(ef, named, '\0', v))
+		return true;
+	minor = named >= 0 ? named : minor_of_library(ef);
+	return (minor >= 0 && from_literal(ef, minor, '/', v)) ||
+	       from_minor(minor, named >= 0 ? "file name" : "library's name", v);
 }
 
 /* Below, with the table of sizes. */
@@ -232,8 +283,7 @@ int pyver__identify(struct elffile *ef, const char *path, struct pyver *ret, str
 	if (elffile__symbol(ef, "_PyRuntime", &runtime) != 0)
 		return reason__set(why, -ENOEXEC, "%s is not a CPython of 3.7 or newer: it defines no _PyRuntime", path);
 	if (!from_py_version(ef, &v) && !from_debug_offsets(ef, &v) && !from_runtime_size(ef, &runtime, &v) &&
-	    !from_literal(ef, path, '\0', &v) &&
-	    !(minor_of_name(path) >= 0 && from_literal(ef, path, '/', &v)) && !from_name(path, &v))
+	    !from_text(ef, path, &v))
 		return reason__set(why, -ENOEXEC, "%s does not tell which CPython it is", path);
 	v.free_threaded = is_free_threaded(ef, &v);
 	tell_debug_builds(ef, &v);

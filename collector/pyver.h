@@ -24,7 +24,7 @@ struct pyver {
 	bool debug;            /* built with --with-pydebug */
 	bool traces_refs;      /* built with --with-trace-refs: objects have a longer head */
 	char text[24];         /* "3.11.2", "3.13.0t", "3.11.2d", "3.9" */
-	const char *found_by;  /* "Py_Version", "debug offsets", "version string", "file name" */
+	const char *found_by;  /* "Py_Version", "debug offsets", "version string", "file name", "library's name" */
 };
 
 enum pyoffsets_source {

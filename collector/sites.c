@@ -819,6 +819,11 @@ int sites__plan_library(struct elffile *library, const char *why_not, struct sit
 	return err;
 }
 
+bool sites__shareable(const struct site_plan *plan)
+{
+	return plan->library_fd < 0;
+}
+
 void sites__rest(void)
 {
 	capstone__unload();

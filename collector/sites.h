@@ -54,6 +54,12 @@ struct site_plan {
 
 /* Makes the plan. 0 or -ENOTSUP (no safe sites: refused, with the reason). Free with site_plan__free(). */
 int sites__plan(struct elffile *ef, struct site_plan **ret, struct reason *why);
+/*
+ * Whether its probes may be planted for all processes that map the file, so that children have them from their birth: not in the
+ * C library, where every process of the machine would meet them.
+ */
+bool sites__shareable(const struct site_plan *plan);
+
 void site_plan__free(struct site_plan *plan);
 
 /* Gives back the decoder's memory (5 MB) once no plan is made for a while: the next plan takes some milliseconds more. */

@@ -318,6 +318,53 @@ Test(embedded, c_program_with_libpython_linked_into_it)
 	expect_exact_program(argv, "embed-static");
 }
 
+/* A copy of hidden/ in `dir`, to which a shell command has done something ($L is its library). Returns its program. */
+static char *hidden_in(const char *dir, const char *with)
+{
+	static char path[4200];
+
+	must_run("cp -r '%s' '%s/hidden' && L='%s/hidden/libplugin.so' && %s", built("hidden"), dir, dir, with);
+	snprintf(path, sizeof(path), "%s/hidden/host", dir);
+	return path;
+}
+
+/* A plug-in that has CPython linked in and exports nothing of it: found by its section, stripped or not. */
+Test(embedded, library_that_keeps_its_python_to_itself)
+{
+	static const char *const ways[] = {"true", "strip \"$L\""};
+	char dir[64];
+
+	for (size_t i = 0; i < 2; i++) {
+		char *argv[] = {NULL, (char *)"20011", (char *)"3", NULL};
+
+		temp_dir__make(dir, sizeof(dir));
+		argv[0] = hidden_in(dir, ways[i]);
+		expect_exact_program(argv, "host");
+		temp_dir__remove(dir);
+	}
+}
+
+/* Without its section headers, too, nothing is left to know it by. */
+Test(embedded, library_in_which_nothing_tells_of_a_python_is_refused)
+{
+	char dir[64], *argv[] = {NULL, (char *)"20011", (char *)"3", NULL};
+	struct workload w;
+	struct program p;
+
+	temp_dir__make(dir, sizeof(dir));
+	argv[0] = hidden_in(dir, "strip \"$L\" && printf '\\0\\0\\0\\0\\0\\0\\0\\0' | dd of=\"$L\" bs=1 seek=40 conv=notrunc 2>/dev/null && "
+			    "printf '\\0\\0\\0\\0' | dd of=\"$L\" bs=1 seek=60 conv=notrunc 2>/dev/null");
+	workload__spawn_program(&w, 0, argv, NULL, NULL);
+	workload__await_ready(&w);
+	program__run(&p, "\"$GILSCOPE\" attach %d --no-store --duration 1s", (int)w.pid);
+	cr_expect_eq(p.status, 1);
+	cr_expect(strstr(p.err, "is not a CPython process: no file that it runs defines _PyRuntime"), "%s", p.err);
+	cr_expect_eq(code__changed_bytes(w.pid), 0, "its code was written to");
+	program__free(&p);
+	workload__kill(&w);
+	temp_dir__remove(dir);
+}
+
 /* Like a server that starts its interpreter with the first request: what it links is there, what it counts is not yet. */
 Test(embedded, c_program_that_starts_its_interpreter_later)
 {
@@ -334,33 +381,36 @@ Test(embedded, c_program_that_starts_its_interpreter_later)
 	expect_exact_program(argv, "embed");
 }
 
-/* A file without a name does not tell its version by it: that is all there is to go by before 3.11. */
-#define SAYS_ITS_VERSION 11
-
-static void expect_exact_onefile(const struct interpreter *in, const char *way)
+static void start_onefile(struct workload *w, const struct interpreter *in, const char *way)
 {
 	char *argv[] = {(char *)built("onefile"), (char *)way, (char *)in->image, (char *)"tests/workloads/release_loop.py",
 			(char *)"20011", (char *)"2", (char *)"--call", (char *)"noop", NULL};
 
-	expect_exact_program(argv, "onefile");
+	setenv("PYTHONHOME", in->prefix, 1);
+	workload__spawn_program(w, 0, argv, NULL, NULL);
+	workload__await_ready(w);
 }
 
+/* Its file has no name any more, or never had one (memfd). */
 Test(embedded, programs_in_one_file_whose_interpreter_is_deleted)
 {
 	struct interpreter found[INTERPRETERS_MAX];
-	size_t n = interpreters__find(found, INTERPRETERS_MAX), tried = 0;
-	char home[INTERPRETER_PATH];
+	size_t n = interpreters__find(found, INTERPRETERS_MAX), started = 0;
+	struct workload w[2 * INTERPRETERS_MAX];
+	struct exact e;
 
 	for (size_t i = 0; i < n; i++) {
 		if (strcmp(found[i].image, found[i].exe) == 0)
 			continue;
-		snprintf(home, sizeof(home), "%s", found[i].exe);
-		*strstr(home, "/bin/") = '\0';
-		setenv("PYTHONHOME", home, 1);
-		expect_exact_onefile(&found[i], "unlink");
-		if (found[i].minor >= SAYS_ITS_VERSION)
-			expect_exact_onefile(&found[i], "memfd");
-		tried++;
+		start_onefile(&w[started++], &found[i], "unlink");
+		start_onefile(&w[started++], &found[i], "memfd");
 	}
-	cr_expect_gt(tried, 0, "no shared libpython on this machine");
+	cr_assert_gt(started, 0, "no shared libpython on this machine");
+	expect_listed(w[0].pid, "onefile");
+	expect_listed(w[1].pid, "onefile");
+	exact__attach(&e, w, started, NULL, "--no-store");
+	exact__expect(&e);
+	for (size_t i = 0; i < started; i++)
+		workload__quit(&w[i]);
+	exact__end(&e);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Interpreters whose calls of pthread_cond_* go through no PLT: either counted to the last acquire or refused in a sentence.
- * Made here: CPython and the C library in one program (link-static), and copies of the stock interpreter whose imports have
- * other names, which a small library has.
+ * Made here: CPython and the C library in one program (link-static), a toy with another C library, and copies of the stock
+ * interpreter whose imports have other names, which a small library has.
  */
 #include <criterion/criterion.h>
 #include <inttypes.h>
@@ -15,6 +15,7 @@
 #include "../support/observer.h"
 #include "../support/program.h"
 #include "../support/pythons.h"
+#include "../support/tool.h"
 #include "../support/workload.h"
 
 #define BY_SYMBOLS "call sites by symbols"
@@ -100,25 +101,80 @@ Test(fallbacks, symbols_in_a_separate_file_will_do, .init = make_dir, .fini = re
 	}
 }
 
-/* Neither an import nor a symbol: nothing is planted, and the sentence says what would help. */
+/* In one sentence, and nothing is planted. */
+static void expect_refused(pid_t pid, const char *part)
+{
+	struct program p;
+
+	program__run(&p, "$GILSCOPE doctor %d", (int)pid);
+	cr_expect_eq(p.status, 1);
+	cr_expect(strstr(p.out, "can attach: no"), "%s", p.out);
+	program__free(&p);
+	program__run(&p, "$GILSCOPE attach --no-store --duration 1s %d", (int)pid);
+	cr_expect_eq(p.status, 1);
+	cr_expect(strstr(p.err, part), "%s", p.err);
+	cr_expect_eq(strchr(p.err, '\n'), p.err + strlen(p.err) - 1, "one line: %s", p.err);
+	cr_expect_eq(code__changed_bytes(pid), 0, "its code was written to");
+	program__free(&p);
+}
+
+/* Neither an import nor a symbol: the sentence says what would help. */
 Test(fallbacks, without_any_symbol_it_is_refused, .init = make_dir, .fini = remove_dir)
 {
 	struct interpreter in = static_python("strip $P");
 	struct workload w;
-	struct program p;
 
 	workload__start(&w, &in, "static 5");
-	program__run(&p, "$GILSCOPE doctor %d", (int)w.pid);
-	cr_expect_eq(p.status, 1);
-	cr_expect(strstr(p.out, "can attach: no"), "%s", p.out);
-	program__free(&p);
-	program__run(&p, "$GILSCOPE attach --no-store --duration 1s %d", (int)w.pid);
-	cr_expect_eq(p.status, 1);
-	cr_expect(strstr(p.err, "install its debug symbols"), "%s", p.err);
-	program__free(&p);
+	expect_refused(w.pid, "install its debug symbols");
 	workload__go(&w);
 	cr_expect_eq(truth__int(json_array_get(json_object_get(workload__truth(&w), "threads"), 0), "acquires"), 6);
 	workload__quit(&w);
+}
+
+/* Linked in without the records of its functions, the C library's own calls could be anybody's. */
+Test(fallbacks, a_c_library_without_proof_of_its_functions_is_refused, .init = make_dir, .fini = remove_dir)
+{
+	struct interpreter in = static_python("objcopy --dump-section .eh_frame=old $P && head -c $(stat -c %s old) /dev/zero >new && "
+					      "objcopy --update-section .eh_frame=new $P");
+	struct workload w;
+
+	workload__start(&w, &in, "static 5");
+	expect_refused(w.pid, "cannot be told apart");
+	workload__kill(&w);
+}
+
+/* ---- another C library --------------------------------------------------------------------------------------------- */
+
+static struct interpreter toy_python(const char *name)
+{
+	const char *output = getenv("GILSCOPE_OUTPUT");
+	struct interpreter in = {.version = "toy"};
+
+	snprintf(in.exe, sizeof(in.exe), "%.200s/workloads/%s", output ? output : ".output", name);
+	snprintf(in.image, sizeof(in.image), "%s", in.exe);
+	cr_assert_eq(access(in.exe, X_OK), 0, "%s is not built: make deps", in.exe);
+	return in;
+}
+
+/* musl's functions have the same names; a toy has CPython's way of calling them. */
+Test(fallbacks, calls_into_musl_are_counted_exactly)
+{
+	struct interpreter in = toy_python("toy-musl");
+
+	exact_count__expect_by(&in, "toy 200003", "call sites");
+	exact_count__expect_by(&in, "toy 3001 32", "call sites");
+}
+
+/* It comes without records of its functions. */
+Test(fallbacks, musl_linked_in_is_refused)
+{
+	struct interpreter in = toy_python("toy-musl-static");
+	struct workload w;
+
+	workload__start(&w, &in, "toy 5");
+	expect_refused(w.pid, "the C library is linked in without .eh_frame entries (by its .symtab): its calls and the "
+		       "interpreter's cannot be told apart");
+	workload__kill(&w);
 }
 
 /* ---- imports under other names ----------------------------------------------------------------------------------- */
@@ -190,6 +246,32 @@ Test(fallbacks, calls_that_cannot_be_told_are_counted_exactly_in_the_c_library, 
 
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
 		exact_count__expect_by(&in, commands[i], "C library entries");
+}
+
+static void expect_doctor_says(pid_t pid, const char *part)
+{
+	struct program p;
+
+	program__run(&p, "$GILSCOPE doctor --json %d", (int)pid);
+	cr_expect_eq(p.status, 0, "%s", p.err);
+	cr_expect(strstr(p.out, part), "not \"%s\" but: %s", part, p.out);
+	program__free(&p);
+}
+
+Test(fallbacks, doctor_says_whether_children_can_share_the_probes, .init = make_dir, .fini = remove_dir)
+{
+	struct interpreter stock, in;
+	struct workload w;
+
+	interpreter__stock(&stock);
+	workload__start(&w, &stock, "release_loop.py 1");
+	expect_doctor_says(w.pid, "attach --children shares these probes with its forked children");
+	workload__quit(&w);
+	in = renamed_python(forwards);
+	workload__start(&w, &in, "release_loop.py 1");
+	unsetenv("LD_PRELOAD");
+	expect_doctor_says(w.pid, "attach --children cannot share probes in the C library");
+	workload__quit(&w);
 }
 
 static void expect_blind(const char *library)

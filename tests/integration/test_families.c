@@ -359,6 +359,38 @@ Test(families, two_hundred_short_children_are_all_told_of)
 	end(&r);
 }
 
+/* A place for each of 256: who comes later is turned away in words, counted, and what is said of the others is all there. */
+Test(families, beyond_256_at_once_the_others_are_counted_and_said)
+{
+	char *line, said[64];
+	json_t *truth, *pids;
+	struct run r;
+	size_t i, n = 0;
+
+	start(&r, "family.py serve 270 1 500", "--interval 10s");
+	workload__go(&r.w);
+	line = workload__hear(&r.w);
+	truth = json_loads(line, 0, NULL);
+	free(line);
+	pids = json_object_get(truth, "children");
+	cr_assert_eq(json_array_size(pids), 270);
+	snprintf(said, sizeof(said), "process %d is one too many", (int)json_integer_value(json_array_get(pids, 269)));
+	tool__await(&r.t, said);
+	kill(r.t.pid, SIGINT);
+	finish(&r);
+	cr_expect(strstr(r.said, "is not observed, nor are further ones until one ends: 256 are at once at most"), "%s", r.said);
+	cr_expect(strstr(r.said, "15 processes found no place and are in no number"), "%s", r.said);
+	cr_expect_eq(count_of(&r, "summary"), 256);
+	for (i = 0; i < 270; i++)
+		n += line_of(&r, "summary", (pid_t)json_integer_value(json_array_get(pids, i))) != NULL;
+	cr_expect_eq(n, 255);
+	cr_expect_eq(breakpoints__await_none((pid_t)json_integer_value(json_array_get(pids, 0))), 0);
+	cr_expect_eq(breakpoints__await_none((pid_t)json_integer_value(json_array_get(pids, 269))), 0, "one that was turned away");
+	json_decref(truth);
+	workload__quit(&r.w);
+	end(&r);
+}
+
 Test(families, run_goes_on_while_a_child_lives_though_its_root_has_ended)
 {
 	json_t *children, *child;

@@ -389,6 +389,10 @@ Test(pyver, without_py_version_other_evidence_counts_in_order)
 		{"char _PyRuntime[4096] = {1}; const char v[] = \"\\0/opt/3.9.18\";", "libpython3.9.so.1.0", "3.9.18", "version string"},
 		{"char _PyRuntime[4096] = {1}; const char v[] = \"\\0/opt/3.9.18\";", "libpython3.8.so.1.0", "3.8", "file name"},
 		{"char _PyRuntime[4096] = {1}; const char v[] = \"\\0003.8.18x\";", "/a/libpython3.8.so.1", "3.8", "file name"},
+		/* No name tells: the library's directory does. */
+		{"char _PyRuntime[4096] = {1}; const char v[] = \"\\0/opt/3.9.18\\0python3.9\";", "/memfd:x", "3.9.18", "version string"},
+		{"char _PyRuntime[4096] = {1}; const char v[] = \"\\0/opt/3.9.18\\0lib/python3.8\";", "/memfd:x", "3.8", "library's name"},
+		{"char _PyRuntime[4096] = {1}; const char v[] = \"libpython3.8.so\\0python3.9\";", "/opt/app", "3.9", "library's name"},
 	};
 	char dir[PATH_MAX], path[PATH_MAX + 16];
 
