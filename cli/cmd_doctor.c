@@ -294,9 +294,9 @@ static void report_plan(struct doctor *d, const struct inspection *in)
 		find(d, FINE, "children", NULL, "attach --children shares these probes with its forked children: they count from "
 		     "their first acquire, and other processes that run the same file meet the probes, too");
 	else
-		find(d, NOTE, "children", "Its cov says how much of a child was seen.", "attach --children cannot share probes in "
-		     "the C library, lest every process of the machine meet them: a forked child counts from some milliseconds "
-		     "after its fork");
+		find(d, NOTE, "children", "Its cov says how much of a child was seen.",
+		     "attach --children cannot share probes in the C library, lest every process of the machine meet them: "
+		     "a forked child counts from some milliseconds after its fork");
 }
 
 static void report_gil(struct doctor *d, const struct gil_address *gil)

@@ -22,6 +22,7 @@
 #include "../../collector/elffile.h"
 #include "../../collector/text.h"
 #include "../support/bpf_env.h"
+#include "../support/interpreters.h"
 #include "../support/program.h"
 #include "../support/pythons.h"
 #include "../support/tool.h"
@@ -218,6 +219,77 @@ Test(bad_input, python_without_proof_of_its_instructions_is_not_planted)
 	tool__clear(&t);
 	child__stop(&python);
 	temp_dir__remove(dir);
+}
+
+/* A python whose file says that it is another version, and what is then found out about it. */
+static const struct {
+	char version[20];    /* PY_VERSION_HEX, least significant byte first */
+	char part[80];
+	int below;           /* it is no lie from this minor version on */
+} lies[] = {
+	{"\\360\\20\\7\\3", "is CPython 3.7.16: 3.8 or newer is needed", 99},
+	{"\\360\\0\\20\\3", "CPython 3.16.0 is newer than this gilscope knows (3.8 to 3.15)", 99},
+	{"\\360\\1\\15\\3", "CPython 3.13.1 does not describe itself: _Py_DebugOffsets is missing", 13},
+	{"\\360\\1\\14\\3", "does not look like its CPython: ", 12},
+	{"\\360\\22\\10\\3", "does not look like its CPython: ", 99},
+};
+
+/* A copy whose Py_Version is another: at its address less that of its section and the section's place in the file. */
+static void make_liar(const char *exe, const char *version)
+{
+	must_run("P='%s'; cp /usr/bin/python3 $P && at=$(nm -D $P | awk '$3 == \"Py_Version\" { print $1 }') && "
+		 "set -- $(readelf -SW $P | sed -n 's/.* .rodata *PROGBITS *\\([0-9a-f]*\\) \\([0-9a-f]*\\) .*/\\1 \\2/p') && "
+		 "printf '%s' | dd of=$P bs=1 conv=notrunc seek=$((0x$at - 0x$1 + 0x$2)) 2>/dev/null", exe, version);
+}
+
+/* Where the distribution's has a Py_Version to lie with. */
+ParameterizedTestParameters(bad_input, python_that_is_not_what_it_says_is_not_planted)
+{
+	static struct interpreter stock;
+
+	interpreter__stock(&stock);
+	return cr_make_param_array(struct interpreter, &stock, stock.minor >= 11);
+}
+
+ParameterizedTest(struct interpreter *in, bad_input, python_that_is_not_what_it_says_is_not_planted)
+{
+	struct child python;
+	char dir[256], exe[300];
+
+	temp_dir__make(dir, sizeof(dir));
+	for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
+		if (in->minor >= lies[i].below)
+			continue;
+		snprintf(exe, sizeof(exe), "%s/liar-%zu", dir, i);
+		make_liar(exe, lies[i].version);
+		child__start_python(&python, exe);
+		expect_refused(python.pid, exe, lies[i].part);
+		child__stop(&python);
+	}
+	temp_dir__remove(dir);
+}
+
+/*
+ * A python whose memory does not bear out what its file says: it has overwritten its own GIL's switch interval, which nobody
+ * waits for in a program of one thread.
+ */
+static const char vandal[] =
+	"import ctypes, sys\n"
+	"runtime = ctypes.addressof(ctypes.c_char.in_dll(ctypes.pythonapi, '_PyRuntime'))\n"
+	"sys.setswitchinterval(0.0123)\n"
+	"at = next(a for a in range(runtime, runtime + 460000, 8) if ctypes.c_ulong.from_address(a).value == 12300)\n"
+	"ctypes.c_ulong.from_address(at).value = 0\n"
+	"print('ready', flush=True)\n"
+	"sys.stdin.read()\n";
+
+Test(bad_input, python_whose_memory_belies_its_file_is_not_planted)
+{
+	char *argv[] = {(char *)"/usr/bin/python3", (char *)"-c", (char *)vandal, NULL};
+	struct child python;
+
+	child__start(&python, argv, NULL);
+	expect_refused(python.pid, "vandal", "does not look like its CPython: the switch interval is out of range");
+	child__stop(&python);
 }
 
 #define NOBODY "--reuid 65534 --regid 65534 --clear-groups "

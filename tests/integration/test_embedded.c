@@ -352,8 +352,8 @@ Test(embedded, library_in_which_nothing_tells_of_a_python_is_refused)
 	struct program p;
 
 	temp_dir__make(dir, sizeof(dir));
-	argv[0] = hidden_in(dir, "strip \"$L\" && printf '\\0\\0\\0\\0\\0\\0\\0\\0' | dd of=\"$L\" bs=1 seek=40 conv=notrunc 2>/dev/null && "
-			    "printf '\\0\\0\\0\\0' | dd of=\"$L\" bs=1 seek=60 conv=notrunc 2>/dev/null");
+	argv[0] = hidden_in(dir, "strip \"$L\" && dd if=/dev/zero of=\"$L\" bs=1 seek=40 count=8 conv=notrunc 2>/dev/null && "
+			    "dd if=/dev/zero of=\"$L\" bs=1 seek=60 count=4 conv=notrunc 2>/dev/null");
 	workload__spawn_program(&w, 0, argv, NULL, NULL);
 	workload__await_ready(&w);
 	program__run(&p, "\"$GILSCOPE\" attach %d --no-store --duration 1s", (int)w.pid);

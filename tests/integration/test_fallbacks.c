@@ -134,7 +134,8 @@ Test(fallbacks, without_any_symbol_it_is_refused, .init = make_dir, .fini = remo
 /* Linked in without the records of its functions, the C library's own calls could be anybody's. */
 Test(fallbacks, a_c_library_without_proof_of_its_functions_is_refused, .init = make_dir, .fini = remove_dir)
 {
-	struct interpreter in = static_python("objcopy --dump-section .eh_frame=old $P && head -c $(stat -c %s old) /dev/zero >new && "
+	struct interpreter in = static_python("objcopy --dump-section .eh_frame=old $P && "
+					      "head -c $(stat -c %s old) /dev/zero >new && "
 					      "objcopy --update-section .eh_frame=new $P");
 	struct workload w;
 

@@ -41,14 +41,20 @@ static void expect_quantile(const json_t *seen, json_t *hog, const char *field, 
 {
 	double got = (double)json__int(seen, field), low = us_of(hog, "hold_min_ns"), high = us_of(hog, "hold_max_ns");
 
-	cr_expect(got >= (1 - QUANTILE) * low && got <= (1 + QUANTILE) * high, "%s: %s is %.0f us, of holds of %.0f to %.0f us", who,
-		  field, got, low, high);
+	cr_expect(got >= (1 - QUANTILE) * low && got <= (1 + QUANTILE) * high,
+		  "%s: %s is %.0f us, of holds of %.0f to %.0f us", who, field, got, low, high);
+}
+
+static void expect_acquires(const json_t *seen, json_t *truth, const char *who)
+{
+	cr_expect_eq(json__int(seen, "n"), truth__int(truth, "acquires"), "%s: %s acquired %lld times, it made %lld", who,
+		     json_string_value(json_object_get(truth, "name")), (long long)json__int(seen, "n"),
+		     truth__int(truth, "acquires"));
 }
 
 static void expect_hog(const json_t *seen, json_t *hog, const char *who)
 {
-	cr_expect_eq(json__int(seen, "n"), truth__int(hog, "acquires"), "%s: the hog acquired %lld times, it made %lld", who,
-		     (long long)json__int(seen, "n"), truth__int(hog, "acquires"));
+	expect_acquires(seen, hog, who);
 	expect_within(who, "the hog's holds", (double)json__int(seen, "hold"), us_of(hog, "hold_ns"));
 	expect_quantile(seen, hog, "hold_p50", who);
 	expect_quantile(seen, hog, "hold_p99", who);
@@ -70,8 +76,7 @@ static void expect_victim(json_t *summary, const json_t *seen, json_t *victim, p
 {
 	json_int_t wait = json__int(seen, "wait"), blame = blame_of(summary, (pid_t)json__int(seen, "tid"), hog);
 
-	cr_expect_eq(json__int(seen, "n"), truth__int(victim, "acquires"), "%s: the victim acquired %lld times, it made %lld", who,
-		     (long long)json__int(seen, "n"), truth__int(victim, "acquires"));
+	expect_acquires(seen, victim, who);
 	expect_within(who, "the victim's wait", (double)wait, us_of(victim, "stall_ns"));
 	cr_expect_gt((double)blame, 0.9 * (double)wait, "%s: %lld us of %lld us are blamed on the hog", who, (long long)blame,
 		     (long long)wait);
@@ -121,10 +126,11 @@ void hogs__expect_all(struct workload *workloads, const struct interpreter *whos
 	exact__finish(&e);
 	for (size_t i = 0; i < n; i++) {
 		struct workload *w = &workloads[i];
+		json_t *threads = json_object_get(workload__truth(w), "threads");
 
 		if (what)
 			note(&e, &whose[i], w, what);
-		hogs__expect(exact__summary(&e, w->pid), w->pid, json_object_get(workload__truth(w), "threads"), whose[i].version);
+		hogs__expect(exact__summary(&e, w->pid), w->pid, threads, whose[i].version);
 		cr_expect_eq(code__changed_bytes(w->pid), 0, "%s kept breakpoints", whose[i].version);
 	}
 	exact__end(&e);

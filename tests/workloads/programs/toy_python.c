@@ -195,7 +195,8 @@ int main(int argc, char **argv)
 	printf("{\"pid\": %d, \"begin_ns\": %llu, \"end_ns\": %llu, \"threads\": [", (int)getpid(), (unsigned long long)began,
 	       (unsigned long long)now_ns());
 	for (int i = 0; i < n; i++)
-		printf("%s{\"tid\": %d, \"acquires\": %llu, \"forced\": 0}", i ? ", " : "", tids[i], (unsigned long long)cycles + 1);
+		printf("%s{\"tid\": %d, \"acquires\": %llu, \"forced\": 0}", i ? ", " : "", tids[i],
+		       (unsigned long long)cycles + 1);
 	printf("]}\n");
 	fflush(stdout);
 	expect("quit");
