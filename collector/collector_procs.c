@@ -211,6 +211,13 @@ void procs__start_descendants(struct collector *c, pid_t root)
 
 /* ---- pending ---- */
 
+static bool has_ended(pid_t pid)
+{
+	uint64_t ticks, stack;
+
+	return target__stat(pid, 0, &ticks, &stack) == -ESRCH;
+}
+
 static void try_one(struct collector *c, struct pending *waiting, uint64_t now)
 {
 	struct pending p = *waiting;
@@ -232,6 +239,7 @@ static void try_one(struct collector *c, struct pending *waiting, uint64_t now)
 	over = err == -ESRCH && p.is_fork;
 	waiting->over = over;
 	c->roster.missed += over;
+	c->roster.unseen += c->opts->all && !p.is_fork && !waiting->deadline && has_ended(p.pid);
 	if ((err == -ESRCH && !over) || err == -ENOSPC)
 		roster__drop(&c->roster, waiting);
 	else if (roster__postpone(&c->roster, waiting, now))
@@ -295,6 +303,9 @@ void procs__tell_missed(struct collector *c)
 	if (c->roster.missed)
 		collector__notice(c, NULL, "%llu forked children ended before they could be observed and are in no number",
 				  (unsigned long long)c->roster.missed);
+	if (c->roster.unseen)
+		collector__notice(c, NULL, "%llu programs ended before they could be looked at: those of them that were Python are "
+				  "in no number", (unsigned long long)c->roster.unseen);
 	if (c->roster.turned_away)
 		collector__notice(c, NULL, "%llu processes found no place and are in no number",
 				  (unsigned long long)c->roster.turned_away);

@@ -51,6 +51,7 @@ struct roster {
 	size_t pending_n;
 	uint64_t turned_away;   /* processes that found no place */
 	uint64_t missed;        /* children that ended before they could be observed */
+	uint64_t unseen;        /* programs that ended before it was known whether they are Python */
 };
 
 int roster__init(struct roster *r, size_t max);

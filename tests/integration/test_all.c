@@ -198,3 +198,30 @@ Test(all, filters_by_user_leave_out_everybody_else)
 	tool__clear(&t);
 	finish(&there);
 }
+
+/* gilscope stands still while a program of a few milliseconds lives: all that can be known of it is that it was there. */
+Test(all, programs_too_short_to_be_looked_at_are_counted)
+{
+	struct program_of_mine there, brief, next;
+	char words[160], *err;
+	struct tool t;
+
+	begin(&there, script);
+	snprintf(words, sizeof(words), "attach --all --match %s --no-store --json --mode full -v", name);
+	tool__start(&t, words);
+	await_watched(&t, there.pid);
+	kill(t.pid, SIGSTOP);
+	begin(&brief, script);
+	finish(&brief);
+	kill(t.pid, SIGCONT);
+	begin(&next, script); /* events come in order: when this one is watched, the other is over */
+	await_watched(&t, next.pid);
+	finish(&next);
+	finish(&there);
+	kill(t.pid, SIGINT);
+	cr_expect_eq(tool__wait(&t, 30), 0);
+	err = tool__stderr(&t);
+	cr_expect_not_null(strstr(err, "before they could be looked at: those of them that were Python are in no number"), "%s", err);
+	free(err);
+	tool__clear(&t);
+}
