@@ -74,7 +74,7 @@ LIB := $(OUTPUT)/libgilscope.a
 PROGRAM := $(if $(wildcard cli/main.c),$(OUTPUT)/gilscope)
 WORKLOAD_LIBS := $(patsubst tests/workloads/%.c,$(OUTPUT)/workloads/lib%.so,\
 	$(sort $(wildcard tests/workloads/*.c)))
-WORKLOAD_PROGRAMS := $(addprefix $(OUTPUT)/workloads/,embed embed-static onefile hidden/host)
+WORKLOAD_PROGRAMS := $(addprefix $(OUTPUT)/workloads/,embed embed-static onefile hidden/host toy-noplt)
 # What a C library without a Python of its own can be tried with.
 WORKLOAD_PROGRAMS += $(if $(shell command -v musl-gcc),$(addprefix $(OUTPUT)/workloads/,toy-musl toy-musl-static))
 STATIC_PYTHON := $(OUTPUT)/static/python
@@ -232,6 +232,12 @@ $(OUTPUT)/workloads/hidden/libplugin.so: $(EMBED_SRCS)
 $(OUTPUT)/workloads/hidden/host: tests/workloads/programs/host.c $(OUTPUT)/workloads/hidden/libplugin.so
 	$(say) CC $@
 	$(Q)$(CC) -std=gnu11 $(WARNINGS) -O2 -g -o $@ $< -L$(@D) -lplugin -Wl,-rpath,'$$ORIGIN'
+
+# Calls through the GOT, as -fno-plt makes them.
+$(OUTPUT)/workloads/toy-noplt: tests/workloads/programs/toy_python.c
+	$(say) CC $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 $(WARNINGS) -O2 -g -fno-plt -o $@ $< -lpthread
 
 $(OUTPUT)/workloads/toy-musl: tests/workloads/programs/toy_python.c
 	$(say) MUSL $@

@@ -304,8 +304,8 @@ void procs__tell_missed(struct collector *c)
 		collector__notice(c, NULL, "%llu forked children ended before they could be observed and are in no number",
 				  (unsigned long long)c->roster.missed);
 	if (c->roster.unseen)
-		collector__notice(c, NULL, "%llu programs ended before they could be looked at: those of them that were Python are "
-				  "in no number", (unsigned long long)c->roster.unseen);
+		collector__notice(c, NULL, "%llu programs ended before they could be looked at: those of them that were "
+				  "Python are in no number", (unsigned long long)c->roster.unseen);
 	if (c->roster.turned_away)
 		collector__notice(c, NULL, "%llu processes found no place and are in no number",
 				  (unsigned long long)c->roster.turned_away);

@@ -199,6 +199,39 @@ Test(all, filters_by_user_leave_out_everybody_else)
 	finish(&there);
 }
 
+/* The control group of this process, and so of its children: the path in the first hierarchy. */
+static void own_cgroup(char *path, size_t size)
+{
+	char line[4096], *at;
+	FILE *f = fopen("/proc/self/cgroup", "re");
+
+	cr_assert(f && fgets(line, sizeof(line), f) && (at = strchr(line, '/')), "no control group");
+	snprintf(path, size, "%.*s", (int)strcspn(at, "\n"), at);
+	fclose(f);
+}
+
+Test(all, filters_by_cgroup_leave_out_everybody_else)
+{
+	struct program_of_mine there;
+	char words[640], group[400];
+	struct tool t;
+
+	begin(&there, script);
+	snprintf(words, sizeof(words), "attach --all --cgroup /no/such/group --match %s --no-store --duration 1s", name);
+	cr_expect_eq(tool__run(&t, words), 0);
+	cr_expect_eq(breakpoints__count(there.pid), 0);
+	tool__clear(&t);
+	own_cgroup(group, sizeof(group));
+	snprintf(words, sizeof(words), "attach --all --cgroup %s --match %s --no-store --json", group, name);
+	tool__start(&t, words);
+	await_watched(&t, there.pid);
+	cr_expect_gt(breakpoints__count(there.pid), 0);
+	kill(t.pid, SIGINT);
+	cr_expect_eq(tool__wait(&t, 20), 0);
+	tool__clear(&t);
+	finish(&there);
+}
+
 /* gilscope stands still while a program of a few milliseconds lives: all that can be known of it is that it was there. */
 Test(all, programs_too_short_to_be_looked_at_are_counted)
 {
@@ -221,7 +254,8 @@ Test(all, programs_too_short_to_be_looked_at_are_counted)
 	kill(t.pid, SIGINT);
 	cr_expect_eq(tool__wait(&t, 30), 0);
 	err = tool__stderr(&t);
-	cr_expect_not_null(strstr(err, "before they could be looked at: those of them that were Python are in no number"), "%s", err);
+	cr_expect_not_null(strstr(err, "before they could be looked at: those of them that were Python are in no number"),
+			   "%s", err);
 	free(err);
 	tool__clear(&t);
 }

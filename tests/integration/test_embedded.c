@@ -15,6 +15,7 @@
 #include "../support/exact.h"
 #include "../support/hogs.h"
 #include "../support/interpreters.h"
+#include "../support/json_lines.h"
 #include "../support/program.h"
 #include "../support/pythons.h"
 #include "../support/server.h"
@@ -170,6 +171,99 @@ Test(embedded, gunicorn_worker_is_timed)
 {
 	require(gunicorn[0]);
 	expect_timed_workers(gunicorn, 3, 1);
+}
+
+static pid_t parent_of(pid_t pid)
+{
+	char path[64];
+	int parent = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	f = fopen(path, "re");
+	cr_assert(f && fscanf(f, "%*d (%*[^)]) %*c %d", &parent) == 1, "%s", path);
+	fclose(f);
+	return parent;
+}
+
+/* What was seen of each adds up to what is said of all. */
+static void expect_sum(const struct exact *e)
+{
+	char *out = tool__stdout(&e->tool);
+	json_t *lines = json_lines__parse(out), *line;
+	json_int_t n = 0;
+	size_t i, sums = 0;
+
+	json_array_foreach(lines, i, line) {
+		const char *type = json_string_value(json_object_get(line, "type"));
+
+		if (strcmp(type, "summary") == 0)
+			n += json__int(line, "process.n");
+		if (strcmp(type, "sum_summary") != 0)
+			continue;
+		sums++;
+		cr_expect_eq(json__int(line, "processes"), 5);
+		cr_expect_eq(json__int(line, "process.n"), n);
+	}
+	cr_expect_eq(sums, 1);
+	json_decref(lines);
+	free(out);
+}
+
+/* The same, of what Redis has. */
+static void expect_stored_sum(pid_t root)
+{
+	json_t *answer, *rows;
+	struct program p;
+	json_int_t n = 0;
+
+	program__run(&p, "\"$GILSCOPE\" query %d --tree --json --since 1h", (int)root);
+	cr_expect_eq(p.status, 0, "%s", p.err);
+	answer = json_loads(p.out, 0, NULL);
+	rows = json_object_get(answer, "processes");
+	cr_assert_eq(json_array_size(rows), 6, "five and their sum: %s", p.out);
+	for (size_t i = 0; i < 5; i++)
+		n += json__int(json_array_get(rows, i), "n");
+	cr_expect_eq(json__int(json_array_get(rows, 5), "n"), n, "%s", p.out);
+	json_decref(answer);
+	program__free(&p);
+}
+
+/* One command for the whole service: each worker exactly, and their sum, on screen and in Redis. */
+Test(embedded, gunicorn_tree_of_four_workers_is_shown_one_by_one_and_in_sum)
+{
+	static const char *const argv[] = {
+		"/usr/bin/gunicorn", "--bind", "unix:%s/http", "--chdir", "%s", "--workers", "4", "served:application", NULL,
+	};
+	struct workload w[WORKERS_MAX];
+	struct exact e = {.workloads = w, .n = 4};
+	char words[96], store[192], said[32];
+	struct server s;
+	pid_t master;
+
+	require(argv[0]);
+	server__prepare(&s, 1, CALLS);
+	snprintf(store, sizeof(store), "%s/store", s.dir);
+	setenv("GILSCOPE_STORE_DIR", store, 1);
+	server__start(&s, argv);
+	for (int i = 0; i < 4; i++)
+		server__request(&s);
+	for (int i = 0; i < 4; i++)
+		server__accept(&s, &w[i]);
+	master = parent_of(w[0].pid);
+	snprintf(words, sizeof(words), "attach %d --children --mode full --interval 10s --json -v", (int)master);
+	tool__start(&e.tool, words);
+	for (int i = 0; i < 4; i++) {
+		snprintf(said, sizeof(said), "(pid %d)", (int)w[i].pid);
+		tool__await(&e.tool, said);
+	}
+	exact__expect(&e);
+	expect_sum(&e);
+	expect_stored_sum(master);
+	for (int i = 0; i < 4; i++)
+		workload__quit(&w[i]);
+	exact__end(&e);
+	server__stop(&s);
 }
 
 Test(embedded, gunicorn_with_a_worker_of_three_threads)

@@ -144,6 +144,16 @@ Test(fallbacks, a_c_library_without_proof_of_its_functions_is_refused, .init = m
 	workload__kill(&w);
 }
 
+static void expect_doctor_says(pid_t pid, const char *part)
+{
+	struct program p;
+
+	program__run(&p, "$GILSCOPE doctor --json %d", (int)pid);
+	cr_expect_eq(p.status, 0, "%s", p.err);
+	cr_expect(strstr(p.out, part), "not \"%s\" but: %s", part, p.out);
+	program__free(&p);
+}
+
 /* ---- another C library --------------------------------------------------------------------------------------------- */
 
 static struct interpreter toy_python(const char *name)
@@ -155,6 +165,18 @@ static struct interpreter toy_python(const char *name)
 	snprintf(in.image, sizeof(in.image), "%s", in.exe);
 	cr_assert_eq(access(in.exe, X_OK), 0, "%s is not built: make deps", in.exe);
 	return in;
+}
+
+/* A build with -fno-plt calls through the GOT: as exact, but each call is single-stepped, and doctor says so. */
+Test(fallbacks, calls_through_the_got_are_counted_exactly_and_said_to_be_dear)
+{
+	struct interpreter in = toy_python("toy-noplt");
+	struct workload w;
+
+	exact_count__expect_by(&in, "toy 20011 4", "call sites");
+	workload__start(&w, &in, "toy 1");
+	expect_doctor_says(w.pid, "4 of them cannot be emulated by the kernel and cost ten times as much");
+	workload__quit(&w);
 }
 
 /* musl's functions have the same names; a toy has CPython's way of calling them. */
@@ -249,16 +271,6 @@ Test(fallbacks, calls_that_cannot_be_told_are_counted_exactly_in_the_c_library, 
 		exact_count__expect_by(&in, commands[i], "C library entries");
 }
 
-static void expect_doctor_says(pid_t pid, const char *part)
-{
-	struct program p;
-
-	program__run(&p, "$GILSCOPE doctor --json %d", (int)pid);
-	cr_expect_eq(p.status, 0, "%s", p.err);
-	cr_expect(strstr(p.out, part), "not \"%s\" but: %s", part, p.out);
-	program__free(&p);
-}
-
 Test(fallbacks, doctor_says_whether_children_can_share_the_probes, .init = make_dir, .fini = remove_dir)
 {
 	struct interpreter stock, in;
@@ -272,6 +284,42 @@ Test(fallbacks, doctor_says_whether_children_can_share_the_probes, .init = make_
 	workload__start(&w, &in, "release_loop.py 1");
 	unsetenv("LD_PRELOAD");
 	expect_doctor_says(w.pid, "attach --children cannot share probes in the C library");
+	workload__quit(&w);
+}
+
+/* By doctor, and in the meta of its history. */
+static void expect_noted(pid_t pid, const char *method, const char *note)
+{
+	char says[128];
+	struct program p;
+
+	snprintf(says, sizeof(says), "by the method \\\"%s\\\"", method);
+	expect_doctor_says(pid, says);
+	expect_doctor_says(pid, note);
+	program__run(&p, "export GILSCOPE_STORE_DIR='%s/store'; \"$GILSCOPE\" attach %d --duration 300ms >&2 && "
+		     "\"$GILSCOPE\" store cli --raw EVAL \"return redis.call('HMGET', "
+		     "redis.call('KEYS', 'gil:{*:'..ARGV[1]..':*}:meta')[1], 'method', 'notes')\" 0 %d",
+		     dir, (int)pid, (int)pid);
+	cr_expect_eq(p.status, 0, "%s", p.err);
+	cr_expect_eq(strncmp(p.out, method, strlen(method)), 0, "%s", p.out);
+	cr_expect(strstr(p.out, note), "not \"%s\" but: %s", note, p.out);
+	program__free(&p);
+}
+
+Test(fallbacks, what_each_cannot_see_is_said_and_stored, .init = make_dir, .fini = remove_dir)
+{
+	struct interpreter in = static_python("true");
+	struct workload w;
+
+	workload__start(&w, &in, "static 1");
+	expect_noted(w.pid, BY_SYMBOLS, "the C library is linked in, its .symtab tells where: nothing is missed, and a probe costs "
+		     "no more");
+	workload__quit(&w);
+	in = renamed_python(forwards);
+	workload__start(&w, &in, "release_loop.py 1");
+	unsetenv("LD_PRELOAD");
+	expect_noted(w.pid, "C library entries", "the probes are in the C library, where every pthread_cond call of the process "
+		     "meets them; no light mode, and nothing is seen of an interpreter that has other condition variables");
 	workload__quit(&w);
 }
 
