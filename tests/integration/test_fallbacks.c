@@ -296,7 +296,8 @@ static void expect_noted(pid_t pid, const char *method, const char *note)
 	snprintf(says, sizeof(says), "by the method \\\"%s\\\"", method);
 	expect_doctor_says(pid, says);
 	expect_doctor_says(pid, note);
-	program__run(&p, "export GILSCOPE_STORE_DIR='%s/store'; \"$GILSCOPE\" attach %d --duration 300ms >&2 && "
+	program__run(&p, "export GILSCOPE_STORE_DIR='%s/store'; "
+		     "\"$GILSCOPE\" attach %d --duration 300ms >&2 && "
 		     "\"$GILSCOPE\" store cli --raw EVAL \"return redis.call('HMGET', "
 		     "redis.call('KEYS', 'gil:{*:'..ARGV[1]..':*}:meta')[1], 'method', 'notes')\" 0 %d",
 		     dir, (int)pid, (int)pid);
@@ -312,8 +313,8 @@ Test(fallbacks, what_each_cannot_see_is_said_and_stored, .init = make_dir, .fini
 	struct workload w;
 
 	workload__start(&w, &in, "static 1");
-	expect_noted(w.pid, BY_SYMBOLS, "the C library is linked in, its .symtab tells where: nothing is missed, and a probe costs "
-		     "no more");
+	expect_noted(w.pid, BY_SYMBOLS, "the C library is linked in, its .symtab tells where: nothing is missed, and a probe "
+		     "costs no more");
 	workload__quit(&w);
 	in = renamed_python(forwards);
 	workload__start(&w, &in, "release_loop.py 1");
