@@ -129,6 +129,7 @@ GIL_INLINE bool enter_gil(struct gil_at *at, __u32 index)
 	__u32 slot = at->proc->gil_slot[index & (GIL_PER_PROC - 1)];
 
 	at->gil_index = index;
+	at->gil_slot = slot;
 	at->gil = bpf_map_lookup_elem(&gils, &slot);
 	return at->gil != NULL;
 }
@@ -138,6 +139,15 @@ GIL_INLINE __u32 slot_of_current(const struct gil_at *at)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct gil_task *mine = bpf_task_storage_get(&tasks, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 
+	return gil_slot_find(at, mine, task->start_boottime);
+}
+
+GIL_INLINE __u32 slot_of_acquirer(const struct gil_at *at)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct gil_task *mine = bpf_task_storage_get(&tasks, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	gil_task_takes(mine, at->gil_slot, at->tid);
 	return gil_slot_find(at, mine, task->start_boottime);
 }
 
@@ -265,7 +275,7 @@ GIL_INLINE void acquired(struct gil_at *at)
 		gil_on_acquire(at, slot, true, 0);
 		return;
 	}
-	gil_on_acquire(at, slot_of_current(at), false,
+	gil_on_acquire(at, slot_of_acquirer(at), false,
 		       read_u64(at->proc, at->proc->gil_addr[at->gil_index & (GIL_PER_PROC - 1)] +
 						  at->proc->off_last_holder));
 }
@@ -523,8 +533,10 @@ GIL_INLINE void close_records(struct task_struct *task)
 		.tid = (__u32)ids_of(task),
 	};
 
-	if (closing.mine)
-		bpf_loop(GIL_PER_PROC, close_record, &closing, 0);
+	if (!closing.mine)
+		return;
+	bpf_loop(GIL_PER_PROC, close_record, &closing, 0);
+	closing.mine->gil = 0;
 }
 
 /* The last thread of a process that is followed: nothing of its slot changes any more, and its PID may be another's soon. */
@@ -648,5 +660,45 @@ int BPF_PROG(gil_fork, struct task_struct *parent, struct task_struct *child)
 	slot = bpf_map_lookup_elem(&tgids, &tgid);
 	if (slot)
 		forked(parent, child, *slot);
+	return 0;
+}
+
+/* ---- a holder on and off the CPU ---- */
+
+/* Every switch of the machine comes by here: whoever never took a GIL costs one look-up that finds nothing. */
+SEC("tp_btf/sched_switch")
+int BPF_PROG(gil_switch, bool preempt, struct task_struct *prev, struct task_struct *next, unsigned int prev_state)
+{
+	struct gil_task *mine = bpf_task_storage_get(&tasks, prev, NULL, 0);
+	__u64 now;
+
+	if (mine && gil_held_by(mine)) {
+		now = bpf_ktime_get_ns();
+		gil_on_switched_out(mine, preempt || !prev_state, now, gil_bound_at(now));
+	}
+	if (!*(volatile __u32 *)&gil_holders_off)
+		return 0;
+	mine = bpf_task_storage_get(&tasks, next, NULL, 0);
+	if (mine && mine->off) {
+		now = bpf_ktime_get_ns();
+		gil_on_switched_in(mine, now, gil_bound_at(now));
+	}
+	return 0;
+}
+
+/* From here on it only lacks a CPU. */
+SEC("tp_btf/sched_wakeup")
+int BPF_PROG(gil_wakeup, struct task_struct *task)
+{
+	struct gil_task *mine;
+	__u64 now;
+
+	if (!*(volatile __u32 *)&gil_holders_off)
+		return 0;
+	mine = bpf_task_storage_get(&tasks, task, NULL, 0);
+	if (mine && mine->off) {
+		now = bpf_ktime_get_ns();
+		gil_on_woken(mine, now, gil_bound_at(now));
+	}
 	return 0;
 }

@@ -13,6 +13,7 @@ struct gil_at {
 	struct gil_state *gil;
 	__u32 proc_slot;
 	__u32 gil_index;
+	__u32 gil_slot; /* in `gils` */
 	__u32 tid;
 	__u64 now;
 	__u64 bound; /* the newest boundary not after `now` */

@@ -18,6 +18,8 @@
  * waiter remembers its place in both and charges what has passed at each retry and at its acquire, so that
  * wait = blame + handover + unknown holds in integer nanoseconds at every instant.
  *
+ * On and off the CPU: gil_cpu.bpf.h keeps clocks of what the holder does meanwhile; holds and waits take their shares of them.
+ *
  * Interval ends: the first event of a record after a boundary puts the state at the boundary aside (snap); an open wait is
  * first charged up to the boundary. reader.c takes snap or cur, and adds what was open.
  *
@@ -26,6 +28,7 @@
 #ifndef GILSCOPE_GIL_CORE_BPF_H
 #define GILSCOPE_GIL_CORE_BPF_H
 
+#include "gil_cpu.bpf.h"
 #include "gil_hist.h"
 #include "gil_stack.bpf.h"
 #include "gil_trace.bpf.h"
@@ -166,9 +169,9 @@ GIL_INLINE __u64 gil_charge_holders(const struct gil_at *at, struct gil_thread *
 	return walk.charged;
 }
 
-/* Charges an open wait up to `upto`, at which the GIL was as `view` says. */
+/* Charges an open wait up to `upto`, at which the GIL was as `view` and its off-CPU clocks were as `off` says. */
 GIL_INLINE void gil_charge(const struct gil_at *at, struct gil_thread *t, __u32 victim,
-			   const struct gil_view *view, __u64 upto, __u64 bound)
+			   const struct gil_view *view, const struct gil_off *off, __u64 upto, __u64 bound)
 {
 	struct gil_totals *sum = &t->cur;
 	__u64 held, held_part, span, charged;
@@ -180,6 +183,7 @@ GIL_INLINE void gil_charge(const struct gil_at *at, struct gil_thread *t, __u32 
 	held_part = held - sum->place_held;
 	if (held_part > span) /* cannot be, unless an event was missed */
 		held_part = span;
+	gil_off_take(&sum->place_off, off, held_part, &sum->wait_off);
 	charged = gil_charge_holders(at, t, victim, sum->place_held + held_part, view->head, bound);
 	sum->wait_ns += span;
 	sum->handover_ns += span - held_part;
@@ -208,21 +212,40 @@ GIL_INLINE void gil_charge_sampled(const struct gil_at *at, struct gil_thread *t
 }
 
 GIL_INLINE void gil_charge_to(const struct gil_at *at, struct gil_thread *t, __u32 victim,
-			      const struct gil_view *view, __u64 upto, __u64 bound)
+			      const struct gil_view *view, const struct gil_off *off, __u64 upto, __u64 bound)
 {
 	if (at->proc->mode == GIL_MODE_LIGHT)
 		gil_charge_sampled(at, t, victim, upto, bound);
 	else
-		gil_charge(at, t, victim, view, upto, bound);
+		gil_charge(at, t, victim, view, off, upto, bound);
 }
 
 /* Brings a waiting thread's record up to now, in two steps if an interval ended since its last event. */
 GIL_INLINE void gil_charge_now(const struct gil_at *at, struct gil_thread *t, __u32 victim)
 {
+	struct gil_off then = {}, now = {};
+
+	if (cfg_off_cpu)
+		gil_cpu_read(at->gil, at->bound, at->now, &then, &now);
 	if (t->bound < at->bound && t->cur.wait_place < at->bound)
-		gil_charge_to(at, t, victim, &at->gil->snap, at->bound, t->bound);
+		gil_charge_to(at, t, victim, &at->gil->snap, &then, at->bound, t->bound);
 	gil_thread_roll(t, at->bound);
-	gil_charge_to(at, t, victim, &at->gil->cur, at->now, at->bound);
+	gil_charge_to(at, t, victim, &at->gil->cur, &now, at->now, at->bound);
+}
+
+/* A wait begins here. */
+GIL_INLINE void gil_begin_wait(const struct gil_at *at, struct gil_thread *t)
+{
+	struct gil_off then = {}, now = {};
+
+	if (cfg_off_cpu)
+		gil_cpu_read(at->gil, at->bound, at->now, &then, &now);
+	t->cur.wait_since = at->now;
+	t->cur.wait_place = at->now;
+	t->cur.place_held = gil_held_at(&at->gil->cur, at->now);
+	t->cur.place_head = at->gil->cur.head;
+	t->cur.place_off = now;
+	__sync_fetch_and_add(&at->gil->cur.waiters, 1);
 }
 
 /* ---- threads ---- */
@@ -373,6 +396,7 @@ GIL_INLINE void gil_enter(struct gil_at *at)
 		g->last_owner = 0;
 		g->seed_slot = GIL_SLOT_NONE;
 		g->since = gil_watched_since(at);
+		gil_cpu_forget(g, g->since);
 	}
 	gil_roll(g, at->bound);
 	g->cur.events++;
@@ -433,11 +457,7 @@ GIL_INLINE void gil_on_wait(struct gil_at *at, __u32 slot, __u64 holder_tstate)
 	} else {
 		gil_thread_roll(t, at->bound);
 		gil_stack_waiters(g, at->now);
-		t->cur.wait_since = at->now;
-		t->cur.wait_place = at->now;
-		t->cur.place_held = gil_held_at(&g->cur, at->now);
-		t->cur.place_head = g->cur.head;
-		__sync_fetch_and_add(&g->cur.waiters, 1);
+		gil_begin_wait(at, t);
 		if (cfg_trace)
 			gil_tell_trace(at, GIL_TRACE_WAIT, 0);
 	}
@@ -507,6 +527,7 @@ GIL_INLINE void gil_on_acquire(struct gil_at *at, __u32 slot, bool cached, __u64
 	gil_write_begin(&g->seq);
 	gil_set_owner(g, slot, at->tid, at->now);
 	g->last_owner = (__u64)slot << 32 | at->tid;
+	gil_cpu_acquired(g, at->tid, at->now, at->bound);
 	gil_write_end(&g->seq);
 	if (cfg_trace)
 		gil_tell_trace(at, GIL_TRACE_ACQUIRED, flags);
@@ -546,9 +567,11 @@ GIL_INLINE void gil_on_release(struct gil_at *at, __u32 slot, bool forced)
 {
 	struct gil_state *g = at->gil;
 	struct gil_thread *t = gil_thread_at(slot);
+	struct gil_off off = {};
 	__u64 len = 0;
-	bool ours, unseen = false;
+	bool ours, unseen = false, was_off = false;
 
+	gil_cpu_releasing(g, at->tid);
 	gil_write_begin(&g->seq);
 	gil_enter(at);
 	ours = gil_may_release(at);
@@ -559,6 +582,7 @@ GIL_INLINE void gil_on_release(struct gil_at *at, __u32 slot, bool forced)
 		len = at->now > g->cur.acquired_at ? at->now - g->cur.acquired_at : 0;
 		gil_stack_waiters(g, at->now);
 		gil_close_hold(g, at->now);
+		was_off = gil_cpu_released(g, len, at->now, at->bound, &off);
 	}
 	gil_write_end(&g->seq);
 	if (cfg_trace && ours)
@@ -575,6 +599,8 @@ GIL_INLINE void gil_on_release(struct gil_at *at, __u32 slot, bool forced)
 	t->cur.unseen += unseen;
 	if (forced)
 		t->cur.forced++;
+	if (was_off)
+		gil_off_add(&t->cur.hold_off, &off);
 	gil_hist_count(&t->cur.hold, len);
 	if (len > t->cur.hold_max_ns)
 		t->cur.hold_max_ns = len;
@@ -638,15 +664,19 @@ GIL_INLINE void gil_on_wake(struct gil_at *at, __u32 slot)
 /* A process that ends takes the GIL with it: nobody releases it, but the hold ends here. */
 GIL_INLINE void gil_end_with(struct gil_state *g, struct gil_thread *t, __u32 slot, __u64 now)
 {
-	__u64 len;
+	__u64 len, bound = gil_bound_at(now);
+	struct gil_off off = {};
 
 	if (g->arm_gen != t->arm_gen || g->cur.state != GIL_OWNER_HELD || g->cur.owner_slot != slot ||
 	    g->cur.owner_tid != t->tid || now < g->cur.acquired_at)
 		return;
 	len = now - g->cur.acquired_at;
+	gil_cpu_releasing(g, t->tid);
 	gil_write_begin(&g->seq);
-	gil_roll(g, gil_bound_at(now));
+	gil_roll(g, bound);
 	gil_close_hold(g, now);
+	if (gil_cpu_released(g, len, now, bound, &off))
+		gil_off_add(&t->cur.hold_off, &off);
 	gil_write_end(&g->seq);
 	t->cur.hold_ns += len;
 	t->cur.releases++;
@@ -678,6 +708,7 @@ GIL_INLINE void gil_on_thread_exit(struct gil_state *g, struct gil_thread *t, __
 	if (t->cur.wait_since && now > t->cur.wait_place) {
 		t->cur.wait_ns += now - t->cur.wait_place;
 		t->cur.unknown_ns += now - t->cur.wait_place;
+		t->cur.wait_off.ns[GIL_OFF_UNSEEN] += now - t->cur.wait_place;
 	}
 	if (t->cur.wait_since && g && g->cur.waiters) {
 		gil_stack_waiters(g, now);

@@ -101,9 +101,13 @@ struct {
 	__uint(max_entries, 64 * 1024);
 } events SEC(".maps");
 
-/* A thread's slots by index of the GIL; 0: none. Whether a slot is still the thread's, its record says. */
+/* What a thread carries along. */
 struct gil_task {
-	__u32 slot[GIL_PER_PROC];
+	__u32 slot[GIL_PER_PROC]; /* its records by index of the GIL; 0: none. Whether one is still the thread's, it says itself */
+	__u32 gil; /* the GIL that it took last: number in `gils` + 1; 0: none */
+	__u32 tid; /* its id, as in gil_state.holder_tid */
+	__u32 off; /* switched out while it held that GIL */
+	__u32 pad;
 };
 
 /* Freed with the task. (Under test-run there is one task only: the tests key by tid.) */

@@ -247,6 +247,25 @@ struct gil_hist {
 	__u32 count[GIL_HIST_BUCKETS];
 };
 
+/* What the holder of a GIL does, for the CPU. */
+enum gil_cpu_state {
+	GIL_CPU_ON = 0,
+	GIL_CPU_BLOCKED = 1,   /* sleeps: in a system call, in a page fault, stopped */
+	GIL_CPU_PREEMPTED = 2, /* could run, but another does, or a cgroup's limit is reached */
+	GIL_CPU_UNSEEN = 3,    /* since arming no event has told */
+};
+
+#define GIL_OFF_KINDS 3 /* all but ON */
+#define GIL_CPU_OF_KIND(kind) ((kind) + 1)
+#define GIL_OFF_BLOCKED 0
+#define GIL_OFF_PREEMPTED 1
+#define GIL_OFF_UNSEEN 2
+
+/* Time that was not spent on the CPU, or not known to be. */
+struct gil_off {
+	__u64 ns[GIL_OFF_KINDS];
+};
+
 /* What is summed up for one thread on one GIL: cumulative, except the two maxima. */
 struct gil_totals {
 	__u64 hold_ns;      /* ended holds */
@@ -268,6 +287,9 @@ struct gil_totals {
 	__u64 place_head;   /* the GIL's ring head at wait_place */
 	__u64 handoff_since;/* ns: an open hand-off began; 0: none */
 	__u64 handoff_len;  /* ns: ended hand-off that the next acquire adds to its wait */
+	struct gil_off hold_off;  /* of hold_ns */
+	struct gil_off wait_off;  /* of wait_ns: what the holder did meanwhile */
+	struct gil_off place_off; /* the GIL's off-CPU clocks at wait_place */
 	struct gil_hist hold;
 	struct gil_hist wait;
 };
@@ -317,9 +339,27 @@ struct gil_view {
 	__u64 held_ns;      /* held clock: closed holds of everybody */
 	__u64 head;         /* ring entries ever written */
 	__u64 events;
+	struct gil_off settled; /* of the off-CPU clocks: what belongs to ended holds */
 };
 
-/* One GIL of one process. Every writer holds gil->mutex in the target, so writes never overlap. */
+/* The off-CPU clocks of one GIL: cumulative over all its holds. */
+struct gil_cpu_view {
+	__u32 state;        /* enum gil_cpu_state */
+	__u32 pad;
+	__u64 since;        /* ns: in that state */
+	struct gil_off off; /* before that */
+};
+
+struct gil_cpu {
+	__u64 bound;
+	struct gil_cpu_view cur;
+	struct gil_cpu_view snap; /* state at `bound` */
+};
+
+/*
+ * One GIL of one process. Every writer holds gil->mutex in the target, so writes never overlap; `cpu` and `cpu_turn` have rules
+ * of their own (gil_cpu.bpf.h).
+ */
 struct gil_state {
 	__u32 seq;
 	__u32 arm_gen;
@@ -335,6 +375,11 @@ struct gil_state {
 	struct gil_view cur;
 	struct gil_view snap;
 	struct gil_account account;
+	__u32 holder_tid;   /* whose switches count; 0: nobody's */
+	__u32 cpu_turn;     /* cpu[cpu_turn & 1] is whole, the other one may be being written */
+	__u32 settled_turn; /* the turn at which cur.settled was right */
+	__u32 pad;
+	struct gil_cpu cpu[2];
 	struct gil_ring_entry ring[GIL_RING_LEN];
 };
 
@@ -395,9 +440,10 @@ struct gil_trace_event {
 
 _Static_assert(sizeof(struct gil_trace_event) == 24, "gil_trace_event layout");
 _Static_assert(sizeof(struct gil_hist) == 1056, "gil_hist layout");
-_Static_assert(sizeof(struct gil_totals) == 19 * 8 + 2 * 1056, "gil_totals layout");
+_Static_assert(sizeof(struct gil_totals) == 28 * 8 + 2 * 1056, "gil_totals layout");
 _Static_assert(sizeof(struct gil_thread) == 64 + 2 * sizeof(struct gil_totals), "gil_thread layout");
-_Static_assert(sizeof(struct gil_view) == 48, "gil_view layout");
+_Static_assert(sizeof(struct gil_view) == 72, "gil_view layout");
+_Static_assert(sizeof(struct gil_cpu) == 88, "gil_cpu layout");
 _Static_assert(sizeof(struct gil_ring_entry) == 16, "gil_ring_entry layout");
 _Static_assert(sizeof(struct gil_blame_key) == 16, "gil_blame_key layout");
 _Static_assert(sizeof(struct gil_event) == 40, "gil_event layout");

@@ -12,6 +12,9 @@ enum gil_step_op {
 	STEP_HANDOFF,
 	STEP_WAKE,
 	STEP_EXIT,
+	STEP_OUT, /* switched out; `forced`: asleep */
+	STEP_WOKEN,
+	STEP_IN,
 };
 
 struct gil_step {

@@ -14,7 +14,7 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-GIL_INLINE __u32 slot_of(const struct gil_at *at)
+GIL_INLINE struct gil_task *task_of(const struct gil_at *at)
 {
 	struct gil_task fresh = {}, *task = bpf_map_lookup_elem(&tasks, &at->tid);
 
@@ -22,7 +22,33 @@ GIL_INLINE __u32 slot_of(const struct gil_at *at)
 		bpf_map_update_elem(&tasks, &at->tid, &fresh, BPF_ANY);
 		task = bpf_map_lookup_elem(&tasks, &at->tid);
 	}
-	return gil_slot_find(at, task, at->tid * 1000ull);
+	return task;
+}
+
+GIL_INLINE __u32 slot_of(const struct gil_at *at)
+{
+	return gil_slot_find(at, task_of(at), at->tid * 1000ull);
+}
+
+GIL_INLINE __u32 slot_of_acquirer(const struct gil_at *at)
+{
+	gil_task_takes(task_of(at), at->gil_slot, at->tid);
+	return slot_of(at);
+}
+
+GIL_INLINE void schedule(const struct gil_at *at, const struct gil_step *step)
+{
+	struct gil_task *task = task_of(at);
+	__u64 bound = gil_bound_at(step->now);
+
+	if (!task)
+		return;
+	if (step->op == STEP_OUT)
+		gil_on_switched_out(task, !step->forced, step->now, bound);
+	else if (step->op == STEP_WOKEN)
+		gil_on_woken(task, step->now, bound);
+	else
+		gil_on_switched_in(task, step->now, bound);
 }
 
 GIL_INLINE void acquire(struct gil_at *at, __u64 tstate)
@@ -33,7 +59,7 @@ GIL_INLINE void acquire(struct gil_at *at, __u64 tstate)
 	    at->gil->arm_gen == at->proc->arm_gen)
 		gil_on_acquire(at, last >> 32, true, 0);
 	else
-		gil_on_acquire(at, slot_of(at), false, tstate);
+		gil_on_acquire(at, slot_of_acquirer(at), false, tstate);
 }
 
 GIL_INLINE void exit_thread(struct gil_at *at)
@@ -56,6 +82,7 @@ int gil_step(struct gil_step *step)
 
 	at.proc = bpf_map_lookup_elem(&procs, &proc_slot);
 	gil_key = step->proc * GIL_PER_PROC + step->gil;
+	at.gil_slot = gil_key;
 	at.gil = bpf_map_lookup_elem(&gils, &gil_key);
 	if (!at.proc || !at.gil)
 		return 1;
@@ -77,6 +104,11 @@ int gil_step(struct gil_step *step)
 		break;
 	case STEP_EXIT:
 		exit_thread(&at);
+		break;
+	case STEP_OUT:
+	case STEP_WOKEN:
+	case STEP_IN:
+		schedule(&at, step);
 		break;
 	default:
 		return 2;

@@ -440,6 +440,154 @@ Test(core, clock_of_another_cpu_never_runs_backwards)
 	cr_expect_eq(thread_of(10)->cur.hold_ns, 0);
 }
 
+/* ---- on and off the CPU ---- */
+
+static void asleep(uint32_t tid, uint64_t now)
+{
+	step_with(STEP_OUT, tid, now, 1, 0);
+}
+
+static void expect_off(const struct gil_off *off, uint64_t blocked, uint64_t preempted, uint64_t unseen)
+{
+	cr_expect_eq(off->ns[GIL_OFF_BLOCKED], blocked, "blocked %llu", (unsigned long long)off->ns[GIL_OFF_BLOCKED]);
+	cr_expect_eq(off->ns[GIL_OFF_PREEMPTED], preempted, "preempted %llu", (unsigned long long)off->ns[GIL_OFF_PREEMPTED]);
+	cr_expect_eq(off->ns[GIL_OFF_UNSEEN], unseen, "unseen %llu", (unsigned long long)off->ns[GIL_OFF_UNSEEN]);
+}
+
+Test(core, hold_is_split_by_what_the_holder_does_and_so_is_the_wait_for_it)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_OUT, 10, 3 * MS);
+	step(STEP_WAIT, 11, 4 * MS);
+	step(STEP_IN, 10, 6 * MS);
+	asleep(10, 7 * MS);
+	step(STEP_WAIT, 11, 9 * MS);
+	step(STEP_WOKEN, 10, 17 * MS);
+	step(STEP_IN, 10, 20 * MS);
+	step(STEP_RELEASE, 10, 21 * MS);
+	step(STEP_ACQUIRE, 11, 22 * MS);
+	expect_off(&thread_of(10)->cur.hold_off, 10 * MS, 6 * MS, 0);
+	expect_off(&thread_of(11)->cur.wait_off, 10 * MS, 5 * MS, 0);
+	cr_expect_eq(thread_of(11)->cur.wait_ns, 18 * MS);
+	cr_expect_eq(thread_of(11)->cur.handover_ns, 1 * MS);
+	cr_expect_eq(skel->bss->gil_holders_off, 0);
+}
+
+Test(core, who_does_not_hold_the_gil_may_sleep)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_RELEASE, 10, 3 * MS);
+	step(STEP_ACQUIRE, 11, 4 * MS);
+	asleep(10, 5 * MS);
+	step(STEP_IN, 10, 6 * MS);
+	asleep(12, 6 * MS);
+	step(STEP_RELEASE, 11, 7 * MS);
+	asleep(11, 8 * MS);
+	step(STEP_IN, 11, 9 * MS);
+	step(STEP_ACQUIRE, 10, 10 * MS);
+	step(STEP_RELEASE, 10, 11 * MS);
+	expect_off(&thread_of(10)->cur.hold_off, 0, 0, 0);
+	expect_off(&thread_of(11)->cur.hold_off, 0, 0, 0);
+}
+
+Test(core, what_was_done_before_the_first_event_is_unseen_and_not_on_the_cpu)
+{
+	step(STEP_WAIT, 11, 2 * MS);
+	step(STEP_RELEASE, 10, 9 * MS);
+	step(STEP_ACQUIRE, 11, 9 * MS + 10 * US);
+	step(STEP_RELEASE, 11, 12 * MS);
+	expect_off(&thread_of(10)->cur.hold_off, 0, 0, 8 * MS);
+	expect_off(&thread_of(11)->cur.wait_off, 0, 0, 7 * MS);
+	expect_off(&thread_of(11)->cur.hold_off, 0, 0, 0);
+}
+
+Test(core, gil_that_was_free_when_first_seen_leaves_nothing_unseen)
+{
+	step(STEP_ACQUIRE, 10, 5 * MS);
+	step(STEP_OUT, 10, 6 * MS);
+	step(STEP_IN, 10, 8 * MS);
+	step(STEP_RELEASE, 10, 9 * MS);
+	expect_off(&thread_of(10)->cur.hold_off, 0, 2 * MS, 0);
+}
+
+Test(core, off_cpu_clocks_at_the_boundary_are_put_aside)
+{
+	const struct gil_cpu *cpu;
+
+	skel->bss->gil_clock.end = 10 * MS;
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_WAIT, 11, 3 * MS);
+	asleep(10, 4 * MS);
+	step(STEP_IN, 10, 13 * MS);
+	step(STEP_WAIT, 11, 14 * MS);
+	cpu = &gil->cpu[gil->cpu_turn & 1];
+	cr_expect_eq(cpu->bound, 10 * MS);
+	cr_expect_eq(cpu->snap.state, GIL_CPU_BLOCKED);
+	cr_expect_eq(cpu->snap.since, 4 * MS);
+	cr_expect_eq(cpu->cur.off.ns[GIL_OFF_BLOCKED], 9 * MS);
+	expect_off(&thread_of(11)->snap.wait_off, 6 * MS, 0, 0);
+	expect_off(&thread_of(11)->cur.wait_off, 9 * MS, 0, 0);
+	step(STEP_RELEASE, 10, 15 * MS);
+	expect_off(&thread_of(10)->snap.hold_off, 0, 0, 0);
+	/* The clock of the unseen ran until the first event told that nobody held it; no hold has it. */
+	expect_off(&gil->snap.settled, 0, 0, 1 * MS);
+	expect_off(&thread_of(10)->cur.hold_off, 9 * MS, 0, 0);
+	expect_off(&gil->cur.settled, 9 * MS, 0, 1 * MS);
+}
+
+/* The scheduler's events lie outside of gil->mutex: their stamps may be a little behind or ahead of the others'. */
+Test(core, parts_never_exceed_the_whole)
+{
+	step(STEP_ACQUIRE, 10, 5 * MS);
+	step(STEP_OUT, 10, 5 * MS - 700);
+	step(STEP_IN, 10, 6 * MS + 300);
+	step(STEP_WAIT, 11, 6 * MS);
+	step(STEP_RELEASE, 10, 6 * MS);
+	step(STEP_ACQUIRE, 11, 6 * MS + 100);
+	cr_expect_eq(thread_of(10)->cur.hold_ns, 1 * MS);
+	expect_off(&thread_of(10)->cur.hold_off, 0, 1 * MS, 0);
+	expect_off(&thread_of(11)->cur.wait_off, 0, 0, 0);
+}
+
+Test(core, process_that_ends_asleep_with_the_gil_has_slept_with_it)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	asleep(10, 3 * MS);
+	step(STEP_IN, 10, 7 * MS);
+	step(STEP_EXIT, 10, 9 * MS);
+	asleep(10, 9 * MS);
+	expect_off(&thread_of(10)->cur.hold_off, 4 * MS, 0, 0);
+	cr_expect_eq(skel->bss->gil_holders_off, 0);
+}
+
+Test(core, thread_with_two_gils_is_followed_on_the_one_it_took_last)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_RELEASE, 10, 3 * MS);
+	step_on(1, STEP_ACQUIRE, 10, 4 * MS);
+	step(STEP_OUT, 10, 5 * MS);
+	step(STEP_IN, 10, 6 * MS);
+	step_on(1, STEP_RELEASE, 10, 7 * MS);
+	step(STEP_ACQUIRE, 10, 8 * MS);
+	step(STEP_OUT, 10, 9 * MS);
+	step(STEP_IN, 10, 12 * MS);
+	step(STEP_RELEASE, 10, 13 * MS);
+	expect_off(&thread_on(10, 1)->cur.hold_off, 0, 1 * MS, 0);
+	expect_off(&thread_on(10, 0)->cur.hold_off, 0, 3 * MS, 0);
+}
+
+/* A hold whose release was not seen: what it slept is not charged to the next one. */
+Test(core, hold_after_a_lost_release_begins_with_nothing)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	asleep(10, 3 * MS);
+	step(STEP_ACQUIRE, 11, 5 * MS);
+	step(STEP_IN, 10, 6 * MS);
+	step(STEP_RELEASE, 11, 7 * MS);
+	expect_off(&thread_of(11)->cur.hold_off, 0, 0, 0);
+	cr_expect_eq(skel->bss->gil_holders_off, 0);
+}
+
 /* ---- light ---- */
 
 static void go_light(void)
@@ -508,8 +656,10 @@ Test(core_light, handoff_without_a_queue_behind_it_still_counts_as_contended)
 
 struct model {
 	uint64_t hold[WALKERS], wait[WALKERS], gap[WALKERS], blame[WALKERS][WALKERS], acquires[WALKERS];
+	uint64_t hold_off[WALKERS][GIL_OFF_KINDS], wait_off[WALKERS][GIL_OFF_KINDS];
 	bool waiting[WALKERS], handoff[WALKERS];
 	int owner;
+	enum gil_cpu_state cpu; /* of the owner */
 	uint64_t at;
 };
 
@@ -526,9 +676,13 @@ static void pass(struct model *m, uint64_t now)
 			m->blame[i][m->owner] += dt;
 		else
 			m->gap[i] += dt;
+		if (m->owner >= 0 && m->cpu != GIL_CPU_ON)
+			m->wait_off[i][m->cpu - 1] += dt;
 	}
 	if (m->owner >= 0)
 		m->hold[m->owner] += dt;
+	if (m->owner >= 0 && m->cpu != GIL_CPU_ON)
+		m->hold_off[m->owner][m->cpu - 1] += dt;
 	m->at = now;
 }
 
@@ -545,9 +699,31 @@ static int pick(const struct model *m, bool waiting)
 	return -1;
 }
 
+/* The scheduler does something with the owner. */
+static void walk_cpu(struct model *m, uint64_t now)
+{
+	uint32_t tid = 100 + (uint32_t)m->owner;
+
+	if (m->cpu == GIL_CPU_ON) {
+		m->cpu = rand() % 2 ? GIL_CPU_BLOCKED : GIL_CPU_PREEMPTED;
+		step_with(STEP_OUT, tid, now, m->cpu == GIL_CPU_BLOCKED, 0);
+	} else if (m->cpu == GIL_CPU_BLOCKED && rand() % 2) {
+		m->cpu = GIL_CPU_PREEMPTED;
+		step(STEP_WOKEN, tid, now);
+	} else {
+		m->cpu = GIL_CPU_ON;
+		step(STEP_IN, tid, now);
+	}
+}
+
 static void walk_owned(struct model *m, uint64_t now)
 {
 	int who, dice = rand() % 10;
+
+	if (rand() % 3 == 0 || (m->cpu != GIL_CPU_ON && dice >= 6)) {
+		walk_cpu(m, now);
+		return;
+	}
 
 	if (dice < 4) {
 		who = pick(m, false);
@@ -595,6 +771,10 @@ static void compare(const struct model *m)
 		cr_expect_eq(cur->wait_ns, m->wait[i], "wait of %d", i);
 		cr_expect_eq(cur->handover_ns, m->gap[i], "handover of %d", i);
 		cr_expect_eq(cur->unknown_ns, 0);
+		for (int kind = 0; kind < GIL_OFF_KINDS; kind++) {
+			cr_expect_eq(cur->hold_off.ns[kind], m->hold_off[i][kind], "hold of %d, kind %d", i, kind);
+			cr_expect_eq(cur->wait_off.ns[kind], m->wait_off[i][kind], "wait of %d, kind %d", i, kind);
+		}
 		cr_expect_eq(blamed_in_all(100 + (uint32_t)i) + cur->handover_ns, cur->wait_ns);
 		for (int j = 0; j < WALKERS; j++)
 			if (i != j)
@@ -606,10 +786,14 @@ static void compare(const struct model *m)
 /* Ends what is open, so that both sides have counted everything. */
 static void settle(struct model *m, uint64_t now)
 {
-	for (int guard = 0; guard < 3 * WALKERS; guard++, now += 7) {
+	for (int guard = 0; guard < 4 * WALKERS; guard++, now += 7) {
 		int who;
 
 		pass(m, now);
+		if (m->cpu != GIL_CPU_ON) {
+			walk_cpu(m, now);
+			continue;
+		}
 		if (m->owner >= 0) {
 			step(STEP_RELEASE, 100 + (uint32_t)m->owner, now);
 			m->owner = -1;

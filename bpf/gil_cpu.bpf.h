@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * On and off the CPU: what the scheduler does with a thread while it holds a GIL. Plain inline functions, as in gil_core.
+ *
+ *            switched out, asleep                    woken
+ *   ON ------------------------------> BLOCKED -----------------> PREEMPTED
+ *   ^ \                                   |                         ^   |
+ *   |  `------- switched out, runnable ---|-------------------------'   |
+ *   +------------------------- switched in <----------------------------+
+ *
+ * An acquirer runs, so a hold begins ON and nothing need be written for it; only a GIL of which nothing is known yet is UNSEEN.
+ * The acquire leaves in the thread's task storage which GIL it was and in the GIL whose it is; the release takes the latter
+ * back. So at a context switch one look-up tells whether the thread holds a GIL, and no other thread can seem to.
+ *
+ * One writer at a time: events of one thread in the scheduler are ordered (its run queue's lock), and the others write only
+ * while the GIL has no `holder_tid`, under gil->mutex. Readers on other CPUs are not held up: two copies are written by turns,
+ * and `cpu_turn` says which is whole.
+ *
+ * What is not seen: a thread that loses its CPU inside the very probe, between its time stamp and the note of its hold.
+ */
+#ifndef GILSCOPE_GIL_CPU_BPF_H
+#define GILSCOPE_GIL_CPU_BPF_H
+
+#include "gil_at.bpf.h"
+#include "gil_off.h"
+
+/* Whether any of this is done; without it the programs are as if this file were not there. */
+const volatile bool cfg_off_cpu = true;
+
+/* Threads that hold a GIL without running, of all processes: while there are none, a switch need not look at who comes. */
+__u32 gil_holders_off;
+
+/* ---- the clocks ---- */
+
+GIL_INLINE __u32 gil_cpu_turn(const struct gil_state *g)
+{
+	return *(volatile const __u32 *)&g->cpu_turn;
+}
+
+GIL_INLINE const struct gil_cpu *gil_cpu_now(const struct gil_state *g)
+{
+	return &g->cpu[gil_cpu_turn(g) & 1];
+}
+
+/* A change of state; `bound` is the newest boundary not after `now`. */
+GIL_INLINE void gil_cpu_set(struct gil_state *g, enum gil_cpu_state state, __u64 now, __u64 bound)
+{
+	const struct gil_cpu *old = gil_cpu_now(g);
+	struct gil_cpu *fresh = &g->cpu[(gil_cpu_turn(g) + 1) & 1];
+
+	if (now < old->cur.since) /* clocks of two CPUs may differ by a little */
+		now = old->cur.since;
+	if (old->bound < bound) {
+		fresh->snap = old->cur;
+		fresh->bound = bound;
+	} else {
+		fresh->snap = old->snap;
+		fresh->bound = old->bound;
+	}
+	fresh->cur.off = gil_off_at(&old->cur, now);
+	fresh->cur.since = now;
+	fresh->cur.state = state;
+	__sync_fetch_and_add(&g->cpu_turn, 1);
+}
+
+/* The clocks at a boundary and at `now`, read beside their writer. */
+GIL_INLINE void gil_cpu_read(struct gil_state *g, __u64 bound, __u64 now, struct gil_off *ret_then, struct gil_off *ret_now)
+{
+	/* Several switches of the holder during one reading do not happen; and if they did, shares are bounded. */
+	for (int tries = 0; tries < 3; tries++) {
+		__u32 turn = __sync_fetch_and_add(&g->cpu_turn, 0); /* a barrier as well */
+		const struct gil_cpu *cpu = &g->cpu[turn & 1];
+
+		*ret_then = gil_off_at(cpu->bound >= bound ? &cpu->snap : &cpu->cur, bound);
+		*ret_now = gil_off_at(&cpu->cur, now);
+		if (__sync_fetch_and_add(&g->cpu_turn, 0) == turn)
+			return;
+	}
+}
+
+/* ---- holds ---- */
+
+/* Nothing is known of who holds it, since `since`: no boundary lies between. */
+GIL_INLINE void gil_cpu_forget(struct gil_state *g, __u64 since)
+{
+	if (!cfg_off_cpu)
+		return;
+	g->holder_tid = 0;
+	gil_cpu_set(g, GIL_CPU_UNSEEN, since, 0);
+	g->cur.settled = gil_cpu_now(g)->cur.off;
+}
+
+/* A hold begins; last of all, for from here on the scheduler's events count. A hold whose end was not seen is nobody's. */
+GIL_INLINE void gil_cpu_acquired(struct gil_state *g, __u32 tid, __u64 now, __u64 bound)
+{
+	if (!cfg_off_cpu)
+		return;
+	if (g->settled_turn != gil_cpu_turn(g)) {
+		g->holder_tid = 0;
+		gil_cpu_set(g, GIL_CPU_ON, now, bound);
+		g->cur.settled = gil_cpu_now(g)->cur.off;
+		g->settled_turn = gil_cpu_turn(g);
+	}
+	*(volatile __u32 *)&g->holder_tid = tid;
+}
+
+/* A hold is about to end: the scheduler's events count no more. */
+GIL_INLINE void gil_cpu_releasing(struct gil_state *g, __u32 tid)
+{
+	if (cfg_off_cpu && g->holder_tid == tid)
+		*(volatile __u32 *)&g->holder_tid = 0;
+}
+
+/* A hold of `len` ns has ended: how it was spent, into `ret`; false: all of it on the CPU. */
+GIL_INLINE bool gil_cpu_released(struct gil_state *g, __u64 len, __u64 now, __u64 bound, struct gil_off *ret)
+{
+	if (!cfg_off_cpu || g->settled_turn == gil_cpu_turn(g))
+		return false;
+	if (gil_cpu_now(g)->cur.state != GIL_CPU_ON)
+		gil_cpu_set(g, GIL_CPU_ON, now, bound);
+	gil_off_take(&g->cur.settled, &gil_cpu_now(g)->cur.off, len, ret);
+	g->cur.settled = gil_cpu_now(g)->cur.off;
+	g->settled_turn = gil_cpu_turn(g);
+	return true;
+}
+
+/* ---- the scheduler's events ---- */
+
+/* The next time that the thread takes that GIL, it says so again. */
+GIL_INLINE void gil_task_leaves(const struct gil_task *mine)
+{
+	__u32 slot = mine->gil - 1;
+	struct gil_state *former = bpf_map_lookup_elem(&gils, &slot);
+	__u64 last;
+
+	if (!former)
+		return;
+	last = former->last_owner;
+	if ((__u32)last == mine->tid)
+		__sync_val_compare_and_swap(&former->last_owner, last, 0);
+}
+
+/* Leaves in a thread's storage which GIL it takes. */
+GIL_INLINE void gil_task_takes(struct gil_task *mine, __u32 gil_slot, __u32 tid)
+{
+	if (!cfg_off_cpu || !mine)
+		return;
+	if (mine->gil && mine->gil != gil_slot + 1)
+		gil_task_leaves(mine);
+	mine->gil = gil_slot + 1;
+	mine->tid = tid;
+}
+
+/* The GIL that a thread holds, or NULL. */
+GIL_INLINE struct gil_state *gil_held_by(const struct gil_task *mine)
+{
+	__u32 slot = mine->gil - 1;
+	struct gil_state *g = mine->gil ? bpf_map_lookup_elem(&gils, &slot) : NULL;
+
+	return g && *(volatile __u32 *)&g->holder_tid == mine->tid ? g : NULL;
+}
+
+GIL_INLINE void gil_on_switched_out(struct gil_task *mine, bool runnable, __u64 now, __u64 bound)
+{
+	struct gil_state *g = gil_held_by(mine);
+
+	if (!g)
+		return;
+	gil_cpu_set(g, runnable ? GIL_CPU_PREEMPTED : GIL_CPU_BLOCKED, now, bound);
+	mine->off = 1;
+	__sync_fetch_and_add(&gil_holders_off, 1);
+}
+
+GIL_INLINE void gil_on_woken(const struct gil_task *mine, __u64 now, __u64 bound)
+{
+	struct gil_state *g = mine->off ? gil_held_by(mine) : NULL;
+
+	if (g && gil_cpu_now(g)->cur.state == GIL_CPU_BLOCKED)
+		gil_cpu_set(g, GIL_CPU_PREEMPTED, now, bound);
+}
+
+GIL_INLINE void gil_on_switched_in(struct gil_task *mine, __u64 now, __u64 bound)
+{
+	struct gil_state *g;
+
+	if (!mine->off)
+		return;
+	mine->off = 0;
+	__sync_fetch_and_add(&gil_holders_off, -1);
+	g = gil_held_by(mine);
+	if (g)
+		gil_cpu_set(g, GIL_CPU_ON, now, bound);
+}
+
+#endif
