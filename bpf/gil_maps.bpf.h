@@ -103,7 +103,7 @@ struct {
 
 /* What a thread carries along. */
 struct gil_task {
-	__u32 slot[GIL_PER_PROC]; /* its records by index of the GIL; 0: none. Whether one is still the thread's, it says itself */
+	__u32 slot[GIL_PER_PROC]; /* its records by index of the GIL, 0: none; whether one is still the thread's, it says */
 	__u32 gil; /* the GIL that it took last: number in `gils` + 1; 0: none */
 	__u32 tid; /* its id, as in gil_state.holder_tid */
 	__u32 off; /* switched out while it held that GIL */

@@ -16,7 +16,7 @@ static inline __attribute__((always_inline)) struct gil_off gil_off_at(const str
 	struct gil_off at = view->off;
 	__u64 open = now > view->since ? now - view->since : 0;
 
-	for (int kind = 0; kind < GIL_OFF_KINDS; kind++)
+	for (__u32 kind = 0; kind < GIL_OFF_KINDS; kind++)
 		if (view->state == GIL_CPU_OF_KIND(kind))
 			at.ns[kind] += open;
 	return at;
@@ -24,7 +24,7 @@ static inline __attribute__((always_inline)) struct gil_off gil_off_at(const str
 
 static inline __attribute__((always_inline)) void gil_off_add(struct gil_off *sum, const struct gil_off *part)
 {
-	for (int kind = 0; kind < GIL_OFF_KINDS; kind++)
+	for (__u32 kind = 0; kind < GIL_OFF_KINDS; kind++)
 		sum->ns[kind] += part->ns[kind];
 }
 
@@ -35,7 +35,7 @@ static inline __attribute__((always_inline)) void gil_off_add(struct gil_off *su
 static inline __attribute__((always_inline)) void gil_off_take(struct gil_off *place, const struct gil_off *at, __u64 room,
 							       struct gil_off *sum)
 {
-	for (int kind = 0; kind < GIL_OFF_KINDS; kind++) {
+	for (__u32 kind = 0; kind < GIL_OFF_KINDS; kind++) {
 		__u64 part = at->ns[kind] > place->ns[kind] ? at->ns[kind] - place->ns[kind] : 0;
 
 		if (part > room)

@@ -92,7 +92,7 @@ const struct verb verb_attach = {
 		 "or Ctrl-C. On a terminal a table is repainted at each interval; elsewhere one line is written per "
 		 "interval. A summary closes the run. The numbers also go to Redis, for gilscope query, redis-cli and "
 		 "Grafana. Needs root or CAP_BPF and CAP_PERFMON (gilscope doctor tells).",
-	.options = {OPTION_INTERVAL, OPTION_DURATION, OPTION_MODE, OPTION_MAX_OVERHEAD, OPTION_STACKS,
+	.options = {OPTION_INTERVAL, OPTION_DURATION, OPTION_MODE, OPTION_MAX_OVERHEAD, OPTION_NO_OFF_CPU, OPTION_STACKS,
 		    OPTION_ALERT_HOLD, OPTION_ALERT_WAIT, OPTION_CHILDREN, OPTION_ALL,
 		    OPTION_USER, OPTION_CGROUP, OPTION_MATCH, OPTION_REDIS,
 		    OPTION_PASSWORD_FILE, OPTION_PREFIX, OPTION_RETENTION, OPTION_THREAD_RETENTION,

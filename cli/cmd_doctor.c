@@ -135,6 +135,11 @@ static void report_probes(struct doctor *d, const struct probes_features *f)
 		find(d, NOTE, "probes", "Linux 6.6 or later has uprobe_multi.", "uprobe_multi is not used (%s): each probe is "
 		     "a link of its own; lifting them takes 1 to 2 s, with pauses of some 16 ms in the process",
 		     f->multi_why && *f->multi_why ? f->multi_why : "not available");
+	if (f->off_cpu)
+		find(d, FINE, "off cpu", NULL, "whether a holder of the GIL runs, sleeps or lacks a CPU is told in full mode");
+	else
+		find(d, NOTE, "off cpu", NULL, "whether a holder of the GIL runs, sleeps or lacks a CPU stays unknown: %s",
+		     f->off_cpu_why);
 	if (f->price_ns > 0)
 		find(d, FINE, "price", NULL, "a probe hit costs about %.2f us here (%.1f us where it has to be single-stepped)",
 		     f->price_ns / 1e3, f->stepped_price_ns / 1e3);

@@ -44,7 +44,7 @@ const struct verb verb_run = {
 		 "own: the summary goes to standard error, or with --output to a file. Passes on the command's exit status "
 		 "(128 + number if a signal killed it); 125 is a failure of gilscope's own, 126 a command that cannot be "
 		 "executed, 127 one that was not found.",
-	.options = {OPTION_INTERVAL, OPTION_DURATION, OPTION_MODE, OPTION_MAX_OVERHEAD, OPTION_STACKS,
+	.options = {OPTION_INTERVAL, OPTION_DURATION, OPTION_MODE, OPTION_MAX_OVERHEAD, OPTION_NO_OFF_CPU, OPTION_STACKS,
 		    OPTION_ALERT_HOLD, OPTION_ALERT_WAIT, OPTION_CHILDREN, OPTION_USER,
 		    OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX, OPTION_RETENTION, OPTION_THREAD_RETENTION,
 		    OPTION_NO_STORE, OPTION_LABEL, OPTION_HOST,

@@ -226,6 +226,12 @@ static int set_no_store(struct options *o, const char *value, struct reason *why
 	return 0;
 }
 
+static int set_no_off_cpu(struct options *o, const char *value, struct reason *why)
+{
+	o->no_off_cpu = true;
+	return 0;
+}
+
 static int unknown_metric(const char *name, struct reason *why)
 {
 	const char *names[FIELD_COUNT], *near;
@@ -399,6 +405,8 @@ static const struct option_entry entries[OPTION_COUNT] = {
 			 "enough, else light", set_mode},
 	[OPTION_MAX_OVERHEAD] = {"max-overhead", 0, "SHARE", "what auto may cost the process, as a share of one core "
 				 "(default 2%)", set_max_overhead},
+	[OPTION_NO_OFF_CPU] = {"no-off-cpu", 0, NULL, "do not tell whether holders of the GIL run, sleep or lack a CPU: spares "
+			       "the machine a look at each context switch", set_no_off_cpu},
 	[OPTION_STACKS] = {"stacks", 0, "TIME", "ask holds and waits of at least this long which Python code they were in "
 			   "(default 5ms; 0: every hold that made somebody wait; off: none)", set_stacks},
 	[OPTION_ALERT_HOLD] = {"alert-hold", 0, "TIME", "say at once who holds the GIL for longer than this, in which "

@@ -42,7 +42,7 @@ struct options {
 	double max_overhead;
 	uint64_t stacks_ns, alert_hold_ns, alert_wait_ns; /* the latter two 0: not */
 	bool no_stacks;
-	bool children, all, no_store;
+	bool children, all, no_store, no_off_cpu;
 	const char *cgroup, *match; /* attach --all: only these */
 	const char *label, *host, *user;
 	const char *redis;         /* --redis, else GILSCOPE_REDIS, else NULL: the embedded store */
@@ -68,6 +68,7 @@ enum option_id {
 	OPTION_DURATION,
 	OPTION_MODE,
 	OPTION_MAX_OVERHEAD,
+	OPTION_NO_OFF_CPU,
 	OPTION_STACKS,
 	OPTION_ALERT_HOLD,
 	OPTION_ALERT_WAIT,

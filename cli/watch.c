@@ -492,6 +492,7 @@ static void fill_opts(struct watch *w)
 		.mode = o->mode,
 		.max_overhead = o->max_overhead,
 		.stacks = stacks_of(o),
+		.no_off_cpu = o->no_off_cpu,
 		.label = o->label,
 		.host = o->host,
 		.sink = w->history.sink,

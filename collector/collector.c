@@ -401,6 +401,7 @@ static int set_up(struct collector *c, size_t procs, struct reason *why)
 		.max_threads = procs > 4 ? 8192 : 4096,
 		.no_multi = c->opts->no_multi,
 		.trace_bytes = c->opts->trace ? c->opts->trace->ring_bytes : 0,
+		.no_off_cpu = c->opts->no_off_cpu,
 		.follow = c->opts->follow,
 		.handed_down = c->opts->handed_down,
 		.stacks = c->opts->stacks,

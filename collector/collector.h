@@ -45,6 +45,7 @@ struct collector_opts {
 	struct sink *sink;         /* NULL: no store; not owned */
 	struct stack_opts stacks;  /* which code is asked for (probes.h) */
 	bool no_multi;
+	bool no_off_cpu;           /* see probes.h */
 	bool follow;               /* observe children too, and theirs */
 	bool handed_down;          /* children count from their birth, but others may meet the probes: probes.h */
 	const struct collector_trace *trace; /* NULL: none; with MODE_FULL only */

@@ -114,11 +114,13 @@ static int set_up_stacks(struct gil_bpf *skel, const struct probes_opts *opts)
 	return err;
 }
 
-static int size_maps(struct gil_bpf *skel, const struct probes_opts *opts)
+static int configure(const struct probes *p, struct gil_bpf *skel)
 {
+	const struct probes_opts *opts = &p->opts;
 	int err;
 
 	skel->rodata->cfg_max_procs = opts->max_procs;
+	skel->rodata->cfg_off_cpu = p->features.off_cpu;
 	err = bpf_map__set_max_entries(skel->maps.procs, opts->max_procs);
 	err = err ?: bpf_map__set_max_entries(skel->maps.gils, all_gils(opts));
 	err = err ?: bpf_map__set_max_entries(skel->maps.free_gils, all_gils(opts) - opts->max_procs);
@@ -178,7 +180,9 @@ static int load_skeleton(struct probes *p, bool multi, struct reason *why)
 	if (multi)
 		use_multi(p->skel);
 	bpf_program__set_autoload(p->skel->progs.gil_where, contained);
-	err = size_maps(p->skel, &p->opts);
+	bpf_program__set_autoload(p->skel->progs.gil_switch, p->features.off_cpu);
+	bpf_program__set_autoload(p->skel->progs.gil_wakeup, p->features.off_cpu);
+	err = configure(p, p->skel);
 	err = err ?: gil_bpf__load(p->skel);
 	if (err)
 		load_refused(err, why);
@@ -306,6 +310,49 @@ static int attach_tracepoints(struct probes *p, struct reason *why)
 	return 0;
 }
 
+static void unwatch_switches(struct probes *p)
+{
+	bpf_link__destroy(p->skel->links.gil_switch);
+	bpf_link__destroy(p->skel->links.gil_wakeup);
+	p->skel->links.gil_switch = p->skel->links.gil_wakeup = NULL;
+}
+
+static void watch_switches(struct probes *p)
+{
+	struct gil_bpf *skel = p->skel;
+
+	skel->links.gil_switch = bpf_program__attach(skel->progs.gil_switch);
+	skel->links.gil_wakeup = bpf_program__attach(skel->progs.gil_wakeup);
+	if (skel->links.gil_switch && skel->links.gil_wakeup)
+		return;
+	unwatch_switches(p);
+	p->features.off_cpu = false;
+	p->features.off_cpu_why = "the kernel refuses to attach to its context switches";
+	log_warn("what holders of the GIL do off the CPU stays unknown: %s", p->features.off_cpu_why);
+}
+
+static bool is_any_in(const struct probes *p, enum gil_mode mode)
+{
+	for (uint32_t slot = 0; slot < p->opts.max_procs; slot++)
+		if (p->slots[slot].used && p->slots[slot].mode == mode)
+			return true;
+	return false;
+}
+
+/* All switches of the machine pay for it: only while holds are counted. Children may be born into a family at any moment. */
+static void mind_switches(struct probes *p)
+{
+	bool watched = p->skel->links.gil_switch != NULL;
+	bool wanted = is_any_in(p, GIL_MODE_FULL) || (watched && p->families && !is_any_in(p, GIL_MODE_LIGHT));
+
+	if (!p->features.off_cpu || wanted == watched)
+		return;
+	if (wanted)
+		watch_switches(p);
+	else
+		unwatch_switches(p);
+}
+
 static int start_planter(struct probes *p, struct reason *why)
 {
 	int err = planter__start(&p->planter);
@@ -384,6 +431,21 @@ static int load_best(struct probes *p, struct reason *why)
 				 "switched off on this kernel", strerror(-err)) : 0;
 }
 
+/* The programs at context switches need a kernel that hands them the state of who leaves (5.18): else without them. */
+static int load_all(struct probes *p, struct reason *why)
+{
+	int err;
+
+	p->features.off_cpu = !p->opts.no_off_cpu;
+	p->features.off_cpu_why = p->opts.no_off_cpu ? "switched off" : "";
+	err = load_best(p, why);
+	if (!err || !p->features.off_cpu)
+		return err;
+	p->features.off_cpu = false;
+	p->features.off_cpu_why = "the kernel does not take the programs for it (Linux 5.18 and newer do)";
+	return load_best(p, why);
+}
+
 int probes__open(const struct probes_opts *opts, struct probes **ret, struct reason *why)
 {
 	struct probes *p = calloc(1, sizeof(*p));
@@ -398,7 +460,7 @@ int probes__open(const struct probes_opts *opts, struct probes **ret, struct rea
 	p->opts.max_pairs = opts->max_pairs ?: 65536;
 	p->features.multi_why = "";
 	p->slots = calloc(p->opts.max_procs, sizeof(*p->slots));
-	err = p->slots ? load_best(p, why) : -ENOMEM;
+	err = p->slots ? load_all(p, why) : -ENOMEM;
 	err = err ?: map_tables(p, why);
 	err = err ?: fill_free_slots(p);
 	err = err ?: free_all_procs(p);
@@ -746,6 +808,7 @@ int probes__plant(struct probes *p, uint32_t slot, enum gil_mode mode, struct re
 	if (can_share(p, slot)) {
 		err = plant_in_family(p, s, mode);
 		s->mode = mode;
+		mind_switches(p);
 		return err ? reason__set(why, err, "can't plant the probes of process %d and its children: %s", (int)s->pid,
 					 strerror(-err)) : 0;
 	}
@@ -757,6 +820,7 @@ int probes__plant(struct probes *p, uint32_t slot, enum gil_mode mode, struct re
 		}
 	}
 	s->mode = mode;
+	mind_switches(p);
 	return 0;
 }
 
@@ -794,6 +858,7 @@ void probes__lift(struct probes *p, uint32_t slot)
 		lift_group(p, s, group);
 	leave_family(p, s);
 	s->mode = GIL_MODE_OFF;
+	mind_switches(p);
 }
 
 void probes__drop(struct probes *p, uint32_t slot)
@@ -807,6 +872,7 @@ void probes__drop(struct probes *p, uint32_t slot)
 	}
 	leave_family(p, s);
 	s->mode = GIL_MODE_OFF;
+	mind_switches(p);
 }
 
 void probes__lift_all(struct probes *p)

@@ -37,6 +37,7 @@ struct probes_opts {
 	uint32_t max_pairs;      /* blame pairs, default 65536 */
 	struct stack_opts stacks; /* zeroed: none, at no cost */
 	bool no_multi;           /* never use uprobe_multi (tests, bench) */
+	bool no_off_cpu;         /* don't look at context switches: what holders do off the CPU is unknown */
 	bool empty_programs;     /* plant programs that do nothing (bench: the limit) */
 	bool follow;             /* children of observed processes are told of, and followed through exec */
 	uint32_t trace_bytes;    /* size of the ring buffer for a trace, a power of two of pages; 0: none is recorded */
@@ -48,6 +49,8 @@ struct probes_features {
 	const char *multi_why;   /* "" or why not */
 	double price_ns;         /* calibrated: added cost of one hit on an emulated instruction */
 	double stepped_price_ns; /* the same on a single-stepped one */
+	bool off_cpu;            /* what holders do off the CPU is seen, in full mode */
+	const char *off_cpu_why; /* "" or why not */
 };
 
 struct probes;

@@ -25,6 +25,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "../bpf/gil_off.h"
 #include "blame_memo.h"
 #include "gil.skel.h"
 #include "gil_life.h"
@@ -44,6 +45,7 @@
 struct cumulative {
 	uint64_t hold_ns, wait_ns, handover_ns, unknown_ns;
 	uint64_t acquires, contended, forced, inferred;
+	struct gil_off hold_off, wait_off;
 };
 
 /* What is remembered of a thread slot between readings. */
@@ -75,6 +77,7 @@ struct gil_record {
 	bool current;           /* has had events since arming */
 	uint64_t addr;
 	struct gil_view at;
+	struct gil_off off;     /* the off-CPU clocks at B */
 	struct gil_state state;
 };
 
@@ -347,6 +350,21 @@ static bool read_thread(const struct gil_thread *t, uint64_t bound, struct recor
 	return false;
 }
 
+/* The off-CPU clocks have a sequence of their own: bpf/gil_cpu.bpf.h. */
+static bool read_off(const struct gil_state *g, uint64_t bound, struct gil_off *ret)
+{
+	for (int tries = 0; tries < SEQ_TRIES; tries++) {
+		uint32_t turn = __atomic_load_n(&g->cpu_turn, __ATOMIC_ACQUIRE);
+		struct gil_cpu cpu = g->cpu[turn & 1];
+
+		if (seq_changed(&g->cpu_turn, turn))
+			continue;
+		*ret = gil_off_at(cpu.bound >= bound ? &cpu.snap : &cpu.cur, bound);
+		return true;
+	}
+	return false;
+}
+
 static bool read_gil(const struct gil_state *g, uint64_t bound, struct gil_record *ret)
 {
 	int tries = 0;
@@ -356,7 +374,7 @@ static bool read_gil(const struct gil_state *g, uint64_t bound, struct gil_recor
 		ret->state = *g;
 		if (!seq_changed(&g->seq, seq)) {
 			ret->at = ret->state.bound >= bound ? ret->state.snap : ret->state.cur;
-			return true;
+			return read_off(g, bound, &ret->off);
 		}
 		tries++;
 	}
@@ -485,6 +503,7 @@ static void add_open_wait(struct collection *c, const struct record *rec, struct
 			  struct blame_list *open)
 {
 	const struct gil_record *g = &c->gils[rec->gil % GIL_PER_PROC];
+	struct gil_off place;
 	uint64_t span, held;
 
 	if (!rec->at.wait_since || rec->at.wait_place >= c->bound)
@@ -497,8 +516,23 @@ static void add_open_wait(struct collection *c, const struct record *rec, struct
 		return;
 	}
 	held = blame_list__charge(open, &g->state, &g->at, &rec->at, c->bound);
+	place = rec->at.place_off;
+	gil_off_take(&place, &g->off, held, &sum->wait_off);
 	sum->handover_ns += span - held;
 	sum->unknown_ns += held - blame_list__sum(open);
+}
+
+/* What the holder's open hold was spent on so far: all that went by since holds were last settled. */
+static void add_open_hold(const struct collection *c, const struct record *rec, uint64_t since, struct cumulative *sum)
+{
+	const struct gil_record *g = &c->gils[rec->gil % GIL_PER_PROC];
+	struct gil_off settled = g->at.settled;
+
+	if (!since)
+		return;
+	sum->hold_ns += c->bound - since;
+	sum->acquires++;
+	gil_off_take(&settled, &g->off, c->bound - since, &sum->hold_off);
 }
 
 static void add_open_handoff(const struct collection *c, const struct record *rec, struct cumulative *sum)
@@ -512,13 +546,14 @@ static void add_open_handoff(const struct collection *c, const struct record *re
 static void cumulate(struct collection *c, const struct record *rec, uint32_t slot, struct cumulative *sum,
 		     struct blame_list *open)
 {
-	uint64_t since = open_hold_since(c, rec, slot);
-
-	sum->hold_ns = rec->at.hold_ns + (since ? c->bound - since : 0);
-	sum->acquires = rec->at.releases - rec->at.unseen + (since != 0);
+	sum->hold_ns = rec->at.hold_ns;
+	sum->hold_off = rec->at.hold_off;
+	sum->acquires = rec->at.releases - rec->at.unseen;
+	add_open_hold(c, rec, open_hold_since(c, rec, slot), sum);
 	sum->wait_ns = rec->at.wait_ns;
 	sum->handover_ns = rec->at.handover_ns;
 	sum->unknown_ns = rec->at.unknown_ns;
+	sum->wait_off = rec->at.wait_off;
 	sum->contended = rec->at.contended;
 	sum->forced = rec->at.forced;
 	sum->inferred = rec->at.inferred;
@@ -533,9 +568,11 @@ static uint64_t max_u64(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
-static uint32_t known_in(enum gil_mode mode)
+static uint32_t known_in(const struct collection *c)
 {
-	return mode == GIL_MODE_LIGHT ? KNOWN_WAIT | KNOWN_FORCED : KNOWN_ALL;
+	if (c->proc.mode == GIL_MODE_LIGHT)
+		return KNOWN_WAIT | KNOWN_FORCED;
+	return probes__features(c->r->probes)->off_cpu ? KNOWN_ALL : KNOWN_ALL & ~KNOWN_OFF_CPU;
 }
 
 /* Ages of what is open at B. */
@@ -559,20 +596,27 @@ static int add_open_ages(struct collection *c, const struct record *rec, uint32_
 	return err;
 }
 
-/* What is new since the last boundary; remembers the state at this one. */
-static int subtract(struct metrics *m, struct memo *memo, const struct cumulative *now, const struct gil_totals *at)
+/*
+ * What is new since the last boundary; remembers the state at this one, and of what is off the CPU how much was given out: its
+ * parts never exceed the whole.
+ */
+static int subtract(struct metrics *m, struct memo *memo, struct cumulative *now, const struct gil_totals *at)
 {
-	const struct cumulative *last = &memo->last;
+	struct cumulative *last = &memo->last;
 	int err;
 
 	m->hold_ns = now->hold_ns - last->hold_ns;
 	m->wait_ns = now->wait_ns - last->wait_ns;
 	m->handover_ns = now->handover_ns - last->handover_ns;
 	m->unknown_ns = now->unknown_ns - last->unknown_ns;
+	gil_off_take(&last->hold_off, &now->hold_off, m->hold_ns, &m->hold_off);
+	gil_off_take(&last->wait_off, &now->wait_off, m->wait_ns - m->handover_ns, &m->wait_off);
 	m->acquires = now->acquires - last->acquires;
 	m->contended = now->contended - last->contended;
 	m->forced = now->forced - last->forced;
 	m->inferred = now->inferred - last->inferred;
+	now->hold_off = last->hold_off;
+	now->wait_off = last->wait_off;
 	memo->last = *now;
 	err = hist__advance(&m->hold, &memo->hold, &at->hold);
 	err = hist__advance(&m->wait, &memo->wait, &at->wait) ?: err;
@@ -830,6 +874,7 @@ static void take_back_seed(struct collection *c, struct memo *m, const struct re
 	if (!rec->at.unseen || rec->arm_gen != c->proc.arm_gen)
 		return;
 	m->last.hold_ns += *given;
+	m->last.hold_off.ns[GIL_OFF_UNSEEN] += *given;
 	*given = 0;
 }
 
@@ -851,7 +896,7 @@ static int collect_record(struct collection *c, uint32_t slot, const struct reco
 {
 	bool other = slot < probes__first_thread(c->r->probes);
 	bool dead = rec->state != GIL_THREAD_LIVE && rec->bound < c->bound;
-	struct metrics metrics = {.known = known_in(c->proc.mode)};
+	struct metrics metrics = {.known = known_in(c)};
 	struct memo *m = c->r->memos[slot];
 	struct blame_list open = {0};
 	struct cumulative now = {0};
@@ -917,8 +962,8 @@ static int add_seed_hold(struct collection *c, uint32_t gil)
 	if (index < 0)
 		return 0;
 	m = &c->sample->threads[index].m;
-	m->known = KNOWN_ALL;
 	m->hold_ns += c->bound - since;
+	m->hold_off.ns[GIL_OFF_UNSEEN] += c->bound - since;
 	m->hold_max_ns = max_u64(m->hold_max_ns, age);
 	c->watch->seed_given[gil] = age;
 	return hist__count(&m->hold_open, age);
@@ -1081,7 +1126,7 @@ static int add_gil(struct collection *c, uint32_t gil)
 		return -ENOMEM;
 	g->gil = number;
 	g->addr = c->gils[gil].addr > GIL_PLACE_LAST ? c->gils[gil].addr : 0;
-	g->m.known = known_in(c->proc.mode);
+	g->m.known = known_in(c);
 	for (size_t i = 0; i < c->sample->threads_n; i++)
 		if (c->sample->threads[i].gil == number)
 			err = metrics__sum(&g->m, &c->sample->threads[i].m) ?: err;
@@ -1092,9 +1137,9 @@ static int sum_up(struct collection *c)
 {
 	int err = 0;
 
-	c->sample->total.known = known_in(c->proc.mode);
+	c->sample->total.known = known_in(c);
 	for (size_t i = 0; i < c->sample->threads_n; i++)
-		c->sample->threads[i].m.known = known_in(c->proc.mode);
+		c->sample->threads[i].m.known = known_in(c);
 	for (uint32_t gil = 0; !err && gil < GIL_PER_PROC; gil++)
 		if (gil_life__is_used(c->proc.gil_addr[gil]))
 			err = add_gil(c, gil);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../bpf/gil_off.h"
 #include "text.h"
 
 /*
@@ -240,6 +241,8 @@ static int add_ended(struct metrics *dst, const struct metrics *src)
 	dst->contended += src->contended;
 	dst->forced += src->forced;
 	dst->inferred += src->inferred;
+	gil_off_add(&dst->hold_off, &src->hold_off);
+	gil_off_add(&dst->wait_off, &src->wait_off);
 	dst->hold_max_ns = max_u64(dst->hold_max_ns, src->hold_max_ns);
 	dst->wait_max_ns = max_u64(dst->wait_max_ns, src->wait_max_ns);
 	err = hist__add(&dst->hold, &src->hold);

@@ -40,7 +40,8 @@ enum known {
 	KNOWN_WAIT = 4,
 	KNOWN_FORCED = 8,
 	KNOWN_HANDOVER = 16,    /* light cannot tell it from blame */
-	KNOWN_ALL = 31,
+	KNOWN_OFF_CPU = 32,     /* hold_off, wait_off */
+	KNOWN_ALL = 63,
 };
 
 struct metrics {
@@ -53,6 +54,8 @@ struct metrics {
 	uint64_t acquires;
 	uint64_t contended;
 	uint64_t forced;
+	struct gil_off hold_off; /* of hold_ns: the holder did not run; the rest it did */
+	struct gil_off wait_off; /* of wait_ns: the holder did not run */
 	uint64_t inferred;      /* light: hand-offs whose end no waiter saw, timed by what followed */
 	uint64_t hold_max_ns;   /* longest that ended in the interval or was open at its end */
 	uint64_t wait_max_ns;

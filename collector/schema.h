@@ -134,6 +134,12 @@ const char *schema__global_key(char *buf, size_t size, const char *prefix, const
 	X(COV, "cov", "ratio", "observed share of the interval") \
 	X(GILS, "gils", "n", "GILs in the process, if more than one") \
 	X(G, "g", "n", "GIL of the thread, if not the main one") \
+	X(HOLD_BLOCKED, "hold_blocked", "us", "of hold: the holder slept, in a system call or a page fault") \
+	X(HOLD_PREEMPTED, "hold_preempted", "us", "of hold: the holder could run but had no CPU") \
+	X(HOLD_UNSEEN, "hold_unseen", "us", "of hold: whether the holder ran is not known") \
+	X(WAIT_BLOCKED, "wait_blocked", "us", "of wait: the holder slept") \
+	X(WAIT_PREEMPTED, "wait_preempted", "us", "of wait: the holder could run but had no CPU") \
+	X(WAIT_UNSEEN, "wait_unseen", "us", "of wait: whether the holder ran is not known") \
 	X(INSIDE, "inside", "n", "id of the thread in its own PID namespace, if that is another")
 
 enum schema_field {

@@ -90,16 +90,34 @@ _Static_assert(FIELD_HOLD_P99 == FIELD_HOLD_P50 + 1 && FIELD_HOLD_MAX == FIELD_H
 	       FIELD_WAIT_P99 == FIELD_WAIT_P50 + 1 && FIELD_WAIT_MAX == FIELD_WAIT_P50 + 2,
 	       "the fields of a distribution follow one another");
 
+_Static_assert(FIELD_HOLD_PREEMPTED == FIELD_HOLD_BLOCKED + 1 && FIELD_HOLD_UNSEEN == FIELD_HOLD_BLOCKED + 2 &&
+	       FIELD_WAIT_PREEMPTED == FIELD_WAIT_BLOCKED + 1 && FIELD_WAIT_UNSEEN == FIELD_WAIT_BLOCKED + 2,
+	       "the parts off the CPU follow one another");
+
+/* The parts of `whole_ns` that were off the CPU; nothing has no parts. */
+static void set_off(const struct metrics *m, struct schema_row *row, enum schema_field blocked, const struct gil_off *off,
+		    uint64_t whole_ns)
+{
+	if (!(m->known & KNOWN_OFF_CPU) || whole_ns == 0)
+		return;
+	set_us(row, blocked, off->ns[GIL_OFF_BLOCKED]);
+	set_us(row, blocked + 1, off->ns[GIL_OFF_PREEMPTED]);
+	if (off->ns[GIL_OFF_UNSEEN] > 0)
+		set_us(row, blocked + 2, off->ns[GIL_OFF_UNSEEN]);
+}
+
 static void set_metrics(const struct metrics *m, struct schema_row *row)
 {
 	if (m->known & KNOWN_HOLD) {
 		set_us(row, FIELD_HOLD, m->hold_ns);
+		set_off(m, row, FIELD_HOLD_BLOCKED, &m->hold_off, m->hold_ns);
 		set_distribution(row, FIELD_HOLD_P50, &m->hold, &m->hold_open, m->hold_max_ns);
 		row->has_hold_hist = true;
 		hist_coarse__from(&row->hold_hist, &m->hold);
 	}
 	if (m->known & KNOWN_WAIT) {
 		set_us(row, FIELD_WAIT, m->wait_ns);
+		set_off(m, row, FIELD_WAIT_BLOCKED, &m->wait_off, m->wait_ns);
 		if (m->known & KNOWN_HANDOVER)
 			set_us(row, FIELD_HANDOVER, m->handover_ns);
 		if (m->unknown_ns > 0)
@@ -198,13 +216,15 @@ void schema_row__from(const struct proc_sample *s, const struct metrics *m, bool
 static const uint8_t process_order[] = {
 	FIELD_T, FIELD_D, FIELD_HOLD, FIELD_UTIL, FIELD_WAIT, FIELD_HANDOVER, FIELD_UNKNOWN, FIELD_WAITERS, FIELD_N,
 	FIELD_C, FIELD_FORCED, FIELD_INFERRED, FIELD_THREADS, FIELD_WAIT_P50, FIELD_WAIT_P99, FIELD_WAIT_MAX, FIELD_HOLD_P50,
-	FIELD_HOLD_P99, FIELD_HOLD_MAX, FIELD_CPU, FIELD_RSS, FIELD_COST, FIELD_LOST, FIELD_COV, FIELD_GILS, FIELD_G,
+	FIELD_HOLD_P99, FIELD_HOLD_MAX, FIELD_HOLD_BLOCKED, FIELD_HOLD_PREEMPTED, FIELD_HOLD_UNSEEN, FIELD_WAIT_BLOCKED,
+	FIELD_WAIT_PREEMPTED, FIELD_WAIT_UNSEEN, FIELD_CPU, FIELD_RSS, FIELD_COST, FIELD_LOST, FIELD_COV, FIELD_GILS, FIELD_G,
 	FIELD_INSIDE,
 };
 static const uint8_t thread_order[] = {
 	FIELD_T, FIELD_D, FIELD_HOLD, FIELD_WAIT, FIELD_HANDOVER, FIELD_UNKNOWN, FIELD_N, FIELD_C, FIELD_FORCED,
-	FIELD_INFERRED, FIELD_HOLD_P50, FIELD_HOLD_P99, FIELD_HOLD_MAX, FIELD_WAIT_P50, FIELD_WAIT_P99, FIELD_WAIT_MAX, FIELD_G,
-	FIELD_INSIDE, FIELD_UTIL, FIELD_WAITERS, FIELD_THREADS, FIELD_CPU, FIELD_RSS, FIELD_COST, FIELD_LOST, FIELD_COV,
+	FIELD_INFERRED, FIELD_HOLD_P50, FIELD_HOLD_P99, FIELD_HOLD_MAX, FIELD_WAIT_P50, FIELD_WAIT_P99, FIELD_WAIT_MAX,
+	FIELD_HOLD_BLOCKED, FIELD_HOLD_PREEMPTED, FIELD_HOLD_UNSEEN, FIELD_WAIT_BLOCKED, FIELD_WAIT_PREEMPTED, FIELD_WAIT_UNSEEN,
+	FIELD_G, FIELD_INSIDE, FIELD_UTIL, FIELD_WAITERS, FIELD_THREADS, FIELD_CPU, FIELD_RSS, FIELD_COST, FIELD_LOST, FIELD_COV,
 	FIELD_GILS,
 };
 
@@ -418,6 +438,23 @@ static void merge_rare(struct schema_row *dst, const struct schema_row *src, enu
 		set(dst, f, dst->value[f] + src->value[f]);
 }
 
+/* Whether a row's parts off the CPU are known: a row with nothing to part is written without. */
+static bool off_known(const struct schema_row *row, enum schema_field blocked, enum schema_field whole)
+{
+	return has(row, blocked) || (has(row, whole) && row->value[whole] == 0);
+}
+
+static void merge_off(struct schema_row *dst, const struct schema_row *src, enum schema_field blocked, enum schema_field whole)
+{
+	if (!off_known(dst, blocked, whole) || !off_known(src, blocked, whole)) {
+		dst->has &= ~(7ull << blocked);
+		return;
+	}
+	for (enum schema_field f = blocked; f <= blocked + 2; f++)
+		if (has(dst, f) || has(src, f))
+			set(dst, f, dst->value[f] + src->value[f]);
+}
+
 static void merge_field(struct schema_row *dst, const struct schema_row *src, int f, bool src_later)
 {
 	uint64_t bit = 1ull << f;
@@ -441,6 +478,8 @@ void schema_row__merge(struct schema_row *dst, const struct schema_row *src)
 		return;
 	}
 	merge_shares(dst, src);
+	merge_off(dst, src, FIELD_HOLD_BLOCKED, FIELD_HOLD);
+	merge_off(dst, src, FIELD_WAIT_BLOCKED, FIELD_WAIT);
 	merge_rare(dst, src, FIELD_UNKNOWN);
 	merge_rare(dst, src, FIELD_INFERRED);
 	merge_distributions(dst, src);

@@ -8,9 +8,11 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,6 +30,7 @@ enum variant {
 	EMPTY,
 	FULL,
 	STACKS,
+	FULL_BLIND,
 	LIGHT,
 	CLASSIC,
 	VARIANTS,
@@ -35,7 +38,8 @@ enum variant {
 
 static const char *const variant_names[VARIANTS] = {
 	[BARE] = "bare", [EMPTY] = "empty programs on the same sites", [FULL] = "full",
-	[STACKS] = "full, stacks of 5 ms and more", [LIGHT] = "light",
+	[STACKS] = "full, stacks of 5 ms and more",
+	[FULL_BLIND] = "full with --no-off-cpu", [LIGHT] = "light",
 	[CLASSIC] = "take_gil entry + return, drop_gil entry",
 };
 
@@ -66,17 +70,17 @@ struct rig {
 	struct pyver version;
 	struct pyoffsets offsets;
 	struct site_plan *plan;
-	struct probes *real, *stacks, *empty;
-	uint32_t slot, stacks_slot, empty_slot;
+	struct probes *real, *stacks, *blind, *empty;
+	uint32_t slot, stacks_slot, blind_slot, empty_slot;
 	struct classic_bpf *classic;
 	struct bpf_link *classic_links[3];
 	uint64_t take, drop; /* file offsets, 0: no symbols */
 };
 
-static struct probes *open_probes(bool empty, bool stacks)
+static struct probes *open_probes(bool empty, bool stacks, bool no_off_cpu)
 {
 	struct probes_opts opts = {
-		.max_procs = 1, .empty_programs = empty,
+		.max_procs = 1, .empty_programs = empty, .no_off_cpu = no_off_cpu,
 		.stacks = {.on = stacks, .threshold_ns = 5000000, .long_hold_ns = 100000000},
 	};
 	struct reason why;
@@ -130,11 +134,13 @@ static void set_up(struct rig *rig, const struct interpreter *in)
 	    pyver__offsets(rig->elf, &rig->version, &rig->offsets, &why) ||
 	    sites__plan(rig->elf, &rig->plan, &why))
 		die("plan", why.text);
-	rig->real = open_probes(false, false);
-	rig->stacks = open_probes(false, true);
-	rig->empty = open_probes(true, false);
+	rig->real = open_probes(false, false, false);
+	rig->stacks = open_probes(false, true, false);
+	rig->blind = open_probes(false, false, true);
+	rig->empty = open_probes(true, false, true);
 	rig->slot = add(rig, rig->real);
 	rig->stacks_slot = add(rig, rig->stacks);
+	rig->blind_slot = add(rig, rig->blind);
 	rig->empty_slot = add(rig, rig->empty);
 	rig->take = symbol_offset(rig, "take_gil");
 	rig->drop = symbol_offset(rig, "drop_gil");
@@ -145,6 +151,7 @@ static void tear_down(struct rig *rig)
 {
 	probes__close(rig->real);
 	probes__close(rig->stacks);
+	probes__close(rig->blind);
 	probes__close(rig->empty);
 	classic_bpf__destroy(rig->classic);
 	site_plan__free(rig->plan);
@@ -169,10 +176,13 @@ static void plant(struct rig *rig, enum variant v)
 
 	if (v == EMPTY && probes__plant(rig->empty, rig->empty_slot, GIL_MODE_FULL, &why))
 		die("empty programs", why.text);
-	if (v == FULL || v == LIGHT) {
-		if (probes__plant(rig->real, rig->slot, v == FULL ? GIL_MODE_FULL : GIL_MODE_LIGHT, &why))
+	if (v == FULL || v == LIGHT || v == FULL_BLIND) {
+		struct probes *p = v == FULL_BLIND ? rig->blind : rig->real;
+		uint32_t slot = v == FULL_BLIND ? rig->blind_slot : rig->slot;
+
+		if (probes__plant(p, slot, v == LIGHT ? GIL_MODE_LIGHT : GIL_MODE_FULL, &why))
 			die("probes", why.text);
-		probes__arm(rig->real, rig->slot, &armed_at);
+		probes__arm(p, slot, &armed_at);
 	}
 	if (v == STACKS) {
 		if (probes__plant(rig->stacks, rig->stacks_slot, GIL_MODE_FULL, &why))
@@ -194,6 +204,8 @@ static void lift(struct rig *rig, enum variant v)
 		probes__lift(rig->real, rig->slot);
 	if (v == STACKS)
 		probes__lift(rig->stacks, rig->stacks_slot);
+	if (v == FULL_BLIND)
+		probes__lift(rig->blind, rig->blind_slot);
 	if (v == CLASSIC)
 		for (int i = 0; i < 3; i++)
 			bpf_link__destroy(rig->classic_links[i]);
@@ -253,7 +265,7 @@ static void print_added(const struct rig *rig, struct row rows[VARIANTS])
 		       rows[v].high);
 		if (v != BARE)
 			printf("  +%.0f ns", added);
-		if (v == FULL || v == STACKS || v == CLASSIC)
+		if (v == FULL || v == STACKS || v == FULL_BLIND || v == CLASSIC)
 			printf(" = %.2f x the limit's", added / limit);
 		if (v == LIGHT)
 			printf(" = %+.1f %%", 100 * added / rows[BARE].median);
@@ -273,6 +285,89 @@ static void print_rates(const struct rig *rig, const char *unit, struct row rows
 			       100 * (rows[v].median / rows[BARE].median - 1));
 }
 
+/* ---- context switches ---- */
+
+#define SWITCHES 100000
+
+static double now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
+}
+
+static void throw_back(int from, int to)
+{
+	char ball;
+
+	while (read(from, &ball, 1) == 1 && write(to, &ball, 1) == 1)
+		;
+	_exit(0);
+}
+
+/* On one CPU, and before everybody else there: whoever came between would be measured, too. */
+static void be_alone(bool alone)
+{
+	const struct sched_param first = {.sched_priority = 1}, usual = {0};
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	for (int cpu = 0; cpu < (alone ? 1 : CPU_SETSIZE); cpu++)
+		CPU_SET(cpu, &cpus);
+	if (sched_setaffinity(0, sizeof(cpus), &cpus) ||
+	    sched_setscheduler(0, alone ? SCHED_FIFO : SCHED_OTHER, alone ? &first : &usual))
+		die("switches", strerror(errno));
+}
+
+/* ns of two processes on one CPU, neither of which holds a GIL, per switch from one to the other and the wake-up before it. */
+static double switch_ns(void)
+{
+	int there[2], back[2];
+	double begin, end;
+	char ball = 0;
+	pid_t other;
+
+	if (pipe(there) || pipe(back))
+		die("switches", strerror(errno));
+	be_alone(true);
+	other = fork();
+	if (other == 0) {
+		close(there[1]);
+		throw_back(there[0], back[1]);
+	}
+	begin = now_ns();
+	for (int i = 0; i < SWITCHES / 2; i++)
+		if (write(there[1], &ball, 1) != 1 || read(back[0], &ball, 1) != 1)
+			die("switches", strerror(errno));
+	end = now_ns();
+	be_alone(false);
+	close(there[1]);
+	waitpid(other, NULL, 0);
+	close(there[0]);
+	close(back[0]);
+	close(back[1]);
+	return (end - begin) / SWITCHES;
+}
+
+/* What all others on the machine pay while somebody is observed. */
+static void measure_switches(struct rig *rig, int rounds, const char *title)
+{
+	static struct row bare, full;
+
+	for (int round = 0; round < rounds; round++) {
+		bare.value[round] = switch_ns();
+		plant(rig, FULL);
+		full.value[round] = switch_ns();
+		lift(rig, FULL);
+	}
+	sum_up(&bare, rounds);
+	sum_up(&full, rounds);
+	printf(" %s:\n  bare %.0f ns [%.0f .. %.0f], full %.0f ns [%.0f .. %.0f]: %+.0f ns, %.3f x\n", title, bare.median,
+	       bare.low, bare.high, full.median, full.low, full.high, full.median - bare.median,
+	       full.median / bare.median);
+}
+
 static void run(const struct interpreter *in, int rounds)
 {
 	static struct row rows[VARIANTS];
@@ -289,6 +384,7 @@ static void run(const struct interpreter *in, int rounds)
 	printf(" three CPU-bound threads:\n");
 	measure(&rig, "cpu 3 300", rounds, rows);
 	print_rates(&rig, "turns/s", rows);
+	measure_switches(&rig, rounds, "a wake-up and a context switch of somebody else");
 	tear_down(&rig);
 }
 

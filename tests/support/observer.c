@@ -85,6 +85,25 @@ static void assert_wait_is_explained(const struct proc_sample *s)
 	}
 }
 
+static uint64_t off_cpu(const struct gil_off *off)
+{
+	return off->ns[GIL_OFF_BLOCKED] + off->ns[GIL_OFF_PREEMPTED] + off->ns[GIL_OFF_UNSEEN];
+}
+
+/* What is left of a hold was on the CPU. */
+static void assert_parts_are_no_more_than_the_whole(const struct proc_sample *s)
+{
+	for (size_t i = 0; i < s->threads_n; i++) {
+		const struct metrics *m = &s->threads[i].m;
+
+		cr_expect_leq(off_cpu(&m->hold_off), m->hold_ns, "thread %u was off the CPU %" PRIu64 " of %" PRIu64 " ns",
+			      s->threads[i].key.tid, off_cpu(&m->hold_off), m->hold_ns);
+		cr_expect_leq(off_cpu(&m->wait_off), m->wait_ns - m->handover_ns,
+			      "thread %u waited %" PRIu64 " of %" PRIu64 " ns for holders off the CPU", s->threads[i].key.tid,
+			      off_cpu(&m->wait_off), m->wait_ns - m->handover_ns);
+	}
+}
+
 static void assert_no_gil_is_held_longer_than_it_took(const struct proc_sample *s)
 {
 	for (size_t i = 0; i < s->gils_n; i++)
@@ -103,6 +122,7 @@ struct proc_sample *observer__interval(struct observer *o)
 	cr_assert_eq(observed__publish(&o->proc, &o->shop, s, UINT64_MAX, true), 0);
 	reader__advance(o->shop.reader, mono_ns() + FAR);
 	assert_wait_is_explained(s);
+	assert_parts_are_no_more_than_the_whole(s);
 	assert_no_gil_is_held_longer_than_it_took(s);
 	return s;
 }

@@ -77,7 +77,7 @@ static struct metrics metrics_of(uint64_t x)
 	struct metrics m = {
 		.known = KNOWN_ALL, .waiting = (uint32_t)x, .hold_ns = x, .wait_ns = 2 * x, .handover_ns = 3 * x,
 		.unknown_ns = 4 * x, .acquires = 5 * x, .contended = 6 * x, .forced = 7 * x, .hold_max_ns = x,
-		.wait_max_ns = 1000 - x,
+		.wait_max_ns = 1000 - x, .hold_off.ns = {8 * x, 9 * x, 10 * x}, .wait_off.ns = {11 * x, 12 * x, 13 * x},
 	};
 
 	count(&m.hold, 1, x);
@@ -96,6 +96,10 @@ static void check_ended_sum(const struct metrics *m)
 	cr_assert_eq(m->acquires, 150);
 	cr_assert_eq(m->contended, 180);
 	cr_assert_eq(m->forced, 210);
+	for (int kind = 0; kind < GIL_OFF_KINDS; kind++) {
+		cr_assert_eq(m->hold_off.ns[kind], 30 * (8u + (unsigned int)kind));
+		cr_assert_eq(m->wait_off.ns[kind], 30 * (11u + (unsigned int)kind));
+	}
 	cr_assert_eq(m->hold_max_ns, 20);
 	cr_assert_eq(m->wait_max_ns, 990);
 	cr_assert_eq(counted(&m->hold, 1), 30);

@@ -158,6 +158,7 @@ static struct proc_sample *golden_sample(void)
 	struct metrics m = {
 		.known = KNOWN_ALL, .hold_ns = 812345678, .wait_ns = 2400000999, .handover_ns = 31000999, .acquires = 421,
 		.contended = 398, .forced = 190, .hold_max_ns = 5001000, .wait_max_ns = 20100000,
+		.hold_off.ns = {12000999, 340000999, 0}, .wait_off.ns = {35000999, 1010000999, 0},
 	};
 
 	for (int i = 0; i < 421; i++)
@@ -195,7 +196,8 @@ Test(schema, process_member_to_the_letter)
 		     "{\"t\":1795339305000,\"d\":1000000,\"hold\":812345,\"util\":0.8123,\"wait\":2400000,"
 		     "\"handover\":31000,\"waiters\":2.4,\"n\":421,\"c\":398,\"forced\":190,\"threads\":9,"
 		     "\"wait_p50\":2031,\"wait_p99\":19922,\"wait_max\":20100,\"hold_p50\":1015,\"hold_p99\":4980,"
-		     "\"hold_max\":5001,\"cpu\":990000,\"rss\":10240,\"cost\":800,\"lost\":0,\"cov\":1,"
+		     "\"hold_max\":5001,\"hold_blocked\":12000,\"hold_preempted\":340000,\"wait_blocked\":35000,"
+		     "\"wait_preempted\":1010000,\"cpu\":990000,\"rss\":10240,\"cost\":800,\"lost\":0,\"cov\":1,"
 		     "\"hh\":[47,400,56,21],\"wh\":[51,390,64,8]}");
 	proc_sample__free(s);
 }
@@ -207,7 +209,8 @@ Test(schema, thread_member_to_the_letter)
 	check_member(s, &s->threads[0].m, false, false,
 		     "{\"t\":1795339305000,\"d\":1000000,\"hold\":812345,\"wait\":2400000,\"handover\":31000,"
 		     "\"n\":421,\"c\":398,\"forced\":190,\"hold_p50\":1015,\"hold_p99\":4980,\"hold_max\":5001,"
-		     "\"wait_p50\":2031,\"wait_p99\":19922,\"wait_max\":20100}");
+		     "\"wait_p50\":2031,\"wait_p99\":19922,\"wait_max\":20100,\"hold_blocked\":12000,"
+		     "\"hold_preempted\":340000,\"wait_blocked\":35000,\"wait_preempted\":1010000}");
 	s->threads[0].gil = 2;
 	s->threads[0].key.inside = 17;
 	s->threads[0].m.unknown_ns = 7000;
@@ -215,6 +218,23 @@ Test(schema, thread_member_to_the_letter)
 	check_member(s, &s->threads[0].m, false, false,
 		     "{\"t\":1795339305000,\"d\":1000000,\"wait\":2400000,\"unknown\":7,"
 		     "\"c\":398,\"wait_p50\":2031,\"wait_p99\":19922,\"wait_max\":20100,\"g\":2,\"inside\":17}");
+	proc_sample__free(s);
+}
+
+Test(schema, what_is_unseen_of_a_hold_is_written_and_what_is_not_known_is_not)
+{
+	struct proc_sample *s = golden_sample();
+	struct metrics *m = &s->threads[0].m;
+	struct schema_row row;
+
+	m->hold_off.ns[GIL_OFF_UNSEEN] = 7000;
+	schema_row__from(s, m, false, &row);
+	cr_expect_eq(row.value[FIELD_HOLD_UNSEEN], 7);
+	cr_expect_eq(row.has >> FIELD_WAIT_UNSEEN & 1, 0);
+	m->known &= ~(uint32_t)KNOWN_OFF_CPU;
+	schema_row__from(s, m, false, &row);
+	for (int f = FIELD_HOLD_BLOCKED; f <= FIELD_WAIT_UNSEEN; f++)
+		cr_expect_eq(row.has >> f & 1, 0);
 	proc_sample__free(s);
 }
 
@@ -479,6 +499,21 @@ Test(schema, merging_with_an_unknown_part_is_unknown)
 	check_merged("{\"t\":1,\"d\":10,\"hold\":4,\"util\":0.4,\"wait\":1,\"hold_p99\":3,\"hold_max\":3,\"cov\":1}",
 		     "{\"t\":2,\"d\":10,\"wait\":5,\"unknown\":2,\"wait_max\":5,\"cov\":1}",
 		     "{\"t\":2,\"d\":20,\"wait\":6,\"unknown\":2,\"wait_max\":5,\"cov\":1}");
+}
+
+Test(schema, parts_off_the_cpu_add_up_where_both_rows_know_them_or_have_nothing_to_part)
+{
+	check_merged("{\"t\":1,\"d\":10,\"hold\":9,\"hold_blocked\":5,\"hold_preempted\":1,\"hold_unseen\":2}",
+		     "{\"t\":2,\"d\":10,\"hold\":4,\"hold_blocked\":0,\"hold_preempted\":3}",
+		     "{\"t\":2,\"d\":20,\"hold\":13,\"hold_blocked\":5,\"hold_preempted\":4,\"hold_unseen\":2}");
+	check_merged("{\"t\":1,\"d\":10,\"wait\":0}",
+		     "{\"t\":2,\"d\":10,\"wait\":4,\"wait_blocked\":1,\"wait_preempted\":2}",
+		     "{\"t\":2,\"d\":20,\"wait\":4,\"wait_blocked\":1,\"wait_preempted\":2}");
+	check_merged("{\"t\":1,\"d\":10,\"wait\":3}",
+		     "{\"t\":2,\"d\":10,\"wait\":4,\"wait_blocked\":1,\"wait_preempted\":2,\"wait_unseen\":1}",
+		     "{\"t\":2,\"d\":20,\"wait\":7}");
+	check_merged("{\"t\":1,\"d\":10,\"hold\":3,\"hold_blocked\":1,\"hold_preempted\":2}",
+		     "{\"t\":2,\"d\":10}", "{\"t\":2,\"d\":20}");
 }
 
 Test(schema, quantiles_of_merged_rows_come_from_their_histograms)

@@ -30,6 +30,7 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -60,6 +61,18 @@ struct victim_truth {
 	uint64_t end_ns;
 };
 
+/* What worker() spent its time on: `in` its holds, and `all` from gate to gate. */
+struct spent {
+	uint64_t wall_ns;
+	uint64_t cpu_ns;   /* on a CPU */
+	uint64_t delay_ns; /* runnable, without a CPU */
+};
+
+struct worker_truth {
+	struct spent in, all;
+	uint64_t holds;
+};
+
 void noop(void);
 uint64_t now_ns(void);
 int thread_id(void);
@@ -76,6 +89,7 @@ uint64_t cycle_ns(uint64_t n);
 void nap(uint64_t ns);
 void hog(struct hog_truth *t, int start, int end, uint64_t n, uint64_t hold_ns, uint64_t gap_ns);
 void victim(struct victim_truth *t, int start, int end, const int *stop, uint64_t pause_ns);
+int worker(struct worker_truth *t, int start, int end, uint64_t n, uint64_t sleep_ns, uint64_t work_ns, uint64_t gap_ns);
 int idlers_start(int n, uint64_t period_ns, int *tids);
 uint64_t idlers_stop(void);
 
@@ -342,6 +356,82 @@ void victim(struct victim_truth *t, int start, int end, const int *stop, uint64_
 	while (!__atomic_load_n(stop, __ATOMIC_RELAXED))
 		stall_once(t, pause_ns);
 	pass_gate(end);
+}
+
+/* ---- a thread that knows what it spent its holds on ----------------------------------------------------- */
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* The scheduler's own account of this thread (Documentation/scheduler/sched-stats.rst): the second number. */
+static uint64_t delay_ns(int schedstat)
+{
+	char text[96] = "", *blank;
+
+	if (pread(schedstat, text, sizeof(text) - 1, 0) <= 0 || !(blank = strchr(text, ' ')))
+		return 0;
+	return strtoull(blank, NULL, 10);
+}
+
+static struct spent spent_so_far(int schedstat)
+{
+	return (struct spent){.wall_ns = now_ns(), .cpu_ns = cpu_ns(), .delay_ns = delay_ns(schedstat)};
+}
+
+static void add_spent(struct spent *sum, const struct spent *since, int schedstat)
+{
+	struct spent now = spent_so_far(schedstat);
+
+	sum->wall_ns += now.wall_ns - since->wall_ns;
+	sum->cpu_ns += now.cpu_ns - since->cpu_ns;
+	sum->delay_ns += now.delay_ns - since->delay_ns;
+}
+
+static void compute(uint64_t ns)
+{
+	uint64_t begin = cpu_ns();
+
+	while (cpu_ns() - begin < ns)
+		;
+}
+
+/*
+ * n holds, in each of which it sleeps and then computes, gap_ns without the GIL between them. What is seen from outside lies
+ * between `in`, which begins behind each acquire and ends before the release, and `all`. 0, or an errno.
+ */
+int worker(struct worker_truth *t, int start, int end, uint64_t n, uint64_t sleep_ns, uint64_t work_ns, uint64_t gap_ns)
+{
+	int schedstat = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+	struct spent all, in;
+	void *tstate;
+
+	if (schedstat < 0)
+		return errno;
+	tstate = PyEval_SaveThread();
+	gate_wait(start);
+	all = spent_so_far(schedstat);
+	for (uint64_t i = 0; i < n; i++) {
+		if (i > 0)
+			nap(gap_ns);
+		PyEval_RestoreThread(tstate);
+		in = spent_so_far(schedstat);
+		if (sleep_ns)
+			nap(sleep_ns);
+		compute(work_ns);
+		add_spent(&t->in, &in, schedstat);
+		t->holds++;
+		tstate = PyEval_SaveThread();
+	}
+	add_spent(&t->all, &all, schedstat);
+	gate_wait(end);
+	PyEval_RestoreThread(tstate);
+	close(schedstat);
+	return 0;
 }
 
 /* ---- native threads that idle on condition variables of their own --------------------------------------- */

@@ -30,6 +30,15 @@ class VictimTruth(ctypes.Structure):
         "acquires", "stall_ns", "stall_max_ns", "handoff_ns", "stalls", "begin_ns", "end_ns")]
 
 
+class Spent(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in ("wall_ns", "cpu_ns", "delay_ns")]
+
+
+class WorkerTruth(ctypes.Structure):
+    # "in" is no name in Python
+    _fields_ = [("inside", Spent), ("all", Spent), ("holds", ctypes.c_uint64)]
+
+
 def as_dict(truth):
     return {name: getattr(truth, name) for name, _ in truth._fields_}
 
@@ -47,6 +56,7 @@ def _libraries():
         "cycle_holding": (None, [num, num, u64, u64]), "confined_cycle": (None, [num, u64, num, num]),
         "hog": (None, [ctypes.POINTER(HogTruth), num, num, u64, u64, u64]),
         "victim": (None, [ctypes.POINTER(VictimTruth), num, num, ctypes.POINTER(num), u64]),
+        "worker": (num, [ctypes.POINTER(WorkerTruth), num, num, u64, u64, u64, u64]),
         "idlers_start": (num, [num, u64, ctypes.POINTER(num)]), "idlers_stop": (u64, []),
     }
     libraries = ctypes.PyDLL(path), ctypes.CDLL(path)

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What a holder does with its hold, against what it says of itself: it clocks its CPU time and asks the scheduler how long it
+ * lacked a CPU, inside its holds and from before the first to after the last. What is measured lies between the two, however
+ * busy the machine is.
+ */
+#include <criterion/criterion.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../support/interpreters.h"
+#include "../support/observer.h"
+#include "../support/tool.h"
+#include "../support/workload.h"
+
+TestSuite(off_cpu, .timeout = 120);
+
+/*
+ * Two clocks of the kernel, of which the program's may leave out interrupts and what the hypervisor stole
+ * (kernel/sched/core.c, update_rq_clock_task()): as much of that as there was is allowed for.
+ */
+#define SLACK_NS 3e6
+#define SLACK 0.02
+
+/* Interrupts and stolen time of the machine so far, ns. */
+static double taken_ns(void)
+{
+	unsigned long long irq = 0, softirq = 0, steal = 0;
+	FILE *f = fopen("/proc/stat", "r");
+	int n = f ? fscanf(f, "cpu %*u %*u %*u %*u %*u %llu %llu %llu", &irq, &softirq, &steal) : 0;
+
+	if (f)
+		fclose(f);
+	cr_assert_eq(n, 3);
+	return (double)(irq + softirq + steal) * 1e9 / (double)sysconf(_SC_CLK_TCK);
+}
+
+struct parts {
+	double whole, on, blocked, preempted, unseen;
+};
+
+static struct parts parts_of(uint64_t whole, const struct gil_off *off)
+{
+	struct parts p = {
+		.whole = (double)whole, .blocked = (double)off->ns[GIL_OFF_BLOCKED],
+		.preempted = (double)off->ns[GIL_OFF_PREEMPTED], .unseen = (double)off->ns[GIL_OFF_UNSEEN],
+	};
+
+	p.on = p.whole - p.blocked - p.preempted - p.unseen;
+	return p;
+}
+
+static const struct metrics *metrics_of(struct observer *o, json_t *thread)
+{
+	const struct thread_sample *t = observer__thread(observer__totals(o), (pid_t)truth__int(thread, "tid"));
+
+	cr_assert_not_null(t, "thread %lld is missing", truth__int(thread, "tid"));
+	cr_assert(t->m.known & KNOWN_OFF_CPU);
+	return &t->m;
+}
+
+static void expect_between(const char *what, double low, double got, double high, double taken)
+{
+	double slack = SLACK_NS + taken;
+
+	cr_expect(got >= low * (1 - SLACK) - slack && got <= high * (1 + SLACK) + slack,
+		  "%s: %.0f ns, the program says %.0f to %.0f (others took %.0f)", what, got, low, high, taken);
+}
+
+static struct parts expect_hold(struct observer *o, json_t *worker, double taken)
+{
+	const struct metrics *m = metrics_of(o, worker);
+	struct parts got = parts_of(m->hold_ns, &m->hold_off);
+	double wall = (double)truth__int(worker, "inside_wall_ns"), cpu = (double)truth__int(worker, "inside_cpu_ns"),
+	       delay = (double)truth__int(worker, "inside_delay_ns");
+
+	cr_expect_eq((long long)m->acquires, truth__int(worker, "holds"));
+	expect_between("held on a CPU", cpu, got.on, (double)truth__int(worker, "all_cpu_ns"), taken);
+	expect_between("held without a CPU", delay, got.preempted, (double)truth__int(worker, "all_delay_ns"), taken);
+	expect_between("held asleep", wall - cpu - delay, got.blocked, got.whole - cpu - delay, taken);
+	cr_expect_eq(got.unseen, 0, "its acquire was seen: %.0f ns", got.unseen);
+	return got;
+}
+
+/* Nobody can have waited longer for a holder in some state than a holder was in it. */
+static struct parts expect_wait(struct observer *o, json_t *victim, const struct parts *hold)
+{
+	const struct metrics *m = metrics_of(o, victim);
+	const struct proc_sample *all = observer__totals(o);
+	struct parts got = parts_of(m->wait_ns - m->handover_ns, &m->wait_off),
+		     held = parts_of(all->total.hold_ns, &all->total.hold_off);
+
+	cr_expect_leq(got.on, held.on + SLACK_NS);
+	cr_expect_leq(got.blocked, held.blocked + SLACK_NS);
+	cr_expect_leq(got.preempted, held.preempted + SLACK_NS);
+	cr_expect_gt(got.whole, 0.1 * hold->whole, "the victim wants it all the while");
+	return got;
+}
+
+/* Runs `command`, cutting an interval now and then, and compares. */
+static struct parts observe(const char *command, struct parts *ret_wait)
+{
+	struct interpreter stock;
+	struct workload w;
+	struct observer o;
+	struct parts hold;
+	double taken = taken_ns();
+
+	interpreter__stock(&stock);
+	workload__start(&w, &stock, command);
+	observer__attach(&o, w.pid, GIL_MODE_FULL);
+	workload__go(&w);
+	for (int i = 0; i < 4; i++) {
+		usleep(130000);
+		proc_sample__free(observer__interval(&o));
+	}
+	workload__truth(&w);
+	proc_sample__free(observer__interval(&o));
+	hold = expect_hold(&o, workload__thread(&w, "worker"), taken_ns() - taken);
+	*ret_wait = expect_wait(&o, workload__thread(&w, "victim"), &hold);
+	observer__assert_lossless(observer__totals(&o));
+	observer__detach(&o);
+	workload__quit(&w);
+	return hold;
+}
+
+Test(off_cpu, who_sleeps_with_the_gil_is_blocked)
+{
+	struct parts wait, hold = observe("off_cpu.py 20 --sleep-ms 40", &wait);
+
+	cr_expect_gt(hold.blocked, 20 * 39e6);
+	cr_expect_gt(wait.blocked, wait.on);
+}
+
+Test(off_cpu, who_computes_beside_another_on_its_cpu_is_preempted)
+{
+	struct parts wait, hold = observe("off_cpu.py 20 --work-ms 40 --crowded", &wait);
+
+	cr_expect_gt(hold.preempted, 0.1 * hold.whole, "the CPU is shared");
+	cr_expect_lt(hold.blocked, 0.1 * hold.whole, "it never sleeps");
+	cr_expect_gt(wait.preempted, 0);
+}
+
+Test(off_cpu, holds_of_several_kinds_are_told_apart)
+{
+	struct parts wait, hold = observe("off_cpu.py 20 --sleep-ms 20 --work-ms 20 --crowded", &wait);
+
+	cr_expect_gt(hold.blocked, 20 * 19e6);
+	cr_expect_geq(hold.on, 20 * 19e6);
+	cr_expect_gt(hold.preempted, 0);
+}
+
+/* A hold that lasts is split at the interval's end like any other, and shows what it is spent on. */
+Test(off_cpu, long_sleep_is_visible_while_it_lasts)
+{
+	struct interpreter stock;
+	struct workload w;
+	struct observer o;
+	struct proc_sample *s;
+	struct parts hold;
+
+	interpreter__stock(&stock);
+	workload__start(&w, &stock, "long_hold.py 3");
+	observer__attach(&o, w.pid, GIL_MODE_FULL);
+	workload__go(&w);
+	usleep(500000);
+	proc_sample__free(observer__interval(&o));
+	usleep(1000000);
+	s = observer__interval(&o);
+	hold = parts_of(s->total.hold_ns, &s->total.hold_off);
+	cr_expect_geq(hold.whole, 0.99 * (double)s->len_ns);
+	cr_expect_geq(hold.blocked, 0.99 * (double)s->len_ns, "blocked %.0f of %" PRIu64, hold.blocked, s->len_ns);
+	cr_expect_geq(s->total.wait_off.ns[GIL_OFF_BLOCKED], 0.9 * (double)s->len_ns, "and so is what the victim waits for");
+	proc_sample__free(s);
+	workload__truth(&w);
+	observer__detach(&o);
+	workload__quit(&w);
+}
+
+/* What was going on when the probes were armed: nobody knows, and that is said. */
+Test(off_cpu, hold_that_was_there_before_is_unseen)
+{
+	struct interpreter stock;
+	struct workload w;
+	struct observer o;
+	struct proc_sample *s;
+	const struct metrics *m;
+
+	interpreter__stock(&stock);
+	workload__start(&w, &stock, "long_hold.py 3");
+	workload__go(&w);
+	usleep(500000);
+	observer__attach(&o, w.pid, GIL_MODE_FULL);
+	usleep(500000);
+	s = observer__interval(&o);
+	cr_expect_eq(s->total.hold_off.ns[GIL_OFF_UNSEEN], s->total.hold_ns);
+	cr_expect_eq(s->total.wait_off.ns[GIL_OFF_UNSEEN], s->total.wait_ns - s->total.handover_ns - s->total.unknown_ns);
+	proc_sample__free(s);
+	workload__truth(&w);
+	proc_sample__free(observer__interval(&o));
+	m = metrics_of(&o, workload__thread(&w, "hog"));
+	cr_expect_eq(m->hold_off.ns[GIL_OFF_UNSEEN], m->hold_ns);
+	observer__detach(&o);
+	workload__quit(&w);
+}
+
+/* What `attach` says of a worker that sleeps with the GIL. */
+static void expect_attach(const char *option, bool parts)
+{
+	struct interpreter stock;
+	struct workload w;
+	struct tool t;
+	char words[96], *out;
+
+	interpreter__stock(&stock);
+	workload__start(&w, &stock, "off_cpu.py 3 --sleep-ms 10 --go-on");
+	workload__go(&w);
+	snprintf(words, sizeof(words), "attach %d --duration 1s --mode full --no-store --json%s", (int)w.pid, option);
+	cr_assert_eq(tool__run(&t, words), 0, "%s", tool__stderr(&t));
+	out = tool__stdout(&t);
+	cr_expect_not_null(strstr(out, "\"hold\":"));
+	cr_expect_eq(strstr(out, "\"hold_blocked\":") != NULL, parts, "%s: %s", option, out);
+	cr_expect_eq(strstr(out, "\"wait_preempted\":") != NULL, parts);
+	cr_expect(parts || !strstr(out, "_unseen"), "not known is not unseen");
+	free(out);
+	tool__clear(&t);
+	workload__kill(&w);
+}
+
+Test(off_cpu, switched_off_is_not_known_and_not_zero)
+{
+	expect_attach("", true);
+	expect_attach(" --no-off-cpu", false);
+}
+
+Test(off_cpu, light_mode_knows_nothing_of_it)
+{
+	struct interpreter stock;
+	struct workload w;
+	struct observer o;
+
+	interpreter__stock(&stock);
+	workload__start(&w, &stock, "hog_victim.py 5");
+	observer__attach(&o, w.pid, GIL_MODE_LIGHT);
+	workload__go(&w);
+	workload__truth(&w);
+	proc_sample__free(observer__interval(&o));
+	cr_expect_eq(observer__totals(&o)->total.known & KNOWN_OFF_CPU, 0);
+	observer__detach(&o);
+	workload__quit(&w);
+}
