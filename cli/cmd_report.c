@@ -32,6 +32,12 @@
 
 /* ---- what the judge wants ---- */
 
+/* Of nothing the parts are not written: they are nothing, too. */
+static double part_of(const struct schema_row *row, enum schema_field part, enum schema_field whole)
+{
+	return rows__field(row, whole) == 0 ? 0 : rows__field(row, part);
+}
+
 static struct verdict_load load_of(const struct schema_row *row, const char *name)
 {
 	return (struct verdict_load){
@@ -47,6 +53,10 @@ static struct verdict_load load_of(const struct schema_row *row, const char *nam
 		.wait_p50 = rows__field(row, FIELD_WAIT_P50),
 		.wait_p99 = rows__field(row, FIELD_WAIT_P99),
 		.wait_max = rows__field(row, FIELD_WAIT_MAX),
+		.hold_blocked = part_of(row, FIELD_HOLD_BLOCKED, FIELD_HOLD),
+		.hold_preempted = part_of(row, FIELD_HOLD_PREEMPTED, FIELD_HOLD),
+		.wait_blocked = part_of(row, FIELD_WAIT_BLOCKED, FIELD_WAIT),
+		.wait_preempted = part_of(row, FIELD_WAIT_PREEMPTED, FIELD_WAIT),
 	};
 }
 
@@ -454,7 +464,11 @@ static void print_json(const struct report *r)
 		{"observed", r->in.observed_us},
 		{"cov", r->in.cov},
 		{"hold", r->in.all.hold_us},
+		{"hold_blocked", r->in.all.hold_blocked},
+		{"hold_preempted", r->in.all.hold_preempted},
 		{"wait", r->in.all.wait_us},
+		{"wait_blocked", r->in.all.wait_blocked},
+		{"wait_preempted", r->in.all.wait_preempted},
 		{"handover", r->in.handover_us},
 		{"unknown", r->in.unknown_us},
 		{"cpu", r->in.cpu_us},

@@ -3,8 +3,9 @@
  * See verdict.h. The rules, one function each, worst pattern first; all thresholds stand here.
  *
  * Why 20 ms is long: from its fifth millisecond on a waiter asks for the GIL (the switch interval), and bytecode gives it up
- * at its next check, microseconds later. A hold of four intervals during which others wait has run no bytecode: either it
- * was C code, or it had no CPU. The second is only known of the process as a whole, and never claimed away.
+ * at its next check, microseconds later. A hold of four intervals during which others wait has run no bytecode: it was C code,
+ * asleep or not, or it had no CPU. How much of each is known of a thread's holds together: where it lacked a CPU for much of
+ * them, C code is not claimed.
  */
 #include "verdict.h"
 
@@ -33,7 +34,10 @@
  */
 #define CONVOY_MEAN_US (0.4 * SWITCH_US)
 #define CONVOY_WAIT_US (0.2 * SWITCH_US)
-#define OFF_CPU 0.05        /* of the time held, but the process had no CPU */
+#define OFF_CPU 0.05        /* of the time: held, or waited for, while the holder did not run */
+#define OFF_CPU_SAID 0.01   /* of the holds: that much is mentioned */
+#define MAY_BE_STARVED 0.25 /* of a thread's holds without a CPU: its longest one may be of that kind, ... */
+#define IS_STARVED 0.5      /* ... and here is taken to be */
 #define HANDOVER_SHARE 0.25 /* of the waiting */
 #define HANDOVER_WAITERS 0.2
 #define QUEUE 8.0
@@ -128,10 +132,15 @@ static size_t worst_victim(const struct verdict_input *in, size_t holder)
 
 /* ---- the patterns ---- */
 
-/* How long the GIL was held at least while nobody of the process ran. */
-static double off_cpu_us(const struct verdict_input *in)
+/* Shares of a thread's holds; not known: NAN. */
+static double asleep(const struct verdict_load *t)
 {
-	return in->all.hold_us - in->cpu_us;
+	return t->hold_blocked / t->hold_us;
+}
+
+static double starved(const struct verdict_load *t)
+{
+	return t->hold_preempted / t->hold_us;
 }
 
 static bool holds_long(const struct verdict_input *in, size_t thread)
@@ -139,7 +148,22 @@ static bool holds_long(const struct verdict_input *in, size_t thread)
 	size_t victim = worst_victim(in, thread);
 
 	return in->threads[thread].hold_max >= LONG_US && share(in, blame_of(in, thread)) >= LONG_BLAME &&
-	       victim != SIZE_MAX && in->threads[victim].wait_max >= LONG_US;
+	       victim != SIZE_MAX && in->threads[victim].wait_max >= LONG_US && !(starved(&in->threads[thread]) >= IS_STARVED);
+}
+
+/* What a long hold was, as far as that is known of all holds of the thread. */
+static void say_kind(const struct verdict_load *t, char *text, size_t size)
+{
+	if (asleep(t) >= 0.5)
+		append(text, size, "a call that sleeps with the GIL, for %.0f %% of the time that it had it.", 100 * asleep(t));
+	else if (starved(t) < MAY_BE_STARVED)
+		append(text, size, "C code that does not let go.");
+	else if (starved(t) >= MAY_BE_STARVED)
+		append(text, size,
+		       "C code that does not let go, or a holder without a CPU: it lacked one for %.0f %% of its holds.",
+		       100 * starved(t));
+	else
+		append(text, size, "C code that does not let go, or a holder that slept or had no CPU.");
 }
 
 static void long_holds(const struct verdict_input *in, struct verdict *v)
@@ -162,10 +186,9 @@ static void long_holds(const struct verdict_input *in, struct verdict *v)
 		SAY(f->evidence, " (p99 %s)", ms(a, t->hold_p99));
 	SAY(f->evidence,
 	    " and so made others wait %s in all, %s the most, for up to %s at a time. Python code that runs gives it "
-	    "up 5 ms after somebody asks: this is %s.",
-	    ms(a, blame_of(in, worst)), in->threads[victim].name, ms(b, in->threads[victim].wait_max),
-	    share(in, off_cpu_us(in)) < OFF_CPU ? "C code that does not let go"
-						: "C code that does not let go, or a holder without a CPU");
+	    "up 5 ms after somebody asks: this is ",
+	    ms(a, blame_of(in, worst)), in->threads[victim].name, ms(b, in->threads[victim].wait_max));
+	say_kind(t, f->evidence, sizeof(f->evidence));
 	say_code(f->evidence, sizeof(f->evidence), in, worst);
 	say_others(f->evidence, sizeof(f->evidence), n - 1, "did the same");
 	SAY(f->remedy,
@@ -174,23 +197,77 @@ static void long_holds(const struct verdict_input *in, struct verdict *v)
 	    "own.");
 }
 
-static void off_cpu_holds(const struct verdict_input *in, struct verdict *v)
+/* The thread with most of that kind of time, SIZE_MAX: nobody has any. */
+static size_t worst_of(const struct verdict_input *in, double (*us_of)(const struct verdict_load *t))
 {
-	double idle = off_cpu_us(in);
+	size_t worst = SIZE_MAX;
+
+	for (size_t i = 0; i < in->threads_n; i++)
+		if (us_of(&in->threads[i]) > 0 &&
+		    (worst == SIZE_MAX || us_of(&in->threads[i]) > us_of(&in->threads[worst])))
+			worst = i;
+	return worst;
+}
+
+static double blocked_us(const struct verdict_load *t)
+{
+	return t->hold_blocked;
+}
+
+static double preempted_us(const struct verdict_load *t)
+{
+	return t->hold_preempted;
+}
+
+static void say_who_waited(const struct verdict_input *in, size_t holder, double wait_us, char *text, size_t size)
+{
+	size_t victim = holder == SIZE_MAX ? SIZE_MAX : worst_victim(in, holder);
+	char a[32];
+
+	if (!(wait_us >= 1) || victim == SIZE_MAX)
+		append(text, size, " Nobody else wanted it meanwhile.");
+	else
+		append(text, size, " Others waited %s for that, %s the most.", ms(a, wait_us), in->threads[victim].name);
+}
+
+static void blocked_holds(const struct verdict_input *in, struct verdict *v)
+{
+	size_t worst = worst_of(in, blocked_us);
+	struct verdict_finding *f;
+	char a[32], b[32];
+
+	if (worst == SIZE_MAX ||
+	    !(share(in, in->all.hold_blocked) >= OFF_CPU || share(in, in->all.wait_blocked) >= OFF_CPU))
+		return;
+	f = claim(v, PATTERN_BLOCKED_HOLD, worst);
+	SAY(f->evidence,
+	    "The GIL was held for %s (%.0f %% of the time) by threads that slept in a system call or a page fault: by %s for "
+	    "%s.",
+	    ms(a, in->all.hold_blocked), 100 * share(in, in->all.hold_blocked), in->threads[worst].name,
+	    ms(b, blocked_us(&in->threads[worst])));
+	say_who_waited(in, worst, in->all.wait_blocked, f->evidence, sizeof(f->evidence));
+	say_code(f->evidence, sizeof(f->evidence), in, worst);
+	SAY(f->remedy, "This is a bug of an extension: it blocks (I/O, a lock, a sleep) without releasing the GIL. Find the call "
+		       "(gdb, or py-spy dump --native while it lasts) and have it release the GIL around it "
+		       "(Py_BEGIN_ALLOW_THREADS; ctypes.CDLL instead of PyDLL). If it is page faults, memory is short.");
+}
+
+static void starved_holders(const struct verdict_input *in, struct verdict *v)
+{
+	size_t worst = worst_of(in, preempted_us);
 	struct verdict_finding *f;
 	char a[32];
 
-	if (!(share(in, idle) >= OFF_CPU) || in->gils > 1)
+	if (worst == SIZE_MAX ||
+	    !(share(in, in->all.hold_preempted) >= OFF_CPU || share(in, in->all.wait_preempted) >= OFF_CPU))
 		return;
-	f = claim(v, PATTERN_OFF_CPU_HOLD, SIZE_MAX);
+	f = claim(v, PATTERN_STARVED_HOLDER, worst);
 	SAY(f->evidence,
-	    "The GIL was held for at least %s (%.0f %% of the time) by a thread that did not run: it was held %.1f "
-	    "%% of "
-	    "the time, but the whole process had a CPU for %.1f %% only.",
-	    ms(a, idle), 100 * share(in, idle), 100 * share(in, in->all.hold_us), 100 * share(in, in->cpu_us));
-	SAY(f->remedy, "Either an extension blocks (I/O, a lock, a sleep) without releasing the GIL, or the holder "
-		       "gets no CPU: look at "
-		       "the machine's load and at the cgroup's CPU limit first.");
+	    "The GIL was held for %s (%.0f %% of the time) by threads that could have run but had no CPU, most of it by %s.",
+	    ms(a, in->all.hold_preempted), 100 * share(in, in->all.hold_preempted), in->threads[worst].name);
+	say_who_waited(in, worst, in->all.wait_preempted, f->evidence, sizeof(f->evidence));
+	SAY(f->remedy, "Too few CPUs: look at the machine's load and at the cgroup's limit (nr_throttled in its cpu.stat). "
+		       "Give the process more CPU, or take load away; it may run on %d.", in->cpus);
 }
 
 struct workers {
@@ -388,6 +465,12 @@ static enum gil_bound judge(const struct verdict_input *in)
 	return BOUND_NO;
 }
 
+static void say_off_cpu(const struct verdict_load *all, char *text, size_t size)
+{
+	if (asleep(all) >= OFF_CPU_SAID || starved(all) >= OFF_CPU_SAID)
+		append(text, size, " %.0f %% of that asleep and %.0f %% without a CPU,", 100 * asleep(all), 100 * starved(all));
+}
+
 static void headline(const struct verdict_input *in, struct verdict *v)
 {
 	static const char *const words[] = {
@@ -405,6 +488,7 @@ static void headline(const struct verdict_input *in, struct verdict *v)
 	else
 		SAY(v->headline, " The GIL was held %.1f %% of the time%s,", 100 * in->util,
 		    in->gils > 1 ? " (the busiest of several)" : "");
+	say_off_cpu(&in->all, v->headline, sizeof(v->headline));
 	SAY(v->headline, " %.2f threads waited for it on average", waiters(in));
 	if (in->jammed > 0 && in->jammed < 1 && v->bound != BOUND_NO)
 		SAY(v->headline, "; it was jammed (held above 90 %%, others queueing) %.0f %% of the time",
@@ -460,7 +544,8 @@ void verdict__reach(const struct verdict_input *in, struct verdict *ret)
 	if (ret->bound == BOUND_UNKNOWN)
 		return;
 	long_holds(in, ret);
-	off_cpu_holds(in, ret);
+	blocked_holds(in, ret);
+	starved_holders(in, ret);
 	cpu_sharing(in, ret);
 	convoys(in, ret);
 	slow_handover(in, ret);

@@ -21,6 +21,8 @@ struct verdict_load {
 	double n, c, forced; /* acquires, those that waited, releases asked for */
 	double hold_p50, hold_p99, hold_max;
 	double wait_p50, wait_p99, wait_max;
+	double hold_blocked, hold_preempted; /* of hold_us: asleep, without a CPU */
+	double wait_blocked, wait_preempted; /* of wait_us: the holder was */
 };
 
 /* The function of a thread that made others wait the most, "f (file.py:12)", NULL: not known; how long, summed over them. */
@@ -68,7 +70,8 @@ enum gil_bound {
 /* What is recognised: X(identifier, name in JSON). Worst first. */
 #define VERDICT_PATTERNS(X) \
 	X(LONG_HOLD, "long_hold")       /* C code keeps the GIL for long at a stretch */ \
-	X(OFF_CPU_HOLD, "off_cpu_hold") /* the GIL is held by a thread that does not run */ \
+	X(BLOCKED_HOLD, "blocked_hold") /* the GIL is held by a thread that sleeps */ \
+	X(STARVED_HOLDER, "starved_holder") /* the GIL is held by a thread that has no CPU */ \
 	X(CPU_SHARING, "cpu_sharing")   /* several threads compute and share one GIL */ \
 	X(CONVOY, "convoy")             /* short holds pay a switch interval each time */ \
 	X(HANDOVER, "handover")         /* nobody held it for much of the waiting */ \

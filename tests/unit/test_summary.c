@@ -110,6 +110,24 @@ Test(summary, a_service_in_full_mode_reads_like_this)
 	expect_fits(80);
 }
 
+Test(summary, holders_off_the_cpu_are_said_where_there_is_something_to_say)
+{
+	service();
+	s->total.hold_off.ns[GIL_OFF_BLOCKED] = s->total.hold_ns / 4;
+	s->total.hold_off.ns[GIL_OFF_PREEMPTED] = s->total.hold_ns / 8;
+	summary(20);
+	cr_expect(strstr(text, "  GIL busy       60.0%  of the time a thread held the GIL\n"
+			       "  asleep         25.0%  of that its holder slept (system call, page fault)\n"
+			       "  no CPU         12.5%  of that its holder could have run, but had no CPU\n"
+			       "  waiting "), "%s", text);
+	expect_fits(80);
+	free(text);
+	s->total.known &= ~(uint32_t)KNOWN_OFF_CPU;
+	summary(20);
+	cr_expect_null(strstr(text, "asleep"));
+	cr_expect_null(strstr(text, "no CPU  "));
+}
+
 Test(summary, counts_are_exact_however_large)
 {
 	made_up__thread(s, 1, "loop", 1, 0, 200003, 0);
