@@ -7,6 +7,20 @@
 
 #include "../../collector/schema.h"
 #include "../../collector/schema_blame.h"
+#include "../../collector/schema_code.h"
+
+static void check_code(const char *data, size_t size)
+{
+	struct code_sum sum = {0};
+	struct code_place worst;
+
+	if (code_sum__add(&sum, data, size) && sum.n)
+		abort();
+	for (size_t i = 0; i < sum.n; i++)
+		if (!(sum.places[i].blame_us >= 0) || (code_sum__worst(&sum, sum.places[i].thr, &worst) && !(worst.blame_us > 0)))
+			abort();
+	code_sum__free(&sum);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -38,6 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char *text;
 
 	check_blame((const char *)data, size);
+	check_code((const char *)data, size);
 	if (schema_row__decode((const char *)data, size, &row) != 0)
 		return 0;
 	check_values(&row);

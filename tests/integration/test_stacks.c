@@ -257,7 +257,8 @@ ParameterizedTestParameters(stacks, name_a_call_that_never_returns)
 }
 
 struct told {
-	int holds;
+	int holds, waits;
+	char holder[THREAD_NAME_SIZE]; /* of a wait that goes on */
 	char name[THREAD_NAME_SIZE];
 	char function[PYSTACK_FUNCTION_SIZE];
 	bool ended;
@@ -269,8 +270,12 @@ static void note_long(void *arg, uint32_t slot, const struct long_event *e)
 {
 	struct told *told = arg;
 
-	if (e->wait)
+	if (e->wait) {
+		told->waits++;
+		strcpy(told->holder, e->holder_name);
+		strcpy(told->function, e->stack ? e->stack->leaf.function : "(unknown)");
 		return;
+	}
 	told->holds++;
 	strcpy(told->name, e->name);
 	strcpy(told->function, e->stack ? e->stack->leaf.function : "(unknown)");
@@ -361,6 +366,43 @@ ParameterizedTest(struct interpreter *in, stacks, name_a_call_that_never_returns
 	cell = in_function(observer__totals(&o), (pid_t)tid, "hang");
 	cr_expect_geq(cell.hold_ns, usual.long_hold_ns);
 	cr_expect_geq(cell.blame_ns, 3 * usual.long_hold_ns / 2);
+	observer__detach(&o);
+	workload__kill(&w);
+}
+
+/* Light: no probe where the GIL is taken or let go, but its waiters come by. */
+Test(stacks, in_light_mode_waiters_name_the_holder)
+{
+	const struct stack_opts waits = {.on = true, .threshold_ns = 5000000, .long_wait_ns = 50000000};
+	struct told told = {0};
+	struct interpreter in;
+	struct observer o;
+	struct workload w;
+	uint64_t blame = 0;
+	char *line;
+
+	interpreter__stock(&in);
+	workload__start(&w, &in, "guilty.py 1 --hang");
+	observer__attach_stacks(&o, w.pid, GIL_MODE_LIGHT, &waits);
+	reader__on_long(o.shop.reader, note_long, &told);
+	workload__go(&w);
+	line = workload__hear(&w);
+	cr_assert_str_eq(line, "hangs");
+	free(line);
+	for (int i = 0; i < 3000 && !told.waits; i++) {
+		usleep(10000);
+		cr_assert_eq(reader__drain(o.shop.reader, no_event, NULL), 0);
+	}
+	cr_assert_gt(told.waits, 0);
+	cr_expect_str_eq(told.holder, "heavy");
+	cr_expect_str_eq(told.function, "hang");
+	proc_sample__free(observer__interval(&o));
+	for (size_t i = 0; i < observer__totals(&o)->code_n; i++) {
+		cr_expect_eq(observer__totals(&o)->code[i].hold_ns, 0u);
+		if (strcmp(observer__totals(&o)->code[i].function, "hang") == 0)
+			blame += observer__totals(&o)->code[i].blame_ns;
+	}
+	cr_expect_gt(blame, 0u);
 	observer__detach(&o);
 	workload__kill(&w);
 }
