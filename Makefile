@@ -91,7 +91,7 @@ $(TOP)/deps.mk: FORCE
 endif
 endif
 
-PKGS := libbpf hiredis jansson libelf libdw liblzma
+PKGS := libbpf hiredis jansson libelf libdw liblzma ncursesw
 # Redis over TLS where the installed hiredis has it.
 ifneq ($(shell $(PKG_CONFIG) --exists hiredis_ssl openssl 2>/dev/null && echo yes),)
 PKGS += hiredis_ssl openssl

@@ -1,25 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * gilscope ls: the Python processes of this machine, and those that Redis knows. Works without privileges as far as /proc
- * lets it; processes that share an interpreter's file share its analysis.
+ * gilscope ls: the Python processes of this machine (local.h), and those that Redis knows. Works without privileges as far
+ * as /proc lets it.
  */
 #include <errno.h>
-#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../collector/log.h"
 #include "../collector/query.h"
-#include "../collector/target.h"
 #include "caps.h"
 #include "cmds.h"
 #include "history.h"
-#include "inspect.h"
+#include "local.h"
 #include "out.h"
-
-#define CACHE_SIZE 16
 
 enum { PID, VERSION, THREADS, USER, GIL, LABEL, CONTAINER, PROBE, METHOD, CAN, EXE, INSIDE, CGROUP };
 
@@ -53,142 +48,50 @@ static const struct out_column known[] = {
 
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 
-/* What is true of a file is true of every process that runs it. */
-struct cached {
-	uint64_t dev, ino;
-	char python[24], how[400], method[32];
-	bool can;
-};
-
-struct listing {
-	struct out *table;
-	struct cached cache[CACHE_SIZE];
-	size_t cached_n;
-};
-
 /* ---- processes here ---- */
 
-static size_t count_threads(pid_t pid)
+/* What is not known is left out. */
+static void put(struct out *table, size_t column, const char *text)
 {
-	char path[64];
-	struct stat st;
-
-	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	return stat(path, &st) == 0 && st.st_nlink > 2 ? st.st_nlink - 2 : 0;
+	if (text)
+		out__text(table, column, text);
 }
 
-static void put_user(struct out *table, pid_t pid)
+static int add_here(void *arg, const struct local_proc *p)
 {
-	char path[64], number[32];
-	struct passwd *pw;
-	struct stat st;
+	struct out *table = arg;
 
-	snprintf(path, sizeof(path), "/proc/%d", (int)pid);
-	if (stat(path, &st))
-		return;
-	pw = getpwuid(st.st_uid);
-	snprintf(number, sizeof(number), "%u", (unsigned int)st.st_uid);
-	out__text(table, USER, pw ? pw->pw_name : number);
-}
-
-/* How it would be probed, or why not. */
-static void judge(const struct inspection *in, struct cached *ret)
-{
-	if (in->reached > INSPECT_PYTHON)
-		snprintf(ret->python, sizeof(ret->python), "%s", in->python.text);
-	ret->can = in->reached > INSPECT_OFFSETS;
-	if (in->reached <= INSPECT_OFFSETS)
-		snprintf(ret->how, sizeof(ret->how), "no: %.380s", in->why.text);
-	else
-		snprintf(ret->how, sizeof(ret->how), "%s", in->plan->light ? "full, light" : "full only");
-	if (ret->can)
-		snprintf(ret->method, sizeof(ret->method), "%s", in->plan->method);
-}
-
-static const struct cached *find_cached(const struct listing *l, const struct target *t)
-{
-	for (size_t i = 0; i < l->cached_n; i++)
-		if (l->cache[i].dev == t->image.dev && l->cache[i].ino == t->image.ino)
-			return &l->cache[i];
-	return NULL;
-}
-
-/* The GIL's kind is the process's, not the file's: it needs a look at live values. */
-static void put_judgement(struct listing *l, const struct target *t)
-{
-	const struct cached *old = find_cached(l, t);
-	struct cached verdict = old ? *old : (struct cached){.dev = t->image.dev, .ino = t->image.ino};
-	struct inspection in;
-	bool gil_is_off;
-
-	inspect__begin(&in, t, !old);
-	if (!old) {
-		judge(&in, &verdict);
-		if (l->cached_n < CACHE_SIZE)
-			l->cache[l->cached_n++] = verdict;
-	}
-	gil_is_off = in.reached == INSPECT_DONE && !in.gil_enabled;
-	if (in.reached == INSPECT_GILS && in.err == -EAGAIN)
-		out__text(l->table, GIL, "not started");
-	else if (*inspect__gil_kind(&in))
-		out__text(l->table, GIL, inspect__gil_kind(&in));
-	inspect__end(&in);
-	if (verdict.python[0])
-		out__text(l->table, VERSION, verdict.python);
-	out__text(l->table, PROBE, gil_is_off ? "nothing to measure: its GIL is off" : verdict.how);
-	if (verdict.can)
-		out__text(l->table, METHOD, verdict.method);
-	out__num(l->table, CAN, verdict.can);
-}
-
-/* What its engine calls it, else what can be seen of it. */
-static void put_container(struct out *table, const struct target *t)
-{
-	if (t->container[0])
-		out__text(table, CONTAINER, t->container);
-	else if (target__is_contained(t))
-		out__text(table, CONTAINER, t->pid_inside ? "(own PIDs)" : "(own root)");
-	if (t->pid_inside)
-		out__num(table, INSIDE, t->pid_inside);
-	if (t->cgroup[0])
-		out__text(table, CGROUP, t->cgroup);
-}
-
-static int visit(void *arg, pid_t pid, const struct target *t, const char *why_not)
-{
-	struct listing *l = arg;
-	char text[512];
-
-	out__row(l->table);
-	out__num(l->table, PID, pid);
-	if (count_threads(pid))
-		out__num(l->table, THREADS, (double)count_threads(pid));
-	put_user(l->table, pid);
-	if (t) {
-		out__text(l->table, LABEL, t->label);
-		out__text(l->table, EXE, t->exe);
-		put_container(l->table, t);
-		put_judgement(l, t);
-	} else {
-		if (target__thread_comm(pid, pid, text, 64) == 0)
-			out__text(l->table, LABEL, text);
-		snprintf(text, sizeof(text), "no: %s", why_not ? why_not : "?");
-		out__text(l->table, PROBE, text);
-		out__num(l->table, CAN, 0);
-	}
-	return out__error(l->table);
+	out__row(table);
+	out__num(table, PID, p->pid);
+	if (p->threads)
+		out__num(table, THREADS, (double)p->threads);
+	put(table, USER, p->user);
+	put(table, LABEL, p->label);
+	put(table, EXE, p->exe);
+	put(table, CONTAINER, p->container);
+	if (p->inside)
+		out__num(table, INSIDE, p->inside);
+	put(table, CGROUP, p->cgroup);
+	put(table, VERSION, p->python);
+	put(table, GIL, p->gil);
+	put(table, PROBE, p->probe);
+	put(table, METHOD, p->method);
+	out__num(table, CAN, p->can);
+	return out__error(table);
 }
 
 static struct out *list_here(struct reason *why)
 {
-	struct listing l = {.table = out__new(here, COUNT_OF(here))};
-	int err = l.table ? target__each(visit, &l, why) : -ENOMEM;
+	struct out *table = out__new(here, COUNT_OF(here));
+	struct local *local = local__new();
+	int err = table && local ? local__each(local, add_here, table, why) : -ENOMEM;
 
+	local__free(local);
 	if (!err)
-		return l.table;
+		return table;
 	if (!why->text[0])
 		reason__set(why, err, "can't list the processes: %s", strerror(-err));
-	out__free(l.table);
+	out__free(table);
 	return NULL;
 }
 

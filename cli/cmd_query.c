@@ -116,7 +116,7 @@ static int find_thread(struct answer *a, struct reason *why)
 	struct query_thread *all = NULL;
 	const struct query_thread *best = NULL;
 	size_t n = 0, matches = 0;
-	int err = query__threads(a->past.q, a->past.proc.id, &all, &n, why);
+	int err = query__threads(a->past.q, a->past.proc.id, 0, &all, &n, why);
 
 	for (size_t i = 0; !err && i < n; i++) {
 		if (strcmp(all[i].thr, a->o->thread) == 0) {

@@ -122,15 +122,14 @@ int past__fetch_threads(struct past *p, struct reason *why)
 	enum tier tier = query__tier(&p->proc, &p->range, true, p->now_ms);
 	struct query_thread *all = NULL;
 	size_t n = 0;
-	int err = query__threads(p->q, p->proc.id, &all, &n, why);
+	int err = query__threads(p->q, p->proc.id, p->range.since_ms, &all, &n, why);
 
 	if (!err) {
 		p->threads = calloc(n + 1, sizeof(*p->threads));
 		err = p->threads ? 0 : reason__set(why, -ENOMEM, "not enough memory");
 	}
 	for (size_t i = 0; !err && i < n; i++)
-		if (all[i].last_ms > p->range.since_ms)
-			err = add_thread(p, &all[i], tier, why);
+		err = add_thread(p, &all[i], tier, why);
 	if (!err)
 		qsort(p->threads, p->threads_n, sizeof(*p->threads), heavier_first);
 	free(all);

@@ -11,6 +11,7 @@
 #include "text.h"
 
 static _Atomic int current_level = LOG_NORMAL;
+static void (*_Atomic current_listener)(const char *sentence);
 
 void log__set_level(enum log_level level)
 {
@@ -22,8 +23,14 @@ enum log_level log__level(void)
 	return (enum log_level)current_level;
 }
 
+void log__set_listener(void (*listener)(const char *sentence))
+{
+	current_listener = listener;
+}
+
 static void say(enum log_level level, const char *prefix, const char *fmt, va_list args)
 {
+	void (*listener)(const char *sentence) = current_listener;
 	char raw[1024], clean[1024], line[1152];
 	int len;
 
@@ -31,6 +38,10 @@ static void say(enum log_level level, const char *prefix, const char *fmt, va_li
 		return;
 	vsnprintf(raw, sizeof(raw), fmt, args);
 	text__clean(clean, sizeof(clean), raw, strlen(raw));
+	if (listener) {
+		listener(clean);
+		return;
+	}
 	len = snprintf(line, sizeof(line), "%s%s\n", prefix, clean);
 	if (write(STDERR_FILENO, line, (size_t)len) < 0)
 		return; /* nobody is left to be told */

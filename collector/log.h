@@ -18,6 +18,12 @@ enum log_level {
 void log__set_level(enum log_level level);
 enum log_level log__level(void);
 
+/*
+ * Whoever has taken the terminal gets the sentences instead, cleaned, without newline; from any thread, so it must be quick
+ * and may not talk itself. NULL: standard error again.
+ */
+void log__set_listener(void (*listener)(const char *sentence));
+
 void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -29,6 +29,7 @@ struct query {
 	char where[300];
 	char prefix[64];
 	struct redisContext *conn; /* NULL: broken, made again when needed */
+	int wake_fd;               /* readable: no answer is awaited any more; -1: never */
 	bool no_byscore;           /* ZRANGE has no BYSCORE: before 6.2 */
 	uint64_t skipped;
 };
@@ -87,7 +88,7 @@ static void hang_up(struct query *q)
 
 static int connect_again(struct query *q, struct reason *why)
 {
-	return q->conn ? 0 : redis_conn__open(&q->url, TIMEOUT_MS, &q->conn, why);
+	return q->conn ? 0 : redis_conn__open_until(&q->url, TIMEOUT_MS, q->wake_fd, &q->conn, why);
 }
 
 /* Sends what was appended. After a failure the rest of the replies is lost with the connection. */
@@ -99,7 +100,7 @@ static int ask(struct asking *a, size_t n)
 	a->refused = REDIS_CLASS_OK;
 	if (a->why)
 		a->why->text[0] = '\0';
-	err = redis_conn__exchange(a->q->conn, n, TIMEOUT_MS, -1, on_reply, a, &detail);
+	err = redis_conn__exchange(a->q->conn, n, TIMEOUT_MS, a->q->wake_fd, on_reply, a, &detail);
 	if (err == 0)
 		return 0;
 	/* on_reply has already said why, if it was that. */
@@ -134,12 +135,18 @@ static int ask_one(struct asking *a, int argc, const char *const *argv)
 
 int query__open(const struct redis_url *url, const char *prefix, struct query **ret, struct reason *why)
 {
+	return query__open_until(url, prefix, -1, ret, why);
+}
+
+int query__open_until(const struct redis_url *url, const char *prefix, int wake_fd, struct query **ret, struct reason *why)
+{
 	struct query *q = calloc(1, sizeof(*q));
 	int err;
 
 	if (!q)
 		return reason__set(why, -ENOMEM, "out of memory");
 	q->url = *url;
+	q->wake_fd = wake_fd;
 	redis_url__text(url, q->where, sizeof(q->where));
 	snprintf(q->prefix, sizeof(q->prefix), "%s", prefix ? prefix : SCHEMA_PREFIX);
 	err = connect_again(q, why);
@@ -271,6 +278,28 @@ int query__procs(struct query *q, struct query_proc **ret, size_t *ret_n, struct
 	return 0;
 }
 
+/* The last sample's stamp is meta's: who asks about one process has no use for the index. */
+int query__proc(struct query *q, const char *id, struct query_proc *ret, struct reason *why)
+{
+	struct query_proc proc = {.last_ms = 0};
+	int64_t now = 0;
+	int err;
+
+	snprintf(proc.id, sizeof(proc.id), "%s", id);
+	memcpy(proc.host, proc.id, strcspn(proc.id, ":"));
+	proc.pid = (uint32_t)strtoul(proc.id + strcspn(proc.id, ":") + (strchr(proc.id, ':') != NULL), NULL, 10);
+	err = connect_again(q, why);
+	err = err ? err : fetch_meta(q, &proc, 1, why);
+	err = err ? err : query__now(q, &now, why);
+	if (!err && !proc.last_ms)
+		err = reason__set(why, -ENOENT, "%s knows no process \"%s\" any more", q->where, proc.id);
+	if (err)
+		return err;
+	proc.live = is_live(&proc, now);
+	*ret = proc;
+	return 0;
+}
+
 /* How well PROC names a process: 3 its id, 2 its PID, 1 part of its label, 0 not at all. */
 static int match(const struct query_proc *p, const char *proc)
 {
@@ -367,11 +396,19 @@ static int ask_highest(struct asking *a, const char *id, const char *what, int m
 	return ask_one(a, 5, argv);
 }
 
-int query__threads(struct query *q, const char *id, struct query_thread **ret, size_t *ret_n, struct reason *why)
+int query__threads(struct query *q, const char *id, int64_t since_ms, struct query_thread **ret, size_t *ret_n,
+		   struct reason *why)
 {
 	struct asking a = {.q = q, .decode = decode_threads, .out = ret, .out_n = ret_n, .why = why};
+	char key[256], min[24], max[16];
+	const char *argv[] = {"ZREVRANGEBYSCORE", key, "+inf", min, "WITHSCORES", "LIMIT", "0", max};
 
-	return ask_highest(&a, id, "threads", QUERY_MAX_THREADS);
+	if (since_ms <= 0)
+		return ask_highest(&a, id, "threads", QUERY_MAX_THREADS);
+	schema__proc_key(key, sizeof(key), q->prefix, id, "threads");
+	snprintf(min, sizeof(min), "(%" PRId64, since_ms);
+	snprintf(max, sizeof(max), "%d", QUERY_MAX_THREADS);
+	return ask_one(&a, 8, argv);
 }
 
 int query__board(struct query *q, const char *id, const char *board, struct query_score **ret, size_t *ret_n,
@@ -461,6 +498,47 @@ static int ask_pages(struct query *q, const char *id, const char *series, enum t
 		err = ask_page(&a, key, range);
 	} while (!err && rows->page >= PAGE);
 	return err;
+}
+
+/* One thread's rows, added up. */
+static int decode_sum(struct asking *a, size_t i, const struct redisReply *r)
+{
+	struct query_rows rows = {.rows = NULL};
+	struct schema_row *sums = a->out;
+	int err = query_reply__page(r, &rows, &a->q->skipped);
+
+	if (!err && rows.n)
+		schema_row__sum(rows.rows, rows.n, &sums[i]);
+	free(rows.rows);
+	return err;
+}
+
+static int append_range(struct query *q, const char *id, const char *thr, enum tier tier, const struct query_range *range)
+{
+	char key[256], what[96], min[24], max[24];
+	const char *argv[] = {"ZRANGEBYSCORE", key, min, max, "WITHSCORES", "LIMIT", "0", "1000"};
+
+	snprintf(what, sizeof(what), "t:%s:%s", thr, tier__name(tier));
+	schema__proc_key(key, sizeof(key), q->prefix, id, what);
+	snprintf(min, sizeof(min), "(%" PRId64, range->since_ms);
+	snprintf(max, sizeof(max), "%" PRId64, range->until_ms);
+	return append(q, 8, argv);
+}
+
+int query__thread_sums(struct query *q, const char *id, const struct query_thread *threads, size_t n, enum tier tier,
+		       const struct query_range *range, struct schema_row *sums, struct reason *why)
+{
+	struct asking a = {.q = q, .decode = decode_sum, .out = sums, .skip_foreign = true, .why = why};
+	int err = connect_again(q, why);
+
+	memset(sums, 0, n * sizeof(*sums));
+	for (size_t i = 0; !err && i < n; i++)
+		err = append_range(q, id, threads[i].thr, tier, range);
+	if (err == -ENOMEM) {
+		hang_up(q);
+		return reason__set(why, err, "out of memory");
+	}
+	return err || !n ? err : ask(&a, n);
 }
 
 int query__blame(struct query *q, const char *id, enum tier tier, const struct query_range *range, struct blame_sum *ret,

@@ -16,6 +16,9 @@
 struct query;
 
 int query__open(const struct redis_url *url, const char *prefix, struct query **ret, struct reason *why);
+
+/* The same; this and every later question is given up with -ECANCELED as soon as `wake_fd` is readable. */
+int query__open_until(const struct redis_url *url, const char *prefix, int wake_fd, struct query **ret, struct reason *why);
 void query__close(struct query *q);
 
 struct query_proc {
@@ -36,6 +39,9 @@ struct query_proc {
 /* Processes known to Redis, newest first. Array malloc'd, caller frees. 0 or -errno. */
 int query__procs(struct query *q, struct query_proc **ret, size_t *ret_n, struct reason *why);
 
+/* Reads the process `id` anew: mode, last sample, end. 0, or -errno (-ENOENT: it is known no more). */
+int query__proc(struct query *q, const char *id, struct query_proc *ret, struct reason *why);
+
 /*
  * Resolves PROC: a PID, an <id>, or part of a label. If several match: the live one, then the newest; *ret_choices is how
  * many matched. 0, -ENOENT.
@@ -54,7 +60,9 @@ struct query_thread {
 	int64_t last_ms;
 };
 
-int query__threads(struct query *q, const char *id, struct query_thread **ret, size_t *ret_n, struct reason *why);
+/* Threads seen after `since_ms` (0: all that are known), the last one first. Array malloc'd. 0 or -errno. */
+int query__threads(struct query *q, const char *id, int64_t since_ms, struct query_thread **ret, size_t *ret_n,
+		   struct reason *why);
 
 struct query_range {
 	int64_t since_ms, until_ms; /* stamps in (since, until] */
@@ -68,6 +76,13 @@ enum tier query__tier(const struct query_proc *proc, const struct query_range *r
  */
 int query__series(struct query *q, const char *id, const char *series, enum tier tier, const struct query_range *range,
 		  struct schema_row **ret, size_t *ret_n, struct reason *why);
+
+/*
+ * What each of `n` threads adds up to in a range of at most a few minutes, into sums[i] (has 0: it has no sample there), all
+ * asked for at once. 0 or -errno.
+ */
+int query__thread_sums(struct query *q, const char *id, const struct query_thread *threads, size_t n, enum tier tier,
+		       const struct query_range *range, struct schema_row *sums, struct reason *why);
 
 struct blame_sum;
 

@@ -90,6 +90,15 @@ size_t text__int(char dst[TEXT_INT_SIZE], long long value)
 	return len;
 }
 
+size_t text__char_bytes(const char *s)
+{
+	size_t n = *s ? 1 : 0;
+
+	while (n && n < 4 && ((unsigned char)s[n] & 0xc0) == 0x80)
+		n++;
+	return n;
+}
+
 static bool wide(uint32_t cp)
 {
 	return (cp >= 0x1100 && cp <= 0x115f) || (cp >= 0x2e80 && cp <= 0xa4cf) ||

@@ -25,6 +25,9 @@ size_t text__clean_member(char *dst, size_t size, const char *src, size_t src_le
 /* Writes a number in decimal, terminated. Returns its length. */
 size_t text__int(char dst[TEXT_INT_SIZE], long long value);
 
+/* Bytes of the first character of a cleaned string, 0 at its end. */
+size_t text__char_bytes(const char *s);
+
 /* Terminal columns of a cleaned UTF-8 string: one per code point (wide characters count as two). */
 size_t text__columns(const char *s);
 

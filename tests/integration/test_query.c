@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -326,7 +327,7 @@ Test(query, threads_have_their_newest_name, .init = setup, .fini = teardown)
 	run("ZADD\t" KEY("threads") "\t1000\t4250|old name\t2000\t4250|new|name\t1500\t4251.88|x\t1600\tother|"
 	    "\t5\tbroken\t6\ta b|c"
 	    "\t7\t1;2|x\t8\t|x");
-	cr_assert_eq(query__threads(q, ID, &t, &n, &why), 0, "%s", why.text);
+	cr_assert_eq(query__threads(q, ID, 0, &t, &n, &why), 0, "%s", why.text);
 	cr_assert_eq(n, 3);
 	cr_expect_str_eq(t[0].thr, "4250");
 	cr_expect_str_eq(t[0].name, "new|name");
@@ -335,6 +336,81 @@ Test(query, threads_have_their_newest_name, .init = setup, .fini = teardown)
 	cr_expect_str_eq(t[2].thr, "4251.88");
 	cr_expect_eq(query__skipped(q), 4);
 	free(t);
+}
+
+Test(query, threads_since_are_those_seen_later, .init = setup, .fini = teardown)
+{
+	struct query_thread *t;
+	size_t n;
+
+	run("ZADD\t" KEY("threads") "\t1000\t4250|gone\t2000\t4251|there\t2001\t4252|too");
+	cr_assert_eq(query__threads(q, ID, 1999, &t, &n, &why), 0, "%s", why.text);
+	cr_assert_eq(n, 2);
+	cr_expect_str_eq(t[0].name, "too");
+	cr_expect_str_eq(t[1].name, "there");
+	free(t);
+	cr_assert_eq(query__threads(q, ID, 2000, &t, &n, &why), 0);
+	cr_expect_eq(n, 1);
+	free(t);
+}
+
+Test(query, sums_of_threads_are_of_the_range_alone, .init = setup, .fini = teardown)
+{
+	static const struct query_thread threads[] = {{.thr = "1"}, {.thr = "2"}, {.thr = "3"}, {.thr = "4"}};
+	const struct query_range range = {.since_ms = T0 + 1000, .until_ms = T0 + 3000};
+	struct schema_row sums[4];
+
+	for (int i = 1; i <= 4; i++)
+		run("ZADD\t" KEY("t:1:1s") "\t%lld\t{\"t\":%lld,\"d\":1000000,\"hold\":%d}", T0 + i * 1000,
+		    T0 + i * 1000, 100 * i);
+	run("ZADD\t" KEY("t:2:1s") "\t%lld\t{\"t\":%lld,\"d\":1000000,\"hold\":7}", T0 + 3000, T0 + 3000);
+	run("SET\t" KEY("t:3:1s") "\tforeign");
+	cr_assert_eq(query__thread_sums(q, ID, threads, 4, TIER_BASE, &range, sums, &why), 0, "%s", why.text);
+	cr_expect_eq(sums[0].value[FIELD_HOLD], 500, "of the second and third second");
+	cr_expect_eq(sums[0].value[FIELD_D], 2000000);
+	cr_expect_eq(sums[1].value[FIELD_HOLD], 7);
+	cr_expect_eq(sums[2].has, 0);
+	cr_expect_eq(sums[3].has, 0);
+	cr_expect_eq(query__skipped(q), 1);
+	cr_expect_eq(query__thread_sums(q, ID, threads, 0, TIER_BASE, &range, sums, &why), 0);
+}
+
+Test(query, one_process_is_read_anew_or_known_no_more, .init = setup, .fini = teardown)
+{
+	struct query_proc p;
+
+	run("HSET\t" KEY("meta") "\tlabel\tpython3 app.py\tmode\tlight\tlast_ms\t%lld\tended_ms\t%lld", T0, T0);
+	cr_assert_eq(query__proc(q, ID, &p, &why), 0, "%s", why.text);
+	cr_expect_str_eq(p.id, ID);
+	cr_expect_str_eq(p.host, "web1");
+	cr_expect_eq(p.pid, 4242);
+	cr_expect_str_eq(p.mode, "light");
+	cr_expect_eq(p.last_ms, T0);
+	cr_expect_not(p.live);
+	cr_expect_eq(query__proc(q, "web1:1:00000000", &p, &why), -ENOENT);
+}
+
+Test(query, a_question_is_given_up_when_somebody_wakes_it, .init = setup, .fini = teardown)
+{
+	struct query_proc p;
+	struct redis_url url;
+	int fd = eventfd(1, 0);
+
+	query__close(q);
+	q = NULL;
+	cr_assert_eq(redis_url__parse(redis.url, &url, &why), 0);
+	private_redis__pause(&redis);
+	cr_expect_eq(query__open_until(&url, NULL, fd, &q, &why), -ECANCELED);
+	private_redis__resume(&redis);
+	cr_assert_eq(eventfd_write(fd, 1), 0);
+	close(fd);
+	fd = eventfd(0, 0);
+	cr_assert_eq(query__open_until(&url, NULL, fd, &q, &why), 0, "%s", why.text);
+	private_redis__pause(&redis);
+	cr_assert_eq(eventfd_write(fd, 1), 0);
+	cr_expect_eq(query__proc(q, ID, &p, &why), -ECANCELED);
+	private_redis__resume(&redis);
+	close(fd);
 }
 
 Test(query, board_is_best_first, .init = setup, .fini = teardown)
@@ -460,7 +536,7 @@ Test(query, reads_what_the_writer_wrote, .init = setup, .fini = teardown)
 	cr_expect_str_eq(proc.label, "python3 app.py");
 	cr_expect(proc.live);
 	cr_expect_eq(memcmp(&proc.keeps, &schema.retention, sizeof(proc.keeps)), 0);
-	cr_assert_eq(query__threads(q, proc.id, &threads, &n, &why), 0);
+	cr_assert_eq(query__threads(q, proc.id, 0, &threads, &n, &why), 0);
 	cr_assert_eq(n, 1);
 	cr_expect_str_eq(threads[0].name, "worker");
 	snprintf(name, sizeof(name), "t:%s", threads[0].thr);
