@@ -7,6 +7,7 @@
 
 extern const struct verb verb_attach;
 extern const struct verb verb_run;
+extern const struct verb verb_top;
 extern const struct verb verb_ls;
 extern const struct verb verb_doctor;
 extern const struct verb verb_query;

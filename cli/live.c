@@ -11,24 +11,31 @@
 #include "../collector/text.h"
 #include "human.h"
 #include "out.h"
+#include "top_frame.h"
 
 #define LINES_MIN 3 /* titles, one thread, and the rest */
 #define BAR_COLUMNS 32
+#define BAR_BEFORE 19    /* "GIL busy  66.8%  []" */
+#define LABEL_MIN 8
 #define GILS_SHOWN 8
+#define PAIRS_SHOWN 4
+#define PAIRS_MIN_LINES 12 /* lower panels are for threads alone */
+#define PAIR_MIN 0.005     /* of the time */
+#define PAIR_NAME 20       /* columns */
 
 enum { NAME, TID, INSIDE, HOLD, WAIT, ACQUIRES, CONTENDED, FORCED, WAIT_P99, HOLD_MAX };
 
 static const struct out_column columns[] = {
-	[NAME] = {"name", "THREAD", OUT_TEXT, OUT_FLEX},
+	[NAME] = {"name", "THREAD", OUT_TEXT, OUT_FLEX | OUT_MIDDLE},
 	[TID] = {"tid", "TID", OUT_ID, 0},
 	[INSIDE] = {"inside", "INSIDE", OUT_ID, OUT_SPARE},
 	[HOLD] = {"hold", "HOLD", OUT_SHARE, 0},
 	[WAIT] = {"wait", "WAIT", OUT_SHARE, 0},
-	[ACQUIRES] = {"n", "ACQ/S", OUT_COUNT, 0},
-	[CONTENDED] = {"c", "CONT/S", OUT_COUNT, 0},
-	[FORCED] = {"forced", "FORCED", OUT_COUNT, 0},
-	[WAIT_P99] = {"wait_p99", "P99 WAIT", OUT_US, 0},
-	[HOLD_MAX] = {"hold_max", "MAX HOLD", OUT_US, 0},
+	[ACQUIRES] = {"n", "ACQ/S", OUT_COUNT, OUT_DROP},
+	[CONTENDED] = {"c", "CONT/S", OUT_COUNT, OUT_DROP},
+	[FORCED] = {"forced", "FORCED", OUT_COUNT, OUT_DROP},
+	[WAIT_P99] = {"wait_p99", "P99 WAIT", OUT_US, OUT_DROP},
+	[HOLD_MAX] = {"hold_max", "MAX HOLD", OUT_US, OUT_DROP},
 };
 
 #define COLUMNS_N (sizeof(columns) / sizeof(columns[0]))
@@ -69,24 +76,31 @@ static void flow_end(struct flow *flow)
 	flow->lines++;
 }
 
-static const char *bar(char buf[BAR_COLUMNS + 3], double share)
+/* In a line that has room for what stands before it. */
+static const char *bar(char buf[BAR_COLUMNS + 3], double share, size_t width)
 {
-	int full = (int)lround((share > 1 ? 1 : share) * BAR_COLUMNS);
+	size_t room = width > BAR_BEFORE + BAR_COLUMNS ? BAR_COLUMNS : width > BAR_BEFORE + 4 ? width - BAR_BEFORE : 4;
+	size_t full = (size_t)lround((share > 1 ? 1 : share) * (double)room);
 
 	buf[0] = '[';
-	memset(buf + 1, '#', (size_t)full);
-	memset(buf + 1 + full, '.', (size_t)(BAR_COLUMNS - full));
-	strcpy(buf + 1 + BAR_COLUMNS, "]");
+	memset(buf + 1, '#', full);
+	memset(buf + 1 + full, '.', room - full);
+	strcpy(buf + 1 + room, "]");
 	return buf;
 }
 
 static void first_line(FILE *to, const struct who *who, const struct proc_sample *s, size_t width)
 {
-	char tail[128], label[512];
-	int len = snprintf(tail, sizeof(tail), "  pid %d  CPython %s  %s%s", (int)who->pid, who->python, rows__mode(s),
-			   s->partial ? "  (part of an interval)" : "");
-	size_t room = width > (size_t)len + 8 ? width - (size_t)len : 8;
+	char pieces[4][64], tail[sizeof(pieces)] = "", label[512];
+	size_t room;
 
+	snprintf(pieces[0], sizeof(pieces[0]), "  pid %d", (int)who->pid);
+	snprintf(pieces[1], sizeof(pieces[1]), "  CPython %s", who->python);
+	snprintf(pieces[2], sizeof(pieces[2]), "  %s", rows__mode(s));
+	snprintf(pieces[3], sizeof(pieces[3]), "%s", s->partial ? "  (part of an interval)" : "");
+	for (size_t i = 0; i < 4 && (i == 0 || strlen(tail) + strlen(pieces[i]) + LABEL_MIN <= width); i++)
+		strcat(tail, pieces[i]);
+	room = width > strlen(tail) + LABEL_MIN ? width - strlen(tail) : LABEL_MIN;
 	fprintf(to, "%s%s\n", out__cut(label, sizeof(label), who->label, room), tail);
 }
 
@@ -98,7 +112,7 @@ static void busy_line(struct flow *flow, const struct proc_sample *s, const stru
 	if (isnan(util))
 		flow_add(flow, "GIL busy -  (light mode sees only who queues)");
 	else
-		flow_add(flow, "GIL busy %6s  %s", human__share(share, util), bar(drawn, util));
+		flow_add(flow, "GIL busy %6s  %s", human__share(share, util), bar(drawn, util, flow->width));
 	if (!isnan(waiters))
 		flow_add(flow, "%.2f thread%s waiting", waiters, waiters == 1 ? "" : "s");
 	flow_end(flow);
@@ -205,12 +219,51 @@ static void thread_table(FILE *to, const struct proc_sample *s, const struct thr
 	out__free(table);
 }
 
+/* Who waits for whom, the largest part: whose fault it is must not wait for the summary. Lines written, at most two. */
+static size_t pair_lines(FILE *to, const struct proc_sample *s, size_t width)
+{
+	struct top_frame *f = top_frame__of_sample(s);
+	struct flow flow = {.to = to, .width = width};
+	char victim[TOP_NAME_SIZE * 2], holder[TOP_NAME_SIZE * 2], share[HUMAN_SIZE];
+
+	for (size_t i = 0; f && i < f->pairs_n && i < PAIRS_SHOWN && f->pairs[i].share >= PAIR_MIN; i++) {
+		const struct top_pair *p = &f->pairs[i];
+
+		if (flow.lines == 1 && flow.column > width / 2)
+			break;
+		if (i == 0)
+			flow_add(&flow, "%s:", f->sampled ? "waiting, sampled" : "waiting");
+		flow_add(&flow, "%s for %s %s", out__cut_middle(victim, sizeof(victim), f->threads[p->victim].name, PAIR_NAME),
+			 out__cut_middle(holder, sizeof(holder), f->threads[p->holder].name, PAIR_NAME),
+			 human__share(share, p->share));
+	}
+	flow_end(&flow);
+	top_frame__free(f);
+	return flow.lines;
+}
+
+/* The same as a text, for it stands below the table, whose height it decides. */
+static char *pair_text(const struct proc_sample *s, struct live_size size, size_t *ret_lines)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *to = size.lines >= PAIRS_MIN_LINES ? open_memstream(&text, &len) : NULL;
+
+	*ret_lines = 0;
+	if (!to)
+		return NULL;
+	*ret_lines = pair_lines(to, s, size.columns);
+	fclose(to);
+	return text;
+}
+
 int live__block(FILE *to, const struct who *who, const struct proc_sample *s, const char *store, struct live_size size)
 {
 	struct flow flow = {.to = to, .width = size.columns, .lines = 1};
 	const struct thread_sample **sorted;
 	struct schema_row row;
-	size_t n = 0;
+	size_t n = 0, pairs = 0;
+	char *text;
 
 	first_line(to, who, s, size.columns);
 	if (s->no_gil) {
@@ -222,13 +275,17 @@ int live__block(FILE *to, const struct who *who, const struct proc_sample *s, co
 	gils_line(&flow, s);
 	rate_lines(&flow, s, &row, store);
 	sorted = rows__sorted(s, &n);
-	if (size.lines < flow.lines + LINES_MIN)
-		size.lines = flow.lines + LINES_MIN;
+	text = pair_text(s, size, &pairs);
+	if (size.lines < flow.lines + pairs + LINES_MIN)
+		size.lines = flow.lines + pairs + LINES_MIN;
 	if (n)
-		thread_table(to, s, sorted, n, size.columns, size.lines - flow.lines);
+		thread_table(to, s, sorted, n, size.columns, size.lines - flow.lines - pairs);
 	else
 		fputs(s->mode == GIL_MODE_LIGHT ? "No thread had to wait for the GIL in this interval.\n" :
 		      "No thread used the GIL in this interval.\n", to);
+	if (text)
+		fputs(text, to);
+	free(text);
 	free(sorted);
 	return n ? (int)flow.lines : -1;
 }
@@ -250,14 +307,15 @@ static void put_clock(FILE *to, int64_t ms)
 
 static void put_numbers(FILE *to, const struct proc_sample *s)
 {
-	char busy[HUMAN_SIZE], rate[HUMAN_SIZE], forced[HUMAN_SIZE], cost[HUMAN_SIZE], losses[512];
+	char busy[HUMAN_SIZE], rate[HUMAN_SIZE], forced[HUMAN_SIZE], cost[HUMAN_SIZE], losses[512], queue[16];
 	double seconds = rows__seconds(s), waiters;
 	struct schema_row row;
 
 	schema_row__from(s, &s->total, true, &row);
 	waiters = rows__field(&row, FIELD_WAITERS);
-	fprintf(to, "  busy %6s  waiting %5.2f  acq/s %5s  forced/s %5s  cost %5s",
-		human__share(busy, rows__field(&row, FIELD_UTIL)), isnan(waiters) ? 0 : waiters,
+	snprintf(queue, sizeof(queue), "%.2f", waiters);
+	fprintf(to, "  busy %6s  waiting %5s  acq/s %5s  forced/s %5s  cost %5s",
+		human__share(busy, rows__field(&row, FIELD_UTIL)), isnan(waiters) ? "-" : queue,
 		human__count(rate, rows__field(&row, FIELD_N) / seconds),
 		human__count(forced, rows__field(&row, FIELD_FORCED) / seconds),
 		human__share(cost, rows__share(s, s->cost_ns)));

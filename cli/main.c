@@ -24,6 +24,7 @@
 static const struct verb *const verbs[] = {
 	&verb_attach,
 	&verb_run,
+	&verb_top,
 	&verb_ls,
 	&verb_doctor,
 	&verb_report,

@@ -15,6 +15,7 @@
 
 #define GAP 2            /* blanks between columns */
 #define FLEX_MIN 8       /* a flexible column is not cut below this */
+#define FLEX_FAIR 16     /* for less than this columns that can be done without are left out */
 #define EXACT_INT 9007199254740992.0 /* 2^53: beyond it a double is no exact integer any more */
 
 enum cell_kind {
@@ -208,6 +209,23 @@ static size_t natural_widths(const struct out *o, size_t *widths)
 	return total;
 }
 
+/* Leaves out what can be done without, rather than names that nobody knows any more. Returns the width that is left. */
+static size_t drop(const struct out *o, size_t *widths, size_t total, size_t width)
+{
+	size_t need = total;
+
+	for (size_t c = 0; c < o->columns_n; c++)
+		if ((o->columns[c].flags & OUT_FLEX) && widths[c] > FLEX_FAIR)
+			need -= widths[c] - FLEX_FAIR;
+	for (size_t c = 0; c < o->columns_n && need > width; c++)
+		if ((o->columns[c].flags & OUT_DROP) && widths[c]) {
+			need -= widths[c] + GAP;
+			total -= widths[c] + GAP;
+			widths[c] = 0;
+		}
+	return total;
+}
+
 /* Takes columns from the widest flexible one until the table fits or nothing more can be taken. */
 static void shrink(const struct out *o, size_t *widths, size_t total, size_t width)
 {
@@ -230,11 +248,9 @@ const char *out__cut(char *dst, size_t size, const char *text, size_t columns)
 	size_t used = 0, out = 0, room = text__columns(text) > columns ? columns - (columns > 0) : columns;
 
 	while (*text) {
+		size_t n = text__char_bytes(text);
 		char one[5] = "";
-		size_t n = 1;
 
-		while (n < 4 && (text[n] & 0xc0) == 0x80)
-			n++;
 		memcpy(one, text, n);
 		used += text__columns(one);
 		if (used > room || out + n + 2 > size)
@@ -246,6 +262,38 @@ const char *out__cut(char *dst, size_t size, const char *text, size_t columns)
 	if (*text && columns > 0)
 		dst[out++] = '~';
 	dst[out] = '\0';
+	return dst;
+}
+
+/* The bytes of `text` that take at most `columns` columns. */
+static size_t head_bytes(const char *text, size_t columns)
+{
+	size_t at = 0, used = 0;
+
+	while (text[at]) {
+		char one[5] = "";
+
+		memcpy(one, text + at, text__char_bytes(text + at));
+		used += text__columns(one);
+		if (used > columns)
+			break;
+		at += text__char_bytes(text + at);
+	}
+	return at;
+}
+
+const char *out__cut_middle(char *dst, size_t size, const char *text, size_t columns)
+{
+	size_t tail = columns / 2, head = columns - tail - (columns > 0);
+	const char *end = text;
+
+	if (text__columns(text) <= columns) {
+		snprintf(dst, size, "%s", text);
+		return dst;
+	}
+	while (*end && text__columns(end) > tail)
+		end += text__char_bytes(end);
+	snprintf(dst, size, "%.*s%s%s", (int)head_bytes(text, head), text, columns ? "~" : "", end);
 	return dst;
 }
 
@@ -263,7 +311,12 @@ void out__pad(FILE *to, const char *text, size_t columns)
 static void put_cell(FILE *to, const char *text, const struct out_column *column, size_t width, bool last)
 {
 	size_t have = text__columns(text);
+	char cut[512];
 
+	if ((column->flags & OUT_MIDDLE) && have > width) {
+		text = out__cut_middle(cut, sizeof(cut), text, width);
+		have = text__columns(text);
+	}
 	if (column->unit != OUT_TEXT)
 		fprintf(to, "%*s%s", (int)(width > have ? width - have : 0), "", text);
 	else if (last && have <= width)
@@ -275,21 +328,23 @@ static void put_cell(FILE *to, const char *text, const struct out_column *column
 void out__table(const struct out *o, FILE *to, size_t width)
 {
 	size_t *widths = calloc(o->columns_n + 1, sizeof(*widths));
-	size_t last = 0;
+	size_t last = 0, total;
 	char buf[HUMAN_SIZE];
 
 	if (!widths)
 		return;
-	shrink(o, widths, natural_widths(o, widths), width ? width : SIZE_MAX);
+	width = width ? width : SIZE_MAX;
+	total = drop(o, widths, natural_widths(o, widths), width);
+	shrink(o, widths, total, width);
 	for (size_t c = 0; c < o->columns_n; c++)
-		last = in_table(o, c) ? c : last;
+		last = widths[c] ? c : last;
 	for (size_t r = 0; r <= o->rows_n; r++) { /* row 0 is the titles */
 		bool first = true;
 
 		for (size_t c = 0; c < o->columns_n; c++) {
 			const struct out_column *column = &o->columns[c];
 
-			if (!in_table(o, c))
+			if (!widths[c])
 				continue;
 			fprintf(to, "%*s", first ? 0 : GAP, "");
 			first = false;

@@ -32,6 +32,8 @@ enum out_flag {
 	OUT_DETAIL = 2,  /* not in the table */
 	OUT_HUMAN = 4,   /* only in the table */
 	OUT_SPARE = 8,   /* not in a table in which no row knows it */
+	OUT_MIDDLE = 32, /* is cut in its middle */
+	OUT_DROP = 16,   /* left out where there is no room for it: the first of these first */
 };
 
 struct out_column {
@@ -70,6 +72,9 @@ json_t *out__json_num(double value);
 
 /* Copies as much of `text` as fits into `columns`; what is cut is marked by '~' at the end. Returns dst. */
 const char *out__cut(char *dst, size_t size, const char *text, size_t columns);
+
+/* The same, cut in its middle: names of threads differ at their ends. Returns dst. */
+const char *out__cut_middle(char *dst, size_t size, const char *text, size_t columns);
 
 /* Text with `columns` columns: cut or padded on the right. */
 void out__pad(FILE *to, const char *text, size_t columns);

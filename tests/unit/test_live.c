@@ -106,6 +106,63 @@ Test(live, five_hundred_threads_leave_room_for_the_rest)
 	expect_fits(80);
 }
 
+Test(live, a_narrow_terminal_loses_columns_not_the_ends_of_lines)
+{
+	service();
+	cr_expect(strstr(block(&who, NULL, (struct live_size){.columns = 60, .lines = 20}), "MAX HOLD\n"), "%s", text);
+	cr_expect(strstr(text, "HOLD   WAIT"), "%s", text);
+	cr_expect_null(strstr(text, "ACQ/S"));
+	expect_fits(60);
+	free(text);
+	block(&who, NULL, (struct live_size){.columns = 40, .lines = 20});
+	cr_expect(strstr(text, "worker-0    4250  50.0%  40.0%"), "%s", text);
+	expect_fits(40);
+}
+
+Test(live, names_of_a_pool_keep_their_numbers)
+{
+	made_up__thread(s, 1, "ThreadPoolExecutor-12_0", 10, 10, 10, 10);
+	made_up__thread(s, 2, "ThreadPoolExecutor-12_1", 20, 10, 10, 10);
+	block(&who, NULL, size);
+	cr_expect(strstr(text, "12_0 ") && strstr(text, "12_1 "), "%s", text);
+	expect_fits(80);
+}
+
+static void blame(uint32_t victim, uint32_t holder, uint64_t ms)
+{
+	struct blame_cell *cell = proc_sample__add_blame(s);
+
+	*cell = (struct blame_cell){victim, holder, ms * 1000000};
+}
+
+Test(live, who_waits_for_whom_stands_below_the_threads)
+{
+	service();
+	blame(0, 1, 500);
+	blame(0, 1, 120);
+	blame(2, 1, 300);
+	blame(1, 2, 3);
+	cr_expect(strstr(block(&who, NULL, size), "\nwaiting:  MainThread for worker-0 62.0%  worker-1 for worker-0 30.0%\n"),
+		  "%s", text);
+	cr_expect_null(strstr(text, "worker-0 for"), "what hardly counts is left out: %s", text);
+	free(text);
+	cr_expect_null(strstr(block(&who, NULL, (struct live_size){.columns = 80, .lines = 10}), "waiting:"), "%s", text);
+	free(text);
+	s->blame_sampled = true;
+	cr_expect(strstr(block(&who, NULL, size), "\nwaiting, sampled:  "), "%s", text);
+}
+
+Test(live, pairs_take_their_lines_from_a_crowd)
+{
+	for (uint32_t i = 0; i < 500; i++)
+		made_up__thread(s, 5000 + i, "ThreadPoolExecutor-0_0", 1, 2, 3, 1);
+	for (uint32_t i = 0; i < 10; i++)
+		blame(i, i + 1, 500 - i);
+	block(&who, NULL, size);
+	cr_expect_eq(count_lines(text), size.lines, "%s", text);
+	expect_fits(80);
+}
+
 Test(live, a_very_low_terminal_still_shows_the_busiest_thread)
 {
 	service();
@@ -218,6 +275,13 @@ Test(live, one_line_per_interval_where_nobody_repaints)
 	made_up__light(s);
 	cr_expect_str_eq(line(true), "08:00:00  pid 4242  busy      -  waiting  1.80  acq/s     -  forced/s     -  cost  0.4%"
 			 "  light mode\n");
+}
+
+Test(live, a_line_of_what_was_not_observed_says_so)
+{
+	service();
+	s->observed_ns = 0;
+	cr_expect(strstr(line(false), "busy      -  waiting     -  "), "%s", text);
 }
 
 Test(live, progress_has_elapsed_and_remaining_time)
