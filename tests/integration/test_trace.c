@@ -4,6 +4,7 @@
  * viewer would (timeline.h), and must agree with the program and with what the samples of the same run say.
  */
 #include <criterion/criterion.h>
+#include <criterion/parameterized.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -36,16 +37,23 @@ static void tear_down(void)
 
 TestSuite(trace_program, .init = set_up, .fini = tear_down, .timeout = 60);
 
-static void start(struct workload *w, struct tool *t, const char *command, const char *options)
+static void start_with(struct workload *w, struct tool *t, const struct interpreter *in, const char *command,
+		       const char *options)
 {
-	struct interpreter stock;
 	char words[256];
 
-	interpreter__stock(&stock);
-	workload__start(w, &stock, command);
+	workload__start(w, in, command);
 	snprintf(words, sizeof(words), "trace %d -o %s %s", (int)w->pid, file, options);
 	tool__start(t, words);
 	tool__await(t, "armed in");
+}
+
+static void start(struct workload *w, struct tool *t, const char *command, const char *options)
+{
+	struct interpreter stock;
+
+	interpreter__stock(&stock);
+	start_with(w, t, &stock, command, options);
 }
 
 /* Ends the trace as Ctrl-C does, and loads it. */
@@ -242,6 +250,67 @@ Test(trace_program, of_nobody_is_one_sentence)
 	cr_expect_eq(strchr(err, '\n'), err + strlen(err) - 1, "%s", err);
 	free(err);
 	tool__clear(&t);
+}
+
+/* ---- several GILs ---- */
+
+/* The newest that can have several; on a machine without any, the test does not exist. */
+ParameterizedTestParameters(trace_program, each_gil_has_its_own_holds)
+{
+	static struct interpreter kept;
+	struct interpreter all[INTERPRETERS_MAX];
+	size_t n = interpreters__find(all, INTERPRETERS_MAX), kept_n = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (all[i].minor >= 12 && !all[i].free_threaded) {
+			kept = all[i];
+			kept_n = 1;
+		}
+	return cr_make_param_array(struct interpreter, &kept, kept_n);
+}
+
+/* What a viewer takes for the process of that GIL; -1: there is none. */
+static json_int_t group_of(const struct timeline *line, const struct workload *w, json_int_t gil)
+{
+	char name[48];
+	json_t *e;
+	size_t i;
+
+	snprintf(name, sizeof(name), ": GIL of interpreter %lld", (long long)gil);
+	json_array_foreach (json_object_get(line->json, "traceEvents"), i, e)
+		if (strcmp(json_string_value(json_object_get(e, "name")), "process_name") == 0 &&
+		    (gil ? strstr(json_string_value(json_object_get(json_object_get(e, "args"), "name")), name) != NULL
+			 : json_integer_value(json_object_get(e, "pid")) == w->pid))
+			return json_integer_value(json_object_get(e, "pid"));
+	return -1;
+}
+
+ParameterizedTest(struct interpreter *in, trace_program, each_gil_has_its_own_holds)
+{
+	json_t *threads, *thread;
+	struct timeline line;
+	struct workload w;
+	struct tool t;
+	size_t i;
+
+	start_with(&w, &t, in, "gils.py main:2:2011 own:2:2011 own:3:503", "--duration 50s");
+	workload__go(&w);
+	threads = json_object_get(workload__truth(&w), "threads");
+	stop(&t, &line);
+	expect_lossless(&line);
+	json_array_foreach (threads, i, thread) {
+		json_int_t group = group_of(&line, &w, truth__int(thread, "gil")), held = 0;
+
+		for (size_t j = 0; j < line.slices_n; j++)
+			held += line.slices[j].pid == group && line.slices[j].tid == truth__int(thread, "tid") &&
+				strcmp(line.slices[j].name, "held") == 0;
+		if (json_object_get(thread, "acquires"))
+			cr_expect_eq(held, truth__int(thread, "acquires"), "%s: thread %lld on GIL %lld: %lld holds", in->version,
+				     truth__int(thread, "tid"), truth__int(thread, "gil"), (long long)held);
+	}
+	timeline__free(&line);
+	tool__clear(&t);
+	workload__quit(&w);
 }
 
 /* ---- beside the samples of the same run ---- */
