@@ -5,8 +5,6 @@
  */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,39 +12,15 @@
 #include <unistd.h>
 
 #include "../support/bpf_env.h"
+#include "../support/counted.h"
 #include "../support/interpreters.h"
 #include "../support/workload.h"
 
 #define TID_MAX (1 << 22)
 #define THREADS_MAX 64
 
-/* Signals counted for a thread id so far. */
-static uint64_t signals(int counts, long long tid)
-{
-	uint64_t n = 0;
-
-	cr_assert_eq(pread(counts, &n, sizeof(n), (off_t)(tid * (long long)sizeof(n))), (ssize_t)sizeof(n));
-	return n;
-}
-
-/* Starts it under the counter; returns a descriptor on the counts. */
-static int start_counted(struct workload *w, const struct interpreter *in, const char *command)
-{
-	char library[PATH_MAX], path[] = "/tmp/gilscope-counts-XXXXXX";
-	int fd = mkstemp(path);
-
-	cr_assert_geq(fd, 0);
-	snprintf(library, sizeof(library), "%s/workloads/libsignalcount.so", getenv("GILSCOPE_OUTPUT"));
-	setenv("SIGNALCOUNT_FILE", path, 1);
-	setenv("LD_PRELOAD", library, 1);
-	workload__start(w, in, command);
-	unsetenv("LD_PRELOAD");
-	unlink(path);
-	return fd;
-}
-
 /* Every thread that stood at its gate: one signal per acquire, one per release. */
-static void expect_gated_threads_exact(struct workload *w, const uint64_t *before, int counts, const char *what)
+static void expect_gated_threads_exact(struct workload *w, const uint64_t *before, const struct counted *counts, const char *what)
 {
 	json_t *threads = json_object_get(workload__truth(w), "threads"), *thread;
 	size_t i;
@@ -55,13 +29,13 @@ static void expect_gated_threads_exact(struct workload *w, const uint64_t *befor
 		long long tid = truth__int(thread, "tid");
 
 		if (json_object_get(thread, "acquires"))
-			cr_assert_eq(signals(counts, tid) - before[tid], 2 * (uint64_t)truth__int(thread, "acquires"),
+			cr_assert_eq(counted__signals(counts, tid) - before[tid], 2 * (uint64_t)truth__int(thread, "acquires"),
 				     "%s: thread %lld", what, tid);
 	}
 }
 
 /* Threads that came and went, several of them perhaps under one id. */
-static void expect_short_lives_exact(struct workload *w, int counts, const char *what)
+static void expect_short_lives_exact(struct workload *w, const struct counted *counts, const char *what)
 {
 	json_t *lives = json_object_get(workload__truth(w), "lives"), *life;
 	uint64_t expected = 0, counted = 0;
@@ -73,7 +47,7 @@ static void expect_short_lives_exact(struct workload *w, int counts, const char 
 		long long tid = json_integer_value(json_array_get(life, 0));
 
 		expected += 2 * (1 + (uint64_t)json_integer_value(json_array_get(life, 1)));
-		counted += seen[tid] ? 0 : signals(counts, tid);
+		counted += seen[tid] ? 0 : counted__signals(counts, tid);
 		seen[tid] = 1;
 	}
 	free(seen);
@@ -84,16 +58,17 @@ static void expect_exact(const struct interpreter *in, const char *command)
 {
 	static uint64_t before[TID_MAX];
 	struct workload w;
-	int counts = start_counted(&w, in, command);
+	struct counted counts;
 	char what[160];
 
+	counted__start(&counts, &w, in, command);
 	snprintf(what, sizeof(what), "%s %s", in->version, command);
-	cr_assert_eq(pread(counts, before, sizeof(before), 0), (ssize_t)sizeof(before));
+	cr_assert_eq(pread(counts.fd, before, sizeof(before), 0), (ssize_t)sizeof(before));
 	workload__go(&w);
-	expect_gated_threads_exact(&w, before, counts, what);
-	expect_short_lives_exact(&w, counts, what);
+	expect_gated_threads_exact(&w, before, &counts, what);
+	expect_short_lives_exact(&w, &counts, what);
 	workload__quit(&w);
-	close(counts);
+	counted__end(&counts);
 }
 
 ParameterizedTestParameters(workloads, tell_the_truth)

@@ -5,7 +5,7 @@
  * workloads do not depend on it.
  *
  * Threads are told apart by their ids; SIGNALCOUNT_FILE names a file of one 64-bit counter per id, so that
- * the counts of threads that have ended stay readable.
+ * the counts of threads that have ended stay readable. A process that executes another program counts anew.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -32,8 +32,10 @@ static __attribute__((constructor)) void open_counts(void)
 		return;
 	map = mmap(NULL, TIDS * sizeof(*counts), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	close(fd);
-	if (map != MAP_FAILED)
-		counts = map;
+	if (map == MAP_FAILED)
+		return;
+	counts = map;
+	counts[(uint32_t)syscall(SYS_gettid) % TIDS] = 0;
 }
 
 int pthread_cond_signal(pthread_cond_t *cond)
