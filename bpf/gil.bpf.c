@@ -24,7 +24,9 @@ struct signal_struct {
 	} live;
 } __attribute__((preserve_access_index));
 
-struct mm_struct;
+struct mm_struct {
+	unsigned long start_stack;
+} __attribute__((preserve_access_index));
 
 struct upid {
 	int nr;
@@ -96,25 +98,164 @@ int gil_where(void *ctx)
 
 /* ---- where are we ---- */
 
-/* The slot that a cookie names: its own, or for probes that a family shares that of the process which hit. */
-GIL_INLINE __u32 slot_of_cookie(__u64 cookie, __u32 tgid)
-{
-	__u32 slot = (__u32)(cookie >> 8), *found;
+/* ---- followed processes that have no slot yet ---- */
 
-	if (slot != GIL_PROC_BY_TGID)
+#define INTERPRETERS_AHEAD 16 /* new interpreters stand in front of the main one: so many are passed */
+
+/*
+ * Where the GIL of a process is that nothing is known of but where its _PyRuntime must be. Nothing is believed that is read
+ * there: the caller has seen an event of that very GIL, or it is not the one. 0: there is none.
+ */
+GIL_INLINE __u64 main_gil_at(const struct gil_family *family, __u64 runtime, __u64 *ret_interp)
+{
+	__u64 interp = 0, next = 0, id = 0, gil = 0;
+
+	*ret_interp = 0;
+	if (family->runtime_gil)
+		return runtime + family->runtime_gil;
+	if (bpf_probe_read_user(&interp, sizeof(interp), (void *)(runtime + family->runtime_interpreters)))
+		return 0;
+	for (int i = 0; i < INTERPRETERS_AHEAD; i++) {
+		if (!interp || bpf_probe_read_user(&next, sizeof(next), (void *)(interp + family->interp_next)))
+			return 0;
+		if (!next)
+			break;
+		interp = next;
+	}
+	if (next || bpf_probe_read_user(&id, sizeof(id), (void *)(interp + family->proc.off_interp_id)) || id ||
+	    bpf_probe_read_user(&gil, sizeof(gil), (void *)(interp + family->proc.off_interp_gil)))
+		return 0;
+	*ret_interp = interp;
+	return gil;
+}
+
+/* Whether a call with that argument at a site of that kind is about this GIL. */
+GIL_INLINE bool is_of_gil(const struct gil_proc *proc, __u32 kind, __u64 cond, __u64 gil)
+{
+	bool own = cond == gil + proc->off_cond, switched = cond == gil + proc->off_switch_cond;
+
+	return kind == GIL_SITE_SIGNAL ? own || switched : kind == GIL_SITE_WAIT ? own :
+	       kind == GIL_SITE_HANDOFF && switched;
+}
+
+struct gil_newcomer {
+	struct gil_family *family;
+	struct gil_kin *kin;
+	__u64 runtime, gil, interp;
+	__u64 began;   /* as `kin` has it, which goes when there is a slot */
+	__u64 now;
+	__u32 tgid, number, relative;
+};
+
+/* What any process of the family is, in a slot that nobody knows yet. If the probes were there first, nothing was missed. */
+GIL_INLINE void fill_newcomer(struct gil_proc *proc, const struct gil_newcomer *who, __u32 slot)
+{
+	bool seen = who->began >= who->family->open_since && !who->kin->turned_away;
+
+	bpf_probe_read_kernel(proc, sizeof(*proc), &who->family->proc);
+	proc->tgid = who->tgid;
+	proc->arm_gen = 1;
+	proc->armed_at = seen ? who->began : who->now;
+	proc->gil_addr[0] = who->gil;
+	proc->gil_owner[0].interp = who->interp;
+	proc->gil_slot[0] = slot;
+	proc->relative = who->relative;
+	if (proc->drop_kind == GIL_DROP_ADDRESS)
+		proc->drop_where += who->runtime;
+	proc->armed = 1;
+}
+
+GIL_INLINE void describe_birth(struct gil_event *event, const struct gil_newcomer *who, __u32 slot)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	*event = (struct gil_event){
+		.kind = GIL_EVENT_BORN, .tgid = who->tgid, .child = who->relative, .family = who->number,
+		.proc = slot, .child_proc = GIL_PROC_NONE, .at = who->now, .began = who->began,
+		.start_boot_ns = task->group_leader->start_boottime, .start_stack = task->mm->start_stack,
+	};
+	bpf_get_current_comm(event->comm, sizeof(event->comm));
+}
+
+/* Gives it a slot, unless another of its threads or userland is quicker, and tells. The slot, or GIL_PROC_NONE. */
+GIL_INLINE __u32 admit(struct gil_newcomer *who)
+{
+	struct gil_event *event;
+	struct gil_proc *proc;
+	__u32 slot = GIL_PROC_NONE, tgid = who->tgid, *others;
+
+	if (bpf_map_pop_elem(&free_procs, &slot))
+		return GIL_PROC_NONE;
+	proc = bpf_map_lookup_elem(&procs, &slot);
+	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	if (!event || !proc) {
+		if (event)
+			bpf_ringbuf_discard(event, 0);
+		bpf_map_push_elem(&free_procs, &slot, BPF_ANY);
+		return GIL_PROC_NONE;
+	}
+	fill_newcomer(proc, who, slot);
+	if (bpf_map_update_elem(&tgids, &tgid, &slot, BPF_NOEXIST)) {
+		proc->armed = 0;
+		bpf_ringbuf_discard(event, 0);
+		bpf_map_push_elem(&free_procs, &slot, BPF_ANY);
+		others = bpf_map_lookup_elem(&tgids, &tgid);
+		return others ? *others : GIL_PROC_NONE;
+	}
+	bpf_map_delete_elem(&kin, &tgid);
+	describe_birth(event, who, slot);
+	bpf_ringbuf_submit(event, 0);
+	return slot;
+}
+
+/*
+ * A hit of a process without a slot at a probe that a family shares. Nearly always a stranger's, who runs the same file. Of a
+ * descendant of the family it is the first event of its GIL, if it comes from where that must be.
+ */
+static __noinline __u32 slot_for_newcomer(struct pt_regs *ctx, __u64 cookie, __u32 tgid)
+{
+	struct gil_newcomer who = {
+		.kin = bpf_map_lookup_elem(&kin, &tgid), .tgid = tgid, .now = bpf_ktime_get_ns(),
+		.number = GIL_COOKIE_SLOT(cookie) - GIL_PROC_SHARED,
+		.runtime = PT_REGS_IP(ctx) - (__s64)GIL_COOKIE_WAY(cookie),
+	};
+	__u32 slot, number = who.number;
+
+	if (!who.kin || !who.kin->began || !GIL_COOKIE_WAY(cookie))
+		return GIL_PROC_NONE;
+	who.began = who.kin->began;
+	who.relative = who.kin->relative;
+	who.family = bpf_map_lookup_elem(&families, &number);
+	if (!who.family)
+		return GIL_PROC_NONE;
+	who.gil = main_gil_at(who.family, who.runtime, &who.interp);
+	if (!who.gil || !is_of_gil(&who.family->proc, GIL_COOKIE_KIND(cookie), PT_REGS_PARM1(ctx), who.gil))
+		return GIL_PROC_NONE;
+	slot = who.family->open_since ? admit(&who) : GIL_PROC_NONE;
+	if (slot == GIL_PROC_NONE)
+		who.kin->turned_away = who.now;
+	return slot;
+}
+
+/* The slot that a cookie names: its own, or for probes that a family shares that of the process which hit. */
+GIL_INLINE __u32 slot_of_cookie(void *ctx, __u64 cookie, __u32 tgid)
+{
+	__u32 slot = GIL_COOKIE_SLOT(cookie), *found;
+
+	if (slot < GIL_PROC_SHARED)
 		return slot;
 	found = bpf_map_lookup_elem(&tgids, &tgid);
-	return found ? *found : GIL_PROC_NONE;
+	return found ? *found : slot_for_newcomer(ctx, cookie, tgid);
 }
 
 /* The armed process that this hit belongs to, or NULL. A forked child may run on inherited breakpoints. */
 GIL_INLINE struct gil_proc *proc_of_hit(void *ctx, __u32 *ret_kind, struct gil_at *at)
 {
 	__u64 cookie = bpf_get_attach_cookie(ctx), id = ids_of(bpf_get_current_task_btf());
-	__u32 slot = slot_of_cookie(cookie, id >> 32);
+	__u32 slot = slot_of_cookie(ctx, cookie, id >> 32);
 	struct gil_proc *proc = bpf_map_lookup_elem(&procs, &slot);
 
-	*ret_kind = cookie & 0xff;
+	*ret_kind = GIL_COOKIE_KIND(cookie);
 	if (!proc || !proc->armed || proc->tgid != id >> 32)
 		return NULL;
 	proc->hits[*ret_kind & 7]++;
@@ -510,6 +651,7 @@ struct gil_closing {
 	struct gil_task *mine;
 	__u64 now;
 	__u32 tid;
+	__u32 of;     /* at an exec: whatever thread of this process slot it is, it was the old program's */
 };
 
 static long close_record(__u32 i, void *arg)
@@ -518,19 +660,20 @@ static long close_record(__u32 i, void *arg)
 	__u32 *slot = &closing->mine->slot[i & (GIL_PER_PROC - 1)];
 	struct gil_thread *t = *slot ? gil_thread_at(*slot) : NULL;
 
-	if (t && t->tid == closing->tid && t->state == GIL_THREAD_LIVE)
+	if (t && (t->tid == closing->tid || t->proc == closing->of) && t->state == GIL_THREAD_LIVE)
 		gil_on_thread_exit(gil_of(t), t, *slot, closing->now);
 	*slot = GIL_SLOT_NONE;
 	return 0;
 }
 
 /* A called-back body is verified once, one in a loop for each GIL that a thread may know: 1.5 s of a start. */
-GIL_INLINE void close_records(struct task_struct *task)
+GIL_INLINE void close_records(struct task_struct *task, __u32 of)
 {
 	struct gil_closing closing = {
 		.mine = bpf_task_storage_get(&tasks, task, NULL, 0),
 		.now = bpf_ktime_get_ns(),
 		.tid = (__u32)ids_of(task),
+		.of = of,
 	};
 
 	if (!closing.mine)
@@ -556,19 +699,22 @@ int BPF_PROG(gil_task_exit, struct task_struct *task)
 {
 	__u32 tgid = tgid_of(task), *slot;
 
-	close_records(task);
+	close_records(task, GIL_PROC_NONE);
+	if (task->signal->live.counter)
+		return 0;
 	slot = bpf_map_lookup_elem(&tgids, &tgid);
-	if (slot && task->signal->live.counter == 0)
+	if (slot)
 		process_ended(tgid, *slot);
+	bpf_map_delete_elem(&kin, &tgid);
 	return 0;
 }
 
 /* Followed from here on without a slot; false: the table is full. */
-GIL_INLINE bool follow(__u32 tgid)
+GIL_INLINE bool follow(__u32 tgid, __u64 began, __u32 relative)
 {
-	__u32 none = GIL_PROC_NONE;
+	struct gil_kin fresh = {.began = began, .relative = relative};
 
-	return bpf_map_update_elem(&tgids, &tgid, &none, BPF_ANY) == 0;
+	return bpf_map_update_elem(&kin, &tgid, &fresh, BPF_ANY) == 0;
 }
 
 /* Fresh memory, the same PID: what was counted belongs to the old program. */
@@ -576,21 +722,27 @@ SEC("tp_btf/sched_process_exec")
 int BPF_PROG(gil_exec, struct task_struct *task)
 {
 	__u32 tgid = tgid_of(task), slot = GIL_PROC_NONE;
-	__u32 *known = bpf_map_lookup_elem(&tgids, &tgid);
+	__u32 *known = bpf_map_lookup_elem(&tgids, &tgid), relative;
+	struct gil_kin *was = known ? NULL : bpf_map_lookup_elem(&kin, &tgid);
 	struct gil_proc *proc;
 
-	if (!known && !gil_tell_execs)
+	if (!known && !was && !gil_tell_execs)
 		return 0;
+	relative = was ? was->relative : 0;
 	if (known)
 		slot = *known;
 	proc = bpf_map_lookup_elem(&procs, &slot);
 	if (proc) {
 		proc->armed = 0;
-		close_records(task);
-		if (proc->follow)
-			follow(tgid);
+		/* Another thread than the first has the first one's id from here on. */
+		close_records(task, slot);
+		relative = proc->relative;
 	}
-	tell(&(struct gil_event){.kind = GIL_EVENT_EXEC, .tgid = tgid, .proc = slot});
+	if ((was || (proc && proc->follow)) && !follow(tgid, bpf_ktime_get_ns(), relative) && proc)
+		gil_lost(proc, GIL_LOSS_NO_PROC);
+	if (proc && proc->follow)
+		bpf_map_delete_elem(&tgids, &tgid);
+	tell(&(struct gil_event){.kind = GIL_EVENT_EXEC, .tgid = tgid, .child = relative, .proc = slot});
 	return 0;
 }
 
@@ -613,6 +765,7 @@ static __noinline __u32 slot_for_child(struct gil_proc *parent, __u32 tgid)
 	bpf_probe_read_kernel(proc, sizeof(*proc), parent);
 	proc->armed = 0;
 	proc->tgid = tgid;
+	proc->relative = parent->tgid;
 	proc->arm_gen = 1;
 	proc->armed_at = bpf_ktime_get_ns();
 	/* A fork leaves the main interpreter alone (PyOS_AfterFork_Child); the places of the others' GILs are the parent's. */
@@ -632,7 +785,7 @@ full:
 }
 
 /* The child does not run before this returns. One that borrows its parent's memory (vfork) runs no Python before its exec. */
-GIL_INLINE void forked(struct task_struct *parent, struct task_struct *child, __u32 slot)
+GIL_INLINE void forked(struct task_struct *parent, struct task_struct *child, __u32 slot, __u32 relative)
 {
 	struct gil_proc *proc = bpf_map_lookup_elem(&procs, &slot);
 	__u32 child_slot = GIL_PROC_NONE, child_tgid = tgid_of(child);
@@ -640,7 +793,8 @@ GIL_INLINE void forked(struct task_struct *parent, struct task_struct *child, __
 
 	if (proc && proc->follow == GIL_FOLLOW_COUNTED && proc->armed && !borrows)
 		child_slot = slot_for_child(proc, child_tgid);
-	if (child_slot == GIL_PROC_NONE && (!proc || proc->follow) && !follow(child_tgid) && proc)
+	if (child_slot == GIL_PROC_NONE && (!proc || proc->follow) &&
+	    !follow(child_tgid, borrows ? 0 : bpf_ktime_get_ns(), relative) && proc)
 		gil_lost(proc, GIL_LOSS_NO_PROC);
 	if (borrows)
 		return;
@@ -654,12 +808,16 @@ SEC("tp_btf/sched_process_fork")
 int BPF_PROG(gil_fork, struct task_struct *parent, struct task_struct *child)
 {
 	__u32 tgid = tgid_of(parent), *slot;
+	struct gil_kin *other;
 
 	if (parent->tgid == child->tgid) /* a thread */
 		return 0;
 	slot = bpf_map_lookup_elem(&tgids, &tgid);
+	other = slot ? NULL : bpf_map_lookup_elem(&kin, &tgid);
 	if (slot)
-		forked(parent, child, *slot);
+		forked(parent, child, *slot, tgid);
+	else if (other)
+		forked(parent, child, GIL_PROC_NONE, other->relative);
 	return 0;
 }
 

@@ -86,7 +86,8 @@ struct {
 
 /*
  * Thread group id -> process slot, for fork, exec, exit and hits of probes that a family shares. Added by userland, and by
- * the programs for children of a followed process; deleted by the programs at exit, by userland when it lets go.
+ * the programs for children of a followed process: who adds it first has the process. Deleted by the programs at exit, and at
+ * the exec of a followed one; by userland when it lets go.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -94,6 +95,26 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } tgids SEC(".maps");
+
+/*
+ * Thread group id -> a followed process that is not in `tgids`. Added by the programs at fork and exec, by userland for children
+ * that it found; deleted by whoever gives it a slot, by the programs at exit.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct gil_kin);
+} kin SEC(".maps");
+
+/* Number of a family -> what a child that executes its file gets. Userland's. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, GIL_FAMILIES);
+	__type(key, __u32);
+	__type(value, struct gil_family);
+} families SEC(".maps");
 
 /* Rare process events for userland. */
 struct {

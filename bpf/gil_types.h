@@ -39,12 +39,19 @@ enum gil_site_kind {
 	GIL_SITE_WAKE = 4,    /* conditional jump behind the timedwait: light mode's ACQUIRED */
 };
 
-/* cookie = process slot << 8 | kind */
+/*
+ * cookie = way << 32 | process slot << 8 | kind. The way is how far behind _PyRuntime the site lies (a signed number; 0: not
+ * known): a site knows where it was hit, and so where _PyRuntime is in that process.
+ */
 #define GIL_COOKIE(proc, kind) (((__u64)(proc) << 8) | (kind))
+#define GIL_COOKIE_WAY(cookie) ((__s32)((cookie) >> 32))
+#define GIL_COOKIE_SLOT(cookie) ((__u32)((cookie) >> 8) & 0xffffffu)
+#define GIL_COOKIE_KIND(cookie) ((__u32)(cookie) & 0xffu)
 
-/* Process slots with a meaning of their own, in cookies, in `tgids` and in events. */
-#define GIL_PROC_BY_TGID 0xfffffeu /* probes that a family shares: whose hit it is, `tgids` tells */
-#define GIL_PROC_NONE 0xffffffu    /* of a followed family, but without a slot: it forks, execs and exits, no more */
+/* Process slots with a meaning of their own, in cookies and in events. */
+#define GIL_FAMILIES 32          /* families whose children count from their exec on */
+#define GIL_PROC_SHARED 0xff0000u /* + number of a family, in cookies: whose hit it is, `tgids` tells */
+#define GIL_PROC_NONE 0xffffffu   /* it has none */
 
 enum gil_mode {
 	GIL_MODE_OFF = 0,
@@ -234,6 +241,8 @@ struct gil_proc {
 	__u32 drop_kind;    /* enum gil_drop_request */
 	__u32 in_library;   /* the probes are at the C library's functions: its own calls hit them, too */
 	__u32 follow;       /* enum gil_follow */
+	__u32 relative;     /* as gil_kin.relative */
+	__u32 pad;
 	__u64 drop_where;   /* address or offset, by drop_kind */
 	__u64 gil_addr[GIL_PER_PROC]; /* known GILs, or enum gil_place; [0] is the main one, further ones are learned */
 	struct gil_owner gil_owner[GIL_PER_PROC];
@@ -241,6 +250,27 @@ struct gil_proc {
 	struct gil_frame_layout frames;
 	__u64 hits[8];      /* per enum gil_site_kind: probe hits since attach, racy by a few */
 	__u64 lost[16];     /* per enum gil_loss */
+};
+
+/*
+ * The processes of one interpreter file whose probes are shared (families.h): what a child that executes that file gets at its
+ * first hit. Written by userland, while closed.
+ */
+struct gil_family {
+	struct gil_proc proc;      /* nobody's; a drop_where that is an address is counted from _PyRuntime */
+	__u64 open_since;          /* ns: from then on every probe of this mode is planted; 0: closed */
+	__u32 runtime_gil;         /* 3.8 to 3.11: the GIL inside _PyRuntime; 0: it is the main interpreter's */
+	__u32 runtime_interpreters;/* head of the list of interpreters in _PyRuntime */
+	__u32 interp_next;
+	__u32 pad;
+};
+
+/* A process that is followed but has no slot: it is not Python, not yet, or nobody has found it. */
+struct gil_kin {
+	__u64 began;      /* ns: its fork or its last exec; 0: it has its parent's memory (vfork) until it executes something */
+	__u64 turned_away;/* ns: an event of it found no slot then; 0: none did */
+	__u32 relative;   /* its nearest ancestor that had a slot when it was forked; 0: not known */
+	__u32 pad;
 };
 
 struct gil_hist {
@@ -401,17 +431,21 @@ enum gil_event_kind {
 	GIL_EVENT_EXIT = 1, /* the whole process is gone */
 	GIL_EVENT_EXEC = 2,
 	GIL_EVENT_FORK = 3, /* child = the new process */
+	GIL_EVENT_BORN = 4, /* a followed process has taken the GIL of its family's interpreter: it has a slot now, armed */
 };
 
 struct gil_event {
 	__u32 kind;
 	__u32 tgid;
-	__u32 child;
+	__u32 child;        /* of a fork; else gil_kin.relative, 0: not known */
 	__u32 proc;         /* process slot of tgid, GIL_PROC_NONE: it has none */
 	__u32 child_proc;   /* of a fork: the child's slot, armed; or GIL_PROC_NONE */
-	__u32 pad;
+	__u32 family;       /* of a birth: its number */
 	__u64 at;           /* ns, CLOCK_MONOTONIC */
-	__u64 start_boot_ns;/* of a fork: when the child began, CLOCK_BOOTTIME */
+	__u64 start_boot_ns;/* of a fork or a birth: when the new process began, CLOCK_BOOTTIME */
+	__u64 began;        /* of a birth: gil_kin.began */
+	__u64 start_stack;  /* of a birth: as /proc/PID/stat has it */
+	char comm[16];      /* of a birth: what the kernel calls it */
 };
 
 /* What a trace is made of; leaves the kernel one by one, and only while one is recorded. */
@@ -446,7 +480,9 @@ _Static_assert(sizeof(struct gil_view) == 72, "gil_view layout");
 _Static_assert(sizeof(struct gil_cpu) == 88, "gil_cpu layout");
 _Static_assert(sizeof(struct gil_ring_entry) == 16, "gil_ring_entry layout");
 _Static_assert(sizeof(struct gil_blame_key) == 16, "gil_blame_key layout");
-_Static_assert(sizeof(struct gil_event) == 40, "gil_event layout");
+_Static_assert(sizeof(struct gil_event) == 72, "gil_event layout");
+_Static_assert(sizeof(struct gil_family) == sizeof(struct gil_proc) + 24, "gil_family layout");
+_Static_assert(sizeof(struct gil_kin) == 24, "gil_kin layout");
 _Static_assert(sizeof(struct gil_owner) == 24, "gil_owner layout");
 _Static_assert(sizeof(struct gil_frame_layout) == 48, "gil_frame_layout layout");
 _Static_assert(sizeof(struct gil_frame) == 16, "gil_frame layout");

@@ -159,6 +159,14 @@ static const struct observed *ancestor(const struct collector *c, pid_t pid)
 	return o;
 }
 
+/* Whom a followed process descends from: as it was forked, since those between may be gone; else as it is now. */
+static const struct observed *origin_of(const struct collector *c, const struct gil_event *e)
+{
+	const struct observed *o = e->child ? roster__latest_by_pid(&c->roster, (pid_t)e->child) : NULL;
+
+	return o ? o : ancestor(c, (pid_t)e->tgid);
+}
+
 static void set_relations(struct pending *p, const char *parent, const char *root)
 {
 	snprintf(p->parent, sizeof(p->parent), "%s", parent);
@@ -178,6 +186,14 @@ static void await_child_of(struct collector *c, const struct observed *parent, p
 	if (parent)
 		set_relations(&p, parent->id, parent->root);
 	await(c, &p);
+}
+
+/* A shell, say: what it will start. */
+static void follow_found(struct collector *c, pid_t pid)
+{
+	probes__follow(c->shop.probes, pid);
+	if (!ancestor(c, pid)) /* ended meanwhile, and its PID is another's */
+		probes__unfollow(c->shop.probes, pid);
 }
 
 void procs__start_descendants(struct collector *c, pid_t root)
@@ -203,7 +219,7 @@ void procs__start_descendants(struct collector *c, pid_t root)
 			if (procs__start(c, pids[i], &origin, &why, &err))
 				found = true;
 			else if (err != -ESRCH)
-				probes__follow(c->shop.probes, pids[i]); /* a shell, say: what it will start */
+				follow_found(c, pids[i]);
 		}
 		free(pids);
 	}
@@ -216,6 +232,11 @@ static bool has_ended(pid_t pid)
 	uint64_t ticks, stack;
 
 	return target__stat(pid, 0, &ticks, &stack) == -ESRCH;
+}
+
+static void tell_another(struct collector *c, struct observed *o)
+{
+	collector__notice(c, o, "process %d has become another Python program: observed anew as %s", (int)o->target->pid, o->id);
 }
 
 static void try_one(struct collector *c, struct pending *waiting, uint64_t now)
@@ -232,8 +253,11 @@ static void try_one(struct collector *c, struct pending *waiting, uint64_t now)
 	if (o) {
 		roster__drop(&c->roster, waiting);
 		if (p.was_observed)
-			collector__notice(c, o, "process %d has become another Python program: observed anew as %s",
-					  (int)p.pid, o->id);
+			tell_another(c, o);
+		return;
+	}
+	if (err == -EALREADY) { /* its birth is told in a moment */
+		roster__postpone(&c->roster, waiting, now);
 		return;
 	}
 	over = err == -ESRCH && p.is_fork;
@@ -383,12 +407,60 @@ static void on_exec(struct collector *c, struct observed *o, const struct gil_ev
 	if (o && e->proc == GIL_PROC_NONE && o->begun_at > e->at)
 		return;
 	if (!o) {
-		await_child_of(c, ancestor(c, (pid_t)e->tgid), (pid_t)e->tgid, e->at, false);
+		await_child_of(c, origin_of(c, e), (pid_t)e->tgid, e->at, false);
 		return;
 	}
 	is_gone(o, e->at, END_EXEC);
 	set_relations(&p, o->parent, c->opts->follow ? o->root : "");
 	await(c, &p);
+}
+
+/* ---- newcomers: they count since their first event ---- */
+
+static const struct observed *of_family(const struct collector *c, uint32_t family)
+{
+	for (size_t i = 0; i < c->roster.max; i++) {
+		const struct observed *o = roster__at(&c->roster, i);
+
+		if (o && probes__family(c->shop.probes, o->slot) == family)
+			return o;
+	}
+	return NULL;
+}
+
+static void tell_newcomer(struct collector *c, struct observed *o, bool was_observed)
+{
+	if (c->events->armed)
+		c->events->armed(c->events->arg, &o->pub, 0);
+	if (was_observed)
+		tell_another(c, o);
+}
+
+static void on_birth(struct collector *c, const struct gil_event *e)
+{
+	const struct observed *relative = of_family(c, e->family), *parent = origin_of(c, e);
+	struct pending *waiting = roster__find_pending(&c->roster, (pid_t)e->tgid);
+	struct origin origin = {
+		.born_at = e->began, .parent = parent ? parent->id : NULL, .root = parent ? parent->root : NULL,
+	};
+	struct observed *o = roster__place(&c->roster);
+	struct pending was = {0};
+	struct reason why = {{0}};
+
+	if (waiting) {
+		was = *waiting;
+		roster__drop(&c->roster, waiting);
+		origin.parent = was.parent;
+		origin.root = was.root;
+	}
+	if (!o) {
+		probes__disown(c->shop.probes, e->proc);
+		turn_away(c, (pid_t)e->tgid);
+	} else if (observed__adopt_newcomer(o, &c->shop, relative, e, &origin, &why)) {
+		log_warn("%s", why.text);
+	} else {
+		tell_newcomer(c, o, was.was_observed);
+	}
 }
 
 static void on_exit_event(struct observed *o, const struct gil_event *e)
@@ -413,6 +485,9 @@ void procs__on_event(void *arg, const struct gil_event *e)
 		break;
 	case GIL_EVENT_EXIT:
 		on_exit_event(o, e);
+		break;
+	case GIL_EVENT_BORN:
+		on_birth(c, e);
 		break;
 	}
 }

@@ -17,8 +17,9 @@ struct family {
 	int image_fd;
 	struct uprobe_sites sites[FAMILY_GROUPS];
 	uint32_t links[FAMILY_GROUPS]; /* the planter's numbers, 0: not planted */
-	uint64_t planted_at;           /* ns: who is forked from here on has every probe */
-	uint32_t members;
+	uint64_t planted_at;           /* ns: who begins from here on has every probe */
+	uint32_t members, number;
+	struct gil_family *template;   /* NULL: all are taken */
 	struct family *next;
 };
 
@@ -26,10 +27,13 @@ struct families {
 	struct planter *planter;
 	const struct bpf_program *programs[FAMILY_GROUPS];
 	bool multi;
+	struct gil_family *templates;
+	uint32_t n;
 	struct family *first;
 };
 
-struct families *families__new(struct planter *planter, const struct bpf_program *const programs[FAMILY_GROUPS], bool multi)
+struct families *families__new(struct planter *planter, const struct bpf_program *const programs[FAMILY_GROUPS], bool multi,
+			       struct gil_family *templates)
 {
 	struct families *f = calloc(1, sizeof(*f));
 
@@ -37,13 +41,33 @@ struct families *families__new(struct planter *planter, const struct bpf_program
 		return NULL;
 	f->planter = planter;
 	f->multi = multi;
+	f->templates = templates;
 	memcpy(f->programs, programs, sizeof(f->programs));
 	return f;
 }
 
+/* ---- what children get ---- */
+
+static void open_template(struct family *family, enum gil_mode mode)
+{
+	if (!family->template)
+		return;
+	family->template->proc.mode = mode;
+	__atomic_store_n(&family->template->open_since, family->planted_at, __ATOMIC_SEQ_CST);
+}
+
+static void close_template(struct family *family)
+{
+	if (family->template)
+		__atomic_store_n(&family->template->open_since, 0, __ATOMIC_SEQ_CST);
+}
+
+/* ---- families ---- */
+
 /* Nobody who counts has them any more: no need to wait. */
 static void drop(struct families *f, struct family *family)
 {
+	close_template(family);
 	for (int group = 0; group < FAMILY_GROUPS; group++) {
 		planter__drop(f->planter, family->links[group]);
 		family->links[group] = 0;
@@ -79,17 +103,31 @@ void families__free(struct families *f)
 	free(f);
 }
 
-static int copy_sites(struct uprobe_sites *dst, const struct uprobe_sites *src)
+static int copy_sites(struct uprobe_sites *dst, const struct uprobe_sites *src, uint32_t number)
 {
 	int err = 0;
 
-	for (size_t i = 0; !err && i < src->n; i++)
-		err = uprobe_sites__add(dst, src->offsets[i], src->cookies[i]);
+	for (size_t i = 0; !err && i < src->n; i++) {
+		uint64_t way = (uint64_t)(uint32_t)GIL_COOKIE_WAY(src->cookies[i]) << 32;
+
+		err = uprobe_sites__add(dst, src->offsets[i],
+					way | GIL_COOKIE(GIL_PROC_SHARED + number, GIL_COOKIE_KIND(src->cookies[i])));
+	}
 	return err;
 }
 
-static int found(struct families *f, int image_fd, const struct stat *st,
-		 const struct uprobe_sites sites[FAMILY_GROUPS], struct family **ret)
+static void take_template(struct families *f, struct family *family, const struct gil_family *layout)
+{
+	family->number = f->n < GIL_FAMILIES ? f->n++ : GIL_FAMILIES;
+	if (family->number == GIL_FAMILIES)
+		return;
+	family->template = &f->templates[family->number];
+	*family->template = *layout;
+	close_template(family);
+}
+
+static int found(struct families *f, int image_fd, const struct stat *st, const struct uprobe_sites sites[FAMILY_GROUPS],
+		 const struct gil_family *layout, struct family **ret)
 {
 	struct family *family = calloc(1, sizeof(*family));
 	int err = 0;
@@ -98,11 +136,12 @@ static int found(struct families *f, int image_fd, const struct stat *st,
 		return -ENOMEM;
 	family->dev = st->st_dev;
 	family->ino = st->st_ino;
+	take_template(f, family, layout);
 	family->image_fd = fcntl(image_fd, F_DUPFD_CLOEXEC, 0);
 	if (family->image_fd < 0)
 		err = -errno;
 	for (int group = 0; !err && group < FAMILY_GROUPS; group++)
-		err = copy_sites(&family->sites[group], &sites[group]);
+		err = copy_sites(&family->sites[group], &sites[group], family->number);
 	if (err) {
 		family__free(f, family);
 		return err;
@@ -113,7 +152,8 @@ static int found(struct families *f, int image_fd, const struct stat *st,
 	return 0;
 }
 
-int families__enter(struct families *f, int image_fd, const struct uprobe_sites sites[FAMILY_GROUPS], struct family **ret)
+int families__enter(struct families *f, int image_fd, const struct uprobe_sites sites[FAMILY_GROUPS],
+		    const struct gil_family *layout, struct family **ret)
 {
 	struct family *family = f->first;
 	struct stat st;
@@ -123,7 +163,7 @@ int families__enter(struct families *f, int image_fd, const struct uprobe_sites 
 		return -errno;
 	while (family && (family->dev != st.st_dev || family->ino != st.st_ino))
 		family = family->next;
-	err = family ? 0 : found(f, image_fd, &st, sites, &family);
+	err = family ? 0 : found(f, image_fd, &st, sites, layout, &family);
 	if (err)
 		return err;
 	family->members++;
@@ -131,10 +171,39 @@ int families__enter(struct families *f, int image_fd, const struct uprobe_sites 
 	return 0;
 }
 
-bool family__born(struct family *family, uint64_t forked_at)
+bool family__born(struct family *family, uint64_t counted_since)
 {
 	family->members++;
-	return forked_at <= family->planted_at;
+	return counted_since <= family->planted_at;
+}
+
+uint64_t family__planted_at(const struct family *family)
+{
+	return family->planted_at;
+}
+
+uint32_t family__number(const struct family *family)
+{
+	return family->number;
+}
+
+struct family *families__by_number(struct families *f, uint32_t number)
+{
+	struct family *family = f && number < GIL_FAMILIES ? f->first : NULL;
+
+	while (family && family->number != number)
+		family = family->next;
+	return family;
+}
+
+int family__image(const struct family *family)
+{
+	return family->image_fd;
+}
+
+const struct uprobe_sites *family__sites(const struct family *family, int group)
+{
+	return &family->sites[group];
 }
 
 void family__leave(struct families *f, struct family *family)
@@ -154,9 +223,21 @@ static int plant_group(struct families *f, struct family *family, int group)
 	return err;
 }
 
-int family__set_groups(struct families *f, struct family *family, uint32_t groups)
+static bool is_planted(const struct family *family, uint32_t groups)
+{
+	for (int group = 0; group < FAMILY_GROUPS; group++)
+		if (family->sites[group].n && (groups >> group & 1) != (family->links[group] != 0))
+			return false;
+	return true;
+}
+
+int family__set_groups(struct families *f, struct family *family, uint32_t groups, enum gil_mode mode)
 {
 	int err = 0;
+
+	if (is_planted(family, groups))
+		return 0;
+	close_template(family);
 
 	for (int group = 0; group < FAMILY_GROUPS; group++)
 		if (!(groups >> group & 1)) {
@@ -166,5 +247,7 @@ int family__set_groups(struct families *f, struct family *family, uint32_t group
 	for (int group = 0; !err && group < FAMILY_GROUPS; group++)
 		if (groups >> group & 1 && !family->links[group] && family->sites[group].n)
 			err = plant_group(f, family, group);
+	if (!err)
+		open_template(family, mode);
 	return err;
 }

@@ -142,10 +142,14 @@ void observed__begin(struct workshop *shop)
 static int plant_and_arm(struct observed *o, struct workshop *shop, bool starting, struct reason *why)
 {
 	struct gil_address gils[GIL_PER_PROC];
+	struct probes_subject who = {
+		.target = o->target, .plan = o->recipe->plan, .offsets = &o->recipe->offsets, .runtime = o->runtime,
+		.gils = gils,
+	};
 	uint64_t armed_at;
-	int gils_n = 0, err = find_gils(o, starting, gils, &gils_n, why);
+	int err = find_gils(o, starting, gils, &who.gils_n, why);
 
-	err = err ?: probes__add(shop->probes, o->target, o->recipe->plan, &o->recipe->offsets, gils, gils_n, &o->slot, why);
+	err = err ?: probes__add(shop->probes, &who, &o->slot, why);
 	if (err)
 		return err;
 	o->used = true;
@@ -156,7 +160,8 @@ static int plant_and_arm(struct observed *o, struct workshop *shop, bool startin
 	observed__begin(shop);
 	err = probes__arm(shop->probes, o->slot, &armed_at);
 	if (err)
-		return err;
+		return reason__set(why, err, "process %d %s", (int)o->target->pid,
+				   err == -EALREADY ? "counts already" : "can't be counted");
 	observed__seed(o, shop);
 	o->armed_as = look_at_main_gil(o, probes__proc(shop->probes, o->slot));
 	return 0;
@@ -348,16 +353,13 @@ static int inherit(struct observed *o, struct workshop *shop, const struct obser
 	return 0;
 }
 
-static int take_over(struct observed *o, struct workshop *shop, const struct observed *parent, const struct gil_event *e)
+/* It has the slot, and counts: `late`, then not from its beginning. */
+static int take_over(struct observed *o, struct workshop *shop, uint32_t slot, bool late)
 {
 	uint64_t armed_at;
-	bool late;
-	int err = probes__adopt(shop->probes, parent->slot, (pid_t)e->child, e->child_proc, e->at, &late);
 
-	if (err)
-		return err;
 	o->used = true;
-	o->slot = e->child_proc;
+	o->slot = slot;
 	if (late) {
 		probes__disarm(shop->probes, o->slot);
 		probes__arm(shop->probes, o->slot, &armed_at);
@@ -368,18 +370,94 @@ static int take_over(struct observed *o, struct workshop *shop, const struct obs
 int observed__adopt(struct observed *o, struct workshop *shop, const struct observed *parent, const struct gil_event *e,
 		    struct reason *why)
 {
+	bool late = false;
 	int err = inherit(o, shop, parent, e);
 
 	err = err ?: prepare_output(o, shop, why);
 	if (err)
 		probes__disown(shop->probes, e->child_proc);
-	err = err ?: take_over(o, shop, parent, e);
+	err = err ?: probes__adopt(shop->probes, parent->slot, (pid_t)e->child, e->child_proc, e->at, &late);
+	err = err ?: take_over(o, shop, e->child_proc, late);
 	if (err) {
 		observed__stop(o, shop);
 		return reason__set(why, err, "child %u of process %u can't be followed: %s", e->child, e->tgid,
 				   strerror(-err));
 	}
 	publish_self(o, shop);
+	observed__announce(o, shop);
+	return 0;
+}
+
+/* ---- a child that has executed the file of its family ---- */
+
+/* Whether it is still the program that took the GIL: its PID may be another's by now, or it another program. */
+static bool is_the_one(const struct target *t, struct workshop *shop, const struct gil_event *e)
+{
+	return t->start_ticks == ticks_of(e->start_boot_ns) && (!t->start_stack || t->start_stack == e->start_stack) &&
+	       probes__is_family_file(shop->probes, e->family, t->image.fd);
+}
+
+/* What is known of it, if it has ended before it could be looked at, is its file and what the event says. */
+static int reconstruct(struct observed *o, const struct observed *relative, const struct gil_event *e, struct reason *why)
+{
+	if (!relative)
+		return reason__set(why, -ESRCH, "process %u has ended", e->tgid);
+	o->target = target__of_exec(relative->target, (pid_t)e->tgid, ticks_of(e->start_boot_ns), e->start_stack, e->comm);
+	return o->target ? 0 : reason__set(why, -ENOMEM, "out of memory");
+}
+
+static int look_at_newcomer(struct observed *o, struct workshop *shop, const struct observed *relative,
+			    const struct gil_event *e, struct reason *why)
+{
+	int err = target__open_with(shop->memory, (pid_t)e->tgid, &o->target, why);
+
+	if (err || is_the_one(o->target, shop, e))
+		return err ? reconstruct(o, relative, e, why) : 0;
+	target__close(o->target);
+	o->target = NULL;
+	return reconstruct(o, relative, e, why);
+}
+
+static int get_ready(struct observed *o, struct workshop *shop, const struct observed *relative, struct reason *why)
+{
+	int err;
+
+	if (o->target->image.fd >= 0) {
+		err = make_plan(o, shop, why);
+	} else {
+		o->recipe = recipes__share(&shop->recipes, relative->recipe);
+		o->gone_at = clock__mono_ns();
+		err = 0;
+	}
+	err = err ?: prepare_output(o, shop, why);
+	if (!err)
+		set_prices(o, probes__features(shop->probes));
+	return err;
+}
+
+int observed__adopt_newcomer(struct observed *o, struct workshop *shop, const struct observed *relative,
+			     const struct gil_event *e, const struct origin *origin, struct reason *why)
+{
+	bool late = false;
+	uint64_t rss;
+	int err;
+
+	come_from(o, origin);
+	err = look_at_newcomer(o, shop, relative, e, why);
+	err = err ?: get_ready(o, shop, relative, why);
+	if (err)
+		probes__disown(shop->probes, e->proc);
+	else if ((err = probes__adopt_newcomer(shop->probes, e, &late)))
+		reason__set(why, err, "process %u can't be followed: %s", e->tgid, strerror(-err));
+	err = err ?: take_over(o, shop, e->proc, late);
+	if (err) {
+		observed__stop(o, shop);
+		return err;
+	}
+	drop_file(o, shop);
+	publish_self(o, shop);
+	if (target__usage(o->target->pid, &o->cpu_ns, &rss))
+		o->cpu_ns = UINT64_MAX;
 	observed__announce(o, shop);
 	return 0;
 }
@@ -532,6 +610,7 @@ static int store(struct observed *o, struct workshop *shop, const struct proc_sa
 
 int observed__publish(struct observed *o, struct workshop *shop, struct proc_sample *s, uint64_t bound, bool partial)
 {
+	o->published = true;
 	note_sight(o, shop, s);
 	complete(o, s, bound);
 	look_at_gil(o, s);

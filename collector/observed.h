@@ -34,6 +34,7 @@ struct observed {
 	uint64_t born_at;          /* ns, monotonic: before that there was nothing to observe; 0: long ago */
 	uint64_t gone_at;          /* ns, monotonic: it ended then, its last sample is still to be taken; 0: not gone */
 	enum collector_end gone_how;
+	bool published;            /* its first sample is sent */
 	uint64_t paused_at;        /* ns: disarmed for a change since then; 0: not */
 	uint64_t unarmed_ns;       /* of the running interval, during a change of mode */
 	uint64_t cpu_ns;           /* at the last sample */
@@ -81,6 +82,14 @@ int observed__start(struct observed *o, struct workshop *shop, pid_t pid, const 
 int observed__adopt(struct observed *o, struct workshop *shop, const struct observed *parent, const struct gil_event *e,
 		    struct reason *why);
 
+/*
+ * Takes over a process that counts since it first took the GIL of its family's interpreter: `e` says so (GIL_EVENT_BORN).
+ * `relative`: another of its family, for what cannot be read of it any more; NULL: none. It may have ended, as above. 0 or
+ * -errno; its slot is free again then.
+ */
+int observed__adopt_newcomer(struct observed *o, struct workshop *shop, const struct observed *relative,
+			     const struct gil_event *e, const struct origin *origin, struct reason *why);
+
 /* Tells the sink what the server must know of this process, and has the next sample set every time to live again. */
 void observed__announce(struct observed *o, struct workshop *shop);
 
@@ -96,10 +105,10 @@ int observed__switch(struct observed *o, struct workshop *shop, enum gil_mode mo
 /* Cost inside the target since the last call, as a share of one core; the time since then in *ret_span_ns. */
 double observed__cost_share(struct observed *o, struct workshop *shop, uint64_t now_ns, uint64_t *ret_span_ns);
 
-/* Whether its interval has anything in it: not if it ended before `from` (ns), which the last one has told. */
+/* Whether its interval has anything in it: not if it ended before `from` (ns) and the last one has told of that. */
 static inline bool observed__was_there(const struct observed *o, uint64_t from)
 {
-	return !o->gone_at || o->gone_at > from;
+	return !o->gone_at || o->gone_at > from || !o->published;
 }
 
 /*

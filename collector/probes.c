@@ -10,10 +10,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -29,7 +32,7 @@
 #include "probe_check.h"
 #include "pystack.h"
 
-#define TGIDS_FOLLOWED 16384 /* processes of followed families, those that are not Python included */
+#define KIN_MAX 16384 /* processes of followed families that have no slot: most are not Python */
 #define THREADS_STEP ((size_t)256 * 1024) /* the thread table is mapped in pieces of this size: whole pages everywhere */
 
 enum site_group {
@@ -49,6 +52,10 @@ struct proc_slot {
 	struct uprobe_sites sites[GROUP_COUNT];
 	uint32_t links[GROUP_COUNT]; /* the planter's numbers, 0: not planted */
 	struct family *family;  /* whose probes it has instead of its own, or NULL */
+	int pidfd;              /* the target's; -1: gone already */
+	bool told;              /* `tgids` knows it: what becomes of it is told with its slot */
+	uint64_t runtime;       /* of the one that a family begins with, as `off` */
+	const struct pyoffsets *off;
 };
 
 struct probes {
@@ -60,7 +67,8 @@ struct probes {
 	struct gil_proc *procs; /* mapped */
 	struct gil_state *gils;
 	struct gil_thread *threads;
-	size_t procs_len, gils_len, threads_len;
+	struct gil_family *templates;
+	size_t procs_len, gils_len, threads_len, templates_len;
 	size_t threads_mapped;  /* bytes of the thread table that are there; the rest is reserved */
 	struct proc_slot *slots;
 };
@@ -127,7 +135,8 @@ static int configure(const struct probes *p, struct gil_bpf *skel)
 	err = err ?: bpf_map__set_max_entries(skel->maps.threads, all_slots(opts));
 	err = err ?: bpf_map__set_max_entries(skel->maps.free_slots, opts->max_threads);
 	err = err ?: bpf_map__set_max_entries(skel->maps.free_procs, opts->max_procs);
-	err = err ?: bpf_map__set_max_entries(skel->maps.tgids, opts->follow ? TGIDS_FOLLOWED : opts->max_procs);
+	err = err ?: bpf_map__set_max_entries(skel->maps.tgids, opts->max_procs);
+	err = err ?: bpf_map__set_max_entries(skel->maps.kin, opts->follow ? KIN_MAX : 1);
 	err = err ?: bpf_map__set_max_entries(skel->maps.blame, opts->max_pairs);
 	err = err ?: size_trace(skel, opts->trace_bytes);
 	return err ?: set_up_stacks(skel, opts);
@@ -251,8 +260,10 @@ static int map_tables(struct probes *p, struct reason *why)
 	p->threads_len = (all_slots(&p->opts) * sizeof(*p->threads) + page - 1) / page * page;
 	p->procs = map_table(p->skel->maps.procs, p->procs_len, why);
 	p->gils = map_table(p->skel->maps.gils, p->gils_len, why);
+	p->templates_len = (GIL_FAMILIES * sizeof(*p->templates) + page - 1) / page * page;
 	p->threads = reserve_table(p->skel->maps.threads, p->threads_len, why);
-	return p->procs && p->gils && p->threads ? 0 : -ENOMEM;
+	p->templates = map_table(p->skel->maps.families, p->templates_len, why);
+	return p->procs && p->gils && p->threads && p->templates ? 0 : -ENOMEM;
 }
 
 /* Makes a process slot ready for whoever gets it next: a process of ours, or a child in the moment of its fork. */
@@ -381,7 +392,7 @@ static void start_families(struct probes *p)
 	for (int group = 0; group < GROUP_COUNT; group++)
 		programs[group] = program_of(p, group);
 	if (p->opts.follow && p->opts.handed_down)
-		p->families = families__new(p->planter, programs, p->features.multi);
+		p->families = families__new(p->planter, programs, p->features.multi, p->templates);
 }
 
 static void close_skeleton(struct probes *p)
@@ -494,6 +505,7 @@ void probes__close(struct probes *p)
 	unmap(p->procs, p->procs_len);
 	unmap(p->gils, p->gils_len);
 	unmap(p->threads, p->threads_len);
+	unmap(p->templates, p->templates_len);
 	gil_bpf__destroy(p->skel);
 	free(p->slots);
 	free(p);
@@ -586,12 +598,22 @@ static const struct {
 	[SITE_WAKE] = {GROUP_WAKE, GIL_SITE_WAKE},
 };
 
-static int sort_sites(struct proc_slot *s, uint32_t slot, const struct site_plan *plan)
+/* How far behind _PyRuntime a site lies, as cookies have it; 0 where that is not known. */
+static uint64_t way_to(const struct site *site, const struct probes_subject *who)
 {
-	for (size_t i = 0; i < plan->sites_n; i++) {
-		const struct site *site = &plan->sites[i];
+	int64_t way = (int64_t)(site->vaddr + who->target->image.bias - who->runtime);
+
+	if (!who->runtime || who->plan->library_fd >= 0 || way != (int32_t)way)
+		return 0;
+	return (uint64_t)(uint32_t)way << 32;
+}
+
+static int sort_sites(struct proc_slot *s, uint32_t slot, const struct probes_subject *who)
+{
+	for (size_t i = 0; i < who->plan->sites_n; i++) {
+		const struct site *site = &who->plan->sites[i];
 		int err = uprobe_sites__add(&s->sites[role_map[site->role].group], site->offset,
-					    GIL_COOKIE(slot, role_map[site->role].kind));
+					    way_to(site, who) | GIL_COOKIE(slot, role_map[site->role].kind));
 
 		if (err)
 			return err;
@@ -609,7 +631,7 @@ static void set_drop_request(struct gil_proc *proc, const struct pyoffsets *off,
 	} else if (off->interp_gil_drop_request != PYOFF_NONE) {
 		proc->drop_kind = GIL_DROP_INTERP;
 		proc->drop_where = off->interp_gil_drop_request;
-	} else if (off->runtime_gil_drop_request != PYOFF_NONE && runtime_addr) {
+	} else if (off->runtime_gil_drop_request != PYOFF_NONE) {
 		proc->drop_kind = GIL_DROP_ADDRESS;
 		proc->drop_where = runtime_addr + off->runtime_gil_drop_request;
 	}
@@ -643,13 +665,9 @@ void probes__free_gil(struct probes *p, uint32_t slot, uint32_t gil)
 	__atomic_store_n(&proc->gil_addr[gil], GIL_PLACE_FREE, __ATOMIC_SEQ_CST);
 }
 
-static void fill_proc(struct gil_proc *proc, const struct target *t, const struct pyoffsets *off,
-		      const struct gil_address *gils, int gils_n)
+static void fill_layout(struct gil_proc *proc, const struct pyoffsets *off)
 {
-	uint64_t runtime = off->runtime_gil != PYOFF_NONE && gils_n ? gils[0].gil - off->runtime_gil : 0;
-
 	memset(proc, 0, sizeof(*proc));
-	proc->tgid = (uint32_t)t->pid;
 	proc->off_locked = off->gil_locked;
 	proc->off_last_holder = off->gil_last_holder;
 	proc->off_cond = off->gil_cond;
@@ -658,7 +676,29 @@ static void fill_proc(struct gil_proc *proc, const struct target *t, const struc
 	proc->off_interp_gil = off->interp_gil == PYOFF_NONE ? 0 : off->interp_gil;
 	proc->off_interp_id = off->interp_id;
 	pystack__layout(off, &proc->frames);
-	set_drop_request(proc, off, runtime);
+}
+
+static void fill_proc(struct gil_proc *proc, const struct probes_subject *who)
+{
+	fill_layout(proc, who->offsets);
+	set_drop_request(proc, who->offsets, who->runtime);
+	if (!who->runtime && proc->drop_kind == GIL_DROP_ADDRESS)
+		proc->drop_kind = GIL_DROP_NONE;
+	proc->tgid = (uint32_t)who->target->pid;
+	proc->in_library = !sites__shareable(who->plan);
+}
+
+/* What is the same in all processes of the file. */
+static void fill_family(struct gil_family *family, const struct pyoffsets *off)
+{
+	*family = (struct gil_family){
+		.runtime_gil = off->runtime_gil == PYOFF_NONE ? 0 : off->runtime_gil,
+		.runtime_interpreters = off->runtime_interpreters_head,
+		.interp_next = off->interp_next,
+	};
+	fill_layout(&family->proc, off);
+	family->proc.follow = GIL_FOLLOW_COUNTED;
+	set_drop_request(&family->proc, off, 0);
 }
 
 /* Takes the newest free slot. */
@@ -667,31 +707,84 @@ static int take_slot(struct probes *p, uint32_t *ret)
 	return bpf_map_lookup_and_delete_elem(bpf_map__fd(p->skel->maps.free_procs), NULL, ret) ? -ENOSPC : 0;
 }
 
-int probes__add(struct probes *p, const struct target *t, const struct site_plan *plan, const struct pyoffsets *off,
-		const struct gil_address *gils, int gils_n, uint32_t *ret_slot, struct reason *why)
+/* ---- who is told of, and with which slot ---- */
+
+static bool has_ended(int pidfd)
+{
+	struct pollfd end = {.fd = pidfd, .events = POLLIN};
+
+	return pidfd < 0 || poll(&end, 1, 0) != 0;
+}
+
+/* The entry may be another's by now: of the program that it exec'd, or of one that got its PID. */
+static void forget_tgid(struct probes *p, pid_t pid, uint32_t slot)
+{
+	int fd = bpf_map__fd(p->skel->maps.tgids);
+	uint32_t tgid = (uint32_t)pid, value;
+
+	if (!bpf_map_lookup_elem(fd, &tgid, &value) && value == slot)
+		bpf_map_delete_elem(fd, &tgid);
+}
+
+/* Of a followed process, since when it is what it is, and whether an event of it was turned away; false: it is no such. */
+static bool find_kin(const struct probes *p, pid_t pid, struct gil_kin *ret)
+{
+	uint32_t tgid = (uint32_t)pid;
+
+	return bpf_map_lookup_elem(bpf_map__fd(p->skel->maps.kin), &tgid, ret) == 0;
+}
+
+/*
+ * From here on the process is that of this slot. A followed one can be given a slot by the programs as well (families.h): whoever
+ * is first has it. An entry that nobody deletes would be that of the next process with its PID: the programs delete it at the
+ * exit, so it must not be made after that.
+ */
+static int tell(struct probes *p, uint32_t slot)
+{
+	struct proc_slot *s = &p->slots[slot];
+	int tgids = bpf_map__fd(p->skel->maps.tgids);
+	uint32_t tgid = (uint32_t)s->pid;
+
+	if (bpf_map_update_elem(tgids, &tgid, &slot, p->opts.follow ? BPF_NOEXIST : BPF_ANY))
+		return errno == EEXIST ? -EALREADY : -errno;
+	s->told = true;
+	if (has_ended(s->pidfd)) {
+		forget_tgid(p, s->pid, slot);
+		return -ESRCH;
+	}
+	return 0;
+}
+
+int probes__add(struct probes *p, const struct probes_subject *who, uint32_t *ret_slot, struct reason *why)
 {
 	struct proc_slot *s;
-	uint32_t tgid = (uint32_t)t->pid, slot;
+	struct gil_kin kin;
+	uint32_t slot;
 	int err = take_slot(p, &slot);
 
 	if (err)
 		return reason__set(why, err, "no room for another process: gilscope was set up for %u",
 				   p->opts.max_procs);
 	s = &p->slots[slot];
-	*s = (struct proc_slot){.used = true, .pid = t->pid, .image_fd = -1};
-	fill_proc(probes__proc(p, slot), t, off, gils, gils_n);
-	probes__proc(p, slot)->in_library = !sites__shareable(plan);
-	place_gils(p, slot, gils, gils_n);
-	err = sort_sites(s, slot, plan);
+	*s = (struct proc_slot){
+		.used = true, .pid = who->target->pid, .image_fd = -1, .pidfd = who->target->pidfd, .runtime = who->runtime,
+		.off = who->offsets,
+	};
+	fill_proc(probes__proc(p, slot), who);
+	probes__proc(p, slot)->follow = p->opts.follow ? GIL_FOLLOW_TOLD : GIL_FOLLOW_NOT;
+	place_gils(p, slot, who->gils, who->gils_n);
+	err = sort_sites(s, slot, who);
 	if (!err) {
-		s->image_fd = fcntl(plan->library_fd >= 0 ? plan->library_fd : t->image.fd, F_DUPFD_CLOEXEC, 0);
+		s->image_fd = fcntl(who->plan->library_fd >= 0 ? who->plan->library_fd : who->target->image.fd,
+				    F_DUPFD_CLOEXEC, 0);
 		err = s->image_fd < 0 ? -errno : 0;
 	}
-	if (!err && bpf_map_update_elem(bpf_map__fd(p->skel->maps.tgids), &tgid, &slot, BPF_ANY))
-		err = -errno;
+	/* Kin is told of as it is, and has its slot when that counts (probes__arm). */
+	if (!err && !find_kin(p, s->pid, &kin))
+		err = tell(p, slot);
 	if (err) {
 		probes__remove(p, slot);
-		return reason__set(why, err, "can't set up process %d: %s", (int)t->pid, strerror(-err));
+		return reason__set(why, err, "can't set up process %d: %s", (int)who->target->pid, strerror(-err));
 	}
 	*ret_slot = slot;
 	return 0;
@@ -704,14 +797,12 @@ void probes__disown(struct probes *p, uint32_t slot)
 		log_debug("process slot %u could not be given back", slot);
 }
 
-static int copy_sites(struct proc_slot *dst, const struct proc_slot *src, uint32_t slot)
+static int copy_sites(struct uprobe_sites *dst, const struct uprobe_sites *src, uint32_t slot)
 {
 	int err = 0;
 
-	for (int group = 0; group < GROUP_COUNT; group++)
-		for (size_t i = 0; !err && i < src->sites[group].n; i++)
-			err = uprobe_sites__add(&dst->sites[group], src->sites[group].offsets[i],
-						GIL_COOKIE(slot, src->sites[group].cookies[i] & 0xff));
+	for (size_t i = 0; !err && i < src->n; i++)
+		err = uprobe_sites__add(dst, src->offsets[i], GIL_COOKIE(slot, GIL_COOKIE_KIND(src->cookies[i])));
 	return err;
 }
 
@@ -721,9 +812,11 @@ int probes__adopt(struct probes *p, uint32_t parent_slot, pid_t child, uint32_t 
 	struct proc_slot *s = &p->slots[child_slot];
 	int err;
 
-	*s = (struct proc_slot){.used = true, .pid = child, .mode = parent->mode};
+	*s = (struct proc_slot){.used = true, .told = true, .pid = child, .mode = parent->mode, .pidfd = -1};
 	s->image_fd = fcntl(parent->image_fd, F_DUPFD_CLOEXEC, 0);
-	err = s->image_fd < 0 ? -errno : copy_sites(s, parent, child_slot);
+	err = s->image_fd < 0 ? -errno : 0;
+	for (int group = 0; !err && group < GROUP_COUNT; group++)
+		err = copy_sites(&s->sites[group], &parent->sites[group], child_slot);
 	*ret_late = true;
 	if (!err && parent->family) {
 		*ret_late = family__born(parent->family, forked_at);
@@ -732,6 +825,45 @@ int probes__adopt(struct probes *p, uint32_t parent_slot, pid_t child, uint32_t 
 	if (err)
 		probes__remove(p, child_slot);
 	return err;
+}
+
+int probes__adopt_newcomer(struct probes *p, const struct gil_event *e, bool *ret_late)
+{
+	struct family *family = families__by_number(p->families, e->family);
+	struct proc_slot *s = &p->slots[e->proc];
+	int err = family ? 0 : -ENOENT;
+
+	*s = (struct proc_slot){
+		.used = true, .told = true, .pid = (pid_t)e->tgid, .pidfd = -1, .image_fd = -1,
+		.mode = (enum gil_mode)probes__proc(p, e->proc)->mode,
+	};
+	if (!err) {
+		s->image_fd = fcntl(family__image(family), F_DUPFD_CLOEXEC, 0);
+		err = s->image_fd < 0 ? -errno : 0;
+	}
+	for (int group = 0; !err && group < GROUP_COUNT; group++)
+		err = copy_sites(&s->sites[group], family__sites(family, group), e->proc);
+	if (err) {
+		probes__remove(p, e->proc);
+		return err;
+	}
+	*ret_late = family__born(family, e->at);
+	s->family = family;
+	return 0;
+}
+
+uint32_t probes__family(const struct probes *p, uint32_t slot)
+{
+	return p->slots[slot].family ? family__number(p->slots[slot].family) : GIL_FAMILIES;
+}
+
+bool probes__is_family_file(const struct probes *p, uint32_t family, int image_fd)
+{
+	const struct family *of = families__by_number(p->families, family);
+	struct stat file, theirs;
+
+	return of && !fstat(family__image(of), &file) && !fstat(image_fd, &theirs) && file.st_dev == theirs.st_dev &&
+	       file.st_ino == theirs.st_ino;
 }
 
 /* ---- planting and lifting ---- */
@@ -760,17 +892,10 @@ static int plant_group(struct probes *p, struct proc_slot *s, enum site_group gr
 /* The same sites as its own, told apart by process. */
 static int enter_family(struct probes *p, struct proc_slot *s)
 {
-	struct uprobe_sites sites[GROUP_COUNT] = {0};
-	int err = 0;
+	struct gil_family layout;
 
-	for (int group = 0; group < GROUP_COUNT; group++)
-		for (size_t i = 0; !err && i < s->sites[group].n; i++)
-			err = uprobe_sites__add(&sites[group], s->sites[group].offsets[i],
-						GIL_COOKIE(GIL_PROC_BY_TGID, s->sites[group].cookies[i] & 0xff));
-	err = err ?: families__enter(p->families, s->image_fd, sites, &s->family);
-	for (int group = 0; group < GROUP_COUNT; group++)
-		uprobe_sites__clear(&sites[group]);
-	return err;
+	fill_family(&layout, s->off);
+	return families__enter(p->families, s->image_fd, s->sites, &layout, &s->family);
 }
 
 static void leave_family(struct probes *p, struct proc_slot *s)
@@ -787,7 +912,7 @@ static int plant_in_family(struct probes *p, struct proc_slot *s, enum gil_mode 
 
 	for (int group = 0; group < GROUP_COUNT; group++)
 		groups |= (uint32_t)wants(mode, group) << group;
-	err = err ?: family__set_groups(p->families, s->family, groups);
+	err = err ?: family__set_groups(p->families, s->family, groups, mode);
 	if (err)
 		leave_family(p, s);
 	return err;
@@ -824,9 +949,39 @@ int probes__plant(struct probes *p, uint32_t slot, enum gil_mode mode, struct re
 	return 0;
 }
 
+/*
+ * Since when every event of a followed process is seen, that has no slot until now: since it began, if the probes were there and
+ * none of its events was turned away, for the first one would have given it a slot.
+ */
+static uint64_t unmissed_since(const struct probes *p, const struct proc_slot *s, uint64_t now)
+{
+	struct gil_kin kin;
+
+	if (!s->family || !find_kin(p, s->pid, &kin) || kin.turned_away || kin.began < family__planted_at(s->family))
+		return now;
+	return kin.began;
+}
+
+/* It counts already: whatever it does from here on, and nothing before. */
+static int tell_kin(struct probes *p, uint32_t slot)
+{
+	struct proc_slot *s = &p->slots[slot];
+	uint32_t tgid = (uint32_t)s->pid;
+	int err = tell(p, slot);
+
+	if (err) {
+		probes__disarm(p, slot);
+		return err;
+	}
+	probes__proc(p, slot)->armed_at = unmissed_since(p, s, probes__proc(p, slot)->armed_at);
+	bpf_map_delete_elem(bpf_map__fd(p->skel->maps.kin), &tgid);
+	return 0;
+}
+
 int probes__arm(struct probes *p, uint32_t slot, uint64_t *ret_armed_at)
 {
 	struct gil_proc *proc = probes__proc(p, slot);
+	int err = 0;
 
 	proc->mode = p->slots[slot].mode;
 	proc->follow = !p->opts.follow ? GIL_FOLLOW_NOT :
@@ -834,8 +989,10 @@ int probes__arm(struct probes *p, uint32_t slot, uint64_t *ret_armed_at)
 	proc->arm_gen++;
 	proc->armed_at = clock__mono_ns();
 	__atomic_store_n(&proc->armed, 1, __ATOMIC_SEQ_CST);
+	if (!p->slots[slot].told)
+		err = tell_kin(p, slot);
 	*ret_armed_at = proc->armed_at;
-	return 0;
+	return err;
 }
 
 void probes__disarm(struct probes *p, uint32_t slot)
@@ -906,29 +1063,35 @@ int probes__switch(struct probes *p, uint32_t slot, enum gil_mode mode, uint64_t
 	return err ?: probes__arm(p, slot, ret_armed_at);
 }
 
-/* The entry may be another's by now: of the program that it exec'd, or of one that got its PID. */
-static void forget_tgid(struct probes *p, pid_t pid, uint32_t slot)
-{
-	int fd = bpf_map__fd(p->skel->maps.tgids);
-	uint32_t tgid = (uint32_t)pid, value;
-
-	if (!bpf_map_lookup_elem(fd, &tgid, &value) && value == slot)
-		bpf_map_delete_elem(fd, &tgid);
-}
-
 bool probes__is_followed(const struct probes *p, pid_t pid)
 {
 	uint32_t tgid = (uint32_t)pid, slot;
+	struct gil_kin kin;
 
-	return bpf_map_lookup_elem(bpf_map__fd(p->skel->maps.tgids), &tgid, &slot) == 0;
+	return bpf_map_lookup_elem(bpf_map__fd(p->skel->maps.tgids), &tgid, &slot) == 0 || find_kin(p, pid, &kin);
 }
 
+void probes__unfollow(struct probes *p, pid_t pid)
+{
+	uint32_t tgid = (uint32_t)pid;
+
+	bpf_map_delete_elem(bpf_map__fd(p->skel->maps.kin), &tgid);
+}
+
+/* What it is now is no news: it begins with its next exec, as a child in its parent's memory does. */
 void probes__follow(struct probes *p, pid_t pid)
 {
-	uint32_t tgid = (uint32_t)pid, none = GIL_PROC_NONE;
+	struct gil_kin kin = {0};
+	uint32_t tgid = (uint32_t)pid;
+	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 
-	if (bpf_map_update_elem(bpf_map__fd(p->skel->maps.tgids), &tgid, &none, BPF_NOEXIST))
+	if (pidfd < 0)
+		return;
+	if (bpf_map_update_elem(bpf_map__fd(p->skel->maps.kin), &tgid, &kin, BPF_NOEXIST))
 		log_debug("process %d is not followed: %s", (int)pid, strerror(errno));
+	else if (has_ended(pidfd)) /* see tell() */
+		probes__unfollow(p, pid);
+	close(pidfd);
 }
 
 void probes__remove(struct probes *p, uint32_t slot)

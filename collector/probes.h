@@ -60,14 +60,26 @@ int probes__open(const struct probes_opts *opts, struct probes **ret, struct rea
 void probes__close(struct probes *p);
 const struct probes_features *probes__features(const struct probes *p);
 
-/* Takes a process slot. `gils` as pyver__find_gils() gave them (none for a program that starts). 0 or -ENOSPC. */
-int probes__add(struct probes *p, const struct target *t, const struct site_plan *plan, const struct pyoffsets *off,
-		const struct gil_address *gils, int gils_n, uint32_t *ret_slot, struct reason *why);
+/* What a process is; all of it outlives the process's slot. */
+struct probes_subject {
+	const struct target *target;
+	const struct site_plan *plan;
+	const struct pyoffsets *offsets;
+	uint64_t runtime;               /* address of _PyRuntime; 0: not known */
+	const struct gil_address *gils; /* as pyver__find_gils() gave them; none for a program that starts. Copied */
+	int gils_n;
+};
+
+/* Takes a process slot. 0, -ENOSPC, -ESRCH (it has just ended) or -errno. */
+int probes__add(struct probes *p, const struct probes_subject *who, uint32_t *ret_slot, struct reason *why);
 
 /* Plants the sites of `mode`. On failure nothing is left planted. 0 or -errno. */
 int probes__plant(struct probes *p, uint32_t slot, enum gil_mode mode, struct reason *why);
 
-/* Starts counting; fills *ret_armed_at (ns, CLOCK_MONOTONIC). */
+/*
+ * Starts counting; fills *ret_armed_at (ns, CLOCK_MONOTONIC): a moment ago, or when the process began if no event of it can have
+ * been missed since. -EALREADY: the programs were quicker and have given it another slot, of which GIL_EVENT_BORN tells.
+ */
 int probes__arm(struct probes *p, uint32_t slot, uint64_t *ret_armed_at);
 void probes__disarm(struct probes *p, uint32_t slot);
 
@@ -93,6 +105,18 @@ void probes__remove(struct probes *p, uint32_t slot);
  */
 int probes__adopt(struct probes *p, uint32_t parent_slot, pid_t child, uint32_t child_slot, uint64_t forked_at, bool *ret_late);
 
+/*
+ * The same for a process that the programs gave the slot `e->proc` at its first event (GIL_EVENT_BORN). -ENOENT: nobody knows
+ * its family.
+ */
+int probes__adopt_newcomer(struct probes *p, const struct gil_event *e, bool *ret_late);
+
+/* Number of the family that a process shares its probes with, GIL_FAMILIES: none. */
+uint32_t probes__family(const struct probes *p, uint32_t slot);
+
+/* Whether the open file is that of a family. */
+bool probes__is_family_file(const struct probes *p, uint32_t family, int image_fd);
+
 /* A slot that the programs gave to a child which nobody can take over: cleared and free again. */
 void probes__disown(struct probes *p, uint32_t slot);
 
@@ -105,8 +129,9 @@ void probes__tell_execs(struct probes *p, bool tell);
 /* Whether a process is followed already, with a slot or without: then what becomes of it is told. */
 bool probes__is_followed(const struct probes *p, pid_t pid);
 
-/* Has the forks, execs and the exit of a process told that has no slot. */
+/* Has the forks and execs of a process told that has no slot, and counts it from the moment that it is Python. Or no more. */
 void probes__follow(struct probes *p, pid_t pid);
+void probes__unfollow(struct probes *p, pid_t pid);
 
 /* Removes the breakpoints that a forked child inherited. 0 or -errno. */
 int probes__heal(struct probes *p, uint32_t slot, pid_t child);

@@ -83,6 +83,7 @@ struct gil_record {
 
 struct watch {
 	bool used, forgotten;
+	bool collected;         /* its first interval has ended */
 	struct pyoffsets off;
 	uint64_t runtime;       /* address of _PyRuntime */
 	struct pynames *names;
@@ -1204,11 +1205,20 @@ static void mind_gils(struct reader *r, uint32_t slot)
 			reader__seed(r, slot, gil, 0);
 }
 
+/*
+ * The first interval of a process begins with its birth, even if that was in the interval before: then it was not told of
+ * until now, and what it did since is in this sample.
+ */
+static uint64_t begin_of(const struct watch *w, const struct gil_clock *clock)
+{
+	return w->born_at && !w->collected ? w->born_at : max_u64(clock->start, w->born_at);
+}
+
 int reader__collect(struct reader *r, uint32_t slot, struct proc_sample **ret)
 {
 	struct gil_clock *clock = clock_of(r);
 	struct collection c = {
-		.r = r, .slot = slot, .watch = &r->watches[slot], .from = max_u64(clock->start, r->watches[slot].born_at),
+		.r = r, .slot = slot, .watch = &r->watches[slot], .from = begin_of(&r->watches[slot], clock),
 		.bound = clock->end,
 		.gils = r->gils, .sample = proc_sample__new(),
 	};
@@ -1238,6 +1248,7 @@ int reader__collect(struct reader *r, uint32_t slot, struct proc_sample **ret)
 		return err;
 	}
 	mind_gils(r, slot);
+	c.watch->collected |= c.bound > c.from;
 	*ret = c.sample;
 	return 0;
 }

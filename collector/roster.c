@@ -55,6 +55,16 @@ struct observed *roster__by_pid(const struct roster *r, pid_t pid)
 	return NULL;
 }
 
+struct observed *roster__latest_by_pid(const struct roster *r, pid_t pid)
+{
+	struct observed *o = roster__by_pid(r, pid);
+
+	for (size_t i = 0; !o && i < r->max; i++)
+		if (roster__at(r, i) && r->places[i]->target->pid == pid)
+			o = r->places[i];
+	return o;
+}
+
 size_t roster__count(const struct roster *r)
 {
 	size_t n = 0;
@@ -73,7 +83,7 @@ size_t roster__living(const struct roster *r)
 	return n;
 }
 
-static struct pending *find_pending(const struct roster *r, pid_t pid)
+struct pending *roster__find_pending(const struct roster *r, pid_t pid)
 {
 	for (size_t i = 0; i < r->pending_n; i++)
 		if (r->pending[i].pid == pid)
@@ -81,14 +91,9 @@ static struct pending *find_pending(const struct roster *r, pid_t pid)
 	return NULL;
 }
 
-const struct pending *roster__find_pending(const struct roster *r, pid_t pid)
-{
-	return find_pending(r, pid);
-}
-
 bool roster__await(struct roster *r, const struct pending *p)
 {
-	struct pending *at = find_pending(r, p->pid);
+	struct pending *at = roster__find_pending(r, p->pid);
 
 	if (!at && r->pending_n == ROSTER_PENDING_MAX)
 		return false;

@@ -6,7 +6,7 @@
  *                exec of a Python, fork (told)           gone_at set        boundary passed
  *   (unknown) ---------------------------> pending ----> observed ----------> gone ---------> (unknown)
  *        |                                    |             ^
- *        |      not Python after two seconds  |             | fork (counted: armed by the fork itself)
+ *        |      not Python after two seconds  |             | fork, first event after an exec (armed by the kernel's side)
  *        <------------------------------------+-------------+
  *
  * A process that exec'd is two: the old one is gone, the new one pending. A PID is found among the living only, so one that is
@@ -20,7 +20,7 @@
  *
  *   fork, probes handed down     the fork itself gives the child a process slot, armed, before it runs      nothing is missed
  *   fork, otherwise              planted when userland has heard of it                                      see `cov`
- *   exec of the family's file    breakpoints are there from its mapping on; counts once its GIL is found    see `cov`
+ *   exec of a family's file      breakpoints are there from its mapping on, its first event gives it a slot nothing is missed
  *   exec of another Python       planted when its interpreter is mapped                                     see `cov`
  *
  * `cov` is exact in all of these: a process's first interval begins with its fork or exec, observed time with its arming.
@@ -67,9 +67,10 @@ static inline struct observed *roster__at(const struct roster *r, size_t i)
 	return r->places[i] && r->places[i]->used ? r->places[i] : NULL;
 }
 
-/* By process slot; by PID among those that live. NULL: nobody. */
+/* By process slot; by PID among those that live; by PID, living or just gone. NULL: nobody. */
 struct observed *roster__by_slot(const struct roster *r, uint32_t slot);
 struct observed *roster__by_pid(const struct roster *r, pid_t pid);
+struct observed *roster__latest_by_pid(const struct roster *r, pid_t pid);
 
 /* All that are observed, and those of them that live. */
 size_t roster__count(const struct roster *r);
@@ -79,7 +80,7 @@ size_t roster__living(const struct roster *r);
 bool roster__await(struct roster *r, const struct pending *p);
 
 /* The one that waits with that PID, or NULL. */
-const struct pending *roster__find_pending(const struct roster *r, pid_t pid);
+struct pending *roster__find_pending(const struct roster *r, pid_t pid);
 
 /* Not yet: looked at again later. false: it has waited long enough, and is out of the list. */
 bool roster__postpone(struct roster *r, struct pending *p, uint64_t now);

@@ -771,6 +771,28 @@ struct target *target__of_child(const struct target *parent, pid_t child, uint64
 	return t;
 }
 
+struct target *target__of_exec(const struct target *relative, pid_t pid, uint64_t start_ticks, uint64_t start_stack,
+			       const char *comm)
+{
+	struct target *t = malloc(sizeof(*t));
+
+	if (!t)
+		return NULL;
+	*t = *relative;
+	t->pid = pid;
+	t->pidfd = -1;
+	t->image.fd = -1;
+	t->start_ticks = start_ticks;
+	t->start_stack = start_stack;
+	t->pid_inside = 0;
+	text__clean(t->comm, sizeof(t->comm), comm, strnlen(comm, sizeof(t->comm)));
+	/* Only the file of its interpreter is known, and what the kernel calls it. */
+	if (strcmp(t->exe, t->image.path) != 0)
+		t->exe[0] = '\0';
+	snprintf(t->label, sizeof(t->label), "%s", t->comm);
+	return t;
+}
+
 void target__close(struct target *t)
 {
 	if (!t)

@@ -83,6 +83,13 @@ int target__open_with(struct target_memory *memory, pid_t pid, struct target **r
 struct target *target__of_child(const struct target *parent, pid_t child, uint64_t start_ticks);
 
 /*
+ * A process that executed the interpreter of `relative`, and of which nothing can be read any more. `start_ticks` and
+ * `start_stack` as in /proc/PID/stat, `comm` the kernel's 16 bytes, not cleaned. Has neither image.fd nor pidfd. NULL: no memory.
+ */
+struct target *target__of_exec(const struct target *relative, pid_t pid, uint64_t start_ticks, uint64_t start_stack,
+			       const char *comm);
+
+/*
  * Whether the process is still the one that was opened: same start and no exec since.
  * 1 yes, 0 no (gone, exec'd or PID reused).
  */

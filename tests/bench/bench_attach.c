@@ -193,11 +193,14 @@ static double longest_gap_ms(struct subject *s)
 
 static void plant_and_lift(struct subject *s, struct probes *p, int lift_ms, struct parts *parts)
 {
+	struct probes_subject who = {
+		.target = s->t, .plan = s->plan, .offsets = &s->offsets, .gils = s->gils, .gils_n = s->gils_n,
+	};
 	struct reason why;
 	uint32_t slot;
 	double begin;
 
-	if (probes__add(p, s->t, s->plan, &s->offsets, s->gils, s->gils_n, &slot, &why))
+	if (probes__add(p, &who, &slot, &why))
 		die("target", why.text);
 	watch_clock(s, STALL_MS);
 	begin = now_ms();

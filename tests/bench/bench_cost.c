@@ -94,13 +94,13 @@ static struct probes *open_probes(bool empty, bool stacks, bool no_off_cpu)
 static uint32_t add(struct rig *rig, struct probes *p)
 {
 	struct gil_address gils[GIL_PER_PROC];
+	struct probes_subject who = {.target = rig->t, .plan = rig->plan, .offsets = &rig->offsets, .gils = gils};
 	struct reason why;
 	bool enabled;
 	uint32_t slot;
-	int n;
 
-	if (pyver__find_gils(rig->t, rig->elf, &rig->offsets, gils, GIL_PER_PROC, &n, &enabled, &why) ||
-	    probes__add(p, rig->t, rig->plan, &rig->offsets, gils, n, &slot, &why))
+	if (pyver__find_gils(rig->t, rig->elf, &rig->offsets, gils, GIL_PER_PROC, &who.gils_n, &enabled, &why) ||
+	    probes__add(p, &who, &slot, &why))
 		die("target", why.text);
 	return slot;
 }

@@ -4,14 +4,19 @@
  * is the children's own (tests/workloads/family.py says what each acquire is).
  */
 #include <criterion/criterion.h>
+#include <errno.h>
+#include <linux/sched.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "../support/bpf_env.h"
+#include "../support/counted.h"
 #include "../support/hogs.h"
 #include "../support/interpreters.h"
 #include "../support/json_lines.h"
@@ -34,21 +39,36 @@ TestSuite(families, .init = set_up, .timeout = 240);
 
 struct run {
 	struct workload w;
+	struct counted counts;
 	struct tool t;
 	json_t *lines;
 	char *said;           /* on standard error */
 };
 
-static void start_on(struct run *r, const struct interpreter *in, const char *command, const char *options)
+static void watch(struct run *r, const char *options)
 {
 	char words[160];
 
-	memset(r, 0, sizeof(*r));
-	own_image__use(in);
-	workload__start(&r->w, in, command);
 	snprintf(words, sizeof(words), "attach %d --children --no-store --json --mode full -v %s", (int)r->w.pid, options);
 	tool__start(&r->t, words);
 	tool__await(&r->t, "planted by probes that its children share");
+}
+
+static void start_on(struct run *r, const struct interpreter *in, const char *command, const char *options)
+{
+	memset(r, 0, sizeof(*r));
+	own_image__use(in);
+	workload__start(&r->w, in, command);
+	watch(r, options);
+}
+
+/* The same under the counter, which is what the children's own numbers come from: end_counted() ends it. */
+static void start_counted(struct run *r, const struct interpreter *in, const char *command, const char *options)
+{
+	memset(r, 0, sizeof(*r));
+	own_image__use(in);
+	counted__start(&r->counts, &r->w, in, command);
+	watch(r, options);
 }
 
 static void start(struct run *r, const char *command, const char *options)
@@ -74,16 +94,19 @@ static void finish(struct run *r)
 	tool__clear(&r->t);
 }
 
-/* The last one: a PID may have been another program's before. */
+/* Of the last program that had the PID: those before have ended in an exec. */
 static const json_t *line_of(const struct run *r, const char *type, pid_t pid)
 {
 	const json_t *line, *last = NULL;
 	size_t i;
 
-	json_array_foreach(r->lines, i, line)
+	json_array_foreach(r->lines, i, line) {
+		const char *end = json_string_value(json_object_get(line, "end"));
+
 		if (strcmp(json_string_value(json_object_get(line, "type")), type) == 0 &&
-		    (!pid || json_integer_value(json_object_get(line, "pid")) == pid))
+		    (!pid || json_integer_value(json_object_get(line, "pid")) == pid) && (!end || strcmp(end, "exec") != 0))
 			last = line;
+	}
 	return last;
 }
 
@@ -146,6 +169,13 @@ static void end(struct run *r)
 {
 	json_decref(r->lines);
 	free(r->said);
+}
+
+static void end_counted(struct run *r)
+{
+	workload__quit(&r->w);
+	counted__end(&r->counts);
+	end(r);
 }
 
 static void prefork_on(const struct interpreter *in)
@@ -321,6 +351,234 @@ Test(families, a_hog_and_its_victim_in_every_process_of_a_pool_are_timed_on_ever
 		hogs_on(found, n, methods[m]);
 }
 
+/* ---- children that execute a Python ---- */
+
+/* Each thread as the child itself has counted it, and none beside. */
+static void expect_child_counted(const struct run *r, json_t *child, const char *version)
+{
+	const char *how = json_string_value(json_array_get(child, 0));
+	pid_t pid = (pid_t)json_integer_value(json_array_get(child, 1));
+	json_t *tids = json_array_get(child, 2), *threads, *thread;
+	const json_t *line = summary_of(r, pid), *root = summary_of(r, r->w.pid);
+	json_int_t sum = (json_int_t)counted__acquires(&r->counts, pid);
+	size_t i;
+
+	json_array_foreach(tids, i, thread)
+		sum += (json_int_t)counted__acquires(&r->counts, json_integer_value(thread));
+	cr_expect_eq(json__int(line, "process.n"), sum, "%s %s: child %d: %lld acquires, it made %lld", version, how, (int)pid,
+		     (long long)json__int(line, "process.n"), (long long)sum);
+	threads = json_object_get(line, "threads");
+	cr_expect_eq(json_array_size(threads), 1 + json_array_size(tids), "%s %s", version, how);
+	json_array_foreach(threads, i, thread)
+		cr_expect_eq(json__int(thread, "n"), (json_int_t)counted__acquires(&r->counts, json__int(thread, "tid")),
+			     "%s %s: child %d: thread %lld", version, how, (int)pid, (long long)json__int(thread, "tid"));
+	expect_all_seen(line);
+	cr_expect(json_equal(json_object_get(line, "root"), json_object_get(root, "id")), "%s %s", version, how);
+}
+
+/* Whatever a process was, its holds last no longer than itself. */
+static void expect_no_hold_beyond_life(const struct run *r)
+{
+	const json_t *line;
+	size_t i;
+
+	json_array_foreach(r->lines, i, line)
+		if (strcmp(json_string_value(json_object_get(line, "type")), "summary") == 0)
+			cr_expect_leq(real(line, "process", "hold"), real(line, "process", "d") + 1, "pid %lld",
+				      (long long)json__int(line, "pid"));
+}
+
+static void expect_executed_counted(const struct run *r, const char *version)
+{
+	json_t *children = json_object_get(r->w.truth, "children"), *child;
+	size_t i;
+
+	cr_assert_gt(json_array_size(children), 0);
+	json_array_foreach(children, i, child)
+		expect_child_counted(r, child, version);
+	expect_no_hold_beyond_life(r);
+}
+
+static void executed_on(const struct interpreter *in)
+{
+	struct run r;
+
+	start_counted(&r, in, "family.py executed 503", "");
+	workload__go(&r.w);
+	workload__truth(&r.w);
+	kill(r.t.pid, SIGINT);
+	finish(&r);
+	expect_executed_counted(&r, in->version);
+	end_counted(&r);
+}
+
+/* Start-up included, whichever way it is executed: fork, vfork, posix_spawn, by a shell, again and again, multiprocessing. */
+Test(families, children_that_execute_the_interpreter_count_from_their_first_acquire_on_every_interpreter)
+{
+	struct interpreter found[INTERPRETERS_MAX];
+	size_t n = interpreters__find(found, INTERPRETERS_MAX);
+
+	for (size_t i = 0; i < n; i++)
+		if (!found[i].free_threaded)
+			executed_on(&found[i]);
+}
+
+/* gilscope stands still while they live, over several ends of an interval: the programs in the kernel need it for nothing. */
+Test(families, who_ended_before_gilscope_could_look_counts_all_the_same)
+{
+	struct interpreter stock;
+	struct run r;
+
+	interpreter__stock(&stock);
+	start_counted(&r, &stock, "family.py executed 503 subprocess orphan again fork posix_spawn", "--interval 100ms");
+	kill(r.t.pid, SIGSTOP);
+	workload__go(&r.w);
+	workload__truth(&r.w);
+	kill(r.t.pid, SIGCONT);
+	usleep(300000);
+	kill(r.t.pid, SIGINT);
+	finish(&r);
+	expect_executed_counted(&r, stock.version);
+	end_counted(&r);
+}
+
+/* Only who queues meets a probe: nothing else can be missed. */
+Test(families, executed_children_are_seen_as_a_whole_in_light_mode_too)
+{
+	struct interpreter stock;
+	json_t *child;
+	struct run r;
+	size_t i;
+
+	interpreter__stock(&stock);
+	start_counted(&r, &stock, "family.py executed 503 subprocess spawn", "--mode light");
+	workload__go(&r.w);
+	workload__truth(&r.w);
+	kill(r.t.pid, SIGINT);
+	finish(&r);
+	json_array_foreach(json_object_get(r.w.truth, "children"), i, child) {
+		const json_t *line = summary_of(&r, (pid_t)json_integer_value(json_array_get(child, 1)));
+
+		cr_expect_str_eq(json_string_value(json_object_get(line, "mode")), "light");
+		expect_all_seen(line);
+	}
+	end_counted(&r);
+}
+
+/* One that needs nothing in its environment, and whose file is not that of `stock`. false: there is none. */
+static bool find_another(const struct interpreter *stock, struct interpreter *ret)
+{
+	struct interpreter found[INTERPRETERS_MAX];
+	size_t n = interpreters__find(found, INTERPRETERS_MAX);
+
+	for (size_t i = 0; i < n; i++) {
+		if (found[i].free_threaded || found[i].home[0] || found[i].library_path[0] ||
+		    strcmp(found[i].image, stock->image) == 0)
+			continue;
+		*ret = found[i];
+		return true;
+	}
+	return false;
+}
+
+/* Nobody could know it beforehand; from the second one on somebody does, as long as the first lives. */
+Test(families, another_build_is_planted_in_when_it_is_found_and_says_what_it_misses)
+{
+	struct interpreter stock, other;
+	char command[400], said[32], *line;
+	json_int_t n, truth;
+	json_t *children;
+	struct run r;
+	pid_t pid;
+
+	interpreter__stock(&stock);
+	if (!find_another(&stock, &other))
+		cr_skip_test("there is but one interpreter on this machine");
+	own_image__use(&other);
+	snprintf(command, sizeof(command), "family.py builds %s 1003", other.exe);
+	start_counted(&r, &stock, command, "");
+	workload__go(&r.w);
+	line = workload__hear(&r.w);
+	pid = (pid_t)atoi(line);
+	free(line);
+	snprintf(said, sizeof(said), "(pid %d)", (int)pid);
+	tool__await(&r.t, said);
+	workload__go(&r.w);
+	children = json_object_get(workload__truth(&r.w), "children");
+	kill(r.t.pid, SIGINT);
+	finish(&r);
+	n = json__int(summary_of(&r, pid), "process.n");
+	truth = (json_int_t)counted__acquires(&r.counts, pid);
+	for (size_t i = 0; i < 2; i++)
+		truth += (json_int_t)counted__acquires(&r.counts, json_integer_value(
+			json_array_get(json_array_get(json_array_get(children, 0), 2), i)));
+	cr_expect_leq(n, truth);
+	cr_expect(n == truth || real(summary_of(&r, pid), "process", "cov") < 1, "%lld of %lld, and it says nothing",
+		  (long long)n, (long long)truth);
+	expect_child_counted(&r, json_array_get(children, 1), other.version);
+	expect_no_hold_beyond_life(&r);
+	end_counted(&r);
+}
+
+/* A process with the id that it is told: clone3() can. 0 in the child; the PID; -1: that id is not to be had now. */
+static pid_t fork_as(pid_t pid)
+{
+	struct clone_args args = {
+		.exit_signal = SIGCHLD, .set_tid = (uintptr_t)&pid, .set_tid_size = 1,
+	};
+
+	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+}
+
+/* The same file, in a process that no follower has ever seen, with the PID of one that has been followed. */
+static bool run_stranger_as(pid_t pid)
+{
+	pid_t child = fork_as(pid);
+	int status;
+
+	if (child < 0) {
+		cr_assert_eq(errno, EEXIST, "clone3: %s", strerror(errno));
+		return false;
+	}
+	if (child == 0) {
+		execl("/usr/bin/python3", "python3", "-I", "-S", "-c", "import os\nfor _ in range(1000): os.stat('/')", NULL);
+		_exit(127);
+	}
+	cr_assert_eq(waitpid(child, &status, 0), pid);
+	cr_assert_eq(status, 0);
+	return true;
+}
+
+/* Python and not, with a slot and without one: that a PID was a relative's once is nobody's right to be counted. */
+Test(families, who_has_the_pid_of_a_relative_that_ended_counts_nowhere)
+{
+	json_t *children, *child;
+	struct interpreter stock;
+	size_t i, strangers = 0;
+	struct run r;
+
+	interpreter__stock(&stock);
+	start_counted(&r, &stock, "family.py executed 101 true subprocess true fork shell true", "");
+	workload__go(&r.w);
+	children = json_object_get(workload__truth(&r.w), "children");
+	json_array_foreach(children, i, child)
+		strangers += run_stranger_as((pid_t)json_integer_value(json_array_get(child, 1)));
+	cr_assert_gt(strangers, 0, "no PID was to be had again, so nothing is tested");
+	kill(r.t.pid, SIGINT);
+	finish(&r);
+	json_array_foreach(children, i, child) {
+		pid_t pid = (pid_t)json_integer_value(json_array_get(child, 1));
+
+		if (json_array_size(json_array_get(child, 2)))
+			expect_child_counted(&r, child, stock.version);
+		else
+			cr_expect_null(line_of(&r, "summary", pid), "process %d was never Python, and is told of", (int)pid);
+	}
+	/* The root, three Pythons, and what one of them was between fork and exec. */
+	cr_expect_eq(count_of(&r, "summary"), 5);
+	end_counted(&r);
+}
+
 /* Its time is that between fork and exit, not that of the intervals. */
 static void expect_as_long_as_it_lived(const struct run *r, json_t *child)
 {
@@ -441,14 +699,14 @@ Test(families, children_that_become_something_else_are_told_apart)
 }
 
 /* The probes are in the file, so it meets them as well: that is all that it may notice. */
-Test(families, a_stranger_of_the_same_interpreter_counts_nowhere_and_keeps_nothing)
+static void stand_by(const char *command)
 {
 	struct interpreter stock;
 	struct workload stranger;
 	struct run r;
 
 	interpreter__stock(&stock);
-	workload__start(&stranger, &stock, "family.py prefork 2 3001");
+	workload__start(&stranger, &stock, command);
 	start(&r, "family.py prefork 3 5003", "");
 	cr_expect_gt(code__changed_bytes(stranger.pid), 0, "the stranger has no breakpoint, so nothing is tested");
 	workload__go(&stranger);
@@ -464,6 +722,12 @@ Test(families, a_stranger_of_the_same_interpreter_counts_nowhere_and_keeps_nothi
 	workload__quit(&stranger);
 	workload__quit(&r.w);
 	end(&r);
+}
+
+Test(families, a_stranger_of_the_same_interpreter_counts_nowhere_and_keeps_nothing)
+{
+	stand_by("family.py prefork 2 3001");
+	stand_by("family.py executed 503 subprocess fork shell again");
 }
 
 /* A server that runs already: its workers are found, a killed one is no loss to the others. */

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """usage: family.py prefork [CHILDREN] [CALLS] | pool METHOD [CHILDREN] [CALLS] | bomb [CHILDREN] [CALLS]
-       | hogs METHOD [CHILDREN] [HOLDS] | orphans [CHILDREN] [CALLS] | mixed | serve [CHILDREN] [THREADS] [MS]
+       | hogs METHOD [CHILDREN] [HOLDS] | orphans [CHILDREN] [CALLS] | mixed | executed [CALLS] [HOW...]
+       | builds EXECUTABLE [CALLS] | serve [CHILDREN] [THREADS] [MS]
 
 Where a child counts from its fork on, what CPython itself does after a fork is not in the truth.
 prefork: on `go` children are forked. Child i makes CALLS + i calls that release the GIL once each, forks a child of its own that
@@ -14,6 +15,10 @@ lived at most].
 orphans: on `go` children are forked, said, and the parent ends at once. They make CALLS calls a while later and end.
 mixed: on `go` children that become something else: a program that is not Python, a Python by way of a shell, one by
 posix_spawn. Truth: `python`, the two PIDs, which stay until `quit`; `other`, the third.
+executed: on `go` children that execute this interpreter, one for each HOW (all that there are), make CALLS calls in their main
+thread and in two more, and end. Truth: `children`, [HOW, pid, tids of the two] each; what they count is libsignalcount's to tell.
+builds: on `go` such a child of another build, which says its PID when it has made its calls, and stays; on the second `go` one more,
+which ends. Truth as above.
 serve: CHILDREN processes of THREADS threads that work a little every MS milliseconds until they are told to quit: a prefork
 server. `go`: says its children's PIDs; `kill`: the first of them is killed.
 """
@@ -191,6 +196,137 @@ def run_mixed():
     del begin
 
 
+# ---- children that execute a Python -------------------------------------------------------------------
+
+
+def executed(calls, say, again=0):
+    """What such a child does; `say` sends its PID and the tids of its threads."""
+    if again < 0:
+        threading.Thread(target=os.execv, args=(sys.executable, child_command(calls))).start()
+        time.sleep(60)
+    if again > 0:
+        os.execv(sys.executable, child_command(calls, again - 1))
+    threads = [workload.start_thread("executed-%d" % i, loop, calls) for i in range(2)]
+    loop(calls)
+    for thread in threads:
+        thread.join()
+    say([os.getpid()] + [thread.tid for thread in threads])
+
+
+def child_command(calls, again=0, executable=sys.executable):
+    """again: executes itself so many times before; -1: once, by another thread than the first."""
+    return [executable, __file__, "child", str(calls), str(again)]
+
+
+def hear(stream):
+    line = stream.readline()
+    return [int(word) for word in line.split()]
+
+
+def popen(calls, command=None, **more):
+    with subprocess.Popen(command or child_command(calls), stdout=subprocess.PIPE, **more) as process:
+        return hear(process.stdout)
+
+
+def through_a_shell(calls):
+    return popen(calls, ["/bin/sh", "-c", '"$@"; true', "sh"] + child_command(calls))
+
+
+def left_by_a_shell(calls):
+    """Whoever started it has ended when it begins."""
+    return popen(calls, ["/bin/sh", "-c", '(sleep 0.1; exec "$@") &', "sh"] + child_command(calls))
+
+
+def executed_again(calls):
+    return popen(calls, child_command(calls, 2))
+
+
+def executed_by_a_thread(calls):
+    return popen(calls, child_command(calls, -1))
+
+
+def no_python(_):
+    with subprocess.Popen(["/bin/true"]) as process:
+        return [process.pid]
+
+
+def without_vfork(calls):
+    """fork and exec, as subprocess does where it must run code in between."""
+    return popen(calls, preexec_fn=os.getpid)
+
+
+def spawn(calls, start):
+    """start(descriptor for its output) starts it, returns its PID."""
+    reading, writing = os.pipe()
+    pid = start(writing)
+    os.close(writing)
+    with os.fdopen(reading) as lines:
+        said = hear(lines)
+    os.waitpid(pid, 0)
+    return said
+
+
+def by_posix_spawn(calls):
+    return spawn(calls, lambda out: os.posix_spawn(sys.executable, child_command(calls), os.environ, file_actions=[
+        (os.POSIX_SPAWN_DUP2, out, 1)]))
+
+
+def by_fork(calls):
+    def start(out):
+        def become():
+            os.dup2(out, 1)
+            os.execv(sys.executable, child_command(calls))
+        return fork(become)
+    return spawn(calls, start)
+
+
+def by_multiprocessing(method, calls):
+    import multiprocessing
+    context = multiprocessing.get_context(method)
+    receiving, sending = context.Pipe(duplex=False)
+    process = context.Process(target=executed, args=(calls, sending.send))
+    process.start()
+    said = receiving.recv()
+    process.join()
+    return said
+
+
+WAYS = {
+    "subprocess": popen, "preexec": without_vfork, "shell": through_a_shell, "orphan": left_by_a_shell,
+    "again": executed_again, "thread": executed_by_a_thread, "posix_spawn": by_posix_spawn, "fork": by_fork,
+    "spawn": lambda calls: by_multiprocessing("spawn", calls),
+    "forkserver": lambda calls: by_multiprocessing("forkserver", calls),
+}
+
+
+def run_executed(calls, ways):
+    workload.ready()
+    workload.expect("go")
+    begin = keep.now_ns()
+    children = []
+    for how in ways:
+        pid, *tids = WAYS.get(how, no_python)(calls)
+        children.append([how, pid, tids])
+    report_children(begin, children)
+
+
+def run_builds(executable, calls):
+    workload.ready()
+    workload.expect("go")
+    begin = keep.now_ns()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    first = subprocess.Popen(child_command(calls, executable=executable) + ["stay"], **pipes)
+    said = hear(first.stdout)
+    workload.say("%d" % said[0])
+    workload.expect("go")
+    children = [["first", said[0], said[1:]]]
+    pid, *tids = popen(calls, child_command(calls, executable=executable))
+    children.append(["second", pid, tids])
+    first.stdin.close()
+    first.wait()
+    report_children(begin, children)
+
+
 def serve_worker(threads, ms):
     die_with_parent()
     threading.stack_size(128 * 1024)
@@ -235,6 +371,14 @@ def main(how, rest):
         run_orphans(number(rest, 0, 3), number(rest, 1, 503))
     elif how == "mixed":
         run_mixed()
+    elif how == "executed":
+        run_executed(number(rest, 0, 503), rest[1:] or WAYS)
+    elif how == "child":
+        executed(int(rest[0]), lambda said: print(*said, flush=True), int(rest[1]))
+        if rest[2:]:
+            sys.stdin.readline()
+    elif how == "builds":
+        run_builds(rest[0], number(rest, 1, 503))
     elif how == "serve":
         run_serve(number(rest, 0, 4), number(rest, 1, 3), number(rest, 2, 20))
     else:
