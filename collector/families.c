@@ -17,6 +17,7 @@ struct family {
 	int image_fd;
 	struct uprobe_sites sites[FAMILY_GROUPS];
 	uint32_t links[FAMILY_GROUPS]; /* the planter's numbers, 0: not planted */
+	enum gil_mode mode;            /* that they are all planted in, GIL_MODE_OFF: none or not all are */
 	uint64_t planted_at;           /* ns: who begins from here on has every probe */
 	uint32_t members, number;
 	struct gil_family *template;   /* NULL: all are taken */
@@ -48,16 +49,18 @@ struct families *families__new(struct planter *planter, const struct bpf_program
 
 /* ---- what children get ---- */
 
-static void open_template(struct family *family, enum gil_mode mode)
+static void open_family(struct family *family, enum gil_mode mode)
 {
+	family->mode = mode;
 	if (!family->template)
 		return;
 	family->template->proc.mode = mode;
 	__atomic_store_n(&family->template->open_since, family->planted_at, __ATOMIC_SEQ_CST);
 }
 
-static void close_template(struct family *family)
+static void close_family(struct family *family)
 {
+	family->mode = GIL_MODE_OFF;
 	if (family->template)
 		__atomic_store_n(&family->template->open_since, 0, __ATOMIC_SEQ_CST);
 }
@@ -67,7 +70,7 @@ static void close_template(struct family *family)
 /* Nobody who counts has them any more: no need to wait. */
 static void drop(struct families *f, struct family *family)
 {
-	close_template(family);
+	close_family(family);
 	for (int group = 0; group < FAMILY_GROUPS; group++) {
 		planter__drop(f->planter, family->links[group]);
 		family->links[group] = 0;
@@ -123,7 +126,7 @@ static void take_template(struct families *f, struct family *family, const struc
 		return;
 	family->template = &f->templates[family->number];
 	*family->template = *layout;
-	close_template(family);
+	close_family(family);
 }
 
 static int found(struct families *f, int image_fd, const struct stat *st, const struct uprobe_sites sites[FAMILY_GROUPS],
@@ -171,10 +174,14 @@ int families__enter(struct families *f, int image_fd, const struct uprobe_sites 
 	return 0;
 }
 
-bool family__born(struct family *family, uint64_t counted_since)
+void family__born(struct family *family)
 {
 	family->members++;
-	return counted_since <= family->planted_at;
+}
+
+enum gil_mode family__mode(const struct family *family)
+{
+	return family->mode;
 }
 
 uint64_t family__planted_at(const struct family *family)
@@ -237,7 +244,7 @@ int family__set_groups(struct families *f, struct family *family, uint32_t group
 
 	if (is_planted(family, groups))
 		return 0;
-	close_template(family);
+	close_family(family);
 
 	for (int group = 0; group < FAMILY_GROUPS; group++)
 		if (!(groups >> group & 1)) {
@@ -248,6 +255,6 @@ int family__set_groups(struct families *f, struct family *family, uint32_t group
 		if (groups >> group & 1 && !family->links[group] && family->sites[group].n)
 			err = plant_group(f, family, group);
 	if (!err)
-		open_template(family, mode);
+		open_family(family, mode);
 	return err;
 }

@@ -48,13 +48,13 @@ int families__enter(struct families *f, int image_fd, const struct uprobe_sites 
 /* Has exactly these groups (bit per group), those of `mode`, planted. 0 or -errno: some may be missing then. */
 int family__set_groups(struct families *f, struct family *family, uint32_t groups, enum gil_mode mode);
 
-/*
- * Takes a child in that one of them forked, or that executed the file, and that counts since `counted_since` (ns,
- * CLOCK_MONOTONIC). Whether that was before the probes were as they are now: then some of its events have not been seen.
- */
-bool family__born(struct family *family, uint64_t counted_since);
+/* Takes a child in that one of them forked, or that executed the file. */
+void family__born(struct family *family);
 
-/* When the last of its probes was planted, ns: of a process that begins later nothing is missed. */
+/* The mode that its probes are planted in; GIL_MODE_OFF: they are not. */
+enum gil_mode family__mode(const struct family *family);
+
+/* When the last of its probes was planted, ns, CLOCK_MONOTONIC: of a process that begins later nothing is missed. */
 uint64_t family__planted_at(const struct family *family);
 
 /* Its number, as cookies and events have it; GIL_FAMILIES: one too many to have a template. The family of a number, or NULL. */

@@ -273,6 +273,8 @@ static void publish_self(struct observed *o, struct workshop *shop)
 	o->pub.root = o->root;
 	o->pub.method = probes__method(shop->probes, o->slot);
 	o->pub.mode = probes__mode(shop->probes, o->slot);
+	if (o->pub.mode == GIL_MODE_LIGHT && !o->light_since) /* its relatives have changed to it, or it was asked for */
+		o->light_since = clock__mono_ns();
 }
 
 /* The interpreter's file was read into memory for the plan: megabytes that nobody needs from here on. */

@@ -793,8 +793,24 @@ int probes__add(struct probes *p, const struct probes_subject *who, uint32_t *re
 void probes__disown(struct probes *p, uint32_t slot)
 {
 	probes__disarm(p, slot);
+	forget_tgid(p, (pid_t)probes__proc(p, slot)->tgid, slot);
 	if (free_proc(p, slot))
 		log_debug("process slot %u could not be given back", slot);
+}
+
+static int plant_in_family(struct probes *p, struct proc_slot *s, enum gil_mode mode);
+
+/* Counts with the family's probes, or will when they are planted again: its last relative may be gone by now. */
+static int join(struct probes *p, struct proc_slot *s, struct family *family, uint64_t counted_since, bool *ret_late)
+{
+	enum gil_mode mode = family__mode(family) != GIL_MODE_OFF ? family__mode(family) : s->mode;
+	int err;
+
+	family__born(family);
+	s->family = family;
+	err = plant_in_family(p, s, mode);
+	*ret_late = counted_since <= family__planted_at(family);
+	return err;
 }
 
 static int copy_sites(struct uprobe_sites *dst, const struct uprobe_sites *src, uint32_t slot)
@@ -818,10 +834,8 @@ int probes__adopt(struct probes *p, uint32_t parent_slot, pid_t child, uint32_t 
 	for (int group = 0; !err && group < GROUP_COUNT; group++)
 		err = copy_sites(&s->sites[group], &parent->sites[group], child_slot);
 	*ret_late = true;
-	if (!err && parent->family) {
-		*ret_late = family__born(parent->family, forked_at);
-		s->family = parent->family;
-	}
+	if (!err && parent->family)
+		err = join(p, s, parent->family, forked_at, ret_late);
 	if (err)
 		probes__remove(p, child_slot);
 	return err;
@@ -843,13 +857,10 @@ int probes__adopt_newcomer(struct probes *p, const struct gil_event *e, bool *re
 	}
 	for (int group = 0; !err && group < GROUP_COUNT; group++)
 		err = copy_sites(&s->sites[group], family__sites(family, group), e->proc);
-	if (err) {
+	err = err ?: join(p, s, family, e->at, ret_late);
+	if (err)
 		probes__remove(p, e->proc);
-		return err;
-	}
-	*ret_late = family__born(family, e->at);
-	s->family = family;
-	return 0;
+	return err;
 }
 
 uint32_t probes__family(const struct probes *p, uint32_t slot)
@@ -905,16 +916,28 @@ static void leave_family(struct probes *p, struct proc_slot *s)
 	s->family = NULL;
 }
 
+/* In the family's mode: who is new in it does not change that of the others. */
+static int become_kin(struct probes *p, struct proc_slot *s, enum gil_mode mode)
+{
+	int err = enter_family(p, s);
+
+	if (!err && family__mode(s->family) != GIL_MODE_OFF)
+		mode = family__mode(s->family);
+	return err ?: plant_in_family(p, s, mode);
+}
+
 static int plant_in_family(struct probes *p, struct proc_slot *s, enum gil_mode mode)
 {
 	uint32_t groups = 0;
-	int err = s->family ? 0 : enter_family(p, s);
+	int err;
 
 	for (int group = 0; group < GROUP_COUNT; group++)
 		groups |= (uint32_t)wants(mode, group) << group;
-	err = err ?: family__set_groups(p->families, s->family, groups, mode);
+	err = family__set_groups(p->families, s->family, groups, mode);
 	if (err)
 		leave_family(p, s);
+	else
+		s->mode = mode;
 	return err;
 }
 
@@ -931,8 +954,7 @@ int probes__plant(struct probes *p, uint32_t slot, enum gil_mode mode, struct re
 	int err;
 
 	if (can_share(p, slot)) {
-		err = plant_in_family(p, s, mode);
-		s->mode = mode;
+		err = s->family ? plant_in_family(p, s, mode) : become_kin(p, s, mode);
 		mind_switches(p);
 		return err ? reason__set(why, err, "can't plant the probes of process %d and its children: %s", (int)s->pid,
 					 strerror(-err)) : 0;

@@ -49,7 +49,8 @@ static void watch(struct run *r, const char *options)
 {
 	char words[160];
 
-	snprintf(words, sizeof(words), "attach %d --children --no-store --json --mode full -v %s", (int)r->w.pid, options);
+	snprintf(words, sizeof(words), "attach %d --children --no-store --json -v %s %s", (int)r->w.pid,
+		 strstr(options, "--mode") ? "" : "--mode full", options);
 	tool__start(&r->t, words);
 	tool__await(&r->t, "planted by probes that its children share");
 }
@@ -517,6 +518,36 @@ Test(families, another_build_is_planted_in_when_it_is_found_and_says_what_it_mis
 		  (long long)n, (long long)truth);
 	expect_child_counted(&r, json_array_get(children, 1), other.version);
 	expect_no_hold_beyond_life(&r);
+	end_counted(&r);
+}
+
+/* What the first one exceeds all change for, and who comes later does not change it back for the others. */
+Test(families, executed_children_have_the_mode_that_their_relatives_have_changed_to)
+{
+	struct interpreter stock;
+	json_t *children, *child;
+	char command[320];
+	struct run r;
+	size_t i;
+
+	interpreter__stock(&stock);
+	snprintf(command, sizeof(command), "family.py builds %s 300000", stock.exe);
+	start_counted(&r, &stock, command, "--mode auto --max-overhead 0.1% --interval 200ms");
+	workload__go(&r.w);
+	free(workload__hear(&r.w));
+	tool__await(&r.t, "changed to light mode");
+	workload__go(&r.w);
+	children = json_object_get(workload__truth(&r.w), "children");
+	kill(r.t.pid, SIGINT);
+	finish(&r);
+	cr_expect_null(strstr(r.said, "trying full mode again"), "%s", r.said);
+	child = json_array_get(children, 1);
+	cr_expect_str_eq(json_string_value(json_object_get(
+		summary_of(&r, (pid_t)json_integer_value(json_array_get(child, 1))), "mode")), "light");
+	expect_all_seen(summary_of(&r, (pid_t)json_integer_value(json_array_get(child, 1))));
+	json_array_foreach(children, i, child)
+		cr_expect_eq(json_object_size(json_object_get(
+			summary_of(&r, (pid_t)json_integer_value(json_array_get(child, 1))), "losses")), 0);
 	end_counted(&r);
 }
 
