@@ -50,7 +50,7 @@ static char *look_at_hog(struct workload *w, const char *options)
 	return must_read(file, &len);
 }
 
-/* Microseconds of the folded stacks that begin with that thread and end in that function of the program. */
+/* Microseconds of the folded stacks that begin with that thread and end in that function of workload.py. */
 static double sum_of(char *folded, const char *thread, const char *function)
 {
 	double us = 0;
@@ -60,7 +60,7 @@ static double sum_of(char *folded, const char *thread, const char *function)
 
 		cr_assert(leaf && weight, "no stack: %s", line);
 		if (strncmp(line, thread, strlen(thread)) == 0 && line[strlen(thread)] == ';' &&
-		    strncmp(leaf + 1, function, strlen(function)) == 0 && strstr(leaf, "hog_victim.py:"))
+		    strncmp(leaf + 1, function, strlen(function)) == 0 && strstr(leaf, "workload.py:"))
 			us += strtod(weight, NULL);
 	}
 	return us;
@@ -70,7 +70,7 @@ Test(flame, gives_the_hogs_holds_to_its_function)
 {
 	struct workload w;
 	char *folded = look_at_hog(&w, "--folded --weight hold");
-	double truth = (double)truth__int(workload__thread(&w, "hog"), "hold_ns") / 1e3, got = sum_of(folded, "hog", "hog (");
+	double truth = (double)truth__int(workload__thread(&w, "hog"), "hold_ns") / 1e3, got = sum_of(folded, "hog", "HogPlay.play (");
 
 	cr_expect(fabs(got - truth) <= 0.03 * truth, "%.0f us, the program says %.0f us", got, truth);
 	free(folded);
@@ -82,7 +82,7 @@ Test(flame, draws_who_made_the_victim_wait)
 	struct workload w;
 	char *svg = look_at_hog(&w, "");
 
-	cr_expect_not_null(strstr(svg, "data-n=\"hog ("));
+	cr_expect_not_null(strstr(svg, "data-n=\"HogPlay.play ("));
 	cr_expect_not_null(strstr(svg, "data-n=\"hog\""), "the thread stands below");
 	must_run("python3 -c 'import sys, xml.etree.ElementTree as t; t.parse(sys.argv[1])' %s", file);
 	free(svg);
