@@ -40,15 +40,23 @@ static void expect_one_sentence(const struct program *p, const char *who, const 
 	cr_expect_str_empty(p->out, "%s: %s", who, p->out);
 }
 
+/* And at no moment is a breakpoint in what it runs. */
 static void expect_refused(pid_t pid, const char *who, const char *part)
 {
 	struct program p;
+	char words[64];
+	size_t changed;
+	struct tool t;
 
-	program__run(&p, "\"$GILSCOPE\" attach %d --no-store --duration 1s", (int)pid);
+	snprintf(words, sizeof(words), "attach %d --no-store --duration 1s", (int)pid);
+	p.status = tool__run_watching(&t, words, pid, &changed);
+	p.out = tool__stdout(&t);
+	p.err = tool__stderr(&t);
 	expect_one_sentence(&p, who, part);
-	cr_expect_eq(code__changed_bytes(pid), 0, "%s: its code was written to", who);
+	cr_expect_eq(changed, 0, "%s: its code was written to", who);
 	cr_expect_eq(kill(pid, 0), 0, "%s has ended", who);
 	program__free(&p);
+	tool__clear(&t);
 }
 
 /* A program that needs no more than to be there. */
@@ -214,7 +222,7 @@ Test(bad_input, python_without_proof_of_its_instructions_is_not_planted)
 	err = tool__stderr(&t);
 	cr_expect_eq(changed, 0, "planted in what is not proven: %s", err);
 	cr_expect(status == 0 || strncmp(err, "gilscope: attach: ", 18) == 0, "%s", err);
-	cr_expect_eq(code__changed_bytes(python.pid), 0);
+	cr_expect_eq(code__changed_bytes_of(python.pid, "/python-unproven"), 0);
 	free(err);
 	tool__clear(&t);
 	child__stop(&python);
@@ -283,12 +291,16 @@ static const char vandal[] =
 
 Test(bad_input, python_whose_memory_belies_its_file_is_not_planted)
 {
-	char *argv[] = {(char *)"/usr/bin/python3", (char *)"-c", (char *)vandal, NULL};
+	char dir[256], exe[300], *argv[] = {exe, (char *)"-c", (char *)vandal, NULL};
 	struct child python;
 
+	temp_dir__make(dir, sizeof(dir));
+	snprintf(exe, sizeof(exe), "%s/python3", dir);
+	must_run("cp /usr/bin/python3 '%s'", exe);
 	child__start(&python, argv, NULL);
 	expect_refused(python.pid, "vandal", "does not look like its CPython: the switch interval is out of range");
 	child__stop(&python);
+	temp_dir__remove(dir);
 }
 
 #define NOBODY "--reuid 65534 --regid 65534 --clear-groups "
@@ -344,6 +356,7 @@ Test(bad_input, planted_breakpoints_would_be_seen)
 	struct child python;
 	struct tool t;
 	char words[64];
+	size_t changed;
 
 	child__start_python(&python, "/usr/bin/python3");
 	cr_expect_eq(code__changed_bytes(python.pid), 0);
@@ -355,6 +368,10 @@ Test(bad_input, planted_breakpoints_would_be_seen)
 	kill(t.pid, SIGINT);
 	cr_expect_eq(tool__wait(&t, 10), 0);
 	cr_expect_eq(code__changed_bytes(python.pid), 0);
+	tool__clear(&t);
+	snprintf(words, sizeof(words), "attach %d --no-store --duration 300ms", (int)python.pid);
+	cr_expect_eq(tool__run_watching(&t, words, python.pid, &changed), 0);
+	cr_expect_gt(changed, 0, "while they are there");
 	tool__clear(&t);
 	child__stop(&python);
 }

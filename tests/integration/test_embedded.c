@@ -441,20 +441,23 @@ Test(embedded, library_that_keeps_its_python_to_itself)
 /* Without its section headers, too, nothing is left to know it by. */
 Test(embedded, library_in_which_nothing_tells_of_a_python_is_refused)
 {
-	char dir[64], *argv[] = {NULL, (char *)"20011", (char *)"3", NULL};
+	char dir[64], words[64], *err, *argv[] = {NULL, (char *)"20011", (char *)"3", NULL};
 	struct workload w;
-	struct program p;
+	size_t changed;
+	struct tool t;
 
 	temp_dir__make(dir, sizeof(dir));
 	argv[0] = hidden_in(dir, "strip \"$L\" && dd if=/dev/zero of=\"$L\" bs=1 seek=40 count=8 conv=notrunc 2>/dev/null && "
 			    "dd if=/dev/zero of=\"$L\" bs=1 seek=60 count=4 conv=notrunc 2>/dev/null");
 	workload__spawn_program(&w, 0, argv, NULL, NULL);
 	workload__await_ready(&w);
-	program__run(&p, "\"$GILSCOPE\" attach %d --no-store --duration 1s", (int)w.pid);
-	cr_expect_eq(p.status, 1);
-	cr_expect(strstr(p.err, "is not a CPython process: no file that it runs defines _PyRuntime"), "%s", p.err);
-	cr_expect_eq(code__changed_bytes(w.pid), 0, "its code was written to");
-	program__free(&p);
+	snprintf(words, sizeof(words), "attach %d --no-store --duration 1s", (int)w.pid);
+	cr_expect_eq(tool__run_watching(&t, words, w.pid, &changed), 1);
+	err = tool__stderr(&t);
+	cr_expect(strstr(err, "is not a CPython process: no file that it runs defines _PyRuntime"), "%s", err);
+	cr_expect_eq(changed, 0, "its code was written to");
+	free(err);
+	tool__clear(&t);
 	workload__kill(&w);
 	temp_dir__remove(dir);
 }

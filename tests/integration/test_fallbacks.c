@@ -7,6 +7,7 @@
 #include <criterion/criterion.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -104,18 +105,23 @@ Test(fallbacks, symbols_in_a_separate_file_will_do, .init = make_dir, .fini = re
 /* In one sentence, and nothing is planted. */
 static void expect_refused(pid_t pid, const char *part)
 {
+	char words[64], *err;
 	struct program p;
+	size_t changed;
+	struct tool t;
 
 	program__run(&p, "$GILSCOPE doctor %d", (int)pid);
 	cr_expect_eq(p.status, 1);
 	cr_expect(strstr(p.out, "can attach: no"), "%s", p.out);
 	program__free(&p);
-	program__run(&p, "$GILSCOPE attach --no-store --duration 1s %d", (int)pid);
-	cr_expect_eq(p.status, 1);
-	cr_expect(strstr(p.err, part), "%s", p.err);
-	cr_expect_eq(strchr(p.err, '\n'), p.err + strlen(p.err) - 1, "one line: %s", p.err);
-	cr_expect_eq(code__changed_bytes(pid), 0, "its code was written to");
-	program__free(&p);
+	snprintf(words, sizeof(words), "attach --no-store --duration 1s %d", (int)pid);
+	cr_expect_eq(tool__run_watching(&t, words, pid, &changed), 1);
+	err = tool__stderr(&t);
+	cr_expect(strstr(err, part), "%s", err);
+	cr_expect_eq(strchr(err, '\n'), err + strlen(err) - 1, "one line: %s", err);
+	cr_expect_eq(changed, 0, "its code was written to");
+	free(err);
+	tool__clear(&t);
 }
 
 /* Neither an import nor a symbol: the sentence says what would help. */

@@ -308,7 +308,7 @@ static void expect_pool_timed(const struct run *r, struct workload *root, const 
 		pid_t pid = (pid_t)truth__int(child, "pid");
 
 		hogs__expect((json_t *)summary_of(r, pid), pid, json_object_get(child, "threads"), who);
-		cr_expect_eq(code__changed_bytes(pid), 0, "%s: process %d kept breakpoints", who, (int)pid);
+		cr_expect_eq(code__await_unchanged(pid), 0, "%s: process %d kept breakpoints", who, (int)pid);
 	}
 }
 

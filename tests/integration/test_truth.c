@@ -105,7 +105,8 @@ Test(truth, victims_blame_the_hog)
 	hog = workload__thread(&w, "hog");
 	victim = workload__thread(&w, "victim-0");
 	blame = blame_between(observer__totals(&o), (pid_t)truth__int(victim, "tid"), (pid_t)truth__int(hog, "tid"));
-	cr_expect_gt(blame, 0.9 * (double)metrics_of(&o, victim)->wait_ns);
+	/* On a busy machine it waits for a main thread without a CPU, too. */
+	cr_expect_gt(blame, 0.9 * fmin((double)metrics_of(&o, victim)->wait_ns, (double)truth__int(hog, "hold_ns")));
 	observer__detach(&o);
 	workload__quit(&w);
 }

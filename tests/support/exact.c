@@ -149,7 +149,7 @@ void exact__expect(struct exact *e)
 	exact__finish(e);
 	for (size_t i = 0; i < e->n; i++) {
 		expect_process(e, &e->workloads[i]);
-		cr_expect_eq(code__changed_bytes(e->workloads[i].pid), 0, "process %d kept breakpoints",
+		cr_expect_eq(code__await_unchanged(e->workloads[i].pid), 0, "process %d kept breakpoints",
 			     (int)e->workloads[i].pid);
 	}
 }

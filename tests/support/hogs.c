@@ -72,14 +72,15 @@ static json_int_t blame_of(json_t *summary, pid_t victim, pid_t holder)
 	return 0;
 }
 
-static void expect_victim(json_t *summary, const json_t *seen, json_t *victim, pid_t hog, const char *who)
+static void expect_victim(json_t *summary, const json_t *seen, json_t *victim, pid_t hog, double hold, const char *who)
 {
 	json_int_t wait = json__int(seen, "wait"), blame = blame_of(summary, (pid_t)json__int(seen, "tid"), hog);
 
 	expect_acquires(seen, victim, who);
 	expect_within(who, "the victim's wait", (double)wait, us_of(victim, "stall_ns"));
-	cr_expect_gt((double)blame, 0.9 * (double)wait, "%s: %lld us of %lld us are blamed on the hog", who, (long long)blame,
-		     (long long)wait);
+	/* On a busy machine it waits for a main thread without a CPU, too. */
+	cr_expect_gt((double)blame, 0.9 * fmin((double)wait, hold), "%s: %lld us of %lld us are blamed on the hog", who,
+		     (long long)blame, (long long)wait);
 }
 
 void hogs__expect(json_t *summary, pid_t pid, json_t *threads, const char *who)
@@ -94,7 +95,7 @@ void hogs__expect(json_t *summary, pid_t pid, json_t *threads, const char *who)
 	for (i = 1; (victim = json_array_get(threads, i)); i++) {
 		pid_t tid = exact__tid(pid, (pid_t)truth__int(victim, "tid"));
 
-		expect_victim(summary, seen_thread(summary, tid, who), victim, hog_tid, who);
+		expect_victim(summary, seen_thread(summary, tid, who), victim, hog_tid, us_of(hog, "hold_ns"), who);
 	}
 	cr_expect_eq(json_object_size(json_object_get(summary, "losses")), 0, "%s: something was lost", who);
 }
@@ -131,7 +132,7 @@ void hogs__expect_all(struct workload *workloads, const struct interpreter *whos
 		if (what)
 			note(&e, &whose[i], w, what);
 		hogs__expect(exact__summary(&e, w->pid), w->pid, threads, whose[i].version);
-		cr_expect_eq(code__changed_bytes(w->pid), 0, "%s kept breakpoints", whose[i].version);
+		cr_expect_eq(code__await_unchanged(w->pid), 0, "%s kept breakpoints", whose[i].version);
 	}
 	exact__end(&e);
 }

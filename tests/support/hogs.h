@@ -15,7 +15,7 @@
 /*
  * `summary` of process `pid` (attach --json, full mode) against the `threads` of its truth: the hog's acquires to the last
  * one, its holds in total and by their quantiles, each victim's acquires, its wait within 3 % of its own stalls, at least nine
- * tenths of it blamed on the hog, and no losses. `who` is for people.
+ * tenths of the holds blamed on the hog, and no losses. `who` is for people.
  */
 void hogs__expect(json_t *summary, pid_t pid, json_t *threads, const char *who);
 

@@ -100,7 +100,7 @@ char *tool__stderr(const struct tool *t)
 
 void tool__await(struct tool *t, const char *text)
 {
-	for (int i = 0; i < 2000; i++) {
+	for (int i = 0; i < 12000; i++) {
 		char *said = tool__stderr(t);
 		bool found = strstr(said, text) != NULL;
 
@@ -229,4 +229,27 @@ size_t code__changed_bytes_of(pid_t pid, const char *name)
 	fclose(maps);
 	cr_assert_gt(compared, 0, "process %d runs no file %s", (int)pid, name);
 	return n;
+}
+
+size_t code__await_unchanged(pid_t pid)
+{
+	size_t n = code__changed_bytes(pid);
+
+	for (int i = 0; n && i < 200; i++) {
+		pause_ms(100);
+		n = code__changed_bytes(pid);
+	}
+	return n;
+}
+
+int tool__run_watching(struct tool *t, const char *words, pid_t pid, size_t *ret_changed)
+{
+	int status;
+
+	*ret_changed = 0;
+	tool__start(t, words);
+	while (waitpid(t->pid, &status, WNOHANG) == 0)
+		*ret_changed += code__changed_bytes(pid);
+	*ret_changed += code__changed_bytes(pid);
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }

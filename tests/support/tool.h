@@ -20,7 +20,7 @@ void tool__start(struct tool *t, const char *words);
 /* The same by way of another program ("setpriv ..."; NULL: none), in whose place gilscope runs in the end. */
 void tool__start_under(struct tool *t, const char *under, const char *words);
 
-/* Waits until its standard error contains `text`; fails the test after ten seconds. */
+/* Waits until its standard error contains `text`; fails the test after a minute. */
 void tool__await(struct tool *t, const char *text);
 
 /* Waits for its end: exit status, or 128 + signal. Kills it and fails the test after `seconds`. */
@@ -49,7 +49,20 @@ size_t breakpoints__await_none(pid_t pid);
  */
 size_t code__changed_bytes(pid_t pid);
 
-/* The same of those mappings alone whose file's name ends in `name`; there must be one. */
+/*
+ * The same, once nothing differs or after twenty seconds: another copy of the tests may observe the same files with their
+ * children, and then its breakpoints are seen here.
+ */
+size_t code__await_unchanged(pid_t pid);
+
+/* As code__changed_bytes(), of those mappings alone whose file's name ends in `name`; there must be one. */
 size_t code__changed_bytes_of(pid_t pid, const char *name);
+
+/*
+ * Runs gilscope to its end like tool__run(), and meanwhile compares the code of process `pid` with its files over and over:
+ * *ret_changed is the sum of what code__changed_bytes() found. Others that observe the same file would be seen, too: the process
+ * should run files of its own.
+ */
+int tool__run_watching(struct tool *t, const char *words, pid_t pid, size_t *ret_changed);
 
 #endif
