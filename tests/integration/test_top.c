@@ -101,7 +101,7 @@ Test(top, orders_threads_by_what_they_hold_wait_and_are_to_blame_for)
 	terminal__type(&t, "B");
 	await_first("▼BLAME", "hog ");
 	await_first("WHO WAITED", "victim-");
-	await_first("IN THIS CODE", "hog (");
+	await_first("IN THIS CODE", "HogPlay.play (");
 	terminal__type(&t, "q");
 	cr_expect_eq(terminal__end(&t), 0);
 	expect_let_go();
@@ -333,7 +333,7 @@ Test(top, reads_along_with_another_gilscope)
 	terminal__await(&t, "from Redis");
 	await_first("▼HOLD", "hog ");
 	await_first("WHO WAITED", "victim-");
-	await_first("IN THIS CODE", "hog (");
+	await_first("IN THIS CODE", "HogPlay.play (");
 	kill(attach.pid, SIGINT);
 	tool__wait(&attach, 60);
 	terminal__await(&t, "Its observation ended");

@@ -276,18 +276,50 @@ Test(target, an_exec_makes_it_another_program)
 	child__stop(&child);
 }
 
-/* A copy of an interpreter that needs no libpython, under a name of the test's; skips where there is none. */
-static void copy_interpreter(const char *to)
+/* An interpreter that needs no libpython; skips where there is none. */
+static const struct python *python_without_library(void)
 {
 	static struct python pythons[PYTHONS_MAX];
 	size_t n = pythons__find(pythons, PYTHONS_MAX, 8);
 
 	for (size_t i = 0; i < n; i++)
-		if (strcmp(pythons[i].exe, pythons[i].image) == 0) {
-			must_run("cp '%s' '%s'", pythons[i].exe, to);
-			return;
-		}
+		if (strcmp(pythons[i].exe, pythons[i].image) == 0)
+			return &pythons[i];
 	cr_skip_test("no interpreter without libpython on this machine");
+}
+
+/* A copy of one under a name of the test's. */
+static void copy_interpreter(const char *to)
+{
+	must_run("cp '%s' '%s'", python_without_library()->exe, to);
+}
+
+/*
+ * One program ends and the next begins every few milliseconds. In between there is neither, for as long as many arguments
+ * take to be put in place.
+ */
+Test(target, nobody_is_seen_in_the_middle_of_an_exec)
+{
+	const char *exe = python_without_library()->exe;
+	char *const argv[] = {(char *)exe, "-S", "-c", "import os; print('ready', flush=True); exec(os.environ['AGAIN'])", NULL};
+	struct child child;
+	int seen = 0;
+
+	child__start(&child, argv,
+		     "AGAIN=import os, sys; "
+		     "os.execv(sys.executable, [sys.executable, '-S', '-c', os.environ['AGAIN']] + ['x'] * 25000)");
+	for (int i = 0; i < 4000; i++) {
+		struct target *t;
+		struct reason why;
+
+		if (target__open(child.pid, &t, &why) != 0)
+			continue;
+		seen++;
+		cr_expect_not_null(strstr(t->label, " -c"), "look %d: half of a %s", i, t->label);
+		target__close(t);
+	}
+	cr_expect_gt(seen, 100);
+	child__stop(&child);
 }
 
 Test(target, names_may_hold_anything)
