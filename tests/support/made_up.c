@@ -87,3 +87,10 @@ void made_up__light(struct proc_sample *s)
 	for (size_t i = 0; i < s->gils_n; i++)
 		dim(&s->gils[i].m);
 }
+
+void made_up__keep_threads(struct proc_sample *s, size_t n)
+{
+	for (size_t i = n; i < s->threads_n; i++)
+		metrics__clear(&s->threads[i].m);
+	s->threads_n = n;
+}

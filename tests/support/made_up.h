@@ -8,6 +8,9 @@
 /* One observed second of full mode, ended on 2026-11-23 at 08:00:00 UTC; no threads yet. */
 struct proc_sample *made_up__second(void);
 
+/* Leaves its first `n` threads and frees what the others own. The total stays as it was. */
+void made_up__keep_threads(struct proc_sample *s, size_t n);
+
 /* Adds a thread and its numbers to the total: ms of hold and wait, acquires, of which `contended` waited. */
 struct thread_sample *made_up__thread(struct proc_sample *s, uint32_t tid, const char *name, uint64_t hold_ms,
 				      uint64_t wait_ms, uint64_t acquires, uint64_t contended);

@@ -8,6 +8,7 @@
 #include "../../collector/aggr.h"
 #include "../../collector/hist.h"
 #include "../../collector/window.h"
+#include "../support/made_up.h"
 
 #define SECOND 1000000000ull
 
@@ -366,7 +367,7 @@ Test(aggr, what_was_open_counts_only_while_it_is_open)
 	aggr__add(a, s, NULL, NULL);
 	cr_assert_eq(hist__total(&aggr__totals(a)->threads[0].m.wait_open), 1);
 	cr_assert_eq(aggr__totals(a)->threads[0].m.waiting, 1);
-	s->threads_n = 0;
+	made_up__keep_threads(s, 0);
 	s->total.waiting = 0;
 	s->end_ms = 3000;
 	aggr__add(a, s, NULL, NULL);

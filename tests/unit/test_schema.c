@@ -10,6 +10,7 @@
 
 #include "../../collector/hist.h"
 #include "../../collector/schema.h"
+#include "../support/made_up.h"
 #include "../support/toy_redis.h"
 
 #define SECOND 1000000000ull
@@ -824,7 +825,7 @@ Test(schema, a_zero_says_only_what_was_known)
 	start(&st);
 	add_thread(s, 2, 5, "worker", 5000, 5000);
 	write_base(&st, s);
-	s->threads_n = 0;
+	made_up__keep_threads(s, 0);
 	s->end_ms += 1000;
 	s->total.known = KNOWN_WAIT;
 	write_base(&st, s);
@@ -843,7 +844,7 @@ Test(schema, where_nothing_was_observed_nobody_is_idle)
 	start(&st);
 	add_thread(s, 2, 5, "worker", 5000, 5000);
 	write_base(&st, s);
-	s->threads_n = 0;
+	made_up__keep_threads(s, 0);
 	s->end_ms += 1000;
 	s->observed_ns = 0;
 	write_base(&st, s);
@@ -1160,7 +1161,7 @@ Test(schema, wide_rows_show_the_busiest_and_the_sum_of_the_rest)
 	cr_assert_str_eq(member(&st, "hold:1s", 0),
 			 "{\"t\":1795339305000,\"thread (101)\":0.5,\"MainThread (100)\":0.24,\"other\":0.01}");
 	cr_assert_eq(members(&st, "wait:1s"), 0);
-	s->threads_n = 1;
+	made_up__keep_threads(s, 1);
 	s->end_ms += 1000;
 	write_base(&st, s);
 	cr_assert_str_eq(member(&st, "hold:1s", 1),
@@ -1331,7 +1332,8 @@ Test(schema, blame_member_to_the_letter)
 			 "{\"t\":1795339305000,\"d\":1000000,\"b\":[[\"10\",\"11\",4001],[\"10\",\"unknown\",1000]],"
 			 "\"rest\":{},\"handover\":{\"10\":1},\"unknown\":{}}");
 	s->total.wait_ns = 0;
-	s->threads_n = s->blame_n = 0;
+	made_up__keep_threads(s, 0);
+	s->blame_n = 0;
 	for (int i = 1; i < 4; i++) {
 		s->end_ms += 1000;
 		write_base(&st, s);

@@ -374,7 +374,7 @@ Test(top, a_cursor_whose_thread_is_gone_begins_where_it_stood)
 	three_threads();
 	keys("jj");
 	cr_expect_eq(top_model__cursor(&m), 1);
-	s->threads_n = 1;
+	made_up__keep_threads(s, 1);
 	s->blame_n = 0;
 	tell_sample();
 	cr_expect_eq(top_model__cursor(&m), SIZE_MAX);
