@@ -70,7 +70,8 @@ Test(flame, gives_the_hogs_holds_to_its_function)
 {
 	struct workload w;
 	char *folded = look_at_hog(&w, "--folded --weight hold");
-	double truth = (double)truth__int(workload__thread(&w, "hog"), "hold_ns") / 1e3, got = sum_of(folded, "hog", "HogPlay.play (");
+	double truth = (double)truth__int(workload__thread(&w, "hog"), "hold_ns") / 1e3;
+	double got = sum_of(folded, "hog", "HogPlay.play (");
 
 	cr_expect(fabs(got - truth) <= 0.03 * truth, "%.0f us, the program says %.0f us", got, truth);
 	free(folded);
