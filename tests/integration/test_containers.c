@@ -25,6 +25,7 @@
 #include "../support/hogs.h"
 #include "../support/interpreters.h"
 #include "../support/program.h"
+#include "../support/own_images.h"
 #include "../support/pythons.h"
 #include "../support/results.h"
 
@@ -45,13 +46,6 @@ struct root {
 static void must_mount(const char *what, const char *where, const char *type, unsigned long flags, const char *data)
 {
 	cr_assert_eq(mount(what, where, type, flags, data), 0, "mount %s: %s", where, strerror(errno));
-}
-
-/* The mounts that a test makes are its own. */
-static void own_mounts(void)
-{
-	cr_assert_eq(unshare(CLONE_NEWNS), 0, "unshare: %s", strerror(errno));
-	must_mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL);
 }
 
 /* Overlays cannot lie on another overlay: the upper layer is a tmpfs. */
@@ -161,7 +155,7 @@ ParameterizedTest(struct interpreter *in, containers, another_root_with_another_
 	struct root r;
 	struct exact e;
 
-	own_mounts();
+	own_mounts__enter();
 	root__make(&r);
 	r.pivot = true;
 	must_run("cp --remove-destination '%s' '%s/merged/usr/bin/python3'", in->exe, r.dir);
@@ -299,7 +293,7 @@ Test(containers, a_root_that_cannot_be_written)
 	struct workload w;
 	struct root r;
 
-	own_mounts();
+	own_mounts__enter();
 	root__make(&r);
 	r.read_only = true;
 	workload__spawn_program(&w, CLONE_NEWNS | CLONE_NEWPID, stock_argv, enter, &r);

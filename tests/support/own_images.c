@@ -14,7 +14,7 @@
 
 #include "pythons.h"
 
-static void enter_mounts_of_our_own(void)
+void own_mounts__enter(void)
 {
 	static bool entered;
 
@@ -46,6 +46,6 @@ void own_image__use(const struct interpreter *in)
 	if (same_file(copy, in->image))
 		return;
 	must_run("mkdir -p '%s/own-images' && cp -pu '%s' '%s'", output, in->image, copy);
-	enter_mounts_of_our_own();
+	own_mounts__enter();
 	cr_assert_eq(mount(copy, in->image, NULL, MS_BIND, NULL), 0, "%s: %s", in->image, strerror(errno));
 }

@@ -8,6 +8,9 @@
 
 #include "interpreters.h"
 
+/* What this process and its children mount from here on is seen by them alone. Doing it again does nothing. */
+void own_mounts__enter(void);
+
 /*
  * From here on this process and its children find a copy where the image of `in` is (mounted over it, seen by them alone). The
  * copy lies in the build directory and is made once. Doing it again does nothing. Needs CAP_SYS_ADMIN; fails the test without.
