@@ -2,10 +2,10 @@
 /* See code.h. */
 #include "code.h"
 
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "../collector/text.h"
 #include "human.h"
 #include "out.h"
 #include "rows.h"
@@ -164,24 +164,13 @@ json_t *code__json(const struct proc_sample *s)
 	return list;
 }
 
-static void append(char *buf, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-static void append(char *buf, size_t size, const char *fmt, ...)
-{
-	size_t len = strlen(buf);
-	va_list args;
-
-	va_start(args, fmt);
-	vsnprintf(buf + len, size - len, fmt, args);
-	va_end(args);
-}
-
 /* "in f (file:12)" */
 static void append_place(char *buf, size_t size, const struct long_event *e)
 {
 	char place[CODE_TEXT_SIZE];
 
 	if (e->stack)
-		append(buf, size, ", in %s",
+		text__append(buf, size, ", in %s",
 		       code__place(e->stack->leaf.function, e->stack->leaf.file, e->stack->leaf.line, place));
 }
 
@@ -189,24 +178,24 @@ static void say_hold(const struct long_event *e, const char *len, char *buf, siz
 {
 	char waited[HUMAN_SIZE];
 
-	append(buf, size, e->ended ? " held the GIL for %s" : " has held the GIL for %s and goes on", len);
+	text__append(buf, size, e->ended ? " held the GIL for %s" : " has held the GIL for %s and goes on", len);
 	append_place(buf, size, e);
 	if (e->ended)
-		append(buf, size, "; others waited %s meanwhile", human__us(waited, (double)e->waited_ns / 1e3));
+		text__append(buf, size, "; others waited %s meanwhile", human__us(waited, (double)e->waited_ns / 1e3));
 	else if (e->waiters)
-		append(buf, size, "; %u wait%s: %s", e->waiters, e->waiters == 1 ? "s" : "", e->victims);
+		text__append(buf, size, "; %u wait%s: %s", e->waiters, e->waiters == 1 ? "s" : "", e->victims);
 }
 
 static void say_wait(const struct long_event *e, const char *len, char *buf, size_t size)
 {
 	if (e->ended) {
-		append(buf, size, " waited %s for the GIL", len);
+		text__append(buf, size, " waited %s for the GIL", len);
 		append_place(buf, size, e);
 		return;
 	}
-	append(buf, size, " has waited %s for the GIL and goes on", len);
+	text__append(buf, size, " has waited %s for the GIL and goes on", len);
 	if (e->holder.tid) {
-		append(buf, size, "; %s (%u) holds it", e->holder_name, e->holder.tid);
+		text__append(buf, size, "; %s (%u) holds it", e->holder_name, e->holder.tid);
 		append_place(buf, size, e);
 	}
 }

@@ -2,8 +2,10 @@
 /* See text.h. */
 #include "text.h"
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 /* Decodes one code point; returns its length in bytes, 0 if malformed (overlong and surrogates included). */
@@ -120,4 +122,14 @@ size_t text__columns(const char *text)
 		i += n > 0 ? n : 1;
 	}
 	return columns;
+}
+
+void text__append(char *dst, size_t size, const char *fmt, ...)
+{
+	size_t len = strlen(dst);
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(dst + len, size - len, fmt, args);
+	va_end(args);
 }

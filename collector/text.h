@@ -25,6 +25,9 @@ size_t text__clean_member(char *dst, size_t size, const char *src, size_t src_le
 /* Writes a number in decimal, terminated. Returns its length. */
 size_t text__int(char dst[TEXT_INT_SIZE], long long value);
 
+/* Adds to the terminated string in `dst`, whose room is `size`; what does not fit is left out. */
+void text__append(char *dst, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
 /* Bytes of the first character of a cleaned string, 0 at its end. */
 size_t text__char_bytes(const char *s);
 

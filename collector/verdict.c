@@ -10,10 +10,11 @@
 #include "verdict.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "text.h"
 
 #define SWITCH_US 5000.0 /* sys.getswitchinterval()'s default */
 #define LONG_US (4 * SWITCH_US)
@@ -66,17 +67,6 @@ static const char *ms(char buf[32], double us)
 	return buf;
 }
 
-static void append(char *dst, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-static void append(char *dst, size_t size, const char *fmt, ...)
-{
-	size_t len = strlen(dst);
-	va_list args;
-
-	va_start(args, fmt);
-	vsnprintf(dst + len, size - len, fmt, args);
-	va_end(args);
-}
-
 /* Each pattern is claimed once, of the thread that it is worst for; so there is room for all. */
 static struct verdict_finding *claim(struct verdict *v, enum verdict_pattern pattern, size_t thread)
 {
@@ -90,7 +80,7 @@ static struct verdict_finding *claim(struct verdict *v, enum verdict_pattern pat
 static void say_others(char *text, size_t size, size_t others, const char *doing)
 {
 	if (others)
-		append(text, size, " %zu other thread%s %s.", others, others == 1 ? "" : "s", doing);
+		text__append(text, size, " %zu other thread%s %s.", others, others == 1 ? "" : "s", doing);
 }
 
 /* Which function it was, if that is known. */
@@ -100,11 +90,11 @@ static void say_code(char *text, size_t size, const struct verdict_input *in, si
 	char a[32];
 
 	if (code && code->place && code->us > 0)
-		append(text, size, " %s's worst place is %s: others waited %s for that.", in->threads[thread].name, code->place,
-		       ms(a, code->us));
+		text__append(text, size, " %s's worst place is %s: others waited %s for that.",
+			     in->threads[thread].name, code->place, ms(a, code->us));
 }
 
-#define SAY(text, ...) append(text, sizeof(text), __VA_ARGS__)
+#define SAY(text, ...) text__append(text, sizeof(text), __VA_ARGS__)
 
 /* ---- who is to blame ---- */
 
@@ -155,15 +145,16 @@ static bool holds_long(const struct verdict_input *in, size_t thread)
 static void say_kind(const struct verdict_load *t, char *text, size_t size)
 {
 	if (asleep(t) >= 0.5)
-		append(text, size, "a call that sleeps with the GIL, for %.0f %% of the time that it had it.", 100 * asleep(t));
+		text__append(text, size, "a call that sleeps with the GIL, for %.0f %% of the time that it had it.",
+			     100 * asleep(t));
 	else if (starved(t) < MAY_BE_STARVED)
-		append(text, size, "C code that does not let go.");
+		text__append(text, size, "C code that does not let go.");
 	else if (starved(t) >= MAY_BE_STARVED)
-		append(text, size,
-		       "C code that does not let go, or a holder without a CPU: it lacked one for %.0f %% of its holds.",
-		       100 * starved(t));
+		text__append(text, size,
+			     "C code that does not let go, or a holder without a CPU: it lacked one for %.0f %% of its holds.",
+			     100 * starved(t));
 	else
-		append(text, size, "C code that does not let go, or a holder that slept or had no CPU.");
+		text__append(text, size, "C code that does not let go, or a holder that slept or had no CPU.");
 }
 
 static void long_holds(const struct verdict_input *in, struct verdict *v)
@@ -225,9 +216,9 @@ static void say_who_waited(const struct verdict_input *in, size_t holder, double
 	char a[32];
 
 	if (!(wait_us >= 1) || victim == SIZE_MAX)
-		append(text, size, " Nobody else wanted it meanwhile.");
+		text__append(text, size, " Nobody else wanted it meanwhile.");
 	else
-		append(text, size, " Others waited %s for that, %s the most.", ms(a, wait_us), in->threads[victim].name);
+		text__append(text, size, " Others waited %s for that, %s the most.", ms(a, wait_us), in->threads[victim].name);
 }
 
 static void blocked_holds(const struct verdict_input *in, struct verdict *v)
@@ -468,7 +459,8 @@ static enum gil_bound judge(const struct verdict_input *in)
 static void say_off_cpu(const struct verdict_load *all, char *text, size_t size)
 {
 	if (asleep(all) >= OFF_CPU_SAID || starved(all) >= OFF_CPU_SAID)
-		append(text, size, " %.0f %% of that asleep and %.0f %% without a CPU,", 100 * asleep(all), 100 * starved(all));
+		text__append(text, size, " %.0f %% of that asleep and %.0f %% without a CPU,", 100 * asleep(all),
+			     100 * starved(all));
 }
 
 static void headline(const struct verdict_input *in, struct verdict *v)
