@@ -155,6 +155,16 @@ static int set_thread_retention(struct options *o, const char *value, struct rea
 	return set_tiers("--thread-retention", value, o->retention.thread_s, why);
 }
 
+static int set_history_mb(struct options *o, const char *value, struct reason *why)
+{
+	uint64_t mb;
+	int err = args__u64("--history-mb", value, 0, 1000000, &mb, why);
+
+	if (!err)
+		o->retention.max_bytes = mb * 1000000;
+	return err;
+}
+
 static int set_user(struct options *o, const char *value, struct reason *why)
 {
 	return set_text("--user", value, 255, &o->user, why);
@@ -430,7 +440,9 @@ static const struct option_entry entries[OPTION_COUNT] = {
 	[OPTION_RETENTION] = {"retention", 0, "A,B,C", "keep process samples of 1 s, 10 s, 60 s for A, B, C "
 			      "(default 1h,24h,7d)", set_retention},
 	[OPTION_THREAD_RETENTION] = {"thread-retention", 0, "A,B,C", "the same for threads, wide rows and blame "
-				     "(default 1h,3h,24h)", set_thread_retention},
+				     "(default 1h,6h,24h)", set_thread_retention},
+	[OPTION_HISTORY_MB] = {"history-mb", 0, "N", "keep threads shorter rather than let a process's history take more than N MB "
+			       "of Redis (default 125; 0: as much as it takes)", set_history_mb},
 	[OPTION_PREFIX] = {"prefix", 0, "TEXT", "beginning of every Redis key (default gil:)", set_prefix},
 	[OPTION_NO_STORE] = {"no-store", 0, NULL, "keep no history", set_no_store},
 	[OPTION_METRIC] = {"metric", 'M', "NAMES", "columns to show, separated by commas", set_metric},

@@ -13,6 +13,7 @@
 #include "collector_inside.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -102,6 +103,16 @@ static uint64_t settle_ns(const struct collector *c)
 	return c->opts->interval_ns / 10 < SETTLE_NS ? c->opts->interval_ns / 10 : SETTLE_NS;
 }
 
+static void tell_of_keeping(struct collector *c, struct observed *o)
+{
+	uint32_t kept_s[TIER_COUNT];
+
+	if (c->opts->sink && observed__kept_shorter(o, kept_s))
+		collector__notice(c, o, "its threads' samples of 1 s, 10 s and 60 s are kept for %u, %u and %u minutes, as more "
+				  "would take over %" PRIu64 " MB of Redis (--history-mb)", kept_s[TIER_BASE] / 60,
+				  kept_s[TIER_10S] / 60, kept_s[TIER_60S] / 60, c->opts->schema.retention.max_bytes / 1000000);
+}
+
 static void take_sample(struct collector *c, struct observed *o, bool partial)
 {
 	bool was_disabled = o->pub.gil_disabled;
@@ -119,6 +130,7 @@ static void take_sample(struct collector *c, struct observed *o, bool partial)
 	err = observed__publish(o, &c->shop, s, c->boundary, partial);
 	if (err)
 		log_warn("process %d: an interval could not be stored: %s", (int)o->target->pid, strerror(-err));
+	tell_of_keeping(c, o);
 	if (o->pub.gil_disabled != was_disabled)
 		collector__notice(c, o, "this free-threaded Python has turned its GIL %s", was_disabled ? "on" : "off");
 	if (c->events->sample)

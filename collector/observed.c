@@ -620,6 +620,11 @@ int observed__publish(struct observed *o, struct workshop *shop, struct proc_sam
 	return shop->opts->sink ? store(o, shop, s) : aggr__add(o->aggr, s, NULL, NULL);
 }
 
+bool observed__kept_shorter(struct observed *o, uint32_t ret_s[TIER_COUNT])
+{
+	return schema_writer__kept_shorter(o->writer, ret_s);
+}
+
 void observed__write_long(struct observed *o, struct workshop *shop, const struct long_event *e, int64_t t_ms)
 {
 	struct batch *b;

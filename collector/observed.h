@@ -117,6 +117,9 @@ static inline bool observed__was_there(const struct observed *o, uint64_t from)
  */
 int observed__publish(struct observed *o, struct workshop *shop, struct proc_sample *s, uint64_t bound, bool partial);
 
+/* Whether its threads' rows are now kept shorter than asked for, the first time: true once. How long, in seconds, by tier. */
+bool observed__kept_shorter(struct observed *o, uint32_t ret_s[TIER_COUNT]);
+
 /* Sends a long hold or wait to the sink; `t_ms`: its moment on the wall clock. */
 void observed__write_long(struct observed *o, struct workshop *shop, const struct long_event *e, int64_t t_ms);
 

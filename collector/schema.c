@@ -21,7 +21,7 @@ void schema_opts__default(struct schema_opts *opts)
 {
 	*opts = (struct schema_opts){
 		.prefix = SCHEMA_PREFIX,
-		.retention = {.proc_s = {3600, 86400, 604800}, .thread_s = {3600, 10800, 86400}},
+		.retention = {.proc_s = {3600, 86400, 604800}, .thread_s = {3600, 21600, 86400}, .max_bytes = 125 * 1000000},
 		.max_thread_series = 256,
 		.max_wide = 32,
 		.max_blame = 64,
@@ -167,4 +167,15 @@ int schema_put__row(struct schema_writer *w, struct batch *b, const char *what, 
 	if (due || expire_now)
 		schema_put__expire(w, b, what, schema__ttl_s(w, retention_s));
 	return 0;
+}
+
+int schema_put__sample(struct schema_writer *w, struct batch *b, const char *series, enum keep_kind kind, enum tier tier,
+		       int64_t t, char *text, struct arming *a, bool expire_now)
+{
+	char what[64];
+
+	if (text)
+		keep__add(&w->keep, kind, tier, t, strlen(text));
+	snprintf(what, sizeof(what), "%s:%s", series, tier__name(tier));
+	return schema_put__row(w, b, what, t, text, keep__seconds(&w->keep, kind, tier), a, expire_now);
 }

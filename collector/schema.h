@@ -24,7 +24,8 @@
 
 struct schema_retention {
 	uint32_t proc_s[TIER_COUNT];   /* default 3600, 86400, 604800 */
-	uint32_t thread_s[TIER_COUNT]; /* default 3600, 10800, 86400; wide rows and blame too */
+	uint32_t thread_s[TIER_COUNT]; /* default 3600, 21600, 86400; wide rows and blame too */
+	uint64_t max_bytes;            /* of a process's history, default 125 MB; beyond, threads go earlier (keep.h). 0: any */
 };
 
 struct schema_opts {
@@ -93,6 +94,9 @@ void schema_writer__set_sink_losses(struct schema_writer *w, uint64_t points, ui
 
 /* A long hold or wait, at `t_ms` of the wall clock, into `long`. 0 or -ENOMEM. */
 int schema_writer__long(struct schema_writer *w, const struct long_event *e, int64_t t_ms, struct batch *b);
+
+/* Whether rows of threads are now kept shorter than asked for, the first time: true once. How long, in seconds, by tier. */
+bool schema_writer__kept_shorter(struct schema_writer *w, uint32_t ret_s[TIER_COUNT]);
 
 /* Marks the end in meta (ended_ms, exit reason). */
 int schema_writer__end(struct schema_writer *w, int64_t ended_ms, const char *how, struct batch *b);

@@ -76,7 +76,6 @@ int schema_write__code(struct schema_writer *w, enum tier tier, const struct pro
 {
 	struct code_rest rest = s->code_rest;
 	struct json_text j = {0};
-	char what[32];
 	int err;
 
 	if (!s->code_n)
@@ -89,9 +88,8 @@ int schema_write__code(struct schema_writer *w, enum tier tier, const struct pro
 	err = put_places(w, s, &rest, &j);
 	put_rest(&rest, &j);
 	json_text__close(&j, '}');
-	snprintf(what, sizeof(what), "code:%s", tier__name(tier));
-	return schema_put__row(w, b, what, s->end_ms, json_text__take(&j), w->opts.retention.thread_s[tier], &w->codes[tier],
-			       false) ?: err;
+	return schema_put__sample(w, b, "code", KEEP_THREADS, tier, s->end_ms, json_text__take(&j), &w->codes[tier],
+				  false) ?: err;
 }
 
 static void put_named(struct json_text *j, const char *name, const char *value)

@@ -69,6 +69,7 @@ struct schema_writer *schema_writer__new(const struct schema_opts *opts, const s
 	}
 	w->opts = *opts;
 	w->opts.prefix = prefix;
+	keep__init(&w->keep, opts->retention.proc_s, opts->retention.thread_s, opts->retention.max_bytes);
 	w->epoch = 1;
 	schema__id(who, w->id);
 	if (asprintf(&w->stem, "%s{%s}:", w->opts.prefix, w->id) < 0)
@@ -149,11 +150,12 @@ static void put_changing(struct schema_writer *w, struct batch *b)
 }
 
 /* Seconds that each tier is kept: a reader chooses by it where to look. */
-static void put_keep(struct batch *b, const char *name, const uint32_t seconds[TIER_COUNT])
+static void put_keep(const struct schema_writer *w, struct batch *b, const char *name, enum keep_kind kind)
 {
 	_Static_assert(TIER_COUNT == 3, "a tier is missing");
 	batch__arg(b, name);
-	batch__arg_fmt(b, "%" PRIu32 ",%" PRIu32 ",%" PRIu32, seconds[TIER_BASE], seconds[TIER_10S], seconds[TIER_60S]);
+	batch__arg_fmt(b, "%" PRIu32 ",%" PRIu32 ",%" PRIu32, keep__seconds(&w->keep, kind, TIER_BASE),
+		       keep__seconds(&w->keep, kind, TIER_10S), keep__seconds(&w->keep, kind, TIER_60S));
 }
 
 static void put_ident(struct schema_writer *w, struct batch *b)
@@ -185,8 +187,8 @@ static void put_ident(struct schema_writer *w, struct batch *b)
 	schema_put__pair_int(b, "started_ms", who->started_ms);
 	snprintf(number, sizeof(number), "%.4g", who->price_ns);
 	schema_put__pair(b, "price_ns", number);
-	put_keep(b, "keep_proc_s", w->opts.retention.proc_s);
-	put_keep(b, "keep_thread_s", w->opts.retention.thread_s);
+	put_keep(w, b, "keep_proc_s", KEEP_PROC);
+	put_keep(w, b, "keep_thread_s", KEEP_THREADS);
 	if (*who->parent)
 		schema_put__pair(b, "parent", who->parent);
 	if (*who->root)
@@ -265,6 +267,16 @@ void schema_write__meta(struct schema_writer *w, struct batch *b)
 	w->lost_changed = false;
 	if (due)
 		schema_put__expire(w, b, "meta", schema__ttl_s(w, schema__longest_s(w)));
+}
+
+bool schema_writer__kept_shorter(struct schema_writer *w, uint32_t ret_s[TIER_COUNT])
+{
+	if (w->told_short || !keep__is_short(&w->keep))
+		return false;
+	w->told_short = true;
+	for (int tier = 0; tier < TIER_COUNT; tier++)
+		ret_s[tier] = keep__seconds(&w->keep, KEEP_THREADS, (enum tier)tier);
+	return true;
 }
 
 static void put_end(struct schema_writer *w, struct batch *b)

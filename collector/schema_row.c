@@ -32,6 +32,8 @@ static const struct field fields[FIELD_COUNT] = {
 _Static_assert(FIELD_COUNT <= 64, "schema_row.has is too short");
 
 #define BIT(f) (1ull << FIELD_##f)
+#define OFF_FIELDS (BIT(HOLD_BLOCKED) | BIT(HOLD_PREEMPTED) | BIT(HOLD_UNSEEN) | BIT(WAIT_BLOCKED) | BIT(WAIT_PREEMPTED) | \
+		    BIT(WAIT_UNSEEN))
 
 const char *schema_field__name(enum schema_field f)
 {
@@ -248,17 +250,36 @@ static void put_hist(struct json_text *j, const char *name, const struct hist_co
 	json_text__close(j, ']');
 }
 
+/* A thread's parts off the CPU, as a list: there is a row per thread and second, and names take more room than what they name. */
+static void put_off(struct json_text *j, const char *name, const struct schema_row *row, enum schema_field blocked)
+{
+	if (!has(row, blocked))
+		return;
+	json_text__name(j, name);
+	json_text__open(j, '[');
+	json_text__number(j, row->value[blocked]);
+	json_text__number(j, row->value[blocked + 1]);
+	if (has(row, blocked + 2))
+		json_text__number(j, row->value[blocked + 2]);
+	json_text__close(j, ']');
+}
+
 char *schema_row__encode(const struct schema_row *row, bool hists)
 {
 	const uint8_t *order = schema_row__order(row);
+	uint64_t in_list = order == thread_order ? OFF_FIELDS : 0;
 	struct json_text j = {0};
 
 	json_text__open(&j, '{');
 	for (size_t i = 0; i < FIELD_COUNT; i++) {
-		if (!has(row, order[i]))
+		if (!has(row, order[i]) || in_list >> order[i] & 1)
 			continue;
 		json_text__name(&j, fields[order[i]].name);
 		json_text__number(&j, row->value[order[i]]);
+	}
+	if (in_list) {
+		put_off(&j, "ho", row, FIELD_HOLD_BLOCKED);
+		put_off(&j, "wo", row, FIELD_WAIT_BLOCKED);
 	}
 	if (hists && row->has_hold_hist)
 		put_hist(&j, "hh", &row->hold_hist);
@@ -300,9 +321,8 @@ static bool get_hist(const json_t *pairs, struct hist_coarse *ret)
 	return true;
 }
 
-static void get_field(const json_t *object, enum schema_field f, struct schema_row *row)
+static void get_value(const json_t *json, enum schema_field f, struct schema_row *row)
 {
-	const json_t *json = json_object_get(object, fields[f].name);
 	double v;
 
 	if (!json_is_number(json))
@@ -310,6 +330,15 @@ static void get_field(const json_t *object, enum schema_field f, struct schema_r
 	v = json_number_value(json);
 	if (v >= 0 && v <= MAX_EXACT)
 		set(row, f, v);
+}
+
+/* The other way of put_off(). */
+static void get_off(const json_t *parts, enum schema_field blocked, struct schema_row *row)
+{
+	if (!json_is_array(parts))
+		return;
+	for (size_t i = 0; i < GIL_OFF_KINDS; i++)
+		get_value(json_array_get(parts, i), blocked + i, row);
 }
 
 int schema_row__decode(const char *json, size_t len, struct schema_row *row)
@@ -326,7 +355,9 @@ int schema_row__decode(const char *json, size_t len, struct schema_row *row)
 		return json_error_code(&error) == json_error_out_of_memory ? -ENOMEM : -EBADMSG;
 	memset(row, 0, sizeof(*row));
 	for (int f = 0; f < FIELD_COUNT; f++)
-		get_field(object, (enum schema_field)f, row);
+		get_value(json_object_get(object, fields[f].name), (enum schema_field)f, row);
+	get_off(json_object_get(object, "ho"), FIELD_HOLD_BLOCKED, row);
+	get_off(json_object_get(object, "wo"), FIELD_WAIT_BLOCKED, row);
 	row->has_hold_hist = get_hist(json_object_get(object, "hh"), &row->hold_hist);
 	row->has_wait_hist = get_hist(json_object_get(object, "wh"), &row->wait_hist);
 	json_decref(object);

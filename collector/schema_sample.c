@@ -97,11 +97,7 @@ static int find_places(struct schema_writer *w, enum tier tier, const struct pro
 static int write_process(struct schema_writer *w, enum tier tier, const struct proc_sample *s,
 			 const struct schema_row *row, struct batch *b)
 {
-	char what[32];
-
-	snprintf(what, sizeof(what), "p:%s", tier__name(tier));
-	return schema_put__row(w, b, what, s->end_ms, schema_row__encode(row, true),
-			       w->opts.retention.proc_s[tier], &w->procs[tier], false);
+	return schema_put__sample(w, b, "p", KEEP_PROC, tier, s->end_ms, schema_row__encode(row, true), &w->procs[tier], false);
 }
 
 /* The series of a GIL whose place another one gets. */
@@ -138,7 +134,7 @@ static int write_gil(struct schema_writer *w, enum tier tier, const struct proc_
 {
 	struct gil_series *series = g->gil == GIL_NUMBER_OTHER ? NULL : gil_place(w, g->gil, s->end_ms, b);
 	struct schema_row row;
-	char what[32];
+	char name[24];
 
 	if (!series) {
 		w->gils_left_out++;
@@ -146,9 +142,9 @@ static int write_gil(struct schema_writer *w, enum tier tier, const struct proc_
 	}
 	series->seen_ms = s->end_ms;
 	schema_row__from(s, &g->m, true, &row);
-	snprintf(what, sizeof(what), "g:%" PRIu32 ":%s", g->gil, tier__name(tier));
-	return schema_put__row(w, b, what, s->end_ms, schema_row__encode(&row, true), w->opts.retention.proc_s[tier],
-			       &series->tier[tier], false);
+	snprintf(name, sizeof(name), "g:%" PRIu32, g->gil);
+	return schema_put__sample(w, b, name, KEEP_PROC, tier, s->end_ms, schema_row__encode(&row, true),
+				  &series->tier[tier], false);
 }
 
 static int write_gils(struct schema_writer *w, enum tier tier, const struct proc_sample *s, struct batch *b)
@@ -296,6 +292,9 @@ static void note_sample(struct schema_writer *w, const struct proc_sample *s)
 		w->lost_changed |= s->lost[i] > 0;
 		w->lost[i] += s->lost[i];
 	}
+	/* meta says so at once: a reader chooses by it where to look. */
+	if (schema_put__due(w, &w->keep_settled, s->end_ms) && keep__settle(&w->keep))
+		w->singles[KEY_META] = (struct arming){0};
 }
 
 static int write_base(struct schema_writer *w, const struct proc_sample *s, const struct proc_sample *totals,

@@ -23,12 +23,12 @@ static int put(struct schema_writer *w, enum tier tier, struct series *series, c
 	       bool last, struct batch *b)
 {
 	struct series_tier *t = &series->tier[tier];
-	char what[64];
+	char name[48];
 
-	snprintf(what, sizeof(what), "t:%s:%s", series->thr, tier__name(tier));
+	snprintf(name, sizeof(name), "t:%s", series->thr);
 	t->last_ms = (int64_t)row->value[FIELD_T];
-	return schema_put__row(w, b, what, t->last_ms, schema_row__encode(row, tier != TIER_BASE && !last),
-			       w->opts.retention.thread_s[tier], &t->arming, last);
+	return schema_put__sample(w, b, name, KEEP_THREADS, tier, t->last_ms,
+				  schema_row__encode(row, tier != TIER_BASE && !last), &t->arming, last);
 }
 
 /* A member that says: nothing happened. The TTL goes with it, for nothing may follow for long. */
@@ -116,7 +116,7 @@ static void end_series(struct schema_writer *w, enum tier tier, const struct pro
 		t->gone = true;
 		snprintf(what, sizeof(what), "t:%s:%s", series->thr, tier__name(tier));
 		if (t->last_ms == s->end_ms && t->arming.at_ms != s->end_ms)
-			schema_put__expire(w, b, what, schema__ttl_s(w, w->opts.retention.thread_s[tier]));
+			schema_put__expire(w, b, what, schema__ttl_s(w, keep__seconds(&w->keep, KEEP_THREADS, tier)));
 	}
 }
 

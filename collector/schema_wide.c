@@ -106,7 +106,7 @@ static int write_wide(struct schema_writer *w, enum tier tier, enum wide_kind ki
 {
 	struct share *shares = collect_shares(w, s, kind);
 	struct json_text row = {0};
-	char what[32], *text;
+	char *text;
 	bool any;
 
 	if (!shares)
@@ -122,8 +122,8 @@ static int write_wide(struct schema_writer *w, enum tier tier, enum wide_kind ki
 		free(text);
 		return 0;
 	}
-	snprintf(what, sizeof(what), "%s:%s", kind == WIDE_HOLD ? "hold" : "wait", tier__name(tier));
-	return schema_put__row(w, b, what, s->end_ms, text, w->opts.retention.thread_s[tier], &w->wides[kind][tier], false);
+	return schema_put__sample(w, b, kind == WIDE_HOLD ? "hold" : "wait", KEEP_THREADS, tier, s->end_ms, text,
+				  &w->wides[kind][tier], false);
 }
 
 int schema_write__wide(struct schema_writer *w, enum tier tier, const struct proc_sample *s, struct batch *b)
@@ -331,14 +331,10 @@ static int put_blame(struct schema_writer *w, enum tier tier, const struct proc_
 {
 	struct blame blame = {0};
 	int err = collect_blame(w, s, &blame);
-	char what[32], *text;
 
-	if (err == 0) {
-		text = blame_row(w, s, &blame);
-		snprintf(what, sizeof(what), "blame:%s", tier__name(tier));
-		err = schema_put__row(w, b, what, s->end_ms, text, w->opts.retention.thread_s[tier],
-				      &w->blames[tier], false);
-	}
+	if (err == 0)
+		err = schema_put__sample(w, b, "blame", KEEP_THREADS, tier, s->end_ms, blame_row(w, s, &blame),
+					 &w->blames[tier], false);
 	free_blame(&blame);
 	return err;
 }

@@ -6,6 +6,7 @@
 #ifndef GILSCOPE_SCHEMA_WRITER_H
 #define GILSCOPE_SCHEMA_WRITER_H
 
+#include "keep.h"
 #include "minute.h"
 #include "schema.h"
 #include "schema_series.h"
@@ -53,6 +54,9 @@ struct schema_writer {
 	char id[SCHEMA_ID_SIZE];
 	char *stem;               /* of its keys: all that stands before what is meant */
 	struct series_table series;
+	struct keep keep;
+	struct arming keep_settled;
+	bool told_short;          /* that threads are kept shorter than asked for */
 	struct arming singles[SINGLE_KEYS];
 	struct arming procs[TIER_COUNT], alls[TIER_COUNT], blames[TIER_COUNT], codes[TIER_COUNT];
 	struct arming wides[WIDE_KINDS][TIER_COUNT];
@@ -96,6 +100,10 @@ bool schema_put__due(const struct schema_writer *w, struct arming *a, int64_t no
 /* ZADD of one row that carries its own time, with trim and TTL when due. Takes `text` (NULL: no memory). 0 or -ENOMEM. */
 int schema_put__row(struct schema_writer *w, struct batch *b, const char *what, int64_t t, char *text,
 		    uint32_t retention_s, struct arming *a, bool expire_now);
+
+/* The same for a row of a series "<series>:<tier>", kept as long as its kind and tier. */
+int schema_put__sample(struct schema_writer *w, struct batch *b, const char *series, enum keep_kind kind, enum tier tier,
+		       int64_t t, char *text, struct arming *a, bool expire_now);
 
 uint32_t schema__longest_s(const struct schema_writer *w);  /* retention */
 uint32_t schema__ttl_s(const struct schema_writer *w, uint32_t retention_s);

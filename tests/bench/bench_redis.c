@@ -3,8 +3,9 @@
  * What the history of a busy process takes in Redis, and how fast it gets there: made-up seconds of 32 threads go
  * through aggr, schema and sink exactly as those of the collector do, into a redis-server of the bench's own.
  *
- * Loaded is an hour of one process, by default: the base tier as long as it is kept. What the longer tiers keep is
- * scaled by their number of members, with the hash table of each key at the size that it then has. Bytes are
+ * Loaded is an hour of one process, by default: the base tier as long as it is kept. What is kept in the end is
+ * scaled by the number of members, for as long as keep.c decides on a week of such rows, with the hash table of each key at
+ * the size that it then has. Bytes are
  * MEMORY USAGE over all members of a key, allocation classes and what a key takes by itself included; INFO's
  * used_memory stands beside their sum.
  *
@@ -19,6 +20,7 @@
 
 #include "../../collector/aggr.h"
 #include "../../collector/hist.h"
+#include "../../collector/keep.h"
 #include "../../collector/redis_conn.h"
 #include "../../collector/schema.h"
 #include "../../collector/sink.h"
@@ -53,12 +55,13 @@ struct load {
 	double hold_us[2], wait_us[2]; /* from, to: evenly spread over their logarithms */
 	double handover;               /* share of the waiting */
 	double forced;                 /* share of the releases */
+	double off;                    /* share of holds and waits without a CPU; of that, some asleep */
 };
 
 /* The first as gilscope saw 32 threads that compute in pure Python: most waits are long, some end at once. */
 static const struct load loads[] = {
-	{"CPU-bound", 5, 1, {4500, 8000}, {5000, 800000}, 0.01, 1},
-	{"I/O-heavy", 200, 0.6, {2, 600}, {5, 20000}, 0.4, 0.02},
+	{"CPU-bound", 5, 1, {4500, 8000}, {5000, 800000}, 0.01, 1, 0.06},
+	{"I/O-heavy", 200, 0.6, {2, 600}, {5, 20000}, 0.4, 0.02, 0.02},
 };
 
 static uint64_t state = 88172645463325252ull;
@@ -95,6 +98,12 @@ static void one_acquire(const struct load *load, struct metrics *m)
 	hist__count(&m->wait, wait);
 }
 
+static void off_cpu(const struct load *load, uint64_t whole_ns, struct gil_off *ret)
+{
+	ret->ns[GIL_OFF_PREEMPTED] = (uint64_t)((double)whole_ns * load->off * (0.5 + chance()));
+	ret->ns[GIL_OFF_BLOCKED] = ret->ns[GIL_OFF_PREEMPTED] / 100;
+}
+
 static void one_thread(const struct load *load, struct proc_sample *s, uint32_t i)
 {
 	struct thread_sample *t = proc_sample__add_thread(s);
@@ -108,6 +117,8 @@ static void one_thread(const struct load *load, struct proc_sample *s, uint32_t 
 	while (n--)
 		one_acquire(load, &t->m);
 	t->m.handover_ns = (uint64_t)((double)t->m.wait_ns * load->handover * (0.5 + chance()));
+	off_cpu(load, t->m.hold_ns, &t->m.hold_off);
+	off_cpu(load, t->m.wait_ns, &t->m.wait_off);
 	metrics__sum(&s->total, &t->m);
 }
 
@@ -297,7 +308,8 @@ static const struct {
 };
 
 struct usage {
-	double bytes, members;           /* as loaded */
+	double bytes, members, keys;     /* as loaded */
+	double text;                     /* of the bytes, what the members take: not the keys themselves */
 	double kept_bytes, kept_members; /* at default retention */
 };
 
@@ -331,24 +343,58 @@ static double empty_bytes(void)
 	return one - (many - one) / PROBES;
 }
 
-static double kept_members(const struct line *line, enum kind kind, enum tier tier)
-{
-	const struct schema_retention *r = &line->opts.retention;
-	uint32_t span_s = kind == KIND_PROCESS ? r->proc_s[tier] : r->thread_s[tier];
-
-	return (span_s + 60.0) / ((double)tier__step_ns(tier, SECOND) / 1e9); /* trimmed once a minute */
-}
-
-static void add_key(struct line *line, enum kind kind, enum tier tier, const char *key, double bytes, struct usages *u)
+static void add_key(enum kind kind, enum tier tier, const char *key, double bytes, struct usages *u)
 {
 	double members = (double)private_redis__int(&redis, "ZCARD %s", key);
-	double each = (bytes - u->empty - table_bytes(members)) / members, kept = kept_members(line, kind, tier);
 	struct usage *usage = &u->of[kind][tier];
 
 	usage->bytes += bytes;
 	usage->members += members;
-	usage->kept_members += kept;
-	usage->kept_bytes += u->empty + each * kept + table_bytes(kept);
+	usage->keys++;
+	usage->text += bytes - u->empty - table_bytes(members);
+}
+
+static enum keep_kind keep_kind(enum kind kind)
+{
+	return kind == KIND_PROCESS ? KEEP_PROC : KEEP_THREADS;
+}
+
+static double step_s(enum tier tier)
+{
+	return (double)tier__step_ns(tier, SECOND) / 1e9;
+}
+
+/* A week of rows like those loaded, for the collector's own decision on how long it keeps them. */
+static void fill(const struct usages *u, enum kind kind, enum tier tier, struct keep *keep)
+{
+	const struct usage *usage = &u->of[kind][tier];
+	size_t len = usage->members > 0 ? (size_t)(usage->text / usage->members) : 0;
+
+	for (double s = 0; usage->keys > 0 && s < 7 * 86400; s += step_s(tier))
+		for (int key = 0; key < (int)usage->keys; key++)
+			keep__add(keep, keep_kind(kind), tier, START_MS + (int64_t)(1000 * s), len > 91 ? len - 91 : 0);
+}
+
+/* What is there in the end, rows being trimmed once a minute. */
+static void project(const struct line *line, struct usages *u, struct keep *keep)
+{
+	const struct schema_retention *r = &line->opts.retention;
+
+	keep__init(keep, r->proc_s, r->thread_s, r->max_bytes);
+	for (int kind = 0; kind < KINDS; kind++)
+		for (int tier = 0; tier < TIER_COUNT; tier++)
+			fill(u, (enum kind)kind, (enum tier)tier, keep);
+	keep__settle(keep);
+	for (int kind = 0; kind < KINDS; kind++)
+		for (int tier = 0; tier < TIER_COUNT; tier++) {
+			double seconds = keep__seconds(keep, keep_kind((enum kind)kind), (enum tier)tier);
+			double members = (seconds + 60) / step_s((enum tier)tier);
+			struct usage *usage = &u->of[kind][tier];
+
+			usage->kept_members = usage->keys * members;
+			usage->kept_bytes = usage->keys * (u->empty + table_bytes(members)) +
+					    usage->text / fmax(usage->members, 1) * usage->kept_members;
+		}
 }
 
 /* `what` as in "t:4250:1s". False: not a series. */
@@ -367,7 +413,7 @@ static bool classify(const char *what, enum kind *ret_kind, enum tier *ret_tier)
 	return false;
 }
 
-static void take_stock(struct line *line, struct usages *u)
+static void take_stock(struct usages *u)
 {
 	char *keys, *save = NULL;
 
@@ -380,7 +426,7 @@ static void take_stock(struct line *line, struct usages *u)
 		enum tier tier;
 
 		if (what && classify(what + 2, &kind, &tier))
-			add_key(line, kind, tier, key, bytes, u);
+			add_key(kind, tier, key, bytes, u);
 		else
 			u->other += bytes;
 	}
@@ -414,6 +460,13 @@ static void print_members(const struct usages *u)
 			printf(" %7.1f", u->of[kind][tier].kept_bytes / MB);
 		printf("\n");
 	}
+}
+
+static void print_kept(const struct keep *keep)
+{
+	printf("  threads are kept for %u, %u and %u min (1 s, 10 s, 60 s), so that a process stays below %llu MB\n",
+	       keep__seconds(keep, KEEP_THREADS, TIER_BASE) / 60, keep__seconds(keep, KEEP_THREADS, TIER_10S) / 60,
+	       keep__seconds(keep, KEEP_THREADS, TIER_60S) / 60, (unsigned long long)(keep->limit / 1000000));
 }
 
 static void print_sums(struct line *line, const struct usages *u)
@@ -457,14 +510,17 @@ static void time_queries(const struct line *line)
 static void run(const struct load *load, int minutes)
 {
 	static struct line line;
+	static struct keep keep;
 	struct usages usages;
 
 	set_up(&line, load);
 	for (int i = 0; i < minutes; i++)
 		load_chunk(&line);
-	take_stock(&line, &usages);
+	take_stock(&usages);
+	project(&line, &usages, &keep);
 	printf("%s: %d threads, %u acquires/s each, %d min loaded\n", load->name, THREADS, load->acquires, minutes);
 	print_members(&usages);
+	print_kept(&keep);
 	print_sums(&line, &usages);
 	print_speed(&line);
 	time_queries(&line);

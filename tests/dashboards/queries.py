@@ -79,7 +79,7 @@ class Queries(unittest.TestCase):
             self.assertIn(text, [t for _, t in offered])
 
     def test_tier_follows_the_time_range(self):
-        hour, cases = 3600000, ((0.5, "1s", "1s"), (1, "1s", "1s"), (2, "10s", "10s"), (6, "10s", "60s"), (9, "10s", "60s"),
+        hour, cases = 3600000, ((0.5, "1s", "1s"), (1, "1s", "1s"), (2, "10s", "10s"), (6, "10s", "10s"), (9, "10s", "60s"),
                                 (24, "60s", "60s"), (100, "60s", "60s"))
         for hours, ptier, ttier in cases:
             values = self.values(grafana.load("process"), TO - int(hours * hour))

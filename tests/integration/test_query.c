@@ -579,7 +579,8 @@ Test(query, tier_follows_span_age_and_step)
 		{90000, 0, 900000, 0, false, TIER_60S},
 		{86400, 0, 600, 0, false, TIER_BASE},          /* it runs for ten minutes only */
 		{10000, 0, 900000, 0, true, TIER_10S},
-		{18000, 0, 900000, 0, true, TIER_60S},         /* threads are kept shorter */
+		{18000, 0, 900000, 0, true, TIER_10S},
+		{25000, 0, 900000, 0, true, TIER_60S},         /* threads are kept shorter */
 		{300, 0, 90000, 1, false, TIER_BASE},
 		{300, 0, 90000, 10, false, TIER_10S},
 		{300, 0, 90000, 59, false, TIER_10S},

@@ -210,8 +210,8 @@ Test(schema, thread_member_to_the_letter)
 	check_member(s, &s->threads[0].m, false, false,
 		     "{\"t\":1795339305000,\"d\":1000000,\"hold\":812345,\"wait\":2400000,\"handover\":31000,"
 		     "\"n\":421,\"c\":398,\"forced\":190,\"hold_p50\":1015,\"hold_p99\":4980,\"hold_max\":5001,"
-		     "\"wait_p50\":2031,\"wait_p99\":19922,\"wait_max\":20100,\"hold_blocked\":12000,"
-		     "\"hold_preempted\":340000,\"wait_blocked\":35000,\"wait_preempted\":1010000}");
+		     "\"wait_p50\":2031,\"wait_p99\":19922,\"wait_max\":20100,\"ho\":[12000,340000],"
+		     "\"wo\":[35000,1010000]}");
 	s->threads[0].gil = 2;
 	s->threads[0].key.inside = 17;
 	s->threads[0].m.unknown_ns = 7000;
@@ -374,17 +374,35 @@ Test(schema, what_was_encoded_decodes_to_the_same)
 	struct schema_row row, again;
 	char *text, *second;
 
-	schema_row__from(s, &s->total, true, &row);
-	text = schema_row__encode(&row, true);
-	cr_assert_eq(schema_row__decode(text, strlen(text), &again), 0);
-	cr_assert_eq(again.has, row.has);
-	cr_assert_arr_eq(&again.hold_hist, &row.hold_hist, sizeof(row.hold_hist));
-	cr_assert_arr_eq(&again.wait_hist, &row.wait_hist, sizeof(row.wait_hist));
-	second = schema_row__encode(&again, true);
-	cr_assert_str_eq(second, text);
-	free(text);
-	free(second);
+	s->threads[0].m.wait_off.ns[GIL_OFF_UNSEEN] = 7000;
+	for (int is_process = 0; is_process < 2; is_process++) {
+		schema_row__from(s, is_process ? &s->total : &s->threads[0].m, is_process, &row);
+		text = schema_row__encode(&row, true);
+		cr_assert_eq(schema_row__decode(text, strlen(text), &again), 0);
+		cr_assert_eq(again.has, row.has);
+		for (int f = FIELD_HOLD_BLOCKED; f <= FIELD_WAIT_UNSEEN; f++)
+			cr_assert_eq(again.value[f], row.value[f], "%s", text);
+		cr_assert_arr_eq(&again.hold_hist, &row.hold_hist, sizeof(row.hold_hist));
+		cr_assert_arr_eq(&again.wait_hist, &row.wait_hist, sizeof(row.wait_hist));
+		second = schema_row__encode(&again, true);
+		cr_assert_str_eq(second, text);
+		free(text);
+		free(second);
+	}
 	proc_sample__free(s);
+}
+
+Test(schema, a_list_of_parts_that_is_none_is_unknown)
+{
+	static const char *odd[] = {"3", "{}", "[]", "[\"1\",2]", "[-1,2]", "[[1],2]", "null"};
+	struct schema_row row;
+	char json[80];
+
+	for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
+		snprintf(json, sizeof(json), "{\"t\":1,\"hold\":9,\"ho\":%s}", odd[i]);
+		cr_assert_eq(schema_row__decode(json, strlen(json), &row), 0);
+		cr_expect_eq(row.has >> FIELD_HOLD_BLOCKED & 1, 0, "%s", json);
+	}
 }
 
 struct hostile {
@@ -506,12 +524,15 @@ Test(schema, parts_off_the_cpu_add_up_where_both_rows_know_them_or_have_nothing_
 {
 	check_merged("{\"t\":1,\"d\":10,\"hold\":9,\"hold_blocked\":5,\"hold_preempted\":1,\"hold_unseen\":2}",
 		     "{\"t\":2,\"d\":10,\"hold\":4,\"hold_blocked\":0,\"hold_preempted\":3}",
-		     "{\"t\":2,\"d\":20,\"hold\":13,\"hold_blocked\":5,\"hold_preempted\":4,\"hold_unseen\":2}");
+		     "{\"t\":2,\"d\":20,\"hold\":13,\"ho\":[5,4,2]}");
 	check_merged("{\"t\":1,\"d\":10,\"wait\":0}",
-		     "{\"t\":2,\"d\":10,\"wait\":4,\"wait_blocked\":1,\"wait_preempted\":2}",
-		     "{\"t\":2,\"d\":20,\"wait\":4,\"wait_blocked\":1,\"wait_preempted\":2}");
+		     "{\"t\":2,\"d\":10,\"wait\":4,\"wo\":[1,2]}",
+		     "{\"t\":2,\"d\":20,\"wait\":4,\"wo\":[1,2]}");
+	check_merged("{\"t\":1,\"d\":10,\"cov\":1,\"wait\":3,\"wait_blocked\":1,\"wait_preempted\":2}",
+		     "{\"t\":2,\"d\":10,\"cov\":1,\"wait\":4,\"wait_blocked\":1,\"wait_preempted\":2}",
+		     "{\"t\":2,\"d\":20,\"wait\":7,\"wait_blocked\":2,\"wait_preempted\":4,\"cov\":1}");
 	check_merged("{\"t\":1,\"d\":10,\"wait\":3}",
-		     "{\"t\":2,\"d\":10,\"wait\":4,\"wait_blocked\":1,\"wait_preempted\":2,\"wait_unseen\":1}",
+		     "{\"t\":2,\"d\":10,\"wait\":4,\"wo\":[1,2,1]}",
 		     "{\"t\":2,\"d\":20,\"wait\":7}");
 	check_merged("{\"t\":1,\"d\":10,\"hold\":3,\"hold_blocked\":1,\"hold_preempted\":2}",
 		     "{\"t\":2,\"d\":10}", "{\"t\":2,\"d\":20}");
@@ -1451,7 +1472,7 @@ Test(schema, boards_count_a_thread_once_over_its_gils)
 	cr_assert_eq(members(&st, "now:hold"), 1);
 	cr_assert_eq(score(&st, "now:hold", "1 a"), 3000);
 	cr_assert_eq(members(&st, "t:1:1s"), 2);
-	cr_assert_not_null(strstr(member(&st, "t:1:1s", 1), ",\"g\":1}"));
+	cr_assert_not_null(strstr(member(&st, "t:1:1s", 1), ",\"g\":1,\"ho\":["));
 	cr_assert_eq(members(&st, "g:0:1s") + members(&st, "g:1:1s"), 2);
 	cr_assert_not_null(strstr(member(&st, "p:1s", 0), "\"gils\":2"));
 	strike(&st);
@@ -1605,7 +1626,7 @@ Test(schema, meta_says_who_and_what_was_lost)
 	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "mode"), "full");
 	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "price_ns"), "912.3");
 	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "keep_proc_s"), "3600,86400,604800");
-	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "keep_thread_s"), "3600,10800,86400");
+	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "keep_thread_s"), "3600,21600,86400");
 	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "last_ms"), "1795339306000");
 	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "lost_ring_lapped"), "6");
 	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "lost_no_slot"), "0");
@@ -1767,6 +1788,39 @@ Test(schema, what_is_older_than_its_retention_is_trimmed)
 		cr_assert_leq(members(&st, "wait:1s"), 161);
 	}
 	cr_assert_geq(members(&st, "p:1s"), 100);
+	strike(&st);
+}
+
+Test(schema, threads_are_kept_shorter_rather_than_beyond_the_limit_and_meta_says_so)
+{
+	static const uint32_t hour_s[TIER_COUNT] = {3600, 3600, 3600};
+	uint32_t kept_s[TIER_COUNT] = {0};
+	struct stage st;
+	char in_meta[64];
+
+	raise_stage(&st);
+	st.opts.retention = (struct schema_retention){.max_bytes = 900000};
+	memcpy(st.opts.retention.proc_s, hour_s, sizeof(hour_s));
+	memcpy(st.opts.retention.thread_s, hour_s, sizeof(hour_s));
+	start(&st);
+	for (int i = 0; i < 900; i++) {
+		struct proc_sample *s = sample_at(T0 + 1000 * i);
+
+		add_thread(s, 1, 1, "a", 1000000, 5000000);
+		write_base(&st, s);
+		proc_sample__free(s);
+		if (i == 60)
+			cr_assert_not(schema_writer__kept_shorter(st.w, kept_s), "this much fits");
+	}
+	cr_assert(schema_writer__kept_shorter(st.w, kept_s));
+	cr_expect_not(schema_writer__kept_shorter(st.w, kept_s), "once is enough");
+	cr_expect_lt(kept_s[TIER_BASE], 800);
+	cr_expect_gt(kept_s[TIER_BASE], 100);
+	cr_expect_leq(members(&st, "t:1:1s"), kept_s[TIER_BASE] + 121, "%u", kept_s[TIER_BASE]);
+	cr_expect_geq(members(&st, "t:1:1s"), kept_s[TIER_BASE]);
+	cr_expect_eq(members(&st, "p:1s"), 900, "the process itself is kept as long as asked for");
+	snprintf(in_meta, sizeof(in_meta), "%u,%u,%u", kept_s[TIER_BASE], kept_s[TIER_10S], kept_s[TIER_60S]);
+	cr_expect_str_eq(toy_redis__hget(&st.redis, key_name(&st, "meta"), "keep_thread_s"), in_meta);
 	strike(&st);
 }
 
