@@ -441,8 +441,8 @@ static const struct option_entry entries[OPTION_COUNT] = {
 			      "(default 1h,24h,7d)", set_retention},
 	[OPTION_THREAD_RETENTION] = {"thread-retention", 0, "A,B,C", "the same for threads, wide rows and blame "
 				     "(default 1h,6h,24h)", set_thread_retention},
-	[OPTION_HISTORY_MB] = {"history-mb", 0, "N", "keep threads shorter rather than let a process's history take more than N MB "
-			       "of Redis (default 125; 0: as much as it takes)", set_history_mb},
+	[OPTION_HISTORY_MB] = {"history-mb", 0, "N", "keep threads shorter rather than let a process's history take more than N "
+			       "MB of Redis (default 120; 0: as much as it takes)", set_history_mb},
 	[OPTION_PREFIX] = {"prefix", 0, "TEXT", "beginning of every Redis key (default gil:)", set_prefix},
 	[OPTION_NO_STORE] = {"no-store", 0, NULL, "keep no history", set_no_store},
 	[OPTION_METRIC] = {"metric", 'M', "NAMES", "columns to show, separated by commas", set_metric},

@@ -21,7 +21,7 @@ void schema_opts__default(struct schema_opts *opts)
 {
 	*opts = (struct schema_opts){
 		.prefix = SCHEMA_PREFIX,
-		.retention = {.proc_s = {3600, 86400, 604800}, .thread_s = {3600, 21600, 86400}, .max_bytes = 125 * 1000000},
+		.retention = {.proc_s = {3600, 86400, 604800}, .thread_s = {3600, 21600, 86400}, .max_bytes = 120 * 1000000},
 		.max_thread_series = 256,
 		.max_wide = 32,
 		.max_blame = 64,

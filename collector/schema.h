@@ -25,7 +25,7 @@
 struct schema_retention {
 	uint32_t proc_s[TIER_COUNT];   /* default 3600, 86400, 604800 */
 	uint32_t thread_s[TIER_COUNT]; /* default 3600, 21600, 86400; wide rows and blame too */
-	uint64_t max_bytes;            /* of a process's history, default 125 MB; beyond, threads go earlier (keep.h). 0: any */
+	uint64_t max_bytes;            /* of a process's history, default 120 MB; beyond, threads go earlier (keep.h). 0: any */
 };
 
 struct schema_opts {

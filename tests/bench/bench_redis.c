@@ -478,8 +478,9 @@ static void print_sums(struct line *line, const struct usages *u)
 			loaded += u->of[kind][tier].bytes;
 			kept += u->of[kind][tier].kept_bytes;
 		}
-	printf("  a process-hour as written, all tiers: %.1f MB (loaded: %.1f MB, used_memory grew by %.1f MB)\n",
-	       (loaded - u->other) / hours / MB, loaded / MB,
+	if (hours <= 1) /* later, some of it is gone */
+		printf("  a process-hour as written, all tiers: %.1f MB\n", (loaded - u->other) / hours / MB);
+	printf("  what was loaded and is kept: %.1f MB; used_memory grew by %.1f MB\n", loaded / MB,
 	       (double)(used_memory(line) - line->used_before) / MB);
 	printf("  a process at default retention: %.1f MB; %d of them: %.0f MB (limit %d)\n", kept / MB, PROCESSES,
 	       PROCESSES * kept / MB, LIMIT_MB);

@@ -132,7 +132,9 @@ Test(keep, what_is_wanted_comes_back_when_the_threads_are_gone)
 
 Test(keep, stamps_from_anywhere)
 {
-	static const int64_t stamps[] = {-5, 0, 1, START_MS, START_MS - 7200000, INT64_MAX, 5, INT64_MIN, INT64_MAX - 1, START_MS};
+	static const int64_t stamps[] = {
+		-5, 0, 1, START_MS, START_MS - 7200000, INT64_MAX, 5, INT64_MIN, INT64_MAX - 1, START_MS,
+	};
 	struct keep k;
 
 	keep__init(&k, wanted_proc, wanted_threads, 1000);
