@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * gilscope flame: which Python code held the GIL, waited for it or made others wait, as a flame graph. It observes as attach
- * does, without a history; the collector hands over the stacks of each interval, flame_svg.h draws them.
+ * gilscope flame: which Python code held the GIL, waited for it or made others wait, as a flame graph. Of what Redis has of a
+ * process; one that nobody observes is looked at, as attach does, without a history. stack_flame.h makes the graph of either,
+ * flame_svg.h draws it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -12,58 +13,30 @@
 #include "args.h"
 #include "caps.h"
 #include "cmds.h"
-#include "flame_svg.h"
 #include "human.h"
+#include "outfile.h"
+#include "past.h"
+#include "stack_flame.h"
 
 #define DEFAULT_NS (10ull * 1000000000)
-#define LINE_SIZE 8192
+#define DEFAULT_SINCE "5m"
 
 struct view {
 	const struct options *o;
-	struct flame *flame;
-	char title[256];
+	struct stacks_sum stacks;
+	struct outfile file; /* opened before anything is looked at: one that can't be written is no use after minutes */
+	char who[320];
 	int err;
 	bool known; /* the frames of this Python are */
 };
 
-static uint64_t weight_of(const struct view *v, const struct stack_time *s)
-{
-	switch (v->o->weight) {
-	case WEIGHT_HOLD:
-		return s->hold_ns;
-	case WEIGHT_WAIT:
-		return s->wait_ns;
-	default:
-		return s->blame_ns;
-	}
-}
+/* ---- from looking ---- */
 
 static void on_stack(void *arg, const struct collector_proc *proc, const struct stack_time *s)
 {
 	struct view *v = arg;
-	uint64_t weight = weight_of(v, s);
-	char line[LINE_SIZE];
-	size_t len;
 
-	if (!weight || v->err)
-		return;
-	snprintf(line, sizeof(line), "%s", s->name[0] ? s->name : "(no name)");
-	for (char *p = line; (p = strchr(p, ';')); p++)
-		*p = ',';
-	len = strlen(line);
-	snprintf(line + len, sizeof(line) - len, ";%s", s->line[0] ? s->line : "(no Python code)");
-	v->err = flame__add(v->flame, line, weight);
-}
-
-static const char *weight_words(enum flame_weight weight)
-{
-	static const char *const words[] = {
-		[WEIGHT_BLAME] = "other threads' waiting, by the code that held the GIL",
-		[WEIGHT_HOLD] = "holding the GIL, by code",
-		[WEIGHT_WAIT] = "waiting for the GIL, by code",
-	};
-
-	return words[weight];
+	v->err = stack_flame__collect(&v->stacks, s) ?: v->err;
 }
 
 static void on_ended(void *arg, const struct collector_proc *proc, const struct proc_sample *totals, enum collector_end how)
@@ -71,8 +44,7 @@ static void on_ended(void *arg, const struct collector_proc *proc, const struct 
 	struct view *v = arg;
 
 	v->known = totals->code_known;
-	snprintf(v->title, sizeof(v->title), "%s (pid %d): %s", proc->target->label, (int)proc->target->pid,
-		 weight_words(v->o->weight));
+	snprintf(v->who, sizeof(v->who), "%s (pid %d)", proc->target->label, (int)proc->target->pid);
 }
 
 static void on_armed(void *arg, const struct collector_proc *proc, double plan_ms)
@@ -98,8 +70,10 @@ static int look(struct view *v, pid_t pid, struct reason *why)
 	struct collector_events events = {
 		.arg = v, .armed = on_armed, .notice = on_notice, .ended = on_ended, .stack = on_stack,
 	};
-	int err;
+	int err = caps__check(why);
 
+	if (err)
+		return err;
 	schema_opts__default(&opts.schema);
 	err = collector__run(&opts, &pid, 1, &events, why);
 	if (!err && v->err)
@@ -110,6 +84,39 @@ static int look(struct view *v, pid_t pid, struct reason *why)
 	return err;
 }
 
+/* ---- from Redis ---- */
+
+static int read_past(struct view *v, struct past *p, struct reason *why)
+{
+	int err = query__stacks(p->q, &p->proc, &p->range, p->now_ms, &v->stacks, why);
+
+	snprintf(v->who, sizeof(v->who), "%s (%s)", p->proc.label, p->proc.id);
+	if (err)
+		return err;
+	if (!v->stacks.n)
+		return reason__set(why, -ENODATA, "no stacks are stored of %s in that time%s", p->proc.id, p->proc.live ?
+				   ": they come every 10 s, of long holds and waits (attach --stacks; --duration looks anew)" :
+				   " (attach --stacks off stores none, --since goes further back)");
+	log_info("%s of %s out of Redis, since %s %s", p->proc.live ? "what is stored" : "the last that is stored", v->who,
+		 v->o->since ? v->o->since : DEFAULT_SINCE, p->proc.live ? "ago" : "before its end");
+	return 0;
+}
+
+/* A look that was asked for by its length is one, whoever else observes. */
+static int gather(struct view *v, const char *word, struct reason *why)
+{
+	struct past p = {.o = v->o};
+	pid_t pid = 0;
+	int err = v->o->duration_ns ? args__pid(word, &pid, why) :
+				      past__open_or_pid(&p, v->o, word, DEFAULT_SINCE, &pid, why);
+
+	err = err ?: pid ? look(v, pid, why) : read_past(v, &p, why);
+	past__close(&p);
+	return err;
+}
+
+/* ---- on paper ---- */
+
 static int check_output(const struct options *o, struct reason *why)
 {
 	if (o->output || o->folded || !isatty(STDOUT_FILENO))
@@ -118,63 +125,76 @@ static int check_output(const struct options *o, struct reason *why)
 			   "--folded");
 }
 
-static int write_out(const struct view *v, struct reason *why)
+static int write_out(struct view *v, const struct flame *flame, struct reason *why)
 {
-	const char *name = v->o->output ? v->o->output : "standard output";
-	FILE *to = v->o->output ? fopen(v->o->output, "we") : stdout;
-	char weight[HUMAN_SIZE];
-	bool failed;
+	const char *words = stack_flame__words(v->o->weight);
+	FILE *to = v->file.to ? v->file.to : stdout;
+	char weight[HUMAN_SIZE], title[480];
+	int err = 0;
 
-	if (!to)
-		return reason__set(why, -errno, "--output: %s: %s", name, strerror(errno));
+	snprintf(title, sizeof(title), "%s: %s", v->who, words);
 	if (v->o->folded)
-		flame__fold(v->flame, 1000, to);
+		flame__fold(flame, 1000, to);
 	else
-		flame__write(v->flame, v->title, FLAME_NS, to);
-	failed = fflush(to) || ferror(to);
-	failed = (to != stdout && fclose(to)) || failed;
-	if (failed)
-		return reason__set(why, -EIO, "%s: %s", name, strerror(errno));
-	log_info("%s of %s", human__us(weight, (double)flame__total(v->flame) / 1e3), weight_words(v->o->weight));
-	if (!flame__total(v->flame))
+		flame__write(flame, title, FLAME_NS, to);
+	if (v->file.to)
+		err = outfile__keep(&v->file, why);
+	else if (fflush(to) || ferror(to))
+		err = reason__set(why, -EIO, "standard output: %s", strerror(errno));
+	if (err)
+		return err;
+	log_info("%s of %s", human__us(weight, (double)flame__total(flame) / 1e3), words);
+	if (!flame__total(flame))
 		log_info("no hold or wait was long enough to be asked for its code (--stacks 0 asks every hold that made "
 			 "somebody wait)");
 	return 0;
 }
 
+static int draw(struct view *v, struct reason *why)
+{
+	struct flame *flame = stack_flame__of(&v->stacks, v->o->weight);
+	int err = flame ? write_out(v, flame, why) : reason__set(why, -ENOMEM, "not enough memory");
+
+	flame__free(flame);
+	return err;
+}
+
 static int run(const struct verb *verb, struct options *o, int argc, char **argv)
 {
-	struct view v = {.o = o, .flame = flame__new()};
+	struct view v = {.o = o};
 	struct reason why = {0};
-	pid_t pid;
-	int err = args__pid(argv[0], &pid, &why);
+	int err = check_output(o, &why);
 
-	err = err ? err : check_output(o, &why);
-	if (err || !v.flame) {
-		flame__free(v.flame);
-		return options__fail(verb, EXIT_USAGE, &why);
-	}
-	err = caps__check(&why);
-	err = err ? err : look(&v, pid, &why);
-	err = err ? err : write_out(&v, &why);
-	flame__free(v.flame);
-	return err ? options__fail(verb, EXIT_FAILED, &why) : EXIT_OK;
+	if (!err && o->output)
+		err = outfile__open(&v.file, "--output", o->output, &why);
+	err = err ? err : gather(&v, argv[0], &why);
+	err = err ? err : draw(&v, &why);
+	outfile__drop(&v.file);
+	stacks_sum__free(&v.stacks);
+	return err ? options__fail(verb, err == -EINVAL ? EXIT_USAGE : EXIT_FAILED, &why) : EXIT_OK;
 }
 
 static int check(const struct options *o, int args, struct reason *why)
 {
+	if (o->duration_ns && (o->since || o->until))
+		return reason__set(why, -EINVAL, "--duration looks at what comes, --since and --until at what is stored: one of "
+				   "both");
 	return o->no_stacks ? reason__set(why, -EINVAL, "--stacks off leaves nothing to draw") : 0;
 }
 
 const struct verb verb_flame = {
 	.name = "flame",
-	.args = "PID",
+	.args = "PROCESS",
 	.summary = "which code makes others wait, as a flame graph (SVG)",
-	.about = "Looks at a running process for a while (10 s, or --duration) and draws the Python stacks in which the GIL was "
-		 "held or waited for: one SVG file that any browser opens, a box as wide as its share, a click zooms. The weight "
-		 "is the waiting that a stack caused in other threads (blame, the default), the time that it held the GIL, or "
-		 "the time that it waited. Asked are holds and waits of at least --stacks. Needs the rights of attach.",
-	.options = {OPTION_WEIGHT, OPTION_DURATION, OPTION_STACKS, OPTION_FOLDED, OPTION_OUTPUT},
+	.about = "Draws the Python stacks in which the GIL was held or waited for: one SVG file that any browser opens, a box as "
+		 "wide as its share, a click zooms. The weight is the waiting that a stack caused in other threads (blame, the "
+		 "default), the time that it held the GIL, or the time that it waited. PROCESS is a PID, an id as gilscope ls "
+		 "shows it, or part of a program's name. Of a process that is observed, here or on another machine, or has "
+		 "ended, it is what Redis has of the last five minutes (--since for more); a PID that nobody observes is looked "
+		 "at for ten seconds (--duration: for so long, in any case), which needs the rights of attach. Asked are holds "
+		 "and waits of at least --stacks.",
+	.options = {OPTION_WEIGHT, OPTION_SINCE, OPTION_UNTIL, OPTION_DURATION, OPTION_STACKS, OPTION_FOLDED, OPTION_OUTPUT,
+		    OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX},
 	.min_args = 1,
 	.max_args = 1,
 	.missing = "which process? (gilscope flame PID; gilscope ls shows the Python processes here)",

@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,10 +19,12 @@
 #include "code.h"
 #include "human.h"
 #include "out.h"
+#include "outfile.h"
 #include "past.h"
 #include "report.h"
 #include "report_html.h"
 #include "rows.h"
+#include "stack_flame.h"
 
 #define DEFAULT_SINCE "5m"
 #define DEFAULT_LOOK_NS (10ull * 1000000000)
@@ -179,6 +180,17 @@ static void describe_past(struct report *r, const struct past *p)
 		 p->proc.live ? "ago" : "before its end");
 }
 
+/* Only the page shows them. */
+static int read_stacks(struct report *r, struct past *p, struct reason *why)
+{
+	int err = r->o->html ? query__stacks(p->q, &p->proc, &p->range, p->now_ms, &r->stacks, why) : 0;
+
+	if (!err && !r->stacks.n)
+		r->no_stacks = "No stacks are stored of that time. gilscope attach stores those of long holds and waits every "
+			       "ten seconds (--stacks TIME: how long is long), unless --stacks is off.";
+	return err;
+}
+
 static int read_past(struct report *r, struct past *p, struct reason *why)
 {
 	struct blame_sum blame = {0};
@@ -193,6 +205,7 @@ static int read_past(struct report *r, struct past *p, struct reason *why)
 				 &blame, why);
 	err = err ? err
 		  : query__code(p->q, p->proc.id, query__tier(&p->proc, &p->range, true, p->now_ms), &p->range, &code, why);
+	err = err ? err : read_stacks(r, p, why);
 	if (!err && make_room(r, p->threads_n, blame.pairs_n))
 		err = reason__set(why, -ENOMEM, "not enough memory");
 	if (!err) {
@@ -261,10 +274,20 @@ static void on_ended(void *arg, const struct collector_proc *proc, const struct 
 	text__clean(r->label, sizeof(r->label), proc->target->label, strlen(proc->target->label));
 	snprintf(r->python, sizeof(r->python), "%s", proc->python->text);
 	r->gil_disabled = proc->gil_disabled;
+	if (!totals->code_known)
+		r->no_stacks = "The frames of this Python are not known, so there are no stacks.";
 	snprintf(r->when, sizeof(r->when), "%s just now", human__us(span, (double)totals->len_ns / 1e3));
 	schema_row__from(totals, &totals->total, true, &r->all);
 	take_totals(r, totals);
 	fill_input(r, (double)totals->observed_ns / 1e3, (int)(target__cpus(proc->target->pid) ?: 1));
+}
+
+static void on_stack(void *arg, const struct collector_proc *proc, const struct stack_time *s)
+{
+	struct report *r = arg;
+
+	if (stack_flame__collect(&r->stacks, s))
+		r->no_stacks = "There was not enough memory for the stacks.";
 }
 
 static void on_notice(void *arg, const struct collector_proc *proc, const char *sentence)
@@ -294,7 +317,9 @@ static int look(struct report *r, pid_t pid, struct reason *why)
 		.max_overhead = r->o->max_overhead,
 		.stacks = {.on = true, .threshold_ns = r->o->stacks_ns},
 	};
-	struct collector_events events = {.arg = r, .sample = on_sample, .notice = on_notice, .ended = on_ended};
+	struct collector_events events = {
+		.arg = r, .sample = on_sample, .notice = on_notice, .ended = on_ended, .stack = r->o->html ? on_stack : NULL,
+	};
 	char span[HUMAN_SIZE];
 	int err = caps__check(why);
 
@@ -490,41 +515,12 @@ static void print_json(const struct report *r)
 /* Redis first; a PID that it does not know as live is looked at. */
 static int gather(struct report *r, const char *word, struct reason *why)
 {
-	struct reason not_stored = {0}, no_pid;
 	struct past p;
-	pid_t pid = 0;
-	int err = past__open(&p, r->o, word, DEFAULT_SINCE, &not_stored);
-	bool live_pid = args__pid(word, &pid, &no_pid) == 0 && kill(pid, 0) == 0;
+	pid_t pid;
+	int err = past__open_or_pid(&p, r->o, word, DEFAULT_SINCE, &pid, why);
 
-	if (err == -EINVAL || (!err && (p.proc.live || r->o->since || !live_pid)))
-		err = err ? err : read_past(r, &p, &not_stored);
-	else if (live_pid)
-		err = look(r, pid, &not_stored);
+	err = err ?: pid ? look(r, pid, why) : read_past(r, &p, why);
 	past__close(&p);
-	if (err)
-		*why = not_stored;
-	return err;
-}
-
-/* Opened before anything is looked at: a page that can't be written is no use after minutes. */
-static int open_page(const struct options *o, FILE **ret, struct reason *why)
-{
-	if (!o->html)
-		return 0;
-	*ret = fopen(o->html, "we");
-	return *ret ? 0 : reason__set(why, -errno, "--html: %s: %s", o->html, strerror(errno));
-}
-
-static int close_page(const struct options *o, FILE *page, int err, struct reason *why)
-{
-	bool failed;
-
-	if (!page)
-		return err;
-	failed = ferror(page);
-	failed = fclose(page) || failed;
-	if (!err && failed)
-		return reason__set(why, -EIO, "--html: %s could not be written: %s", o->html, strerror(errno));
 	return err;
 }
 
@@ -532,8 +528,9 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 {
 	struct report r = {.o = o};
 	struct reason why = {0};
-	FILE *page = NULL;
-	int err = open_page(o, &page, &why);
+	struct outfile page = {.to = NULL};
+	/* Before anything is looked at: a page that can't be written is no use after minutes. */
+	int err = o->html ? outfile__open(&page, "--html", o->html, &why) : 0;
 
 	err = err ? err : gather(&r, argv[0], &why);
 	if (!err) {
@@ -542,10 +539,13 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 			print_json(&r);
 		else
 			print_text(&r);
-		if (page)
-			report_html__write(&r, page);
+		if (page.to) {
+			report_html__write(&r, page.to);
+			err = outfile__keep(&page, &why);
+		}
 	}
-	err = close_page(o, page, err, &why);
+	outfile__drop(&page);
+	stacks_sum__free(&r.stacks);
 	free(r.threads);
 	free(r.names);
 	free(r.thrs);

@@ -15,6 +15,7 @@
 #include "markup.h"
 
 #define WIDTH 1200
+#define PART_WIDTH 912     /* the page's text: letters keep their size */
 #define MARGIN 10
 #define BOX_HEIGHT 18
 #define HEAD_HEIGHT 44
@@ -218,6 +219,7 @@ struct drawing {
 	const struct flame *flame;
 	enum flame_unit unit;
 	FILE *to;
+	double margin, width; /* of the boxes */
 	double ground; /* y of the lowest boxes' lower edge */
 };
 
@@ -262,7 +264,7 @@ static void put_label(FILE *to, const char *name, double width)
 
 static void put_box(const struct drawing *d, const struct frame *frame, double x, size_t depth)
 {
-	double w = share_of(d, frame->weight), left = MARGIN + x * (WIDTH - 2 * MARGIN), width = w * (WIDTH - 2 * MARGIN);
+	double w = share_of(d, frame->weight), left = d->margin + x * d->width, width = w * d->width;
 	double top = d->ground - (double)(depth + 1) * BOX_HEIGHT;
 	char weight[HUMAN_SIZE], share[HUMAN_SIZE];
 
@@ -282,7 +284,7 @@ static void put_box(const struct drawing *d, const struct frame *frame, double x
 
 static bool is_drawn(const struct drawing *d, const struct frame *frame)
 {
-	return share_of(d, frame->weight) * (WIDTH - 2 * MARGIN) >= NARROWEST;
+	return share_of(d, frame->weight) * d->width >= NARROWEST;
 }
 
 /* Recursion is bounded by FLAME_DEPTH_MAX. Returns how many levels there are from here on. */
@@ -306,7 +308,7 @@ static size_t put_boxes(const struct drawing *d, const struct frame *first, doub
 
 void flame__write(const struct flame *f, const char *title, enum flame_unit unit, FILE *to)
 {
-	struct drawing d = {.flame = f, .unit = unit, .to = to};
+	struct drawing d = {.flame = f, .unit = unit, .to = to, .margin = MARGIN, .width = WIDTH - 2 * MARGIN};
 	char weight[HUMAN_SIZE], clean[NAME_SIZE];
 	size_t levels = put_boxes(&d, f->root.child, 0, 0, false);
 	double height = HEAD_HEIGHT + (double)(levels ? levels : 1) * BOX_HEIGHT + FOOT_HEIGHT;
@@ -327,4 +329,19 @@ void flame__write(const struct flame *f, const char *title, enum flame_unit unit
 		fprintf(to, "<text class=\"foot\" x=\"%d\" y=\"%.0f\">no stacks</text>\n", MARGIN, d.ground - 5);
 	fprintf(to, "<text class=\"foot\" x=\"%d\" y=\"%.0f\"></text>\n<script>//<![CDATA[\n%s//]]></script>\n</svg>\n", MARGIN,
 		height - 8, script);
+}
+
+void flame__write_part(const struct flame *f, const char *title, enum flame_unit unit, FILE *to)
+{
+	struct drawing d = {.flame = f, .unit = unit, .to = to, .width = PART_WIDTH};
+	size_t levels = put_boxes(&d, f->root.child, 0, 0, false);
+	char clean[NAME_SIZE];
+
+	text__clean(clean, sizeof(clean), title, strlen(title));
+	d.ground = (double)(levels ? levels : 1) * BOX_HEIGHT;
+	fprintf(to, "<svg class=\"flame\" viewBox=\"0 0 %d %.0f\" role=\"img\" aria-label=\"", PART_WIDTH, d.ground);
+	markup__text(to, clean);
+	fputs("\">\n", to);
+	put_boxes(&d, f->root.child, 0, 0, true);
+	fputs("</svg>\n", to);
 }

@@ -44,4 +44,7 @@ void flame__fold(const struct flame *f, uint64_t divisor, FILE *to);
 /* Writes the picture. Errors are the stream's. */
 void flame__write(const struct flame *f, const char *title, enum flame_unit unit, FILE *to);
 
+/* Writes the boxes as an <svg class="flame"> for a page that has its own style; no script. Errors are the stream's. */
+void flame__write_part(const struct flame *f, const char *title, enum flame_unit unit, FILE *to);
+
 #endif

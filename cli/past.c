@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,6 +48,22 @@ int past__open(struct past *p, const struct options *o, const char *word, const 
 	err = err ? err : query__now(p->q, &p->now_ms, why);
 	err = err ? err : find_proc(p, word, why);
 	return err ? err : set_range(p, default_since, why);
+}
+
+int past__open_or_pid(struct past *p, const struct options *o, const char *word, const char *default_since, pid_t *ret_pid,
+		      struct reason *why)
+{
+	struct reason no_pid;
+	pid_t pid = 0;
+	bool here = args__pid(word, &pid, &no_pid) == 0 && (kill(pid, 0) == 0 || errno == EPERM);
+	int err = past__open(p, o, word, default_since, why);
+
+	*ret_pid = 0;
+	if (here && err != -EINVAL && (err || (!p->proc.live && !o->since))) {
+		*ret_pid = pid;
+		err = 0;
+	}
+	return err;
 }
 
 void past__close(struct past *p)

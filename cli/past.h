@@ -6,6 +6,8 @@
 #ifndef GILSCOPE_PAST_H
 #define GILSCOPE_PAST_H
 
+#include <sys/types.h>
+
 #include "../collector/query.h"
 #include "history.h"
 #include "options.h"
@@ -31,6 +33,13 @@ struct past {
 
 /* Connects, names the process and sets the range (--since counts back from the last sample of one that ended). 0 or -errno. */
 int past__open(struct past *p, const struct options *o, const char *word, const char *default_since, struct reason *why);
+
+/*
+ * PROCESS for a verb that reads the past or looks by itself: the past of a process that is observed now, of one that has ended or
+ * that a time was asked of (--since). *ret_pid is 0 then and `p` open; else it is the process here to be looked at. 0 or -errno.
+ */
+int past__open_or_pid(struct past *p, const struct options *o, const char *word, const char *default_since, pid_t *ret_pid,
+		      struct reason *why);
 
 /* Fetches a series ("p", "t:<thr>") into `rows`. 0 or -errno. */
 int past__fetch(struct past *p, const char *series, struct reason *why);

@@ -9,6 +9,7 @@
 #include <math.h>
 
 #include "../collector/schema_blame.h"
+#include "../collector/schema_stacks.h"
 #include "../collector/verdict.h"
 #include "code.h"
 #include "options.h"
@@ -37,6 +38,8 @@ struct report {
 	struct verdict_pair *pairs; /* largest first */
 	struct report_point *points; /* in the order of time */
 	size_t points_n;
+	struct stacks_sum stacks;    /* for the page only */
+	const char *no_stacks;       /* why there are none, a sentence; NULL: there are, or nothing was long enough */
 	double jammed_us;
 	bool gil_disabled; /* and nothing of it was ever seen */
 	struct verdict verdict;

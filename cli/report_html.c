@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * See report_html.h. Text from outside (names, labels) goes through markup.h only. Charts are SVG, drawn here: steps, since
- * a point is the mean of an interval; where nothing is known there is a gap. A flame graph would be a part of the
- * section on code.
+ * a point is the mean of an interval; where nothing is known there is a gap.
  */
 #include "report_html.h"
 
@@ -12,6 +11,7 @@
 
 #include "human.h"
 #include "markup.h"
+#include "stack_flame.h"
 
 #define SHOWN_THREADS 40
 #define SHOWN_HOLDERS 10   /* columns of the matrix */
@@ -51,9 +51,11 @@ static const char style[] =
 	"td.heat{background:rgb(217 119 6/var(--a))}td.none{color:var(--line)}"
 	"td.code{text-align:left;font-family:ui-monospace,'DejaVu Sans Mono',Menlo,monospace;white-space:normal;"
 	"overflow-wrap:anywhere}"
+	".flame text{fill:#1c2024;font:12px ui-monospace,'DejaVu Sans Mono',Menlo,monospace}.flame rect{stroke:var(--bg);"
+	"stroke-width:.5}.flame .box:hover rect{stroke:var(--ink)}"
 	".matrix td+td.sum,.matrix th.sum{border-left:2px solid var(--line)}"
 	"tr.total td,tr.total th{border-top:2px solid var(--line);border-bottom:0}table.wide{width:100%}"
-	".bar{display:inline-block;width:56px;height:9px;margin-left:8px;background:var(--line);border-radius:2px}"
+	".bar{display:inline-block;width:40px;height:9px;margin-left:8px;background:var(--line);border-radius:2px}"
 	".bar i{border-radius:2px;display:block;height:100%;background:var(--hold)}.bar.w i{background:var(--wait)}"
 	"footer{margin-top:36px;padding-top:12px;border-top:1px solid var(--line)}"
 	"@media print{:root{--bg:#fff;--ink:#000;--soft:#444;--line:#ccc;--card:#f4f4f4;--hold:#2f6fde;--wait:#d97706}"
@@ -672,6 +674,42 @@ static void put_code(const struct report *r, FILE *to)
 	free(who);
 }
 
+/* ---- in which stacks ---- */
+
+/* By blame; where nobody waited, by hold. NULL: no memory. */
+static struct flame *make_flame(const struct report *r, enum flame_weight *ret_weight)
+{
+	struct stack_weights total = stacks_sum__total(&r->stacks);
+
+	*ret_weight = total.blame_ns ? WEIGHT_BLAME : WEIGHT_HOLD;
+	return stack_flame__of(&r->stacks, *ret_weight);
+}
+
+static void put_graph(const struct flame *flame, enum flame_weight weight, FILE *to)
+{
+	fprintf(to, "<p class=\"soft\">%s: ", weight == WEIGHT_BLAME ? "Other threads' waiting, by the code that held the GIL" :
+		"Nobody waited for the code that was asked: time holding the GIL, by code");
+	put_us(to, "flame", floor((double)flame__total(flame) / 1e3));
+	fputs(" in all. The widest box is the worst; a box stands on its caller, the lowest are threads; hover to read what is "
+	      "narrow.</p>\n<figure>", to);
+	flame__write_part(flame, stack_flame__words(weight), FLAME_NS, to);
+	fputs("</figure>\n", to);
+}
+
+static void put_stacks(const struct report *r, FILE *to)
+{
+	enum flame_weight weight;
+	struct flame *flame = make_flame(r, &weight);
+
+	fputs("<h2>Flame graph</h2>\n", to);
+	if (flame && flame__total(flame))
+		put_graph(flame, weight, to);
+	else
+		put_element(to, "p", r->no_stacks ? r->no_stacks : "No hold or wait was long enough to be asked for its stack "
+			    "(5 ms, the switch interval). gilscope flame --stacks 0 asks every hold that made somebody wait.");
+	flame__free(flame);
+}
+
 /* ---- threads ---- */
 
 static int busier_first(const void *a, const void *b, void *threads)
@@ -768,6 +806,7 @@ void report_html__write(const struct report *r, FILE *to)
 		put_findings(r, to);
 		put_matrix(r, to);
 		put_code(r, to);
+		put_stacks(r, to);
 		put_threads(r, to);
 		put_foot(r, to);
 	}

@@ -59,6 +59,7 @@ struct aggr *aggr__new(const struct aggr_opts *opts)
 	a->ten.max_threads = max;
 	a->sixty.max_threads = max;
 	a->totals.max_threads = max;
+	a->totals.no_stacks = true;
 	return a;
 }
 

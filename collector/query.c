@@ -568,6 +568,20 @@ int query__code(struct query *q, const char *id, enum tier tier, const struct qu
 	return err;
 }
 
+int query__stacks(struct query *q, const struct query_proc *proc, const struct query_range *range, int64_t now_ms,
+		  struct stacks_sum *ret, struct reason *why)
+{
+	struct query_rows rows = {.stacks = ret};
+	enum tier tier = query__tier(proc, range, true, now_ms);
+	int err;
+
+	*ret = (struct stacks_sum){0};
+	err = ask_pages(q, proc->id, "stacks", tier == TIER_BASE ? TIER_10S : tier, range, &rows, why);
+	if (err)
+		stacks_sum__free(ret);
+	return err;
+}
+
 int query__series(struct query *q, const char *id, const char *series, enum tier tier, const struct query_range *range,
 		  struct schema_row **ret, size_t *ret_n, struct reason *why)
 {

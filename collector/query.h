@@ -96,6 +96,15 @@ struct code_sum;
 int query__code(struct query *q, const char *id, enum tier tier, const struct query_range *range, struct code_sum *ret,
 		struct reason *why);
 
+struct stacks_sum;
+
+/*
+ * The whole stacks of the range: stacks:10s added up, or stacks:60s beyond what is kept of them. Freed with stacks_sum__free().
+ * 0 or -errno.
+ */
+int query__stacks(struct query *q, const struct query_proc *proc, const struct query_range *range, int64_t now_ms,
+		  struct stacks_sum *ret, struct reason *why);
+
 struct query_score {
 	char thr[40];
 	char name[160];

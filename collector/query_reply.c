@@ -309,9 +309,11 @@ static int add_sum(struct query_rows *rows, const struct redisReply *member, uin
 {
 	int err = -EBADMSG;
 
-	if (is_text(member))
-		err = rows->blame ? blame_sum__add(rows->blame, member->str, member->len) :
-				    code_sum__add(rows->code, member->str, member->len);
+	if (is_text(member) && rows->blame)
+		err = blame_sum__add(rows->blame, member->str, member->len);
+	else if (is_text(member))
+		err = rows->code ? code_sum__add(rows->code, member->str, member->len) :
+				   stacks_sum__add(rows->stacks, member->str, member->len);
 
 	*skipped += err == -EBADMSG;
 	return err == -EBADMSG ? 0 : err;
@@ -335,7 +337,7 @@ int query_reply__page(const struct redisReply *r, struct query_rows *rows, uint6
 		rows->last_ms = score;
 		if (++rows->members > MAX_MEMBERS)
 			return -E2BIG;
-		err = rows->blame || rows->code ? add_sum(rows, r->element[2 * i], skipped) :
+		err = rows->blame || rows->code || rows->stacks ? add_sum(rows, r->element[2 * i], skipped) :
 				    add_member(rows, r->element[2 * i], score, skipped);
 		if (err)
 			return err;

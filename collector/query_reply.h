@@ -12,6 +12,7 @@
 #include "query.h"
 #include "schema_blame.h"
 #include "schema_code.h"
+#include "schema_stacks.h"
 
 struct redisReply;
 
@@ -30,7 +31,7 @@ int query_reply__threads(const struct redisReply *r, struct query_thread **ret, 
 int query_reply__board(const struct redisReply *r, struct query_score **ret, size_t *ret_n, uint64_t *skipped);
 int query_reply__hash(const struct redisReply *r, char ***ret_pairs, size_t *ret_n);
 
-/* Rows of a series, page by page. Zeroed at the start, but for last_ms, blame and code; rows is the caller's to free. */
+/* Rows of a series, page by page. Zeroed at the start, but for last_ms, blame, code and stacks; rows is the caller's to free. */
 struct query_rows {
 	struct schema_row *rows;
 	size_t n, room;
@@ -40,6 +41,7 @@ struct query_rows {
 	size_t page;         /* members of the last page */
 	struct blame_sum *blame; /* not NULL: the members are those of blame:<tier>, and are added up here instead */
 	struct code_sum *code;   /* the same of code:<tier> */
+	struct stacks_sum *stacks; /* and of stacks:<tier> */
 };
 
 /* Appends a page (ZRANGE BYSCORE WITHSCORES). Also -E2BIG. */

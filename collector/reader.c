@@ -39,6 +39,7 @@
 #define SEQ_SPINS 64        /* of them without giving the CPU away */
 #define SLOTS_AHEAD 16      /* slots that CPUs may be taking while we look for the end of those in use */
 #define CODE_CELLS 64       /* of one process and interval; what more there is goes to code_rest */
+#define STACK_CELLS 256     /* the same of whole stacks */
 #define NAME_INTERVALS 5    /* a thread's name is read again every so many intervals */
 
 /* Cumulative state of a thread at a boundary, what was open included; its histograms are apart. */
@@ -986,6 +987,14 @@ static int read_stacks(struct reader *r, uint64_t bound)
 	return err;
 }
 
+static int keep_stack(struct collection *c, uint32_t thread, const struct stack_text *text, const struct gil_stack_sum *sum)
+{
+	const struct stack_weights w = {sum->hold_ns, sum->blame_ns, sum->wait_ns};
+	const char *line = !text ? "?" : text->line[0] ? text->line : "(no Python code)";
+
+	return stack_cells__add(&c->sample->stacks, thread, line, &w, STACK_CELLS);
+}
+
 static int add_stack(struct collection *c, const struct gil_stack_key *key, const struct gil_stack_sum *sum)
 {
 	const struct stack_text *text = stack_book__find(c->r->book, key->hash);
@@ -1005,6 +1014,8 @@ static int add_stack(struct collection *c, const struct gil_stack_key *key, cons
 			.hold_ns = sum->hold_ns, .blame_ns = sum->blame_ns, .wait_ns = sum->wait_ns,
 		});
 	cell.thread = (uint32_t)thread;
+	if (keep_stack(c, cell.thread, text, sum))
+		return -ENOMEM;
 	if (text)
 		code_cell__set_place(&cell, text->leaf.function, text->leaf.file, text->leaf.line, text->leaf.firstlineno);
 	else

@@ -59,7 +59,10 @@ void proc_sample__empty(struct proc_sample *s)
 	for (size_t i = 0; i < s->threads_n; i++)
 		metrics__clear(&s->threads[i].m);
 	metrics__clear(&s->total);
-	*s = (struct proc_sample){.gils = s->gils, .threads = s->threads, .blame = s->blame, .code = s->code};
+	stack_cells__clear(&s->stacks);
+	*s = (struct proc_sample){
+		.gils = s->gils, .threads = s->threads, .blame = s->blame, .code = s->code, .stacks = s->stacks,
+	};
 }
 
 void proc_sample__free(struct proc_sample *s)
@@ -71,6 +74,7 @@ void proc_sample__free(struct proc_sample *s)
 	free(s->threads);
 	free(s->blame);
 	free(s->code);
+	stack_cells__free(&s->stacks);
 	free(s);
 }
 

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "hist.h"
+#include "stack_cells.h"
 
 #define THREAD_NAME_SIZE 64
 
@@ -137,6 +138,7 @@ struct proc_sample {
 	size_t code_n;
 	struct code_rest code_rest;
 	bool code_known;        /* stacks are asked for */
+	struct stack_cells stacks; /* the same looks, by whole stacks; totals have none */
 };
 
 /*

@@ -330,6 +330,7 @@ int schema_writer__sample(struct schema_writer *w, enum tier tier, const struct 
 	err = schema_write__wide(w, tier, s, b) ?: err;
 	err = schema_write__blame(w, tier, s, b) ?: err;
 	err = schema_write__code(w, tier, s, b) ?: err;
+	err = schema_write__stacks(w, tier, s, b) ?: err;
 	if (tier == TIER_BASE)
 		err = write_base(w, s, totals, &row, b) ?: err;
 	else

@@ -58,7 +58,7 @@ struct schema_writer {
 	struct arming keep_settled;
 	bool told_short;          /* that threads are kept shorter than asked for */
 	struct arming singles[SINGLE_KEYS];
-	struct arming procs[TIER_COUNT], alls[TIER_COUNT], blames[TIER_COUNT], codes[TIER_COUNT];
+	struct arming procs[TIER_COUNT], alls[TIER_COUNT], blames[TIER_COUNT], codes[TIER_COUNT], stacks[TIER_COUNT];
 	struct arming wides[WIDE_KINDS][TIER_COUNT];
 	struct gil_series gils[SCHEMA_MAX_GILS];
 	uint64_t gils_left_out; /* rows of GILs that found no place */
@@ -115,6 +115,7 @@ int schema_write__wide(struct schema_writer *w, enum tier tier, const struct pro
 int schema_write__blame(struct schema_writer *w, enum tier tier, const struct proc_sample *s, struct batch *b);
 
 int schema_write__code(struct schema_writer *w, enum tier tier, const struct proc_sample *s, struct batch *b);
+int schema_write__stacks(struct schema_writer *w, enum tier tier, const struct proc_sample *s, struct batch *b);
 
 /* now:* and, out of `totals` (which may be NULL), top:*, within a MULTI that the caller began. */
 int schema_write__boards(struct schema_writer *w, const struct proc_sample *s, const struct proc_sample *totals,

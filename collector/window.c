@@ -306,6 +306,7 @@ static int fold_listed(struct window *w, const struct candidate *list, size_t n,
 	if (compact_threads(w, moved) != 0)
 		return -ENOMEM;
 	remap_code(&w->sample, moved);
+	stack_cells__remap(&w->sample.stacks, moved);
 	return remap_pairs(w, moved);
 }
 
@@ -451,6 +452,23 @@ static int add_code(struct window *w, const struct proc_sample *s)
 	return err;
 }
 
+static int add_stacks(struct window *w, const struct proc_sample *s)
+{
+	struct stack_cells *all = &w->sample.stacks;
+	int err = 0;
+
+	if (w->no_stacks)
+		return 0;
+	stack_weights__add(&all->rest, &s->stacks.rest);
+	for (size_t i = 0; i < s->stacks.n; i++) {
+		const struct stack_cell *cell = &s->stacks.cells[i];
+
+		if (cell->thread < s->threads_n && w->place[cell->thread] != KEYMAP_NONE)
+			err = stack_cells__add(all, w->place[cell->thread], cell->line, &cell->w, WINDOW_MAX_STACKS) ?: err;
+	}
+	return err;
+}
+
 int window__add(struct window *w, const struct proc_sample *s)
 {
 	int err;
@@ -463,7 +481,8 @@ int window__add(struct window *w, const struct proc_sample *s)
 	err = add_gils(w, s) ?: err;
 	err = add_threads(w, s) ?: err;
 	err = add_blame(w, s) ?: err;
-	return add_code(w, s) ?: err;
+	err = add_code(w, s) ?: err;
+	return add_stacks(w, s) ?: err;
 }
 
 void window__clear(struct window *w)
@@ -487,6 +506,7 @@ void window__free(struct window *w)
 	free(w->sample.threads);
 	free(w->sample.blame);
 	free(w->sample.code);
+	stack_cells__free(&w->sample.stacks);
 	free(w->place);
 	keymap__free(&w->threads);
 	pair_index__free(&w->pairs);

@@ -15,12 +15,14 @@
 #define WINDOW_MAX_GILS 64     /* GILs kept apart, the first ones; further ones are GIL_NUMBER_OTHER together */
 #define WINDOW_MAX_PAIRS 65536 /* blame cells kept apart; further pairs are charged to PSEUDO_OTHER */
 #define WINDOW_MAX_CODE 256    /* places in the code kept apart; the rest is code_rest */
+#define WINDOW_MAX_STACKS 256  /* stacks kept apart, the weightiest */
 
 /* Zeroed is empty, except for max_threads. */
 struct window {
 	struct proc_sample sample;
 	bool begun;             /* has at least one sample */
 	size_t max_threads;     /* kept apart, pseudo-threads not counted; > 0 */
+	bool no_stacks;         /* nobody asks this one for whole stacks */
 	uint64_t folded;        /* threads folded into PSEUDO_OTHER since clear */
 	struct keymap threads;  /* (start_ticks, tid << 32 | gil) -> index in sample.threads */
 	struct pair_index pairs; /* (victim, holder) -> index in sample.blame */

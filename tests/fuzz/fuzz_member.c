@@ -8,6 +8,7 @@
 #include "../../collector/schema.h"
 #include "../../collector/schema_blame.h"
 #include "../../collector/schema_code.h"
+#include "../../collector/schema_stacks.h"
 
 static void check_code(const char *data, size_t size)
 {
@@ -22,7 +23,24 @@ static void check_code(const char *data, size_t size)
 	code_sum__free(&sum);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+/* All of it or nothing; lines have no control characters, and each is there once. */
+static void check_stacks(const char *data, size_t size)
+{
+	struct stacks_sum sum = {0};
+	struct stack_weights once, twice;
+
+	if (stacks_sum__add(&sum, data, size) && (sum.n || sum.rest.hold_ns || sum.rest.blame_ns || sum.rest.wait_ns))
+		abort();
+	once = stacks_sum__total(&sum);
+	for (size_t i = 0; i < sum.n; i++)
+		if (!sum.lines[i].line[0] || strlen(sum.lines[i].line) >= STACKS_LINE_MAX || strpbrk(sum.lines[i].line, "\n\033"))
+			abort();
+	stacks_sum__add(&sum, data, size);
+	twice = stacks_sum__total(&sum);
+	if (twice.hold_ns != 2 * once.hold_ns || twice.blame_ns != 2 * once.blame_ns || twice.wait_ns != 2 * once.wait_ns)
+		abort();
+	stacks_sum__free(&sum);
+}
 
 static void check_values(const struct schema_row *row)
 {
@@ -53,6 +71,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	check_blame((const char *)data, size);
 	check_code((const char *)data, size);
+	check_stacks((const char *)data, size);
 	if (schema_row__decode((const char *)data, size, &row) != 0)
 		return 0;
 	check_values(&row);

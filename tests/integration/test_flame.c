@@ -6,9 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../support/bpf_env.h"
 #include "../support/interpreters.h"
+#include "../support/json_lines.h"
 #include "../support/pythons.h"
 #include "../support/tool.h"
 #include "../support/workload.h"
@@ -20,6 +22,7 @@ static void set_up(void)
 	bpf_env__require();
 	temp_dir__make(dir, sizeof(dir));
 	snprintf(file, sizeof(file), "%s/flame", dir);
+	setenv("GILSCOPE_STORE_DIR", dir, 1);
 }
 
 static void tear_down(void)
@@ -27,7 +30,7 @@ static void tear_down(void)
 	temp_dir__remove(dir);
 }
 
-TestSuite(flame, .init = set_up, .fini = tear_down, .timeout = 60);
+TestSuite(flame, .init = set_up, .fini = tear_down, .timeout = 120);
 
 /* Looks at the hog and its victim from before their begin until after their end; what was written. */
 static char *look_at_hog(struct workload *w, const char *options)
@@ -88,6 +91,147 @@ Test(flame, draws_who_made_the_victim_wait)
 	must_run("python3 -c 'import sys, xml.etree.ElementTree as t; t.parse(sys.argv[1])' %s", file);
 	free(svg);
 	workload__quit(&w);
+}
+
+/* ---- from Redis ---- */
+
+/* Observes the hog and its victim from before their begin until after their end, with a history. */
+static void store_hog(struct workload *w, const char *options)
+{
+	struct interpreter stock;
+	char words[128];
+	struct tool t;
+
+	interpreter__stock(&stock);
+	workload__start(w, &stock, "hog_victim.py 20");
+	snprintf(words, sizeof(words), "attach %d %s", (int)w->pid, options);
+	tool__start(&t, words);
+	tool__await(&t, "armed in");
+	workload__go(w);
+	workload__truth(w);
+	kill(t.pid, SIGINT);
+	cr_assert_eq(tool__wait(&t, 20), 0, "%s", tool__stderr(&t));
+	tool__clear(&t);
+}
+
+/* Sums of the process's members in that key of gilscope's own store: "s" or "c" and the rest; weights begin at that place. */
+static void sum_members(const char *what, const char *list, size_t from, json_int_t sums[3], size_t *cells)
+{
+	struct tool t;
+	char words[192], *out, *rest, *line;
+
+	cr_assert_eq(tool__run(&t, "store cli --raw ZRANGE gil:procs 0 0"), 0);
+	out = tool__stdout(&t);
+	out[strcspn(out, "\n")] = '\0';
+	snprintf(words, sizeof(words), "store cli --raw ZRANGE gil:{%.90s}:%s 0 -1", out, what);
+	free(out);
+	tool__clear(&t);
+	cr_assert_eq(tool__run(&t, words), 0);
+	rest = out = tool__stdout(&t);
+	while ((line = strsep(&rest, "\n")) && *line) {
+		json_t *row = json_loads(line, 0, NULL), *cell;
+		size_t i;
+
+		cr_assert_not_null(row, "%s", line);
+		json_array_foreach(json_object_get(row, list), i, cell)
+			for (size_t k = 0; k < 3; k++)
+				sums[k] += json_integer_value(json_array_get(cell, from + k));
+		*cells += i;
+		for (size_t k = 0; k < 3; k++)
+			sums[k] += json_integer_value(json_array_get(json_object_get(row, "rest"), k));
+		json_decref(row);
+	}
+	free(out);
+	tool__clear(&t);
+}
+
+static char *draw_past(pid_t pid, const char *options)
+{
+	struct tool t;
+	char words[160];
+	size_t len;
+
+	snprintf(words, sizeof(words), "flame %d -o %s %s", (int)pid, file, options);
+	cr_assert_eq(tool__run(&t, words), 0, "%s", tool__stderr(&t));
+	cr_expect_not_null(strstr(tool__stderr(&t), "out of Redis"));
+	tool__clear(&t);
+	return must_read(file, &len);
+}
+
+Test(flame, of_a_process_that_has_ended_is_in_redis)
+{
+	json_int_t code[3] = {0}, stacks[3] = {0};
+	size_t cells = 0;
+	struct workload w;
+	char *folded;
+	double truth, got;
+	pid_t pid;
+
+	store_hog(&w, "");
+	pid = w.pid;
+	truth = (double)truth__int(workload__thread(&w, "hog"), "hold_ns") / 1e3;
+	workload__quit(&w);
+	folded = draw_past(pid, "--folded --weight hold");
+	got = sum_of(folded, "hog", "HogPlay.play (");
+	cr_expect(fabs(got - truth) <= 0.03 * truth, "%.0f us, the program says %.0f us", got, truth);
+	free(folded);
+	/* What code has of the same time is the same time; each cell of both is cut to whole microseconds. */
+	sum_members("code:10s", "c", 4, code, &cells);
+	sum_members("stacks:10s", "s", 2, stacks, &cells);
+	cr_expect_gt(stacks[0], 0);
+	for (size_t k = 0; k < 3; k++)
+		cr_expect_leq(llabs((long long)(code[k] - stacks[k])), (long long)cells, "weight %zu: %lld us in code, %lld in "
+			      "stacks", k, (long long)code[k], (long long)stacks[k]);
+}
+
+Test(flame, of_a_process_whose_stacks_are_not_stored_says_so)
+{
+	struct workload w;
+	struct tool t;
+	char words[160];
+	pid_t pid;
+
+	store_hog(&w, "--stacks off");
+	pid = w.pid;
+	workload__quit(&w);
+	snprintf(words, sizeof(words), "flame %d -o %s", (int)pid, file);
+	cr_expect_eq(tool__run(&t, words), 1);
+	cr_expect_not_null(strstr(tool__stderr(&t), "no stacks are stored of "), "%s", tool__stderr(&t));
+	cr_expect_neq(access(file, F_OK), 0, "an empty file is left");
+	tool__clear(&t);
+}
+
+/* What another gilscope observes needs no second look. */
+Test(flame, of_a_process_that_is_observed_uses_its_history)
+{
+	struct interpreter stock;
+	struct workload w;
+	struct tool t;
+	char words[96], *svg;
+
+	interpreter__stock(&stock);
+	workload__start(&w, &stock, "hog_victim.py 1000");
+	snprintf(words, sizeof(words), "attach %d --interval 200ms", (int)w.pid);
+	tool__start(&t, words);
+	tool__await(&t, "armed in");
+	workload__go(&w);
+	/* The first ten seconds end at a time of the wall clock's. */
+	for (int tries = 0; tries < 60; tries++) {
+		json_int_t sums[3] = {0};
+		size_t cells = 0;
+
+		sum_members("stacks:10s", "s", 2, sums, &cells);
+		if (sums[1])
+			break;
+		sleep(1);
+	}
+	svg = draw_past(w.pid, "");
+	cr_expect_not_null(strstr(svg, "data-n=\"HogPlay.play ("));
+	free(svg);
+	kill(t.pid, SIGINT);
+	cr_expect_eq(tool__wait(&t, 20), 0);
+	tool__clear(&t);
+	workload__kill(&w);
 }
 
 Test(flame, without_stacks_is_a_usage_error)

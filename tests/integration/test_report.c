@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../../collector/verdict.h"
 #include "../support/bpf_env.h"
@@ -215,6 +216,8 @@ Test(report, page_has_the_numbers_of_json)
 	for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++)
 		expect_same(page, same[i], json, same[i]);
 	expect_same_pairs(page, json);
+	cr_expect_gt(json_number_value(json_array_get(json_object_get(page, "flame"), 0)), 0);
+	cr_expect_not_null(strstr(json_string_value(json_object_get(page, "text")), "cpu_threads.py"), "no frame on the page");
 	cr_expect_not_null(strstr(json_string_value(json_object_get(page, "text")),
 				  json_string_value(json_object_get(json, "headline"))));
 	free(text);
@@ -232,6 +235,27 @@ Test(report, page_that_cannot_be_written_is_said_at_once)
 	cr_expect_not_null(strstr(err, "--html: /nonexistent/r.html: No such file"), "%s", err);
 	free(err);
 	tool__clear(&t);
+}
+
+/* A look that fails leaves nothing of the page, and what was there before as it was. */
+Test(report, page_of_a_look_that_fails_is_not_begun)
+{
+	struct tool t;
+	char words[128], page[96], *text;
+	size_t len;
+
+	snprintf(page, sizeof(page), "%s/r.html", dir);
+	snprintf(words, sizeof(words), "report no-such-program --html %s", page);
+	cr_expect_eq(tool__run(&t, words), 1);
+	tool__clear(&t);
+	cr_expect_neq(access(page, F_OK), 0);
+	must_run("echo before > %s", page);
+	cr_expect_eq(tool__run(&t, words), 1);
+	tool__clear(&t);
+	text = must_read(page, &len);
+	cr_expect_str_eq(text, "before\n");
+	free(text);
+	must_run("test \"$(ls %s)\" = r.html", dir);
 }
 
 Test(report, unknown_process_is_one_sentence)
