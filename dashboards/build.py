@@ -9,7 +9,7 @@ the functions' text in each query, for servers that know no functions or forbid 
 compares them with what this writes.
 
 Rules that the Redis data source imposes: queries are raw commands ("cli"), each variable in quotes; the first
-transformation drops the row "(empty array)" that stands for no row; fields are kept by name, so that what a later
+transformation keeps what is a row, and not the "(empty array)" that stands for none; fields are kept by name, so that what a later
 gilscope adds to a sample adds no line to a picture.
 """
 import json
@@ -38,6 +38,14 @@ def rows(what):
 
 def call(function, what, *args):
     return "FCALL_RO %s 1 %s %s" % (function, key(what), " ".join(args))
+
+
+PIECES = 4  # of a range that is too much for one call; 24 h then
+
+
+def in_pieces(function, what, *args):
+    """One query for each piece of the time range: each keeps the server for a part of the time only."""
+    return [call(function, what, *args, "%d/%d" % (i, PIECES)) for i in range(1, PIECES + 1)]
 
 
 # The finest tier that still has the range and does not make thousands of rows of it. An EVAL, so that the pictures
@@ -102,8 +110,10 @@ TIER_ALL = variable("tier", "", "EVAL_RO '%s' 1 %sall:10s $__from $__to" % (inli
 
 # ---- transformations ----------------------------------------------------------------------------------
 
-DROP_EMPTY = {"id": "filterByValue", "options": {"type": "exclude", "match": "any", "filters": [
-    {"fieldName": "Value", "config": {"id": "equal", "options": {"value": "(empty array)"}}}]}}
+# Rows are kept, not the other one dropped: with several queries Grafana takes the length of the first frame for all others
+# when it drops.
+ROWS = {"id": "filterByValue", "options": {"type": "include", "match": "any", "filters": [
+    {"fieldName": "Value", "config": {"id": "regex", "options": {"value": "^\\{"}}}]}}
 EXTRACT = {"id": "extractFields", "options": {"source": "Value", "format": "json", "replace": True, "keepTime": False}}
 TO_TIME = {"id": "convertFieldType", "options": {"fields": {}, "conversions": [
     {"targetField": "t", "destinationType": "time"}]}}
@@ -132,7 +142,7 @@ def series(names, *calculated):
     names = dict([("t", "Time")] + list(names.items()))
     sources = {c["options"]["binary"][side] for c in calculated for side in ("left", "right")}
     plain = [n for n in names if n not in {c["options"]["alias"] for c in calculated}]
-    steps = [DROP_EMPTY, EXTRACT, keep(plain + sorted(sources - set(plain))), TO_TIME] + list(calculated)
+    steps = [ROWS, EXTRACT, keep(plain + sorted(sources - set(plain))), TO_TIME] + list(calculated)
     if calculated:
         steps.append(keep(names))
     return steps + [rename(names)]
@@ -140,10 +150,21 @@ def series(names, *calculated):
 
 def columns(names):
     """Rows of a table."""
-    return [DROP_EMPTY, EXTRACT, keep(names), rename(names)]
+    return [ROWS, EXTRACT, keep(names), rename(names)]
 
 
-WIDE = [DROP_EMPTY, EXTRACT, TO_TIME]  # every field is a thread
+def added_up(what, sums, most):
+    """The pieces of a range together: rows that agree in `what` become one, the `most` with the largest first sum stay. The
+    piece's number keeps equal rows of two pieces apart until they are added up."""
+    by = dict({n: {"operation": "groupby", "aggregations": []} for n in what},
+              **{n: {"operation": "aggregate", "aggregations": ["sum"]} for n in sums})
+    return [ROWS, EXTRACT, keep(["piece"] + list(what) + list(sums)), {"id": "merge", "options": {}},
+            {"id": "groupBy", "options": {"fields": by}},
+            {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": "%s (sum)" % sums[0], "desc": True}]}},
+            {"id": "limit", "options": {"limitField": most}}]
+
+
+WIDE = [ROWS, EXTRACT, TO_TIME]  # every field is a thread
 
 # ---- panels -------------------------------------------------------------------------------------------
 
@@ -158,14 +179,17 @@ WAITED = thresholds(("green", None), ("orange", 20000), ("red", 50000))
 HELD = thresholds(("green", None), ("orange", 10000), ("red", 100000))
 LOST = thresholds(("green", None), ("red", 1))
 COVERED = thresholds(("red", None), ("orange", 0.9), ("green", 0.999))
+LONG_ONES = thresholds(("orange", None), ("red", 1000000))
 PLAIN = thresholds(("green", None))
 
 
 def panel(kind, title, about, size, query, steps, defaults, options, overrides=(), nothing=NOTHING, target=None):
-    base = {"refId": "A", "datasource": SOURCE, "type": "cli", "command": "", "query": query}
+    queries = query if isinstance(query, list) else [query]
+    targets = [dict({"refId": ref, "datasource": SOURCE, "type": "cli", "command": "", "query": q}, **target or {})
+               for ref, q in zip("ABCDEFGH", queries)]
     return {
         "type": kind, "title": title, "description": about, "datasource": SOURCE, "size": size,
-        "targets": [dict(base, **target) if target else base], "transformations": list(steps),
+        "targets": targets, "transformations": list(steps),
         "fieldConfig": {"defaults": dict(defaults, noValue=nothing), "overrides": list(overrides)}, "options": options,
     }
 
@@ -268,7 +292,7 @@ ALL = "ZRANGE \"%sall:${tier}\" $__from $__to BYSCORE LIMIT 0 20000" % PREFIX
 
 def of_all(title, about, name, unit, limits, **more):
     """One line per process."""
-    steps = [DROP_EMPTY, EXTRACT, keep(["t", "id", "label", name]), TO_TIME, {"id": "partitionByValues", "options": {
+    steps = [ROWS, EXTRACT, keep(["t", "id", "label", name]), TO_TIME, {"id": "partitionByValues", "options": {
         "fields": ["label", "id"], "keepFields": False, "naming": {"asLabels": True}}}]
     made = lines(title, about, (24, 8), ALL, steps, unit, limits, **more)
     made["fieldConfig"]["defaults"]["displayName"] = "${__field.labels.label} ${__field.labels.id}"
@@ -311,7 +335,7 @@ def overview():
                log=True),
         table("Processes in this range", "All processes observed in the time range. Click one for its dashboard. Lost: events that "
               "gilscope missed, which should be 0. Observed below 100 %: the numbers are of that part of the time.", (24, 10),
-              ALL, [DROP_EMPTY, EXTRACT, keep(["id"] + list(aggregated)), {"id": "groupBy", "options": {"fields": group}},
+              ALL, [ROWS, EXTRACT, keep(["id"] + list(aggregated)), {"id": "groupBy", "options": {"fields": group}},
                     rename(names)],
               [field("Process", links=link("Open", "gilscope-process", "proc", "id")),
                field("GIL busy", unit=SHARE, decimals=1, thresholds=BUSY, min=0, max=1, custom__cellOptions=GAUGE),
@@ -329,15 +353,59 @@ def percentiles(kind, what, gaps=True):
                  series(named(kind + "_p50", kind + "_p99", kind + "_max")), US, gaps=gaps, log=True)
 
 
-PAIRS = {"victim": "Who waited", "holder": "For whom", "wait": "Waited", "share": "Share of all waiting"}
+PAIRS = {"victim": "Who waited", "holder": "For whom", "wait (sum)": "Waited"}
+NOBODY = "Nobody waited in this time range."
 
 
-def pairs(title, about, size, query, skip=()):
-    names = {k: v for k, v in PAIRS.items() if k not in skip}
-    return table(title, about, size, query, columns(names), [
-        field("Waited", unit=US), field("Share of all waiting", unit=SHARE, decimals=1, min=0, max=1,
-                                        custom__cellOptions=GAUGE)],
-        "Nobody waited in this time range.")
+def pairs(title, about, size, sides, *of):
+    steps = added_up(sides, ["wait"], 50)
+    return table(title, about, size, in_pieces("gil_blame", "blame", "$__from", "$__to", "5000", *of), steps + [
+        rename({n: PAIRS[n] for n in list(sides) + ["wait (sum)"]})],
+        [field("Waited", unit=US, min=0, custom__cellOptions=GAUGE, color={"mode": "continuous-reds"})], NOBODY)
+
+
+def matrix(title, about, size):
+    steps = added_up(["victim", "holder"], ["wait"], 150) + [
+        {"id": "groupingToMatrix", "options": {"columnField": "holder", "rowField": "victim", "valueField": "wait (sum)",
+                                               "emptyValue": "null"}}, rename({"victim\\holder": "Who waited"})]
+    return table(title, about, size, in_pieces("gil_blame", "blame", "$__from", "$__to", "5000"), steps, [
+        {"matcher": {"id": "byType", "options": "number"}, "properties": [
+            {"id": "unit", "value": US}, {"id": "color", "value": {"mode": "continuous-reds"}},
+            {"id": "custom.cellOptions", "value": {"type": "color-background", "mode": "basic"}}]},
+        field("Who waited", custom__width=140)], NOBODY)
+
+
+STACKS = ("Holds of 5 ms and more are asked for their code (attach --stacks TIME; 0: each that made somebody wait); not with "
+          "--stacks off, nor in light mode.")
+CODE = {"name": "Thread", "thread": "TID", "function": "Function", "file": "File", "line": "Line",
+        "blame (sum)": "Others waited", "hold (sum)": "Held", "wait (sum)": "Waited"}
+
+
+def guilty(title, about, size, *of):
+    places = ["name", "thread", "function", "file", "line"]
+    skip = places[:2] if of else []
+    steps = added_up([p for p in places if p not in skip], ["blame", "hold", "wait"], 50)
+    return table(title, about, size, in_pieces("gil_code", "code", "$__from", "$__to", "5000", "blame", *of), steps + [
+        rename({n: v for n, v in CODE.items() if n not in skip})],
+        [field("Thread", links=TO_THREAD), field("Line", unit="none", custom__width=70),
+         field("Others waited", unit=US, min=0, custom__cellOptions=GAUGE, color={"mode": "continuous-reds"}),
+         field("Held", unit=US), field("Waited", unit=US)],
+        "No code that made others wait was seen in this time range. " + STACKS)
+
+
+LONG = {"t": "Time", "kind": "What", "name": "Thread", "thr": "TID", "us": "Duration", "open": "State", "others": "Others waited",
+        "function": "Function", "file": "File", "line": "Line", "stack": "Stack"}
+
+
+def long_ones(title, about, size, query, skip=()):
+    names = {n: v for n, v in LONG.items() if n not in skip}
+    return table(title, about, size, query, [ROWS, EXTRACT, keep(names), TO_TIME, rename(names)], [
+        field("Thread", links=TO_THREAD), field("Duration", unit=US, thresholds=LONG_ONES, custom__cellOptions={"type": "color-text"}),
+        field("Others waited", unit=US), field("Line", unit="none", custom__width=70), field("Time", custom__width=170),
+        field("State", custom__width=90, mappings=[{"type": "value", "options": {"true": {"text": "went on", "index": 0}}}]),
+        field("Stack", custom__inspect=True)],
+        "None in this time range. Recorded are holds of 100 ms and more (attach --alert-hold TIME) and, with --alert-wait TIME, "
+        "waits; nothing with --stacks off.")
 
 
 def shares(title, about, what):
@@ -348,7 +416,8 @@ def process():
     last = named("util", "waiters", "wait_p99", "hold_max", "threads", "lost")
     whole = named("util", "waiters", "wait_p50", "wait_p99", "wait_max", "hold_p99", "hold_max", "lost", "cov")
     threads = {"name": "Thread", "thread": "TID", "hold_share": "Holds", "wait_share": "Waits", "hold": "Held", "wait": "Waited",
-               "n": "Acquires", "c": "Contended", "forced": "Forced", "wait_max": "Longest wait", "hold_max": "Longest hold"}
+               "n": "Acquires", "c": "Contended", "forced": "Forced", "hold_blocked": "Held asleep",
+               "hold_preempted": "Held without a CPU", "wait_max": "Longest wait", "hold_max": "Longest hold"}
     return "process", "gilscope: process", [DATA_SOURCE, PROCESS, tier("ptier", "p"), tier("ttier", "t")], [
         stats("Now", "The newest sample. GIL busy near 100 % with threads waiting: bound by the GIL. Lost should be 0.", (24, 4), "",
               [keep(last), rename(last)], shown(*last), "Not observed at the moment.",
@@ -368,39 +437,41 @@ def process():
         percentiles("wait", "p:${ptier}"),
         percentiles("hold", "p:${ptier}"),
         table("Threads", "Exact totals in the time range, the threads that held most first. Click one for its dashboard. Many waits "
-              "with few holds: a victim; forced: releases that a waiter asked for.", (24, 9),
+              "with few holds: a victim; forced: releases that a waiter asked for; held asleep, without a CPU: nobody could run.",
+              (24, 9),
               call("gil_top", "t", "$__from", "$__to", "50"), columns(threads),
               [field("Thread", links=TO_THREAD),
                field("Holds", unit=SHARE, decimals=1, min=0, max=1, thresholds=BUSY, custom__cellOptions=GAUGE),
                field("Waits", unit=SHARE, decimals=1, min=0, max=1, thresholds=BUSY, custom__cellOptions=GAUGE),
-               field("Held", unit=US), field("Waited", unit=US), field("Longest wait", unit=US), field("Longest hold", unit=US)]),
+               field("Held", unit=US), field("Waited", unit=US), field("Held asleep", unit=US),
+               field("Held without a CPU", unit=US), field("Longest wait", unit=US), field("Longest hold", unit=US)]),
         pairs("Who made whom wait", "The largest pairs. A thread's wait is charged to whoever held the GIL meanwhile; (nobody) is "
-              "the time between a release and the next acquire.", (12, 10),
-              call("gil_blame", "blame", "$__from", "$__to", "25")),
-        table("Waiting threads by holder", "Rows waited, columns held the GIL meanwhile, microseconds. A dark column is a thread that "
-              "blocks many; a dark cell a pair that gets in each other's way. Rows add up to \"Waited\".", (12, 10),
-              call("gil_matrix", "blame", "$__from", "$__to", "12"),
-              [DROP_EMPTY, EXTRACT, {"id": "organize", "options": {
-                  "excludeByName": {}, "indexByName": {}, "renameByName": {"victim": "Who waited", "wait": "Waited"}}}],
-              [{"matcher": {"id": "byType", "options": "number"}, "properties": [
-                  {"id": "unit", "value": US}, {"id": "color", "value": {"mode": "continuous-reds"}},
-                  {"id": "custom.cellOptions", "value": {"type": "color-background", "mode": "basic"}}]},
-               field("Waited", custom__cellOptions={"type": "auto"}), field("Who waited", custom__width=140)], "Nobody waited in this time range."),
+              "the time between a release and the next acquire.", (12, 10), ["victim", "holder"]),
+        matrix("Waiting threads by holder", "Rows waited, columns held the GIL meanwhile, microseconds; the 150 largest pairs, the "
+               "largest at the top left. A dark column is a thread that blocks many; a dark cell a pair that gets in each other's "
+               "way.", (12, 10)),
+        guilty("Code that makes others wait", "The lines of Python that others waited for the longest, and how long they held the "
+               "GIL. Normal: an even mix. One line on top that dwarfs the others is what to change. " + STACKS, (24, 9)),
+        long_ones("Long holds and waits", "Single holds and waits over their thresholds, the newest first: while they last (went on) "
+                  "and when they have ended. Normal: none. Others waited: summed over all that did meanwhile.", (24, 9),
+                  "ZRANGE %s $__to $__from BYSCORE REV LIMIT 0 200" % key("long")),
         heat_map("Waits by length", "How many waits of which length ended when; the scale is logarithmic. Normal: one band below "
                  "5 ms. A second band higher up is a thread that does not let go.", (12, 9),
                  call("gil_heatmap", "p", "$__from", "$__to", "$__interval_ms", "wait")),
+        lines("What the holder did", "Share of the observed time in which the GIL was held by a thread that ran, that slept (a system "
+              "call, a page fault), or that could run but had no CPU. Normal: on a CPU. Asleep: somebody blocks without letting go. "
+              "Without a CPU: the machine or a limit is short of them. Not known: light mode, or --no-off-cpu.", (12, 9),
+              call("gil_holder", "p:${ptier}", "$__from", "$__to", "1"),
+              series({"on_cpu": "On a CPU", "asleep": "Asleep", "no_cpu": "Without a CPU", "unseen": "Not known"}), SHARE, top=1,
+              stack=True),
         lines("Own cost and CPU", "Cores that the process used, and of them gilscope's probes (an estimate). Normal cost: below "
-              "0.02 cores.", (12, 9), rows("p:${ptier}"),
+              "0.02 cores.", (12, 8), rows("p:${ptier}"),
               series({"cpu_cores": "CPU", "cost_cores": "gilscope"}, ratio("cpu", "d", "cpu_cores"),
                      ratio("cost", "d", "cost_cores")), "none"),
         lines("Observed, and what was lost", "Observed: share of each interval that was seen (right: 100 %). Lost: events and "
               "violations of the expected order, which should be 0; meta names their kinds.", (12, 8), rows("p:${ptier}"),
               series(named("cov", "lost")), "none", overrides=[
                   field("Observed", unit=SHARE, max=1, custom__axisPlacement="right"), field("Lost", custom__drawStyle="bars")]),
-        table("Long holds and waits", "Single holds and waits above the threshold, with what ran.", (12, 8), rows("long"),
-              [DROP_EMPTY, EXTRACT, TO_TIME, {"id": "organize", "options": {
-                  "excludeByName": {}, "indexByName": {"t": 0}, "renameByName": {"t": "Time"}}}], (),
-              "None in this time range, or not recorded by this version of gilscope."),
     ]
 
 
@@ -421,10 +492,12 @@ def thread():
                  (12, 9), call("gil_heatmap", mine, "$__from", "$__to", "$__interval_ms", "wait")),
         heat_map("Holds by length", "How many holds of which length ended when. Long ones are C code that keeps the GIL.",
                  (12, 9), call("gil_heatmap", mine, "$__from", "$__to", "$__interval_ms", "hold")),
-        pairs("Who blocks it", "Who held the GIL while this thread waited.", (12, 9),
-              call("gil_blame", "blame", "$__from", "$__to", "20", "victim", '"${thread}"'), ("victim",)),
-        pairs("Whom it blocks", "Who waited while this thread held the GIL.", (12, 9),
-              call("gil_blame", "blame", "$__from", "$__to", "20", "holder", '"${thread}"'), ("holder",)),
+        pairs("Who blocks it", "Who held the GIL while this thread waited.", (12, 9), ["holder"], "victim", '"${thread}"'),
+        pairs("Whom it blocks", "Who waited while this thread held the GIL.", (12, 9), ["victim"], "holder", '"${thread}"'),
+        guilty("Its code that makes others wait", "The lines of Python of this thread that others waited for the longest. " + STACKS,
+               (24, 8), '"${thread}"'),
+        long_ones("Its long holds and waits", "Its single holds and waits over their thresholds, the newest first.", (24, 8),
+                  call("gil_long", "long", "$__from", "$__to", "200", '"${thread}"'), ("name", "thr")),
         lines("Acquires", "How often it took the GIL, how often it had to wait for it, and was asked to let go, per interval of "
               "the history (1 s, 10 s or 60 s).", (24, 8), rows(mine + ":${ttier}"), series(named("n", "c", "forced")), "short",
               gaps=False),

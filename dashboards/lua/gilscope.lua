@@ -12,12 +12,14 @@
 -- A call reads a bounded number of members, so that it does not keep the server from others for long, and
 -- answers with an error beyond. While the library is loaded, Redis offers it no globals: all work is in functions.
 
-local VERSION = 1
+local VERSION = 2
 
 -- Members that one call reads: each of these takes some 50 ms of the server's time on a slow machine.
 local MAX_ROWS = 1600      -- samples, all of each
 local MAX_WIDE = 2000
-local MAX_BLAME = 320      -- rows of up to 64 pairs
+local MAX_BLAME = 480      -- rows of up to 64 pairs
+local MAX_CODE = 480       -- rows of up to 24 places
+local MAX_LONG = 1000      -- as many as are kept
 local MAX_HIST = 2500
 local MAX_THREAD_ROWS = 5000
 local MAX_PICKED = 12000   -- of which a few numbers are picked
@@ -32,22 +34,33 @@ local BUCKETS = 132 -- of a stored histogram; the last one is open
 -- In the order in which fields are written.
 local ORDER = {
 	't', 'd', 'hold', 'util', 'wait', 'handover', 'unknown', 'waiters', 'n', 'c', 'forced', 'inferred', 'threads',
-	'wait_p50', 'wait_p99', 'wait_max', 'hold_p50', 'hold_p99', 'hold_max', 'cpu', 'rss', 'cost', 'lost', 'cov',
-	'gils',
+	'wait_p50', 'wait_p99', 'wait_max', 'hold_p50', 'hold_p99', 'hold_max', 'hold_blocked', 'hold_preempted',
+	'hold_unseen', 'wait_blocked', 'wait_preempted', 'wait_unseen', 'cpu', 'rss', 'cost', 'lost', 'cov', 'gils',
 }
 local SUMS = {'d', 'hold', 'wait', 'handover', 'n', 'c', 'forced', 'cpu', 'cost', 'lost'}
 local MAXIMA = {'hold_p50', 'hold_p99', 'hold_max', 'wait_p50', 'wait_p99', 'wait_max', 'gils'}
 local LATEST = {'threads', 'rss'}
 local RARE = {'unknown', 'inferred'} -- written only where they are not zero
-local RATIOS = {util = true, waiters = true, cov = true, hold_share = true, wait_share = true, share = true}
+-- Parts of a hold or wait in which the holder did not run. The first says that they are known; those that are zero may be
+-- left out, and so may all of them where there is nothing to part. A thread's row has them as a list.
+local OFF_CPU = {
+	hold = {'hold_blocked', 'hold_preempted', 'hold_unseen', list = 'ho'},
+	wait = {'wait_blocked', 'wait_preempted', 'wait_unseen', list = 'wo'},
+}
+local KINDS = {'hold', 'wait'}
+local RATIOS = {
+	util = true, waiters = true, cov = true, hold_share = true, wait_share = true, share = true, on_cpu = true, asleep = true,
+	no_cpu = true, unseen = true,
+}
 
 -- Taken from their tables once, when they exist: that is, not while the library is loaded.
-local match, gmatch, gsub, format, ceil, floor, concat
+local match, find, sub, gmatch, format, ceil, floor, concat
 
 local quoted -- names as JSON, of the running call: they recur in every row
 
 local function take_globals()
-	match, gmatch, gsub, format = string.match, string.gmatch, string.gsub, string.format
+	match, find, sub = string.match, string.find, string.sub
+	gmatch, format = string.gmatch, string.format
 	ceil, floor, concat = math.ceil, math.floor, table.concat
 end
 
@@ -98,6 +111,29 @@ local function range_args(args)
 		fail('FROM is not before TO')
 	end
 	return from, to
+end
+
+-- The range, or the piece of it that a last argument "2/4" asks for: a long range in several calls, none of which keeps
+-- the server for long; what they answer adds up to the whole. Cut at whole rows of the coarsest tier. Third result: the
+-- piece's number, if it is one; the argument is taken away.
+local function piece_args(args)
+	local from, to = range_args(args)
+	local piece, pieces = match(args[#args], '^(%d+)/(%d+)$')
+
+	if not piece then
+		return from, to, nil
+	end
+	piece, pieces = number_arg({piece}, 1, 'piece'), number_arg({pieces}, 1, 'pieces')
+	if piece < 1 or piece > pieces then
+		fail('piece %d of %d', piece, pieces)
+	end
+	args[#args] = nil
+
+	local function cut(i)
+		return i == 0 and from or i == pieces and to or
+			math.min(to, ceil((from + (to - from) * i / pieces) / STEP_MS[#STEP_MS]) * STEP_MS[#STEP_MS])
+	end
+	return cut(piece - 1), cut(piece), piece
 end
 
 local function kind_arg(args, i)
@@ -170,7 +206,7 @@ local function parse_key(key)
 end
 
 local function of_process(series)
-	return series == 'p' or string.sub(series, 1, 2) == 'g:'
+	return series == 'p' or sub(series, 1, 2) == 'g:'
 end
 
 -- How far back the tiers of this kind of series reach, as the process's meta says it.
@@ -243,21 +279,29 @@ local function read(key, from, to, max)
 	return n > 0 and redis.call('ZRANGE', key, '(' .. text(from), text(to), 'BYSCORE') or {}
 end
 
--- One object, without its histograms; nil if it is none with a stamp in the range.
+-- One object; nil if it is none with a stamp in the range.
 local function decode(member, from, to)
-	local ok, row = pcall(cjson.decode, (gsub(member, ',"[hw]h":%[[%d,]*%]', '')))
+	local ok, row = pcall(cjson.decode, member)
 
 	if ok and type(row) == 'table' and number(row.t) and row.t > from and row.t <= to then
 		return row
 	end
 end
 
+-- The same without its histograms, which come last and are most of it.
+local function decode_head(member, from, to)
+	local at = find(member, ',"hh":', 1, true) or find(member, ',"wh":', 1, true)
+
+	return decode(at and sub(member, 1, at - 1) .. '}' or member, from, to)
+end
+
 -- Stamp and observed microseconds of a process sample.
 local function observed(member)
-	local t, d = tonumber(match(member, '"t":(%d+)')), tonumber(match(member, '"d":(%d+)'))
+	local t, d = match(member, '^{"t":(%d+),"d":(%d+)')
+	local at = find(member, '"cov":', 1, true)
 
-	if t and d then
-		return t, d * (tonumber(match(member, '"cov":([%d.e-]+)')) or 1)
+	if t then
+		return tonumber(t), d * (at and tonumber(match(member, '^[%d.e-]+', at + 6)) or 1)
 	end
 	return nil, 0
 end
@@ -353,22 +397,32 @@ end
 
 -- ---- histograms ----
 
--- Adds the histogram `name` ("hh", "wh") of a member to `h`, `width` buckets to one. False if it has none.
-local function add_hist(h, member, name, width)
-	local list = match(member, '"' .. name .. '":%[([%d,]*)%]')
-
-	if not list then
+-- Adds {bucket, count, ...} to `h`, `width` buckets to one. False if it is no such list.
+local function add_counts(h, list, width)
+	if type(list) ~= 'table' then
 		return false
 	end
-	width = width or 1
-	for bucket, n in gmatch(list, '(%d+),(%d+)') do
-		local b = bucket - bucket % width
+	for i = 1, #list - 1, 2 do
+		local b, n = list[i], list[i + 1]
 
-		if b < BUCKETS then
+		if type(b) == 'number' and type(n) == 'number' and b >= 0 and b < BUCKETS and n >= 0 then
+			b = b - b % width
 			h[b] = (h[b] or 0) + n
 		end
 	end
 	return true
+end
+
+-- The same of the histogram `name` ("hh", "wh") of a member, of which the rest is not decoded.
+local function add_hist(h, member, name, width)
+	local list = match(member, '"' .. name .. '":(%[[%d,]*%])')
+	local ok, counts
+
+	if not list then
+		return false
+	end
+	ok, counts = pcall(cjson.decode, list)
+	return ok and add_counts(h, counts, width or 1)
 end
 
 local function hist_total(h)
@@ -416,7 +470,7 @@ end
 -- ---- several samples into one ----
 
 local function new_sum()
-	return {n = 0, observed = 0, values = {}, lacking = {}, members = {}}
+	return {n = 0, observed = 0, values = {}, lacking = {}, rows = {}}
 end
 
 local function add_max(values, name, v)
@@ -445,7 +499,36 @@ local function add_rare(values, row)
 	end
 end
 
-local function add_row(sum, row, member)
+-- Adds the parts off the CPU of one row, or notes that they are not known.
+local function add_off_cpu(values, lacking, row, kind)
+	local parts = OFF_CPU[kind]
+	local list = row[parts.list]
+	local a, b, c
+
+	if type(list) == 'table' then
+		a, b, c = list[1], list[2], list[3]
+	else
+		a, b, c = row[parts[1]], row[parts[2]], row[parts[3]]
+	end
+	if number(a) then
+		values[parts[1]] = (values[parts[1]] or 0) + a
+		values[parts[2]] = (values[parts[2]] or 0) + (number(b) or 0)
+		values[parts[3]] = (values[parts[3]] or 0) + (number(c) or 0)
+	elseif row[kind] ~= 0 then
+		lacking[parts[1]], lacking[parts[2]], lacking[parts[3]] = true, true, true
+	end
+end
+
+-- What is zero of a thing that hardly ever happens is left out, as the writer does.
+local function finish_off_cpu(values)
+	for i = 1, #KINDS do
+		local unseen = OFF_CPU[KINDS[i]][3]
+
+		values[unseen] = values[unseen] ~= 0 and values[unseen] or nil
+	end
+end
+
+local function add_row(sum, row)
 	local v, d = sum.values, number(row.d) or 0
 	local seen = d * (number(row.cov) or 1)
 
@@ -467,10 +550,12 @@ local function add_row(sum, row, member)
 		v[LATEST[i]] = number(row[LATEST[i]]) or v[LATEST[i]]
 	end
 	add_rare(v, row)
+	add_off_cpu(v, sum.lacking, row, 'hold')
+	add_off_cpu(v, sum.lacking, row, 'wait')
 	add_share(sum, row, 'util', seen)
 	add_share(sum, row, 'waiters', seen)
 	add_share(sum, row, 'cov', d)
-	sum.members[sum.n] = member
+	sum.rows[sum.n] = row
 	v.t = row.t
 end
 
@@ -495,7 +580,7 @@ local function merged_hist(sum, hist, counter)
 	local h = {}
 
 	for i = 1, sum.n do
-		if not add_hist(h, sum.members[i], hist) and not match(sum.members[i], '"' .. counter .. '":0[,}]') then
+		if not add_counts(h, sum.rows[i][hist], 1) and sum.rows[i][counter] ~= 0 then
 			return nil
 		end
 	end
@@ -529,6 +614,7 @@ local function finish(sum)
 	for name in pairs(sum.lacking) do
 		v[name] = nil
 	end
+	finish_off_cpu(v)
 	return v
 end
 
@@ -554,7 +640,7 @@ local function rows(key, args)
 				flush()
 			end
 			bucket = here
-			add_row(sum, row, member)
+			add_row(sum, row)
 		end
 	end
 	local segments
@@ -567,6 +653,63 @@ local function rows(key, args)
 	end
 	each(at.base, at.series, segments, MAX_ROWS, visit)
 	flush()
+	return out
+end
+
+-- ---- what the holder did ----
+
+local function bucket_of(buckets, list, index)
+	if not buckets[index] then
+		buckets[index] = {index = index, us = 0, t = 0, totals = {}}
+		list[#list + 1] = buckets[index]
+	end
+	return buckets[index]
+end
+
+local HELD = {'t', 'on_cpu', 'asleep', 'no_cpu', 'unseen'}
+
+-- A number of a member.
+local function picked(member, name)
+	return tonumber(match(member, '"' .. name .. '":(%d+)'))
+end
+
+-- gil_holder KEY FROM TO [STEP]   shares of the observed time in which the GIL was held by a thread that ran, slept, or had no
+-- CPU, or of which that is not known; one row per STEP ms (0: the range as one). KEY: gil:{id}:p
+local function holder(key, args)
+	local at = parse_key(key)
+	local from, to = range_args(args)
+	local step = number_arg(args, 3, 'STEP (ms)', 0)
+	local tier = step > 0 and tier_for_step(at, from, to, step, 1, MAX_PICKED)
+	local segments = tier and {{tier = tier, from = from, to = to}} or cover(at, from, to, 1)
+	local buckets, list, out = {}, {}, {}
+
+	each(at.base, at.series, segments, MAX_PICKED, function(member)
+		local t, us = observed(member)
+		local hold, asleep = picked(member, 'hold'), picked(member, 'hold_blocked')
+
+		if t and us > 0 then
+			local bucket = bucket_of(buckets, list, step > 0 and ceil(t / step) or 0)
+			local sum = bucket.totals
+			local no_cpu = asleep and picked(member, 'hold_preempted') or 0
+			local unseen = asleep and (picked(member, 'hold_unseen') or 0) or hold or 0
+
+			bucket.us, bucket.t = bucket.us + us, math.max(bucket.t, t)
+			bucket.lacking = bucket.lacking or not hold
+			sum.asleep = (sum.asleep or 0) + (asleep or 0)
+			sum.no_cpu = (sum.no_cpu or 0) + no_cpu
+			sum.unseen = (sum.unseen or 0) + unseen
+			sum.on_cpu = (sum.on_cpu or 0) + math.max(0, (hold or 0) - (asleep or 0) - no_cpu - unseen)
+		end
+	end)
+	table.sort(list, function(a, b) return a.t < b.t end)
+	for i = 1, #list do
+		local row = {t = list[i].t}
+
+		for k = 2, list[i].lacking and 0 or #HELD do
+			row[HELD[k]] = list[i].totals[HELD[k]] / list[i].us
+		end
+		out[i] = json_row(row, HELD)
+	end
 	return out
 end
 
@@ -614,33 +757,37 @@ local function observed_us(base, segments)
 	return sum
 end
 
-local TOP = {'name', 'thread', 'hold_share', 'wait_share', 'hold', 'wait', 'n', 'c', 'forced', 'wait_max', 'hold_max'}
-local PICKED = {
-	{'hold', '"hold":(%d+)'}, {'wait', '"wait":(%d+)'}, {'n', '"n":(%d+)'}, {'c', '"c":(%d+)'},
-	{'forced', '"forced":(%d+)'},
+local TOP = {
+	'name', 'thread', 'hold_share', 'wait_share', 'hold', 'wait', 'n', 'c', 'forced', 'hold_blocked', 'hold_preempted',
+	'hold_unseen', 'wait_max', 'hold_max',
 }
-local PICKED_MAX = {{'wait_max', '"wait_max":(%d+)'}, {'hold_max', '"hold_max":(%d+)'}}
+local TOP_SUMS = {'hold', 'wait', 'n', 'c', 'forced'}
 
--- Totals of one thread, or nil if it did nothing. Its members are many, so only what is shown is picked from them.
+-- Totals of one thread, or nil if it did nothing.
 local function sum_thread(base, thr, segments)
 	local v, lacking, n = {}, {}, 0
 
-	each(base, 't:' .. thr, segments, MAX_PICKED, function(member)
-		n = n + 1
-		for i = 1, #PICKED do
-			local name = PICKED[i][1]
-			local x = match(member, PICKED[i][2])
+	each(base, 't:' .. thr, segments, MAX_THREAD_ROWS, function(member, low, high)
+		local row = decode_head(member, low, high)
 
-			v[name] = (v[name] or 0) + (x or 0)
-			lacking[name] = lacking[name] or not x
-		end
-		for i = 1, #PICKED_MAX do
-			add_max(v, PICKED_MAX[i][1], tonumber(match(member, PICKED_MAX[i][2])))
+		if row then
+			n = n + 1
+			for i = 1, #TOP_SUMS do
+				local name = TOP_SUMS[i]
+				local x = number(row[name])
+
+				v[name] = (v[name] or 0) + (x or 0)
+				lacking[name] = lacking[name] or not x or nil
+			end
+			add_max(v, 'wait_max', number(row.wait_max))
+			add_max(v, 'hold_max', number(row.hold_max))
+			add_off_cpu(v, lacking, row, 'hold')
 		end
 	end)
-	for name, lacks in pairs(lacking) do
-		v[name] = not lacks and v[name] or nil
+	for name in pairs(lacking) do
+		v[name] = nil
 	end
+	finish_off_cpu(v)
 	return n > 0 and v or nil
 end
 
@@ -664,17 +811,14 @@ local function totals_of_threads(at, segments, names, list)
 	return out
 end
 
--- Adds the shares of a wide row, as microseconds, to totals[label].
+-- Adds the shares of a wide row, as microseconds, to totals[label]. In a pcall(): what is none is left out.
 local function add_wide(totals, member, from, to, seen)
-	local row = decode(member, from, to)
-	local us = row and seen[row.t]
+	local row = cjson.decode(member)
+	local t, us = row.t, seen[row.t]
 
-	if not us then
-		return
-	end
-	row.t = nil
-	for label, share in pairs(row) do
-		if type(share) == 'number' then
+	if us and t > from and t <= to then
+		row.t = nil
+		for label, share in next, row do
 			totals[label] = (totals[label] or 0) + share * us
 		end
 	end
@@ -702,7 +846,7 @@ local function totals_of_wide_rows(at, segments)
 		local totals = {}
 
 		each(at.base, kind, segments, MAX_WIDE, function(member, low, high)
-			add_wide(totals, member, low, high, seen)
+			pcall(add_wide, totals, member, low, high, seen)
 		end)
 		for label, us in pairs(totals) do
 			local name, thr = match(label, '^(.*) %(([%w._-]+)%)$')
@@ -757,14 +901,6 @@ local function top(key, args)
 end
 
 -- ---- wide rows, down-sampled ----
-
-local function bucket_of(buckets, list, index)
-	if not buckets[index] then
-		buckets[index] = {index = index, us = 0, t = 0, totals = {}}
-		list[#list + 1] = buckets[index]
-	end
-	return buckets[index]
-end
 
 -- The N labels with most, "other" left out; in order.
 local function largest(totals, n)
@@ -822,7 +958,7 @@ local function wide(key, args)
 		local t = tonumber(match(member, '"t":(%d+)'))
 
 		if t and seen[t] then
-			add_wide(buckets[ceil(t / step)].totals, member, low, high, seen)
+			pcall(add_wide, buckets[ceil(t / step)].totals, member, low, high, seen)
 		end
 	end)
 	for i = 1, #list do
@@ -840,56 +976,68 @@ end
 
 -- ---- blame ----
 
-local PARTS = {
-	{'(others)', '"rest":(%b{})'}, {'(nobody: handover)', '"handover":(%b{})'}, {'(unknown)', '"unknown":(%b{})'},
-}
+-- Waiting that is no named thread's hold: under which name it is told, and where rows have it.
+local PARTS = {{'(others)', 'rest'}, {'(nobody: handover)', 'handover'}, {'(unknown)', 'unknown'}}
 
-local function row_of(who, victim)
-	local row = who[victim] or {}
-
-	who[victim] = row
-	return row
+local function add_pair(who, pair, us)
+	who[pair] = (who[pair] or 0) + us
 end
 
--- Adds what one row says to who[victim][holder]. Patterns, since an array of arrays costs twice as much.
-local function add_blame(who, member)
-	for victim, holder, us in gmatch(match(member, '"b":(%b[])') or '', '"([^"]+)","([^"]+)",(%d+)') do
-		local row = who[victim] or row_of(who, victim)
+-- Adds what one row says to who[victim .. ' ' .. holder]: one table of all pairs is quicker than one for each victim.
+local function add_blame(who, row)
+	local pairs_of = row.b or {}
 
-		row[holder] = (row[holder] or 0) + us
+	for i = 1, #pairs_of do
+		local pair = pairs_of[i]
+		local key, us = pair[1] .. ' ' .. pair[2], pair[3]
+
+		who[key] = (who[key] or 0) + us
 	end
 	for i = 1, #PARTS do
-		local holder, object = PARTS[i][1], match(member, PARTS[i][2])
-
-		for victim, us in gmatch(object or '', '"([^"]+)":(%d+)') do
-			local row = who[victim] or row_of(who, victim)
-
-			row[holder] = (row[holder] or 0) + us
+		for victim, us in pairs(row[PARTS[i][2]] or {}) do
+			add_pair(who, victim .. ' ' .. PARTS[i][1], us)
 		end
 	end
 end
 
--- victim -> holder -> us over the range.
+-- victim -> holder -> us over the range. A row that is none counts as far as it is one.
 local function blame_of(at, from, to)
-	local who, segments = {}, cover({base = at.base, series = 'blame', tier = at.tier}, from, to, 1)
+	local sums, who, segments = {}, {}, nil
 
-	each(at.base, 'blame', segments, MAX_BLAME, function(member)
-		add_blame(who, member)
+	if from >= to then
+		return who
+	end
+	segments = cover({base = at.base, series = 'blame', tier = at.tier}, from, to, 1)
+	each(at.base, 'blame', segments, MAX_BLAME, function(member, low, high)
+		local row = decode(member, low, high)
+
+		if row then
+			pcall(add_blame, sums, row)
+		end
 	end)
+	for pair, us in pairs(sums) do
+		local victim, holder = match(pair, '^(%S+) (.+)$')
+
+		if victim then
+			who[victim] = who[victim] or {}
+			who[victim][holder] = us
+		end
+	end
 	return who
 end
 
 local function is_part(holder)
-	return string.sub(holder, 1, 1) == '('
+	return sub(holder, 1, 1) == '('
 end
 
-local BLAME = {'victim', 'victim_thread', 'holder', 'holder_thread', 'wait', 'share'}
+local BLAME = {'piece', 'victim', 'victim_thread', 'holder', 'holder_thread', 'wait', 'share'}
 
--- gil_blame KEY FROM TO [N [victim|holder THR]]   the N (20) largest "victim waited for holder", in us, and as a share
--- of all waiting; only those of one thread if asked for. KEY: gil:{id}:blame
+-- gil_blame KEY FROM TO [N [victim|holder THR]] [I/PIECES]   the N (20) largest "victim waited for holder", in us, and as a
+-- share of all waiting; only those of one thread if asked for. Of a piece of the range: with its number, without shares.
+-- KEY: gil:{id}:blame
 local function blame(key, args)
 	local at = parse_key(key)
-	local from, to = range_args(args)
+	local from, to, piece = piece_args(args)
 	local n, side, thr = number_arg(args, 3, 'N', 20), args[4], args[5]
 	local who, names, list, all = blame_of(at, from, to), thread_names(at.base), {}, 0
 
@@ -913,7 +1061,7 @@ local function blame(key, args)
 	local out = {}
 
 	for i = 1, math.min(n, #list) do
-		list[i].share = list[i].wait / all
+		list[i].piece, list[i].share = piece, not piece and list[i].wait / all or nil
 		out[i] = json_row(list[i], BLAME)
 	end
 	return out
@@ -970,6 +1118,104 @@ local function matrix(key, args)
 		end
 		parts[#parts + 1] = json_pair(PARTS[1][1], left)
 		out[i] = '{' .. concat(parts, ',') .. '}'
+	end
+	return out
+end
+
+-- ---- code ----
+
+local CODE = {'piece', 'name', 'thread', 'function', 'file', 'line', 'blame', 'hold', 'wait', 'share'}
+local WEIGHTS = {blame = 6, hold = 5, wait = 7} -- where a place has them: [thr, function, file, line, hold, blame, wait]
+
+-- Adds the places of one row to sums[what they are]; the first of each is the sum. `all`: of all places, the rest included.
+local function add_code(sums, all, row, thr)
+	local places, rest = row.c or {}, row.rest or {}
+
+	for i = 1, #places do
+		local place = places[i]
+		local key = concat(place, '\n', 1, 4)
+		local sum = sums[key]
+
+		for k = 5, 7 do
+			all[k] = (all[k] or 0) + place[k]
+		end
+		if thr and place[1] ~= thr then
+			sum = nil
+		elseif sum then
+			for k = 5, 7 do
+				sum[k] = sum[k] + place[k]
+			end
+		else
+			place.thread = key
+			sums[key] = place
+		end
+	end
+	for k = 5, 7 do
+		all[k] = (all[k] or 0) + (rest[k - 4] or 0)
+	end
+end
+
+local function places_of(at, from, to, thr)
+	local sums, all, segments = {}, {}, nil
+
+	if from >= to then
+		return sums, all
+	end
+	segments = cover({base = at.base, series = 'code', tier = at.tier}, from, to, 1)
+	each(at.base, 'code', segments, MAX_CODE, function(member, low, high)
+		local row = decode(member, low, high)
+
+		if row then
+			pcall(add_code, sums, all, row, thr)
+		end
+	end)
+	return sums, all
+end
+
+-- gil_code KEY FROM TO [N [blame|hold|wait [THR]]] [I/PIECES]   the N (20) lines of Python of a thread (of all) that made
+-- others wait the longest, or held the GIL, or waited for it, in us; of holds and waits that were asked for their stack
+-- (--stacks). KEY: gil:{id}:code
+local function code(key, args)
+	local at = parse_key(key)
+	local from, to, piece = piece_args(args)
+	local n, by = number_arg(args, 3, 'N', 20), WEIGHTS[args[4] or 'blame']
+	local names, list, out = thread_names(at.base), {}, {}
+
+	if not by then
+		fail('"blame", "hold" or "wait" is expected')
+	end
+	local sums, all = places_of(at, from, to, args[5])
+
+	for _, place in pairs(sums) do
+		if place[by] > 0 then
+			list[#list + 1] = place
+		end
+	end
+	table.sort(list, heavier(by))
+	for i = 1, math.min(n, #list) do
+		local place = list[i]
+
+		out[i] = json_row({
+			piece = piece, name = names[place[1]] or '', thread = place[1], ['function'] = place[2], file = place[3],
+			line = place[4], hold = place[5], blame = place[6], wait = place[7],
+			share = not piece and place[by] / all[by] or nil,
+		}, CODE)
+	end
+	return out
+end
+
+-- gil_long KEY FROM TO [N [THR]]   the N (100) newest single holds and waits over their thresholds, of one thread if asked
+-- for, as they are stored, the newest first. KEY: gil:{id}:long
+local function long(key, args)
+	local from, to = range_args(args)
+	local n, thr, out = number_arg(args, 3, 'N', 100), args[4], {}
+	local members = read(key, from, to, MAX_LONG)
+	local wanted = thr and '"thr":' .. quote(thr) .. ','
+
+	for i = #members, 1, -1 do
+		if #out < n and (not wanted or find(members[i], wanted, 1, true)) then
+			out[#out + 1] = members[i]
+		end
 	end
 	return out
 end
@@ -1088,7 +1334,7 @@ local function each_recent(key, field, window, label, visit)
 		local v = row and number(row[field])
 		local about = row and tostring(row.label) .. ' ' .. tostring(row.id) or ''
 
-		if v and (not label or string.find(about, label, 1, true)) then
+		if v and (not label or find(about, label, 1, true)) then
 			visit(row, v)
 		end
 	end
@@ -1140,6 +1386,9 @@ redis.register_function{function_name = 'gil_top', callback = guarded(top), flag
 redis.register_function{function_name = 'gil_wide', callback = guarded(wide), flags = {'no-writes'}}
 redis.register_function{function_name = 'gil_blame', callback = guarded(blame), flags = {'no-writes'}}
 redis.register_function{function_name = 'gil_matrix', callback = guarded(matrix), flags = {'no-writes'}}
+redis.register_function{function_name = 'gil_code', callback = guarded(code), flags = {'no-writes'}}
+redis.register_function{function_name = 'gil_long', callback = guarded(long), flags = {'no-writes'}}
+redis.register_function{function_name = 'gil_holder', callback = guarded(holder), flags = {'no-writes'}}
 redis.register_function{function_name = 'gil_percentiles', callback = guarded(percentiles), flags = {'no-writes'}}
 redis.register_function{function_name = 'gil_quantile', callback = guarded(one_quantile), flags = {'no-writes'}}
 redis.register_function{function_name = 'gil_heatmap', callback = guarded(heatmap), flags = {'no-writes'}}

@@ -15,5 +15,5 @@ redis = grafana.Connection(sys.argv[1])
 dashboard = grafana.load(sys.argv[2])
 end = int(redis.ask("ZRANGE", "gil:procs", -1, -1, "WITHSCORES")[1])
 values = grafana.resolve(dashboard, redis, {"__from": end - int(sys.argv[3]) * 60000, "__to": end})
-frames = [grafana.frame(p["targets"][0], redis.ask(*grafana.words(p, values))) for p in grafana.panels(dashboard)]
+frames = [grafana.frames(p, redis, values) for p in grafana.panels(dashboard)]
 json.dump({"dashboard": dashboard, "frames": frames, "from": values["__from"], "to": end, "values": values}, sys.stdout)

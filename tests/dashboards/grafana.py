@@ -38,13 +38,17 @@ def interval_ms(panel, start, end):
     return max(1000, (end - start) // panel.get("maxDataPoints", 1000))
 
 
-def words(panel, values):
-    """The command that a panel's query sends, as a list of words."""
-    target = panel["targets"][0]
+def words(panel, target, values):
+    """The command that one of a panel's queries sends, as a list of words."""
     values = dict(values, __interval_ms=interval_ms(panel, values["__from"], values["__to"]))
     if target["query"]:
         return shlex.split(expand(target["query"], values), posix=True)
     return [target["command"], expand(target["keyName"], values)]
+
+
+def commands(panel, values):
+    """All of a panel, which the data source sends one after the other."""
+    return [words(panel, target, values) for target in panel["targets"]]
 
 
 class Error(Exception):
@@ -104,6 +108,11 @@ def frame(target, reply):
     if isinstance(reply, str):
         return {"Value": [number(line) for line in reply.split("\n")]}
     return {"Value": [reply]}
+
+
+def frames(panel, connection, values):
+    """What a panel gets: a frame for each of its queries."""
+    return [frame(target, connection.ask(*words(panel, target, values))) for target in panel["targets"]]
 
 
 def options(regex, rows):

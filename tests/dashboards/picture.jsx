@@ -47,17 +47,17 @@ const property = (id, path, custom) => ({
 	shouldApply: () => true, getItemsCount: () => 0, editor: () => null, override: () => null, settings: {},
 });
 const registry = new FieldConfigOptionsRegistry(() => [
-	...['unit', 'decimals', 'min', 'max', 'thresholds', 'color', 'noValue', 'links', 'displayName'].map((id) => property(id, id)),
-	...['cellOptions', 'align', 'width', 'drawStyle', 'axisPlacement', 'filterable', 'lineWidth', 'fillOpacity', 'showPoints', 'spanNulls',
+	...['unit', 'decimals', 'min', 'max', 'thresholds', 'color', 'noValue', 'links', 'displayName', 'mappings'].map((id) => property(id, id)),
+	...['cellOptions', 'align', 'width', 'inspect', 'drawStyle', 'axisPlacement', 'filterable', 'lineWidth', 'fillOpacity', 'showPoints', 'spanNulls',
 	    'insertNulls', 'stacking', 'scaleDistribution', 'thresholdsStyle'].map((id) => property(id, id, true)),
 ]);
 
-async function prepare(panel, fields) {
-	const raw = toDataFrame({ fields: Object.entries(fields).map(([name, list]) => ({
+async function prepare(panel, replies) {
+	const raw = replies.map((fields) => toDataFrame({ fields: Object.entries(fields).map(([name, list]) => ({
 		name, values: list, config: {},
 		type: list.every((v) => typeof v === 'number') ? FieldType.number : FieldType.string,
-	})) });
-	const data = await lastValueFrom(transformDataFrame(panel.transformations, [raw]));
+	})) }));
+	const data = await lastValueFrom(transformDataFrame(panel.transformations, raw));
 
 	const ready = applyFieldOverrides({
 		data, fieldConfig: panel.fieldConfig, theme, timeZone: 'utc', fieldConfigRegistry: registry,

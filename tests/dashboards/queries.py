@@ -18,8 +18,6 @@ import grafana  # noqa: E402
 
 SOCKET, FROM, TO = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 THREAD = "4250"
-# No row is expected of these: nobody writes that key yet.
-SILENT = {"Long holds and waits"}
 # What works without the function library.
 ESSENTIAL = 17
 
@@ -45,15 +43,12 @@ class Queries(unittest.TestCase):
     def values(self, dashboard, start=FROM, end=TO):
         return grafana.resolve(dashboard, self.redis, builtin(start, end), (THREAD,))
 
-    def ask(self, dashboard, panel, values=None):
-        """The frame of a panel's query."""
-        target = panel["targets"][0]
-        return grafana.frame(target, self.redis.ask(*grafana.words(panel, values or self.values(dashboard))))
-
-    def rows(self, name, title):
+    def rows(self, name, title, start=FROM, end=TO):
+        """Rows of all queries of a panel."""
         dashboard = grafana.load(name)
         panel = [p for p in grafana.panels(dashboard) if p["title"] == title][0]
-        return [json.loads(row) for row in self.ask(dashboard, panel)["Value"]]
+        frames = grafana.frames(panel, self.redis, self.values(dashboard, start, end))
+        return [json.loads(row) for frame in frames for row in frame["Value"] if row != grafana.EMPTY]
 
     def each(self, variant=""):
         for name in grafana.NAMES:
@@ -100,20 +95,20 @@ class Queries(unittest.TestCase):
 
     def test_every_panel_gets_rows(self):
         for dashboard, panel, values in self.each():
-            frame = self.ask(dashboard, panel, values)
             where = "%s: %s" % (dashboard["uid"], panel["title"])
-            self.assertTrue(frame, where)
-            if panel["transformations"] and "Value" in frame and panel["title"] not in SILENT:
-                for row in frame["Value"]:
-                    self.assertIsInstance(json.loads(row), dict, where)
-            self.assertEqual(frame.get("Value") == [grafana.EMPTY], panel["title"] in SILENT, where)
+            for frame in grafana.frames(panel, self.redis, values):
+                self.assertTrue(frame, where)
+                self.assertNotEqual(frame.get("Value"), [grafana.EMPTY], where)
+                if panel["transformations"] and "Value" in frame:
+                    for row in frame["Value"]:
+                        self.assertIsInstance(json.loads(row), dict, where)
 
     def test_stamps_ascend_within_the_range(self):
         seen = 0
         for dashboard, panel, values in self.each():
-            frame = self.ask(dashboard, panel, values)
             if panel["type"] not in ("timeseries", "heatmap"):
                 continue
+            frame, = grafana.frames(panel, self.redis, values)
             stamps = [json.loads(row)["t"] for row in frame["Value"]]
             self.assertTrue(all(isinstance(t, int) for t in stamps))
             self.assertEqual(stamps, sorted(stamps), panel["title"])
@@ -133,16 +128,17 @@ class Queries(unittest.TestCase):
             dashboard = grafana.load(name)
             values = dict(self.values(dashboard), **builtin(1000, 900000))
             for panel in grafana.panels(dashboard):
-                frame = self.ask(dashboard, panel, values)
                 query = panel["targets"][0]["query"]
                 if query.split(" ")[0] == "ZRANGE" or query.startswith("FCALL_RO") and "gil_worst" not in query:
-                    self.assertEqual(frame, {"Value": [grafana.EMPTY]}, panel["title"])
+                    for frame in grafana.frames(panel, self.redis, values):
+                        self.assertEqual(frame, {"Value": [grafana.EMPTY]}, panel["title"])
 
     def test_scripts_answer_as_functions_do(self):
         for (_, panel, values), (_, other, _) in zip(self.each(), self.each("eval")):
             if panel["targets"][0]["query"].startswith("FCALL_RO"):
-                one, two = (self.redis.ask(*grafana.words(p, values)) for p in (panel, other))
+                one, two = ([self.redis.ask(*c) for c in grafana.commands(p, values)] for p in (panel, other))
                 self.assertEqual(one, two, panel["title"])
+                self.assertEqual(len(one), len(two))
 
     def test_essential_panels_do_without_the_library(self):
         library = self.admin.ask("FUNCTION", "DUMP")
@@ -155,9 +151,9 @@ class Queries(unittest.TestCase):
             for dashboard, panel, values in self.each():
                 if panel["targets"][0]["query"].startswith("FCALL_RO"):
                     with self.assertRaisesRegex(grafana.Error, "Function not found"):
-                        self.ask(dashboard, panel, values)
+                        grafana.frames(panel, self.redis, values)
                 else:
-                    self.ask(dashboard, panel, values)
+                    grafana.frames(panel, self.redis, values)
                     works += 1
         finally:
             self.admin.ask("FUNCTION", "LOAD", "REPLACE", code)
@@ -219,6 +215,46 @@ class Queries(unittest.TestCase):
             for field in ("hold_share", "wait_share"):
                 self.assertAlmostEqual(row[field], their[field], delta=1e-4)
 
+    def test_parts_of_holds_are_those_of_the_program(self):
+        fields = ["hold", "hold_blocked", "hold_preempted", "hold_unseen", "d"]
+        theirs = {r["t"]: r for r in gilscope("--metric", ",".join(fields))["rows"]}
+        rows = [r for r in self.rows("process", "What the holder did") if r["t"] > FROM]
+        self.assertEqual([r["t"] for r in rows], sorted(theirs))
+        for row in rows:
+            their = theirs[row["t"]]
+            for ours, field in (("asleep", "hold_blocked"), ("no_cpu", "hold_preempted"), ("unseen", "hold_unseen")):
+                self.assertAlmostEqual(row[ours], their.get(field, 0) / their["d"], delta=2e-6, msg=field)
+            self.assertAlmostEqual(sum(row[n] for n in ("on_cpu", "asleep", "no_cpu", "unseen")), their["hold"] / their["d"],
+                                   delta=4e-6)
+        for part in ("asleep", "no_cpu", "unseen"):
+            self.assertTrue(any(r[part] > 0.01 for r in rows), part)
+
+    def test_pieces_add_up_to_the_range(self):
+        """What four queries answer, added up as the panel does, is what one for all of the range answers."""
+        base = "gil:{%s}:" % self.proc
+        for title, words, what, sums in (
+                ("Who made whom wait", ["gil_blame", 1, base + "blame", FROM, TO, 9999], ("victim", "holder"), ("wait",)),
+                ("Code that makes others wait", ["gil_code", 1, base + "code", FROM, TO, 9999, "blame"],
+                 ("thread", "function", "file", "line"), ("blame", "hold"))):
+            whole = {tuple(r[w] for w in what): r for r in map(json.loads, self.redis.ask("FCALL_RO", *words))}
+            rows = self.rows("process", title)
+            self.assertEqual({tuple(r[w] for w in what) for r in rows}, set(whole), title)
+            self.assertEqual({r["piece"] for r in rows}, {1, 2, 3, 4})
+            for found, expected in whole.items():
+                for name in sums:
+                    self.assertEqual(sum(r[name] for r in rows if tuple(r[w] for w in what) == found), expected[name], found)
+
+    def test_long_holds_come_newest_first_and_one_thread_s_by_themselves(self):
+        rows = self.rows("process", "Long holds and waits")
+        self.assertEqual([r["t"] for r in rows], sorted((r["t"] for r in rows), reverse=True))
+        self.assertEqual({r["kind"] for r in rows}, {"hold"})
+        ended = [r for r in rows if "open" not in r]
+        self.assertEqual(len(ended) * 2, len(rows))
+        self.assertGreater(len(ended), 15)
+        mine = self.rows("thread", "Its long holds and waits")
+        self.assertEqual(mine, [r for r in rows if r["thr"] == THREAD])
+        self.assertGreater(len(mine), 2)
+
     def test_wide_rows_add_up_to_the_process(self):
         busy = {r["t"]: r["util"] for r in self.rows("process", "GIL busy")}
         for row in self.rows("process", "Who holds the GIL"):
@@ -237,8 +273,9 @@ class Queries(unittest.TestCase):
         found = []
         for dashboard, panel, values in self.each():
             empty = dict(values, **builtin(1000, 900000))
-            found.append({"dashboard": dashboard["uid"], "panel": panel, "frame": self.ask(dashboard, panel, values),
-                          "empty": self.ask(dashboard, panel, empty)})
+            half = dict(values, **builtin(FROM - (TO - FROM), TO))  # the first pieces have nothing
+            found.append({"dashboard": dashboard["uid"], "panel": panel, "replies": grafana.frames(panel, self.redis, values),
+                          "half": grafana.frames(panel, self.redis, half), "empty": grafana.frames(panel, self.redis, empty)})
         self.assertGreater(len(found), 25)
         if "FRAMES" in os.environ:
             with open(os.environ["FRAMES"], "w", encoding="utf-8") as f:

@@ -41,7 +41,8 @@ const extractFields = {
 		if (!from) {
 			return frame;
 		}
-		from.values.forEach((text, i) => {
+		// As many as the frame says that it has.
+		[...from.values].slice(0, frame.length).forEach((text, i) => {
 			for (const [key, value] of Object.entries(JSON.parse(text))) {
 				if (!columns.has(key)) {
 					columns.set(key, new Array(frame.length).fill(undefined));
@@ -92,7 +93,7 @@ const frame_of = (fields) => data.toDataFrame({
 	})),
 });
 
-const transform = (panel, fields) => lastValueFrom(data.transformDataFrame(panel.transformations, [frame_of(fields)]));
+const transform = (panel, replies) => lastValueFrom(data.transformDataFrame(panel.transformations, replies.map(frame_of)));
 const names = (frame, frames) => frame.fields.map((f) => data.getFieldDisplayName(f, frame, frames));
 const step = (panel, id) => panel.transformations.find((t) => t.id === id);
 
@@ -185,6 +186,56 @@ function check_groups(panel, rows, frames, where) {
 		.map((n) => step(panel, 'organize').options.renameByName[n] || n), where);
 }
 
+// Rows of several queries, added up by what they are of; the largest stay.
+function check_sums(panel, rows, frames, where) {
+	const [frame] = frames;
+	const fields = step(panel, 'groupBy').options.fields;
+	const by = Object.keys(fields).filter((n) => fields[n].operation === 'groupby');
+	const sums = Object.keys(fields).filter((n) => fields[n].operation === 'aggregate');
+	const first = step(panel, 'sortBy').options.sort[0].field, most = step(panel, 'limit').options.limitField;
+	const groups = new Map();
+
+	for (const row of rows) {
+		const key = JSON.stringify(by.map((n) => row[n]));
+		const group = groups.get(key) || Object.fromEntries(by.map((n) => [n, row[n]]));
+
+		sums.forEach((n) => { group[`${n} (sum)`] = (group[`${n} (sum)`] || 0) + row[n]; });
+		groups.set(key, group);
+	}
+	const expected = [...groups.values()].sort((a, b) => b[first] - a[first]).slice(0, most);
+
+	assert.strictEqual(frames.length, 1, where);
+	frame.fields.forEach((f) => assert.strictEqual(f.values.length, frame.length, where));
+	if (step(panel, 'groupingToMatrix')) {
+		check_matrix(step(panel, 'groupingToMatrix').options, expected, frame, where);
+		return;
+	}
+	assert.deepStrictEqual(names(frame, frames), sources(panel).map((s) => s.shown), where);
+	sources(panel).forEach((s, i) => {
+		const wanted = expected.map((g) => s.value(g));
+
+		// Who is as large as the next one may stand behind it.
+		check_values(frame.fields[i], s.shown === sources(panel).find((x) => x.value({ [first]: 1 })).shown ? wanted :
+			[...frame.fields[i].values], `${where}: ${s.shown}`);
+	});
+	const line = (values) => JSON.stringify(values);
+
+	assert.deepStrictEqual(expected.map((g) => line(sources(panel).map((s) => s.value(g)))).sort(),
+		expected.map((g, i) => line(frame.fields.map((f) => f.values[i]))).sort(), where);
+}
+
+function check_matrix({ columnField, rowField, valueField }, groups, frame, where) {
+	const [head, ...columns] = frame.fields;
+
+	assert.deepStrictEqual([...head.values].sort(), [...new Set(groups.map((g) => g[rowField]))].sort(), where);
+	assert.deepStrictEqual(columns.map((f) => f.name).sort(), [...new Set(groups.map((g) => g[columnField]))].sort(), where);
+	for (const column of columns) {
+		assert.strictEqual(column.type, data.FieldType.number, where);
+		check_values(column, head.values.map((name) => groups.filter((g) => g[rowField] === name &&
+			g[columnField] === column.name).map((g) => g[valueField])[0]), `${where}: ${column.name}`);
+	}
+}
+
 function check_partitions(rows, frames, where) {
 	assert.strictEqual(frames.length, new Set(rows.map((r) => r.id)).size, where);
 	for (const frame of frames) {
@@ -206,7 +257,12 @@ function check_hash(panel, fields, frames, where) {
 		Object.entries(fields).map(([k, v]) => [k, v[0]])))], where));
 }
 
-function check_panel(panel, fields, frames, where) {
+const rows_of = (replies) => replies.flatMap((fields) => fields.Value || []).filter((text) => text !== '(empty array)')
+	.map((text) => JSON.parse(text));
+
+function check_panel(panel, replies, frames, where) {
+	const [fields] = replies;
+
 	if (panel.transformations.length === 0) {
 		assert.strictEqual(frames[0].fields[0].type, data.FieldType.number, where);
 		return;
@@ -215,9 +271,11 @@ function check_panel(panel, fields, frames, where) {
 		check_hash(panel, fields, frames, where);
 		return;
 	}
-	const rows = fields.Value.map((text) => JSON.parse(text));
+	const rows = rows_of(replies);
 
-	if (step(panel, 'partitionByValues')) {
+	if (step(panel, 'merge')) {
+		check_sums(panel, rows, frames, where);
+	} else if (step(panel, 'partitionByValues')) {
 		check_partitions(rows, frames, where);
 	} else if (step(panel, 'groupBy')) {
 		check_groups(panel, rows, frames, where);
@@ -233,26 +291,31 @@ function check_panel(panel, fields, frames, where) {
 
 async function main() {
 	const all = JSON.parse(fs.readFileSync(frames_file));
-	let checked = 0;
+	let checked = 0, added = 0;
 
-	for (const { dashboard, panel, frame, empty } of all) {
+	for (const { dashboard, panel, replies, half, empty } of all) {
 		const where = `${dashboard}, ${panel.title}`;
 
 		for (const t of panel.transformations) {
 			assert.ok(data.standardTransformersRegistry.getIfExists(t.id), `${where}: no transformation ${t.id}`);
 		}
-		if (!frame.Value || frame.Value[0] !== '(empty array)') {
-			check_panel(panel, frame, await transform(panel, frame), where);
-			checked++;
+		check_panel(panel, replies, await transform(panel, replies), where);
+		checked++;
+		// Of a panel with several queries, some may have nothing.
+		if (replies.length > 1) {
+			assert.ok(half.some((r) => r.Value[0] === '(empty array)') && rows_of(half).length > 0, where);
+			check_panel(panel, half, await transform(panel, half), `${where}, half empty`);
+			added++;
 		}
-		if (empty.Value && empty.Value[0] === '(empty array)') {
+		if (empty.every((r) => r.Value && r.Value[0] === '(empty array)')) {
 			const left = await transform(panel, empty);
 
 			assert.ok(left.every((f) => f.length === 0 || f.fields.length === 0), `${where}: an empty range leaves rows`);
 		}
 	}
 	assert.ok(checked > 25, `only ${checked} panels had rows`);
-	console.log(`@grafana/data ${version}: ${checked} panels transformed as expected`);
+	assert.ok(added > 4, `only ${added} panels are added up`);
+	console.log(`@grafana/data ${version}: ${checked} panels transformed as expected, ${added} of them in pieces`);
 }
 
 main().catch((error) => {

@@ -118,6 +118,7 @@ static void expect_error(const char *words)
 /* Of one thread, or of all (-1), over (from, to]. Microseconds of the parts are rounded down where they are stored. */
 struct sums {
 	double hold_us, wait_us, handover_us, hold_max_us, wait_max_us, observed_us;
+	double hold_off_us[3];
 	double n, c, forced;
 	unsigned int rows; /* of the finest tier that may have been summed: each rounds by less than 1 us */
 };
@@ -138,6 +139,8 @@ static struct sums sum_up(int thread, int64_t from, int64_t to)
 			sum.hold_us += cell->hold_ns / 1e3;
 			sum.wait_us += cell->wait_ns / 1e3;
 			sum.handover_us += cell->handover_ns / 1e3;
+			for (int part = 0; part < 3; part++)
+				sum.hold_off_us[part] += cell->hold_off_ns[part] / 1e3;
 			sum.hold_max_us = fmax(sum.hold_max_us, floor(cell->hold_max_ns / 1e3));
 			sum.wait_max_us = fmax(sum.wait_max_us, floor(cell->wait_max_ns / 1e3));
 			sum.n += cell->n;
@@ -189,10 +192,24 @@ static void expect_sum(const json_t *row, const char *field, double truth_us, un
 	cr_expect(v <= truth_us + 1e-6 && v >= truth_us - rows - 1, "%s: %.0f instead of %.3f", field, v, truth_us);
 }
 
+/* Known where there was a hold; what is not seen is left out where it is zero. */
+static void expect_parts(const json_t *row, const struct sums *sum)
+{
+	if (sum->hold_us < 1)
+		return;
+	expect_sum(row, "hold_blocked", sum->hold_off_us[0], sum->rows);
+	expect_sum(row, "hold_preempted", sum->hold_off_us[1], sum->rows);
+	if (json_object_get(row, "hold_unseen"))
+		expect_sum(row, "hold_unseen", sum->hold_off_us[2], sum->rows);
+	else
+		cr_expect_lt(sum->hold_off_us[2], sum->rows + 1.0, "%f us are missing", sum->hold_off_us[2]);
+}
+
 static void expect_sums(const json_t *row, const struct sums *sum)
 {
 	expect_sum(row, "hold", sum->hold_us, sum->rows);
 	expect_sum(row, "wait", sum->wait_us, sum->rows);
+	expect_parts(row, sum);
 	cr_expect_eq(number(row, "n"), sum->n);
 	cr_expect_eq(number(row, "c"), sum->c);
 	cr_expect_eq(number(row, "forced"), sum->forced);
@@ -433,6 +450,7 @@ Test(functions, top_threads_have_exact_totals_in_order, .init = setup, .fini = t
 			sum = sum_up(thread, from, to);
 			expect_sum(row, "hold", sum.hold_us, sum.rows);
 			expect_sum(row, "wait", sum.wait_us, sum.rows);
+			expect_parts(row, &sum);
 			cr_expect_eq(number(row, "n"), sum.n, "%d..%d thread %d", ranges[i].from, ranges[i].to, thread);
 			cr_expect_eq(number(row, "c"), sum.c);
 			cr_expect_eq(number(row, "forced"), sum.forced);
@@ -598,12 +616,188 @@ Test(functions, blame_names_pairs_largest_first, .init = setup, .fini = teardown
 	cr_assert_eq(rows_n(), 2, "it makes two wait");
 }
 
+/* ---- in pieces ---- */
+
+/* Sum of `field` in all rows of the answer; with `name`, of those that have `value` there. */
+static double sum_of(const char *field, const char *name, const char *value)
+{
+	double sum = 0;
+
+	for (size_t i = 0; i < rows_n(); i++) {
+		json_t *row = row_at(i);
+
+		if (!name || strcmp(json_string_value(json_object_get(row, name)), value) == 0)
+			sum += number(row, field);
+		json_decref(row);
+	}
+	return sum;
+}
+
+/* However the range lies: nothing twice, nothing left out. */
+Test(functions, pieces_of_a_range_add_up_to_it, .init = setup, .fini = teardown)
+{
+	static const struct {
+		const char *function, *series, *by, *name, *value;
+	} asked[] = {
+		{"gil_blame", "blame", "wait", "victim_thread", "4251"}, {"gil_blame", "blame", "wait", NULL, NULL},
+		{"gil_code", "code", "blame", "function", SEEDED_FUNCTION}, {"gil_code", "code", "hold", "thread", "4250"},
+	};
+
+	for (size_t i = 0; i < RANGES; i++) {
+		for (size_t k = 0; k < sizeof(asked) / sizeof(asked[0]); k++) {
+			long long from = at(ranges[i].from), to = at(ranges[i].to);
+			const char *by = strcmp(asked[k].function, "gil_code") ? "" : asked[k].by;
+			double whole, pieces = 0;
+
+			call(asked[k].function, asked[k].series, "%lld %lld 9999 %s", from, to, by);
+			whole = sum_of(asked[k].by, asked[k].name, asked[k].value);
+			for (int piece = 1; piece <= 3; piece++) {
+				call(asked[k].function, asked[k].series, "%lld %lld 9999 %s %d/3", from, to, by, piece);
+				pieces += sum_of(asked[k].by, asked[k].name, asked[k].value);
+				if (rows_n() > 0)
+					cr_expect_eq(sum_of("piece", NULL, NULL), piece * (double)rows_n());
+			}
+			cr_expect_gt(whole, 0);
+			cr_expect_eq(pieces, whole, "%d..%d %s %s", ranges[i].from, ranges[i].to, asked[k].function, asked[k].by);
+		}
+	}
+}
+
+/* ---- code ---- */
+
+Test(functions, code_is_summed_by_thread_and_line, .init = setup, .fini = teardown)
+{
+	for (size_t i = 0; i < RANGES; i++) {
+		int64_t from = at(ranges[i].from), to = at(ranges[i].to);
+		unsigned int rows = sum_up(-1, from, to).rows;
+		double before = INFINITY, shares = 0;
+
+		call("gil_code", "code", "%lld %lld 50", (long long)from, (long long)to);
+		cr_assert_leq(rows_n(), SEEDED_THREADS, "nobody waited for the other lines");
+		for (size_t k = 0; k < rows_n(); k++) {
+			json_t *row = row_at(k);
+			int thread = (int)number(row, "line") - SEEDED_LINE;
+			double blame = 0, hold = 0;
+
+			cr_assert(thread >= 0 && thread < SEEDED_THREADS);
+			cr_expect_eq(atoi(json_string_value(json_object_get(row, "thread"))), (int)seeded__tid(thread));
+			cr_expect_str_eq(json_string_value(json_object_get(row, "name")), seeded__name(thread));
+			cr_expect_str_eq(json_string_value(json_object_get(row, "function")), SEEDED_FUNCTION);
+			cr_expect_str_eq(json_string_value(json_object_get(row, "file")), SEEDED_FILE);
+			for (uint32_t n = 0; n < SEEDED_SECONDS; n++) {
+				if (!seeded__in(truth, n, from, to))
+					continue;
+				blame += (double)(seeded__blamed_ns(truth, n, thread) / 3) / 1e3;
+				hold += (double)(truth->cells[n][thread].hold_ns / 2) / 1e3;
+			}
+			expect_sum(row, "blame", blame, rows);
+			expect_sum(row, "hold", hold, rows);
+			cr_expect_leq(number(row, "blame"), before, "the worst first");
+			before = number(row, "blame");
+			shares += number(row, "share");
+			json_decref(row);
+		}
+		cr_expect_float_eq(shares, 1, 1e-4);
+	}
+}
+
+Test(functions, code_of_one_thread_by_what_it_waited, .init = setup, .fini = teardown)
+{
+	int64_t from = at(0), to = at(1200);
+	struct sums sum = sum_up(3, from, to);
+	json_t *row;
+
+	call("gil_code", "code", "%lld %lld 9 wait 4252", (long long)from, (long long)to);
+	cr_assert_eq(rows_n(), 1, "it waited in one line only");
+	row = row_at(0);
+	cr_expect_str_eq(json_string_value(json_object_get(row, "function")), SEEDED_ODD_FUNCTION);
+	cr_expect_str_eq(json_string_value(json_object_get(row, "file")), SEEDED_ODD_FILE);
+	cr_expect_eq(number(row, "line"), SEEDED_ODD_LINE);
+	expect_sum(row, "wait", sum.wait_us, sum.rows);
+	cr_expect_lt(number(row, "share"), 0.5, "of all threads' waiting");
+	json_decref(row);
+	call("gil_code", "code", "%lld %lld 9 hold 4252", (long long)from, (long long)to);
+	cr_assert_eq(rows_n(), 2);
+	cr_expect_float_eq(sum_of("hold", NULL, NULL), sum.hold_us, 2 * sum.rows);
+	call("gil_code", "code", "%lld %lld 1 hold", (long long)from, (long long)to);
+	cr_expect_eq(rows_n(), 1, "as many as asked");
+}
+
+/* ---- long holds ---- */
+
+Test(functions, long_holds_come_newest_first_of_one_thread_if_asked, .init = setup, .fini = teardown)
+{
+	double before = INFINITY;
+	size_t expected = 0;
+
+	call("gil_long", "long", "%lld %lld", (long long)at(400), (long long)at(900));
+	for (uint32_t i = 400; i < 900; i++)
+		expected += seeded__long_us(i) ? 2 : 0;
+	cr_assert_eq(rows_n(), expected);
+	for (size_t i = 0; i < rows_n(); i++) {
+		json_t *row = row_at(i);
+		uint32_t second = (uint32_t)((number(row, "t") - (double)at(0)) / 1000);
+		double us = (double)seeded__long_us(second) * (i % 2 ? 1 : 2);
+
+		cr_expect_lt(number(row, "t"), before);
+		before = number(row, "t");
+		cr_expect_eq(number(row, "us"), us);
+		cr_expect_eq(number(row, "others"), 3 * us);
+		cr_expect_eq(json_is_true(json_object_get(row, "open")), i % 2 == 1);
+		cr_expect_str_eq(json_string_value(json_object_get(row, "function")), SEEDED_ODD_FUNCTION);
+		cr_expect_eq(atoi(json_string_value(json_object_get(row, "thr"))),
+			     (int)seeded__tid((int)(second / SEEDED_LONG_STEP) % SEEDED_THREADS));
+		json_decref(row);
+	}
+	call("gil_long", "long", "%lld %lld 3", (long long)at(400), (long long)at(900));
+	cr_expect_eq(rows_n(), 3);
+	call("gil_long", "long", "%lld %lld 99 4250", (long long)at(0), (long long)at(1200));
+	expected = 0;
+	for (uint32_t i = 0; i < SEEDED_SECONDS; i++)
+		expected += seeded__long_us(i) && i / SEEDED_LONG_STEP % SEEDED_THREADS == 1 ? 2 : 0;
+	cr_assert_eq(rows_n(), expected);
+	call("gil_long", "long", "%lld %lld 99 425", (long long)at(0), (long long)at(1200));
+	cr_expect_eq(rows_n(), 0, "no part of an id");
+}
+
+/* ---- what the holder did ---- */
+
+Test(functions, parts_of_holds_are_shares_of_the_observed_time, .init = setup, .fini = teardown)
+{
+	static const char *const names[] = {"asleep", "no_cpu", "unseen"};
+	static const int steps[] = {0, 1, 10, 60};
+
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		int64_t from = at(60), to = at(240);
+
+		call("gil_holder", "p", "%lld %lld %d", (long long)from, (long long)to, 1000 * steps[i]);
+		cr_assert_eq(rows_n(), steps[i] ? 180u / (unsigned int)steps[i] : 1);
+		for (size_t k = 0; k < rows_n(); k++) {
+			json_t *row = row_at(k);
+			int64_t end = (int64_t)number(row, "t");
+			struct sums sum = sum_up(-1, steps[i] ? end - 1000 * steps[i] : from, end);
+			double all = number(row, "on_cpu");
+
+			for (int part = 0; part < 3; part++) {
+				double v = number(row, names[part]);
+
+				cr_expect_float_eq(v, sum.hold_off_us[part] / sum.observed_us, 3e-6 * (1 + v), "step %d %s: %g",
+						   steps[i], names[part], v);
+				all += v;
+			}
+			cr_expect_float_eq(all, sum.hold_us / sum.observed_us, 1e-5 * (1 + all));
+			json_decref(row);
+		}
+	}
+}
+
 /* ---- what is asked wrongly, and bounds ---- */
 
 Test(functions, empty_ranges_are_empty, .init = setup, .fini = teardown)
 {
 	static const char *const asked[][2] = {{"gil_rows", "p"}, {"gil_rows", "t:99999"}, {"gil_top", "t"},
-					       {"gil_blame", "blame"}, {"gil_matrix", "blame"}};
+					       {"gil_blame", "blame"}, {"gil_matrix", "blame"}, {"gil_code", "code"},
+					       {"gil_long", "long"}, {"gil_holder", "p"}};
 
 	for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
 		call(asked[i][0], asked[i][1], "1000 2000");
@@ -629,6 +823,14 @@ Test(functions, nonsense_is_one_clear_error, .init = setup, .fini = teardown)
 	expect_error("\"hold\" or \"wait\"");
 	call("gil_blame", "blame", "1000 2000 10 nobody 1");
 	expect_error("\"victim\" or \"holder\"");
+	call("gil_blame", "blame", "1000 2000 10 3/2");
+	expect_error("piece 3 of 2");
+	call("gil_blame", "blame", "1000 2000 10 0/2");
+	expect_error("piece 0 of 2");
+	call("gil_blame", "blame", "2000 1000 10 1/2");
+	expect_error("FROM is not before TO");
+	call("gil_code", "code", "1000 2000 10 nothing");
+	expect_error("\"blame\", \"hold\" or \"wait\"");
 	freeReplyObject(reply);
 	reply = redisCommand(conn, "FCALL_RO gil_rows 1 gil:all:10s 1 2");
 	expect_error("not of one process");
@@ -641,19 +843,84 @@ Test(functions, nonsense_is_one_clear_error, .init = setup, .fini = teardown)
 	cr_expect(reply->type == REDIS_REPLY_ERROR && strstr(reply->str, "WRONGTYPE"), "%s", reply->str);
 }
 
-static void add_member(const char *member)
+static void add_to(const char *series, const char *member)
 {
 	freeReplyObject(reply);
-	reply = redisCommand(conn, "ZADD gil:{x}:p:1s 5000 %s", member);
+	reply = redisCommand(conn, "ZADD gil:{x}:%s 5000 %s", series, member);
 	cr_assert(reply && reply->type == REDIS_REPLY_INTEGER);
+}
+
+static void add_member(const char *member)
+{
+	add_to("p:1s", member);
+}
+
+/* The only row that a function answers of a series of theirs. */
+static const char *one_row_of(const char *function, const char *series)
+{
+	freeReplyObject(reply);
+	reply = redisCommand(conn, "FCALL_RO %s 1 gil:{x}:%s 1 9000", function, series);
+	cr_assert_eq(rows_n(), 1, "%s", function);
+	return reply->element[0]->str;
 }
 
 static const char *one_row(void)
 {
-	freeReplyObject(reply);
-	reply = redisCommand(conn, "FCALL_RO gil_rows 1 gil:{x}:p:1s 1 9000");
-	cr_assert_eq(rows_n(), 1);
-	return reply->element[0]->str;
+	return one_row_of("gil_rows", "p:1s");
+}
+
+/* A writer leaves out parts that are zero, and all of them where there is nothing to part; else they are not known. */
+Test(functions, parts_off_the_cpu_are_known_by_the_first_of_them, .init = setup, .fini = teardown)
+{
+	add_member("{\"t\":5000,\"d\":1000,\"hold\":700,\"hold_blocked\":200,\"n\":1}");
+	cr_expect_str_eq(one_row(), "{\"t\":5000,\"d\":1000,\"hold\":700,\"n\":1,\"hold_blocked\":200,\"hold_preempted\":0}");
+	add_member("{\"t\":5000,\"d\":1000,\"hold\":0,\"n\":0}");
+	add_member("{\"t\":5000,\"d\":1000,\"hold\":100,\"hold_blocked\":0,\"hold_preempted\":30,\"hold_unseen\":20,\"n\":1}");
+	cr_expect_str_eq(one_row(), "{\"t\":5000,\"d\":3000,\"hold\":800,\"n\":2,\"hold_blocked\":200,\"hold_preempted\":30,"
+				    "\"hold_unseen\":20}");
+	cr_expect_str_eq(one_row_of("gil_holder", "p:1s"),
+			 "{\"t\":5000,\"on_cpu\":0.183333,\"asleep\":0.0666667,\"no_cpu\":0.01,\"unseen\":0.00666667}");
+	add_member("{\"t\":5000,\"d\":1000,\"hold\":400,\"n\":1}");
+	cr_expect_str_eq(one_row(), "{\"t\":5000,\"d\":4000,\"hold\":1200,\"n\":3}");
+	cr_expect_str_eq(one_row_of("gil_holder", "p:1s"),
+			 "{\"t\":5000,\"on_cpu\":0.1375,\"asleep\":0.05,\"no_cpu\":0.0075,\"unseen\":0.105}");
+	add_member("{\"t\":5000,\"d\":1000,\"wait\":1,\"n\":1}");
+	cr_expect_str_eq(one_row_of("gil_holder", "p:1s"), "{\"t\":5000}", "holds are not known");
+}
+
+Test(functions, table_of_threads_knows_parts_as_rows_do, .init = setup, .fini = teardown)
+{
+	add_member("{\"t\":5000,\"d\":1000000}");
+	add_to("threads", "7|worker");
+	add_to("t:7:1s", "{\"t\":5000,\"d\":1000000,\"hold\":500000,\"wait\":0,\"n\":2,\"c\":0,\"ho\":[1000,0]}");
+	cr_expect_str_eq(one_row_of("gil_top", "t:1s"),
+			 "{\"name\":\"worker\",\"thread\":\"7\",\"hold_share\":0.5,\"wait_share\":0,"
+			 "\"hold\":500000,\"wait\":0,\"n\":2,\"c\":0,\"hold_blocked\":1000,\"hold_preempted\":0}");
+	cr_expect_str_eq(one_row_of("gil_rows", "t:7:1s"), "{\"t\":5000,\"d\":1000000,\"hold\":500000,\"wait\":0,\"n\":2,\"c\":0,"
+			 "\"hold_blocked\":1000,\"hold_preempted\":0}");
+	add_to("t:7:1s", "{\"t\":5000,\"d\":1000000,\"wait\":10,\"n\":1,\"c\":1,\"hold\":5}");
+	cr_expect_str_eq(one_row_of("gil_top", "t:1s"), "{\"name\":\"worker\",\"thread\":\"7\",\"hold_share\":0.500005,"
+			 "\"wait_share\":1e-05,\"hold\":500005,\"wait\":10,\"n\":3,\"c\":1}");
+}
+
+/* Of a row that is none, nothing of use is lost and nobody else's. */
+Test(functions, odd_rows_of_blame_and_code_do_no_harm, .init = setup, .fini = teardown)
+{
+	static const char *const odd[] = {"not json", "[]", "{}", "{\"t\":5000}", "{\"t\":5000,\"b\":7,\"c\":7}",
+					  "{\"t\":5000,\"b\":[7],\"c\":[7]}", "{\"t\":5000,\"b\":[[]],\"c\":[[]]}",
+					  "{\"t\":5000,\"b\":[[\"1\",\"2\",\"x\"]],\"c\":[[\"1\",\"f\",\"g\",1,\"x\",2,3]]}",
+					  "{\"t\":5000,\"b\":[[{},[],1]],\"c\":[[{},[],1,1,1,1,1]],\"rest\":7}"};
+
+	for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
+		add_to("blame:1s", odd[i]);
+		add_to("code:1s", odd[i]);
+	}
+	add_to("blame:1s", "{\"t\":5000,\"b\":[[\"1\",\"2\",40]],\"rest\":{},\"handover\":{},\"unknown\":{}}");
+	add_to("code:1s", "{\"t\":5000,\"c\":[[\"1\",\"f\",\"g\",1,2,3,4]],\"rest\":[0,1,0]}");
+	cr_expect_str_eq(one_row_of("gil_blame", "blame:1s"), "{\"victim\":\"thread (1)\",\"victim_thread\":\"1\","
+			 "\"holder\":\"thread (2)\",\"holder_thread\":\"2\",\"wait\":40,\"share\":1}");
+	cr_expect_str_eq(one_row_of("gil_code", "code:1s"), "{\"name\":\"\",\"thread\":\"1\",\"function\":\"f\",\"file\":\"g\","
+			 "\"line\":1,\"blame\":3,\"hold\":2,\"wait\":4,\"share\":0.75}");
 }
 
 Test(functions, what_is_no_sample_is_left_out, .init = setup, .fini = teardown)
@@ -720,7 +987,8 @@ Test(functions, top_of_too_many_members_comes_from_wide_rows, .init = setup, .fi
 Test(functions, answers_do_not_change_from_call_to_call, .init = setup, .fini = teardown)
 {
 	static const char *const asked[][3] = {{"gil_rows", "p", "30000"}, {"gil_wide", "hold", "30000"}, {"gil_top", "t", "9"},
-					       {"gil_matrix", "blame", "9"}, {"gil_blame", "blame", "99"}};
+					       {"gil_matrix", "blame", "9"}, {"gil_blame", "blame", "99"}, {"gil_code", "code", "99"},
+					       {"gil_long", "long", "99"}};
 
 	for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
 		char *first = NULL, *text;

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "../../collector/aggr.h"
+#include "../../collector/long_event.h"
 #include "../../collector/redis_conn.h"
 #include "../../collector/schema.h"
 #include "../../collector/sink.h"
@@ -112,6 +113,28 @@ static void make_blame(struct seeded_cell *cell, int victim)
 	cell->blamed_ns[second] = rest - rest / 3;
 }
 
+/* Most run all the time; one sleeps, one has to share its CPU, and of one it is sometimes not known. */
+static void make_off_cpu(struct seeded_cell *cell, int thread, uint32_t second)
+{
+	cell->hold_off_ns[GIL_OFF_BLOCKED] = thread == 4 ? cell->hold_ns / 3 : 0;
+	cell->hold_off_ns[GIL_OFF_PREEMPTED] = thread == 2 && second % 2 ? cell->hold_ns / 2 : 0;
+	cell->hold_off_ns[GIL_OFF_UNSEEN] = thread == 3 && second < 100 ? cell->hold_ns / 4 : 0;
+}
+
+uint64_t seeded__blamed_ns(const struct seeded *s, uint32_t i, int holder)
+{
+	uint64_t ns = 0;
+
+	for (int victim = 0; victim < SEEDED_THREADS; victim++)
+		ns += s->cells[i][victim].blamed_ns[holder];
+	return ns;
+}
+
+uint64_t seeded__long_us(uint32_t i)
+{
+	return !is_gap(i) && i % SEEDED_LONG_STEP == 25 ? 100000 + 1000 * i : 0;
+}
+
 static void make_thread(struct seeded *s, uint32_t second, int thread, struct proc_sample *sample)
 {
 	bool idle = thread == SEEDED_IDLE && second >= SEEDED_IDLE_FROM && second < SEEDED_IDLE_END;
@@ -124,10 +147,12 @@ static void make_thread(struct seeded *s, uint32_t second, int thread, struct pr
 	for (unsigned int n = idle ? 0 : 1 + draw(threads[thread].most); n > 0; n--)
 		make_acquire(s, second, thread, &t->m);
 	make_blame(cell, thread);
+	make_off_cpu(cell, thread, second);
 	t->m.known = KNOWN_ALL;
 	t->m.hold_ns = cell->hold_ns;
 	t->m.wait_ns = cell->wait_ns;
 	t->m.handover_ns = cell->handover_ns;
+	memcpy(t->m.hold_off.ns, cell->hold_off_ns, sizeof(t->m.hold_off.ns));
 	t->m.acquires = cell->n;
 	t->m.contended = cell->c;
 	t->m.forced = cell->forced;
@@ -148,6 +173,27 @@ static void add_blame(const struct seeded *s, uint32_t second, struct proc_sampl
 	}
 }
 
+static void add_place(struct proc_sample *sample, struct code_cell *cell, const char *function, const char *file, uint32_t line)
+{
+	code_cell__set_place(cell, function, file, line, line);
+	cr_assert_eq(proc_sample__add_code(sample, cell, SIZE_MAX), 0);
+}
+
+static void add_code(const struct seeded *s, uint32_t second, struct proc_sample *sample)
+{
+	sample->code_known = true;
+	for (uint32_t i = 0; i < SEEDED_THREADS; i++) {
+		const struct seeded_cell *cell = &s->cells[second][i];
+		struct code_cell one = {.thread = i, .times = 1, .hold_ns = cell->hold_ns / 2,
+					.blame_ns = seeded__blamed_ns(s, second, (int)i) / 3};
+		struct code_cell odd = {.thread = i, .times = 1, .hold_ns = cell->hold_ns - one.hold_ns,
+					.wait_ns = cell->wait_ns};
+
+		add_place(sample, &one, SEEDED_FUNCTION, SEEDED_FILE, SEEDED_LINE + i);
+		add_place(sample, &odd, SEEDED_ODD_FUNCTION, SEEDED_ODD_FILE, SEEDED_ODD_LINE);
+	}
+}
+
 static struct proc_sample *make_second(struct seeded *s, uint32_t second)
 {
 	struct proc_sample *sample = proc_sample__new();
@@ -160,6 +206,7 @@ static struct proc_sample *make_second(struct seeded *s, uint32_t second)
 	for (int i = 0; i < SEEDED_THREADS; i++)
 		make_thread(s, second, i, sample);
 	add_blame(s, second, sample);
+	add_code(s, second, sample);
 	sample->cost_ns = 1000000;
 	sample->cpu_ns = SECOND / 2;
 	sample->rss_kib = 51200;
@@ -213,6 +260,28 @@ static void send(struct line *line, const struct proc_sample *s)
 	cr_assert_eq(sink__write(line->sink, line->batch), 0);
 }
 
+/* At its end the hold was twice as long. */
+static void send_long(struct line *line, const struct seeded *s, uint32_t second)
+{
+	struct stack_text stack = {.hash = 1, .leaf = {.line = SEEDED_ODD_LINE},
+				   .line = (char *)"main (srv/app.py:3);" SEEDED_ODD_FUNCTION " (" SEEDED_ODD_FILE ":99)"};
+	int thread = (int)(second / SEEDED_LONG_STEP) % SEEDED_THREADS;
+	struct long_event e = {.thread = {.tid = threads[thread].tid, .start_ticks = 1000}, .stack = &stack, .since_ns = SECOND};
+	struct batch *b = batch__new();
+
+	cr_assert_not_null(b);
+	snprintf(stack.leaf.function, sizeof(stack.leaf.function), "%s", SEEDED_ODD_FUNCTION);
+	snprintf(stack.leaf.file, sizeof(stack.leaf.file), "%s", SEEDED_ODD_FILE);
+	snprintf(e.name, sizeof(e.name), "%s", threads[thread].name);
+	for (uint64_t times = 1; times <= 2; times++) {
+		e.ended = times == 2;
+		e.at_ns = e.since_ns + times * 1000 * seeded__long_us(second);
+		e.waited_ns = 3 * (e.at_ns - e.since_ns);
+		cr_assert_eq(schema_writer__long(line->writer, &e, seeded__end_ms(s, second) - 30 + 10 * (int64_t)times, b), 0);
+	}
+	cr_assert_eq(sink__write(line->sink, b), 0);
+}
+
 static void announce(struct line *line)
 {
 	struct batch *b = batch__new();
@@ -250,6 +319,8 @@ struct seeded *seeded__write(struct private_redis *redis)
 
 		if (sample)
 			send(&line, sample);
+		if (seeded__long_us(i))
+			send_long(&line, s, i);
 		proc_sample__free(sample);
 	}
 	close_line(&line);

@@ -23,9 +23,24 @@
 #define SEEDED_IDLE_FROM 500
 #define SEEDED_IDLE_END 700
 
+/*
+ * Where a thread was: half of each second's holds in the first of its lines (SEEDED_LINE and its number), where others waited
+ * for a third of what they waited for it; the rest of the holds in the second, which all share, and all of its waiting.
+ */
+#define SEEDED_FUNCTION "handle"
+#define SEEDED_FILE "srv/app.py"
+#define SEEDED_LINE 10
+#define SEEDED_ODD_FUNCTION "Odd.\"<lambda>\""
+#define SEEDED_ODD_FILE "srv/back\\slash.py"
+#define SEEDED_ODD_LINE 99
+
+/* Long holds: one each SEEDED_LONG_STEP seconds, of each thread in turn, told while it goes on and at its end. */
+#define SEEDED_LONG_STEP 50
+
 /* One thread's second. */
 struct seeded_cell {
 	uint64_t hold_ns, wait_ns, handover_ns, hold_max_ns, wait_max_ns;
+	uint64_t hold_off_ns[3]; /* of hold_ns: asleep, without a CPU, not known */
 	uint32_t n, c, forced;
 	uint64_t blamed_ns[SEEDED_THREADS]; /* by holder */
 };
@@ -59,6 +74,12 @@ void seeded__free(struct seeded *s);
  * (0: still) the first held the GIL without letting go while the others waited for it.
  */
 void seeded__write_hold(struct private_redis *redis, int observed_s, int began_s_ago, int ended_s_ago);
+
+/* How long the others waited for `holder` in second i, ns. */
+uint64_t seeded__blamed_ns(const struct seeded *s, uint32_t i, int holder);
+
+/* Length of the long hold told in second i, us; 0: there is none. */
+uint64_t seeded__long_us(uint32_t i);
 
 /* End of second i, ms. */
 int64_t seeded__end_ms(const struct seeded *s, uint32_t second);
