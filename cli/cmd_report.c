@@ -33,12 +33,6 @@
 
 /* ---- what the judge wants ---- */
 
-/* Of nothing the parts are not written: they are nothing, too. */
-static double part_of(const struct schema_row *row, enum schema_field part, enum schema_field whole)
-{
-	return rows__field(row, whole) == 0 ? 0 : rows__field(row, part);
-}
-
 static struct verdict_load load_of(const struct schema_row *row, const char *name)
 {
 	return (struct verdict_load){
@@ -54,10 +48,10 @@ static struct verdict_load load_of(const struct schema_row *row, const char *nam
 		.wait_p50 = rows__field(row, FIELD_WAIT_P50),
 		.wait_p99 = rows__field(row, FIELD_WAIT_P99),
 		.wait_max = rows__field(row, FIELD_WAIT_MAX),
-		.hold_blocked = part_of(row, FIELD_HOLD_BLOCKED, FIELD_HOLD),
-		.hold_preempted = part_of(row, FIELD_HOLD_PREEMPTED, FIELD_HOLD),
-		.wait_blocked = part_of(row, FIELD_WAIT_BLOCKED, FIELD_WAIT),
-		.wait_preempted = part_of(row, FIELD_WAIT_PREEMPTED, FIELD_WAIT),
+		.hold_blocked = rows__off_us(row, FIELD_HOLD_BLOCKED),
+		.hold_preempted = rows__off_us(row, FIELD_HOLD_PREEMPTED),
+		.wait_blocked = rows__off_us(row, FIELD_WAIT_BLOCKED),
+		.wait_preempted = rows__off_us(row, FIELD_WAIT_PREEMPTED),
 	};
 }
 

@@ -10,6 +10,8 @@
 #include <string.h>
 
 #include "../collector/schema.h"
+#include "../collector/text.h"
+#include "human.h"
 
 struct who rows__who(const struct collector_proc *proc)
 {
@@ -21,6 +23,49 @@ struct who rows__who(const struct collector_proc *proc)
 		.parent = proc->parent,
 		.root = proc->root,
 	};
+}
+
+double rows__off_us(const struct schema_row *row, enum schema_field part)
+{
+	bool of_hold = part >= FIELD_HOLD_BLOCKED && part <= FIELD_HOLD_UNSEEN;
+	enum schema_field whole = of_hold ? FIELD_HOLD : FIELD_WAIT, first = of_hold ? FIELD_HOLD_BLOCKED : FIELD_WAIT_BLOCKED;
+
+	if (rows__field(row, whole) == 0)
+		return 0;
+	if (!(row->has >> whole & row->has >> first & 1))
+		return NAN;
+	return row->has >> part & 1 ? row->value[part] : 0;
+}
+
+struct off_shares rows__off(const struct schema_row *row, enum schema_field whole)
+{
+	enum schema_field first = whole == FIELD_HOLD ? FIELD_HOLD_BLOCKED : FIELD_WAIT_BLOCKED;
+	double all = rows__field(row, whole), asleep = rows__off_us(row, first) / all;
+	double starved = rows__off_us(row, first + 1) / all, unseen = rows__off_us(row, first + 2) / all;
+	double on = 1 - asleep - starved - unseen;
+
+	if (!(all > 0) || isnan(asleep))
+		return (struct off_shares){NAN, NAN, NAN, NAN};
+	/* Each is cut to whole microseconds. */
+	return (struct off_shares){on > 0 ? on : 0, asleep, starved, unseen};
+}
+
+const char *rows__off_words(const struct off_shares *off, char *buf, size_t size)
+{
+	const struct {
+		double share;
+		const char *words;
+	} parts[] = {
+		{off->on, "on CPU"}, {off->asleep, "asleep"}, {off->starved, "without CPU"}, {off->unseen, "not known"},
+	};
+	char share[HUMAN_SIZE];
+
+	buf[0] = '\0';
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+		if (parts[i].share >= 0.0005)
+			text__append(buf, size, "%s%s %s", buf[0] ? ", " : "", human__share(share, parts[i].share),
+				     parts[i].words);
+	return buf;
 }
 
 const char *rows__mode(const struct proc_sample *s)

@@ -27,6 +27,23 @@ static inline double rows__field(const struct schema_row *row, enum schema_field
 	return row->has >> f & 1 ? row->value[f] : NAN;
 }
 
+/* A part of hold or wait (FIELD_HOLD_BLOCKED ...) in us. Known if the first of its kind is there; of nothing it is nothing. */
+double rows__off_us(const struct schema_row *row, enum schema_field part);
+
+/* What the holder did in the time that it held, or that others waited: shares of that time. NAN: not known, or there was none. */
+struct off_shares {
+	double on;      /* it ran on a CPU */
+	double asleep;  /* blocked: in a system call or a page fault */
+	double starved; /* it could have run, but had no CPU */
+	double unseen;  /* not known */
+};
+
+/* Of FIELD_HOLD or FIELD_WAIT. */
+struct off_shares rows__off(const struct schema_row *row, enum schema_field whole);
+
+/* "62.0% on CPU, 30.0% asleep, 8.0% without CPU"; parts that are nothing are left out; "": not known. Returns buf. */
+const char *rows__off_words(const struct off_shares *off, char *buf, size_t size);
+
 /* "full mode", "light mode", "full and light mode" (changed within). */
 const char *rows__mode(const struct proc_sample *s);
 

@@ -85,6 +85,23 @@ static void heading(FILE *to, const struct who *who, const struct proc_sample *t
 		summary__end(how));
 }
 
+#define OFF_CPU_SAID 0.01
+
+/* What keeps holds long without anybody computing, and waits with them; little of it is nothing to say. */
+static void off_cpu(FILE *to, const struct schema_row *row, enum schema_field whole)
+{
+	struct off_shares off = rows__off(row, whole);
+	bool hold = whole == FIELD_HOLD;
+	char buf[HUMAN_SIZE];
+
+	if (off.asleep >= OFF_CPU_SAID)
+		fact(to, "asleep", human__share(buf, off.asleep), hold ? "of that its holder slept (system call, page fault)" :
+		     "of the waiting, the holder slept");
+	if (off.starved >= OFF_CPU_SAID)
+		fact(to, "no CPU", human__share(buf, off.starved), hold ? "of that its holder could have run, but had no CPU" :
+		     "of the waiting, the holder had no CPU");
+}
+
 static void waiting(FILE *to, const struct schema_row *row)
 {
 	char buf[HUMAN_SIZE];
@@ -99,21 +116,6 @@ static void waiting(FILE *to, const struct schema_row *row)
 		     "of the waiting, nobody held it (wake-ups, too few CPUs)");
 }
 
-#define OFF_CPU_SAID 0.01
-
-/* What keeps holds long without anybody computing; little of it is nothing to say. */
-static void off_cpu(FILE *to, const struct schema_row *row)
-{
-	double hold = rows__field(row, FIELD_HOLD), asleep = rows__field(row, FIELD_HOLD_BLOCKED) / hold,
-	       starved = rows__field(row, FIELD_HOLD_PREEMPTED) / hold;
-	char buf[HUMAN_SIZE];
-
-	if (asleep >= OFF_CPU_SAID)
-		fact(to, "asleep", human__share(buf, asleep), "of that its holder slept (system call, page fault)");
-	if (starved >= OFF_CPU_SAID)
-		fact(to, "no CPU", human__share(buf, starved), "of that its holder could have run, but had no CPU");
-}
-
 static void busy(FILE *to, const struct proc_sample *t, const struct schema_row *row)
 {
 	char buf[HUMAN_SIZE], several[64];
@@ -126,8 +128,9 @@ static void busy(FILE *to, const struct proc_sample *t, const struct schema_row 
 		fact(to, "GIL busy", "-", "not known: light mode sees only who queues");
 	else
 		fact(to, "GIL busy", human__share(buf, rows__field(row, FIELD_UTIL)), several);
-	off_cpu(to, row);
+	off_cpu(to, row, FIELD_HOLD);
 	waiting(to, row);
+	off_cpu(to, row, FIELD_WAIT);
 }
 
 static void one_count(FILE *to, const char *what, double n, double seconds, const char *gloss)

@@ -53,6 +53,8 @@ static struct top_numbers numbers_of(const struct schema_row *row, double observ
 		.wait_p50 = rows__field(row, FIELD_WAIT_P50),
 		.wait_p99 = rows__field(row, FIELD_WAIT_P99),
 		.wait_max = rows__field(row, FIELD_WAIT_MAX),
+		.hold_off = rows__off(row, FIELD_HOLD),
+		.wait_off = rows__off(row, FIELD_WAIT),
 	};
 }
 

@@ -14,6 +14,7 @@
 #include "../collector/schema_blame.h"
 #include "../collector/schema_code.h"
 #include "code.h"
+#include "rows.h"
 
 #define TOP_NAME_SIZE (THREAD_NAME_SIZE + 16)
 #define TOP_LOSSES_SIZE 512
@@ -24,6 +25,7 @@ struct top_numbers {
 	double n, c, forced;       /* rates: acquires, those that waited, releases asked for */
 	double hold_p50, hold_p99, hold_max;
 	double wait_p50, wait_p99, wait_max;
+	struct off_shares hold_off, wait_off; /* what the holder did meanwhile */
 };
 
 struct top_thread {

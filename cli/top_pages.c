@@ -193,12 +193,24 @@ static size_t put_length(struct canvas *c, size_t line, const char *what, double
 	return line + 1;
 }
 
+/* A share of the time, and what the holder did meanwhile as far as that is known. */
+static void put_share(struct canvas *c, size_t line, const char *what, double share, const char *who, const struct off_shares *off)
+{
+	char buf[HUMAN_SIZE], text[128];
+	size_t column = canvas__say(c, line, 0, LOOK_PLAIN, "%-14s  %6s", what, human__share(buf, share));
+
+	if (rows__off_words(off, text, sizeof(text))[0])
+		canvas__say(c, line, column, off->on < 0.99 ? LOOK_WARN : LOOK_PLAIN, "%s%s", who, text);
+	else
+		canvas__put(c, line, column, SIZE_MAX, LOOK_PLAIN, " of the time");
+}
+
 static size_t put_thread(struct canvas *c, size_t line, const struct top_thread *t)
 {
 	char a[HUMAN_SIZE], b[HUMAN_SIZE], d[HUMAN_SIZE];
 
-	canvas__say(c, line++, 0, LOOK_PLAIN, "Holds the GIL   %6s of the time", human__share(a, t->is.hold));
-	canvas__say(c, line++, 0, LOOK_PLAIN, "Waits for it    %6s of the time", human__share(a, t->is.wait));
+	put_share(c, line++, "Holds the GIL", t->is.hold, ": ", &t->is.hold_off);
+	put_share(c, line++, "Waits for it", t->is.wait, ", holders ", &t->is.wait_off);
 	canvas__say(c, line++, 0, LOOK_PLAIN, "Makes wait      %6s of the time (more than 100%%: several threads at once)",
 		    human__share(a, t->blame));
 	canvas__say(c, line++, 0, LOOK_PLAIN, "Per second      %s acquires, %s of them waited, %s times it was made to let go",

@@ -172,6 +172,17 @@ static void share_of(struct part_flow *flow, const char *what, double share, con
 		part__add(flow, LOOK_PLAIN, "%s %s%s", what, human__share(buf, share), of);
 }
 
+#define OFF_CPU_SAID 0.01
+
+/* What keeps holds long without anybody computing; little of it is nothing to say. */
+static void off_cpu(struct part_flow *flow, const struct off_shares *off)
+{
+	char text[128];
+
+	if (off->asleep >= OFF_CPU_SAID || off->starved >= OFF_CPU_SAID)
+		part__add(flow, LOOK_WARN, "held: %s", rows__off_words(off, text, sizeof(text)));
+}
+
 static void losses(struct part_flow *flow, const struct top_frame *f)
 {
 	char buf[HUMAN_SIZE];
@@ -201,6 +212,7 @@ static size_t rate_lines(const struct top_model *m, const struct top_frame *f, s
 	rate(&flow, is->n, "acquires/s");
 	rate(&flow, is->c, "contended/s");
 	rate(&flow, is->forced, "forced/s");
+	off_cpu(&flow, &is->hold_off);
 	if (m->gil < 0 && f->is.wait > 0)
 		share_of(&flow, "handover", f->handover / f->is.wait, " of waiting");
 	if (!isnan(f->threads_alive))

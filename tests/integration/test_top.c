@@ -100,6 +100,8 @@ Test(top, orders_threads_by_what_they_hold_wait_and_are_to_blame_for)
 	await_first("▼WAIT", "victim-");
 	terminal__type(&t, "B");
 	await_first("▼BLAME", "hog ");
+	/* It sleeps while it holds. */
+	terminal__await(&t, "% asleep");
 	await_first("WHO WAITED", "victim-");
 	await_first("IN THIS CODE", "HogPlay.play (");
 	terminal__type(&t, "q");
@@ -166,6 +168,50 @@ Test(top, an_old_terminal_gets_plain_characters)
 	terminal__type(&t, "q");
 	cr_expect_eq(terminal__end(&t), 0);
 	cr_expect_null(strstr(t.page, "Pause"), "the line of keys is gone:\n%s", t.page);
+}
+
+/* What colours say stands there in words and marks, too. */
+Test(top, a_person_who_wants_no_colours_gets_none)
+{
+	attach_to_hog(80, 24, NULL);
+	cr_expect(terminal__is_coloured(&t), "colours are not seen by this test:\n%s", t.page);
+	terminal__type(&t, "q");
+	cr_expect_eq(terminal__end(&t), 0);
+	terminal__close(&t);
+	workload__kill(&w);
+	attach_to_hog(80, 24, "NO_COLOR=1");
+	await_first("HOLD", "hog ");
+	cr_expect_not(terminal__is_coloured(&t), "%s", t.page);
+	terminal__type(&t, "j");
+	terminal__type(&t, "Enter");
+	terminal__await(&t, "Holds the GIL");
+	cr_expect_not(terminal__is_coloured(&t), "%s", t.page);
+	terminal__type(&t, "C-c");
+	cr_expect_eq(terminal__end(&t), 0);
+}
+
+Test(top, shows_a_crowd_of_500_threads)
+{
+	struct interpreter stock;
+	char words[64];
+
+	bpf_env__require();
+	interpreter__stock(&stock);
+	workload__start(&w, &stock, "hog_victim.py 1000000 --victims 499 --pause-ms 1000 --hold-ms 1 --gap-ms 20");
+	workload__go(&w);
+	snprintf(words, sizeof(words), "top %d --no-store --interval 1s", (int)w.pid);
+	terminal__start(&t, 80, 24, NULL, words);
+	terminal__await(&t, "501 threads");
+	terminal__await(&t, "; the others together: hold ");
+	await_first("▼HOLD", "hog ");
+	terminal__type(&t, "End");
+	terminal__resize(&t, 40, 10);
+	terminal__await_gone(&t, "WHO WAITED");
+	terminal__await(&t, "GIL busy");
+	terminal__resize(&t, 200, 60);
+	terminal__await(&t, "WHO WAITED");
+	terminal__type(&t, "q");
+	cr_expect_eq(terminal__end(&t), 0);
 }
 
 static void end_by(int sig, int expected_status)
@@ -332,6 +378,8 @@ Test(top, reads_along_with_another_gilscope)
 	terminal__start(&t, 100, 30, NULL, words);
 	terminal__await(&t, "from Redis");
 	await_first("▼HOLD", "hog ");
+	/* It sleeps while it holds. */
+	terminal__await(&t, "% asleep");
 	await_first("WHO WAITED", "victim-");
 	await_first("IN THIS CODE", "HogPlay.play (");
 	kill(attach.pid, SIGINT);

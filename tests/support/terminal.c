@@ -125,6 +125,31 @@ const char *terminal__look(struct terminal *t)
 	return t->page;
 }
 
+/* SGR sequences: 30 to 37 and 90 to 97 are colours of letters, 40 to 47 and 100 to 107 of what is behind them, 38 and 48 any. */
+static bool is_colour(const char *sgr)
+{
+	for (const char *p = sgr; *p != 'm'; p += strcspn(p, ";m"), p += *p == ';') {
+		long n = strtol(p, NULL, 10);
+
+		if ((n >= 30 && n <= 38) || (n >= 40 && n <= 48) || (n >= 90 && n <= 107))
+			return true;
+	}
+	return false;
+}
+
+bool terminal__is_coloured(struct terminal *t)
+{
+	bool coloured = false;
+	struct program p;
+
+	tmux(t, &p, "capture-pane -p -e");
+	cr_assert_eq(p.status, 0, "tmux: %s", p.err);
+	for (const char *at = p.out; !coloured && (at = strstr(at, "\033[")); at++)
+		coloured = strchr(at, 'm') && is_colour(at + 2);
+	program__free(&p);
+	return coloured;
+}
+
 static void await(struct terminal *t, const char *text, bool there)
 {
 	for (int ms = 0; ms < LIMIT_MS; ms += LOOK_MS) {

@@ -27,6 +27,9 @@ void terminal__start(struct terminal *t, int columns, int lines, const char *env
 /* What is on the screen: lines without the blanks at their ends. Valid until the next look. */
 const char *terminal__look(struct terminal *t);
 
+/* Whether anything on the screen has a colour of its own. */
+bool terminal__is_coloured(struct terminal *t);
+
 /* Looks until the text is there, or is not; fails the test after a minute. */
 void terminal__await(struct terminal *t, const char *text);
 void terminal__await_gone(struct terminal *t, const char *text);

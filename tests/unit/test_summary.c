@@ -115,7 +115,10 @@ Test(summary, holders_off_the_cpu_are_said_where_there_is_something_to_say)
 	service();
 	s->total.hold_off.ns[GIL_OFF_BLOCKED] = s->total.hold_ns / 4;
 	s->total.hold_off.ns[GIL_OFF_PREEMPTED] = s->total.hold_ns / 8;
+	s->total.wait_off.ns[GIL_OFF_BLOCKED] = s->total.wait_ns / 2;
 	summary(20);
+	cr_expect(strstr(text, "  asleep         50.0%  of the waiting, the holder slept\n"), "%s", text);
+	expect_fits(80);
 	cr_expect(strstr(text, "  GIL busy       60.0%  of the time a thread held the GIL\n"
 			       "  asleep         25.0%  of that its holder slept (system call, page fault)\n"
 			       "  no CPU         12.5%  of that its holder could have run, but had no CPU\n"

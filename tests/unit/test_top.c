@@ -269,6 +269,83 @@ Test(top, light_mode_shows_what_it_does_not_know_as_unknown)
 	expect_not("acquires/s");
 }
 
+/* A quarter of all holds asleep, an eighth without a CPU; of report's half asleep. */
+static void put_off_cpu(void)
+{
+	s->total.hold_off.ns[GIL_OFF_BLOCKED] = s->total.hold_ns / 4;
+	s->total.hold_off.ns[GIL_OFF_PREEMPTED] = s->total.hold_ns / 8;
+	s->threads[1].m.hold_off.ns[GIL_OFF_BLOCKED] = s->threads[1].m.hold_ns / 2;
+	s->threads[1].m.hold_off.ns[GIL_OFF_UNSEEN] = s->threads[1].m.hold_ns / 10;
+	s->threads[1].m.wait_off.ns[GIL_OFF_PREEMPTED] = s->threads[1].m.wait_ns / 5;
+}
+
+Test(top, holders_off_the_cpu_are_said_where_there_is_something_to_say)
+{
+	three_threads();
+	draw(80, 24);
+	expect_not("held:");
+	put_off_cpu();
+	tell_sample();
+	draw(80, 24);
+	expect("held: 62.5% on CPU, 25.0% asleep, 12.5% without CPU");
+	expect("WHO WAITED");
+	m.page = TOP_PAGE_THREAD;
+	snprintf(m.thr, sizeof(m.thr), "%s", top_model__frame(&m)->threads[1].thr);
+	draw(80, 24);
+	expect("Holds the GIL    50.0%: 40.0% on CPU, 50.0% asleep, 10.0% not known");
+	expect("Waits for it      3.0%, holders 80.0% on CPU, 20.0% without CPU");
+	expect_whole();
+}
+
+Test(top, holders_of_which_nothing_is_known_are_said_to_run_nowhere)
+{
+	three_threads();
+	put_off_cpu();
+	s->total.known &= ~(uint32_t)KNOWN_OFF_CPU;
+	s->threads[1].m.known &= ~(uint32_t)KNOWN_OFF_CPU;
+	tell_sample();
+	draw(80, 24);
+	expect_not("held:");
+	m.page = TOP_PAGE_THREAD;
+	snprintf(m.thr, sizeof(m.thr), "%s", top_model__frame(&m)->threads[1].thr);
+	draw(80, 24);
+	expect("Holds the GIL    50.0% of the time");
+	expect("Waits for it      3.0% of the time");
+}
+
+/* As rows out of Redis have them. */
+Test(top, parts_are_known_if_the_first_is_there_and_nothing_of_nothing)
+{
+	static const struct {
+		char row[80];
+		char words[64];
+		double asleep; /* us; -1: not known */
+	} cases[] = {
+		{"{\"t\":1,\"hold\":1000,\"hold_blocked\":300,\"hold_preempted\":100,\"hold_unseen\":100}",
+		 "50.0% on CPU, 30.0% asleep, 10.0% without CPU, 10.0% not known", 300},
+		{"{\"t\":1,\"hold\":1000,\"ho\":[300,100]}", "60.0% on CPU, 30.0% asleep, 10.0% without CPU", 300},
+		{"{\"t\":1,\"hold\":1000,\"hold_blocked\":0}", "100.0% on CPU", 0},
+		{"{\"t\":1,\"hold\":1000,\"hold_blocked\":1000}", "100.0% asleep", 1000},
+		{"{\"t\":1,\"hold\":1000}", "", -1},
+		{"{\"t\":1,\"hold\":1000,\"hold_preempted\":10}", "", -1},
+		{"{\"t\":1,\"hold\":0}", "", 0},
+		{"{\"t\":1}", "", -1},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct off_shares off;
+		struct schema_row row;
+		char words[128];
+		double us;
+
+		cr_assert_eq(schema_row__decode(cases[i].row, strlen(cases[i].row), &row), 0);
+		off = rows__off(&row, FIELD_HOLD);
+		us = rows__off_us(&row, FIELD_HOLD_BLOCKED);
+		cr_expect_str_eq(rows__off_words(&off, words, sizeof(words)), cases[i].words, "%s: %s", cases[i].row, words);
+		cr_expect(cases[i].asleep < 0 ? isnan(us) : us == cases[i].asleep, "%s: %f", cases[i].row, us);
+	}
+}
+
 Test(top, losses_and_gaps_are_said_by_name)
 {
 	three_threads();
@@ -502,7 +579,7 @@ Test(top, a_thread_is_told_in_full)
 	top_model__key(&m, TOP_KEY_ENTER);
 	draw(80, 24);
 	expect("report  tid 4250");
-	expect("Holds the GIL    50.0% of the time");
+	expect("Holds the GIL    50.0%: 100.0% on CPU");
 	expect("Makes wait       79.0%");
 	expect("FOR WHOM");
 	expect_not("(nobody: handover)");
