@@ -194,7 +194,8 @@ static size_t put_length(struct canvas *c, size_t line, const char *what, double
 }
 
 /* A share of the time, and what the holder did meanwhile as far as that is known. */
-static void put_share(struct canvas *c, size_t line, const char *what, double share, const char *who, const struct off_shares *off)
+static void put_share(struct canvas *c, size_t line, const char *what, double share, const char *who,
+		      const struct off_shares *off)
 {
 	char buf[HUMAN_SIZE], text[128];
 	size_t column = canvas__say(c, line, 0, LOOK_PLAIN, "%-14s  %6s", what, human__share(buf, share));
