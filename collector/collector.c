@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
@@ -316,31 +317,51 @@ static void on_signal(struct collector *c)
 	c->stop = true;
 }
 
-enum { POLL_SIGNAL, POLL_TIMER, POLL_EVENTS, POLL_FIXED };
-
-static size_t fill_polls(struct collector *c, struct pollfd *polls, struct observed **who)
+/* Those who came since the last turn. A pidfd wakes once, and leaves by being closed; who ended before we looked has none. */
+static int watch_exits(struct collector *c)
 {
-	size_t n = POLL_FIXED;
-
-	polls[POLL_SIGNAL] = (struct pollfd){.fd = c->signal_fd, .events = POLLIN};
-	polls[POLL_TIMER] = (struct pollfd){.fd = c->timer_fd, .events = POLLIN};
-	polls[POLL_EVENTS] = (struct pollfd){.fd = reader__fd(c->shop.reader), .events = POLLIN};
 	for (size_t i = 0; i < c->roster.max; i++) {
-		if (!roster__at(&c->roster, i) || c->roster.places[i]->gone_at)
+		struct observed *o = roster__at(&c->roster, i);
+		struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.ptr = o};
+
+		if (!o || o->exit_watched)
 			continue;
-		who[n] = c->roster.places[i];
-		polls[n] = (struct pollfd){.fd = who[n]->target->pidfd, .events = POLLIN};
-		n++;
+		if (o->target->pidfd >= 0 && epoll_ctl(c->exits_fd, EPOLL_CTL_ADD, o->target->pidfd, &event))
+			return reason__set(c->why, -errno, "can't watch process %d: %s", (int)o->target->pid, strerror(errno));
+		o->exit_watched = true;
 	}
-	return n;
+	return 0;
 }
 
-static int turn(struct collector *c, struct pollfd *polls, struct observed **who)
+static void on_exits(struct collector *c)
 {
-	size_t n = fill_polls(c, polls, who);
+	struct epoll_event events[64];
+	int n = epoll_wait(c->exits_fd, events, sizeof(events) / sizeof(events[0]), 0);
 
+	for (int i = 0; i < n; i++) {
+		struct observed *o = events[i].data.ptr;
+
+		if (o->used && !o->gone_at)
+			procs__on_exit_of(c, o);
+	}
+}
+
+enum { POLL_SIGNAL, POLL_TIMER, POLL_EVENTS, POLL_EXITS, POLL_COUNT };
+
+static int turn(struct collector *c)
+{
+	struct pollfd polls[POLL_COUNT] = {
+		[POLL_SIGNAL] = {.fd = c->signal_fd, .events = POLLIN},
+		[POLL_TIMER] = {.fd = c->timer_fd, .events = POLLIN},
+		[POLL_EVENTS] = {.fd = reader__fd(c->shop.reader), .events = POLLIN},
+		[POLL_EXITS] = {.fd = c->exits_fd, .events = POLLIN},
+	};
+	int err = watch_exits(c);
+
+	if (err)
+		return err;
 	set_timer(c);
-	if (poll(polls, n, -1) < 0)
+	if (poll(polls, POLL_COUNT, -1) < 0)
 		return errno == EINTR ? 0 : -errno;
 	if (polls[POLL_SIGNAL].revents)
 		on_signal(c);
@@ -348,23 +369,18 @@ static int turn(struct collector *c, struct pollfd *polls, struct observed **who
 		reader__drain(c->shop.reader, procs__on_event, c);
 	if (polls[POLL_TIMER].revents)
 		on_timer(c);
-	for (size_t i = POLL_FIXED; i < n; i++)
-		if (polls[i].revents && who[i]->used && !who[i]->gone_at)
-			procs__on_exit_of(c, who[i]);
+	if (polls[POLL_EXITS].revents)
+		on_exits(c);
 	procs__end_early(c);
 	return 0;
 }
 
 static int loop(struct collector *c)
 {
-	struct pollfd *polls = calloc(c->roster.max + POLL_FIXED, sizeof(*polls));
-	struct observed **who = calloc(c->roster.max + POLL_FIXED, sizeof(struct observed *));
-	int err = polls && who ? 0 : -ENOMEM;
+	int err = 0;
 
 	while (!err && !c->stop && (c->opts->all || roster__count(&c->roster) || roster__awaits(&c->roster)))
-		err = turn(c, polls, who);
-	free(polls);
-	free(who);
+		err = turn(c);
 	return err;
 }
 
@@ -432,7 +448,8 @@ static int set_up(struct collector *c, size_t procs, struct reason *why)
 	c->shop.memory = c->opts->follow ? target_memory__new() : NULL;
 	c->signal_fd = open_signals();
 	c->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (c->signal_fd < 0 || c->timer_fd < 0)
+	c->exits_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (c->signal_fd < 0 || c->timer_fd < 0 || c->exits_fd < 0)
 		return reason__set(why, -errno, "can't set up timers and signals: %s", strerror(errno));
 	err = probes__open(&probes_opts, &c->shop.probes, why);
 	err = err ?: reader__new(c->shop.probes, &c->shop.reader, why);
@@ -460,6 +477,8 @@ static void tear_down(struct collector *c)
 		close(c->signal_fd);
 	if (c->timer_fd >= 0)
 		close(c->timer_fd);
+	if (c->exits_fd >= 0)
+		close(c->exits_fd);
 	recipes__free(&c->shop.recipes);
 	target_memory__free(c->shop.memory);
 	roster__free(&c->roster);
@@ -517,7 +536,7 @@ int collector__run(const struct collector_opts *opts, const pid_t *pids, size_t 
 		   const struct collector_events *events, struct reason *why)
 {
 	struct collector c = {
-		.opts = opts, .events = events, .signal_fd = -1, .timer_fd = -1, .why = why,
+		.opts = opts, .events = events, .signal_fd = -1, .timer_fd = -1, .exits_fd = -1, .why = why,
 		.shop = {.opts = opts},
 	};
 	int err = set_up(&c, pids_n ?: 1, why);
@@ -544,7 +563,7 @@ int collector__spawn(const struct collector_opts *opts, char *const argv[], cons
 		     const struct collector_events *events, int *ret_status, struct reason *why)
 {
 	struct collector c = {
-		.opts = opts, .events = events, .signal_fd = -1, .timer_fd = -1, .why = why,
+		.opts = opts, .events = events, .signal_fd = -1, .timer_fd = -1, .exits_fd = -1, .why = why,
 		.shop = {.opts = opts},
 	};
 	const struct origin origin = {.starting = true};

@@ -22,6 +22,7 @@ struct collector {
 	struct grid grid;
 	struct roster roster;
 	int signal_fd, timer_fd;
+	int exits_fd;                /* an epoll of its own: with 200 processes, a look at each pidfd is what waking up costs */
 	uint64_t started, deadline;  /* ns, monotonic; deadline UINT64_MAX: none */
 	uint64_t boundary, next_tick, forgot_at;
 	int64_t boundary_ms;

@@ -34,6 +34,7 @@ struct observed {
 	uint64_t born_at;          /* ns, monotonic: before that there was nothing to observe; 0: long ago */
 	uint64_t gone_at;          /* ns, monotonic: it ended then, its last sample is still to be taken; 0: not gone */
 	enum collector_end gone_how;
+	bool exit_watched;         /* its pidfd is among those that wake the loop */
 	bool published;            /* its first sample is sent */
 	uint64_t paused_at;        /* ns: disarmed for a change since then; 0: not */
 	uint64_t unarmed_ns;       /* of the running interval, during a change of mode */
