@@ -119,6 +119,7 @@ struct reader {
 	bool with_stacks;
 	struct stack_book *book;
 	struct stack_sums sums; /* of all, as of `sums_bound` */
+	struct blame_places blame_places;
 	uint64_t sums_bound;
 	void (*on_event)(void *arg, const struct gil_event *e);
 	void *on_event_arg;
@@ -251,6 +252,7 @@ void reader__free(struct reader *r)
 		close(r->fd);
 	stack_book__free(r->book);
 	stack_sums__clear(&r->sums);
+	blame_places__free(&r->blame_places);
 	blame_reading__clear(&r->blame);
 	free(r->gils);
 	free(r->memos);
@@ -807,15 +809,11 @@ static void add_blame(struct collection *c, uint32_t slot, struct memo *m, uint3
 	mine->unknown_ns = mine->unknown_ns > back ? mine->unknown_ns - back : 0;
 	for (size_t i = 0; i < parts.n; i++) {
 		long holder = holder_of(c, &parts.part[i], gil);
-		struct blame_cell *cell = holder < 0 ? NULL : proc_sample__add_blame(c->sample);
 
-		if (!cell) {
+		/* Several parts may be one thread's: by its slot, its state, or as who held when the probes were armed. */
+		if (holder < 0 || proc_sample__charge(c->sample, &c->r->blame_places, (uint32_t)victim, (uint32_t)holder,
+						      parts.part[i].ns))
 			c->sample->threads[victim].m.unknown_ns += parts.part[i].ns;
-			continue;
-		}
-		*cell = (struct blame_cell){
-			.victim = (uint32_t)victim, .holder = (uint32_t)holder, .ns = parts.part[i].ns,
-		};
 	}
 	blame_list__clear(&parts);
 }

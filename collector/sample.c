@@ -99,6 +99,71 @@ struct blame_cell *proc_sample__add_blame(struct proc_sample *s)
 	return append((void **)&s->blame, &s->blame_n, sizeof(*s->blame));
 }
 
+static int make_places(struct blame_places *places, size_t n)
+{
+	size_t room = places->room ? places->room : 64;
+	struct blame_place *grown;
+
+	if (n <= places->room)
+		return 0;
+	while (room < n)
+		room *= 2;
+	grown = reallocarray(places->threads, room, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	memset(grown + places->room, 0, (room - places->room) * sizeof(*grown));
+	places->threads = grown;
+	places->room = room;
+	return 0;
+}
+
+/* The pair's cell: the newest of its holder, or, of a victim that came back, any since its first. */
+static struct blame_cell *find_cell(struct proc_sample *s, const struct blame_places *places, uint32_t victim, uint32_t holder)
+{
+	size_t at = places->threads[holder].as_holder;
+
+	if (at < s->blame_n && s->blame[at].victim == victim && s->blame[at].holder == holder)
+		return &s->blame[at];
+	if (places->threads[victim].came_back)
+		for (at = places->threads[victim].as_victim; at < s->blame_n; at++)
+			if (s->blame[at].victim == victim && s->blame[at].holder == holder)
+				return &s->blame[at];
+	return NULL;
+}
+
+static void note_victim(const struct proc_sample *s, struct blame_place *place, uint32_t victim)
+{
+	if (place->as_victim >= s->blame_n || s->blame[place->as_victim].victim != victim)
+		*place = (struct blame_place){.as_holder = place->as_holder, .as_victim = (uint32_t)s->blame_n};
+	else if (s->blame[s->blame_n - 1].victim != victim)
+		place->came_back = true;
+}
+
+int proc_sample__charge(struct proc_sample *s, struct blame_places *places, uint32_t victim, uint32_t holder, uint64_t ns)
+{
+	struct blame_cell *cell;
+
+	if (make_places(places, (size_t)(victim > holder ? victim : holder) + 1))
+		return -ENOMEM;
+	note_victim(s, &places->threads[victim], victim);
+	cell = find_cell(s, places, victim, holder);
+	if (!cell) {
+		cell = proc_sample__add_blame(s);
+		if (!cell)
+			return -ENOMEM;
+		*cell = (struct blame_cell){.victim = victim, .holder = holder};
+		places->threads[holder].as_holder = (uint32_t)(s->blame_n - 1);
+	}
+	cell->ns += ns;
+	return 0;
+}
+
+void blame_places__free(struct blame_places *places)
+{
+	free(places->threads);
+	*places = (struct blame_places){0};
+}
+
 uint64_t *proc_sample__blamed(const struct proc_sample *s)
 {
 	uint64_t *ns = calloc(s->threads_n + 1, sizeof(*ns));

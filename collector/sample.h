@@ -159,6 +159,23 @@ struct thread_sample *proc_sample__add_thread(struct proc_sample *s);
 struct gil_sample *proc_sample__add_gil(struct proc_sample *s);
 struct blame_cell *proc_sample__add_blame(struct proc_sample *s);
 
+/* Where the cells of a sample are, for proc_sample__charge(). Zeroed is empty; never wrong about another sample. */
+struct blame_places {
+	struct blame_place {
+		uint32_t as_holder;  /* the newest cell that charges this thread */
+		uint32_t as_victim;  /* its first cell */
+		bool came_back;      /* it was charged for after others were */
+	} *threads;
+	size_t room;
+};
+
+/*
+ * Adds to the one cell of that victim and holder (indices of threads), made if need be. Quick as long as all of a victim's
+ * holders come in a row. 0 or -ENOMEM.
+ */
+int proc_sample__charge(struct proc_sample *s, struct blame_places *places, uint32_t victim, uint32_t holder, uint64_t ns);
+void blame_places__free(struct blame_places *places);
+
 /* How long each thread was waited for, in ns by its index; the caller's to free. NULL: no memory. */
 uint64_t *proc_sample__blamed(const struct proc_sample *s);
 

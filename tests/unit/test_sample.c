@@ -44,6 +44,39 @@ Test(sample, arrays_grow_zeroed_and_keep_what_they_hold)
 	proc_sample__free(s);
 }
 
+/* Of each pair there is one cell, in whatever order victims and holders come. */
+Test(sample, a_pair_is_charged_in_one_cell)
+{
+	static const struct {
+		uint32_t victim, holder;
+	} charges[] = {
+		{0, 1}, {0, 2}, {0, 1}, {1, 2}, {1, 0}, {1, 2}, {2, 0}, {0, 2}, {0, 1}, {0, 300}, {1, 2}, {2, 0}, {0, 300}, {2, 1},
+	};
+	struct blame_places places = {0};
+
+	/* What another sample left behind misleads nobody. */
+	for (int round = 0; round < 3; round++) {
+		struct proc_sample *s = proc_sample__new();
+		uint64_t sum = 0;
+
+		for (size_t i = round; i < sizeof(charges) / sizeof(charges[0]); i++)
+			cr_assert_eq(proc_sample__charge(s, &places, charges[i].victim, charges[i].holder, 1ull << i), 0);
+		for (size_t i = 0; i < s->blame_n; i++) {
+			uint64_t want = 0;
+
+			sum += s->blame[i].ns;
+			for (size_t k = round; k < sizeof(charges) / sizeof(charges[0]); k++)
+				if (charges[k].victim == s->blame[i].victim && charges[k].holder == s->blame[i].holder)
+					want += 1ull << k;
+			cr_expect_eq(s->blame[i].ns, want, "cell %zu: %u waited for %u", i, s->blame[i].victim, s->blame[i].holder);
+		}
+		cr_expect_eq(sum, (1ull << sizeof(charges) / sizeof(charges[0])) - (1ull << round));
+		cr_expect_eq(s->blame_n, 7);
+		proc_sample__free(s);
+	}
+	blame_places__free(&places);
+}
+
 Test(sample, a_thread_is_its_key_and_gil)
 {
 	struct proc_sample *s = proc_sample__new();
