@@ -136,6 +136,11 @@ static char *long_text(const char *thr, const struct long_event *e, int64_t t_ms
 		json_text__name(&j, "others");
 		put_us(&j, e->waited_ns);
 	}
+	if (!e->wait && !e->ended) {
+		json_text__name(&j, "waiters");
+		json_text__integer(&j, e->waiters);
+		put_named(&j, "victims", e->victims);
+	}
 	json_text__close(&j, '}');
 	return json_text__take(&j);
 }

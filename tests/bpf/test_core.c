@@ -535,6 +535,93 @@ Test(core, off_cpu_clocks_at_the_boundary_are_put_aside)
 	expect_off(&gil->cur.settled, 9 * MS, 0, 1 * MS);
 }
 
+/* ---- a made-up account of many holds ---- */
+
+struct account {
+	uint64_t hold, on, blocked, preempted;
+};
+
+static uint64_t drawn = 88172645463325252ull;
+
+/* 1 .. most, the same in each run. */
+static uint64_t draw(uint64_t most)
+{
+	drawn ^= drawn << 13;
+	drawn ^= drawn >> 7;
+	drawn ^= drawn << 17;
+	return 1 + (drawn >> 11) % most;
+}
+
+/* Time passes; intervals end. */
+static uint64_t spend(uint64_t *now, uint64_t *part)
+{
+	uint64_t len = draw(300 * US);
+
+	*now += len;
+	*part += len;
+	while (*now > skel->bss->gil_clock.end) {
+		skel->bss->gil_clock.start = skel->bss->gil_clock.end;
+		skel->bss->gil_clock.end += 2 * MS + 77;
+	}
+	return len;
+}
+
+static void lose_the_cpu(uint32_t tid, uint64_t *now, struct account *a)
+{
+	if (draw(2) == 1) {
+		step(STEP_OUT, tid, *now);
+		spend(now, &a->preempted);
+	} else {
+		asleep(tid, *now);
+		spend(now, &a->blocked);
+		if (draw(3) > 1) { /* else it is on a CPU as soon as it wakes up */
+			step(STEP_WOKEN, tid, *now);
+			spend(now, &a->preempted);
+		}
+	}
+	step(STEP_IN, tid, *now);
+	spend(now, &a->on);
+}
+
+Test(core, hold_is_what_it_was_on_the_cpu_asleep_without_a_cpu_and_unseen_to_the_nanosecond)
+{
+	struct account accounts[3] = {{0}};
+	uint64_t now = 1 * MS, gap = 0, unseen = 0;
+
+	skel->bss->gil_clock.end = 3 * MS;
+	/* Who held the GIL when the probes were armed. */
+	spend(&now, &unseen);
+	step(STEP_RELEASE, 10, now);
+	for (int i = 0; i < 400; i++) {
+		uint32_t who = (uint32_t)draw(3) - 1;
+		struct account *a = &accounts[who];
+		uint64_t begin;
+
+		spend(&now, &gap);
+		begin = now;
+		step(STEP_ACQUIRE, 10 + who, now);
+		spend(&now, &a->on);
+		for (uint64_t times = draw(4); times > 1; times--)
+			lose_the_cpu(10 + who, &now, a);
+		step(STEP_RELEASE, 10 + who, now);
+		a->hold += now - begin;
+	}
+	for (uint32_t who = 0; who < 3; who++) {
+		const struct gil_totals *got = &thread_of(10 + who)->cur;
+		const struct account *a = &accounts[who];
+		uint64_t not_seen = who == 0 ? unseen : 0, off = 0;
+
+		cr_assert(a->blocked && a->preempted, "nothing is tested");
+		cr_assert_eq(a->hold, a->on + a->blocked + a->preempted);
+		cr_expect_eq(got->hold_ns, a->hold + not_seen);
+		expect_off(&got->hold_off, a->blocked, a->preempted, not_seen);
+		for (uint32_t kind = 0; kind < GIL_OFF_KINDS; kind++)
+			off += got->hold_off.ns[kind];
+		cr_expect_eq(got->hold_ns - off, a->on);
+	}
+	cr_expect_eq(skel->bss->gil_holders_off, 0);
+}
+
 /* The scheduler's events lie outside of gil->mutex: their stamps may be a little behind or ahead of the others'. */
 Test(core, parts_never_exceed_the_whole)
 {

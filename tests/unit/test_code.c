@@ -262,7 +262,7 @@ Test(code, long_ones_are_kept)
 {
 	struct long_event e = {
 		.thread = {.tid = 7}, .name = "hog", .at_ns = 1500 * MS, .since_ns = 1000 * MS, .stack = &stack,
-		.waited_ns = 900 * MS,
+		.waited_ns = 900 * MS, .waiters = 2, .victims = "a, b",
 	};
 	struct schema_writer *w = writer();
 	struct batch *b = batch__new();
@@ -271,7 +271,7 @@ Test(code, long_ones_are_kept)
 	cr_expect_str_eq(member_of(b, ":long"),
 			 "{\"t\":1795339305000,\"kind\":\"hold\",\"open\":true,\"since\":1795339304500,\"us\":500000,"
 			 "\"thr\":\"7\",\"name\":\"hog\",\"function\":\"f\",\"file\":\"/srv/app.py\",\"line\":12,"
-			 "\"stack\":\"main (app.py:1);f (app.py:12)\",\"others\":900000}");
+			 "\"stack\":\"main (app.py:1);f (app.py:12)\",\"others\":900000,\"waiters\":2,\"victims\":\"a, b\"}");
 	batch__free(b);
 	schema_writer__free(w);
 }

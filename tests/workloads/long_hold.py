@@ -3,7 +3,7 @@
 
 One hold of the GIL, SECONDS long, begun at `go`, while another thread waits for it.
 
-Truth: begin and end of the hold (ns, CLOCK_MONOTONIC) from inside, and the victim's stall.
+Truth: begin and end of the hold (ns, CLOCK_MONOTONIC) from inside, the function and line it is called from, and the victim's stall.
 """
 import ctypes
 import sys
@@ -32,5 +32,6 @@ drop.gate_watch(END, 1)
 stop.value = 1
 drop.gate_watch(END, 2)
 end = keep.now_ns()
-workload.report(begin, end, [dict(as_dict(hog_truth), tid=threads[0].tid, name="hog", acquires=1),
+workload.report(begin, end, [dict(as_dict(hog_truth), tid=threads[0].tid, name="hog", acquires=1,
+                                  function=hog.__name__, line=hog.__code__.co_firstlineno + 1),
                              dict(as_dict(victim_truth), tid=threads[1].tid, name="victim")])

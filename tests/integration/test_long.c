@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * gil:{<id>}:long from a program's long hold to a Redis of the test's own: thread, function, line, length and who waited, against
+ * what the program says of itself.
+ */
+#include <criterion/criterion.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../support/bpf_env.h"
+#include "../support/interpreters.h"
+#include "../support/private_redis.h"
+#include "../support/tool.h"
+#include "../support/workload.h"
+
+#define ALERT_US 60000
+
+static struct private_redis redis;
+static struct workload w;
+
+static void set_up(void)
+{
+	bpf_env__require();
+	private_redis__init(&redis, false);
+	private_redis__start(&redis, true, NULL);
+}
+
+static void tear_down(void)
+{
+	private_redis__fini(&redis);
+}
+
+TestSuite(long_holds, .init = set_up, .fini = tear_down, .timeout = 120);
+
+/* One hold of 300 ms, and what there is in `long` of it: an array. */
+static json_t *observe_hold(void)
+{
+	struct interpreter stock;
+	char words[256], *members, *rest, *line;
+	json_t *all = json_array();
+	struct tool t;
+
+	interpreter__stock(&stock);
+	workload__start(&w, &stock, "long_hold.py 0.3");
+	snprintf(words, sizeof(words), "attach %d --redis %s --alert-hold 60ms --stacks 5ms --interval 200ms", (int)w.pid, redis.url);
+	tool__start(&t, words);
+	tool__await(&t, "armed in");
+	workload__go(&w);
+	workload__truth(&w);
+	kill(t.pid, SIGINT);
+	cr_assert_eq(tool__wait(&t, 60), 0, "%s", tool__stderr(&t));
+	tool__clear(&t);
+	snprintf(words, sizeof(words), "%s", private_redis__ask(&redis, "ZRANGE gil:procs 0 0"));
+	rest = members = strdup(private_redis__ask(&redis, "ZRANGE gil:{%s}:long 0 -1", words));
+	while ((line = strsep(&rest, "\n")))
+		cr_assert_eq(json_array_append_new(all, json_loads(line, 0, NULL)), 0, "%s", line);
+	free(members);
+	return all;
+}
+
+static const char *text(const json_t *member, const char *name)
+{
+	const char *value = json_string_value(json_object_get(member, name));
+
+	cr_assert_not_null(value, "no %s in %s", name, json_dumps(member, 0));
+	return value;
+}
+
+static json_int_t number(const json_t *member, const char *name)
+{
+	cr_assert(json_is_integer(json_object_get(member, name)), "no %s in %s", name, json_dumps(member, 0));
+	return json_integer_value(json_object_get(member, name));
+}
+
+/* What is the same of a hold that lasts and of one that is over. */
+static void expect_hold(const json_t *member, json_t *hog)
+{
+	char frame[64];
+
+	cr_expect_str_eq(text(member, "name"), "hog");
+	cr_expect_str_eq(text(member, "function"), json_string_value(json_object_get(hog, "function")));
+	cr_expect_eq(number(member, "line"), truth__int(hog, "line"));
+	cr_expect_not_null(strstr(text(member, "file"), "long_hold.py"));
+	snprintf(frame, sizeof(frame), ";%s (workloads/long_hold.py:%d)", json_string_value(json_object_get(hog, "function")),
+		 (int)truth__int(hog, "line"));
+	cr_assert_gt(strlen(text(member, "stack")), strlen(frame));
+	cr_expect_str_eq(text(member, "stack") + strlen(text(member, "stack")) - strlen(frame), frame, "%s", text(member, "stack"));
+	cr_expect_geq(number(member, "us"), ALERT_US);
+	/* Since when, and when that was known: milliseconds. */
+	cr_expect_leq(llabs(number(member, "t") - number(member, "since") - number(member, "us") / 1000), 1);
+}
+
+static void expect_lasting(const json_t *member)
+{
+	cr_expect_eq(number(member, "waiters"), 1);
+	cr_expect_str_eq(text(member, "victims"), "victim");
+}
+
+/* It is longer than the program's clocks say that stand within it, and shorter than those around it; one other waited in it. */
+static void expect_ended(const json_t *member, json_t *hog, json_t *victim)
+{
+	long long us = number(member, "us"), others = number(member, "others");
+
+	cr_expect_geq(us, truth__int(hog, "hold_ns") / 1000);
+	cr_expect_leq(us, (truth__int(w.truth, "end_ns") - truth__int(w.truth, "begin_ns")) / 1000);
+	cr_expect_gt(others, 0);
+	cr_expect_leq(others, us, "one victim waited %lld us in a hold of %lld", others, us);
+	cr_expect_leq(others, truth__int(victim, "stall_ns") / 1000 + 1);
+}
+
+Test(long_holds, are_in_redis_as_the_program_tells_of_them)
+{
+	json_t *all = observe_hold(), *hog = workload__thread(&w, "hog"), *victim = workload__thread(&w, "victim"), *member;
+	size_t i, ended = 0, lasting = 0;
+	char tid[16];
+
+	snprintf(tid, sizeof(tid), "%lld", truth__int(hog, "tid"));
+	json_array_foreach (all, i, member) {
+		/* On a busy machine others may be kept from letting go. */
+		if (strcmp(text(member, "kind"), "hold") != 0 || strcmp(text(member, "thr"), tid) != 0)
+			continue;
+		expect_hold(member, hog);
+		if (json_is_true(json_object_get(member, "open"))) {
+			expect_lasting(member);
+			lasting++;
+		} else {
+			expect_ended(member, hog, victim);
+			ended++;
+		}
+	}
+	cr_expect_eq(ended, 1, "%s", json_dumps(all, 0));
+	cr_expect_leq(lasting, 1, "%s", json_dumps(all, 0));
+	json_decref(all);
+	workload__quit(&w);
+}
