@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * CPU time and memory of the process beside the numbers of its GIL, against getrusage() and /proc/self/statm of the program itself:
- * what it says of a stretch that lies within the observation is a lower bound, of one around it an upper one, however busy the
- * machine is.
+ * CPU time and memory of the process beside the numbers of its GIL, against getrusage() and /proc/self/statm of the program
+ * itself: what it says of a stretch that lies within the observation is a lower bound, of one around it an upper one, however
+ * busy the machine is.
  */
 #include <criterion/criterion.h>
 #include <signal.h>

@@ -68,7 +68,8 @@ Test(sample, a_pair_is_charged_in_one_cell)
 			for (size_t k = round; k < sizeof(charges) / sizeof(charges[0]); k++)
 				if (charges[k].victim == s->blame[i].victim && charges[k].holder == s->blame[i].holder)
 					want += 1ull << k;
-			cr_expect_eq(s->blame[i].ns, want, "cell %zu: %u waited for %u", i, s->blame[i].victim, s->blame[i].holder);
+			cr_expect_eq(s->blame[i].ns, want, "cell %zu: %u waited for %u", i, s->blame[i].victim,
+				     s->blame[i].holder);
 		}
 		cr_expect_eq(sum, (1ull << sizeof(charges) / sizeof(charges[0])) - (1ull << round));
 		cr_expect_eq(s->blame_n, 7);
