@@ -45,7 +45,8 @@ static json_t *observe_hold(void)
 
 	interpreter__stock(&stock);
 	workload__start(&w, &stock, "long_hold.py 0.3");
-	snprintf(words, sizeof(words), "attach %d --redis %s --alert-hold 60ms --stacks 5ms --interval 200ms", (int)w.pid, redis.url);
+	snprintf(words, sizeof(words), "attach %d --redis %s --alert-hold 60ms --stacks 5ms --interval 200ms", (int)w.pid,
+		 redis.url);
 	tool__start(&t, words);
 	tool__await(&t, "armed in");
 	workload__go(&w);
@@ -87,7 +88,8 @@ static void expect_hold(const json_t *member, json_t *hog)
 	snprintf(frame, sizeof(frame), ";%s (workloads/long_hold.py:%d)", json_string_value(json_object_get(hog, "function")),
 		 (int)truth__int(hog, "line"));
 	cr_assert_gt(strlen(text(member, "stack")), strlen(frame));
-	cr_expect_str_eq(text(member, "stack") + strlen(text(member, "stack")) - strlen(frame), frame, "%s", text(member, "stack"));
+	cr_expect_str_eq(text(member, "stack") + strlen(text(member, "stack")) - strlen(frame), frame, "%s",
+			 text(member, "stack"));
 	cr_expect_geq(number(member, "us"), ALERT_US);
 	/* Since when, and when that was known: milliseconds. */
 	cr_expect_leq(llabs(number(member, "t") - number(member, "since") - number(member, "us") / 1000), 1);
