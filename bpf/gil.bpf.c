@@ -823,6 +823,16 @@ int BPF_PROG(gil_fork, struct task_struct *parent, struct task_struct *child)
 
 /* ---- a holder on and off the CPU ---- */
 
+/* For waiters: where the holder is in its program while it has no CPU (gil_native.bpf.h). Before the state says so. */
+GIL_INLINE void keep_registers(const struct gil_task *mine, struct task_struct *task)
+{
+	__u32 slot = mine->gil - 1;
+	struct gil_regs *regs = bpf_map_lookup_elem(&holder_regs, &slot);
+
+	if (regs)
+		bpf_probe_read_kernel(regs, NATIVE_REGS * sizeof(regs->word[0]), (void *)bpf_task_pt_regs(task));
+}
+
 /* Every switch of the machine comes by here: whoever never took a GIL costs one look-up that finds nothing. */
 SEC("tp_btf/sched_switch")
 int BPF_PROG(gil_switch, bool preempt, struct task_struct *prev, struct task_struct *next, unsigned int prev_state)
@@ -831,6 +841,8 @@ int BPF_PROG(gil_switch, bool preempt, struct task_struct *prev, struct task_str
 	__u64 now;
 
 	if (mine && gil_held_by(mine)) {
+		if (cfg_stacks)
+			keep_registers(mine, prev);
 		now = bpf_ktime_get_ns();
 		gil_on_switched_out(mine, preempt || !prev_state, now, gil_bound_at(now));
 	}
@@ -858,5 +870,18 @@ int BPF_PROG(gil_wakeup, struct task_struct *task)
 		now = bpf_ktime_get_ns();
 		gil_on_woken(mine, now, gil_bound_at(now));
 	}
+	return 0;
+}
+
+/* A timer of a holder's own CPU time: what it interrupts stands still. */
+SEC("perf_event")
+int gil_sample(void *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct gil_task *mine = bpf_task_storage_get(&tasks, task, NULL, 0);
+	struct gil_state *g = mine ? gil_held_by(mine) : NULL;
+
+	if (cfg_stacks && g)
+		gil_native_here(g, (const void *)bpf_task_pt_regs(task), bpf_ktime_get_ns());
 	return 0;
 }

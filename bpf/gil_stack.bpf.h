@@ -73,6 +73,30 @@ struct gil_stack_walk {
 	__u32 depth;
 };
 
+/* Where the thread is in its innermost frame. */
+GIL_INLINE struct gil_top gil_stack_top(const struct gil_frame_layout *layout, __u64 tstate)
+{
+	struct gil_top top = {.tstate = tstate};
+
+	if (layout->frame_bytes)
+		bpf_probe_read_user(&top.frame, sizeof(top.frame), (void *)(tstate + layout->tstate_frame));
+	if (top.frame && layout->cframe_frame != GIL_NO_OFFSET &&
+	    bpf_probe_read_user(&top.frame, sizeof(top.frame), (void *)(top.frame + layout->cframe_frame)))
+		top.frame = 0;
+	if (top.frame)
+		bpf_probe_read_user(&top.at, layout->code_bytes == GIL_NO_OFFSET ? sizeof(__u32) : sizeof(top.at),
+				    (void *)(top.frame + layout->at));
+	return top;
+}
+
+/* Whether it still is where it was when it was looked at. */
+GIL_INLINE bool gil_stack_still(const struct gil_proc *proc, const struct gil_top *top)
+{
+	struct gil_top now = gil_stack_top(&proc->frames, top->tstate);
+
+	return top->frame && now.frame == top->frame && now.at == top->at;
+}
+
 /* How a code object looks at this moment; 0: it can't be read. */
 GIL_INLINE __u32 gil_stack_print(const struct gil_frame_layout *layout, __u64 code)
 {
@@ -177,11 +201,8 @@ __noinline int gil_stack_take(struct gil_proc *proc, struct gil_stack_job *job)
 	walk.out = out;
 	walk.layout = &proc->frames;
 	walk.hash = gil_mix(0, job->proc_slot);
-	if (proc->frames.frame_bytes)
-		bpf_probe_read_user(&walk.next, sizeof(walk.next), (void *)(job->tstate + proc->frames.tstate_frame));
-	if (walk.next && proc->frames.cframe_frame != GIL_NO_OFFSET &&
-	    bpf_probe_read_user(&walk.next, sizeof(walk.next), (void *)(walk.next + proc->frames.cframe_frame)))
-		walk.next = 0;
+	job->top = gil_stack_top(walk.layout, job->tstate);
+	walk.next = job->top.frame;
 	bpf_loop(GIL_STACK_DEPTH + GIL_STACK_SKIPS, gil_stack_step, &walk, 0);
 	gil_stack_describe(&out->event, job, walk.hash);
 	out->event.depth = walk.depth;
@@ -221,6 +242,8 @@ GIL_INLINE void gil_stack_give_last(struct gil_proc *proc, const struct gil_stac
 	if (bpf_map_update_elem(&stack_sums, &key, &fresh, BPF_NOEXIST))
 		gil_lost(proc, GIL_LOSS_STACK_FULL);
 }
+
+#include "gil_native.bpf.h"
 
 /* ---- the account of a hold ---- */
 
@@ -308,6 +331,9 @@ GIL_INLINE void gil_stack_waiting(const struct gil_at *at, __u32 slot, __u64 wai
 	}
 	gil_stack_take(at->proc, &job);
 	a->last_hash = job.hash;
+	g->top = job.top;
+	if (!light && age >= cfg_stack_ns)
+		gil_native_beside(at->proc, job.gil_slot, job.proc_slot, at->now);
 }
 
 /* Has it, after a wait of that length. */

@@ -175,6 +175,13 @@ struct gil_account {
 	__u64 told;              /* it has been told as a long one */
 };
 
+/* Where a thread's innermost frame was: it has moved on if any of this differs. */
+struct gil_top {
+	__u64 tstate;
+	__u64 frame;
+	__u64 at;                /* as gil_frame_layout.at finds it, not reckoned from anything */
+};
+
 /* A stack of a thread: its frames' hash. */
 struct gil_stack_key {
 	__u64 hash;
@@ -203,7 +210,8 @@ struct gil_stack_job {
 	__u32 what, proc_slot, slot, gil, gil_slot, other, waiters, pad;
 	__u64 tstate, at, since, waited_ns;
 	__u64 hold_ns, blame_ns, wait_ns;
-	__u64 hash;              /* set by the walk */
+	__u64 hash;              /* set by the walk, */
+	struct gil_top top;      /* and this */
 };
 
 /* Only the first `depth` frames leave the kernel, the innermost first. */
@@ -222,6 +230,29 @@ struct gil_stack_event {
 	__u64 since;             /* ns: when the long hold or wait began */
 	__u64 waited_ns;         /* others during this hold, in sum; or the wait itself */
 	struct gil_frame frames[GIL_STACK_DEPTH];
+};
+
+/* ---- native stacks of holders (gil_native.bpf.h) ---- */
+
+#define GIL_REGS 34            /* words: the longest of the machines' */
+#define GIL_NATIVE_BYTES 8192  /* of a stack, from its top on */
+#define GIL_NATIVE_PIECE 512   /* read at once */
+
+/* Registers of a thread in its program, in the kernel's order (struct pt_regs; arm64: struct user_pt_regs). */
+struct gil_regs {
+	__u64 word[GIL_REGS];
+};
+
+/* A holder that others wait for, at one moment. */
+struct gil_native_event {
+	__u32 proc;
+	__u32 slot;              /* in the thread table */
+	__u32 stack_len;         /* bytes of `stack` that could be read */
+	__u32 pad;
+	__u64 hash;              /* of the Python stack in which it was seen last, in this hold */
+	__u64 at;                /* ns, CLOCK_MONOTONIC */
+	struct gil_regs regs;
+	__u8 stack[GIL_NATIVE_BYTES]; /* from the stack pointer on */
 };
 
 /* One observed process. Written by userland while disarmed, or copied from the parent's at a fork; counters by the programs. */
@@ -405,6 +436,7 @@ struct gil_state {
 	struct gil_view cur;
 	struct gil_view snap;
 	struct gil_account account;
+	struct gil_top top; /* of the stack account.last_hash */
 	__u32 holder_tid;   /* whose switches count; 0: nobody's */
 	__u32 cpu_turn;     /* cpu[cpu_turn & 1] is whole, the other one may be being written */
 	__u32 settled_turn; /* the turn at which cur.settled was right */
@@ -488,6 +520,8 @@ _Static_assert(sizeof(struct gil_frame_layout) == 48, "gil_frame_layout layout")
 _Static_assert(sizeof(struct gil_frame) == 16, "gil_frame layout");
 _Static_assert(sizeof(struct gil_stack_key) == 24, "gil_stack_key layout");
 _Static_assert(sizeof(struct gil_stack_event) == 72 + GIL_STACK_DEPTH * 16, "gil_stack_event layout");
+_Static_assert(sizeof(struct gil_native_event) == 32 + GIL_REGS * 8 + GIL_NATIVE_BYTES, "gil_native_event layout");
+_Static_assert(GIL_NATIVE_BYTES % GIL_NATIVE_PIECE == 0, "stacks are read in whole pieces");
 _Static_assert((GIL_PER_PROC & (GIL_PER_PROC - 1)) == 0, "indices of GILs are masked");
 _Static_assert(GIL_LOSS_COUNT <= 16, "gil_proc.lost is too short");
 

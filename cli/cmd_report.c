@@ -76,10 +76,11 @@ static void add_load(struct report *r, const char *name, const char *thr, const 
 }
 
 /* What the thread's worst code was. */
-static void set_code(struct report *r, size_t thread, const char *function, const char *file, uint32_t line, double us)
+static void set_code(struct report *r, size_t thread, const char *function, const char *file, uint32_t line,
+		     const char *native, double us)
 {
-	code__place(function, file, line, r->codes[thread]);
-	r->guilt[thread] = (struct verdict_code){r->codes[thread], us};
+	code__where(function, file, line, native, r->codes[thread]);
+	r->guilt[thread] = (struct verdict_code){r->codes[thread], us, native[0] != '\0'};
 }
 
 /* Threads of one name are told apart by their ids. */
@@ -161,7 +162,7 @@ static void take_code(struct report *r, const struct code_sum *code)
 
 	for (size_t i = 0; i < r->in.threads_n; i++)
 		if (code_sum__worst(code, r->thrs[i], &worst))
-			set_code(r, i, worst.function, worst.file, worst.line, worst.blame_us);
+			set_code(r, i, worst.function, worst.file, worst.line, worst.native, worst.blame_us);
 }
 
 static void describe_past(struct report *r, const struct past *p)
@@ -239,7 +240,8 @@ static void take_totals(struct report *r, const struct proc_sample *s)
 		add_load(r, rows__name(&s->threads[i], name, sizeof(name)), thr, &row);
 		worst = code__worst(s, i);
 		if (worst.cell && worst.blame_ns)
-			set_code(r, i, worst.cell->function, worst.cell->file, worst.cell->line, (double)worst.blame_ns / 1e3);
+			set_code(r, i, worst.cell->function, worst.cell->file, worst.cell->line, worst.cell->native,
+				 (double)worst.blame_ns / 1e3);
 	}
 	for (size_t i = 0; i < s->blame_n; i++)
 		r->pairs[r->in.pairs_n++] =

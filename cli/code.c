@@ -31,6 +31,19 @@ const char *code__place(const char *function, const char *file, uint32_t line, c
 	return buf;
 }
 
+const char *code__where(const char *function, const char *file, uint32_t line, const char *native, char buf[CODE_TEXT_SIZE])
+{
+	code__place(function, file, line, buf);
+	if (native && native[0])
+		text__append(buf, CODE_TEXT_SIZE, ", in %s", native);
+	return buf;
+}
+
+static const char *where(const struct code_cell *c, char buf[CODE_TEXT_SIZE])
+{
+	return code__where(c->function, c->file, c->line, c->native, buf);
+}
+
 /* ---- by function ---- */
 
 static bool is_same_function(const struct code_cell *a, const struct code_cell *b)
@@ -113,7 +126,7 @@ static void add_row(struct out *table, const struct proc_sample *s, const struct
 	char place[CODE_TEXT_SIZE], name[THREAD_NAME_SIZE + 16];
 
 	out__row(table);
-	out__text(table, C_PLACE, code__place(g->cell->function, g->cell->file, g->cell->line, place));
+	out__text(table, C_PLACE, where(g->cell, place));
 	out__text(table, C_THREAD, rows__name(&s->threads[g->cell->thread], name, sizeof(name)));
 	out__num(table, C_BLAME, (double)g->blame_ns / 1e3);
 	out__num(table, C_HOLD, (double)g->hold_ns / 1e3);
@@ -142,7 +155,7 @@ void code__print(FILE *to, const struct proc_sample *s, size_t width)
 		fprintf(to, "\nThread %s made others wait %s in all\nin %s.\n",
 			rows__name(&s->threads[list[0].cell->thread], name, sizeof(name)),
 			human__us(blame, (double)list[0].blame_ns / 1e3),
-			code__place(list[0].cell->function, list[0].cell->file, list[0].cell->line, place));
+			where(list[0].cell, place));
 		print_table(to, s, list, n, width);
 	}
 	free(list);
@@ -156,22 +169,27 @@ json_t *code__json(const struct proc_sample *s)
 		const struct code_cell *c = &s->code[i];
 		const struct thread_sample *t = &s->threads[c->thread];
 
-		json_array_append_new(list, json_pack("{sI ss ss ss sI sI sI sI}", "tid", (json_int_t)t->key.tid, "name", t->name,
-						      "function", c->function, "file", c->file, "line", (json_int_t)c->line,
-						      "hold", (json_int_t)(c->hold_ns / 1000), "blame",
-						      (json_int_t)(c->blame_ns / 1000), "wait", (json_int_t)(c->wait_ns / 1000)));
+		json_t *one = json_pack("{sI ss ss ss sI sI sI sI}", "tid", (json_int_t)t->key.tid, "name", t->name,
+					"function", c->function, "file", c->file, "line", (json_int_t)c->line, "hold",
+					(json_int_t)(c->hold_ns / 1000), "blame", (json_int_t)(c->blame_ns / 1000), "wait",
+					(json_int_t)(c->wait_ns / 1000));
+
+		if (one && c->native[0])
+			json_object_set_new(one, "native", json_string(c->native));
+		json_array_append_new(list, one);
 	}
 	return list;
 }
 
-/* "in f (file:12)" */
+/* "in f (file:12)"; C code is the holder's. */
 static void append_place(char *buf, size_t size, const struct long_event *e)
 {
+	const struct native_chain *native = e->stack && !(e->wait && e->ended) ? native_tally__winner(e->stack->native) : NULL;
 	char place[CODE_TEXT_SIZE];
 
 	if (e->stack)
-		text__append(buf, size, ", in %s",
-		       code__place(e->stack->leaf.function, e->stack->leaf.file, e->stack->leaf.line, place));
+		text__append(buf, size, ", in %s", code__where(e->stack->leaf.function, e->stack->leaf.file, e->stack->leaf.line,
+							       native ? native->name : NULL, place));
 }
 
 static void say_hold(const struct long_event *e, const char *len, char *buf, size_t size)

@@ -8,10 +8,13 @@
 
 #include "../collector/long_event.h"
 
-#define CODE_TEXT_SIZE 256
+#define CODE_TEXT_SIZE 400
 
 /* "function (dir/file.py:12)", "?" , "(no Python code)". Returns buf. */
 const char *code__place(const char *function, const char *file, uint32_t line, char buf[CODE_TEXT_SIZE]);
+
+/* The same, with the C code that ran there ("" or NULL: not known): "function (dir/file.py:12), in module.so: function". */
+const char *code__where(const char *function, const char *file, uint32_t line, const char *native, char buf[CODE_TEXT_SIZE]);
 
 /* One function of one thread: all its lines together, shown with the worst of them. */
 struct code_guilt {

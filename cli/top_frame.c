@@ -183,7 +183,7 @@ static void add_code(struct top_frame *f, const struct proc_sample *s, const str
 	struct top_code *to = &f->code[f->code_n++];
 
 	to->thread = c->thread;
-	code__place(c->function, c->file, c->line, to->place);
+	code__where(c->function, c->file, c->line, c->native, to->place);
 	to->hold = over((double)c->hold_ns / 1e3, f->observed_us);
 	to->blame = over((double)c->blame_ns / 1e3, f->observed_us);
 	to->wait = over((double)c->wait_ns / 1e3, f->observed_us);
@@ -278,7 +278,7 @@ static void add_place(struct top_frame *f, const struct code_place *p)
 		return;
 	f->code_n++;
 	to->thread = thread;
-	code__place(p->function, p->file, p->line, to->place);
+	code__where(p->function, p->file, p->line, p->native, to->place);
 	to->hold = over(p->hold_us, f->observed_us);
 	to->blame = over(p->blame_us, f->observed_us);
 	to->wait = over(p->wait_us, f->observed_us);

@@ -72,6 +72,8 @@ struct elffile {
 	struct elf_range *fdes; /* sorted by start */
 	size_t fdes_n;
 	bool fdes_tried;
+	Dwarf_CFI *cfi;
+	bool cfi_tried;
 	struct import imports[IMPORTS_MAX];
 	size_t imports_n;
 };
@@ -314,6 +316,7 @@ void elffile__close(struct elffile *ef)
 {
 	if (!ef)
 		return;
+	dwarf_cfi_end(ef->cfi);
 	elf_end(ef->elf);
 	elf_end(ef->added_elf);
 	if (ef->fd >= 0)
@@ -681,21 +684,43 @@ size_t elffile__exports(struct elffile *ef, const char *name, uint64_t *ret, siz
 	return n;
 }
 
-void elffile__symbol_name(struct elffile *ef, uint64_t vaddr, char *buf, size_t size)
+/* The function symbol covering an address, and its name in the file; st_size 0: none. */
+static Elf64_Sym covering(struct elffile *ef, uint64_t vaddr, const char **ret_name)
 {
-	const struct symtab *tables[] = {symtab(ef), &ef->added, &ef->dynsym}, *t = NULL;
+	const struct symtab *tables[] = {symtab(ef), &ef->added, &ef->dynsym};
 	Elf64_Sym sym = {0};
-	char raw[512];
 
 	for (size_t i = 0; i < 3 && sym.st_size == 0; i++) {
-		t = tables[i];
-		sym = symtab__covering(t, vaddr);
+		sym = symtab__covering(tables[i], vaddr);
+		if (sym.st_size)
+			*ret_name = symtab__string(tables[i], sym.st_name);
 	}
+	return sym;
+}
+
+bool elffile__symbol_at(struct elffile *ef, uint64_t vaddr, char *name, size_t size, struct elf_range *ret)
+{
+	const char *raw;
+	Elf64_Sym sym = covering(ef, vaddr, &raw);
+
+	name[0] = '\0';
+	if (sym.st_size == 0)
+		return false;
+	text__clean(name, size, raw, strlen(raw));
+	*ret = (struct elf_range){sym.st_value, sym.st_value + sym.st_size};
+	return name[0] != '\0';
+}
+
+void elffile__symbol_name(struct elffile *ef, uint64_t vaddr, char *buf, size_t size)
+{
+	const char *name;
+	Elf64_Sym sym = covering(ef, vaddr, &name);
+	char raw[512];
+
 	buf[0] = '\0';
 	if (sym.st_size == 0)
 		return;
-	snprintf(raw, sizeof(raw), "%.400s+0x%llx", symtab__string(t, sym.st_name),
-		 (unsigned long long)(vaddr - sym.st_value));
+	snprintf(raw, sizeof(raw), "%.400s+0x%llx", name, (unsigned long long)(vaddr - sym.st_value));
 	text__clean(buf, size, raw, strlen(raw));
 }
 
@@ -1056,4 +1081,12 @@ int elffile__function_at(struct elffile *ef, uint64_t vaddr, struct elf_range *r
 		return -ENOENT;
 	*ret = ef->fdes[i];
 	return 0;
+}
+
+Dwarf_CFI *elffile__call_frames(struct elffile *ef)
+{
+	if (!ef->cfi_tried)
+		ef->cfi = dwarf_getcfi_elf(ef->elf);
+	ef->cfi_tried = true;
+	return ef->cfi;
 }

@@ -121,6 +121,12 @@ size_t elffile__image_ranges(struct elffile *ef, struct elf_range *ret, size_t m
  */
 int elffile__function_at(struct elffile *ef, uint64_t vaddr, struct elf_range *ret);
 
+/* libdw's view of .eh_frame, which stays the file's; NULL: it has none, or one that is damaged. */
+struct Dwarf_CFI_s *elffile__call_frames(struct elffile *ef);
+
+/* Name and extent of the function symbol that covers an address; false: there is none, the name is "". */
+bool elffile__symbol_at(struct elffile *ef, uint64_t vaddr, char *name, size_t size, struct elf_range *ret);
+
 /* Name of the dynamic or static symbol covering an address as "name+0x12", or "" . */
 void elffile__symbol_name(struct elffile *ef, uint64_t vaddr, char *buf, size_t size);
 

@@ -115,7 +115,9 @@ static int set_up_stacks(struct gil_bpf *skel, const struct probes_opts *opts)
 	skel->rodata->cfg_long_hold_ns = stacks->long_hold_ns;
 	skel->rodata->cfg_long_wait_ns = stacks->long_wait_ns;
 	err = bpf_map__set_max_entries(skel->maps.stack_scratch, stacks->on ? all_gils(opts) : 1);
+	err = err ?: bpf_map__set_max_entries(skel->maps.holder_regs, stacks->on ? all_gils(opts) : 1);
 	if (!stacks->on) {
+		err = err ?: bpf_map__set_max_entries(skel->maps.native_events, (uint32_t)sysconf(_SC_PAGESIZE));
 		err = err ?: bpf_map__set_max_entries(skel->maps.stack_sums, 1);
 		err = err ?: bpf_map__set_max_entries(skel->maps.stack_events, (uint32_t)sysconf(_SC_PAGESIZE));
 	}

@@ -27,6 +27,8 @@
 
 #include "../bpf/gil_off.h"
 #include "blame_memo.h"
+#include "clock.h"
+#include "cpu_samples.h"
 #include "gil.skel.h"
 #include "gil_life.h"
 #include "hist.h"
@@ -89,6 +91,7 @@ struct watch {
 	uint64_t runtime;       /* address of _PyRuntime */
 	struct pynames *names;
 	struct pystack *stacks; /* NULL: frames of this version are not known, or not asked for */
+	struct native *native;  /* NULL: not asked for yet */
 	bool foreign;           /* the target counts its ids in another PID namespace */
 	double price_ns[8];
 	uint64_t hits[8], lost[GIL_LOSS_COUNT];
@@ -102,7 +105,7 @@ struct watch {
 struct reader {
 	struct probes *probes;
 	struct ring_buffer *ring, *trace_ring; /* the second where a trace is recorded, or NULL */
-	struct ring_buffer *stack_ring; /* NULL: stacks are not asked for */
+	struct ring_buffer *stack_ring, *native_ring; /* NULL: stacks are not asked for */
 	int fd;                 /* readable when process events or stacks wait */
 	struct watch *watches;
 	uint32_t watches_n;
@@ -118,6 +121,8 @@ struct reader {
 	uint64_t blame_bound;
 	bool with_stacks;
 	struct stack_book *book;
+	struct native_files *native_files;
+	struct cpu_samples *cpu_samples;
 	struct stack_sums sums; /* of all, as of `sums_bound` */
 	struct blame_places blame_places;
 	uint64_t sums_bound;
@@ -161,6 +166,7 @@ static bool open_trace(struct reader *r, const struct gil_bpf *skel)
 }
 
 static int take_stack(void *ctx, void *data, size_t size);
+static int take_native(void *ctx, void *data, size_t size);
 
 /* They come by a ring buffer of their own: a burst pushes no process event out, and they may be taken during a collection. */
 static int open_stacks(struct reader *r, struct gil_bpf *skel)
@@ -169,9 +175,12 @@ static int open_stacks(struct reader *r, struct gil_bpf *skel)
 	if (!r->with_stacks)
 		return 0;
 	r->book = stack_book__new();
-	if (!r->book)
+	r->native_files = native_files__new();
+	r->cpu_samples = cpu_samples__new(skel->progs.gil_sample);
+	if (!r->book || !r->native_files || !r->cpu_samples)
 		return -ENOMEM;
-	r->stack_ring = ring_buffer__new(bpf_map__fd(skel->maps.stack_events), take_stack, r, NULL);
+	r->native_ring = ring_buffer__new(bpf_map__fd(skel->maps.native_events), take_native, r, NULL);
+	r->stack_ring = r->native_ring ? ring_buffer__new(bpf_map__fd(skel->maps.stack_events), take_stack, r, NULL) : NULL;
 	return r->stack_ring ? 0 : -errno;
 }
 
@@ -248,6 +257,8 @@ void reader__free(struct reader *r)
 	ring_buffer__free(r->ring);
 	ring_buffer__free(r->trace_ring);
 	ring_buffer__free(r->stack_ring);
+	ring_buffer__free(r->native_ring);
+	cpu_samples__free(r->cpu_samples);
 	if (r->fd >= 0)
 		close(r->fd);
 	stack_book__free(r->book);
@@ -263,7 +274,9 @@ void reader__free(struct reader *r)
 	for (uint32_t slot = 0; r->watches && slot < r->watches_n; slot++) {
 		pynames__free(r->watches[slot].names);
 		pystack__free(r->watches[slot].stacks);
+		native__free(r->watches[slot].native);
 	}
+	native_files__free(r->native_files);
 	free(r->watches);
 	free(r);
 }
@@ -971,6 +984,32 @@ static int add_seed_hold(struct collection *c, uint32_t gil)
 
 /* ---- stacks ---- */
 
+/* Native code, of stacks that are known by now. */
+static void take_samples(struct reader *r)
+{
+	ring_buffer__consume(r->native_ring);
+	cpu_samples__tidy(r->cpu_samples, clock__mono_ns());
+}
+
+static int take_native(void *ctx, void *data, size_t size)
+{
+	const struct gil_native_event *e = data;
+	struct reader *r = ctx;
+	struct native_chain chain;
+	struct watch *w;
+
+	if (size < sizeof(*e) || e->proc >= r->watches_n || !r->watches[e->proc].used || e->slot >= r->slots_n ||
+	    e->stack_len > sizeof(e->stack))
+		return 0;
+	w = &r->watches[e->proc];
+	if (!w->native)
+		w->native = native__new(r->native_files, probes__pid(r->probes, e->proc));
+	cpu_samples__want(r->cpu_samples, (pid_t)probes__thread(r->probes, e->slot)->tid, e->at);
+	if (w->native && native__name(w->native, e->at, &e->regs, e->stack, e->stack_len, &chain))
+		stack_book__saw_native(r->book, e->hash, &chain);
+	return 0;
+}
+
 /* Takes the sums first, then the frames: those of each sum have been sent before it. */
 static int read_stacks(struct reader *r, uint64_t bound)
 {
@@ -982,42 +1021,67 @@ static int read_stacks(struct reader *r, uint64_t bound)
 	r->sums_bound = bound;
 	err = stack_sums__take(&r->sums, bpf_map__fd(skel->maps.stack_sums), bpf_map__max_entries(skel->maps.stack_sums));
 	ring_buffer__consume(r->stack_ring);
+	take_samples(r);
 	return err;
 }
 
-static int keep_stack(struct collection *c, uint32_t thread, const struct stack_text *text, const struct gil_stack_sum *sum)
-{
-	const struct stack_weights w = {sum->hold_ns, sum->blame_ns, sum->wait_ns};
-	const char *line = !text ? "?" : text->line[0] ? text->line : "(no Python code)";
+struct stack_owner {
+	uint32_t thread; /* index in the sample */
+	struct thread_key key;
+	const char *name;
+};
 
-	return stack_cells__add(&c->sample->stacks, thread, line, &w, STACK_CELLS);
+/* A whole stack's part in the interval: to the sample, and to who wants each. */
+static int give_stack(struct collection *c, const struct stack_owner *owner, const char *line, const struct stack_weights *w)
+{
+	if (c->r->on_stack)
+		c->r->on_stack(c->r->on_stack_arg, c->slot, &(struct stack_time){
+			.thread = owner->key, .name = owner->name, .line = line,
+			.hold_ns = w->hold_ns, .blame_ns = w->blame_ns, .wait_ns = w->wait_ns,
+		});
+	return stack_cells__add(&c->sample->stacks, owner->thread, line[0] ? line : "(no Python code)", w, STACK_CELLS);
+}
+
+/* C code stands inside the innermost Python frame, but only for what it did: a wait is not its. */
+static int give_stacks(struct collection *c, const struct stack_owner *owner, const struct stack_text *text,
+		       const struct native_chain *native, const struct gil_stack_sum *sum)
+{
+	struct stack_weights held = {.hold_ns = sum->hold_ns, .blame_ns = sum->blame_ns}, waited = {.wait_ns = sum->wait_ns};
+	const char *line = text ? text->line : "?";
+	char longer[STACK_TEXT_MAX + NATIVE_LINE_SIZE];
+
+	if (!native || !(held.hold_ns + held.blame_ns)) {
+		stack_weights__add(&held, &waited);
+		return give_stack(c, owner, line, &held);
+	}
+	snprintf(longer, sizeof(longer), "%s;%s", line[0] ? line : "(no Python code)", native->line);
+	return give_stack(c, owner, longer, &held) ?: waited.wait_ns ? give_stack(c, owner, line, &waited) : 0;
 }
 
 static int add_stack(struct collection *c, const struct gil_stack_key *key, const struct gil_stack_sum *sum)
 {
 	const struct stack_text *text = stack_book__find(c->r->book, key->hash);
+	const struct native_chain *native = text ? native_tally__winner(text->native) : NULL;
 	uint32_t gil = key->slot && key->slot < c->r->slots_n ? probes__thread(c->r->probes, key->slot)->gil : 0;
 	struct code_cell cell = {
 		.hold_ns = sum->hold_ns, .blame_ns = sum->blame_ns, .wait_ns = sum->wait_ns, .times = (uint32_t)sum->times,
 	};
+	struct stack_owner owner;
 	struct who who = {0};
 	bool known = key->slot ? identify_slot(c, key->slot, &who) : identify_tstate(c, key->tstate, &who);
 	long thread = known ? sample_thread(c, &who.key, gil, who.name) : sample_unknown(c, gil);
 
 	if (thread < 0)
 		return -ENOMEM;
-	if (c->r->on_stack)
-		c->r->on_stack(c->r->on_stack_arg, c->slot, &(struct stack_time){
-			.thread = who.key, .name = known ? who.name : "unknown", .line = text ? text->line : "?",
-			.hold_ns = sum->hold_ns, .blame_ns = sum->blame_ns, .wait_ns = sum->wait_ns,
-		});
 	cell.thread = (uint32_t)thread;
-	if (keep_stack(c, cell.thread, text, sum))
+	owner = (struct stack_owner){cell.thread, who.key, known ? who.name : "unknown"};
+	if (give_stacks(c, &owner, text, native, sum))
 		return -ENOMEM;
 	if (text)
 		code_cell__set_place(&cell, text->leaf.function, text->leaf.file, text->leaf.line, text->leaf.firstlineno);
 	else
 		code_cell__set_place(&cell, "?", "", 0, 0);
+	code_cell__set_native(&cell, native ? native->name : NULL);
 	return proc_sample__add_code(c->sample, &cell, SIZE_MAX);
 }
 
@@ -1092,6 +1156,11 @@ static int take_stack(void *ctx, void *data, size_t size)
 		return 0;
 	if (e->depth || e->what != GIL_STACK_HOLD_ENDED)
 		stack_book__learn(r->book, e, r->watches[e->proc].stacks);
+	/* Others wait for it: it holds the GIL. */
+	if (e->waiters && e->slot && e->slot < r->slots_n)
+		cpu_samples__want(r->cpu_samples, (pid_t)probes__thread(r->probes, e->slot)->tid, e->at);
+	if (e->what != GIL_STACK_SEEN)
+		take_samples(r);
 	if (e->what != GIL_STACK_SEEN && r->on_long)
 		tell_long(r, e);
 	return 0;
@@ -1337,6 +1406,7 @@ static void forget_watch(struct reader *r, uint32_t slot)
 	r->gone[GIL_SLOT_OTHER + slot] = true;
 	pynames__free(r->watches[slot].names);
 	pystack__free(r->watches[slot].stacks);
+	native__free(r->watches[slot].native);
 	if (r->book)
 		stack_book__forget(r->book, slot);
 	r->watches[slot] = (struct watch){.forgotten = true};
@@ -1383,6 +1453,8 @@ int reader__drain(struct reader *r, void (*on_event)(void *arg, const struct gil
 	n = ring_buffer__consume(r->ring);
 	if (n >= 0 && r->stack_ring)
 		n = ring_buffer__consume(r->stack_ring);
+	if (n >= 0 && r->native_ring)
+		take_samples(r);
 	return n < 0 ? n : 0;
 }
 

@@ -198,8 +198,30 @@ void code_cell__set_place(struct code_cell *cell, const char *function, const ch
 	cell->place = hash_text(hash_text(0xcbf29ce484222325ull ^ line, cell->function), cell->file);
 }
 
+void code_cell__set_native(struct code_cell *cell, const char *native)
+{
+	bool held = native && cell->hold_ns + cell->blame_ns > 0;
+
+	text__clean(cell->native, sizeof(cell->native), held ? native : "", held ? strlen(native) : 0);
+	cell->native_ns = cell->native[0] ? cell->hold_ns + cell->blame_ns : 0;
+}
+
+/* One line of Python may call several functions: the heavier one counts. */
+static void add_native(struct code_cell *dst, const struct code_cell *src)
+{
+	if (!src->native[0])
+		return;
+	if (strcmp(dst->native, src->native) == 0) {
+		dst->native_ns += src->native_ns;
+	} else if (!dst->native[0] || src->native_ns > dst->native_ns) {
+		memcpy(dst->native, src->native, sizeof(dst->native));
+		dst->native_ns = src->native_ns;
+	}
+}
+
 static void add_code(struct code_cell *dst, const struct code_cell *src)
 {
+	add_native(dst, src);
 	dst->times += src->times;
 	dst->hold_ns += src->hold_ns;
 	dst->blame_ns += src->blame_ns;

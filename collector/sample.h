@@ -89,6 +89,7 @@ struct blame_cell {
 
 #define CODE_FUNCTION_SIZE 96
 #define CODE_FILE_SIZE 128
+#define CODE_NATIVE_SIZE 128
 
 /*
  * What one thread did to others in one line of its code: of holds over a threshold where it was while it held, of waits over it
@@ -105,6 +106,8 @@ struct code_cell {
 	uint64_t hold_ns;       /* held here */
 	uint64_t blame_ns;      /* others waited meanwhile, summed over them */
 	uint64_t wait_ns;       /* waited here */
+	char native[CODE_NATIVE_SIZE]; /* "module.so: function" of C code that was seen there mostly; "": none, or not known */
+	uint64_t native_ns;     /* hold and blame of what `native` was known of */
 };
 
 /* The same of what found no place. */
@@ -187,6 +190,9 @@ int proc_sample__add_code(struct proc_sample *s, const struct code_cell *cell, s
 
 /* Sets function, file (cut at their end, at their beginning) and line, and the hash of all. */
 void code_cell__set_place(struct code_cell *cell, const char *function, const char *file, uint32_t line, uint32_t firstlineno);
+
+/* Says which native code the cell's hold and blame (set before) were in; "" or NULL: not known. */
+void code_cell__set_native(struct code_cell *cell, const char *native);
 
 /* The cells, the worst first: by blame, then hold, then wait. Array of code_n, caller frees; NULL: no memory. */
 const struct code_cell **proc_sample__sorted_code(const struct proc_sample *s);

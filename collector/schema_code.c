@@ -37,6 +37,8 @@ static void put_place(const struct schema_writer *w, const struct code_cell *c, 
 	put_us(j, c->hold_ns);
 	put_us(j, c->blame_ns);
 	put_us(j, c->wait_ns);
+	if (c->native[0])
+		json_text__string(j, c->native);
 	json_text__close(j, ']');
 }
 
@@ -100,10 +102,14 @@ static void put_named(struct json_text *j, const char *name, const char *value)
 
 static void put_stack(const struct stack_text *stack, struct json_text *j)
 {
+	const struct native_chain *native = native_tally__winner(stack->native);
+
 	put_named(j, "function", stack->leaf.function);
 	put_named(j, "file", stack->leaf.file);
 	json_text__name(j, "line");
 	json_text__integer(j, stack->leaf.line);
+	if (native)
+		put_named(j, "native", native->name);
 	put_named(j, "stack", stack->line);
 }
 
@@ -194,7 +200,9 @@ static bool take_place(const json_t *item, struct code_place *ret)
 	    !take_us(json_array_get(item, 5), &ret->blame_us) || !take_us(json_array_get(item, 6), &ret->wait_us))
 		return false;
 	ret->line = (uint32_t)line;
-	return true;
+	if (!json_array_get(item, 7))
+		return true;
+	return take_text(json_array_get(item, 7), ret->native, sizeof(ret->native));
 }
 
 static bool is_same(const struct code_place *a, const struct code_place *b)
@@ -212,6 +220,8 @@ static int add_place(struct code_sum *sum, const struct code_place *place)
 		sum->places[i].hold_us += place->hold_us;
 		sum->places[i].blame_us += place->blame_us;
 		sum->places[i].wait_us += place->wait_us;
+		if (place->native[0])
+			memcpy(sum->places[i].native, place->native, sizeof(place->native));
 		return 0;
 	}
 	if (sum->n == MAX_PLACES)
@@ -271,6 +281,7 @@ static struct code_place function_of(const struct code_sum *sum, const struct co
 		if (p->blame_us > worst) {
 			worst = p->blame_us;
 			all.line = p->line;
+			memcpy(all.native, p->native, sizeof(all.native));
 		}
 	}
 	return all;

@@ -2,9 +2,10 @@
 /*
  * Code in Redis: members of code:<tier> and `long`, written by schema_code.c; the former added up here again. Pure.
  *
- * code:<tier> {"t":..,"d":..,"c":[["<thr>","<function>","<file>",line,hold,blame,wait],...],"rest":[hold,blame,wait]}: the worst
- * places first; microseconds. long {"t":..,"kind":"hold" or "wait","open":true,"since":..,"us":..,"thr":..,"name":..,
- * "function":..,"file":..,"line":..,"stack":..,"others":..}: `open` of one that went on at `t`.
+ * code:<tier> {"t":..,"d":..,"c":[["<thr>","<function>","<file>",line,hold,blame,wait,"<native>"],...],
+ * "rest":[hold,blame,wait]}: the worst places first; microseconds. long {"t":..,"kind":"hold" or "wait","open":true,"since":..,
+ * "us":..,"thr":..,"name":..,"function":..,"file":..,"line":..,"native":..,"stack":..,"others":..}: `open` of one that went on at
+ * `t`. `native`, the C code that ran there mostly ("module.so: function"), is left out where it is not known.
  */
 #ifndef GILSCOPE_SCHEMA_CODE_H
 #define GILSCOPE_SCHEMA_CODE_H
@@ -21,6 +22,7 @@ struct code_place {
 	char function[CODE_FUNCTION_SIZE], file[CODE_FILE_SIZE];
 	uint32_t line;
 	double hold_us, blame_us, wait_us;
+	char native[CODE_NATIVE_SIZE]; /* code_cell.native */
 };
 
 /* Zeroed is empty. */

@@ -24,6 +24,7 @@ struct stack_book *stack_book__new(void)
 static void clear(struct stack_text *t)
 {
 	free(t->line);
+	native_tally__free(t->native);
 	*t = (struct stack_text){0};
 }
 
@@ -40,6 +41,14 @@ const struct stack_text *stack_book__find(const struct stack_book *b, uint64_t h
 		if (b->place[hash & (SETS - 1)][way].text.hash == hash)
 			return &b->place[hash & (SETS - 1)][way].text;
 	return NULL;
+}
+
+void stack_book__saw_native(struct stack_book *b, uint64_t hash, const struct native_chain *chain)
+{
+	struct stack_text *text = (struct stack_text *)stack_book__find(b, hash);
+
+	if (text)
+		native_tally__add(&text->native, chain);
 }
 
 /* An empty place for a newcomer. */

@@ -9,6 +9,7 @@
 #ifndef GILSCOPE_STACK_BOOK_H
 #define GILSCOPE_STACK_BOOK_H
 
+#include "native_tally.h"
 #include "pystack.h"
 
 #define STACK_TEXT_MAX 4096 /* of a stack as one line; it loses its outer end */
@@ -18,6 +19,7 @@ struct stack_text {
 	uint32_t proc;
 	struct pysymbol leaf;   /* the innermost frame; function "": no Python code at all */
 	char *line;             /* "outermost (file:12);...;innermost (file:7)" */
+	struct native_tally *native; /* C code that was seen inside the innermost frame */
 };
 
 struct stack_book;
@@ -27,6 +29,9 @@ void stack_book__free(struct stack_book *b);
 
 /* Names the frames that an event brought, unless they are known. `names` NULL: they can't be. */
 void stack_book__learn(struct stack_book *b, const struct gil_stack_event *e, struct pystack *names);
+
+/* Native code that was seen in a thread which was in that stack: counted if the stack is known. */
+void stack_book__saw_native(struct stack_book *b, uint64_t hash, const struct native_chain *chain);
 
 /* What is known of a stack, or NULL. Valid until the next call of learn or forget. */
 const struct stack_text *stack_book__find(const struct stack_book *b, uint64_t hash);

@@ -318,6 +318,13 @@ static int open_mapped(pid_t pid, const struct proc_map *map, enum image_source 
 	return open_named(pid, map);
 }
 
+int target__open_mapping(pid_t pid, const struct proc_map *map)
+{
+	enum image_source source;
+
+	return open_mapped(pid, map, &source);
+}
+
 /* Whether `path`, as the target or we see it, still leads to the open file. */
 static bool leads_to(pid_t pid, const char *path, int fd)
 {

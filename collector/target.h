@@ -65,6 +65,13 @@ void target__close(struct target *t);
 int target__open_library(const struct target *t, bool (*wanted)(const char *name));
 
 /*
+ * Opens the file of one mapping of a process: that very inode, or -ESTALE where the kernel does not let us be sure. A descriptor
+ * or -errno.
+ */
+struct proc_map;
+int target__open_mapping(pid_t pid, const struct proc_map *map);
+
+/*
  * What files turned out not to be CPython, for whom has many processes to look at: most share their libraries. An inode may
  * be another file's one day, so it should forget now and then. NULL: no memory.
  */

@@ -182,10 +182,11 @@ static void long_holds(const struct verdict_input *in, struct verdict *v)
 	say_kind(t, f->evidence, sizeof(f->evidence));
 	say_code(f->evidence, sizeof(f->evidence), in, worst);
 	say_others(f->evidence, sizeof(f->evidence), n - 1, "did the same");
+	if (!in->codes || !in->codes[worst].native)
+		SAY(f->remedy, "Find the call (gdb, perf, or py-spy --native while it lasts). ");
 	SAY(f->remedy,
-	    "Find the call (gdb, perf, or py-spy --native while it lasts). Have the extension release the GIL around "
-	    "it (Py_BEGIN_ALLOW_THREADS, \"with nogil\"), hand it smaller pieces, or move it to a process of its "
-	    "own.");
+	    "Have the extension release the GIL around it (Py_BEGIN_ALLOW_THREADS, \"with nogil\"), hand it smaller "
+	    "pieces, or move it to a process of its own.");
 }
 
 /* The thread with most of that kind of time, SIZE_MAX: nobody has any. */

@@ -29,6 +29,7 @@ struct verdict_load {
 struct verdict_code {
 	const char *place;
 	double us;
+	bool native; /* the place names the C code, too: it need not be looked for */
 };
 
 /* `us` of the victim's waiting fell into holds of the holder. Indices into threads. */

@@ -51,8 +51,8 @@ static void set_up(void)
 	report.thrs = thrs;
 	strcpy(codes[0], "search (app.py:12)");
 	strcpy(codes[2], "<lambda> (a&b.py:3)");
-	guilt[0] = (struct verdict_code){codes[0], 1000};
-	guilt[2] = (struct verdict_code){codes[2], 700000};
+	guilt[0] = (struct verdict_code){codes[0], 1000, false};
+	guilt[2] = (struct verdict_code){codes[2], 700000, false};
 	report.codes = codes;
 	report.guilt = guilt;
 	report.pairs = pairs;

@@ -805,7 +805,10 @@ Test(top, rows_make_the_same_frame_as_a_sample)
 	struct schema_row all = row_of(1795420800000, 2e6, 1e6, 5e5);
 	struct blame_pair pairs[] = {{"4251", "4250", 4e5}, {"4251", "gone", 1e5}};
 	struct blame_sum blame_sum = {.pairs = pairs, .pairs_n = 2, .sampled = true};
-	struct code_place places[] = {{"4250", "search", "report.py", 88, 9e5, 4e5, 0}, {"gone", "f", "g.py", 1, 1, 1, 1}};
+	struct code_place places[] = {
+		{.thr = "4250", .function = "search", .file = "report.py", .line = 88, .hold_us = 9e5, .blame_us = 4e5},
+		{.thr = "gone", .function = "f", .file = "g.py", .line = 1, .hold_us = 1, .blame_us = 1, .wait_us = 1},
+	};
 	struct code_sum code_sum = {.places = places, .n = 2};
 	struct top_row rows[] = {
 		{"4250", "report", row_of(1, 2e6, 9e5, 0)}, {"4251.77", "", row_of(1, 2e6, 1e5, 5e5)},

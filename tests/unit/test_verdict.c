@@ -299,7 +299,7 @@ Test(verdict, the_worst_code_of_the_thread_is_named)
 	size_t intake = add_thread(
 		load_of("intake", 0.1 * S, 6 * S, 400, 60, 0, 50, 100, 120, 30, 190 * MS, 207 * MS));
 
-	const struct verdict_code codes[2] = {[0] = {"render (app.py:12)", 5.1 * S}};
+	struct verdict_code codes[2] = {[0] = {"render (app.py:12)", 5.1 * S, false}};
 
 	cr_assert_eq(report, 0u);
 	add_pair(intake, report, 5.8 * S);
@@ -307,6 +307,10 @@ Test(verdict, the_worst_code_of_the_thread_is_named)
 	expect(BOUND_PARTLY, PATTERN_LONG_HOLD, PATTERN_COUNT);
 	cr_expect_not_null(strstr(s.v.findings[0].evidence,
 				  "report's worst place is render (app.py:12): others waited 5.1 s for that."));
+	cr_expect_not_null(strstr(s.v.findings[0].remedy, "Find the call"));
+	codes[0].native = true;
+	expect(BOUND_PARTLY, PATTERN_LONG_HOLD, PATTERN_COUNT);
+	cr_expect_null(strstr(s.v.findings[0].remedy, "Find the call"), "it is found");
 }
 
 Test(verdict, long_hold_that_nobody_waited_for_is_no_finding)
