@@ -53,16 +53,30 @@ static char *look_at_hog(struct workload *w, const char *options)
 	return must_read(file, &len);
 }
 
-/* Microseconds of the folded stacks that begin with that thread and end in that function of workload.py. */
+/* The innermost Python frame of a folded stack: C code may stand below. NULL: there is none. */
+static const char *python_leaf(const char *line)
+{
+	const char *leaf = NULL;
+
+	for (const char *c = strchr(line, ';'); c; c = strchr(c + 1, ';')) {
+		const char *file = strstr(c, ".py:"), *next = strchr(c + 1, ';');
+
+		if (file && (!next || file < next))
+			leaf = c;
+	}
+	return leaf;
+}
+
+/* Microseconds of the folded stacks that begin with that thread and whose Python code ends in that function of workload.py. */
 static double sum_of(char *folded, const char *thread, const char *function)
 {
 	double us = 0;
 
 	for (char *save, *line = strtok_r(folded, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		const char *leaf = strrchr(line, ';'), *weight = strrchr(line, ' ');
+		const char *leaf = python_leaf(line), *weight = strrchr(line, ' ');
 
-		cr_assert(leaf && weight, "no stack: %s", line);
-		if (strncmp(line, thread, strlen(thread)) == 0 && line[strlen(thread)] == ';' &&
+		cr_assert(strchr(line, ';') && weight, "no stack: %s", line);
+		if (leaf && strncmp(line, thread, strlen(thread)) == 0 && line[strlen(thread)] == ';' &&
 		    strncmp(leaf + 1, function, strlen(function)) == 0 && strstr(leaf, "workload.py:"))
 			us += strtod(weight, NULL);
 	}
