@@ -65,7 +65,7 @@ void reader__on_long(struct reader *r, void (*on_long)(void *arg, uint32_t slot,
 struct stack_time {
 	struct thread_key thread;
 	const char *name;       /* the thread's, "": not known */
-	const char *line;       /* stack_text.line, and of a hold the C code that ran there (native_chain.line); "?": not known any more; "": no Python code ran */
+	const char *line;       /* stack_text.line; "?": not known any more; "": no Python code ran; of a hold the C code as well */
 	uint64_t hold_ns, blame_ns, wait_ns;
 };
 
