@@ -59,9 +59,9 @@ static const char *python_leaf(const char *line)
 	const char *leaf = NULL;
 
 	for (const char *c = strchr(line, ';'); c; c = strchr(c + 1, ';')) {
-		const char *file = strstr(c, ".py:"), *next = strchr(c + 1, ';');
+		const char *place = strstr(c, ".py:"), *next = strchr(c + 1, ';');
 
-		if (file && (!next || file < next))
+		if (place && (!next || place < next))
 			leaf = c;
 	}
 	return leaf;
