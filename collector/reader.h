@@ -65,7 +65,7 @@ void reader__on_long(struct reader *r, void (*on_long)(void *arg, uint32_t slot,
 struct stack_time {
 	struct thread_key thread;
 	const char *name;       /* the thread's, "": not known */
-	const char *line;       /* stack_text.line; "?": not known any more; "": no Python code ran; of a hold the C code as well */
+	const char *line;       /* stack_text.line; "?": not known any more; "": no Python code ran; of a hold its C code, too */
 	uint64_t hold_ns, blame_ns, wait_ns;
 };
 
