@@ -9,6 +9,9 @@
  * MEMORY USAGE over all members of a key, allocation classes and what a key takes by itself included; INFO's
  * used_memory stands beside their sum.
  *
+ * Then the dashboards: how long the server works on each of their queries, also over an hour of 16 threads and, out of the
+ * coarser tiers, over a day of 32.
+ *
  * usage: bench_redis [MINUTES]
  */
 #include <math.h>
@@ -50,6 +53,7 @@ static void die(const char *what, const char *why)
 
 struct load {
 	const char *name;
+	uint32_t threads;
 	unsigned int acquires;         /* per thread and second */
 	double contended;              /* share of them */
 	double hold_us[2], wait_us[2]; /* from, to: evenly spread over their logarithms */
@@ -60,9 +64,10 @@ struct load {
 
 /* The first as gilscope saw 32 threads that compute in pure Python: most waits are long, some end at once. */
 static const struct load loads[] = {
-	{"CPU-bound", 5, 1, {4500, 8000}, {5000, 800000}, 0.01, 1, 0.06},
-	{"I/O-heavy", 200, 0.6, {2, 600}, {5, 20000}, 0.4, 0.02, 0.02},
+	{"CPU-bound", THREADS, 5, 1, {4500, 8000}, {5000, 800000}, 0.01, 1, 0.06},
+	{"I/O-heavy", THREADS, 200, 0.6, {2, 600}, {5, 20000}, 0.4, 0.02, 0.02},
 };
+static const struct load fewer = {"CPU-bound", THREADS / 2, 5, 1, {4500, 8000}, {5000, 400000}, 0.01, 1, 0.06};
 
 static uint64_t state = 88172645463325252ull;
 
@@ -126,16 +131,33 @@ static void one_thread(const struct load *load, struct proc_sample *s, uint32_t 
 static void blame(struct proc_sample *s, uint32_t victim)
 {
 	uint64_t rest = s->threads[victim].m.wait_ns - s->threads[victim].m.handover_ns;
+	uint32_t threads = (uint32_t)s->threads_n;
 
-	for (uint32_t holder = 0; holder < THREADS; holder++) {
+	for (uint32_t holder = 0; holder < threads; holder++) {
 		struct blame_cell *c = holder == victim ? NULL : proc_sample__add_blame(s);
-		bool last = holder == THREADS - 1 || (victim == THREADS - 1 && holder == THREADS - 2);
+		bool last = holder == threads - 1 || (victim == threads - 1 && holder == threads - 2);
 
 		if (!c)
 			continue;
 		*c = (struct blame_cell){victim, holder, last ? rest : (uint64_t)((double)rest * chance() / 12)};
 		rest -= c->ns;
 	}
+}
+
+/* Each thread in one of two lines of its own, as far as its holds are of those that are asked for their stack. */
+static void code(struct proc_sample *s, uint32_t thread)
+{
+	const struct metrics *m = &s->threads[thread].m;
+	struct code_cell cell = {.thread = thread, .times = 1, .hold_ns = m->hold_ns / 2, .blame_ns = m->wait_ns / 2};
+	char function[32];
+
+	if (m->hold_max_ns < 5000000)
+		return;
+	snprintf(function, sizeof(function), "Worker%u.compute", thread);
+	code_cell__set_place(&cell, function, "/srv/service/lib/python3.11/site-packages/service/work.py",
+			     100 + (uint32_t)(chance() * 2), 90);
+	if (proc_sample__add_code(s, &cell, SIZE_MAX))
+		die("sample", "no memory");
 }
 
 static struct proc_sample *make_second(const struct load *load, int64_t end_ms)
@@ -147,11 +169,14 @@ static struct proc_sample *make_second(const struct load *load, int64_t end_ms)
 	s->end_ms = end_ms;
 	s->len_ns = s->observed_ns = SECOND;
 	s->mode = GIL_MODE_FULL;
-	s->live_threads = THREADS + 1;
-	for (uint32_t i = 0; i < THREADS; i++)
+	s->live_threads = load->threads + 1;
+	s->code_known = true;
+	for (uint32_t i = 0; i < load->threads; i++)
 		one_thread(load, s, i);
-	for (uint32_t i = 0; i < THREADS; i++)
+	for (uint32_t i = 0; i < load->threads; i++)
 		blame(s, i);
+	for (uint32_t i = 0; i < load->threads; i++)
+		code(s, i);
 	s->hits = 2 * s->total.acquires + s->total.contended;
 	s->cost_ns = 1000 * s->hits;
 	s->cpu_ns = (uint64_t)((0.9 + chance() / 10) * SECOND);
@@ -296,6 +321,7 @@ enum kind {
 	KIND_HOLD,
 	KIND_WAIT,
 	KIND_BLAME,
+	KIND_CODE,
 	KINDS,
 };
 
@@ -304,7 +330,7 @@ static const struct {
 } kinds[KINDS] = {
 	[KIND_THREAD] = {"t:", "thread sample"}, [KIND_PROCESS] = {"p:", "process sample"},
 	[KIND_HOLD] = {"hold:", "wide row of holds"}, [KIND_WAIT] = {"wait:", "wide row of waits"},
-	[KIND_BLAME] = {"blame:", "blame row"},
+	[KIND_BLAME] = {"blame:", "blame row"}, [KIND_CODE] = {"code:", "code row"},
 };
 
 struct usage {
@@ -452,6 +478,8 @@ static void print_members(const struct usages *u)
 		printf(" %7s", tier__name((enum tier)tier));
 	printf("\n");
 	for (int kind = 0; kind < KINDS; kind++) {
+		if (!u->of[kind][TIER_BASE].keys)
+			continue;
 		printf("  %-18s", kinds[kind].title);
 		for (int tier = 0; tier < TIER_COUNT; tier++)
 			printf(" %8.0f", u->of[kind][tier].kept_bytes / u->of[kind][tier].kept_members);
@@ -471,15 +499,18 @@ static void print_kept(const struct keep *keep)
 
 static void print_sums(struct line *line, const struct usages *u)
 {
-	double loaded = u->other, kept = u->other, hours = line->intervals / 3600.0;
+	double loaded = u->other, kept = u->other, threads = 0, hours = line->intervals / 3600.0;
 
 	for (int kind = 0; kind < KINDS; kind++)
 		for (int tier = 0; tier < TIER_COUNT; tier++) {
 			loaded += u->of[kind][tier].bytes;
 			kept += u->of[kind][tier].kept_bytes;
+			threads += kind == KIND_THREAD ? u->of[kind][tier].bytes : 0;
 		}
 	if (hours <= 1) /* later, some of it is gone */
-		printf("  a process-hour as written, all tiers: %.1f MB\n", (loaded - u->other) / hours / MB);
+		printf("  a process-hour as written, all tiers: %.1f MB: %.2f MB for each of %u threads (a thread-hour), %.1f MB for "
+		       "the process\n", (loaded - u->other) / hours / MB, threads / hours / line->load->threads / MB,
+		       line->load->threads, (loaded - u->other - threads) / hours / MB);
 	printf("  what was loaded and is kept: %.1f MB; used_memory grew by %.1f MB\n", loaded / MB,
 	       (double)(used_memory(line) - line->used_before) / MB);
 	printf("  a process at default retention: %.1f MB; %d of them: %.0f MB (limit %d)\n", kept / MB, PROCESSES,
@@ -519,7 +550,7 @@ static void run(const struct load *load, int minutes)
 		load_chunk(&line);
 	take_stock(&usages);
 	project(&line, &usages, &keep);
-	printf("%s: %d threads, %u acquires/s each, %d min loaded\n", load->name, THREADS, load->acquires, minutes);
+	printf("%s: %u threads, %u acquires/s each, %d min loaded\n", load->name, load->threads, load->acquires, minutes);
 	print_members(&usages);
 	print_kept(&keep);
 	print_sums(&line, &usages);
@@ -536,6 +567,10 @@ int main(int argc, char **argv)
 		die("usage", "bench_redis [MINUTES], 3 to 1440");
 	for (size_t i = 0; i < sizeof(loads) / sizeof(loads[0]); i++)
 		run(&loads[i], minutes);
+	if (argc <= 1) {
+		run(&fewer, 60);
+		run(&loads[0], CHUNKS_MAX);
+	}
 	printf("  (beyond what was loaded, tiers are scaled by their number of members)\n");
 	return 0;
 }
