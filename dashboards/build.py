@@ -325,9 +325,9 @@ def overview():
         single("Worst wait p99 now", "The largest 99th percentile of waits for the GIL, of all processes observed in the last 30 s. "
                "A few milliseconds are normal where threads compute (the switch interval is 5 ms); above 50 ms requests feel it.",
                "FCALL_RO gil_worst 1 %sall:10s wait_p99 30" % PREFIX, US, WAITED),
-        single("Processes", "Processes observed in the time range.", "ZCOUNT %sprocs $__from +inf" % PREFIX, "none", PLAIN, "0"),
-        of_all("GIL busy", "Share of the observed time in which some thread held the GIL. Near 100 %: that process can't use "
-               "another core for Python code. No line: not observed.", "util", SHARE, BUSY, top=1, area=True),
+        single("Processes", "Processes observed in the time range. Normal: those that gilscope is attached to.", "ZCOUNT %sprocs $__from +inf" % PREFIX, "none", PLAIN, "0"),
+        of_all("GIL busy", "Share of the observed time in which some thread held the GIL. Normal: below 70 %. Near 100 %: that "
+               "process can't use another core for Python code. No line: not observed.", "util", SHARE, BUSY, top=1, area=True),
         of_all("Threads waiting", "How many threads queued for the GIL, on average. Normal: well below one. Each full unit is one "
                "thread that does nothing but wait.", "waiters", "none", QUEUE),
         of_all("Wait p99", "99th percentile of the waits for the GIL in each interval; waits still going on count at their age "
@@ -347,8 +347,8 @@ def overview():
 def percentiles(kind, what, gaps=True):
     said = {"wait": ("Waits", "How long threads waited for the GIL: median, 99th percentile and longest of each interval; only "
                      "acquires that waited count. Normal: below a few switch intervals (5 ms each)."),
-            "hold": ("Holds", "How long the GIL was held at a time: median, 99th percentile and longest of each interval. Pure "
-                     "Python lets go after 5 ms when asked; longer holds are C code that does not release the GIL.")}[kind]
+            "hold": ("Holds", "How long the GIL was held at a time: median, 99th percentile and longest of each interval. Normal: up "
+                     "to 5 ms, when pure Python lets go if asked; longer holds are C code that does not release the GIL.")}[kind]
     return lines(said[0], said[1] + " What still goes on counts at its age so far.", (12, 8), rows(what),
                  series(named(kind + "_p50", kind + "_p99", kind + "_max")), US, gaps=gaps, log=True)
 
@@ -431,13 +431,14 @@ def process():
         lines("Threads waiting", "How many threads queued for the GIL, on average. Normal: well below one. Each full unit is one "
               "thread that does nothing but wait.", (12, 8), rows("p:${ptier}"), series(named("waiters")), "none", QUEUE),
         shares("Who holds the GIL", "Share of the time that each thread held it: the 32 busiest of each interval, the rest in "
-               "\"other\". Together at most 100 %. One wide band is the thread to look at.", "hold"),
+               "\"other\". Normal: free space above; together at most 100 %. One wide band is the thread to look at.", "hold"),
         shares("Who waits for it", "Share of the time that each thread waited for the GIL, stacked: 300 % are three threads that do "
-               "nothing but wait.", "wait"),
+               "nothing but wait. Normal: a few per cent in all.", "wait"),
         percentiles("wait", "p:${ptier}"),
         percentiles("hold", "p:${ptier}"),
-        table("Threads", "Exact totals in the time range, the threads that held most first. Click one for its dashboard. Many waits "
-              "with few holds: a victim; forced: releases that a waiter asked for; held asleep, without a CPU: nobody could run.",
+        table("Threads", "Exact totals in the time range, the threads that held most first. Click one for its dashboard. Normal: "
+              "nobody far ahead. Many waits with few holds: a victim; forced: releases that a waiter asked for; held asleep, "
+              "without a CPU: nobody could run.",
               (24, 9),
               call("gil_top", "t", "$__from", "$__to", "50"), columns(threads),
               [field("Thread", links=TO_THREAD),
@@ -446,9 +447,9 @@ def process():
                field("Held", unit=US), field("Waited", unit=US), field("Held asleep", unit=US),
                field("Held without a CPU", unit=US), field("Longest wait", unit=US), field("Longest hold", unit=US)]),
         pairs("Who made whom wait", "The largest pairs. A thread's wait is charged to whoever held the GIL meanwhile; (nobody) is "
-              "the time between a release and the next acquire.", (12, 10), ["victim", "holder"]),
+              "the time between a release and the next acquire. Normal: small and evenly spread.", (12, 10), ["victim", "holder"]),
         matrix("Waiting threads by holder", "Rows waited, columns held the GIL meanwhile, microseconds; the 150 largest pairs, the "
-               "largest at the top left. A dark column is a thread that blocks many; a dark cell a pair that gets in each other's "
+               "largest at the top left. Normal: pale. A dark column is a thread that blocks many; a dark cell a pair that gets in each other's "
                "way.", (12, 10)),
         guilty("Code that makes others wait", "The lines of Python that others waited for the longest, and how long they held the "
                "GIL. Normal: an even mix. One line on top that dwarfs the others is what to change. " + STACKS, (24, 9)),
@@ -479,27 +480,29 @@ def thread():
     whole = named("hold", "wait", "n", "c", "forced", "wait_p50", "wait_p99", "wait_max", "hold_p99", "hold_max")
     mine = "t:${thread}"
     return "thread", "gilscope: thread", [DATA_SOURCE, PROCESS, THREAD, tier("ttier", "t")], [
-        stats("In this range", "Totals of this thread in the time range. Percentiles merged from histograms, maxima exact. A victim "
-              "has much waiting and few holds.", (24, 4), call("gil_rows", mine, "$__from", "$__to"), columns(whole),
+        stats("In this range", "Totals of this thread in the time range. Percentiles merged from histograms, maxima exact. Normal: less "
+              "waited than held. A victim has much waiting and few holds.", (24, 4), call("gil_rows", mine, "$__from", "$__to"), columns(whole),
               shown(*whole), "This thread did nothing in this time range."),
         lines("Holds and waits", "Share of the time that this thread held the GIL and waited for it. What is missing from 100 % it "
-              "spent without Python: I/O, sleep, C code. Idle stretches are lines at zero.", (24, 8), rows(mine + ":${ttier}"),
+              "spent without Python: I/O, sleep, C code. Normal: waits below holds. Idle stretches are "
+              "lines at zero.", (24, 8), rows(mine + ":${ttier}"),
               series({"held": "Holds", "waited": "Waits"}, ratio("hold", "d", "held"), ratio("wait", "d", "waited")), SHARE,
               gaps=False),
         percentiles("wait", mine + ":${ttier}", gaps=False),
         percentiles("hold", mine + ":${ttier}", gaps=False),
-        heat_map("Waits by length", "How many waits of which length ended when. Histograms are kept in steps of 10 s and more.",
+        heat_map("Waits by length", "How many waits of which length ended when. Normal: below 5 ms. Kept in steps of 10 s and more.",
                  (12, 9), call("gil_heatmap", mine, "$__from", "$__to", "$__interval_ms", "wait")),
-        heat_map("Holds by length", "How many holds of which length ended when. Long ones are C code that keeps the GIL.",
+        heat_map("Holds by length", "How many holds of which length ended when. Normal: up to 5 ms. Longer ones are C code that keeps it.",
                  (12, 9), call("gil_heatmap", mine, "$__from", "$__to", "$__interval_ms", "hold")),
-        pairs("Who blocks it", "Who held the GIL while this thread waited.", (12, 9), ["holder"], "victim", '"${thread}"'),
-        pairs("Whom it blocks", "Who waited while this thread held the GIL.", (12, 9), ["victim"], "holder", '"${thread}"'),
-        guilty("Its code that makes others wait", "The lines of Python of this thread that others waited for the longest. " + STACKS,
-               (24, 8), '"${thread}"'),
-        long_ones("Its long holds and waits", "Its single holds and waits over their thresholds, the newest first.", (24, 8),
+        pairs("Who blocks it", "Who held the GIL while this thread waited. Normal: nobody stands out.", (12, 9), ["holder"], "victim", '"${thread}"'),
+        pairs("Whom it blocks", "Who waited while this thread held the GIL. Normal: nobody for long.", (12, 9), ["victim"], "holder", '"${thread}"'),
+        guilty("Its code that makes others wait", "The lines of Python of this thread that others waited for the longest. Normal: "
+               "none that stands out. " + STACKS, (24, 8), '"${thread}"'),
+        long_ones("Its long holds and waits", "Its single holds and waits over their thresholds, the newest first. Normal: "
+                  "none.", (24, 8),
                   call("gil_long", "long", "$__from", "$__to", "200", '"${thread}"'), ("name", "thr")),
         lines("Acquires", "How often it took the GIL, how often it had to wait for it, and was asked to let go, per interval of "
-              "the history (1 s, 10 s or 60 s).", (24, 8), rows(mine + ":${ttier}"), series(named("n", "c", "forced")), "short",
+              "the history (1 s, 10 s or 60 s). Normal: most do not wait.", (24, 8), rows(mine + ":${ttier}"), series(named("n", "c", "forced")), "short",
               gaps=False),
     ]
 

@@ -821,25 +821,35 @@ local function add_wide(totals, member, from, to, seen)
 	end
 end
 
--- Observed us of each stamp; where several members share one, each of their shares gets an even part of it.
+-- Whether the sample says how long the GIL was held, or waited for ("hold", "wait"): if not, wide rows have nothing of it.
+local function is_known(member, kind)
+	return find(member, '"' .. kind .. '":', 1, true) ~= nil
+end
+
+-- Observed us of each stamp; where several members share one, each of their shares gets an even part of it. Second result:
+-- which of "hold" and "wait" are not known all the time.
 local function observed_by_stamp(base, segments)
-	local seen = {}
+	local seen, lacking = {}, {}
 
 	each(base, 'p', segments, MAX_PICKED, function(member)
 		local t, us = observed(member)
 
 		if t then
 			seen[t] = (seen[t] or 0) + us
+			for i = 1, #KINDS do
+				lacking[KINDS[i]] = lacking[KINDS[i]] or us > 0 and not is_known(member, KINDS[i])
+			end
 		end
 	end)
-	return seen
+	return seen, lacking
 end
 
 -- The busiest threads of each interval only, and to three digits; but one row instead of one for each thread.
 local function totals_of_wide_rows(at, segments)
-	local seen, by_thr, out = observed_by_stamp(at.base, segments), {}, {}
+	local seen, lacking = observed_by_stamp(at.base, segments)
+	local by_thr, out = {}, {}
 
-	for _, kind in ipairs({'hold', 'wait'}) do
+	for _, kind in ipairs(KINDS) do
 		local totals = {}
 
 		each(at.base, kind, segments, MAX_WIDE, function(member, low, high)
@@ -850,7 +860,7 @@ local function totals_of_wide_rows(at, segments)
 			local key = thr or label
 
 			by_thr[key] = by_thr[key] or {thread = key, name = name or label}
-			by_thr[key][kind] = floor(us + 0.5)
+			by_thr[key][kind] = not lacking[kind] and floor(us + 0.5) or nil
 		end
 	end
 	for _, total in pairs(by_thr) do
@@ -933,7 +943,7 @@ local function wide_json(bucket, shown)
 end
 
 -- gil_wide KEY FROM TO STEP [N]   shares of the N (10) busiest threads of the range, and "other", one row per STEP
--- ms; a row for each stretch that was observed, with a zero for who did nothing. KEY: gil:{id}:hold or :wait
+-- ms; a row for each stretch in which that was known, with a zero for who did nothing. KEY: gil:{id}:hold or :wait
 local function wide(key, args)
 	local at = parse_key(key)
 	local from, to = range_args(args)
@@ -944,7 +954,7 @@ local function wide(key, args)
 	each(at.base, 'p', segments, MAX_PICKED, function(member)
 		local t, us = observed(member)
 
-		if t and us > 0 then
+		if t and us > 0 and is_known(member, at.series) then
 			local bucket = bucket_of(buckets, list, ceil(t / step))
 
 			seen[t] = (seen[t] or 0) + us

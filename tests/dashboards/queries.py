@@ -8,6 +8,8 @@ usage: queries.py SOCKET FROM_MS TO_MS       environment: GILSCOPE (the program)
 """
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import unittest
@@ -266,6 +268,20 @@ class Queries(unittest.TestCase):
         self.assertEqual({(r["id"], r["label"]) for r in rows}, {(self.proc, "python3 service.py")})
         theirs = gilscope("--metric", "util", "--step", "10s")["rows"]
         self.assertEqual({r["t"]: r["util"] for r in rows if r["t"] > FROM}, {r["t"]: r["util"] for r in theirs})
+
+    # ---- alerts ----
+
+    def test_alert_rules_and_one_liners_get_a_number(self):
+        path = os.path.join(grafana.DASHBOARDS, "provisioning", "alerting", "gilscope.yaml")
+        with open(path, encoding="utf-8") as f:
+            text = f.read()
+        asked = re.findall(r'query: "([^"]+)"', text) + re.findall(r"redis-cli (FCALL_RO [^#\n]+?)  +above", text)
+        self.assertEqual(len(asked), 4)
+        for query in asked:
+            value, = grafana.frame({"command": ""}, self.redis.ask(*shlex.split(query)))["Value"]
+            self.assertIsInstance(value, float, query)  # NaN where nothing was observed just now
+        plain = re.search(r"redis-cli HGET '([^']+)' util", text).group(1)
+        self.assertTrue(0 < float(self.redis.ask("HGET", re.sub(r"\{.*\}", "{%s}" % self.proc, plain), "util")))
 
     # ---- for the tests of the transformations ----
 

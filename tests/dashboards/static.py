@@ -101,7 +101,10 @@ class Static(unittest.TestCase):
                     self.assertEqual(f.read(), read("dashboards", path), "%s: run dashboards/build.py" % path)
 
     def test_uids_and_ids_are_unique(self):
-        self.assertEqual(len({d["uid"] for d in self.each()}), len(FILES))
+        # Links and bookmarks of others refer to them.
+        self.assertEqual([d["uid"] for d in self.each()], [
+            "gilscope-overview", "gilscope-process", "gilscope-thread", "gilscope-overview-eval", "gilscope-process-eval",
+            "gilscope-thread-eval"])
         for dashboard in self.each():
             ids = [p["id"] for p in dashboard["panels"]]
             self.assertEqual(len(ids), len(set(ids)))
@@ -122,6 +125,7 @@ class Static(unittest.TestCase):
             defaults = panel["fieldConfig"]["defaults"]
             self.assertIn(panel["type"], PANELS)
             self.assertGreater(len(panel["description"]), 20)
+            self.assertRegex(panel["description"], "(?i)normal|should be|below")
             self.assertTrue(defaults["noValue"])
             self.assertEqual(panel["datasource"], {"type": "redis-datasource", "uid": "${DS}"})
             if panel["type"] == "timeseries":
@@ -244,6 +248,38 @@ class Static(unittest.TestCase):
                 unit = panel["fieldConfig"]["defaults"]["unit"]
                 for name in set(wanted[0]) - {"t", "id", "label"}:
                     self.assertEqual(unit == "\u00b5s", units[name] == "us", name)
+
+    def test_columns_of_times_say_their_unit(self):
+        units = dict(schema_fields(), us="us", others="us", blame="us")
+        seen = 0
+        for _, panel in self.each_panel():
+            shown = [s["options"] for s in panel["transformations"] if s["id"] == "organize"]
+            if panel["type"] not in ("stat", "table") or not shown:
+                continue
+            said = {o["matcher"]["options"]: [p["value"] for p in o["properties"] if p["id"] == "unit"]
+                    for o in panel["fieldConfig"]["overrides"]}
+            for name in shown[0]["indexByName"]:
+                if units.get(re.sub(r" \(\w+\)$", "", name)) == "us":
+                    self.assertEqual(said[shown[0]["renameByName"].get(name, name)], ["\u00b5s"], name)
+                    seen += 1
+        self.assertGreater(seen, 50)
+
+    def test_links_keep_time_and_variables(self):
+        data_links = 0
+        for dashboard in self.each():
+            self.assertTrue(dashboard["links"][0]["keepTime"] and dashboard["links"][0]["includeVars"])
+            for panel in grafana.panels(dashboard):
+                for override in panel["fieldConfig"]["overrides"]:
+                    for link in [li for p in override["properties"] if p["id"] == "links" for li in p["value"]]:
+                        shown = [s["options"] for s in panel["transformations"] if s["id"] == "organize"][-1]
+                        names = {shown["renameByName"].get(n, n) for n in shown["indexByName"]}
+                        self.assertIn("${__url_time_range}", link["url"])
+                        self.assertIn("${DS:queryparam}", link["url"])
+                        self.assertEqual("var-thread" in link["url"], "${proc:queryparam}" in link["url"])
+                        if override["matcher"]["options"] in names:
+                            self.assertLessEqual(set(re.findall(r'__data\.fields\["([^"]+)"\]', link["url"])), names)
+                            data_links += 1
+        self.assertGreaterEqual(data_links, 8)
 
     def test_links_lead_to_dashboards(self):
         uids = {d["uid"] for d in self.each()}

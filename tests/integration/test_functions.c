@@ -864,6 +864,14 @@ static const char *one_row_of(const char *function, const char *series)
 	return reply->element[0]->str;
 }
 
+static const char *one_row_of_step(const char *function, const char *series)
+{
+	freeReplyObject(reply);
+	reply = redisCommand(conn, "FCALL_RO %s 1 gil:{x}:%s 1 9000 1000", function, series);
+	cr_assert_eq(rows_n(), 1, "%s", function);
+	return reply->element[0]->str;
+}
+
 static const char *one_row(void)
 {
 	return one_row_of("gil_rows", "p:1s");
@@ -982,6 +990,27 @@ Test(functions, top_of_too_many_members_comes_from_wide_rows, .init = setup, .fi
 		cr_expect_float_eq(number(row, "wait"), sum.wait_us, 0.005 * sum.wait_us);
 	}
 	json_decref(row);
+	/* A minute in which light mode saw nothing of holds: their sum is then not known. */
+	freeReplyObject(reply);
+	reply = redisCommand(conn, "ZADD gil:{%s}:p:60s %lld {\"t\":%lld,\"d\":60000000,\"wait\":9,\"cov\":1}", truth->id,
+			     (long long)from + 30000, (long long)from + 30000);
+	cr_assert(reply && reply->type == REDIS_REPLY_INTEGER);
+	call("gil_top", "t", "%lld %lld 50", (long long)from, (long long)to);
+	for (size_t i = 0; i < rows_n(); i++) {
+		row = row_at(i);
+		cr_expect_null(json_object_get(row, "hold"));
+		cr_expect_gt(number(row, "wait"), 0);
+		json_decref(row);
+	}
+}
+
+Test(functions, wide_rows_tell_nothing_known_from_nothing_done, .init = setup, .fini = teardown)
+{
+	add_member("{\"t\":5000,\"d\":1000000,\"wait\":0,\"cov\":1}");
+	cr_expect_str_eq(one_row_of_step("gil_wide", "wait:1s"), "{\"t\":5000,\"other\":0}");
+	freeReplyObject(reply);
+	reply = redisCommand(conn, "FCALL_RO gil_wide 1 gil:{x}:hold:1s 1 9000 1000");
+	cr_expect_eq(rows_n(), 0, "light mode knows no holds");
 }
 
 Test(functions, answers_do_not_change_from_call_to_call, .init = setup, .fini = teardown)
