@@ -9,8 +9,8 @@ the functions' text in each query, for servers that know no functions or forbid 
 compares them with what this writes.
 
 Rules that the Redis data source imposes: queries are raw commands ("cli"), each variable in quotes; the first
-transformation keeps what is a row, and not the "(empty array)" that stands for none; fields are kept by name, so that what a later
-gilscope adds to a sample adds no line to a picture.
+transformation keeps what is a row, and not the "(empty array)" that stands for none; fields are kept by name, so that
+what a later gilscope adds to a sample adds no line to a picture.
 """
 import json
 import os
@@ -110,8 +110,7 @@ TIER_ALL = variable("tier", "", "EVAL_RO '%s' 1 %sall:10s $__from $__to" % (inli
 
 # ---- transformations ----------------------------------------------------------------------------------
 
-# Rows are kept, not the other one dropped: with several queries Grafana takes the length of the first frame for all others
-# when it drops.
+# Rows are kept, not the other one dropped: of several frames, Grafana gives all the length of the first when it drops.
 ROWS = {"id": "filterByValue", "options": {"type": "include", "match": "any", "filters": [
     {"fieldName": "Value", "config": {"id": "regex", "options": {"value": "^\\{"}}}]}}
 EXTRACT = {"id": "extractFields", "options": {"source": "Value", "format": "json", "replace": True, "keepTime": False}}
@@ -154,8 +153,8 @@ def columns(names):
 
 
 def added_up(what, sums, most):
-    """The pieces of a range together: rows that agree in `what` become one, the `most` with the largest first sum stay. The
-    piece's number keeps equal rows of two pieces apart until they are added up."""
+    """The pieces of a range together: rows that agree in `what` become one, the `most` with the largest first sum stay.
+    The piece's number keeps equal rows of two pieces apart until they are added up."""
     by = dict({n: {"operation": "groupby", "aggregations": []} for n in what},
               **{n: {"operation": "aggregate", "aggregations": ["sum"]} for n in sums})
     return [ROWS, EXTRACT, keep(["piece"] + list(what) + list(sums)), {"id": "merge", "options": {}},
@@ -229,10 +228,14 @@ def stats(title, about, size, query, steps, overrides, nothing=NOTHING, target=N
     }, overrides, nothing, target)
 
 
+# Else a cell without a value would show the text for a table without rows.
+UNKNOWN_CELL = {"matcher": {"id": "byRegexp", "options": "/.*/"}, "properties": [{"id": "noValue", "value": "-"}]}
+
+
 def table(title, about, size, query, steps, overrides=(), nothing=NOTHING):
     return panel("table", title, about, size, query, steps, {
         "thresholds": PLAIN, "color": {"mode": "thresholds"}, "custom": {"align": "auto", "filterable": True}}, {
-            "showHeader": True, "cellHeight": "sm", "footer": {"show": False}}, overrides, nothing)
+            "showHeader": True, "cellHeight": "sm", "footer": {"show": False}}, [UNKNOWN_CELL] + list(overrides), nothing)
 
 
 def heat_map(title, about, size, query):
@@ -387,9 +390,10 @@ def guilty(title, about, size, *of):
     steps = added_up([p for p in places if p not in skip], ["blame", "hold", "wait"], 50)
     return table(title, about, size, in_pieces("gil_code", "code", "$__from", "$__to", "5000", "blame", *of), steps + [
         rename({n: v for n, v in CODE.items() if n not in skip})],
-        [field("Thread", links=TO_THREAD), field("Line", unit="none", custom__width=70),
-         field("Others waited", unit=US, min=0, custom__cellOptions=GAUGE, color={"mode": "continuous-reds"}),
-         field("Held", unit=US), field("Waited", unit=US)],
+        [field("Thread", links=TO_THREAD, custom__width=130), field("TID", custom__width=90), field("Function", custom__width=240),
+         field("Line", unit="none", custom__width=70), field("Held", unit=US, custom__width=100),
+         field("Others waited", unit=US, min=0, custom__cellOptions=GAUGE, color={"mode": "continuous-reds"}, custom__width=300),
+         field("Waited", unit=US, custom__width=100)],
         "No code that made others wait was seen in this time range. " + STACKS)
 
 
@@ -400,9 +404,11 @@ LONG = {"t": "Time", "kind": "What", "name": "Thread", "thr": "TID", "us": "Dura
 def long_ones(title, about, size, query, skip=()):
     names = {n: v for n, v in LONG.items() if n not in skip}
     return table(title, about, size, query, [ROWS, EXTRACT, keep(names), TO_TIME, rename(names)], [
-        field("Thread", links=TO_THREAD), field("Duration", unit=US, thresholds=LONG_ONES, custom__cellOptions={"type": "color-text"}),
-        field("Others waited", unit=US), field("Line", unit="none", custom__width=70), field("Time", custom__width=170),
-        field("State", custom__width=90, mappings=[{"type": "value", "options": {"true": {"text": "went on", "index": 0}}}]),
+        field("Thread", links=TO_THREAD, custom__width=110), field("TID", custom__width=80), field("What", custom__width=60),
+        field("Duration", unit=US, thresholds=LONG_ONES, custom__cellOptions={"type": "color-text"}, custom__width=90),
+        field("Others waited", unit=US, custom__width=110), field("Function", custom__width=140), field("Time", custom__width=190),
+        field("Line", unit="none", custom__width=60), field("State", custom__width=80, mappings=[
+            {"type": "value", "options": {"true": {"text": "went on", "index": 0}}}]),
         field("Stack", custom__inspect=True)],
         "None in this time range. Recorded are holds of 100 ms and more (attach --alert-hold TIME) and, with --alert-wait TIME, "
         "waits; nothing with --stacks off.")
@@ -417,7 +423,7 @@ def process():
     whole = named("util", "waiters", "wait_p50", "wait_p99", "wait_max", "hold_p99", "hold_max", "lost", "cov")
     threads = {"name": "Thread", "thread": "TID", "hold_share": "Holds", "wait_share": "Waits", "hold": "Held", "wait": "Waited",
                "n": "Acquires", "c": "Contended", "forced": "Forced", "hold_blocked": "Held asleep",
-               "hold_preempted": "Held without a CPU", "wait_max": "Longest wait", "hold_max": "Longest hold"}
+               "hold_preempted": "Held, no CPU", "wait_max": "Longest wait", "hold_max": "Longest hold"}
     return "process", "gilscope: process", [DATA_SOURCE, PROCESS, tier("ptier", "p"), tier("ttier", "t")], [
         stats("Now", "The newest sample. GIL busy near 100 % with threads waiting: bound by the GIL. Lost should be 0.", (24, 4), "",
               [keep(last), rename(last)], shown(*last), "Not observed at the moment.",
@@ -445,7 +451,7 @@ def process():
                field("Holds", unit=SHARE, decimals=1, min=0, max=1, thresholds=BUSY, custom__cellOptions=GAUGE),
                field("Waits", unit=SHARE, decimals=1, min=0, max=1, thresholds=BUSY, custom__cellOptions=GAUGE),
                field("Held", unit=US), field("Waited", unit=US), field("Held asleep", unit=US),
-               field("Held without a CPU", unit=US), field("Longest wait", unit=US), field("Longest hold", unit=US)]),
+               field("Held, no CPU", unit=US), field("Longest wait", unit=US), field("Longest hold", unit=US)]),
         pairs("Who made whom wait", "The largest pairs. A thread's wait is charged to whoever held the GIL meanwhile; (nobody) is "
               "the time between a release and the next acquire. Normal: small and evenly spread.", (12, 10), ["victim", "holder"]),
         matrix("Waiting threads by holder", "Rows waited, columns held the GIL meanwhile, microseconds; the 150 largest pairs, the "
@@ -464,7 +470,8 @@ def process():
               "Without a CPU: the machine or a limit is short of them. Not known: light mode, or --no-off-cpu.", (12, 9),
               call("gil_holder", "p:${ptier}", "$__from", "$__to", "1"),
               series({"on_cpu": "On a CPU", "asleep": "Asleep", "no_cpu": "Without a CPU", "unseen": "Not known"}), SHARE, top=1,
-              stack=True),
+              stack=True, overrides=[field(n, color={"mode": "fixed", "fixedColor": c}) for n, c in (
+                  ("On a CPU", "green"), ("Asleep", "orange"), ("Without a CPU", "red"), ("Not known", "text"))]),
         lines("Own cost and CPU", "Cores that the process used, and of them gilscope's probes (an estimate). Normal cost: below "
               "0.02 cores.", (12, 8), rows("p:${ptier}"),
               series({"cpu_cores": "CPU", "cost_cores": "gilscope"}, ratio("cpu", "d", "cpu_cores"),
