@@ -508,8 +508,8 @@ static void print_sums(struct line *line, const struct usages *u)
 			threads += kind == KIND_THREAD ? u->of[kind][tier].bytes : 0;
 		}
 	if (hours <= 1) /* later, some of it is gone */
-		printf("  a process-hour as written, all tiers: %.1f MB: %.2f MB for each of %u threads (a thread-hour), %.1f MB for "
-		       "the process\n", (loaded - u->other) / hours / MB, threads / hours / line->load->threads / MB,
+		printf("  a process-hour as written, all tiers: %.1f MB: %.2f MB for each of %u threads (a thread-hour), %.1f MB "
+		       "for the process\n", (loaded - u->other) / hours / MB, threads / hours / line->load->threads / MB,
 		       line->load->threads, (loaded - u->other - threads) / hours / MB);
 	printf("  what was loaded and is kept: %.1f MB; used_memory grew by %.1f MB\n", loaded / MB,
 	       (double)(used_memory(line) - line->used_before) / MB);
