@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "../collector/log.h"
+#include "../collector/text.h"
+#include "blame_table.h"
 #include "cmds.h"
 #include "human.h"
 #include "out.h"
@@ -17,6 +19,7 @@
 
 #define DEFAULT_SINCE "5m"
 #define SHOWN_THREADS 10
+#define SHOWN_PAIRS 5
 
 #define BIT(f) (1ull << FIELD_##f)
 
@@ -38,6 +41,8 @@ struct answer {
 	struct query_thread thread; /* if o->thread */
 	char gils[1024];            /* ids, as meta has them */
 	struct out *threads, *tree;
+	struct out *blame;          /* who waited for whom; with the threads */
+	bool blame_sampled;
 };
 
 /* ---- columns ---- */
@@ -233,6 +238,85 @@ static int fetch_threads(struct answer *a, size_t max, struct reason *why)
 	return err;
 }
 
+/* ---- who waited for whom ---- */
+
+struct names {
+	char (*names)[BLAME_NAME_SIZE];
+	char (*thrs)[BLAME_THR_SIZE];
+	size_t n;
+};
+
+static int name_threads(const struct past *p, struct names *ret)
+{
+	*ret = (struct names){
+		.names = calloc(p->threads_n + 1, sizeof(*ret->names)), .thrs = calloc(p->threads_n + 1, sizeof(*ret->thrs)),
+	};
+	if (!ret->names || !ret->thrs)
+		return -ENOMEM;
+	for (; ret->n < p->threads_n; ret->n++) {
+		const struct query_thread *t = &p->threads[ret->n].thread;
+
+		snprintf(ret->thrs[ret->n], sizeof(*ret->thrs), "%s", t->thr);
+		text__clean(ret->names[ret->n], THREAD_NAME_SIZE, t->name[0] ? t->name : t->thr,
+			    strlen(t->name[0] ? t->name : t->thr));
+	}
+	blame_table__tell_apart(ret->names, ret->thrs, ret->n);
+	return 0;
+}
+
+/* "other" and "unknown" are nobody's rows. */
+static const char *name_of(const struct names *names, const char *thr)
+{
+	for (size_t i = 0; i < names->n; i++)
+		if (strcmp(names->thrs[i], thr) == 0)
+			return names->names[i];
+	return thr;
+}
+
+static struct out *make_blame(const struct past *p, const struct blame_sum *sum, const struct schema_row *all, size_t max)
+{
+	struct blame_line *lines = calloc(sum->pairs_n + 1, sizeof(*lines));
+	struct out *table = NULL;
+	struct names names;
+
+	if (!name_threads(p, &names) && lines) {
+		for (size_t i = 0; i < sum->pairs_n; i++)
+			lines[i] = (struct blame_line){name_of(&names, sum->pairs[i].victim),
+						       name_of(&names, sum->pairs[i].holder), sum->pairs[i].us};
+		table = blame_table__new(&(struct blame_input){
+			.lines = lines, .n = sum->pairs_n, .wait_us = rows__field(all, FIELD_WAIT),
+			.handover_us = rows__field(all, FIELD_HANDOVER), .unknown_us = rows__field(all, FIELD_UNKNOWN),
+			.sampled = sum->sampled,
+		}, max);
+	}
+	free(names.names);
+	free(names.thrs);
+	free(lines);
+	return table;
+}
+
+/* The whole is read in the tier of its parts, whichever the series is shown in. */
+static int fetch_blame(struct answer *a, size_t max, struct reason *why)
+{
+	struct past *p = &a->past;
+	enum tier tier = query__tier(&p->proc, &p->range, true, p->now_ms);
+	struct blame_sum sum = {0};
+	struct schema_row *rows = NULL, all;
+	size_t n = 0;
+	int err = query__series(p->q, p->proc.id, "p", tier, &p->range, &rows, &n, why);
+
+	err = err ? err : query__blame(p->q, p->proc.id, tier, &p->range, &sum, why);
+	if (!err && n && sum.pairs_n) {
+		schema_row__sum(rows, n, &all);
+		a->blame = make_blame(p, &sum, &all, max);
+		a->blame_sampled = sum.sampled;
+		err = a->blame ? 0 : reason__set(why, -ENOMEM, "not enough memory");
+	}
+	blame_sum__free(&sum);
+	free(rows);
+	return err;
+}
+
 /* ---- the answer on paper ---- */
 
 static void print_heading(const struct answer *a)
@@ -278,6 +362,10 @@ static void print_threads(const struct answer *a)
 	out__terminal(STDOUT_FILENO, &width, &lines);
 	if (a->threads && out__rows(a->threads))
 		out__table(a->threads, stdout, width);
+	if (a->blame && out__rows(a->blame)) {
+		putchar('\n');
+		out__table(a->blame, stdout, width);
+	}
 }
 
 /* Totals have the fields that were chosen, and histograms have gone into their percentiles. */
@@ -312,6 +400,10 @@ static void dump_json(const struct answer *a, const struct field_columns *c, con
 		json_object_set_new(json, "thread", json_pack("{s:s, s:s}", "thread", a->thread.thr, "name", a->thread.name));
 	if (json && a->threads)
 		json_object_set_new(json, "threads", out__json(a->threads));
+	if (json && a->blame) {
+		json_object_set_new(json, "blame", out__json(a->blame));
+		json_object_set_new(json, "blame_sampled", json_boolean(a->blame_sampled));
+	}
 	out__dump(json, stdout, true);
 }
 
@@ -378,6 +470,7 @@ static int answer(struct answer *a, const char *word, struct reason *why)
 	err = err || !a->o->thread ? err : find_thread(a, why);
 	err = err ? err : fetch_series(a, why);
 	err = err || !threads ? err : fetch_threads(a, a->o->threads ? SIZE_MAX : SHOWN_THREADS, why);
+	err = err || !threads ? err : fetch_blame(a, a->o->threads ? SIZE_MAX : SHOWN_PAIRS, why);
 	return err;
 }
 
@@ -398,6 +491,7 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 		print(&a);
 	past__close(&a.past);
 	out__free(a.threads);
+	out__free(a.blame);
 	out__free(a.tree);
 	return err ? options__fail(verb, err == -EINVAL ? EXIT_USAGE : EXIT_FAILED, &why) : EXIT_OK;
 }
@@ -408,8 +502,9 @@ const struct verb verb_query = {
 	.summary = "a process's history out of Redis, as a table, JSON or CSV",
 	.about = "Shows what was stored about a process: a PID, an id as gilscope ls shows it, or part of a program's name. If "
 		 "several match, the one that is live, then the newest. Without --thread or --gil the series of the whole "
-		 "process and the busiest threads. With --tree the processes that were followed together (attach --children): "
-		 "any of them names all.\n\nMetrics: t d hold util wait handover unknown waiters n c forced inferred "
+		 "process, the busiest threads, and who waited for whom (--threads: all of them). With --tree the processes "
+		 "that were followed together (attach --children): any of them names all.\n\n"
+		 "Metrics: t d hold util wait handover unknown waiters n c forced inferred "
 		 "threads hold_p50 hold_p99 hold_max wait_p50 wait_p99 wait_max cpu rss cost lost cov gils g inside "
 		 "hold_blocked hold_preempted hold_unseen wait_blocked wait_preempted wait_unseen. "
 		 "n: takes of the GIL (acquires); "

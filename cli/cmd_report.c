@@ -83,18 +83,6 @@ static void set_code(struct report *r, size_t thread, const char *function, cons
 	r->guilt[thread] = (struct verdict_code){r->codes[thread], us, native[0] != '\0'};
 }
 
-/* Threads of one name are told apart by their ids. */
-static void tell_apart(struct report *r)
-{
-	for (size_t i = 0; i < r->in.threads_n; i++)
-		for (size_t j = i + 1; j < r->in.threads_n; j++)
-			if (strcmp(r->names[i], r->names[j]) == 0) {
-				size_t len = strlen(r->names[j]);
-
-				snprintf(r->names[j] + len, sizeof(r->names[j]) - len, " (%s)", r->thrs[j]);
-			}
-}
-
 static void note_interval(struct report *r, const struct schema_row *row)
 {
 	struct report_point *points = reallocarray(r->points, r->points_n + 1, sizeof(*points));
@@ -132,7 +120,7 @@ static void fill_input(struct report *r, double observed_us, int cpus)
 	r->in.threads = r->threads;
 	r->in.pairs = r->pairs;
 	r->in.codes = r->guilt;
-	tell_apart(r);
+	blame_table__tell_apart(r->names, r->thrs, r->in.threads_n);
 }
 
 /* ---- from Redis ---- */
@@ -186,11 +174,23 @@ static int read_stacks(struct report *r, struct past *p, struct reason *why)
 	return err;
 }
 
+/* One tier for all, so that the parts are of the same time as the whole: that of the threads where they are kept shorter. */
+static void choose_tier(struct past *p)
+{
+	enum tier all = query__tier(&p->proc, &p->range, false, p->now_ms);
+	enum tier threads = query__tier(&p->proc, &p->range, true, p->now_ms), tier = all > threads ? all : threads;
+
+	p->range.step_s = tier == TIER_60S ? 60 : tier == TIER_10S ? 10 : 1;
+}
+
 static int read_past(struct report *r, struct past *p, struct reason *why)
 {
 	struct blame_sum blame = {0};
 	struct code_sum code = {0};
-	int err = past__fetch(p, "p", why);
+	int err;
+
+	choose_tier(p);
+	err = past__fetch(p, "p", why);
 
 	if (!err && !p->rows_n)
 		err = reason__set(why, -ENODATA, "nothing was stored of %s in that time", p->proc.id);
@@ -245,7 +245,7 @@ static void take_totals(struct report *r, const struct proc_sample *s)
 	}
 	for (size_t i = 0; i < s->blame_n; i++)
 		r->pairs[r->in.pairs_n++] =
-			(struct verdict_pair){s->blame[i].victim, s->blame[i].holder, (double)s->blame[i].ns / 1000};
+			(struct verdict_pair){s->blame[i].victim, s->blame[i].holder, (double)(s->blame[i].ns / 1000)};
 	qsort(r->pairs, r->in.pairs_n, sizeof(*r->pairs), larger_first);
 	r->in.sampled = s->blame_sampled;
 }
@@ -352,24 +352,6 @@ static void print_findings(const struct verdict *v)
 	}
 }
 
-enum { B_VICTIM, B_HOLDER, B_US, B_SHARE };
-
-static const struct out_column blame_columns[] = {
-	[B_VICTIM] = {"victim", "WHO WAITED", OUT_TEXT, OUT_FLEX},
-	[B_HOLDER] = {"holder", "FOR WHOM", OUT_TEXT, OUT_FLEX},
-	[B_US] = {"us", "TIME", OUT_US, 0},
-	[B_SHARE] = {"share", "OF ALL WAITING", OUT_SHARE, 0},
-};
-
-static void blame_line(struct out *table, const struct report *r, const char *victim, const char *holder, double us)
-{
-	out__row(table);
-	out__text(table, B_VICTIM, victim);
-	out__text(table, B_HOLDER, holder);
-	out__num(table, B_US, us);
-	out__num(table, B_SHARE, us / r->in.all.wait_us);
-}
-
 static double blamed_us(const struct report *r)
 {
 	return r->in.all.wait_us - r->in.unknown_us - (isnan(r->in.handover_us) ? 0 : r->in.handover_us);
@@ -384,26 +366,20 @@ double report__other_blame(const struct report *r)
 	return us;
 }
 
-/* The largest pairs, then what completes them to all of the waiting. */
+/* The largest pairs, then what completes them to all of the waiting. NULL: no memory. */
 static struct out *blame_table(const struct report *r, size_t max)
 {
-	struct out *table = out__new(blame_columns, sizeof(blame_columns) / sizeof(blame_columns[0]));
-	double rest = blamed_us(r);
+	struct blame_line *lines = calloc(r->in.pairs_n + 1, sizeof(*lines));
+	struct out *table = NULL;
 
-	for (size_t i = 0; table && i < r->in.pairs_n; i++) {
-		const struct verdict_pair *p = &r->pairs[i];
-
-		if (i >= max || p->us <= 0)
-			break;
-		blame_line(table, r, r->names[p->victim], r->names[p->holder], p->us);
-		rest -= p->us;
-	}
-	if (table && rest > 0.5)
-		blame_line(table, r, "(all)", "(all other pairs)", rest);
-	if (table && r->in.handover_us > 0)
-		blame_line(table, r, "(all)", "(nobody: handover)", r->in.handover_us);
-	if (table && r->in.unknown_us > 0)
-		blame_line(table, r, "(all)", "(not known)", r->in.unknown_us);
+	for (size_t i = 0; lines && i < r->in.pairs_n; i++)
+		lines[i] = (struct blame_line){r->names[r->pairs[i].victim], r->names[r->pairs[i].holder], r->pairs[i].us};
+	if (lines)
+		table = blame_table__new(&(struct blame_input){
+			.lines = lines, .n = r->in.pairs_n, .wait_us = r->in.all.wait_us, .handover_us = r->in.handover_us,
+			.unknown_us = r->in.unknown_us, .sampled = r->in.sampled,
+		}, max);
+	free(lines);
 	return table;
 }
 

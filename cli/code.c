@@ -129,7 +129,8 @@ static void add_row(struct out *table, const struct proc_sample *s, const struct
 	out__text(table, C_PLACE, where(g->cell, place));
 	out__text(table, C_THREAD, rows__name(&s->threads[g->cell->thread], name, sizeof(name)));
 	out__num(table, C_BLAME, (double)g->blame_ns / 1e3);
-	out__num(table, C_HOLD, (double)g->hold_ns / 1e3);
+	if (s->total.known & KNOWN_HOLD)
+		out__num(table, C_HOLD, (double)g->hold_ns / 1e3);
 }
 
 static void print_table(FILE *to, const struct proc_sample *s, const struct code_guilt *list, size_t n, size_t width)
@@ -169,11 +170,12 @@ json_t *code__json(const struct proc_sample *s)
 		const struct code_cell *c = &s->code[i];
 		const struct thread_sample *t = &s->threads[c->thread];
 
-		json_t *one = json_pack("{sI ss ss ss sI sI sI sI}", "tid", (json_int_t)t->key.tid, "name", t->name,
-					"function", c->function, "file", c->file, "line", (json_int_t)c->line, "hold",
-					(json_int_t)(c->hold_ns / 1000), "blame", (json_int_t)(c->blame_ns / 1000), "wait",
-					(json_int_t)(c->wait_ns / 1000));
+		json_t *one = json_pack("{sI ss ss ss sI sI sI}", "tid", (json_int_t)t->key.tid, "name", t->name, "function",
+					c->function, "file", c->file, "line", (json_int_t)c->line, "blame",
+					(json_int_t)(c->blame_ns / 1000), "wait", (json_int_t)(c->wait_ns / 1000));
 
+		if (one && s->total.known & KNOWN_HOLD)
+			json_object_set_new(one, "hold", json_integer((json_int_t)(c->hold_ns / 1000)));
 		if (one && c->native[0])
 			json_object_set_new(one, "native", json_string(c->native));
 		json_array_append_new(list, one);

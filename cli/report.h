@@ -11,11 +11,12 @@
 #include "../collector/schema_blame.h"
 #include "../collector/schema_stacks.h"
 #include "../collector/verdict.h"
+#include "blame_table.h"
 #include "code.h"
 #include "options.h"
 #include "rows.h"
 
-#define REPORT_NAME_SIZE (THREAD_NAME_SIZE + BLAME_THR_SIZE + 8)
+#define REPORT_NAME_SIZE BLAME_NAME_SIZE
 
 /* One interval; NAN: not known. */
 struct report_point {

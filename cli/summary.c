@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "../collector/schema.h"
+#include "blame_table.h"
 #include "code.h"
 #include "human.h"
 #include "out.h"
@@ -85,6 +86,7 @@ static void heading(FILE *to, const struct who *who, const struct proc_sample *t
 		summary__end(how));
 }
 
+#define SHOWN_PAIRS 5
 #define OFF_CPU_SAID 0.01
 
 /* What keeps holds long without anybody computing, and waits with them; little of it is nothing to say. */
@@ -309,6 +311,7 @@ void summary__print(FILE *to, const struct who *who, const struct proc_sample *t
 	price(to, totals);
 	gils(to, totals, opts);
 	tables(to, totals, opts);
+	blame_table__print(to, totals, SHOWN_PAIRS, opts->width);
 	code__print(to, totals, opts->width);
 }
 

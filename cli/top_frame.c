@@ -145,8 +145,11 @@ static int guiltier_first(const void *a_, const void *b_)
 	return a->hold < b->hold ? 1 : a->hold > b->hold ? -1 : strcmp(a->place, b->place);
 }
 
+/* Without holds nobody knows which code they were in. */
 static void finish(struct top_frame *f)
 {
+	for (size_t i = 0; isnan(f->is.hold) && i < f->code_n; i++)
+		f->code[i].hold = NAN;
 	qsort(f->code, f->code_n, sizeof(*f->code), guiltier_first);
 	merge_pairs(f);
 	qsort(f->pairs, f->pairs_n, sizeof(*f->pairs), larger_first);

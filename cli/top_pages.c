@@ -13,11 +13,12 @@
 #include "top_parts.h"
 
 #define BLAMED_MUCH 0.25
+#define REST_SAID 0.0005 /* less is shown as nothing */
 
 /* ---- who waits for whom ---- */
 
 /* A line of the table: a pair, or waiting that is nobody's fault. */
-struct blame_line {
+struct pair_line {
 	const char *victim, *holder;
 	double share;
 };
@@ -34,7 +35,7 @@ static const struct part_column pair_columns[PAIR_COLUMNS] = {
 
 static int larger_first(const void *a_, const void *b_)
 {
-	const struct blame_line *a = a_, *b = b_;
+	const struct pair_line *a = a_, *b = b_;
 
 	return a->share < b->share ? 1 : a->share > b->share ? -1 : 0;
 }
@@ -48,21 +49,27 @@ static bool belongs(const struct top_model *m, const struct top_frame *f, const 
 }
 
 /* All of the waiting that is known, largest first; *ret_n lines. Freed by the caller. NULL: no memory. */
-static struct blame_line *blame_lines(const struct top_model *m, const struct top_frame *f, size_t only, size_t *ret_n)
+static struct pair_line *blame_lines(const struct top_model *m, const struct top_frame *f, size_t only, size_t *ret_n)
 {
-	struct blame_line *lines = calloc(f->pairs_n + 2, sizeof(*lines));
+	struct pair_line *lines = calloc(f->pairs_n + 3, sizeof(*lines));
+	double rest = f->is.wait - f->unknown - (isnan(f->handover) ? 0 : f->handover);
 	size_t n = 0;
 
 	if (!lines)
 		return NULL;
 	for (size_t i = 0; i < f->pairs_n; i++)
 		if (belongs(m, f, &f->pairs[i], only))
-			lines[n++] = (struct blame_line){f->threads[f->pairs[i].victim].name,
+			lines[n++] = (struct pair_line){f->threads[f->pairs[i].victim].name,
 							 f->threads[f->pairs[i].holder].name, f->pairs[i].share};
+	for (size_t i = 0; i < f->pairs_n; i++)
+		rest -= f->pairs[i].share;
+	/* Redis has the largest pairs, and each in whole microseconds. */
+	if (only == SIZE_MAX && m->gil < 0 && rest >= REST_SAID)
+		lines[n++] = (struct pair_line){"(all)", "(all other pairs)", rest};
 	if (only == SIZE_MAX && m->gil < 0 && f->handover > 0)
-		lines[n++] = (struct blame_line){"(all)", "(nobody: handover)", f->handover};
+		lines[n++] = (struct pair_line){"(all)", "(nobody: handover)", f->handover};
 	if (only == SIZE_MAX && m->gil < 0 && f->unknown > 0)
-		lines[n++] = (struct blame_line){"(all)", "(not known)", f->unknown};
+		lines[n++] = (struct pair_line){"(all)", "(not known)", f->unknown};
 	qsort(lines, n, sizeof(*lines), larger_first);
 	*ret_n = n;
 	return lines;
@@ -76,7 +83,7 @@ static double all_waiting(const struct top_model *m, const struct top_frame *f)
 	return f->is.wait;
 }
 
-static void put_pair(struct canvas *c, size_t line, const size_t *widths, const struct blame_line *p, double all)
+static void put_pair(struct canvas *c, size_t line, const size_t *widths, const struct pair_line *p, double all)
 {
 	char name[TOP_NAME_SIZE * 2], buf[HUMAN_SIZE], bar[64];
 	size_t x = 0;
@@ -97,7 +104,7 @@ static void pair_table(const struct top_model *m, const struct top_frame *f, str
 		       size_t only)
 {
 	size_t widths[PAIR_COLUMNS], n = 0;
-	struct blame_line *lines = blame_lines(m, f, only, &n);
+	struct pair_line *lines = blame_lines(m, f, only, &n);
 	struct part_column cols[PAIR_COLUMNS];
 
 	if (!lines || line >= end)
@@ -105,8 +112,10 @@ static void pair_table(const struct top_model *m, const struct top_frame *f, str
 	memcpy(cols, pair_columns, sizeof(cols));
 	cols[HOLDER].width = c->columns > 120 ? 36 : c->columns < 60 ? c->columns / 3 : 22;
 	cols[BAR].width = c->columns > 120 ? 20 : 12;
-	if (f->sampled)
+	if (f->sampled) {
 		cols[TIME].title = "~TIME";
+		cols[HOLDER].title = "FOR WHOM (SAMPLED)";
+	}
 	part__fit(cols, PAIR_COLUMNS, c->columns, 12, cols[HOLDER].width, widths);
 	part__heading(c, line++, cols, widths, PAIR_COLUMNS, SIZE_MAX);
 	if (!n && line < end)

@@ -146,7 +146,16 @@ Test(code, the_summary_says_whose_fault_it_is)
 	fclose(to);
 	cr_expect_not_null(strstr(text, "Thread two made others wait 75.0 ms in all\nin f (dir/app.py:12).\n"), "%s", text);
 	cr_expect_not_null(strstr(text, "g (dir/app.py:20)"), "%s", text);
+	cr_expect_null(strstr(text, " -\n"), "%s", text);
 	free(text);
+	/* Light mode sees no holds: that is not zero. */
+	s->total.known &= ~(uint32_t)KNOWN_HOLD;
+	to = open_memstream(&text, &len);
+	code__print(to, s, 80);
+	fclose(to);
+	cr_expect_not_null(strstr(text, " 75.0 ms     -\n"), "%s", text);
+	free(text);
+	s->total.known |= KNOWN_HOLD;
 	/* Holds that nobody waited for are no fault. */
 	for (size_t i = 0; i < s->code_n; i++)
 		s->code[i].blame_ns = 0;

@@ -234,7 +234,9 @@ Test(top, says_who_waits_for_whom_largest_first)
 	cr_expect_not_null(strstr(line_text(at + 1), "report"), "%s", line_text(at + 1));
 	cr_expect_not_null(strstr(line_text(at + 1), "41.0%"), "%s", line_text(at + 1));
 	cr_expect_not_null(strstr(line_text(at + 2), "38.0%"), "%s", line_text(at + 2));
-	expect("(nobody: handover)");
+	/* 1.03 in all, 0.95 of it pairs, a hundredth handover. */
+	cr_expect_not_null(strstr(line_text(find("(nobody: handover)")), "1.0%"), "%s", line_text(find("(nobody: handover)")));
+	cr_expect_not_null(strstr(line_text(find("(all other pairs)")), "7.0%"), "%s", line_text(find("(all other pairs)")));
 	cr_expect_float_eq(top_model__frame(&m)->pairs[0].share, 0.41, 1e-9);
 }
 
@@ -266,6 +268,7 @@ Test(top, light_mode_shows_what_it_does_not_know_as_unknown)
 	expect("▼WAIT");
 	cr_expect_not_null(strstr(line_text(find("worker-0")), "     -   60.0%"), "%s", line_text(find("worker-0")));
 	expect("~TIME");
+	expect("FOR WHOM (SAMPLED)");
 	expect_not("acquires/s");
 }
 
