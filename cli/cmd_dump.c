@@ -37,6 +37,8 @@ static void print_stack(const struct snapshot_thread *t)
 {
 	char place[CODE_TEXT_SIZE];
 
+	if (t->native[0])
+		printf("    in %s\n", t->native);
 	for (size_t i = 0; i < t->stack_n; i++)
 		printf("    %s\n", code__place(t->stack[i].function, t->stack[i].file, t->stack[i].line, place));
 	if (t->more)
@@ -110,6 +112,8 @@ static json_t *thread_json(const struct inspection *in, const struct snapshot_th
 	if (json && t->stack)
 		json_object_update_new(json, json_pack("{so sb sb}", "stack", stack_json(t), "more", (int)t->more, "moving",
 						       (int)t->moving));
+	if (json && t->native[0])
+		json_object_set_new(json, "native", json_string(t->native));
 	return json;
 }
 

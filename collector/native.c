@@ -473,32 +473,31 @@ static bool is_proven(struct native *n, struct walk *w)
 }
 
 /*
- * The frame that says most: the innermost one of an extension; else what Python or its glue called in the C library; else the
- * outermost function of the interpreter's that has a name; else the glue; else where in the interpreter it runs. NULL: none.
+ * The frame that says most: the innermost one of an extension; else what glue called in the C library; else the outermost
+ * function of the interpreter's that has a name; else the glue; else where in the interpreter it runs, or the C library that
+ * this called. NULL: none.
  */
 static const struct frame *most_telling(const struct walk *w)
 {
-	const struct frame *system = NULL, *inside = NULL, *glue = NULL;
+	const struct frame *system = NULL, *inside = NULL, *glue = NULL, *place = NULL;
 
 	for (size_t i = 0; i < w->n; i++) {
 		const struct frame *f = &w->frames[i];
 
-		if (!f->tells)
-			continue;
 		if (f->kind == KIND_EXTENSION)
 			return f;
 		if (f->kind == KIND_SYSTEM)
 			system = f;
-		else if (f->kind == KIND_INTERPRETER)
-			inside = f;
-		else
+		else if (f->kind == KIND_GLUE)
 			glue = f;
+		else if (f->tells)
+			inside = f;
+		else if (f->place && !place)
+			place = f;
 	}
-	if (system && (glue || !inside))
+	if (system && glue)
 		return system;
-	if (inside || glue)
-		return inside ? inside : glue;
-	return w->n && w->frames[0].place ? &w->frames[0] : NULL;
+	return inside ? inside : glue ? glue : place ? place : system;
 }
 
 /* Puts the frames from `first` outward before each other, as long as there is room. What it called is nobody's business. */

@@ -14,6 +14,8 @@
 #include <time.h>
 
 #include "clock.h"
+#include "native.h"
+#include "native_look.h"
 #include "procmem.h"
 #include "pynames.h"
 #include "target.h"
@@ -180,6 +182,32 @@ static int read_stack(struct pystack *stacks, struct snapshot_thread *t)
 	return 0;
 }
 
+/* C code that the holder is in, if it is in the same Python code before and after. */
+static void read_native(struct pystack *stacks, struct native *native, pid_t pid, struct snapshot_thread *t)
+{
+	struct gil_frame before, after;
+	struct native_chain chain;
+	struct native_look look;
+	bool more;
+
+	if (pystack__walk(stacks, t->tstate, &before, 1, &more) == 1 && native_look__take(pid, t->tid, &look) &&
+	    native__name(native, clock__mono_ns(), &look.regs, look.stack, look.stack_len, &chain) &&
+	    pystack__walk(stacks, t->tstate, &after, 1, &more) == 1 && before.code == after.code && before.at == after.at)
+		memcpy(t->native, chain.name, sizeof(t->native));
+}
+
+static void read_natives(struct snapshot *s, pid_t pid, struct pystack *stacks)
+{
+	struct native_files *files = native_files__new();
+	struct native *native = files ? native__new(files, pid) : NULL;
+
+	for (size_t i = 0; native && i < s->threads_n; i++)
+		if (s->threads[i].state == SNAPSHOT_HOLDS && s->threads[i].stack && !s->threads[i].moving)
+			read_native(stacks, native, pid, &s->threads[i]);
+	native__free(native);
+	native_files__free(files);
+}
+
 static int read_stacks(struct snapshot *s, pid_t pid, const struct pyoffsets *off)
 {
 	struct pystack *stacks;
@@ -190,6 +218,8 @@ static int read_stacks(struct snapshot *s, pid_t pid, const struct pyoffsets *of
 	for (size_t i = 0; !err && i < s->threads_n; i++)
 		if (s->threads[i].state != SNAPSHOT_ELSEWHERE)
 			err = read_stack(stacks, &s->threads[i]);
+	if (!err)
+		read_natives(s, pid, stacks);
 	pystack__free(stacks);
 	return err;
 }

@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "native.h"
 #include "pystack.h"
 #include "pyver.h"
 #include "sample.h"
@@ -39,6 +40,7 @@ struct snapshot_thread {
 	struct pysymbol *stack;      /* innermost first; NULL: not read, or not readable. Owned */
 	size_t stack_n;
 	bool more;                   /* there are frames further out */
+	char native[NATIVE_NAME_SIZE]; /* of a holder, "module.so: function" of C code that it is in; "": none, or not known */
 	bool moving;                 /* it ran Python meanwhile: no two readings agreed, and the stack may be torn */
 };
 

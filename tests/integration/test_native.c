@@ -13,6 +13,7 @@
 
 #include "../support/interpreters.h"
 #include "../support/observer.h"
+#include "../support/program.h"
 #include "../support/tool.h"
 #include "../support/workload.h"
 
@@ -197,6 +198,52 @@ Test(native, bytecode_is_no_native_code)
 		  cell_of(observer__totals(&o), "loop")->native);
 	observer__detach(&o);
 	workload__quit(&w);
+}
+
+/* ---- without probes ---- */
+
+/* Native code of the hog in one dump, or NULL; free() it. */
+static char *dumped(pid_t pid)
+{
+	json_t *dump, *thread;
+	struct program p;
+	char *name = NULL;
+	size_t i;
+
+	program__run(&p, "$GILSCOPE dump --json %d", (int)pid);
+	cr_assert_eq(p.status, 0, "%s", p.err);
+	dump = json_loads(p.out, 0, NULL);
+	cr_assert_not_null(dump, "%s", p.out);
+	json_array_foreach(json_object_get(dump, "threads"), i, thread)
+		if (strcmp(json_string_value(json_object_get(thread, "name")), "hog") == 0 && json_object_get(thread, "native"))
+			name = strdup(json_string_value(json_object_get(thread, "native")));
+	json_decref(dump);
+	program__free(&p);
+	return name;
+}
+
+/* It has to run a little while it is looked at: on a busy machine not every dump finds it so. What it finds is right. */
+Test(native, dump_names_a_computation_that_never_ends)
+{
+	struct interpreter in;
+	struct workload w;
+	char *line, *name;
+	int known = 0;
+
+	interpreter__stock(&in);
+	workload__start(&w, &in, "native.py endless");
+	workload__go(&w);
+	line = workload__hear(&w);
+	cr_assert_eq(strncmp(line, "module ", 7), 0, "%s", line);
+	for (int i = 0; i < 20 && known < 3; i++) {
+		name = dumped(w.pid);
+		cr_expect(!name || strncmp(name, line + 7, strlen(line + 7)) == 0, "in %s, not %s", name, line + 7);
+		known += name != NULL;
+		free(name);
+	}
+	cr_expect_eq(known, 3);
+	free(line);
+	workload__kill(&w);
 }
 
 /* ---- up to the screen ---- */

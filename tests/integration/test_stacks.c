@@ -248,6 +248,99 @@ ParameterizedTest(struct interpreter *in, stacks, name_the_code_that_makes_other
 	workload__quit(&w);
 }
 
+/* ---- how much, from both sides ---- */
+
+#define AGREEMENT 0.03
+
+static void expect_within(const char *what, const char *function, uint64_t got, long long low, long long high)
+{
+	cr_expect((double)got >= (1 - AGREEMENT) * (double)low && (double)got <= (1 + AGREEMENT) * (double)high,
+		  "%s of %s: %llu ns, its own clocks say %lld to %lld", what, function, (unsigned long long)got, low, high);
+}
+
+static void expect_share(const struct proc_sample *s, json_t *hog)
+{
+	const char *function = json_string_value(json_object_get(hog, "function"));
+	pid_t tid = (pid_t)truth__int(hog, "tid");
+	struct code_cell cell = in_function(s, tid, function);
+
+	expect_within("hold", function, cell.hold_ns, truth__int(hog, "hold_low_ns"), truth__int(hog, "hold_high_ns"));
+	expect_within("blame", function, cell.blame_ns, truth__int(hog, "blame_low_ns"), truth__int(hog, "blame_high_ns"));
+	cr_expect_eq(cell.line, truth__int(hog, "line"), "%s:%u", function, cell.line);
+	cr_expect_eq(code_of_thread(s, tid), blame_of_thread(s, tid), "%s: blame %llu in code, %llu in the matrix", function,
+		     (unsigned long long)code_of_thread(s, tid), (unsigned long long)blame_of_thread(s, tid));
+}
+
+ParameterizedTestParameters(stacks, share_holds_and_blame_out_as_the_hogs_clock_them)
+{
+	static struct interpreter found[INTERPRETERS_MAX];
+
+	return cr_make_param_array(struct interpreter, found, interpreters__find(found, INTERPRETERS_MAX));
+}
+
+ParameterizedTest(struct interpreter *in, stacks, share_holds_and_blame_out_as_the_hogs_clock_them)
+{
+	struct observer o;
+	struct workload w;
+
+	workload__start(&w, in, "blamed.py 12");
+	observer__attach_stacks(&o, w.pid, GIL_MODE_FULL, &every_hold);
+	workload__go(&w);
+	workload__truth(&w);
+	proc_sample__free(observer__interval(&o));
+	observer__assert_lossless(observer__totals(&o));
+	expect_share(observer__totals(&o), workload__thread(&w, "heavy"));
+	expect_share(observer__totals(&o), workload__thread(&w, "modest"));
+	observer__detach(&o);
+	workload__quit(&w);
+}
+
+/* ---- where ---- */
+
+static void expect_place(const struct proc_sample *s, pid_t tid, json_t *place)
+{
+	const char *function = json_string_value(json_object_get(place, "function"));
+	struct code_cell cell = in_function(s, tid, function);
+	char file[CODE_FILE_SIZE];
+
+	expected_text(file, sizeof(file), json_string_value(json_object_get(place, "file")), true);
+	cr_expect_geq(cell.hold_ns, (uint64_t)truth__int(place, "hold_low_ns"), "%s held %llu", function,
+		      (unsigned long long)cell.hold_ns);
+	cr_expect_geq(cell.blame_ns, (uint64_t)truth__int(place, "hold_low_ns"), "%s is blamed for %llu", function,
+		      (unsigned long long)cell.blame_ns);
+	cr_expect_eq(cell.line, truth__int(place, "line"), "%s:%u, not %lld", function, cell.line, truth__int(place, "line"));
+	cr_expect_str_eq(cell.file, file);
+}
+
+ParameterizedTestParameters(stacks, name_guilty_frames_of_all_kinds)
+{
+	static struct interpreter found[INTERPRETERS_MAX];
+
+	return cr_make_param_array(struct interpreter, found, interpreters__find(found, INTERPRETERS_MAX));
+}
+
+ParameterizedTest(struct interpreter *in, stacks, name_guilty_frames_of_all_kinds)
+{
+	json_t *hog, *place;
+	struct observer o;
+	struct workload w;
+	size_t i;
+
+	workload__start(&w, in, "places.py");
+	observer__attach_stacks(&o, w.pid, GIL_MODE_FULL, &usual);
+	workload__go(&w);
+	workload__truth(&w);
+	proc_sample__free(observer__interval(&o));
+	hog = workload__thread(&w, "hog");
+	json_array_foreach(json_object_get(hog, "places"), i, place)
+		expect_place(observer__totals(&o), (pid_t)truth__int(hog, "tid"), place);
+	cr_expect_eq(i, 9);
+	observer__detach(&o);
+	workload__quit(&w);
+}
+
+/* ---- while it hangs ---- */
+
 /* A call that never returns is named while it hangs. */
 ParameterizedTestParameters(stacks, name_a_call_that_never_returns)
 {
@@ -324,6 +417,7 @@ static void expect_dump(pid_t pid)
 		cr_expect_str_eq(dumped_function(heavy, i), "descend");
 	cr_expect_str_eq(dumped_function(heavy, 42), "hog");
 	cr_expect(json_is_false(json_object_get(heavy, "moving")));
+	cr_expect_str_eq(json_string_value(json_object_get(heavy, "native")), "libgilwork.so: nap");
 	victim = dumped(dump, "victim-1");
 	cr_expect_str_eq(json_string_value(json_object_get(victim, "state")), "waits");
 	cr_expect_str_eq(dumped_function(victim, 0), "waits_here");

@@ -68,6 +68,16 @@ struct spent {
 	uint64_t delay_ns; /* runnable, without a CPU */
 };
 
+struct span {
+	uint64_t begin, end;
+};
+
+/* Bounds of what blamed_hog() held, and of what others waited for that at least. */
+struct blamed_truth {
+	uint64_t hold_low_ns, hold_high_ns;
+	uint64_t blame_low_ns;
+};
+
 struct worker_truth {
 	struct spent in, all;
 	uint64_t holds;
@@ -89,6 +99,9 @@ uint64_t cycle_ns(uint64_t n);
 void nap(uint64_t ns);
 void hog(struct hog_truth *t, int start, int end, uint64_t n, uint64_t hold_ns, uint64_t gap_ns);
 void victim(struct victim_truth *t, int start, int end, const int *stop, uint64_t pause_ns);
+void blamed_hog(struct blamed_truth *t, struct span *holds, int start, int end, uint64_t n, uint64_t hold_ns, int which,
+		const int *victims, int victims_n);
+void blamed_victim(struct span *waits, uint64_t room, uint64_t *n, int start, int end, const int *stop, uint64_t pause_ns);
 int worker(struct worker_truth *t, int start, int end, uint64_t n, uint64_t sleep_ns, uint64_t work_ns, uint64_t gap_ns);
 int idlers_start(int n, uint64_t period_ns, int *tids);
 uint64_t idlers_stop(void);
@@ -356,6 +369,81 @@ void victim(struct victim_truth *t, int start, int end, const int *stop, uint64_
 	while (!__atomic_load_n(stop, __ATOMIC_RELAXED))
 		stall_once(t, pause_ns);
 	pass_gate(end);
+}
+
+/* ---- hogs that take turns, and what they make others wait ------------------------------------------------ */
+
+/* Victims that have passed the start gate: at it they are blocked, too. */
+static _Atomic int victims_out;
+static _Atomic unsigned int turn;
+
+static void await_turn(unsigned int which)
+{
+	while (turn % 2 != which)
+		sleep_until(now_ns() + 100000);
+}
+
+static void await_all_blocked(const int *tids, int n)
+{
+	while (victims_out < n)
+		sleep_until(now_ns() + 100000);
+	for (int i = 0; i < n; i++)
+		while (!in_futex(tids[i]))
+			sleep_until(now_ns() + 50000);
+}
+
+/*
+ * n holds by turns with the other hog (`which` is 0 or 1), each of hold_ns from the moment that all victims are blocked. `holds`
+ * has room for n spans: from before each acquire to after the release. No victim may ask for the GIL (never_force()).
+ */
+void blamed_hog(struct blamed_truth *t, struct span *holds, int start, int end, uint64_t n, uint64_t hold_ns, int which,
+		const int *victims, int victims_n)
+{
+	void *tstate = PyEval_SaveThread();
+
+	be_prompt();
+	gate_wait(start);
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t got, blocked, before;
+
+		await_turn((unsigned int)which);
+		holds[i].begin = now_ns();
+		PyEval_RestoreThread(tstate);
+		got = now_ns();
+		await_all_blocked(victims, victims_n);
+		blocked = now_ns();
+		sleep_until(blocked + hold_ns);
+		before = now_ns();
+		tstate = PyEval_SaveThread();
+		holds[i].end = now_ns();
+		t->hold_low_ns += before - got;
+		t->hold_high_ns += holds[i].end - holds[i].begin;
+		t->blame_low_ns += (uint64_t)victims_n * (before - blocked);
+		sleep_until(now_ns() + 3000000);
+		turn++;
+	}
+	gate_wait(end);
+	PyEval_RestoreThread(tstate);
+}
+
+/* Takes the GIL every pause_ns until *stop; its waits, clocks around each acquire, go to `waits`, at most `room`. */
+void blamed_victim(struct span *waits, uint64_t room, uint64_t *n, int start, int end, const int *stop, uint64_t pause_ns)
+{
+	void *tstate = PyEval_SaveThread();
+
+	be_prompt();
+	gate_wait(start);
+	victims_out++;
+	while (!__atomic_load_n(stop, __ATOMIC_RELAXED) && *n < room) {
+		sleep_until(now_ns() + pause_ns);
+		waits[*n].begin = now_ns();
+		PyEval_RestoreThread(tstate);
+		waits[*n].end = now_ns();
+		tstate = PyEval_SaveThread();
+		++*n;
+	}
+	gate_wait(end);
+	PyEval_RestoreThread(tstate);
 }
 
 /* ---- a thread that knows what it spent its holds on ----------------------------------------------------- */

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""usage: native.py crc32|adler32|re|json|numpy|nap|usleep|python
+"""usage: native.py crc32|adler32|re|json|numpy|nap|usleep|python|endless
 
 A hog calls C code that keeps the GIL for a tenth of a second and more, again and again, until `stop` is said; a victim is
 blocked before each call begins. The truth of the hog: the Python function and line of the call, the file that has the C code
 (its name in /proc/self/maps), and how the name of its function begins where that is known (else null). `python` is no C code
-at all: a loop that nobody asks for the GIL.
+at all: a loop that nobody asks for the GIL. `endless` is a regular expression that never ends: no truth comes then, but the
+line `module NAME` before it begins.
 """
 import ctypes
 import itertools
@@ -57,6 +58,9 @@ def calls():
     if kind == "re":
         match = re.compile("(a+)+$").match
         return lambda: match("a" * 22 + "b"), module_of_import("_sre"), None
+    if kind == "endless":
+        match, module = re.compile("(a+)+$").match, module_of_import("_sre")
+        return lambda: match("a" * 200 + "b"), module, None
     if kind == "json":
         scan, text = json.JSONDecoder().scan_once, json.dumps([list(range(1000)) for _ in range(2500)])
         return lambda: scan(text, 0), module_of_import("_json"), None
@@ -86,6 +90,8 @@ def hog():
     drop.gate_wait(START)
     while not stop:
         await_blocked()
+        if kind == "endless":
+            os.write(1, b"module %s\n" % module.encode())
         call()
         truth["calls"] += 1
         drop.nap(1 * MS)
@@ -101,7 +107,8 @@ def victim():
 
 truth["function"] = getattr(call.__code__, "co_qualname", call.__code__.co_name)
 truth["line"] = call.__code__.co_firstlineno + (2 if kind == "python" else 0)
-call()
+if kind != "endless":
+    call()
 threads = [workload.start_thread("hog", hog), workload.start_thread("victim", victim)]
 tids.append(threads[1].tid)
 drop.gate_watch(START, 2)

@@ -39,6 +39,14 @@ class WorkerTruth(ctypes.Structure):
     _fields_ = [("inside", Spent), ("all", Spent), ("holds", ctypes.c_uint64)]
 
 
+class Span(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in ("begin", "end")]
+
+
+class BlamedTruth(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in ("hold_low_ns", "hold_high_ns", "blame_low_ns")]
+
+
 def as_dict(truth):
     return {name: getattr(truth, name) for name, _ in truth._fields_}
 
@@ -56,6 +64,9 @@ def _libraries():
         "cycle_holding": (None, [num, num, u64, u64]), "confined_cycle": (None, [num, u64, num, num]),
         "hog": (None, [ctypes.POINTER(HogTruth), num, num, u64, u64, u64]),
         "victim": (None, [ctypes.POINTER(VictimTruth), num, num, ctypes.POINTER(num), u64]),
+        "blamed_hog": (None, [ctypes.POINTER(BlamedTruth), ctypes.POINTER(Span), num, num, u64, u64, num, ctypes.POINTER(num),
+                              num]),
+        "blamed_victim": (None, [ctypes.POINTER(Span), u64, ctypes.POINTER(u64), num, num, ctypes.POINTER(num), u64]),
         "worker": (num, [ctypes.POINTER(WorkerTruth), num, num, u64, u64, u64, u64]),
         "idlers_start": (num, [num, u64, ctypes.POINTER(num)]), "idlers_stop": (u64, []),
     }
