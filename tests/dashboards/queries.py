@@ -4,7 +4,8 @@ back compared with `gilscope query --json` on the same server.
 
 usage: queries.py SOCKET FROM_MS TO_MS       environment: GILSCOPE (the program)
        READER=USER:PASSWORD   who asks for the panels' rows; changes to the server are made without
-       FRAMES=FILE   leaves the frames of all panels there, for the tests of the transformations
+       FRAMES=FILE   leaves the frames of all panels there, for the tests of the transformations, and in FILE.variables what
+       variables asked and got, and the text of each query
 """
 import json
 import os
@@ -297,6 +298,25 @@ class Queries(unittest.TestCase):
             with open(os.environ["FRAMES"], "w", encoding="utf-8") as f:
                 # "nan", which is what a single number says of nothing, is none in JSON.
                 f.write(json.dumps(found).replace("[NaN]", "[null]"))
+
+    def resolved(self, dashboard):
+        """A dashboard's variables, what each asked, got and took, and its queries with all but the interval put in."""
+        values, variables = builtin(), {}
+        for variable in dashboard["templating"]["list"]:
+            if variable["type"] == "query":
+                text = grafana.expand(variable["query"], values)
+                rows = grafana.leaves(self.redis.ask(*shlex.split(text)))
+                values[variable["name"]] = self.values(dashboard)[variable["name"]]
+                variables[variable["name"]] = {"query": text, "rows": rows, "value": values[variable["name"]]}
+        texts = [[grafana.expand(t["query"] or t["keyName"], values) for t in p["targets"]] for p in grafana.panels(dashboard)]
+        return {"dashboard": dashboard, "range": [FROM, TO], "thread": THREAD, "variables": variables, "texts": texts}
+
+    def test_variables_are_left_for_those_who_resolve_them(self):
+        found = [self.resolved(grafana.load(name, variant)) for variant in ("", "eval") for name in grafana.NAMES]
+        self.assertEqual(len(found), 6)
+        if "FRAMES" in os.environ:
+            with open(os.environ["FRAMES"] + ".variables", "w", encoding="utf-8") as f:
+                json.dump(found, f)
 
 
 if __name__ == "__main__":
