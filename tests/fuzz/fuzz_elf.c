@@ -13,6 +13,7 @@
 #include "../../collector/debugfile.h"
 #include "../../collector/pyver.h"
 #include "../../collector/sites.h"
+#include "../../collector/unwind.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -39,6 +40,29 @@ static void plan(struct elffile *ef, size_t size, bool library)
 	site_plan__free(plan);
 }
 
+/* From frames here and there in its code, over a stack of small numbers and addresses of its own. */
+static void unwind(struct elffile *ef)
+{
+	struct gil_regs regs = {{0}};
+	uint64_t stack[64], vaddr;
+	struct elf_range code[8];
+	size_t n = elffile__code_ranges(ef, code, 8);
+	struct unwind u;
+
+	for (size_t i = 0; i < n; i++) {
+		for (size_t word = 0; word < 64; word++)
+			stack[word] = code[i].start + word * 24;
+		for (int at = 0; at < 64; at++) {
+			vaddr = code[i].start + (code[i].end - code[i].start) / 64 * (uint64_t)at;
+			for (size_t word = 0; word < GIL_REGS; word++)
+				regs.word[word] = vaddr;
+			unwind__begin(&u, &regs, (const uint8_t *)stack, sizeof(stack));
+			for (int depth = 0; depth < 8 && unwind__step(&u, ef, 0); depth++)
+				expect(u.pc != 0);
+		}
+	}
+}
+
 static void look(struct elffile *ef, size_t size)
 {
 	struct elf_symbol symbol;
@@ -53,6 +77,7 @@ static void look(struct elffile *ef, size_t size)
 		pyver__offsets(ef, &ver, &off, NULL);
 	plan(ef, size, false);
 	plan(ef, size, true);
+	unwind(ef);
 	debugfile__add(ef, AT_FDCWD, "/lib.so"); /* what it says is below here is not */
 	plan(ef, size, false);
 }
