@@ -111,25 +111,37 @@ Test(stack_cells, windows_add_up_by_thread_and_stack)
 	window__free(&totals);
 }
 
-/* More threads than there is room for: stacks of those that are folded go with them. */
+/* More threads than there is room for: stacks of those that are folded are the others', and of those that are not their own. */
 Test(stack_cells, of_folded_threads_belong_to_the_others)
 {
 	struct window w = {.max_threads = 4};
-	uint64_t blame = 0;
+	uint64_t blame = 0, of_others = 0;
+	char line[32];
 
 	for (uint32_t i = 0; i < 12; i++) {
 		struct proc_sample *s = made_up__second();
 
-		made_up__thread(s, 100 + i, "t", 1, 0, 1, 0)->exited = true;
-		add(s, 0, "main;f", 0, 10, 0);
+		made_up__thread(s, 100 + i, "t", 1 + (i * 5) % 12, 0, 1, 0)->exited = true;
+		snprintf(line, sizeof(line), "main;f%u", 100 + i);
+		add(s, 0, line, 0, 10, 0);
 		cr_assert_eq(window__add(&w, s), 0);
 		proc_sample__free(s);
 	}
 	for (size_t i = 0; i < w.sample.stacks.n; i++) {
-		cr_assert_lt(w.sample.stacks.cells[i].thread, w.sample.threads_n);
-		blame += w.sample.stacks.cells[i].w.blame_ns;
+		const struct stack_cell *cell = &w.sample.stacks.cells[i];
+		uint32_t tid;
+
+		cr_assert_lt(cell->thread, w.sample.threads_n);
+		tid = w.sample.threads[cell->thread].key.tid;
+		snprintf(line, sizeof(line), "main;f%u", tid);
+		if (tid)
+			cr_expect_str_eq(cell->line, line);
+		else
+			of_others += cell->w.blame_ns;
+		blame += cell->w.blame_ns;
 	}
 	cr_expect_eq(blame, 120 * MS);
+	cr_expect_geq(of_others, 80 * MS);
 	window__free(&w);
 }
 
@@ -254,6 +266,31 @@ Test(stack_cells, members_are_bounded_and_their_rest_is_named)
 	cr_expect_eq(stacks_sum__total(&sum).blame_ns, blame * MS);
 	cr_expect_eq(stacks_sum__total(&sum).hold_ns, 200 * MS);
 	cr_expect_eq(stacks_sum__total(&sum).wait_ns, 200 * MS);
+	stacks_sum__free(&sum);
+	free(member);
+	proc_sample__free(s);
+}
+
+/* Of a stack that does not fit nothing is there, and a lighter one that does fit is. */
+Test(stack_cells, what_does_not_fit_leaves_its_room_to_others)
+{
+	struct proc_sample *s = with_threads();
+	struct stacks_sum sum = {0};
+	char line[4096], *member;
+
+	for (uint32_t i = 0; i < 3; i++) {
+		memset(line, '"', 4000); /* each is two bytes of JSON */
+		line[4000] = (char)('a' + i);
+		line[4001] = '\0';
+		add(s, 0, line, 0, 300 - i, 0);
+	}
+	add(s, 0, "small", 0, 1, 0);
+	member = write_member(s);
+	cr_assert_eq(stacks_sum__add(&sum, member, strlen(member)), 0);
+	cr_assert_eq(sum.n, 3);
+	cr_expect_not_null(strstr(sum.lines[2].line, ";small"));
+	cr_expect_eq(sum.rest.blame_ns, 298 * MS);
+	cr_expect_null(strchr(member, 'c'), "a frame of what is not there: %s", strchr(member, 'c'));
 	stacks_sum__free(&sum);
 	free(member);
 	proc_sample__free(s);
