@@ -3,7 +3,8 @@
  * See schema.h. Names: <id>, keys, retention, and the few shapes of command that everything is written with.
  *
  * Of the other files, schema_row.c is one member, schema_sample.c one sample, schema_threads.c, schema_wide.c and
- * schema_board.c its parts, schema_meta.c what is announced, schema_series.c which thread has which series.
+ * schema_board.c its parts, schema_meta.c what is announced, schema_ttl.c what is said at the end, schema_series.c which
+ * thread has which series.
  */
 #include "schema.h"
 
@@ -130,6 +131,13 @@ uint32_t schema__longest_s(const struct schema_writer *w)
 		longest = r->thread_s[tier] > longest ? r->thread_s[tier] : longest;
 	}
 	return longest;
+}
+
+uint32_t schema__board_ttl_s(const struct schema_writer *w)
+{
+	uint32_t interval_s = w->who.interval_ms / 1000;
+
+	return BOARD_TTL_S > 3 * interval_s ? BOARD_TTL_S : 3 * interval_s;
 }
 
 /* Longer than the retention by more than the time between two settings, also where intervals are long. */

@@ -217,8 +217,8 @@ static int write_board(struct schema_writer *w, const struct board *board, const
 
 static int write_now(struct schema_writer *w, const struct proc_sample *s, struct batch *b)
 {
-	uint32_t known = minute__known(&w->minute), interval_s = w->who.interval_ms / 1000;
-	struct board board = {.name = "now", .ttl_s = BOARD_TTL_S > 3 * interval_s ? BOARD_TTL_S : 3 * interval_s};
+	struct board board = {.name = "now", .ttl_s = schema__board_ttl_s(w)};
+	uint32_t known = minute__known(&w->minute);
 	struct scores scores = {0};
 	int err;
 

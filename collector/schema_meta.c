@@ -331,6 +331,6 @@ int schema_writer__end(struct schema_writer *w, int64_t ended_ms, const char *ho
 	w->ended_ms = ended_ms;
 	text__clean(w->ended_how, sizeof(w->ended_how), how, strlen(how));
 	put_end(w, b);
-	schema_put__expire(w, b, "meta", schema__ttl_s(w, schema__longest_s(w)));
+	schema_write__ttls(w, b);
 	return batch__error(b);
 }

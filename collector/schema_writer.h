@@ -107,6 +107,7 @@ int schema_put__sample(struct schema_writer *w, struct batch *b, const char *ser
 
 uint32_t schema__longest_s(const struct schema_writer *w);  /* retention */
 uint32_t schema__ttl_s(const struct schema_writer *w, uint32_t retention_s);
+uint32_t schema__board_ttl_s(const struct schema_writer *w); /* of now:* */
 
 /* ---- the parts of a sample; s's threads are at w->place[] ---- */
 
@@ -125,6 +126,9 @@ void schema_write__unboard(struct schema_writer *w, const char *thr, const char 
 
 /* meta's changing fields, and the others now and then. */
 void schema_write__meta(struct schema_writer *w, struct batch *b);
+/* Every TTL of the process's keys, whatever was set before. */
+void schema_write__ttls(struct schema_writer *w, struct batch *b);
+
 /* gil:schema. */
 void schema_write__schema(struct schema_writer *w, struct batch *b);
 

@@ -1709,6 +1709,54 @@ Test(schema, the_bucket_formula_is_the_one_that_is_announced)
 	strike(&st);
 }
 
+/* Two seconds of everything that there is a key for, in all tiers. */
+static void write_of_everything(struct stage *st)
+{
+	for (int i = 0; i < 2; i++) {
+		struct proc_sample *s = golden_sample();
+		struct code_cell cell = {.times = 1, .hold_ns = 7000000, .blame_ns = 9000000};
+		struct blame_cell *blame;
+
+		s->end_ms += 1000 * i;
+		add_thread(s, 4251, 9001, "second", 1000000, 2000000);
+		blame = proc_sample__add_blame(s);
+		*blame = (struct blame_cell){.victim = 1, .holder = 0, .ns = 1000000};
+		code_cell__set_place(&cell, "f", "f.py", 1, 1);
+		s->code_known = true;
+		cr_assert_eq(proc_sample__add_code(s, &cell, 8), 0);
+		for (uint32_t gil = 0; gil < 2; gil++)
+			*proc_sample__add_gil(s) = (struct gil_sample){.gil = gil, .addr = 1, .m = {.known = KNOWN_ALL}};
+		for (int tier = TIER_10S; tier < TIER_COUNT; tier++)
+			write_all(st, (enum tier)tier, s, NULL);
+		write_base(st, s);
+		proc_sample__free(s);
+	}
+}
+
+Test(schema, the_last_batch_leaves_no_key_without_a_ttl_even_if_the_server_was_emptied)
+{
+	struct batch *b = batch__new();
+	struct stage st;
+	size_t n;
+
+	raise_stage(&st);
+	start(&st);
+	write_of_everything(&st);
+	n = st.redis.n;
+	cr_assert_gt(n, 25, "%zu keys", n);
+	for (size_t i = 0; i < n; i++)
+		st.redis.keys[i].ttl_s = 0; /* as if they had just been made by rows that carried none */
+	schema_writer__end(st.w, T0, "exit", b);
+	toy_redis__apply(&st.redis, b);
+	cr_assert_eq(st.redis.n, n);
+	for (size_t i = 0; i < n; i++)
+		if (strchr(st.redis.keys[i].name, '{') && !strstr(st.redis.keys[i].name, "}:last"))
+			cr_expect_gt(st.redis.keys[i].ttl_s, 0, "%s", st.redis.keys[i].name);
+	cr_expect_eq(key(&st, "now:hold")->ttl_s, 120);
+	batch__free(b);
+	strike(&st);
+}
+
 Test(schema, the_end_stands_in_meta_until_the_process_is_observed_again)
 {
 	struct stage st;
