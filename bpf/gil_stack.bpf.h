@@ -70,7 +70,6 @@ struct gil_stack_walk {
 	const struct gil_frame_layout *layout;
 	__u64 next;       /* the frame to be read */
 	__u64 hash;
-	__u32 depth;
 };
 
 /* Where the thread is in its innermost frame. */
@@ -114,10 +113,12 @@ static long gil_stack_step(__u64 i, struct gil_stack_walk *w)
 	const struct gil_frame_layout *layout = w->layout;
 	__u8 *raw = w->out->raw;
 	__u32 len = layout->frame_bytes;
+	/* In a map: a counter on the stack is a constant to the verifier, which then walks every depth. */
+	__u32 depth = w->out->event.depth;
 	struct gil_frame *frame;
 	__u64 code, at;
 
-	if (!w->next || w->depth >= GIL_STACK_DEPTH || len > GIL_FRAME_BYTES || len == 0 ||
+	if (!w->next || depth >= GIL_STACK_DEPTH || len > GIL_FRAME_BYTES || len == 0 ||
 	    bpf_probe_read_user(raw, len, (void *)w->next))
 		return 1;
 	w->next = *(__u64 *)(raw + (layout->previous & (GIL_FRAME_BYTES - 8)));
@@ -127,12 +128,12 @@ static long gil_stack_step(__u64 i, struct gil_stack_walk *w)
 	at = *(__u64 *)(raw + (layout->at & (GIL_FRAME_BYTES - 8)));
 	if (layout->code_bytes != GIL_NO_OFFSET)
 		at -= code + layout->code_bytes;
-	frame = &w->out->event.frames[w->depth & (GIL_STACK_DEPTH - 1)];
+	frame = &w->out->event.frames[depth & (GIL_STACK_DEPTH - 1)];
 	frame->code = code;
 	frame->at = (__u32)at;
 	frame->print = gil_stack_print(layout, code);
 	w->hash = gil_mix(gil_mix(w->hash, code), at << 32 | frame->print);
-	w->depth++;
+	w->out->event.depth = depth + 1;
 	return 0;
 }
 
@@ -199,13 +200,13 @@ __noinline int gil_stack_take(struct gil_proc *proc, struct gil_stack_job *job)
 	if (!out)
 		return 0;
 	walk.out = out;
+	out->event.depth = 0;
 	walk.layout = &proc->frames;
 	walk.hash = gil_mix(0, job->proc_slot);
 	job->top = gil_stack_top(walk.layout, job->tstate);
 	walk.next = job->top.frame;
 	bpf_loop(GIL_STACK_DEPTH + GIL_STACK_SKIPS, gil_stack_step, &walk, 0);
 	gil_stack_describe(&out->event, job, walk.hash);
-	out->event.depth = walk.depth;
 	out->event.more = walk.next != 0;
 	gil_stack_give(proc, job, &out->event);
 	job->hash = walk.hash;

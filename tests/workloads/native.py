@@ -4,7 +4,7 @@
 A hog calls C code that keeps the GIL for a tenth of a second and more, again and again, until `stop` is said; a victim is
 blocked before each call begins. The truth of the hog: the Python function and line of the call, the file that has the C code
 (its name in /proc/self/maps), and how the name of its function begins where that is known (else null). `python` is no C code
-at all: a loop that nobody asks for the GIL. `endless` is a regular expression that never ends: no truth comes then, but the
+at all: a loop of bytecode, out of which it is forced. `endless` is a regular expression that never ends: no truth comes then, but the
 line `module NAME` before it begins.
 """
 import ctypes
@@ -69,7 +69,6 @@ def calls():
         objects = numpy.arange(3000000).astype(object)
         return lambda: numpy.add.reduce(objects), module_of("_multiarray_umath."), None
     if kind == "python":
-        workload.never_force()
         return loop, module_of(address_of(ctypes.pythonapi.Py_IncRef)), None
     if kind == "nap":
         return lambda: keep.nap(120 * MS), module_of(address_of(keep.nap)), "nap"
