@@ -17,7 +17,10 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-/* The few fields of the kernel's that are needed; offsets are relocated at load. */
+/*
+ * The few fields of the kernel's that are needed; offsets are relocated at load. Pointers are read as data (BPF_CORE_READ): for
+ * each that a program follows by itself, the verifier searches all of the kernel's types, 3 ms.
+ */
 struct signal_struct {
 	struct {
 		int counter;
@@ -61,7 +64,7 @@ GIL_INLINE __u32 id_here(struct pid *pid)
 	__u64 at = (__u64)&pid->numbers + (__u64)level * bpf_core_type_size(struct upid), ns = 0;
 	__u32 nr = 0;
 
-	if (pid->level < level ||
+	if (BPF_CORE_READ(pid, level) < level ||
 	    bpf_probe_read_kernel(&ns, sizeof(ns), (void *)(at + bpf_core_field_offset(struct upid, ns))) ||
 	    ns != pidns_here ||
 	    bpf_probe_read_kernel(&nr, sizeof(nr), (void *)(at + bpf_core_field_offset(struct upid, nr))))
@@ -74,7 +77,7 @@ GIL_INLINE __u64 ids_of(struct task_struct *task)
 {
 	if (!pidns_level)
 		return (__u64)task->tgid << 32 | (__u32)task->pid;
-	return (__u64)id_here(task->group_leader->thread_pid) << 32 | id_here(task->thread_pid);
+	return (__u64)id_here(BPF_CORE_READ(task, group_leader, thread_pid)) << 32 | id_here(BPF_CORE_READ(task, thread_pid));
 }
 
 GIL_INLINE __u32 tgid_of(struct task_struct *task)
@@ -172,7 +175,8 @@ GIL_INLINE void describe_birth(struct gil_event *event, const struct gil_newcome
 	*event = (struct gil_event){
 		.kind = GIL_EVENT_BORN, .tgid = who->tgid, .child = who->relative, .family = who->number,
 		.proc = slot, .child_proc = GIL_PROC_NONE, .at = who->now, .began = who->began,
-		.start_boot_ns = task->group_leader->start_boottime, .start_stack = task->mm->start_stack,
+		.start_boot_ns = BPF_CORE_READ(task, group_leader, start_boottime),
+		.start_stack = BPF_CORE_READ(task, mm, start_stack),
 	};
 	bpf_get_current_comm(event->comm, sizeof(event->comm));
 }
@@ -700,7 +704,7 @@ int BPF_PROG(gil_task_exit, struct task_struct *task)
 	__u32 tgid = tgid_of(task), *slot;
 
 	close_records(task, GIL_PROC_NONE);
-	if (task->signal->live.counter)
+	if (BPF_CORE_READ(task, signal, live.counter))
 		return 0;
 	slot = bpf_map_lookup_elem(&tgids, &tgid);
 	if (slot)
@@ -789,7 +793,7 @@ GIL_INLINE void forked(struct task_struct *parent, struct task_struct *child, __
 {
 	struct gil_proc *proc = bpf_map_lookup_elem(&procs, &slot);
 	__u32 child_slot = GIL_PROC_NONE, child_tgid = tgid_of(child);
-	bool borrows = child->mm == parent->mm;
+	bool borrows = BPF_CORE_READ(child, mm) == BPF_CORE_READ(parent, mm);
 
 	if (proc && proc->follow == GIL_FOLLOW_COUNTED && proc->armed && !borrows)
 		child_slot = slot_for_child(proc, child_tgid);
