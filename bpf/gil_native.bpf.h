@@ -38,7 +38,7 @@ struct {
 /* Read by userland at its leisure; a sample that finds no room is nobody's loss: there are more. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 512 * 1024);
+	__uint(max_entries, 256 * 1024);
 } native_events SEC(".maps");
 
 /* Copies what there is of a stack, in pieces: the last ones may lie beyond its end. */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SETS 512 /* a power of two */
+#define SETS 256 /* a power of two */
 #define WAYS 8   /* places where a stack may stand; the one learned longest ago makes room */
 
 struct stack_book {
