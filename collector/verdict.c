@@ -35,7 +35,7 @@
  */
 #define CONVOY_MEAN_US (0.4 * SWITCH_US)
 #define CONVOY_WAIT_US (0.2 * SWITCH_US)
-#define OFF_CPU 0.05        /* of the time: held, or waited for, while the holder did not run */
+#define OFF_CPU 0.05        /* of the time held, or of the time and all waiting waited, while the holder did not run */
 #define OFF_CPU_SAID 0.01   /* of the holds: that much is mentioned */
 #define MAY_BE_STARVED 0.25 /* of a thread's holds without a CPU: its longest one may be of that kind, ... */
 #define IS_STARVED 0.5      /* ... and here is taken to be */
@@ -211,6 +211,12 @@ static double preempted_us(const struct verdict_load *t)
 	return t->hold_preempted;
 }
 
+/* Each of many who wait adds to the sum, so that little becomes much of the time: it must be a share of the waiting, too. */
+static bool is_much(const struct verdict_input *in, double hold_us, double wait_us)
+{
+	return share(in, hold_us) >= OFF_CPU || (share(in, wait_us) >= OFF_CPU && wait_us >= OFF_CPU * in->all.wait_us);
+}
+
 static void say_who_waited(const struct verdict_input *in, size_t holder, double wait_us, char *text, size_t size)
 {
 	size_t victim = holder == SIZE_MAX ? SIZE_MAX : worst_victim(in, holder);
@@ -228,8 +234,7 @@ static void blocked_holds(const struct verdict_input *in, struct verdict *v)
 	struct verdict_finding *f;
 	char a[32], b[32];
 
-	if (worst == SIZE_MAX ||
-	    !(share(in, in->all.hold_blocked) >= OFF_CPU || share(in, in->all.wait_blocked) >= OFF_CPU))
+	if (worst == SIZE_MAX || !is_much(in, in->all.hold_blocked, in->all.wait_blocked))
 		return;
 	f = claim(v, PATTERN_BLOCKED_HOLD, worst);
 	SAY(f->evidence,
@@ -250,8 +255,7 @@ static void starved_holders(const struct verdict_input *in, struct verdict *v)
 	struct verdict_finding *f;
 	char a[32];
 
-	if (worst == SIZE_MAX ||
-	    !(share(in, in->all.hold_preempted) >= OFF_CPU || share(in, in->all.wait_preempted) >= OFF_CPU))
+	if (worst == SIZE_MAX || !is_much(in, in->all.hold_preempted, in->all.wait_preempted))
 		return;
 	f = claim(v, PATTERN_STARVED_HOLDER, worst);
 	SAY(f->evidence,

@@ -327,6 +327,20 @@ Test(verdict, long_hold_that_nobody_waited_for_is_no_finding)
 	expect(BOUND_NO, PATTERN_FINE, PATTERN_COUNT);
 }
 
+/* 23 of 24 threads wait all the time: a page fault of the holder's costs them 23 times as much. */
+Test(verdict, little_sleep_is_no_finding_however_many_wait)
+{
+	for (int i = 0; i < 24; i++)
+		add_thread(load_of("cpu", 0.4 * S, 9.5 * S, 80, 80, 80, 5 * MS, 6 * MS, 6 * MS, 100 * MS, 120 * MS, 130 * MS));
+	for (size_t i = 1; i < 24; i++)
+		add_pair(i, 0, 0.4 * S);
+	s.threads[0].hold_blocked = s.in.all.hold_blocked = 0.02 * S;
+	s.in.all.wait_blocked = 0.5 * S; /* of 228 */
+	expect(BOUND_YES, PATTERN_CPU_SHARING, PATTERN_MANY_THREADS, PATTERN_COUNT);
+	s.in.all.wait_blocked = 20 * S;
+	expect(BOUND_YES, PATTERN_BLOCKED_HOLD, PATTERN_CPU_SHARING, PATTERN_MANY_THREADS, PATTERN_COUNT);
+}
+
 Test(verdict, little_off_the_cpu_is_no_finding_and_unknown_none_either)
 {
 	size_t sleeper = add_thread(load_of("sleeper", 5 * S, 0, 100, 0, 0, 50 * MS, 51 * MS, 52 * MS, NAN, NAN, NAN));
