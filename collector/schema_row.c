@@ -332,13 +332,17 @@ static void get_value(const json_t *json, enum schema_field f, struct schema_row
 		set(row, f, v);
 }
 
-/* The other way of put_off(). */
+/* The other way of put_off(): the list whole or nothing of it. Where the first part is known, so are the others. */
 static void get_off(const json_t *parts, enum schema_field blocked, struct schema_row *row)
 {
-	if (!json_is_array(parts))
-		return;
-	for (size_t i = 0; i < GIL_OFF_KINDS; i++)
+	bool is_list = json_is_array(parts);
+
+	for (size_t i = 0; is_list && i < GIL_OFF_KINDS; i++)
 		get_value(json_array_get(parts, i), blocked + i, row);
+	if (!has(row, blocked) || (is_list && !has(row, blocked + 1)))
+		row->has &= ~(7ull << blocked);
+	else if (!has(row, blocked + 1))
+		set(row, blocked + 1, 0);
 }
 
 int schema_row__decode(const char *json, size_t len, struct schema_row *row)
