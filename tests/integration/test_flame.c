@@ -32,17 +32,16 @@ static void tear_down(void)
 
 TestSuite(flame, .init = set_up, .fini = tear_down, .timeout = 120);
 
-/* Looks at the hog and its victim from before their begin until after their end; what was written. */
-static char *look_at_hog(struct workload *w, const char *options)
+/* `gilscope VERB PID OPTIONS` on the hog and its victim, from before their begin until after their end. */
+static void watch_hog(struct workload *w, const char *verb, const char *options)
 {
 	struct interpreter stock;
 	char words[256];
 	struct tool t;
-	size_t len;
 
 	interpreter__stock(&stock);
 	workload__start(w, &stock, "hog_victim.py 20");
-	snprintf(words, sizeof(words), "flame %d -o %s --duration 50s %s", (int)w->pid, file, options);
+	snprintf(words, sizeof(words), "%s %d %s", verb, (int)w->pid, options);
 	tool__start(&t, words);
 	tool__await(&t, "armed in");
 	workload__go(w);
@@ -50,6 +49,16 @@ static char *look_at_hog(struct workload *w, const char *options)
 	kill(t.pid, SIGINT);
 	cr_assert_eq(tool__wait(&t, 20), 0, "%s", tool__stderr(&t));
 	tool__clear(&t);
+}
+
+/* What flame wrote of them. */
+static char *look_at_hog(struct workload *w, const char *options)
+{
+	char words[256];
+	size_t len;
+
+	snprintf(words, sizeof(words), "-o %s --duration 50s %s", file, options);
+	watch_hog(w, "flame", words);
 	return must_read(file, &len);
 }
 
@@ -109,25 +118,6 @@ Test(flame, draws_who_made_the_victim_wait)
 
 /* ---- from Redis ---- */
 
-/* Observes the hog and its victim from before their begin until after their end, with a history. */
-static void store_hog(struct workload *w, const char *options)
-{
-	struct interpreter stock;
-	char words[128];
-	struct tool t;
-
-	interpreter__stock(&stock);
-	workload__start(w, &stock, "hog_victim.py 20");
-	snprintf(words, sizeof(words), "attach %d %s", (int)w->pid, options);
-	tool__start(&t, words);
-	tool__await(&t, "armed in");
-	workload__go(w);
-	workload__truth(w);
-	kill(t.pid, SIGINT);
-	cr_assert_eq(tool__wait(&t, 20), 0, "%s", tool__stderr(&t));
-	tool__clear(&t);
-}
-
 /* Sums of the process's members in that key of gilscope's own store: "s" or "c" and the rest; weights begin at that place. */
 static void sum_members(const char *what, const char *list, size_t from, json_int_t sums[3], size_t *cells)
 {
@@ -181,7 +171,7 @@ Test(flame, of_a_process_that_has_ended_is_in_redis)
 	double truth, got;
 	pid_t pid;
 
-	store_hog(&w, "");
+	watch_hog(&w, "attach", "");
 	pid = w.pid;
 	truth = (double)truth__int(workload__thread(&w, "hog"), "hold_ns") / 1e3;
 	workload__quit(&w);
@@ -205,7 +195,7 @@ Test(flame, of_a_process_whose_stacks_are_not_stored_says_so)
 	char words[160];
 	pid_t pid;
 
-	store_hog(&w, "--stacks off");
+	watch_hog(&w, "attach", "--stacks off");
 	pid = w.pid;
 	workload__quit(&w);
 	snprintf(words, sizeof(words), "flame %d -o %s", (int)pid, file);

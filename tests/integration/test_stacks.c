@@ -193,6 +193,13 @@ static uint64_t code_of_thread(const struct proc_sample *s, pid_t tid)
 	return sum;
 }
 
+/* Nobody's blame is lost on the way, and none is made: the matrix is known to the nanosecond. */
+static void expect_blame_of_the_matrix(const struct proc_sample *s, pid_t tid, const char *function)
+{
+	cr_expect_eq(code_of_thread(s, tid), blame_of_thread(s, tid), "%s: blame %llu in code, %llu in the matrix", function,
+		     (unsigned long long)code_of_thread(s, tid), (unsigned long long)blame_of_thread(s, tid));
+}
+
 static void expect_guilt(const struct proc_sample *s, json_t *thread, const char *path)
 {
 	pid_t tid = (pid_t)truth__int(thread, "tid");
@@ -208,9 +215,7 @@ static void expect_guilt(const struct proc_sample *s, json_t *thread, const char
 	cr_expect(cell.line == truth__int(thread, "line") || cell.line == truth__int(thread, "call_line"), "%s:%u", function,
 		  cell.line);
 	cr_expect_str_eq(cell.file, file);
-	/* Nobody's blame is lost on the way, and none is made: the matrix is known to the nanosecond. */
-	cr_expect_eq(code_of_thread(s, tid), blame_of_thread(s, tid), "%s: blame %llu in code, %llu in the matrix", function,
-		     (unsigned long long)code_of_thread(s, tid), (unsigned long long)blame_of_thread(s, tid));
+	expect_blame_of_the_matrix(s, tid, function);
 }
 
 ParameterizedTestParameters(stacks, name_the_code_that_makes_others_wait)
@@ -267,8 +272,7 @@ static void expect_share(const struct proc_sample *s, json_t *hog)
 	expect_within("hold", function, cell.hold_ns, truth__int(hog, "hold_low_ns"), truth__int(hog, "hold_high_ns"));
 	expect_within("blame", function, cell.blame_ns, truth__int(hog, "blame_low_ns"), truth__int(hog, "blame_high_ns"));
 	cr_expect_eq(cell.line, truth__int(hog, "line"), "%s:%u", function, cell.line);
-	cr_expect_eq(code_of_thread(s, tid), blame_of_thread(s, tid), "%s: blame %llu in code, %llu in the matrix", function,
-		     (unsigned long long)code_of_thread(s, tid), (unsigned long long)blame_of_thread(s, tid));
+	expect_blame_of_the_matrix(s, tid, function);
 }
 
 ParameterizedTestParameters(stacks, share_holds_and_blame_out_as_the_hogs_clock_them)

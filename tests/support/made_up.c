@@ -94,3 +94,19 @@ void made_up__keep_threads(struct proc_sample *s, size_t n)
 		metrics__clear(&s->threads[i].m);
 	s->threads_n = n;
 }
+
+struct schema_writer *made_up__writer(void)
+{
+	const struct proc_ident who = {
+		.host = "web1", .pid = 4242, .boot_id = "5a2c0d1e", .exe = "python3", .label = "app", .python = "3.11.2",
+		.image = "python3", .method = "call sites", .interval_ms = 1000,
+	};
+	struct schema_opts opts;
+	struct schema_writer *w;
+
+	schema_opts__default(&opts);
+	w = schema_writer__new(&opts, &who);
+	if (!w)
+		abort();
+	return w;
+}

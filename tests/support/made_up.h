@@ -4,6 +4,7 @@
 #define GILSCOPE_TESTS_MADE_UP_H
 
 #include "../../collector/sample.h"
+#include "../../collector/schema.h"
 
 /* One observed second of full mode, ended on 2026-11-23 at 08:00:00 UTC; no threads yet. */
 struct proc_sample *made_up__second(void);
@@ -20,5 +21,8 @@ void made_up__gil(struct proc_sample *s, uint32_t gil);
 
 /* Takes away what light mode does not see. */
 void made_up__light(struct proc_sample *s);
+
+/* A writer of the schema for one process, with the usual options; the caller's to free. */
+struct schema_writer *made_up__writer(void);
 
 #endif

@@ -169,21 +169,6 @@ Test(code, the_summary_says_whose_fault_it_is)
 
 /* ---- Redis ---- */
 
-static struct schema_writer *writer(void)
-{
-	const struct proc_ident who = {
-		.host = "web1", .pid = 4242, .boot_id = "5a2c0d1e", .exe = "python3", .label = "app", .python = "3.11.2",
-		.image = "python3", .method = "call sites", .interval_ms = 1000,
-	};
-	struct schema_opts opts;
-	struct schema_writer *w;
-
-	schema_opts__default(&opts);
-	w = schema_writer__new(&opts, &who);
-	cr_assert_not_null(w);
-	return w;
-}
-
 /* The member of the first ZADD to a key that ends in `what`; the batch's. */
 static const char *member_of(const struct batch *b, const char *what)
 {
@@ -202,7 +187,7 @@ static const char *member_of(const struct batch *b, const char *what)
 Test(code, is_written_and_read_back)
 {
 	struct proc_sample *s = guilty();
-	struct schema_writer *w = writer();
+	struct schema_writer *w = made_up__writer();
 	struct code_place worst;
 	struct code_sum sum = {0};
 	struct batch *b = batch__new();
@@ -273,7 +258,7 @@ Test(code, long_ones_are_kept)
 		.thread = {.tid = 7}, .name = "hog", .at_ns = 1500 * MS, .since_ns = 1000 * MS, .stack = &stack,
 		.waited_ns = 900 * MS, .waiters = 2, .victims = "a, b",
 	};
-	struct schema_writer *w = writer();
+	struct schema_writer *w = made_up__writer();
 	struct batch *b = batch__new();
 
 	cr_assert_eq(schema_writer__long(w, &e, 1795339305000, b), 0);

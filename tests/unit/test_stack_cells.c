@@ -147,21 +147,6 @@ Test(stack_cells, of_folded_threads_belong_to_the_others)
 
 /* ---- Redis ---- */
 
-static struct schema_writer *writer(void)
-{
-	const struct proc_ident who = {
-		.host = "web1", .pid = 4242, .boot_id = "5a2c0d1e", .exe = "python3", .label = "app", .python = "3.11.2",
-		.image = "python3", .method = "call sites", .interval_ms = 1000,
-	};
-	struct schema_opts opts;
-	struct schema_writer *w;
-
-	schema_opts__default(&opts);
-	w = schema_writer__new(&opts, &who);
-	cr_assert_not_null(w);
-	return w;
-}
-
 /* The last argument of the first `command` on a key that ends in `what`; NULL: there is none. */
 static const char *argument_of(const struct batch *b, const char *command, const char *what)
 {
@@ -180,7 +165,7 @@ static const char *argument_of(const struct batch *b, const char *command, const
 /* Writes the sample in the tiers that have stacks; the member of ten seconds. */
 static char *write_member(const struct proc_sample *s)
 {
-	struct schema_writer *w = writer();
+	struct schema_writer *w = made_up__writer();
 	struct batch *b = batch__new();
 	char *member;
 
@@ -228,7 +213,7 @@ Test(stack_cells, are_written_and_read_back)
 Test(stack_cells, a_process_without_stacks_has_no_member)
 {
 	struct proc_sample *s = with_threads();
-	struct schema_writer *w = writer();
+	struct schema_writer *w = made_up__writer();
 	struct batch *b = batch__new();
 
 	cr_assert_eq(schema_writer__sample(w, TIER_BASE, s, s, b), 0);
