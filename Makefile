@@ -100,7 +100,8 @@ endif
 # Of Capstone only the headers: the library is loaded when it is needed (collector/capstone_lib.h).
 PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS) capstone 2>/dev/null)
 PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null)
-CRITERION_LIBS := $(shell $(PKG_CONFIG) --libs criterion 2>/dev/null)
+# Only tests use these.
+TEST_PKG_LIBS := $(shell $(PKG_CONFIG) --libs criterion libpng 2>/dev/null)
 
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 COVFLAGS := $(if $(COV),--coverage)
@@ -182,7 +183,7 @@ define suite
 $(OUTPUT)/tests/$(1)-tests: $(call objects,$(call suite_srcs,$(1))) $(TEST_LIBS)
 	$$(say) LINK $$@
 	$$(Q)mkdir -p $$(@D)
-	$$(Q)$$(CC) $$(ALL_LDFLAGS) -no-pie -o $$@ $$^ $$(CRITERION_LIBS) $$(LDLIBS)
+	$$(Q)$$(CC) $$(ALL_LDFLAGS) -no-pie -o $$@ $$^ $$(TEST_PKG_LIBS) $$(LDLIBS)
 
 .PHONY: test-$(1)
 test-$(1): $(OUTPUT)/tests/$(1)-tests $(PROGRAM) workloads
@@ -340,7 +341,7 @@ BENCH_PROGRAMS := $(patsubst tests/bench/%.c,$(OUTPUT)/bench/%,$(BENCH_SRCS))
 $(OUTPUT)/bench/%: $(OUTPUT)/tests/bench/%.o $(TEST_LIBS)
 	$(say) LINK $@
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CRITERION_LIBS) $(LDLIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TEST_PKG_LIBS) $(LDLIBS)
 
 .PHONY: bench
 bench: $(PROGRAM) $(WORKLOAD_LIBS) $(BENCH_PROGRAMS) ## measure cost against the limit and against peers
