@@ -21,7 +21,7 @@
  * On and off the CPU: gil_cpu.bpf.h keeps clocks of what the holder does meanwhile; holds and waits take their shares of them.
  *
  * Interval ends: the first event of a record after a boundary puts the state at the boundary aside (snap); an open wait is
- * first charged up to the boundary. reader.c takes snap or cur, and adds what was open.
+ * first charged up to the boundary. record.c takes snap or cur, time_memo.c adds what was open.
  *
  * Read next: gil.bpf.c, which turns probe hits into calls of gil_on_*().
  */

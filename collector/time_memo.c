@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* See time_memo.h: record -> cumulate() -> subtract() -> metrics. */
+#include "time_memo.h"
+
+#include "../bpf/gil_off.h"
+#include "hist.h"
+
+uint64_t moment__open_hold_since(const struct moment *at)
+{
+	const struct gil_view *gil = &at->gil->at;
+
+	if (at->mode == GIL_MODE_LIGHT || !at->gil->current || gil->state != GIL_OWNER_HELD ||
+	    gil->owner_slot != at->slot || gil->acquired_at >= at->bound)
+		return 0;
+	return gil->acquired_at;
+}
+
+/* An open wait from where it was last charged up to B: its parts go to `sum` and to the pairs in `open`. */
+static void add_open_wait(const struct moment *at, struct cumulative *sum, struct blame_list *open)
+{
+	const struct gil_totals *mine = &at->rec->at;
+	struct gil_off place;
+	uint64_t span, held;
+
+	if (!mine->wait_since || mine->wait_place >= at->bound)
+		return;
+	span = at->bound - mine->wait_place;
+	sum->wait_ns += span;
+	if (at->mode == GIL_MODE_LIGHT) {
+		if (blame_list__add(open, blame_holder(GIL_SLOT_NONE, mine->place_held), span))
+			sum->unknown_ns += span;
+		return;
+	}
+	held = blame_list__charge(open, &at->gil->state, &at->gil->at, mine, at->bound);
+	place = mine->place_off;
+	gil_off_take(&place, &at->gil->off, held, &sum->wait_off);
+	sum->handover_ns += span - held;
+	sum->unknown_ns += held - blame_list__sum(open);
+}
+
+/* What the holder's open hold was spent on so far: all that went by since holds were last settled. */
+static void add_open_hold(const struct moment *at, struct cumulative *sum)
+{
+	uint64_t since = moment__open_hold_since(at);
+	struct gil_off settled = at->gil->at.settled;
+
+	if (!since)
+		return;
+	sum->hold_ns += at->bound - since;
+	sum->acquires++;
+	gil_off_take(&settled, &at->gil->off, at->bound - since, &sum->hold_off);
+}
+
+static void add_open_handoff(const struct moment *at, struct cumulative *sum)
+{
+	uint64_t since = at->rec->at.handoff_since;
+
+	if (!since || since >= at->bound)
+		return;
+	sum->wait_ns += at->bound - since;
+	sum->handover_ns += at->bound - since;
+}
+
+static void cumulate(const struct moment *at, struct cumulative *sum, struct blame_list *open)
+{
+	const struct gil_totals *ended = &at->rec->at;
+
+	*sum = (struct cumulative){
+		.hold_ns = ended->hold_ns, .hold_off = ended->hold_off, .acquires = ended->releases - ended->unseen,
+		.wait_ns = ended->wait_ns, .wait_off = ended->wait_off, .handover_ns = ended->handover_ns,
+		.unknown_ns = ended->unknown_ns, .contended = ended->contended, .forced = ended->forced,
+		.inferred = ended->inferred,
+	};
+	add_open_hold(at, sum);
+	if (at->rec->arm_gen != at->arm_gen)
+		return;
+	add_open_wait(at, sum, open);
+	add_open_handoff(at, sum);
+}
+
+/* Ages of what is open at B. */
+static int add_open_ages(const struct moment *at, struct metrics *m)
+{
+	const struct record *rec = at->rec;
+	uint64_t hold_since = moment__open_hold_since(at), age;
+	uint64_t wait_since = rec->at.wait_since ?: rec->at.handoff_since;
+	int err = 0;
+
+	if (hold_since) {
+		age = at->bound - hold_since;
+		err = hist__count(&m->hold_open, age);
+		if (age > m->hold_max_ns)
+			m->hold_max_ns = age;
+	}
+	if (wait_since && wait_since < at->bound && rec->arm_gen == at->arm_gen) {
+		age = at->bound - wait_since + rec->at.handoff_len;
+		err = hist__count(&m->wait_open, age) ?: err;
+		if (age > m->wait_max_ns)
+			m->wait_max_ns = age;
+		m->waiting = 1;
+	}
+	return err;
+}
+
+/*
+ * What is new since the last boundary; remembers the state at this one, and of what is off the CPU how much was given out: its
+ * parts never exceed the whole.
+ */
+static int subtract(struct metrics *m, struct time_memo *memo, struct cumulative *now, const struct gil_totals *at)
+{
+	struct cumulative *last = &memo->last;
+	int err;
+
+	m->hold_ns = now->hold_ns - last->hold_ns;
+	m->wait_ns = now->wait_ns - last->wait_ns;
+	m->handover_ns = now->handover_ns - last->handover_ns;
+	m->unknown_ns = now->unknown_ns - last->unknown_ns;
+	gil_off_take(&last->hold_off, &now->hold_off, m->hold_ns, &m->hold_off);
+	gil_off_take(&last->wait_off, &now->wait_off, m->wait_ns - m->handover_ns, &m->wait_off);
+	m->acquires = now->acquires - last->acquires;
+	m->contended = now->contended - last->contended;
+	m->forced = now->forced - last->forced;
+	m->inferred = now->inferred - last->inferred;
+	now->hold_off = last->hold_off;
+	now->wait_off = last->wait_off;
+	memo->last = *now;
+	err = hist__advance(&m->hold, &memo->hold, &at->hold);
+	err = hist__advance(&m->wait, &memo->wait, &at->wait) ?: err;
+	/* The maxima are those of the interval in which the record last had an event: is that this one? */
+	if (m->hold.n)
+		m->hold_max_ns = at->hold_max_ns;
+	if (m->wait.n)
+		m->wait_max_ns = at->wait_max_ns;
+	return err;
+}
+
+int time_memo__settle(struct time_memo *memo, const struct moment *at, struct metrics *ret, struct blame_list *open)
+{
+	struct cumulative now;
+	int err;
+
+	cumulate(at, &now, open);
+	err = subtract(ret, memo, &now, &at->rec->at);
+	return add_open_ages(at, ret) ?: err;
+}
+
+void time_memo__was_told(struct time_memo *memo, uint64_t hold_ns)
+{
+	memo->last.hold_ns += hold_ns;
+	memo->last.hold_off.ns[GIL_OFF_UNSEEN] += hold_ns;
+}
+
+void time_memo__clear(struct time_memo *memo)
+{
+	hist__clear(&memo->hold);
+	hist__clear(&memo->wait);
+	*memo = (struct time_memo){0};
+}
