@@ -224,7 +224,7 @@ static void put_tiles(const struct report *r, FILE *to)
 	begin_tile(to, "CPU time");
 	put_us(to, "cpu", in->cpu_us);
 	end_tile(to);
-	if (!isnan(r->verdict.gain_max)) {
+	if (!isnan(r->verdict.gain_max) && r->verdict.bound != BOUND_NO) {
 		begin_tile(to, "at best, no GIL");
 		snprintf(shown, sizeof(shown), "%.2f x", r->verdict.gain_max);
 		put_data(to, "gain_max", r->verdict.gain_max, shown);

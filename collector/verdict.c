@@ -41,8 +41,13 @@
 #define IS_STARVED 0.5      /* ... and here is taken to be */
 #define HANDOVER_SHARE 0.25 /* of the waiting */
 #define HANDOVER_WAITERS 0.2
+#define FREE_QUEUE 0.5 /* queueing for a GIL that is free, or whose holder has no CPU, counts from here on, ... */
+#define GAIN_WORTH 1.1 /* ... if that much could be gained; else the CPUs are the limit */
 #define QUEUE 8.0
 #define ENOUGH_US 200000.0 /* to say anything */
+#define GAIN_SAID 1.05     /* less is next to nothing */
+#define IDLE_CPU 0.01      /* of a CPU: a process that uses less does next to nothing */
+#define SOME_CPU 0.1       /* of a CPU, without the GIL: is said to be part of where the time goes */
 
 static double share(const struct verdict_input *in, double us)
 {
@@ -52,6 +57,28 @@ static double share(const struct verdict_input *in, double us)
 static double waiters(const struct verdict_input *in)
 {
 	return share(in, in->all.wait_us);
+}
+
+/*
+ * How many of them wait because somebody has it: not while it is free, nor for a holder that waits for a CPU. Where that is not
+ * told apart (light mode): all.
+ */
+static double waiters_for_holders(const struct verdict_input *in)
+{
+	double for_cpu = isnan(in->all.wait_preempted) ? 0 : in->all.wait_preempted;
+
+	return share(in, in->all.wait_us - (isnan(in->handover_us) ? 0 : in->handover_us) - for_cpu);
+}
+
+/* CPUs' worth of work that the process does without the GIL: native code that released it, system calls. Not known: NAN. */
+static double without_gil(const struct verdict_input *in)
+{
+	const struct verdict_load *all = &in->all;
+	double off = isnan(all->hold_blocked + all->hold_preempted) ? 0 : all->hold_blocked + all->hold_preempted;
+
+	if (isnan(in->cpu_us) || isnan(all->hold_us))
+		return NAN;
+	return fmax(0, share(in, in->cpu_us - (all->hold_us - off)));
 }
 
 /* ---- words ---- */
@@ -83,15 +110,18 @@ static void say_others(char *text, size_t size, size_t others, const char *doing
 		text__append(text, size, " %zu other thread%s %s.", others, others == 1 ? "" : "s", doing);
 }
 
-/* Which function it was, if that is known. */
-static void say_code(char *text, size_t size, const struct verdict_input *in, size_t thread)
+/* Which function it was, if that is known, and no other finding says it. */
+static void say_code(const struct verdict *v, struct verdict_finding *f, const struct verdict_input *in)
 {
-	const struct verdict_code *code = in->codes ? &in->codes[thread] : NULL;
+	const struct verdict_code *code = in->codes ? &in->codes[f->thread] : NULL;
 	char a[32];
 
+	for (const struct verdict_finding *other = v->findings; other < f; other++)
+		if (other->thread == f->thread && other->pattern != PATTERN_STARVED_HOLDER)
+			return;
 	if (code && code->place && code->us > 0)
-		text__append(text, size, " %s's worst place is %s: others waited %s for that.",
-			     in->threads[thread].name, code->place, ms(a, code->us));
+		text__append(f->evidence, sizeof(f->evidence), " %s's worst place is %s: others waited %s for that.",
+			     in->threads[f->thread].name, code->place, ms(a, code->us));
 }
 
 #define SAY(text, ...) text__append(text, sizeof(text), __VA_ARGS__)
@@ -133,12 +163,20 @@ static double starved(const struct verdict_load *t)
 	return t->hold_preempted / t->hold_us;
 }
 
+/* Bytecode lets go when it is asked, but without a CPU it does so late. What is left of its holds on a CPU tells. */
+static bool may_be_bytecode(const struct verdict_load *t)
+{
+	return starved(t) >= MAY_BE_STARVED && t->forced >= FORCED_SHARE * t->n &&
+	       !(t->hold_p99 * (1 - starved(t)) >= LONG_US);
+}
+
 static bool holds_long(const struct verdict_input *in, size_t thread)
 {
+	const struct verdict_load *t = &in->threads[thread];
 	size_t victim = worst_victim(in, thread);
 
-	return in->threads[thread].hold_max >= LONG_US && share(in, blame_of(in, thread)) >= LONG_BLAME &&
-	       victim != SIZE_MAX && in->threads[victim].wait_max >= LONG_US && !(starved(&in->threads[thread]) >= IS_STARVED);
+	return t->hold_max >= LONG_US && share(in, blame_of(in, thread)) >= LONG_BLAME && victim != SIZE_MAX &&
+	       in->threads[victim].wait_max >= LONG_US && !(starved(t) >= IS_STARVED) && !may_be_bytecode(t);
 }
 
 /* What a long hold was, as far as that is known of all holds of the thread. */
@@ -155,6 +193,11 @@ static void say_kind(const struct verdict_load *t, char *text, size_t size)
 			     100 * starved(t));
 	else
 		text__append(text, size, "C code that does not let go, or a holder that slept or had no CPU.");
+}
+
+static bool knows_call(const struct verdict_input *in, size_t thread)
+{
+	return in->codes && in->codes[thread].native;
 }
 
 static void long_holds(const struct verdict_input *in, struct verdict *v)
@@ -180,13 +223,15 @@ static void long_holds(const struct verdict_input *in, struct verdict *v)
 	    "up 5 ms after somebody asks: this is ",
 	    ms(a, blame_of(in, worst)), in->threads[victim].name, ms(b, in->threads[victim].wait_max));
 	say_kind(t, f->evidence, sizeof(f->evidence));
-	say_code(f->evidence, sizeof(f->evidence), in, worst);
+	say_code(v, f, in);
 	say_others(f->evidence, sizeof(f->evidence), n - 1, "did the same");
-	if (!in->codes || !in->codes[worst].native)
+	if (starved(t) >= MAY_BE_STARVED)
+		SAY(f->remedy, "See first that it gets a CPU. If it stays so: ");
+	if (!knows_call(in, worst))
 		SAY(f->remedy, "Find the call (gdb, perf, or py-spy --native while it lasts). ");
 	SAY(f->remedy,
-	    "Have the extension release the GIL around it (Py_BEGIN_ALLOW_THREADS, \"with nogil\"), hand it smaller "
-	    "pieces, or move it to a process of its own.");
+	    "An extension can release the GIL around it (Py_BEGIN_ALLOW_THREADS, \"with nogil\"). What never does, as json "
+	    "and re, wants smaller pieces, or a process of its own.");
 }
 
 /* The thread with most of that kind of time, SIZE_MAX: nobody has any. */
@@ -243,10 +288,12 @@ static void blocked_holds(const struct verdict_input *in, struct verdict *v)
 	    ms(a, in->all.hold_blocked), 100 * share(in, in->all.hold_blocked), in->threads[worst].name,
 	    ms(b, blocked_us(&in->threads[worst])));
 	say_who_waited(in, worst, in->all.wait_blocked, f->evidence, sizeof(f->evidence));
-	say_code(f->evidence, sizeof(f->evidence), in, worst);
-	SAY(f->remedy, "This is a bug of an extension: it blocks (I/O, a lock, a sleep) without releasing the GIL. Find the call "
-		       "(gdb, or py-spy dump --native while it lasts) and have it release the GIL around it "
-		       "(Py_BEGIN_ALLOW_THREADS; ctypes.CDLL instead of PyDLL). If it is page faults, memory is short.");
+	say_code(v, f, in);
+	SAY(f->remedy, "This is a bug of an extension: it blocks (I/O, a lock, a sleep) without releasing the GIL. ");
+	if (!knows_call(in, worst))
+		SAY(f->remedy, "Find the call (gdb, or py-spy dump --native while it lasts). ");
+	SAY(f->remedy, "Have it release the GIL around the call (Py_BEGIN_ALLOW_THREADS; ctypes.CDLL instead of PyDLL). If it is "
+		       "page faults, memory is short.");
 }
 
 static void starved_holders(const struct verdict_input *in, struct verdict *v)
@@ -301,11 +348,10 @@ static void cpu_sharing(const struct verdict_input *in, struct verdict *v)
 		return;
 	f = claim(v, PATTERN_CPU_SHARING, w.heaviest);
 	SAY(f->evidence,
-	    "%zu threads compute in Python and share one GIL: together they held it %.1f %% of the time and had it "
-	    "taken "
-	    "away %.0f times a second.",
+	    "%zu threads compute and share one GIL: together they held it %.1f %% of the time and had it taken away %.0f "
+	    "times a second.",
 	    w.n, 100 * share(in, w.held_us), w.forced / (in->observed_us / 1e6));
-	say_code(f->evidence, sizeof(f->evidence), in, w.heaviest);
+	say_code(v, f, in);
 	SAY(f->remedy, "More threads do not make this faster. Use processes (multiprocessing, a prefork server), "
 		       "native code that "
 		       "releases the GIL (numpy, compiled extensions), or a free-threaded Python.");
@@ -424,41 +470,81 @@ static void one_thread(const struct verdict_input *in, struct verdict *v)
 		       "shows where its time goes.");
 }
 
+/* What explains some waiting, but not where the time of a process goes that hardly waits. */
+static bool leaves_time_unexplained(const struct verdict *v)
+{
+	for (size_t i = 0; i < v->findings_n; i++)
+		if (v->findings[i].pattern != PATTERN_STARVED_HOLDER && v->findings[i].pattern != PATTERN_HANDOVER)
+			return false;
+	return true;
+}
+
 static void fine(const struct verdict_input *in, struct verdict *v)
 {
+	double cpu = share(in, in->cpu_us), outside = without_gil(in);
 	struct verdict_finding *f;
 
-	if (v->bound != BOUND_NO || v->findings_n)
+	if (v->bound != BOUND_NO || !leaves_time_unexplained(v))
 		return;
 	f = claim(v, PATTERN_FINE, SIZE_MAX);
-	SAY(f->evidence, "The GIL was free %.1f %% of the time", 100 * (1 - in->util));
-	if (!isnan(in->cpu_us))
-		SAY(f->evidence, ", and the process used %.1f %% of a CPU, %.1f %% of it without the GIL",
-		    100 * share(in, in->cpu_us),
-		    in->cpu_us > in->all.hold_us ? 100 * (in->cpu_us - in->all.hold_us) / in->cpu_us : 0.0);
+	if (isnan(in->util))
+		SAY(f->evidence, "Hardly anybody waited for the GIL, %.2f threads on average", waiters(in));
+	else
+		SAY(f->evidence, "The GIL was free %.1f %% of the time", 100 * (1 - in->util));
+	if (cpu < IDLE_CPU)
+		SAY(f->evidence, ", and the process did next to nothing: it used %.1f %% of a CPU", 100 * cpu);
+	else if (!isnan(cpu))
+		SAY(f->evidence, ", and the process used %.1f %% of a CPU", 100 * cpu);
+	if (outside >= IDLE_CPU)
+		SAY(f->evidence, ", %.1f %% of it without the GIL", fmin(100, 100 * outside / cpu));
 	SAY(f->evidence, ".");
-	SAY(f->remedy, "%s",
-	    share(in, in->cpu_us) >= BUSY ? "The time goes into native code that has released the GIL: profile that."
-					  : "The time goes elsewhere: look at I/O, at other services and locks.");
+	if (outside >= BUSY)
+		SAY(f->remedy, "The time goes into native code that has released the GIL, or system calls: profile that "
+			       "(perf).");
+	else if (outside >= SOME_CPU)
+		SAY(f->remedy, "Part of the time goes into native code that has released the GIL, or system calls: profile that "
+			       "(perf). The rest goes elsewhere: I/O, other services, locks, CPUs that are busy with others.");
+	else
+		SAY(f->remedy, "The time goes elsewhere: look at I/O, at other services and locks.");
 }
 
 /* ---- the whole ---- */
 
+/*
+ * Without the GIL whoever waits could run, as far as there are CPUs: at most (work now + waiting) / work now times as much, work
+ * being holds and what runs without the GIL anyway. An upper bound: other locks, memory and the work itself may allow less.
+ */
+static double wanted_cpus(const struct verdict_input *in)
+{
+	double outside = without_gil(in);
+
+	return in->util + (isnan(outside) ? 0 : outside) + waiters(in);
+}
+
+static double most_gained(const struct verdict_input *in)
+{
+	double wanted = wanted_cpus(in);
+
+	if (isnan(in->util) || !(in->util > 0.001) || in->gils > 1)
+		return NAN;
+	return fmax(1, fmin(wanted, in->cpus) / (wanted - waiters(in)));
+}
+
+/* Does it queue without anybody's computing, and not just because its work fills the CPUs? */
+static bool queues_anyway(const struct verdict_input *in)
+{
+	return waiters(in) >= FREE_QUEUE && !(most_gained(in) < GAIN_WORTH);
+}
+
 static enum gil_bound judge(const struct verdict_input *in)
 {
-	double queue = waiters(in);
-
-	if (!(in->observed_us >= ENOUGH_US) || isnan(queue))
+	if (!(in->observed_us >= ENOUGH_US) || isnan(waiters(in)))
 		return BOUND_UNKNOWN;
-	if (isnan(in->util)) /* light mode: who queues is known, who holds is not */
-		return queue >= VERDICT_JAMMED_WAITERS ? BOUND_PARTLY
-		       : queue >= SOME_WAITERS         ? BOUND_PARTLY
-						       : BOUND_NO;
-	if (in->util >= BUSY && queue >= VERDICT_JAMMED_WAITERS)
+	if (in->util >= BUSY && waiters(in) >= VERDICT_JAMMED_WAITERS)
 		return BOUND_YES;
-	if (queue >= SOME_WAITERS || in->jammed >= JAMMED_PARTLY)
+	if (waiters_for_holders(in) >= SOME_WAITERS || in->jammed >= JAMMED_PARTLY || queues_anyway(in))
 		return BOUND_PARTLY;
-	return BOUND_NO;
+	return BOUND_NO; /* in light mode, too: who queues is known there */
 }
 
 static void say_off_cpu(const struct verdict_load *all, char *text, size_t size)
@@ -493,27 +579,30 @@ static void headline(const struct verdict_input *in, struct verdict *v)
 	SAY(v->headline, ".");
 }
 
-/*
- * Without the GIL whoever waits could run, as far as there are CPUs: at most (held + waiting) / held times as much work. An
- * upper bound: other locks, memory and the work itself may allow less.
- */
 static void gain(const struct verdict_input *in, struct verdict *v)
 {
-	double wanted = in->util + waiters(in), possible = fmin(wanted, in->cpus);
+	double outside = without_gil(in);
+	char a[32], b[32];
 
-	v->gain_max = NAN;
-	if (v->bound == BOUND_UNKNOWN || isnan(in->util) || !(in->util > 0.001) || in->gils > 1)
+	v->gain_max = v->bound == BOUND_UNKNOWN ? NAN : most_gained(in);
+	if (isnan(v->gain_max))
 		return;
-	v->gain_max = fmax(1, possible / in->util);
-	if (v->gain_max < 1.05)
+	if (v->gain_max < GAIN_SAID)
 		SAY(v->gain, "Without the GIL it would gain next to nothing: at best %.2f times the work.",
 		    v->gain_max);
+	else if (v->bound == BOUND_NO)
+		SAY(v->gain, "All that there is to gain without the GIL is the waiting for it: %s of all threads together, in "
+			     "%s.",
+		    ms(a, in->all.wait_us), ms(b, in->observed_us));
 	else
 		SAY(v->gain,
-		    "Without the GIL it could do at best %.2f times the work: threads that hold it or wait for it "
-		    "would "
-		    "keep %.2f CPUs busy, and there %s %d.",
-		    v->gain_max, wanted, in->cpus == 1 ? "is" : "are", in->cpus);
+		    "Without the GIL it could do at best %.2f times the work: threads that hold it%s wait for it%s would keep "
+		    "%.2f CPUs busy, and there %s %d.",
+		    v->gain_max, outside >= 0.01 ? "," : " or", outside >= 0.01 ? " or run without it" : "",
+		    wanted_cpus(in), in->cpus == 1 ? "is" : "are", in->cpus);
+	if (v->bound != BOUND_NO && v->gain_max >= GAIN_SAID && starved(&in->all) >= MAY_BE_STARVED)
+		SAY(v->gain, " That takes CPUs to be free: holders lacked one for %.0f %% of their time.",
+		    100 * starved(&in->all));
 }
 
 static void limits(const struct verdict_input *in, struct verdict *v)

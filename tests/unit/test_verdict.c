@@ -117,6 +117,11 @@ static struct verdict_load worker(const char *name, double hold_us, double wait_
 				     5 * MS, 5.5 * MS, 6 * MS,  6 * MS, 20 * MS, 25 * MS);
 }
 
+static struct verdict_load reader(const char *name)
+{
+	return load_of(name, 0.05 * S, 4 * S, 800, 700, 0, 40, 300, 900, 5.1 * MS, 9 * MS, 12 * MS);
+}
+
 Test(verdict, idle_process_is_fine)
 {
 	add_thread(load_of("main", 0.2 * S, 0, 100, 0, 0, 100, 2 * MS, 3 * MS, NAN, NAN, NAN));
@@ -125,6 +130,25 @@ Test(verdict, idle_process_is_fine)
 	cr_expect_not_null(strstr(s.v.headline, "2.0 %"));
 	cr_expect_not_null(strstr(s.v.findings[0].remedy, "elsewhere"));
 	cr_expect_float_eq(s.v.gain_max, 1, 0.001);
+	/* Shares of next to nothing are not told. */
+	s.in.cpu_us = 0.01 * S;
+	s.in.all.hold_us = 0.005 * S;
+	s.in.util = 0.0005;
+	expect(BOUND_NO, PATTERN_FINE, PATTERN_COUNT);
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "did next to nothing: it used 0.1 % of a CPU."), "%s",
+			   s.v.findings[0].evidence);
+}
+
+/* Light mode: nobody queued. */
+Test(verdict, nobody_who_waits_is_fine_whoever_holds)
+{
+	add_thread(load_of("light", NAN, 0.1 * S, NAN, 30, 0, NAN, NAN, NAN, 1 * MS, 2 * MS, 2 * MS));
+	s.in.all.hold_us = s.in.util = s.in.handover_us = s.in.all.n = NAN;
+	s.in.all.hold_blocked = s.in.all.hold_preempted = NAN;
+	s.in.cpu_us = 5 * S;
+	expect(BOUND_NO, PATTERN_FINE, PATTERN_COUNT);
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "0.01 threads on average, and the process used 50.0 % of a CPU."),
+			   "%s", s.v.findings[0].evidence);
 }
 
 Test(verdict, native_code_without_the_gil_is_where_the_time_goes)
@@ -134,6 +158,59 @@ Test(verdict, native_code_without_the_gil_is_where_the_time_goes)
 	expect(BOUND_NO, PATTERN_FINE, PATTERN_COUNT);
 	cr_expect_not_null(strstr(s.v.findings[0].evidence, "180.0 %"));
 	cr_expect_not_null(strstr(s.v.findings[0].remedy, "native code"));
+}
+
+/* A pool that hashes: as measured on two CPUs that it fills. What waits, waits for a CPU while the GIL is free. */
+Test(verdict, waiting_for_a_free_gil_is_no_bound_where_the_cpus_are_full)
+{
+	size_t a = add_thread(load_of("io_0", 0.1 * S, 1.3 * S, 3206, 1046, 0, 4, 80, 600, 90, 4 * MS, 9 * MS));
+	size_t b = add_thread(load_of("io_1", 0.02 * S, 0.3 * S, 1000, 300, 0, 4, 80, 600, 90, 4 * MS, 9 * MS));
+
+	add_pair(a, b, 0.1 * S);
+	add_pair(b, a, 0.03 * S);
+	s.in.handover_us = 1.47 * S;
+	s.in.cpu_us = 19 * S;
+	expect(BOUND_NO, PATTERN_FINE, PATTERN_COUNT);
+	cr_expect_float_eq(s.v.gain_max, 2 / 1.9, 0.001);
+	cr_expect_not_null(strstr(s.v.findings[0].remedy, "native code"));
+	cr_expect_not_null(strstr(s.v.gain, "the waiting for it: 1.6 s of all threads together, in 10 s"), "%s", s.v.gain);
+	/* Nor is waiting for a holder that waits for a CPU. */
+	s.in.all.wait_us += 2 * S;
+	s.in.all.wait_preempted = 2 * S;
+	s.threads[a].hold_preempted = s.in.all.hold_preempted = 0.1 * S;
+	expect(BOUND_NO, PATTERN_STARVED_HOLDER, PATTERN_HANDOVER, PATTERN_FINE, PATTERN_COUNT);
+	s.in.all.wait_us -= 2 * S;
+	s.in.all.wait_preempted = s.threads[a].hold_preempted = s.in.all.hold_preempted = 0;
+	/* More of it, and the finding says what it was. */
+	s.in.all.wait_us += 6 * S;
+	s.in.handover_us += 6 * S;
+	expect(BOUND_NO, PATTERN_HANDOVER, PATTERN_FINE, PATTERN_COUNT);
+	/* With CPUs to spare it is the GIL's: the wake-ups. */
+	s.in.cpu_us = 1 * S;
+	expect(BOUND_PARTLY, PATTERN_HANDOVER, PATTERN_COUNT);
+}
+
+Test(verdict, work_without_the_gil_is_work)
+{
+	size_t a = add_thread(worker("a", 4 * S, 2 * S)), b = add_thread(reader("b"));
+
+	add_pair(b, a, 3.9 * S);
+	s.in.cpus = 8;
+	s.in.cpu_us = 14.05 * S; /* 10 s of it without the GIL */
+	verdict__reach(&s.in, &s.v);
+	cr_expect_float_eq(s.v.gain_max, (0.405 + 1 + 0.6) / 1.405, 0.001);
+	cr_expect_not_null(strstr(s.v.gain, "that hold it, wait for it or run without it would keep 2.00 CPUs"), "%s", s.v.gain);
+	/* A holder that slept or lacked a CPU used none meanwhile. */
+	s.in.all.hold_blocked = 1 * S;
+	s.in.all.hold_preempted = 1 * S;
+	s.in.cpu_us = 12.05 * S;
+	verdict__reach(&s.in, &s.v);
+	cr_expect_float_eq(s.v.gain_max, (0.405 + 1 + 0.6) / 1.405, 0.001);
+	/* Where that is much, its gain takes CPUs that were not there. */
+	cr_expect_null(strstr(s.v.gain, "to be free"));
+	s.in.all.hold_preempted = 2 * S;
+	verdict__reach(&s.in, &s.v);
+	cr_expect_not_null(strstr(s.v.gain, "holders lacked one for 49 % of their time"), "%s", s.v.gain);
 }
 
 Test(verdict, computing_threads_share_one_gil)
@@ -172,11 +249,6 @@ Test(verdict, one_thread_alone_is_not_held_up_by_the_gil)
 	add_thread(load_of("main", 9.9 * S, 0, 10, 0, 0, 1 * S, 1 * S, 1 * S, NAN, NAN, NAN));
 	expect(BOUND_NO, PATTERN_ONE_THREAD, PATTERN_COUNT);
 	cr_expect_float_eq(s.v.gain_max, 1.0 / 0.99 > 1.05 ? 0 : 1, 0.05);
-}
-
-static struct verdict_load reader(const char *name)
-{
-	return load_of(name, 0.05 * S, 4 * S, 800, 700, 0, 40, 300, 900, 5.1 * MS, 9 * MS, 12 * MS);
 }
 
 Test(verdict, short_holds_pay_a_switch_interval_each_time)
@@ -244,10 +316,12 @@ Test(verdict, c_code_that_does_not_let_go)
 	cr_expect_not_null(strstr(s.v.findings[0].evidence, "5.8 s"));
 	cr_expect_not_null(strstr(s.v.findings[0].evidence, "intake"));
 	cr_expect_not_null(strstr(s.v.findings[0].evidence, "C code that does not let go."));
+	cr_expect_null(strstr(s.v.findings[0].remedy, "gets a CPU"));
 	/* What it was is said as far as it is known. */
 	s.threads[report].hold_preempted = s.in.all.hold_preempted = 1.2 * S;
 	expect(BOUND_PARTLY, PATTERN_LONG_HOLD, PATTERN_STARVED_HOLDER, PATTERN_COUNT);
 	cr_expect_not_null(strstr(s.v.findings[0].evidence, "or a holder without a CPU: it lacked one for 30 %"));
+	cr_expect_not_null(strstr(s.v.findings[0].remedy, "See first that it gets a CPU."));
 	s.threads[report].hold_preempted = s.threads[report].hold_blocked = NAN;
 	s.in.all.hold_preempted = s.in.all.hold_blocked = NAN;
 	expect(BOUND_PARTLY, PATTERN_LONG_HOLD, PATTERN_COUNT);
@@ -292,6 +366,28 @@ Test(verdict, holder_that_has_no_cpu_is_starved)
 	cr_expect_not_null(strstr(s.v.findings[0].remedy, "may run on 2"));
 }
 
+/* As measured beside other programs: bytecode that lacked a CPU, and C code that did as well. */
+Test(verdict, bytecode_without_a_cpu_is_no_c_code)
+{
+	size_t cpu = add_thread(load_of("cpu", 5.2 * S, 2 * S, 500, 300, 480, 9 * MS, 17 * MS, 46 * MS, 1, 40 * MS, 41 * MS));
+	size_t hog = add_thread(load_of("hog", 2.4 * S, 1 * S, 70, 60, 35, 12 * MS, 48 * MS, 57 * MS, 1, 9 * MS, 12 * MS));
+	size_t tick = add_thread(load_of("tick", 0.01 * S, 7 * S, 300, 290, 0, 25, 60, 90, 5.5 * MS, 60 * MS, 92 * MS));
+
+	add_pair(tick, cpu, 3.2 * S);
+	add_pair(tick, hog, 1.8 * S);
+	s.threads[cpu].hold_preempted = 1.9 * S;
+	s.threads[hog].hold_preempted = 0.9 * S;
+	s.in.all.hold_preempted = 2.8 * S;
+	s.in.all.wait_preempted = 2 * S;
+	expect(BOUND_PARTLY, PATTERN_LONG_HOLD, PATTERN_STARVED_HOLDER, PATTERN_CPU_SHARING, PATTERN_CONVOY, PATTERN_COUNT);
+	cr_expect_eq(s.v.findings[0].thread, hog);
+	cr_expect_null(strstr(s.v.findings[0].evidence, "did the same"), "%s", s.v.findings[0].evidence);
+	/* Long also without what it lacked. */
+	s.threads[cpu].hold_p99 = 46 * MS;
+	verdict__reach(&s.in, &s.v);
+	cr_expect_eq(s.v.findings[0].thread, cpu);
+}
+
 Test(verdict, the_worst_code_of_the_thread_is_named)
 {
 	size_t report = add_thread(
@@ -311,6 +407,16 @@ Test(verdict, the_worst_code_of_the_thread_is_named)
 	codes[0].native = true;
 	expect(BOUND_PARTLY, PATTERN_LONG_HOLD, PATTERN_COUNT);
 	cr_expect_null(strstr(s.v.findings[0].remedy, "Find the call"), "it is found");
+	/* Once is enough. */
+	s.threads[report].hold_blocked = s.in.all.hold_blocked = 3 * S;
+	s.in.all.wait_blocked = 5 * S;
+	expect(BOUND_PARTLY, PATTERN_LONG_HOLD, PATTERN_BLOCKED_HOLD, PATTERN_COUNT);
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "worst place"));
+	cr_expect_null(strstr(s.v.findings[1].evidence, "worst place"), "%s", s.v.findings[1].evidence);
+	cr_expect_null(strstr(s.v.findings[1].remedy, "Find the call"));
+	codes[0].native = false;
+	verdict__reach(&s.in, &s.v);
+	cr_expect_not_null(strstr(s.v.findings[1].remedy, "Find the call"));
 }
 
 Test(verdict, long_hold_that_nobody_waited_for_is_no_finding)
