@@ -40,8 +40,9 @@ void pynames__free(struct pynames *n);
 
 /*
  * Name of the thread, or NULL; valid until the next call. It is found by its thread state where that is known (not 0), else by
- * `tid`, counted as this process counts. `now_ns` and `start_ns` (the thread's start) are CLOCK_BOOTTIME: a thread younger
- * than the last reading has nothing to do with what was read of an older one under its id. Reads anew when it is time.
+ * `tid`, counted as this process counts, not as the target may. `now_ns` and `start_ns` (the thread's start) are CLOCK_BOOTTIME:
+ * a thread younger than the last reading has nothing to do with what was read of an older one under its id. Reads anew when it
+ * is time.
  */
 const char *pynames__find(struct pynames *n, uint64_t now_ns, pid_t tid, uint64_t tstate, uint64_t start_ns);
 

@@ -117,11 +117,11 @@ pid_t reader_names__tid_of_tstate(struct reader *r, uint32_t proc, uint64_t tsta
 	return target__id_outside(pid, tid);
 }
 
-/* What a thread is called now: by Python (true), which counts it as `tid_inside`, else by the kernel. */
-static bool live_name(struct reader *r, uint32_t proc, pid_t tid, pid_t tid_inside, uint64_t tstate, uint64_t start_ticks,
+/* What a thread is called now: by Python (true), else by the kernel. */
+static bool live_name(struct reader *r, uint32_t proc, pid_t tid, uint64_t tstate, uint64_t start_ticks,
 		      char name[THREAD_NAME_SIZE])
 {
-	const char *python = python_name(r, proc, tid_inside, tstate, start_ticks * ns_per_tick());
+	const char *python = python_name(r, proc, tid, tstate, start_ticks * ns_per_tick());
 
 	if (python)
 		snprintf(name, THREAD_NAME_SIZE, "%s", python);
@@ -156,15 +156,15 @@ bool reader_names__of_tstate(struct reader *r, uint32_t proc, uint64_t tstate, s
 	if (tid <= 0 || target__stat(pid, tid, &ret->key.start_ticks, &stack))
 		return false;
 	ret->key.tid = (uint32_t)tid;
-	live_name(r, proc, tid, tid, tstate, ret->key.start_ticks, ret->buf);
+	live_name(r, proc, tid, tstate, ret->key.start_ticks, ret->buf);
 	return true;
 }
 
 bool reader__thread_name(struct reader *r, uint32_t slot, pid_t tid, char name[THREAD_NAME_SIZE])
 {
-	pid_t pid = probes__pid(r->probes, slot), inside = r->watches[slot].foreign ? target__id_inside(pid, tid) : tid;
 	uint64_t start_ticks, stack;
 
 	name[0] = '\0';
-	return target__stat(pid, tid, &start_ticks, &stack) == 0 && live_name(r, slot, tid, inside, 0, start_ticks, name);
+	return target__stat(probes__pid(r->probes, slot), tid, &start_ticks, &stack) == 0 &&
+	       live_name(r, slot, tid, 0, start_ticks, name);
 }

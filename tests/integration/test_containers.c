@@ -28,6 +28,8 @@
 #include "../support/own_images.h"
 #include "../support/pythons.h"
 #include "../support/results.h"
+#include "../support/timeline.h"
+#include "../support/tool.h"
 
 #define CALLS "20011"
 
@@ -254,6 +256,37 @@ Test(containers, light_mode_names_a_holder_by_its_id_outside)
 	cr_expect_gt(named, 0, "the hog is blamed for nothing");
 	exact__end(&e);
 	workload__quit(&w);
+}
+
+/* A trace asks for names by the ids outside, and finds them where Python keeps them: by those inside. */
+Test(containers, a_trace_of_another_pid_namespace_has_pythons_names)
+{
+	char dir[128], file[160], words[256], *text;
+	struct timeline line;
+	struct workload w;
+	struct tool t;
+	size_t len;
+
+	temp_dir__make(dir, sizeof(dir));
+	snprintf(file, sizeof(file), "%s/trace.json", dir);
+	workload__spawn_program(&w, CLONE_NEWPID, hog_argv, NULL, NULL);
+	await_ready(&w);
+	snprintf(words, sizeof(words), "trace %d -o %s --duration 50s", (int)w.pid, file);
+	tool__start(&t, words);
+	tool__await(&t, "armed in");
+	workload__go(&w);
+	workload__truth(&w);
+	kill(t.pid, SIGINT);
+	cr_assert_eq(tool__wait(&t, 20), 0, "%s", tool__stderr(&t));
+	text = must_read(file, &len);
+	timeline__load(&line, text);
+	free(text);
+	/* The kernel calls it python3. */
+	cr_expect_str_eq(timeline__track(&line, w.pid, w.pid), "MainThread");
+	timeline__free(&line);
+	tool__clear(&t);
+	workload__quit(&w);
+	temp_dir__remove(dir);
 }
 
 static void write_file(pid_t pid, const char *name, const char *text)
