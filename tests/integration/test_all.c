@@ -160,6 +160,9 @@ Test(all, those_there_and_those_to_come_are_found_and_nobody_else)
 		if (w == 1)
 			early = descriptors(t.pid);
 	}
+	/* On a busy machine they go later. What leaks never goes. */
+	for (int i = 0; i < 300 && descriptors(t.pid) > early + 4; i++)
+		usleep(100000);
 	cr_expect_leq(descriptors(t.pid), early + 4, "%zu descriptors, after two waves %zu", descriptors(t.pid), early);
 	cr_expect_eq(breakpoints__count(stranger.pid), 0, "a process that was not asked for");
 	cr_expect_gt(breakpoints__count(there.pid), 0);
