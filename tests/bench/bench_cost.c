@@ -2,7 +2,7 @@
 /*
  * What observing costs: one target, its probes changed between rounds, all variants in turn in every round. Prints the
  * medians with their spread, and ratios of what is added to the bare price. A machine shared with others is noisy: only
- * the ratios within one run mean something.
+ * the ratios within one run mean something. What each question means stands in tests/workloads/bench_target.py.
  *
  * usage: bench_cost [ROUNDS]
  */
@@ -30,35 +30,34 @@ enum variant {
 	EMPTY,
 	FULL,
 	STACKS,
+	ALL_STACKS,
 	FULL_BLIND,
 	LIGHT,
 	CLASSIC,
 	VARIANTS,
 };
 
-static const char *const variant_names[VARIANTS] = {
-	[BARE] = "bare", [EMPTY] = "empty programs on the same sites", [FULL] = "full",
-	[STACKS] = "full, stacks of 5 ms and more",
-	[FULL_BLIND] = "full with --no-off-cpu", [LIGHT] = "light",
-	[CLASSIC] = "take_gil entry + return, drop_gil entry",
+/* Blame has no option: where somebody waits it is counted, elsewhere its code is not reached. */
+static const struct {
+	const char *name;
+	struct probes_opts opts;
+} variants[VARIANTS] = {
+	[BARE] = {"bare", {0}},
+	[EMPTY] = {"empty programs on the same sites", {.empty_programs = true, .no_off_cpu = true}},
+	[FULL] = {"full with --stacks off", {0}},
+	[STACKS] = {"full (stacks of 5 ms and more)", {.stacks = {.on = true, .threshold_ns = 5000000}}},
+	[ALL_STACKS] = {"full with --stacks 0 (all that waits)", {.stacks = {.on = true, .threshold_ns = 0}}},
+	[FULL_BLIND] = {"full with --stacks off --no-off-cpu", {.no_off_cpu = true}},
+	[LIGHT] = {"light (stacks of 5 ms and more)", {.stacks = {.on = true, .threshold_ns = 5000000}}},
+	[CLASSIC] = {"take_gil entry + return, drop_gil entry", {0}},
 };
+
+#define LONG_HOLD_NS 100000000
 
 static void die(const char *what, const char *why)
 {
 	fprintf(stderr, "bench_cost: %s: %s\n", what, why);
 	exit(1);
-}
-
-static double ask(struct workload *w, const char *question)
-{
-	double answer;
-	char *line;
-
-	workload__say(w, question);
-	line = workload__hear(w);
-	answer = strtod(line, NULL);
-	free(line);
-	return answer;
 }
 
 /* ---- probes of each variant ---- */
@@ -70,22 +69,21 @@ struct rig {
 	struct pyver version;
 	struct pyoffsets offsets;
 	struct site_plan *plan;
-	struct probes *real, *stacks, *blind, *empty;
-	uint32_t slot, stacks_slot, blind_slot, empty_slot;
+	struct probes *probes[VARIANTS]; /* NULL: bare, classic */
+	uint32_t slot[VARIANTS];
 	struct classic_bpf *classic;
 	struct bpf_link *classic_links[3];
 	uint64_t take, drop; /* file offsets, 0: no symbols */
 };
 
-static struct probes *open_probes(bool empty, bool stacks, bool no_off_cpu)
+static struct probes *open_probes(enum variant v)
 {
-	struct probes_opts opts = {
-		.max_procs = 1, .empty_programs = empty, .no_off_cpu = no_off_cpu,
-		.stacks = {.on = stacks, .threshold_ns = 5000000, .long_hold_ns = 100000000},
-	};
+	struct probes_opts opts = variants[v].opts;
 	struct reason why;
 	struct probes *p;
 
+	opts.max_procs = 1;
+	opts.stacks.long_hold_ns = LONG_HOLD_NS;
 	if (probes__open(&opts, &p, &why))
 		die("probes", why.text);
 	return p;
@@ -134,14 +132,10 @@ static void set_up(struct rig *rig, const struct interpreter *in)
 	    pyver__offsets(rig->elf, &rig->version, &rig->offsets, &why) ||
 	    sites__plan(rig->elf, &rig->plan, &why))
 		die("plan", why.text);
-	rig->real = open_probes(false, false, false);
-	rig->stacks = open_probes(false, true, false);
-	rig->blind = open_probes(false, false, true);
-	rig->empty = open_probes(true, false, true);
-	rig->slot = add(rig, rig->real);
-	rig->stacks_slot = add(rig, rig->stacks);
-	rig->blind_slot = add(rig, rig->blind);
-	rig->empty_slot = add(rig, rig->empty);
+	for (enum variant v = EMPTY; v < CLASSIC; v++) {
+		rig->probes[v] = open_probes(v);
+		rig->slot[v] = add(rig, rig->probes[v]);
+	}
 	rig->take = symbol_offset(rig, "take_gil");
 	rig->drop = symbol_offset(rig, "drop_gil");
 	rig->classic = rig->take && rig->drop ? classic_bpf__open_and_load() : NULL;
@@ -149,10 +143,8 @@ static void set_up(struct rig *rig, const struct interpreter *in)
 
 static void tear_down(struct rig *rig)
 {
-	probes__close(rig->real);
-	probes__close(rig->stacks);
-	probes__close(rig->blind);
-	probes__close(rig->empty);
+	for (enum variant v = EMPTY; v < CLASSIC; v++)
+		probes__close(rig->probes[v]);
 	classic_bpf__destroy(rig->classic);
 	site_plan__free(rig->plan);
 	elffile__close(rig->elf);
@@ -174,21 +166,10 @@ static void plant(struct rig *rig, enum variant v)
 	struct reason why;
 	uint64_t armed_at;
 
-	if (v == EMPTY && probes__plant(rig->empty, rig->empty_slot, GIL_MODE_FULL, &why))
-		die("empty programs", why.text);
-	if (v == FULL || v == LIGHT || v == FULL_BLIND) {
-		struct probes *p = v == FULL_BLIND ? rig->blind : rig->real;
-		uint32_t slot = v == FULL_BLIND ? rig->blind_slot : rig->slot;
-
-		if (probes__plant(p, slot, v == LIGHT ? GIL_MODE_LIGHT : GIL_MODE_FULL, &why))
-			die("probes", why.text);
-		probes__arm(p, slot, &armed_at);
-	}
-	if (v == STACKS) {
-		if (probes__plant(rig->stacks, rig->stacks_slot, GIL_MODE_FULL, &why))
-			die("probes", why.text);
-		probes__arm(rig->stacks, rig->stacks_slot, &armed_at);
-	}
+	if (rig->probes[v] && probes__plant(rig->probes[v], rig->slot[v], v == LIGHT ? GIL_MODE_LIGHT : GIL_MODE_FULL, &why))
+		die(variants[v].name, why.text);
+	if (rig->probes[v] && v != EMPTY)
+		probes__arm(rig->probes[v], rig->slot[v], &armed_at);
 	if (v == CLASSIC) {
 		rig->classic_links[0] = classic_link(rig, rig->classic->progs.take_entry, false, rig->take);
 		rig->classic_links[1] = classic_link(rig, rig->classic->progs.take_return, true, rig->take);
@@ -198,14 +179,8 @@ static void plant(struct rig *rig, enum variant v)
 
 static void lift(struct rig *rig, enum variant v)
 {
-	if (v == EMPTY)
-		probes__lift(rig->empty, rig->empty_slot);
-	if (v == FULL || v == LIGHT)
-		probes__lift(rig->real, rig->slot);
-	if (v == STACKS)
-		probes__lift(rig->stacks, rig->stacks_slot);
-	if (v == FULL_BLIND)
-		probes__lift(rig->blind, rig->blind_slot);
+	if (rig->probes[v])
+		probes__lift(rig->probes[v], rig->slot[v]);
 	if (v == CLASSIC)
 		for (int i = 0; i < 3; i++)
 			bpf_link__destroy(rig->classic_links[i]);
@@ -220,17 +195,40 @@ static int compare_doubles(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* By round. */
 struct row {
 	double value[ROUNDS_MAX];
+};
+
+struct summary {
 	double median, low, high; /* quartiles */
 };
 
-static void sum_up(struct row *row, int rounds)
+static struct summary sum_up(const struct row *row, int rounds)
 {
-	qsort(row->value, (size_t)rounds, sizeof(double), compare_doubles);
-	row->median = row->value[rounds / 2];
-	row->low = row->value[rounds / 4];
-	row->high = row->value[3 * rounds / 4];
+	struct row sorted = *row;
+
+	qsort(sorted.value, (size_t)rounds, sizeof(double), compare_doubles);
+	return (struct summary){sorted.value[rounds / 2], sorted.value[rounds / 4], sorted.value[3 * rounds / 4]};
+}
+
+/* Of what was measured in the same round: what a busy machine does to all of a round falls out. */
+static struct summary added(const struct row *row, const struct row *base, int rounds)
+{
+	struct row by_round;
+
+	for (int i = 0; i < rounds; i++)
+		by_round.value[i] = row->value[i] - base->value[i];
+	return sum_up(&by_round, rounds);
+}
+
+static struct summary ratio(const struct row *row, const struct row *base, int rounds)
+{
+	struct row by_round;
+
+	for (int i = 0; i < rounds; i++)
+		by_round.value[i] = row->value[i] / base->value[i];
+	return sum_up(&by_round, rounds);
 }
 
 static bool possible(const struct rig *rig, enum variant v)
@@ -238,51 +236,143 @@ static bool possible(const struct rig *rig, enum variant v)
 	return (v != CLASSIC || rig->classic) && (v != LIGHT || rig->plan->light);
 }
 
-static void measure(struct rig *rig, const char *question, int rounds, struct row rows[VARIANTS])
+enum question {
+	PAIR,
+	YIELD,
+	FORCE,
+	READ,
+	CPU,
+	QUESTIONS,
+};
+
+static const char *const questions[QUESTIONS] = {
+	[PAIR] = "pair 50000",
+	[YIELD] = "yield 10000",
+	[FORCE] = "force 40000",
+	[READ] = "read 8 300",
+	[CPU] = "cpu 3 300",
+};
+
+/* What an answer consists of: others than YIELD's and FORCE's have one number. */
+enum number {
+	NUMBER,
+	BY_CLOCK,
+	BLOCKED,
+	NUMBERS,
+};
+
+struct results {
+	int rounds;
+	struct row rows[QUESTIONS][VARIANTS][NUMBERS];
+};
+
+static void ask(struct rig *rig, enum question q, struct row rows[NUMBERS], int round)
 {
-	for (int round = 0; round < rounds; round++)
+	char *line, *at;
+
+	workload__say(&rig->target, questions[q]);
+	line = at = workload__hear(&rig->target);
+	for (int i = 0; i < NUMBERS; i++)
+		rows[i].value[round] = strtod(at, &at);
+	free(line);
+}
+
+static void measure(struct rig *rig, struct results *r)
+{
+	for (int round = 0; round < r->rounds; round++)
 		for (enum variant v = BARE; v < VARIANTS; v++) {
 			if (!possible(rig, v))
 				continue;
 			plant(rig, v);
-			rows[v].value[round] = ask(&rig->target, question);
+			for (enum question q = 0; q < QUESTIONS; q++)
+				ask(rig, q, r->rows[q][v], round);
 			lift(rig, v);
 		}
-	for (enum variant v = BARE; v < VARIANTS; v++)
-		sum_up(&rows[v], rounds);
 }
 
-static void print_added(const struct rig *rig, struct row rows[VARIANTS])
-{
-	double limit = rows[EMPTY].median - rows[BARE].median;
+/* ---- telling ---- */
 
+static void print_pairs(const struct rig *rig, const struct results *r)
+{
+	struct summary of[VARIANTS];
+	double limit;
+
+	for (enum variant v = BARE; v < VARIANTS; v++)
+		of[v] = sum_up(&r->rows[PAIR][v][NUMBER], r->rounds);
+	limit = of[EMPTY].median - of[BARE].median;
 	for (enum variant v = BARE; v < VARIANTS; v++) {
-		double added = rows[v].median - rows[BARE].median;
+		double more = of[v].median - of[BARE].median;
 
 		if (!possible(rig, v))
 			continue;
-		printf("  %-42s %8.0f ns  [%.0f .. %.0f]", variant_names[v], rows[v].median, rows[v].low,
-		       rows[v].high);
+		printf("  %-42s %8.0f ns  [%.0f .. %.0f]", variants[v].name, of[v].median, of[v].low, of[v].high);
 		if (v != BARE)
-			printf("  +%.0f ns", added);
-		if (v == FULL || v == STACKS || v == FULL_BLIND || v == CLASSIC)
-			printf(" = %.2f x the limit's", added / limit);
+			printf("  +%.0f ns", more);
+		if (v != BARE && v != EMPTY && v != LIGHT)
+			printf(" = %.2f x the limit's", more / limit);
 		if (v == LIGHT)
-			printf(" = %+.1f %%", 100 * added / rows[BARE].median);
+			printf(" = %+.1f %%", 100 * more / of[BARE].median);
 		printf("\n");
 	}
 	if (rig->classic)
 		printf("  full adds %.2f x what the classic design adds\n",
-		       (rows[FULL].median - rows[BARE].median) / (rows[CLASSIC].median - rows[BARE].median));
+		       (of[STACKS].median - of[BARE].median) / (of[CLASSIC].median - of[BARE].median));
 }
 
-static void print_rates(const struct rig *rig, const char *unit, struct row rows[VARIANTS])
+static void print_ratio(const char *what, const struct row *row, const struct row *base, int rounds)
 {
-	for (enum variant v = BARE; v < CLASSIC; v++)
+	struct summary of = ratio(row, base, rounds);
+
+	printf("  %-60s %.3f x  [%.3f .. %.3f]\n", what, of.median, of.low, of.high);
+}
+
+/* A pair that nobody waits for reaches neither blame nor a stack: that it costs nothing to have them is shown here. */
+static void print_nothing_contended(const struct rig *rig, const struct results *r)
+{
+	const struct row(*rows)[NUMBERS] = r->rows[PAIR];
+
+	print_ratio("full, with stacks to without (limit 1.15)", rows[STACKS], rows[FULL], r->rounds);
+	print_ratio("full, with all stacks to without (limit 1.15)", rows[ALL_STACKS], rows[FULL], r->rounds);
+	if (possible(rig, LIGHT))
+		print_ratio("light, with stacks, to bare", rows[LIGHT], rows[BARE], r->rounds);
+}
+
+static void print_contended(const struct rig *rig, const struct results *r, enum question q)
+{
+	const struct row(*rows)[NUMBERS] = r->rows[q];
+	struct summary blocked = sum_up(&rows[BARE][BLOCKED], r->rounds);
+	struct summary clock = ratio(&rows[BARE][BY_CLOCK], &rows[BARE][NUMBER], r->rounds);
+
+	for (enum variant v = BARE; v < CLASSIC; v++) {
+		struct summary cpu = sum_up(&rows[v][NUMBER], r->rounds);
+		struct summary more = added(&rows[v][NUMBER], &rows[BARE][NUMBER], r->rounds);
+		struct summary times = ratio(&rows[v][NUMBER], &rows[BARE][NUMBER], r->rounds);
+
+		if (!possible(rig, v))
+			continue;
+		printf("  %-42s %8.2f us  [%.2f .. %.2f]", variants[v].name, cpu.median / 1e3, cpu.low / 1e3,
+		       cpu.high / 1e3);
+		if (v != BARE)
+			printf("  %+.2f us [%.2f .. %.2f], %.2f x bare", more.median / 1e3, more.low / 1e3, more.high / 1e3,
+			       times.median);
+		printf("\n");
+	}
+	print_ratio("full, with stacks of 5 ms and more to without", rows[STACKS], rows[FULL], r->rounds);
+	printf("  (bare: by the clock %.3f x the CPU time; a thread blocked %.2f times per acquire)\n", clock.median,
+	       blocked.median);
+}
+
+static void print_rates(const struct rig *rig, const struct results *r, enum question q, const char *unit)
+{
+	struct summary bare = sum_up(&r->rows[q][BARE][NUMBER], r->rounds);
+
+	for (enum variant v = BARE; v < CLASSIC; v++) {
+		struct summary of = sum_up(&r->rows[q][v][NUMBER], r->rounds);
+
 		if (possible(rig, v))
-			printf("  %-42s %10.0f %s  [%.0f .. %.0f]  %+.1f %%\n", variant_names[v],
-			       rows[v].median, unit, rows[v].low, rows[v].high,
-			       100 * (rows[v].median / rows[BARE].median - 1));
+			printf("  %-42s %10.0f %s  [%.0f .. %.0f]  %+.1f %%\n", variants[v].name, of.median, unit, of.low,
+			       of.high, 100 * (of.median / bare.median - 1));
+	}
 }
 
 /* ---- context switches ---- */
@@ -354,6 +444,7 @@ static double switch_ns(void)
 static void measure_switches(struct rig *rig, int rounds, const char *title)
 {
 	static struct row bare, full;
+	struct summary before, after;
 
 	for (int round = 0; round < rounds; round++) {
 		bare.value[round] = switch_ns();
@@ -361,29 +452,34 @@ static void measure_switches(struct rig *rig, int rounds, const char *title)
 		full.value[round] = switch_ns();
 		lift(rig, FULL);
 	}
-	sum_up(&bare, rounds);
-	sum_up(&full, rounds);
-	printf(" %s:\n  bare %.0f ns [%.0f .. %.0f], full %.0f ns [%.0f .. %.0f]: %+.0f ns, %.3f x\n", title, bare.median,
-	       bare.low, bare.high, full.median, full.low, full.high, full.median - bare.median,
-	       full.median / bare.median);
+	before = sum_up(&bare, rounds);
+	after = sum_up(&full, rounds);
+	printf(" %s:\n  bare %.0f ns [%.0f .. %.0f], full %.0f ns [%.0f .. %.0f]: %+.0f ns, %.3f x\n", title, before.median,
+	       before.low, before.high, after.median, after.low, after.high, after.median - before.median,
+	       after.median / before.median);
 }
 
 static void run(const struct interpreter *in, int rounds)
 {
-	static struct row rows[VARIANTS];
+	static struct results results;
 	struct rig rig;
 
 	set_up(&rig, in);
+	results = (struct results){.rounds = rounds};
+	measure(&rig, &results);
 	printf("%s (%s), %d interleaved rounds, medians [quartiles]\n", in->exe, in->version, rounds);
 	printf(" an uncontended pair of release and acquire:\n");
-	measure(&rig, "pair 50000", rounds, rows);
-	print_added(&rig, rows);
+	print_pairs(&rig, &results);
+	printf(" what stacks and blame cost such a pair:\n");
+	print_nothing_contended(&rig, &results);
+	printf(" an acquire that finds the GIL taken, CPU time (two threads on one CPU that let go by themselves):\n");
+	print_contended(&rig, &results, YIELD);
+	printf(" an acquire that forces its holder out, CPU time (two threads on one CPU):\n");
+	print_contended(&rig, &results, FORCE);
 	printf(" eight threads in an os.read loop:\n");
-	measure(&rig, "read 8 300", rounds, rows);
-	print_rates(&rig, "reads/s", rows);
+	print_rates(&rig, &results, READ, "reads/s");
 	printf(" three CPU-bound threads:\n");
-	measure(&rig, "cpu 3 300", rounds, rows);
-	print_rates(&rig, "turns/s", rows);
+	print_rates(&rig, &results, CPU, "turns/s");
 	measure_switches(&rig, rounds, "a wake-up and a context switch of somebody else");
 	tear_down(&rig);
 }

@@ -19,6 +19,7 @@
  * acquires = releases = n + 1, whatever other threads do, as long as nobody is forced to let go: the
  * workloads that count set the switch interval to 1000 s, so that no waiter ever asks.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/seccomp.h>
@@ -29,6 +30,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <string.h>
 #include <time.h>
@@ -83,6 +85,13 @@ struct worker_truth {
 	uint64_t holds;
 };
 
+/* What two threads did that took the GIL from each other. */
+struct contest_truth {
+	uint64_t wall_ns, cpu_ns; /* of the process, from when the first of them began to when both were through */
+	uint64_t acquires;
+	uint64_t blocked; /* times that one of them could not go on (yielding is no such time) */
+};
+
 void noop(void);
 uint64_t now_ns(void);
 int thread_id(void);
@@ -103,6 +112,12 @@ void blamed_hog(struct blamed_truth *t, struct span *holds, int start, int end, 
 		const int *victims, int victims_n);
 void blamed_victim(struct span *waits, uint64_t room, uint64_t *n, int start, int end, const int *stop, uint64_t pause_ns);
 int worker(struct worker_truth *t, int start, int end, uint64_t n, uint64_t sleep_ns, uint64_t work_ns, uint64_t gap_ns);
+void share_one_cpu(void);
+void contest_prepare(void);
+void contest_begin(void);
+void contest_yielding(uint64_t n);
+void contest_turn(int who);
+void contest_end(struct contest_truth *t);
 int idlers_start(int n, uint64_t period_ns, int *tids);
 uint64_t idlers_stop(void);
 
@@ -156,6 +171,22 @@ static void be_prompt(void)
 	const struct sched_param lowest = {.sched_priority = 1};
 
 	pthread_setschedparam(pthread_self(), SCHED_FIFO, &lowest);
+}
+
+/* Takes the calling thread to the first CPU that the process may use, before everybody else there. */
+void share_one_cpu(void)
+{
+	const struct sched_param lowest = {.sched_priority = 1};
+	cpu_set_t allowed, one;
+	int cpu = 0;
+
+	sched_getaffinity(getpid(), sizeof(allowed), &allowed);
+	while (cpu < CPU_SETSIZE - 1 && !CPU_ISSET(cpu, &allowed))
+		cpu++;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	sched_setaffinity(0, sizeof(one), &one);
+	pthread_setschedparam(pthread_self(), SCHED_RR, &lowest);
 }
 
 static struct timespec timespec_of(uint64_t ns)
@@ -520,6 +551,93 @@ int worker(struct worker_truth *t, int start, int end, uint64_t n, uint64_t slee
 	PyEval_RestoreThread(tstate);
 	close(schedstat);
 	return 0;
+}
+
+/* ---- two threads that take the GIL from each other ------------------------------------------------------ */
+
+/*
+ * Both on one CPU, with real-time priority: one runs until it yields or blocks, whatever else the machine does, so who comes
+ * next is no matter of luck, and all the CPU's time is theirs. Round robin, lest one that never blocks keeps the other out.
+ *
+ *   contest_yielding():   has it, yields ----> finds it taken, blocks
+ *                         lets go, yields ---> has it, yields
+ *                         finds it taken ...
+ *
+ *   contest_turn() from a loop in Python:
+ *                         has it, turns ...    waits; the switch interval is over: asks for it, blocks
+ *                         is forced out, blocks until the other one has it
+ *                                              has it, turns ...
+ */
+static struct contest_truth contest;
+static uint64_t contest_began_ns, contest_began_cpu_ns;
+static int contest_holder;
+
+/* Of the calling thread; yielding counts with preemptions (kernel/sched/core.c, __schedule()). */
+static uint64_t blocked_so_far(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_THREAD, &usage);
+	return (uint64_t)usage.ru_nvcsw;
+}
+
+static uint64_t process_cpu_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* Before the two are started. */
+void contest_prepare(void)
+{
+	contest = (struct contest_truth){0};
+	contest_began_ns = 0;
+	contest_holder = 0;
+	gate_shut(0);
+}
+
+/* At first, by each of the two threads, with the GIL. Passes gate 0. */
+void contest_begin(void)
+{
+	share_one_cpu();
+	pass_gate(0);
+	if (!contest_began_ns) {
+		contest_began_ns = now_ns();
+		contest_began_cpu_ns = process_cpu_ns();
+	}
+	contest.blocked -= blocked_so_far();
+}
+
+/* n acquires. */
+void contest_yielding(uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i++) {
+		void *tstate = PyEval_SaveThread();
+
+		sched_yield();
+		PyEval_RestoreThread(tstate);
+		contest.acquires++;
+		sched_yield();
+	}
+}
+
+/* One turn of a loop: lets a waiter run whose time is over. Another thread than at the turn before: it has acquired. */
+void contest_turn(int who)
+{
+	contest.acquires += who != contest_holder;
+	contest_holder = who;
+	sched_yield();
+}
+
+/* At last, by each: what the second one is told is the truth. */
+void contest_end(struct contest_truth *t)
+{
+	contest.blocked += blocked_so_far();
+	contest.wall_ns = now_ns() - contest_began_ns;
+	contest.cpu_ns = process_cpu_ns() - contest_began_cpu_ns;
+	*t = contest;
 }
 
 /* ---- native threads that idle on condition variables of their own --------------------------------------- */

@@ -39,6 +39,10 @@ class WorkerTruth(ctypes.Structure):
     _fields_ = [("inside", Spent), ("all", Spent), ("holds", ctypes.c_uint64)]
 
 
+class ContestTruth(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in ("wall_ns", "cpu_ns", "acquires", "blocked")]
+
+
 class Span(ctypes.Structure):
     _fields_ = [(name, ctypes.c_uint64) for name in ("begin", "end")]
 
@@ -68,6 +72,8 @@ def _libraries():
                               num]),
         "blamed_victim": (None, [ctypes.POINTER(Span), u64, ctypes.POINTER(u64), num, num, ctypes.POINTER(num), u64]),
         "worker": (num, [ctypes.POINTER(WorkerTruth), num, num, u64, u64, u64, u64]),
+        "share_one_cpu": (None, []), "contest_prepare": (None, []), "contest_begin": (None, []), "contest_yielding": (None, [u64]),
+        "contest_turn": (None, [num]), "contest_end": (None, [ctypes.POINTER(ContestTruth)]),
         "idlers_start": (num, [num, u64, ctypes.POINTER(num)]), "idlers_stop": (u64, []),
     }
     libraries = ctypes.PyDLL(path), ctypes.CDLL(path)
