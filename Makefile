@@ -46,7 +46,7 @@ PURE := reason log text regular symtab procmem capstone_lib insn insn_x86 insn_a
 PURE += record time_memo proc_layout
 PURE += hist keymap pair_index stack_cells sample window minute aggr keep json_text batch sink_mem trace trace_json
 PURE += schema schema_row schema_blame schema_code schema_stacks verdict schema_series schema_sample schema_threads schema_wide schema_board schema_meta schema_ttl
-PURE += procmaps label cgroup pynames pystr pylines pystack unwind native native_tally native_look stack_book snapshot
+PURE += procmaps label cgroup pynames pystr pylines pystack unwind demangle native native_tally native_look stack_book snapshot
 KERNEL := probes probes_load probes_tables probes_kin families planter uprobe_link probe_check blame_memo gil_life stack_sums cpu_samples
 KERNEL += reader reader_slots reader_names reader_stacks reader_trace
 PURE += redis_url
@@ -114,7 +114,7 @@ WARNINGS := -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wvl
 ALL_CFLAGS = -std=gnu11 $(WARNINGS) $(CFLAGS) $(SANFLAGS) $(COVFLAGS)
 ALL_CPPFLAGS = -D_GNU_SOURCE -DGILSCOPE_VERSION='"$(VERSION)"' -I$(OUTPUT) $(PKG_CFLAGS) $(CPPFLAGS)
 ALL_LDFLAGS = $(LDFLAGS) $(SANFLAGS) $(COVFLAGS)
-LDLIBS = $(PKG_LIBS) -lpthread -ldl -lm
+LDLIBS = $(PKG_LIBS) -liberty -lpthread -ldl -lm
 
 BPF_ARCH := $(shell uname -m | sed 's/x86_64/x86/;s/aarch64/arm64/')
 BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Wno-unused-parameter \

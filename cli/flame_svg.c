@@ -183,8 +183,8 @@ static const char style[] =
 	".box:hover rect{stroke:#fff}}";
 
 /*
- * data-x and data-w are shares of the whole, data-d the height above the ground. Zooming on a box: boxes beside it go away, those
- * below it become as wide as the picture.
+ * data-x and data-w are shares of the whole, data-d the height above the ground. Zooming on a box: boxes beside it go away,
+ * those below it become as wide as the picture. WIDE are the characters that text__columns() counts twice.
  */
 static const char script[] =
 	"(function(){\n"
@@ -192,8 +192,11 @@ static const char script[] =
 	"var W=1180,L=10,LETTER=7.4,foot=svg.querySelector('.foot'),back=svg.querySelector('.back');\n"
 	"function num(b,k){return parseFloat(b.getAttribute('data-'+k))}\n"
 	"function name(b){return b.getAttribute('data-n')}\n"
+	"var WIDE=/[\\u1100-\\u115f\\u2e80-\\ua4cf\\uac00-\\ud7a3\\uf900-\\ufaff\\ufe30-\\ufe6f\\uff00-\\uff60"
+	"\\u{1f300}-\\u{1faff}\\u{20000}-\\u{3fffd}]/u;\n"
+	"function head(n,room){var s='';for(var c of n){room-=WIDE.test(c)?2:1;if(room<0)break;s+=c}return s}\n"
 	"function fit(b,w){var n=name(b),room=Math.floor((w-6)/LETTER);\n"
-	" b.querySelector('text').textContent=room<3?'':n.length<=room?n:n.slice(0,room-2)+'..'}\n"
+	" b.querySelector('text').textContent=room<3?'':head(n,room)===n?n:head(n,room-2)+'..'}\n"
 	"function zoom(to){var X=to?num(to,'x'):0,S=to?num(to,'w'):1,D=to?num(to,'d'):-1,e=S*1e-6;\n"
 	" boxes.forEach(function(b){var x=num(b,'x'),w=num(b,'w'),d=num(b,'d');\n"
 	"  var below=d<D&&x<=X+e&&x+w>=X+S-e,on=d>=D&&x>=X-e&&x+w<=X+S+e;\n"
@@ -245,7 +248,7 @@ static const char *weight_text(const struct drawing *d, uint64_t weight, char bu
 	return human__us(buf, (double)weight / (d->unit == FLAME_NS ? 1000 : 1));
 }
 
-/* As much of a name as fits into a box; bytes that continue a character go with it. */
+/* As much of a name as fits into a box; the script's fit() does the same. */
 static void put_label(FILE *to, const char *name, double width)
 {
 	size_t room = width > 6 ? (size_t)((width - 6) / LETTER_WIDTH) : 0;
@@ -257,9 +260,8 @@ static void put_label(FILE *to, const char *name, double width)
 		markup__text(to, name);
 		return;
 	}
-	text__clean(cut, room - 1 < sizeof(cut) ? room - 1 : sizeof(cut), name, strlen(name));
+	snprintf(cut, sizeof(cut), "%.*s..", (int)text__head(name, room - 2, sizeof(cut) - 3), name);
 	markup__text(to, cut);
-	fputs("..", to);
 }
 
 static void put_box(const struct drawing *d, const struct frame *frame, double x, size_t depth)

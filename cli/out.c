@@ -245,41 +245,14 @@ static void shrink(const struct out *o, size_t *widths, size_t total, size_t wid
 
 const char *out__cut(char *dst, size_t size, const char *text, size_t columns)
 {
-	size_t used = 0, out = 0, room = text__columns(text) > columns ? columns - (columns > 0) : columns;
+	size_t room = text__columns(text) > columns ? columns - (columns > 0) : columns;
+	size_t out = text__head(text, room, size - 2);
 
-	while (*text) {
-		size_t n = text__char_bytes(text);
-		char one[5] = "";
-
-		memcpy(one, text, n);
-		used += text__columns(one);
-		if (used > room || out + n + 2 > size)
-			break;
-		memcpy(dst + out, one, n);
-		out += n;
-		text += n;
-	}
-	if (*text && columns > 0)
+	memcpy(dst, text, out);
+	if (text[out] && columns > 0)
 		dst[out++] = '~';
 	dst[out] = '\0';
 	return dst;
-}
-
-/* The bytes of `text` that take at most `columns` columns. */
-static size_t head_bytes(const char *text, size_t columns)
-{
-	size_t at = 0, used = 0;
-
-	while (text[at]) {
-		char one[5] = "";
-
-		memcpy(one, text + at, text__char_bytes(text + at));
-		used += text__columns(one);
-		if (used > columns)
-			break;
-		at += text__char_bytes(text + at);
-	}
-	return at;
 }
 
 const char *out__cut_middle(char *dst, size_t size, const char *text, size_t columns)
@@ -293,7 +266,7 @@ const char *out__cut_middle(char *dst, size_t size, const char *text, size_t col
 	}
 	while (*end && text__columns(end) > tail)
 		end += text__char_bytes(end);
-	snprintf(dst, size, "%.*s%s%s", (int)head_bytes(text, head), text, columns ? "~" : "", end);
+	snprintf(dst, size, "%.*s%s%s", (int)text__head(text, head, size), text, columns ? "~" : "", end);
 	return dst;
 }
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "debugfile.h"
+#include "demangle.h"
 #include "elffile.h"
 #include "procmaps.h"
 #include "procmem.h"
@@ -353,14 +354,16 @@ static struct module *module_at(struct native *n, uint64_t addr)
 /* By its symbol, else where it begins, else the very place. `extent` is known to be one function's. */
 static void name_function(struct file *f, uint64_t place, const struct elf_range *extent, struct function *ret)
 {
+	char raw[DEMANGLE_RAW_SIZE];
 	struct elf_range symbol;
 
 	ret->extent = *extent;
-	ret->named = elffile__symbol_at(f->ef, place, ret->name, sizeof(ret->name), &symbol);
+	ret->named = elffile__symbol_at(f->ef, place, raw, sizeof(raw), &symbol);
 	if (!ret->named) {
 		snprintf(ret->name, sizeof(ret->name), "+0x%llx", (unsigned long long)extent->start);
 		return;
 	}
+	demangle__name(raw, ret->name, sizeof(ret->name));
 	ret->extent.start = symbol.start > extent->start ? symbol.start : extent->start;
 	ret->extent.end = symbol.end < extent->end ? symbol.end : extent->end;
 	for (char *c = ret->name; *c; c++)

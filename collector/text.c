@@ -124,6 +124,22 @@ size_t text__columns(const char *text)
 	return columns;
 }
 
+size_t text__head(const char *text, size_t columns, size_t most)
+{
+	size_t at = 0, used = 0, n;
+
+	while ((n = text__char_bytes(text + at)) > 0) {
+		char one[5] = "";
+
+		memcpy(one, text + at, n);
+		used += text__columns(one);
+		if (used > columns || at + n > most)
+			break;
+		at += n;
+	}
+	return at;
+}
+
 void text__append(char *dst, size_t size, const char *fmt, ...)
 {
 	size_t len = strlen(dst);

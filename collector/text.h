@@ -34,4 +34,7 @@ size_t text__char_bytes(const char *s);
 /* Terminal columns of a cleaned UTF-8 string: one per code point (wide characters count as two). */
 size_t text__columns(const char *s);
 
+/* Bytes of the beginning of a cleaned string, whole characters, that takes at most `columns` columns and `most` bytes. */
+size_t text__head(const char *s, size_t columns, size_t most);
+
 #endif

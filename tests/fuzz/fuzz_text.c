@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Names and command lines from outside: whatever bytes go in, what comes out fits, ends, and holds no
- * control character; cleaning it again changes nothing.
+ * control character; cleaning it again changes nothing. Names of functions the same.
  */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "../../collector/demangle.h"
 #include "../../collector/text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -15,6 +16,18 @@ static void expect(int truth)
 {
 	if (!truth)
 		abort();
+}
+
+static void demangle(const uint8_t *data, size_t size)
+{
+	char symbol[DEMANGLE_RAW_SIZE + 64], name[80], twice[80];
+	size_t len = size < sizeof(symbol) ? size : sizeof(symbol) - 1;
+
+	memcpy(symbol, data, len);
+	symbol[len] = '\0';
+	demangle__name(symbol, name, sizeof(name));
+	text__clean(twice, sizeof(twice), name, strlen(name));
+	expect(strcmp(name, twice) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -28,5 +41,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		expect((unsigned char)once[i] >= 0x20 && once[i] != 0x7f && once[i] != '|');
 	expect(text__clean(twice, sizeof(twice), once, len) == len && strcmp(once, twice) == 0);
 	expect(text__columns(once) <= 2 * len);
+	demangle(data, size);
 	return 0;
 }

@@ -140,7 +140,7 @@ static void expect_native(const struct interpreter *in, const char *kind)
 
 /* ---- every kind, on the distribution's interpreter ---- */
 
-static const char *const kinds[] = {"crc32", "re", "json", "numpy", "usleep"};
+static const char *const kinds[] = {"crc32", "re", "json", "numpy", "cxx", "usleep"};
 
 ParameterizedTestParameters(native, code_that_keeps_the_gil_is_named)
 {

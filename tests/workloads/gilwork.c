@@ -106,6 +106,7 @@ void cycle_holding(int start, int end, uint64_t n, uint64_t hold_ns);
 void confined_cycle(int start, uint64_t n, int through, int never);
 uint64_t cycle_ns(uint64_t n);
 void nap(uint64_t ns);
+void model_forward(uint64_t ns) __asm__("_ZN6engine5ModelIfE7forwardEmPKf"); /* as a C++ compiler would call it */
 void hog(struct hog_truth *t, int start, int end, uint64_t n, uint64_t hold_ns, uint64_t gap_ns);
 void victim(struct victim_truth *t, int start, int end, const int *stop, uint64_t pause_ns);
 void blamed_hog(struct blamed_truth *t, struct span *holds, int start, int end, uint64_t n, uint64_t hold_ns, int which,
@@ -310,6 +311,11 @@ uint64_t cycle_ns(uint64_t n)
 
 /* Through PyDLL a hold of this length, through CDLL a pause without the GIL. */
 void nap(uint64_t ns)
+{
+	sleep_until(now_ns() + ns);
+}
+
+void model_forward(uint64_t ns)
 {
 	sleep_until(now_ns() + ns);
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""usage: native.py crc32|adler32|re|json|numpy|nap|usleep|python|endless
+"""usage: native.py crc32|adler32|re|json|numpy|nap|cxx|usleep|python|endless
 
 A hog calls C code that keeps the GIL for a tenth of a second and more, again and again, until `stop` is said; a victim is
 blocked before each call begins. The truth of the hog: the Python function and line of the call, the file that has the C code
@@ -72,6 +72,10 @@ def calls():
         return loop, module_of(address_of(ctypes.pythonapi.Py_IncRef)), None
     if kind == "nap":
         return lambda: keep.nap(120 * MS), module_of(address_of(keep.nap)), "nap"
+    if kind == "cxx":
+        forward = keep["_ZN6engine5ModelIfE7forwardEmPKf"]
+        forward.argtypes = [ctypes.c_uint64]
+        return lambda: forward(120 * MS), module_of(address_of(forward)), "engine::Model<float>::forward"
     libc = ctypes.PyDLL(None)
     return lambda: libc.usleep(120000), module_of(address_of(libc.usleep)), "usleep"
 
