@@ -13,8 +13,8 @@
 enum { B_VICTIM, B_HOLDER, B_US, B_SHARE, COLUMNS_N };
 
 #define COLUMNS_OF(holder_title) { \
-	[B_VICTIM] = {"victim", "WHO WAITED", OUT_TEXT, OUT_FLEX}, \
-	[B_HOLDER] = {"holder", holder_title, OUT_TEXT, OUT_FLEX}, \
+	[B_VICTIM] = {"victim", "WHO WAITED", OUT_TEXT, OUT_FLEX | OUT_MIDDLE}, \
+	[B_HOLDER] = {"holder", holder_title, OUT_TEXT, OUT_FLEX | OUT_MIDDLE}, \
 	[B_US] = {"us", "TIME", OUT_US, 0}, \
 	[B_SHARE] = {"share", "OF ALL WAITING", OUT_SHARE, 0}, \
 }

@@ -195,7 +195,7 @@ static int fetch_series(struct answer *a, struct reason *why)
 enum { T_NAME, T_THREAD, T_INSIDE, T_HOLDS, T_WAITS, T_HOLD, T_WAIT, T_N, T_C, T_FORCED, T_WAIT_MAX, T_HOLD_MAX };
 
 static const struct out_column thread_columns[] = {
-	[T_NAME] = {"name", "THREAD", OUT_TEXT, OUT_FLEX},
+	[T_NAME] = {"name", "THREAD", OUT_TEXT, OUT_FLEX | OUT_MIDDLE},
 	[T_THREAD] = {"thread", "TID", OUT_TEXT, 0},
 	[T_INSIDE] = {"inside", "INSIDE", OUT_ID, OUT_SPARE},
 	[T_HOLDS] = {"hold_share", "HOLDS", OUT_SHARE, 0},

@@ -28,6 +28,7 @@
 
 #define DEFAULT_SINCE "5m"
 #define DEFAULT_LOOK_NS (10ull * 1000000000)
+#define SHOWN_FUNCTIONS 8
 #define SHOWN_PAIRS 10
 #define POINTS_OF_PAGE 50 /* intervals of a look for --html: a chart of ten would be poor */
 
@@ -76,11 +77,28 @@ static void add_load(struct report *r, const char *name, const char *thr, const 
 }
 
 /* What the thread's worst code was. */
-static void set_code(struct report *r, size_t thread, const char *function, const char *file, uint32_t line,
-		     const char *native, double us)
+static void set_code(struct report *r, size_t thread, const struct function_time *worst)
 {
-	code__where(function, file, line, native, r->codes[thread]);
-	r->guilt[thread] = (struct verdict_code){r->codes[thread], us, native[0] != '\0'};
+	snprintf(r->codes[thread], sizeof(r->codes[thread]), "%s", worst->place);
+	if (worst->native[0])
+		text__append(r->codes[thread], sizeof(r->codes[thread]), ", in %s", worst->native);
+	r->guilt[thread] = (struct verdict_code){r->codes[thread], worst->blame_us, worst->native[0] != '\0'};
+}
+
+/* Of all threads together, and of each. Without memory there is none. */
+static void take_functions(struct report *r, struct function_part *parts, size_t n)
+{
+	if (!parts)
+		return;
+	r->functions = functions__sum(parts, n, SIZE_MAX, &r->functions_n);
+	for (size_t i = 0; i < r->in.threads_n; i++) {
+		size_t found;
+		struct function_time *own = functions__sum(parts, n, i, &found);
+
+		if (own && found && own[0].blame_us > 0)
+			set_code(r, i, &own[0]);
+		free(own);
+	}
 }
 
 static void note_interval(struct report *r, const struct schema_row *row)
@@ -144,13 +162,24 @@ static void take_pairs(struct report *r, const struct blame_sum *blame)
 	r->in.sampled = blame->sampled;
 }
 
+/* Threads that have no row of their own are one. */
 static void take_code(struct report *r, const struct code_sum *code)
 {
-	struct code_place worst;
+	struct function_part *parts = calloc(code->n + 1, sizeof(*parts));
 
-	for (size_t i = 0; i < r->in.threads_n; i++)
-		if (code_sum__worst(code, r->thrs[i], &worst))
-			set_code(r, i, worst.function, worst.file, worst.line, worst.native, worst.blame_us);
+	for (size_t i = 0; parts && i < code->n; i++) {
+		const struct code_place *p = &code->places[i];
+		size_t thread = index_of(r, p->thr);
+
+		parts[i] = (struct function_part){
+			.function = p->function, .file = p->file, .native = p->native, .line = p->line,
+			.thread = thread == SIZE_MAX ? r->in.threads_n : thread,
+			.thread_name = thread == SIZE_MAX ? "(other threads)" : r->names[thread],
+			.hold_us = isnan(r->in.all.hold_us) ? NAN : p->hold_us, .blame_us = p->blame_us,
+		};
+	}
+	take_functions(r, parts, code->n);
+	free(parts);
 }
 
 static void describe_past(struct report *r, const struct past *p)
@@ -211,8 +240,8 @@ static int read_past(struct report *r, struct past *p, struct reason *why)
 		for (size_t i = 0; i < p->threads_n; i++)
 			add_load(r, p->threads[i].thread.name, p->threads[i].thread.thr, &p->threads[i].sum);
 		take_pairs(r, &blame);
-		take_code(r, &code);
 		fill_input(r, past__span_us(p), (int)(p->proc.cpus ? p->proc.cpus : 1));
+		take_code(r, &code);
 	}
 	blame_sum__free(&blame);
 	code_sum__free(&code);
@@ -232,22 +261,27 @@ static void take_totals(struct report *r, const struct proc_sample *s)
 {
 	for (size_t i = 0; i < s->threads_n; i++) {
 		char name[THREAD_NAME_SIZE + 16], thr[BLAME_THR_SIZE];
-		struct code_guilt worst;
 		struct schema_row row;
 
 		schema_row__from(s, &s->threads[i].m, false, &row);
 		snprintf(thr, sizeof(thr), "%u", s->threads[i].key.tid);
 		add_load(r, rows__name(&s->threads[i], name, sizeof(name)), thr, &row);
-		worst = code__worst(s, i);
-		if (worst.cell && worst.blame_ns)
-			set_code(r, i, worst.cell->function, worst.cell->file, worst.cell->line, worst.cell->native,
-				 (double)worst.blame_ns / 1e3);
 	}
 	for (size_t i = 0; i < s->blame_n; i++)
 		r->pairs[r->in.pairs_n++] =
 			(struct verdict_pair){s->blame[i].victim, s->blame[i].holder, (double)(s->blame[i].ns / 1000)};
 	qsort(r->pairs, r->in.pairs_n, sizeof(*r->pairs), larger_first);
 	r->in.sampled = s->blame_sampled;
+}
+
+static void take_code_of(struct report *r, const struct proc_sample *s)
+{
+	char (*names)[CODE_NAME_SIZE] = calloc(s->threads_n + 1, sizeof(*names));
+	struct function_part *parts = names ? code__parts(s, names) : NULL;
+
+	take_functions(r, parts, s->code_n);
+	free(parts);
+	free(names);
 }
 
 static void on_sample(void *arg, const struct collector_proc *proc, const struct proc_sample *s)
@@ -276,6 +310,7 @@ static void on_ended(void *arg, const struct collector_proc *proc, const struct 
 	schema_row__from(totals, &totals->total, true, &r->all);
 	take_totals(r, totals);
 	fill_input(r, (double)totals->observed_ns / 1e3, (int)(target__cpus(proc->target->pid) ?: 1));
+	take_code_of(r, totals);
 }
 
 static void on_stack(void *arg, const struct collector_proc *proc, const struct stack_time *s)
@@ -383,6 +418,18 @@ static struct out *blame_table(const struct report *r, size_t max)
 	return table;
 }
 
+static void print_table(struct out *table)
+{
+	size_t width, lines;
+
+	out__terminal(STDOUT_FILENO, &width, &lines);
+	if (table && out__rows(table) && !out__error(table)) {
+		out__table(table, stdout, width);
+		putchar('\n');
+	}
+	out__free(table);
+}
+
 static void print_basis(const struct report *r)
 {
 	char text[VERDICT_TEXT * 2], observed[HUMAN_SIZE], cost[HUMAN_SIZE], n[HUMAN_SIZE], c[HUMAN_SIZE];
@@ -402,10 +449,6 @@ static void print_basis(const struct report *r)
 
 static void print_text(const struct report *r)
 {
-	struct out *table = r->in.all.wait_us > 0 ? blame_table(r, SHOWN_PAIRS) : NULL;
-	size_t width, lines;
-
-	out__terminal(STDOUT_FILENO, &width, &lines);
 	printf("%s (%s), CPython %s: %s\n\n", r->label, r->id, r->python, r->when);
 	if (r->gil_disabled) {
 		paragraph("NOT GIL-BOUND. The GIL is disabled in this process: there is nothing to hold and nothing "
@@ -415,11 +458,8 @@ static void print_text(const struct report *r)
 	paragraph(r->verdict.headline);
 	paragraph(r->verdict.gain);
 	print_findings(&r->verdict);
-	if (table && out__rows(table)) {
-		out__table(table, stdout, width);
-		putchar('\n');
-	}
-	out__free(table);
+	print_table(functions__table(r->functions, r->functions_n, SHOWN_FUNCTIONS));
+	print_table(r->in.all.wait_us > 0 ? blame_table(r, SHOWN_PAIRS) : NULL);
 	print_basis(r);
 }
 
@@ -445,7 +485,7 @@ static json_t *findings_json(const struct report *r)
 
 static void print_json(const struct report *r)
 {
-	struct out *table = blame_table(r, SIZE_MAX);
+	struct out *table = blame_table(r, SIZE_MAX), *code = functions__table(r->functions, r->functions_n, SIZE_MAX);
 	json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:i}", "id", r->id, "label", r->label,
 				 "python", r->python, "gil_bound", gil_bound__name(r->verdict.bound), "headline",
 				 r->verdict.headline, "gain", r->verdict.gain, "limits", r->verdict.limits,
@@ -478,7 +518,10 @@ static void print_json(const struct report *r)
 		json_object_set_new(json, numbers[i].name, out__json_num(numbers[i].value));
 	if (json && table)
 		json_object_set_new(json, "blame", out__json(table));
+	if (json && code)
+		json_object_set_new(json, "code", out__json(code));
 	out__free(table);
+	out__free(code);
 	out__dump(json, stdout, true);
 }
 
@@ -523,6 +566,7 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 	free(r.thrs);
 	free(r.codes);
 	free(r.guilt);
+	free(r.functions);
 	free(r.pairs);
 	free(r.points);
 	return err ? options__fail(verb, err == -EINVAL ? EXIT_USAGE : EXIT_FAILED, &why) : EXIT_OK;

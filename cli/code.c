@@ -2,24 +2,16 @@
 /* See code.h. */
 #include "code.h"
 
+#include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "../collector/text.h"
+#include "functions.h"
 #include "human.h"
 #include "out.h"
 #include "rows.h"
 
 #define SHOWN 8
-
-enum { C_PLACE, C_THREAD, C_BLAME, C_HOLD };
-
-static const struct out_column columns[] = {
-	[C_PLACE] = {"place", "HOLDS IN", OUT_TEXT, OUT_FLEX},
-	[C_THREAD] = {"thread", "THREAD", OUT_TEXT, OUT_FLEX},
-	[C_BLAME] = {"blame", "OTHERS WAITED", OUT_US, 0},
-	[C_HOLD] = {"hold", "HELD", OUT_US, 0},
-};
 
 const char *code__place(const char *function, const char *file, uint32_t line, char buf[CODE_TEXT_SIZE])
 {
@@ -39,127 +31,54 @@ const char *code__where(const char *function, const char *file, uint32_t line, c
 	return buf;
 }
 
-static const char *where(const struct code_cell *c, char buf[CODE_TEXT_SIZE])
-{
-	return code__where(c->function, c->file, c->line, c->native, buf);
-}
-
 /* ---- by function ---- */
 
-static bool is_same_function(const struct code_cell *a, const struct code_cell *b)
+struct function_part *code__parts(const struct proc_sample *s, char (*names)[CODE_NAME_SIZE])
 {
-	return a->thread == b->thread && a->firstlineno == b->firstlineno && !strcmp(a->function, b->function) &&
-	       !strcmp(a->file, b->file);
-}
+	struct function_part *parts = calloc(s->code_n + 1, sizeof(*parts));
 
-static bool is_worse(const struct code_cell *a, const struct code_cell *b)
-{
-	return a->blame_ns != b->blame_ns ? a->blame_ns > b->blame_ns : a->hold_ns > b->hold_ns;
-}
-
-static struct code_guilt guilt_of(const struct proc_sample *s, const struct code_cell *first)
-{
-	struct code_guilt sum = {.cell = first};
-
-	for (size_t i = 0; i < s->code_n; i++) {
+	for (size_t i = 0; i < s->threads_n; i++)
+		rows__name(&s->threads[i], names[i], sizeof(names[i]));
+	for (size_t i = 0; parts && i < s->code_n; i++) {
 		const struct code_cell *c = &s->code[i];
 
-		if (!is_same_function(c, first))
-			continue;
-		sum.hold_ns += c->hold_ns;
-		sum.blame_ns += c->blame_ns;
-		sum.wait_ns += c->wait_ns;
-		if (is_worse(c, sum.cell))
-			sum.cell = c;
+		parts[i] = (struct function_part){
+			.function = c->function, .file = c->file, .native = c->native, .line = c->line,
+			.firstlineno = c->firstlineno, .thread = c->thread, .thread_name = names[c->thread],
+			.hold_us = s->total.known & KNOWN_HOLD ? (double)c->hold_ns / 1e3 : NAN,
+			.blame_us = (double)c->blame_ns / 1e3,
+		};
 	}
-	return sum;
-}
-
-static int worst_first(const void *a, const void *b)
-{
-	const struct code_guilt *x = a, *y = b;
-
-	if (x->blame_ns != y->blame_ns)
-		return x->blame_ns > y->blame_ns ? -1 : 1;
-	if (x->hold_ns != y->hold_ns)
-		return x->hold_ns > y->hold_ns ? -1 : 1;
-	return x->cell < y->cell ? -1 : x->cell > y->cell;
-}
-
-/* The functions, worst first; caller frees; NULL: none, or no memory. */
-static struct code_guilt *functions(const struct proc_sample *s, size_t *ret_n)
-{
-	struct code_guilt *list = calloc(s->code_n + 1, sizeof(*list));
-	size_t n = 0;
-
-	for (size_t i = 0; list && i < s->code_n; i++) {
-		bool seen = false;
-
-		for (size_t j = 0; j < n && !seen; j++)
-			seen = is_same_function(list[j].cell, &s->code[i]);
-		if (!seen)
-			list[n++] = guilt_of(s, &s->code[i]);
-	}
-	if (list)
-		qsort(list, n, sizeof(*list), worst_first);
-	*ret_n = n;
-	return list;
-}
-
-struct code_guilt code__worst(const struct proc_sample *s, size_t thread)
-{
-	struct code_guilt worst = {.cell = NULL};
-	size_t n;
-	struct code_guilt *list = functions(s, &n);
-
-	for (size_t i = 0; list && i < n && !worst.cell; i++)
-		if (thread == SIZE_MAX || list[i].cell->thread == thread)
-			worst = list[i];
-	free(list);
-	return worst;
+	return parts;
 }
 
 /* ---- showing ---- */
 
-static void add_row(struct out *table, const struct proc_sample *s, const struct code_guilt *g)
+static void print_worst(FILE *to, const struct function_time *f)
 {
-	char place[CODE_TEXT_SIZE], name[THREAD_NAME_SIZE + 16];
+	char blame[HUMAN_SIZE];
 
-	out__row(table);
-	out__text(table, C_PLACE, where(g->cell, place));
-	out__text(table, C_THREAD, rows__name(&s->threads[g->cell->thread], name, sizeof(name)));
-	out__num(table, C_BLAME, (double)g->blame_ns / 1e3);
-	if (s->total.known & KNOWN_HOLD)
-		out__num(table, C_HOLD, (double)g->hold_ns / 1e3);
-}
-
-static void print_table(FILE *to, const struct proc_sample *s, const struct code_guilt *list, size_t n, size_t width)
-{
-	struct out *table = out__new(columns, sizeof(columns) / sizeof(columns[0]));
-
-	for (size_t i = 0; table && i < n && i < SHOWN && list[i].blame_ns; i++)
-		add_row(table, s, &list[i]);
-	if (table && out__rows(table) && !out__error(table)) {
-		fputc('\n', to);
-		out__table(table, to, width);
-	}
-	out__free(table);
+	fprintf(to, "\n%s%s made others wait %s in all\nin %s%s%s.\n", f->threads == 1 ? "Thread " : "", f->who,
+		human__us(blame, f->blame_us), f->place, f->native[0] ? ", in " : "", f->native);
 }
 
 void code__print(FILE *to, const struct proc_sample *s, size_t width)
 {
-	char place[CODE_TEXT_SIZE], name[THREAD_NAME_SIZE + 16], blame[HUMAN_SIZE];
-	size_t n;
-	struct code_guilt *list = functions(s, &n);
+	char (*names)[CODE_NAME_SIZE] = calloc(s->threads_n + 1, sizeof(*names));
+	struct function_part *parts = names ? code__parts(s, names) : NULL;
+	size_t n = 0;
+	struct function_time *list = parts ? functions__sum(parts, s->code_n, SIZE_MAX, &n) : NULL;
+	struct out *table = functions__table(list, n, SHOWN);
 
-	if (list && n && list[0].blame_ns) {
-		fprintf(to, "\nThread %s made others wait %s in all\nin %s.\n",
-			rows__name(&s->threads[list[0].cell->thread], name, sizeof(name)),
-			human__us(blame, (double)list[0].blame_ns / 1e3),
-			where(list[0].cell, place));
-		print_table(to, s, list, n, width);
+	if (table && out__rows(table) && !out__error(table)) {
+		print_worst(to, &list[0]);
+		fputc('\n', to);
+		out__table(table, to, width);
 	}
+	out__free(table);
 	free(list);
+	free(parts);
+	free(names);
 }
 
 json_t *code__json(const struct proc_sample *s)

@@ -16,14 +16,15 @@ const char *code__place(const char *function, const char *file, uint32_t line, c
 /* The same, with the C code that ran there ("" or NULL: not known): "function (dir/file.py:12), in module.so: function". */
 const char *code__where(const char *function, const char *file, uint32_t line, const char *native, char buf[CODE_TEXT_SIZE]);
 
-/* One function of one thread: all its lines together, shown with the worst of them. */
-struct code_guilt {
-	const struct code_cell *cell; /* the worst line's; NULL: there is none */
-	uint64_t hold_ns, blame_ns, wait_ns;
-};
+#define CODE_NAME_SIZE (THREAD_NAME_SIZE + 16)
 
-/* The function that made others wait the most: of that thread (an index), or of any if it is SIZE_MAX. */
-struct code_guilt code__worst(const struct proc_sample *s, size_t thread);
+struct function_part;
+
+/*
+ * The sample's code, to be added up by functions.h; `names`, one for each of its threads, are set, and must stay as long.
+ * Array of code_n, caller frees; NULL: no memory.
+ */
+struct function_part *code__parts(const struct proc_sample *s, char (*names)[CODE_NAME_SIZE]);
 
 /* The sentence and the table of the closing summary; nothing where no code made anybody wait. */
 void code__print(FILE *to, const struct proc_sample *s, size_t width);

@@ -13,6 +13,7 @@
 #include "../collector/verdict.h"
 #include "blame_table.h"
 #include "code.h"
+#include "functions.h"
 #include "options.h"
 #include "rows.h"
 
@@ -36,6 +37,8 @@ struct report {
 	char (*thrs)[BLAME_THR_SIZE];
 	char (*codes)[CODE_TEXT_SIZE]; /* their worst code; "": not known */
 	struct verdict_code *guilt;
+	struct function_time *functions; /* of all threads, the worst first */
+	size_t functions_n;
 	struct verdict_pair *pairs; /* largest first */
 	struct report_point *points; /* in the order of time */
 	size_t points_n;

@@ -14,8 +14,10 @@
 #include "stack_flame.h"
 
 #define SHOWN_THREADS 40
+#define SHOWN_FUNCTIONS 20
 #define SHOWN_HOLDERS 10   /* columns of the matrix */
 #define SHOWN_VICTIMS 16   /* rows */
+#define SHOWN_LETTERS 12   /* of the names of both */
 
 static const char style[] =
 	":root{color-scheme:light dark;--bg:#fff;--ink:#1c2024;--soft:#60646c;--line:#e0e3e8;--card:#f7f8fa;--hold:#2f6fde;"
@@ -519,13 +521,26 @@ static void put_heat(FILE *to, const char *name, double us, double most)
 	fputs("</td>", to);
 }
 
-static void put_name(FILE *to, const char *name, const char *attributes)
+static void put_name_as(FILE *to, const char *name, const char *shown, const char *attributes)
 {
 	fprintf(to, "<th %s title=\"", attributes);
 	markup__text(to, name);
 	fputs("\">", to);
-	markup__text(to, name);
+	markup__text(to, shown);
 	fputs("</th>", to);
+}
+
+static void put_name(FILE *to, const char *name, const char *attributes)
+{
+	put_name_as(to, name, name, attributes);
+}
+
+/* In the matrix there is little room, and names of threads differ at their ends. */
+static void put_short_name(FILE *to, const char *name, const char *attributes)
+{
+	char shown[REPORT_NAME_SIZE];
+
+	put_name_as(to, name, out__cut_middle(shown, sizeof(shown), name, SHOWN_LETTERS), attributes);
 }
 
 static void put_cell(FILE *to, const char *name, double value, bool count)
@@ -544,7 +559,7 @@ static void put_matrix_head(const struct report *r, FILE *to, const struct cast 
 {
 	fputs("<thead><tr><th class=\"name\">waited</th>", to);
 	for (size_t i = 0; i < holders->n; i++)
-		put_name(to, r->names[holders->who[i]], "class=\"name\" scope=\"col\"");
+		put_short_name(to, r->names[holders->who[i]], "class=\"name\" scope=\"col\"");
 	if (holders->others)
 		fputs("<th scope=\"col\">others</th>", to);
 	fputs("<th scope=\"col\" class=\"sum\">in all</th></tr></thead>\n", to);
@@ -556,7 +571,7 @@ static void put_matrix_row(const struct report *r, FILE *to, size_t victim, doub
 	double rest = victim_us;
 
 	fputs("<tr>", to);
-	put_name(to, r->names[victim], "class=\"name\" scope=\"row\"");
+	put_short_name(to, r->names[victim], "class=\"name\" scope=\"row\"");
 	for (size_t i = 0; i < holders->n; i++) {
 		double us = pair_us(r, victim, holders->who[i]);
 
@@ -639,39 +654,31 @@ static void put_matrix(const struct report *r, FILE *to)
 
 /* ---- in which code ---- */
 
-static int guiltier_first(const void *a, const void *b, void *guilt)
-{
-	double x = ((const struct verdict_code *)guilt)[*(const size_t *)a].us;
-	double y = ((const struct verdict_code *)guilt)[*(const size_t *)b].us;
-
-	return x < y ? 1 : x > y ? -1 : 0;
-}
-
-/* Each thread's worst function. */
+/* The worst functions, whichever threads ran them. */
 static void put_code(const struct report *r, FILE *to)
 {
-	size_t *who = calloc(r->in.threads_n + 1, sizeof(*who)), n = 0;
+	size_t n = 0;
 
-	for (size_t i = 0; who && r->codes && i < r->in.threads_n; i++)
-		if (r->codes[i][0] && r->guilt[i].us > 0)
-			who[n++] = i;
-	if (n) {
-		qsort_r(who, n, sizeof(*who), guiltier_first, r->guilt);
+	while (n < r->functions_n && n < SHOWN_FUNCTIONS && r->functions[n].blame_us > 0)
+		n++;
+	if (n)
 		fputs("<h2>In which code</h2>\n<div class=\"scroll\"><table><thead><tr><th class=\"name\">thread</th>"
-		      "<th class=\"name\">its worst function</th><th>others waited</th></tr></thead><tbody>\n", to);
-	}
+		      "<th class=\"name\">holds in</th><th>others waited</th></tr></thead><tbody>\n", to);
 	for (size_t i = 0; i < n; i++) {
 		fputs("<tr>", to);
-		put_name(to, r->names[who[i]], "class=\"name\" scope=\"row\"");
+		put_name(to, r->functions[i].who, "class=\"name\" scope=\"row\"");
 		fputs("<td class=\"code\">", to);
-		markup__text(to, r->codes[who[i]]);
+		markup__text(to, r->functions[i].place);
+		if (r->functions[i].native[0]) {
+			fputs(", in ", to);
+			markup__text(to, r->functions[i].native);
+		}
 		fputs("</td>", to);
-		put_cell(to, "code-blame", r->guilt[who[i]].us, false);
+		put_cell(to, "code-blame", r->functions[i].blame_us, false);
 		fputs("</tr>\n", to);
 	}
 	if (n)
 		fputs("</tbody></table></div>\n", to);
-	free(who);
 }
 
 /* ---- in which stacks ---- */

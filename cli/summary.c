@@ -16,7 +16,7 @@
 enum { S_NAME, S_TID, S_INSIDE, S_HOLD, S_WAIT, S_ACQUIRES, S_CONTENDED, S_FORCED };
 
 static const struct out_column shares[] = {
-	[S_NAME] = {"name", "THREAD", OUT_TEXT, OUT_FLEX},
+	[S_NAME] = {"name", "THREAD", OUT_TEXT, OUT_FLEX | OUT_MIDDLE},
 	[S_TID] = {"tid", "TID", OUT_ID, 0},
 	[S_INSIDE] = {"inside", "INSIDE", OUT_ID, OUT_SPARE},
 	[S_HOLD] = {"hold", "HOLDS", OUT_SHARE, 0},
@@ -41,7 +41,7 @@ static const struct out_column gil_columns[] = {
 enum { L_NAME, L_TID, L_HOLD_P50, L_HOLD_P99, L_HOLD_MAX, L_WAIT_P50, L_WAIT_P99, L_WAIT_MAX };
 
 static const struct out_column lengths[] = {
-	[L_NAME] = {"name", "THREAD", OUT_TEXT, OUT_FLEX},
+	[L_NAME] = {"name", "THREAD", OUT_TEXT, OUT_FLEX | OUT_MIDDLE},
 	[L_TID] = {"tid", "TID", OUT_ID, 0},
 	[L_HOLD_P50] = {"hold_p50", "HOLD P50", OUT_US, 0},
 	[L_HOLD_P99] = {"hold_p99", "P99", OUT_US, 0},

@@ -19,6 +19,7 @@ void top_frame__free(struct top_frame *f)
 	free(f->threads);
 	free(f->pairs);
 	free(f->code);
+	free(f->places);
 	free(f);
 }
 
@@ -87,7 +88,8 @@ static struct top_frame *new_frame(size_t threads, size_t gils, size_t pairs, si
 	f->gils = calloc(gils + 1, sizeof(*f->gils));
 	f->pairs = calloc(pairs + 1, sizeof(*f->pairs));
 	f->code = calloc(code + 1, sizeof(*f->code));
-	if (f->threads && f->gils && f->pairs && f->code)
+	f->places = calloc(code + 1, sizeof(*f->places));
+	if (f->threads && f->gils && f->pairs && f->code && f->places)
 		return f;
 	top_frame__free(f);
 	return NULL;
@@ -145,12 +147,38 @@ static int guiltier_first(const void *a_, const void *b_)
 	return a->hold < b->hold ? 1 : a->hold > b->hold ? -1 : strcmp(a->place, b->place);
 }
 
+static bool is_same_place(const struct top_frame *f, const struct top_code *a, const struct top_code *b)
+{
+	return f->threads[a->thread].gil == f->threads[b->thread].gil && strcmp(a->place, b->place) == 0;
+}
+
+/* A pool of eight threads has one guilty line, not eight. */
+static void sum_places(struct top_frame *f)
+{
+	for (size_t i = 0, j; i < f->code_n; i++) {
+		const struct top_code *code = &f->code[i];
+
+		for (j = 0; j < f->places_n && !is_same_place(f, &f->places[j], code); j++)
+			;
+		if (j == f->places_n) {
+			f->places[f->places_n++] = *code;
+			continue;
+		}
+		f->places[j].threads += code->blame > 0;
+		f->places[j].hold += code->hold;
+		f->places[j].blame += code->blame;
+		f->places[j].wait += code->wait;
+	}
+	qsort(f->places, f->places_n, sizeof(*f->places), guiltier_first);
+}
+
 /* Without holds nobody knows which code they were in. */
 static void finish(struct top_frame *f)
 {
 	for (size_t i = 0; isnan(f->is.hold) && i < f->code_n; i++)
 		f->code[i].hold = NAN;
 	qsort(f->code, f->code_n, sizeof(*f->code), guiltier_first);
+	sum_places(f);
 	merge_pairs(f);
 	qsort(f->pairs, f->pairs_n, sizeof(*f->pairs), larger_first);
 }
@@ -186,6 +214,7 @@ static void add_code(struct top_frame *f, const struct proc_sample *s, const str
 	struct top_code *to = &f->code[f->code_n++];
 
 	to->thread = c->thread;
+	to->threads = 1;
 	code__where(c->function, c->file, c->line, c->native, to->place);
 	to->hold = over((double)c->hold_ns / 1e3, f->observed_us);
 	to->blame = over((double)c->blame_ns / 1e3, f->observed_us);
@@ -281,6 +310,7 @@ static void add_place(struct top_frame *f, const struct code_place *p)
 		return;
 	f->code_n++;
 	to->thread = thread;
+	to->threads = 1;
 	code__where(p->function, p->file, p->line, p->native, to->place);
 	to->hold = over(p->hold_us, f->observed_us);
 	to->blame = over(p->blame_us, f->observed_us);

@@ -51,6 +51,7 @@ struct top_pair {
 /* What a thread did in one line of its code, as far as its holds and waits were asked where they are (code.h). Shares. */
 struct top_code {
 	size_t thread;             /* index into threads */
+	size_t threads;            /* how many of its GIL's it is of */
 	char place[CODE_TEXT_SIZE]; /* "function (dir/file.py:12)" */
 	double hold, blame, wait;
 };
@@ -73,6 +74,8 @@ struct top_frame {
 	bool code_known;           /* holds and waits were asked */
 	struct top_code *code;     /* who made others wait the most first */
 	size_t code_n;
+	struct top_code *places;   /* the same, added up over the threads of each GIL */
+	size_t places_n;
 };
 
 /* Of a sample; NULL: no memory. */

@@ -139,12 +139,14 @@ static const struct part_column code_columns[CODE_COLUMNS] = {
 
 static void put_code(const struct top_frame *f, struct canvas *c, size_t line, const size_t *widths, const struct top_code *code)
 {
-	char text[CODE_TEXT_SIZE * 2], buf[HUMAN_SIZE];
+	char text[CODE_TEXT_SIZE * 2], buf[HUMAN_SIZE], who[HUMAN_SIZE];
 	size_t x = 0;
 
+	snprintf(who, sizeof(who), "%zu threads", code->threads);
 	part__cell(c, line, &x, widths[PLACE], true, LOOK_PLAIN, out__cut_middle(text, sizeof(text), code->place, widths[PLACE]));
 	part__cell(c, line, &x, widths[CODE_THREAD], true, LOOK_PLAIN,
-		   out__cut_middle(text, sizeof(text), f->threads[code->thread].name, widths[CODE_THREAD]));
+		   out__cut_middle(text, sizeof(text), code->threads > 1 ? who : f->threads[code->thread].name,
+				   widths[CODE_THREAD]));
 	part__cell(c, line, &x, widths[CODE_BLAME], false, code->blame >= BLAMED_MUCH ? LOOK_BAD : LOOK_PLAIN,
 		   human__share(buf, code->blame));
 	part__cell(c, line, &x, widths[CODE_HOLD], false, LOOK_PLAIN, human__share(buf, code->hold));
@@ -155,6 +157,8 @@ static void put_code(const struct top_frame *f, struct canvas *c, size_t line, c
 static void code_table(const struct top_model *m, const struct top_frame *f, struct canvas *c, size_t line, size_t end,
 		       size_t only)
 {
+	const struct top_code *list = only == SIZE_MAX ? f->places : f->code;
+	size_t list_n = only == SIZE_MAX ? f->places_n : f->code_n;
 	struct part_column cols[CODE_COLUMNS];
 	size_t widths[CODE_COLUMNS], n = 0;
 
@@ -167,8 +171,8 @@ static void code_table(const struct top_model *m, const struct top_frame *f, str
 		cols[CODE_THREAD].rank = PART_NEVER;
 	part__fit(cols, CODE_COLUMNS, c->columns, 20, SIZE_MAX, widths);
 	part__heading(c, line++, cols, widths, CODE_COLUMNS, SIZE_MAX);
-	for (size_t i = 0; i < f->code_n && line < end; i++) {
-		const struct top_code *code = &f->code[i];
+	for (size_t i = 0; i < list_n && line < end; i++) {
+		const struct top_code *code = &list[i];
 		bool shown = only != SIZE_MAX ? code->thread == only : code->blame > 0 &&
 			     (m->gil < 0 || f->threads[code->thread].gil == m->gil);
 

@@ -263,45 +263,6 @@ int code_sum__add(struct code_sum *sum, const char *json, size_t len)
 	return err;
 }
 
-/* The lines of one function, as far as it is known by its name and file. */
-static struct code_place function_of(const struct code_sum *sum, const struct code_place *first)
-{
-	struct code_place all = *first;
-	double worst = first->blame_us;
-
-	all.hold_us = all.blame_us = all.wait_us = 0;
-	for (size_t i = 0; i < sum->n; i++) {
-		const struct code_place *p = &sum->places[i];
-
-		if (strcmp(p->thr, first->thr) || strcmp(p->function, first->function) || strcmp(p->file, first->file))
-			continue;
-		all.hold_us += p->hold_us;
-		all.blame_us += p->blame_us;
-		all.wait_us += p->wait_us;
-		if (p->blame_us > worst) {
-			worst = p->blame_us;
-			all.line = p->line;
-			memcpy(all.native, p->native, sizeof(all.native));
-		}
-	}
-	return all;
-}
-
-bool code_sum__worst(const struct code_sum *sum, const char *thr, struct code_place *ret)
-{
-	*ret = (struct code_place){.line = 0};
-	for (size_t i = 0; i < sum->n; i++) {
-		struct code_place p;
-
-		if (strcmp(sum->places[i].thr, thr) != 0)
-			continue;
-		p = function_of(sum, &sum->places[i]);
-		if (p.blame_us > ret->blame_us)
-			*ret = p;
-	}
-	return ret->blame_us > 0;
-}
-
 void code_sum__free(struct code_sum *sum)
 {
 	free(sum->places);

@@ -34,11 +34,6 @@ struct code_sum {
 /* Adds a member. 0, -EBADMSG (not one: nothing was added), -ENOMEM. */
 int code_sum__add(struct code_sum *sum, const char *json, size_t len);
 
-/*
- * The function of thread `thr` that made others wait the most, its lines together: the place of its worst line, with their sums.
- * false: none did.
- */
-bool code_sum__worst(const struct code_sum *sum, const char *thr, struct code_place *ret);
 void code_sum__free(struct code_sum *sum);
 
 #endif

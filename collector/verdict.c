@@ -38,7 +38,7 @@
 #define OFF_CPU 0.05        /* of the time held, or of the time and all waiting waited, while the holder did not run */
 #define OFF_CPU_SAID 0.01   /* of the holds: that much is mentioned */
 #define MAY_BE_STARVED 0.25 /* of a thread's holds without a CPU: its longest one may be of that kind, ... */
-#define IS_STARVED 0.5      /* ... and here is taken to be */
+#define IS_STARVED 0.5      /* ... and here is taken to be, unless much is left without that */
 #define HANDOVER_SHARE 0.25 /* of the waiting */
 #define HANDOVER_WAITERS 0.2
 #define FREE_QUEUE 0.5 /* queueing for a GIL that is free, or whose holder has no CPU, counts from here on, ... */
@@ -163,11 +163,17 @@ static double starved(const struct verdict_load *t)
 	return t->hold_preempted / t->hold_us;
 }
 
-/* Bytecode lets go when it is asked, but without a CPU it does so late. What is left of its holds on a CPU tells. */
+/*
+ * Bytecode lets go when it is asked, but without a CPU it does so late. What is left of its longest holds on a CPU tells; where
+ * it lacked one for most of its holds, the longest ones lacked it for even more, so twice as much must be left.
+ */
 static bool may_be_bytecode(const struct verdict_load *t)
 {
-	return starved(t) >= MAY_BE_STARVED && t->forced >= FORCED_SHARE * t->n &&
-	       !(t->hold_p99 * (1 - starved(t)) >= LONG_US);
+	double left_us = t->hold_p99 * (1 - starved(t));
+
+	if (starved(t) >= IS_STARVED)
+		return !(left_us >= 2 * LONG_US);
+	return starved(t) >= MAY_BE_STARVED && t->forced >= FORCED_SHARE * t->n && !(left_us >= LONG_US);
 }
 
 static bool holds_long(const struct verdict_input *in, size_t thread)
@@ -176,7 +182,7 @@ static bool holds_long(const struct verdict_input *in, size_t thread)
 	size_t victim = worst_victim(in, thread);
 
 	return t->hold_max >= LONG_US && share(in, blame_of(in, thread)) >= LONG_BLAME && victim != SIZE_MAX &&
-	       in->threads[victim].wait_max >= LONG_US && !(starved(t) >= IS_STARVED) && !may_be_bytecode(t);
+	       in->threads[victim].wait_max >= LONG_US && !may_be_bytecode(t);
 }
 
 /* What a long hold was, as far as that is known of all holds of the thread. */
@@ -612,7 +618,8 @@ static void limits(const struct verdict_input *in, struct verdict *v)
 	if (in->lost > 0)
 		SAY(v->limits, "%.0f events were lost or out of order. ", in->lost);
 	if (in->sampled)
-		SAY(v->limits, "Light mode: who made whom wait is sampled, holds are unknown. ");
+		SAY(v->limits, "Light mode: who made whom wait is sampled, holds are unknown; --mode full tells more, at a "
+			       "higher cost to the process. ");
 	if (in->unknown_us > 0.01 * in->all.wait_us)
 		SAY(v->limits, "Of %.1f %% of the waiting the holder is unknown. ",
 		    100 * in->unknown_us / in->all.wait_us);

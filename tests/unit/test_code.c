@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "../../cli/code.h"
+#include "../../cli/functions.h"
 #include "../../collector/batch.h"
 #include "../../collector/schema.h"
 #include "../../collector/schema_code.h"
@@ -120,18 +121,70 @@ Test(code, windows_add_up_by_thread_and_place)
 	window__free(&w);
 }
 
+static char names[8][CODE_NAME_SIZE];
+
+/* The functions of a sample, of the thread `only`; caller frees. */
+static struct function_time *functions_of(const struct proc_sample *s, size_t only, size_t *ret_n)
+{
+	struct function_part *parts = code__parts(s, names);
+	struct function_time *list = functions__sum(parts, s->code_n, only, ret_n);
+
+	cr_assert_not_null(list);
+	free(parts);
+	return list;
+}
+
 Test(code, the_worst_function_is_all_of_its_lines)
 {
 	struct proc_sample *s = guilty();
-	struct code_guilt any = code__worst(s, SIZE_MAX), first = code__worst(s, 0);
-	char place[CODE_TEXT_SIZE];
+	size_t n;
+	struct function_time *list = functions_of(s, 1, &n);
 
-	cr_assert_not_null(any.cell);
-	cr_expect_eq(any.blame_ns, 75 * MS);
-	cr_expect_str_eq(code__place(any.cell->function, any.cell->file, any.cell->line, place), "f (dir/app.py:12)");
-	cr_expect_eq(first.blame_ns, 50 * MS);
+	cr_assert_eq(n, 2);
+	cr_expect_eq(list[0].blame_us, 75000);
+	cr_expect_str_eq(list[0].place, "f (dir/app.py:12)");
+	cr_expect_str_eq(list[0].who, "two");
+	free(list);
+	list = functions_of(s, 0, &n);
+	cr_expect_eq(list[0].blame_us, 50000);
+	free(list);
 	s->code_n = 0;
-	cr_expect_null(code__worst(s, SIZE_MAX).cell);
+	free(functions_of(s, SIZE_MAX, &n));
+	cr_expect_eq(n, 0);
+	proc_sample__free(s);
+}
+
+/* Eight threads of a pool in one function, and one of them in something worse than any of theirs. */
+Test(code, a_function_that_many_threads_run_is_one)
+{
+	struct proc_sample *s = made_up__second();
+	struct function_time *list;
+	size_t n;
+
+	for (uint32_t i = 0; i < 8; i++) {
+		made_up__thread(s, 4250 + i, i ? "pool" : "first", 100, 0, 10, 0);
+		add(s, i, "search", 12 + i % 2, 10 + i);
+	}
+	code_cell__set_native(&s->code[7], "re.so: match");
+	code_cell__set_native(&s->code[5], "re.so: other");
+	add(s, 0, "parse", 30, 40);
+	add(s, 0, "idle", 40, 0);
+	list = functions_of(s, SIZE_MAX, &n);
+	cr_assert_eq(n, 3);
+	cr_expect_str_eq(list[0].place, "search (dir/app.py:13)", "the line of most of it");
+	cr_expect_eq(list[0].blame_us, 8 * 10000 + 28000);
+	cr_expect_eq(list[0].hold_us, list[0].blame_us / 2);
+	cr_expect_str_eq(list[0].who, "8 threads");
+	cr_expect_str_eq(list[0].native, "re.so: match", "the worst thread's in that line");
+	cr_expect_str_eq(list[1].who, "first");
+	cr_expect_eq(list[2].threads, 0);
+	free(list);
+	/* Another function of the same name is another. */
+	s->code[0].firstlineno = 90;
+	list = functions_of(s, SIZE_MAX, &n);
+	cr_expect_eq(n, 4);
+	cr_expect_str_eq(list[0].who, "7 threads");
+	free(list);
 	proc_sample__free(s);
 }
 
@@ -144,7 +197,7 @@ Test(code, the_summary_says_whose_fault_it_is)
 
 	code__print(to, s, 80);
 	fclose(to);
-	cr_expect_not_null(strstr(text, "Thread two made others wait 75.0 ms in all\nin f (dir/app.py:12).\n"), "%s", text);
+	cr_expect_not_null(strstr(text, "2 threads made others wait 125 ms in all\nin f (dir/app.py:12).\n"), "%s", text);
 	cr_expect_not_null(strstr(text, "g (dir/app.py:20)"), "%s", text);
 	cr_expect_null(strstr(text, " -\n"), "%s", text);
 	free(text);
@@ -153,7 +206,7 @@ Test(code, the_summary_says_whose_fault_it_is)
 	to = open_memstream(&text, &len);
 	code__print(to, s, 80);
 	fclose(to);
-	cr_expect_not_null(strstr(text, " 75.0 ms     -\n"), "%s", text);
+	cr_expect_not_null(strstr(text, " 125 ms     -\n"), "%s", text);
 	free(text);
 	s->total.known |= KNOWN_HOLD;
 	/* Holds that nobody waited for are no fault. */
@@ -188,7 +241,6 @@ Test(code, is_written_and_read_back)
 {
 	struct proc_sample *s = guilty();
 	struct schema_writer *w = made_up__writer();
-	struct code_place worst;
 	struct code_sum sum = {0};
 	struct batch *b = batch__new();
 	const char *member;
@@ -200,11 +252,9 @@ Test(code, is_written_and_read_back)
 	for (int i = 0; i < 2; i++)
 		cr_assert_eq(code_sum__add(&sum, member, strlen(member)), 0);
 	cr_expect_eq(sum.n, 4);
-	cr_assert(code_sum__worst(&sum, "4251", &worst));
-	cr_expect_str_eq(worst.function, "f");
-	cr_expect_eq(worst.line, 12);
-	cr_expect_eq(worst.blame_us, 150000);
-	cr_expect_not(code_sum__worst(&sum, "4252", &worst));
+	for (size_t i = 0; i < sum.n; i++)
+		if (sum.places[i].line == 20)
+			cr_expect_eq(sum.places[i].blame_us, 2 * 60000, "both members");
 	code_sum__free(&sum);
 	batch__free(b);
 	schema_writer__free(w);

@@ -661,6 +661,23 @@ Test(top, code_is_shown_where_it_was_asked_for_and_nothing_where_it_was_not)
 	expect_not("answer (");
 }
 
+Test(top, code_that_many_threads_run_is_one_line)
+{
+	three_threads();
+	code(0, "search", 88, 300);
+	code(1, "search", 88, 250);
+	code(2, "answer", 12, 400);
+	code(1, "answer", 12, 0);
+	tell_sample();
+	draw(80, 24);
+	cr_expect_not_null(strstr(line_text(find("IN THIS CODE") + 1), "2 threads"), "%s", line_text(find("IN THIS CODE") + 1));
+	cr_expect_not_null(strstr(line_text(find("IN THIS CODE") + 1), "55.0%"), "%s", line_text(find("IN THIS CODE") + 1));
+	/* Nobody waited for the other's. */
+	cr_expect_null(strstr(line_text(find("IN THIS CODE") + 2), "threads"), "%s", line_text(find("IN THIS CODE") + 2));
+	cr_expect_not_null(strstr(line_text(find("IN THIS CODE") + 2), "40.0%"), "%s", line_text(find("IN THIS CODE") + 2));
+	expect_whole();
+}
+
 /* ---- the past ---- */
 
 static void add_second(int64_t end_ms, double busy, double waiting)

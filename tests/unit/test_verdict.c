@@ -364,6 +364,11 @@ Test(verdict, holder_that_has_no_cpu_is_starved)
 	cr_expect_not_null(strstr(s.v.findings[0].evidence, "5 s (50 % of the time)"), "%s", s.v.findings[0].evidence);
 	cr_expect_not_null(strstr(s.v.findings[0].evidence, "Others waited 4.6 s for that, victim the most."));
 	cr_expect_not_null(strstr(s.v.findings[0].remedy, "may run on 2"));
+	/* As measured: C code of 60 ms that lacks a CPU for half of its time is still C code. */
+	s.threads[hog].hold_p99 = s.threads[hog].hold_max = 135 * MS;
+	expect(BOUND_PARTLY, PATTERN_LONG_HOLD, PATTERN_STARVED_HOLDER, PATTERN_COUNT);
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "it lacked one for 62 % of its holds"), "%s",
+			   s.v.findings[0].evidence);
 }
 
 /* As measured beside other programs: bytecode that lacked a CPU, and C code that did as well. */
