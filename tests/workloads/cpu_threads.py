@@ -4,8 +4,8 @@
 THREADS threads compute in pure Python, so that one has the GIL and the others queue. With --odd-names they are called what
 would be markup, or run wild, on a page that does not know better.
 
-Truth: CPU time of each thread between the gates (what it computed, it computed holding the GIL) and the
-span. Acquires are not known: the interpreter forces the threads out when it sees fit.
+Truth: CPU time of each thread between the gates (what it computed, it computed holding the GIL), how long it had no CPU
+(delay_ns, since it began), and the span. Acquires are not known: the interpreter forces the threads out when it sees fit.
 """
 import sys
 import time
@@ -36,4 +36,5 @@ def name(i):
 
 threads = [workload.start_thread(name(i), compute) for i in range(threads_n)]
 begin, end = workload.run_gated(threads_n)
-workload.report(begin, end, [{"tid": t.tid, "name": t.name, "cpu_ns": cpu[t.tid]} for t in threads])
+workload.report(begin, end, [{"tid": t.tid, "name": t.name, "cpu_ns": cpu[t.tid], "delay_ns": workload.run_delay_ns(t.tid)}
+                             for t in threads])

@@ -5,7 +5,7 @@ A spinner in pure Python, which never lets go of its own accord and is forced ou
 threads that want the GIL for a moment every few milliseconds, as threads that do I/O.
 
 Truth: the I/O threads' stalls, clocked in C; the spinner's CPU time, which is its holding, and the span,
-the rest of which it waited (on a machine with a core to spare).
+the rest of which it waited (on a machine with a core to spare); how long each had no CPU (delay_ns, since it began).
 --hold-ms: the I/O threads keep the GIL that long each time, so that the spinner has something to wait
 for; they do not clock their stalls then.
 """
@@ -54,5 +54,5 @@ def io(truth):
 threads = [workload.start_thread("spinner", spin)]
 threads += [workload.start_thread("io-%d" % i, io, t) for i, t in enumerate(truths)]
 begin, end = workload.run_gated(len(threads))
-workload.report(begin, end, [dict(t, tid=thread.tid, name=thread.name)
+workload.report(begin, end, [dict(t, tid=thread.tid, name=thread.name, delay_ns=workload.run_delay_ns(thread.tid))
                              for thread, t in zip(threads, [spinner_truth] + [as_dict(t) for t in truths])])

@@ -135,6 +135,12 @@ class HogPlay:
         return [dict(as_dict(self.hog), acquires=self.holds)] + [as_dict(t) for t in self.victims]
 
 
+def run_delay_ns(tid):
+    """How long a thread of ours could have run since it began, and had no CPU."""
+    with open("/proc/self/task/%d/schedstat" % tid) as schedstat:
+        return int(schedstat.read().split()[1])
+
+
 def part_name(part):
     return "victim-%d" % (part - 1) if part else "hog"
 
