@@ -807,6 +807,7 @@ struct target *target__of_child(const struct target *parent, pid_t child, uint64
 		close(t->pidfd);
 		t->pidfd = -1;
 	}
+	t->pid_inside = t->pidfd >= 0 ? target__id_inside(child, child) : 0;
 	return t;
 }
 

@@ -84,8 +84,8 @@ void target_memory__free(struct target_memory *memory);
 int target__open_with(struct target_memory *memory, pid_t pid, struct target **ret, struct reason *why);
 
 /*
- * A child that `parent` has just forked, its copy in all but PID and start: nothing of it is read, it may be gone already
- * (pidfd -1 then). Has no image.fd. NULL: no memory.
+ * A child that `parent` has just forked, its copy in all but its ids and start: nothing else of it is read, it may be gone
+ * already (pidfd -1 and pid_inside 0 then). Has no image.fd. NULL: no memory.
  */
 struct target *target__of_child(const struct target *parent, pid_t child, uint64_t start_ticks);
 

@@ -20,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../../collector/target.h"
 #include "../support/bpf_env.h"
 #include "../support/exact.h"
 #include "../support/hogs.h"
@@ -287,6 +288,70 @@ Test(containers, a_trace_of_another_pid_namespace_has_pythons_names)
 	tool__clear(&t);
 	workload__quit(&w);
 	temp_dir__remove(dir);
+}
+
+/* Init of its own PID namespace, with one child. */
+static pid_t spawn_init(int *ret_hold)
+{
+	int hold[2];
+	pid_t init;
+
+	cr_assert_eq(pipe2(hold, O_CLOEXEC), 0);
+	init = (pid_t)syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, NULL, NULL, NULL, NULL);
+	if (init == 0) {
+		char end;
+
+		close(hold[1]);
+		if (fork() >= 0 && read(hold[0], &end, 1) == 0)
+			_exit(0);
+		_exit(1);
+	}
+	cr_assert_gt(init, 0, "clone: %s", strerror(errno));
+	close(hold[0]);
+	*ret_hold = hold[1];
+	return init;
+}
+
+static pid_t first_child(pid_t pid)
+{
+	char path[64];
+	int child = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pid, (int)pid);
+	for (int i = 0; i < 2000 && !child; i++) {
+		FILE *f = fopen(path, "re");
+
+		if (!f || fscanf(f, "%d", &child) != 1)
+			usleep(10000);
+		if (f)
+			fclose(f);
+	}
+	cr_assert_gt(child, 0, "%s stays empty", path);
+	return child;
+}
+
+Test(containers, a_child_has_an_id_of_its_own_in_its_parents_pid_namespace)
+{
+	struct target parent = {.pidfd = -1, .image.fd = -1}, *child;
+	uint64_t start_ticks, start_stack;
+	int hold;
+	pid_t pid;
+
+	parent.pid = spawn_init(&hold);
+	parent.pid_inside = target__id_inside(parent.pid, parent.pid);
+	cr_expect_eq(parent.pid_inside, 1);
+	pid = first_child(parent.pid);
+	cr_assert_eq(target__stat(pid, pid, &start_ticks, &start_stack), 0);
+	child = target__of_child(&parent, pid, start_ticks);
+	cr_assert_not_null(child);
+	cr_expect_eq(child->pid_inside, 2, "%d: the parent is %d", (int)child->pid_inside, (int)parent.pid_inside);
+	target__close(child);
+	/* One that is gone: its id is not known, and not its parent's. */
+	close(hold);
+	cr_assert_eq(waitpid(parent.pid, NULL, 0), parent.pid);
+	child = target__of_child(&parent, pid, start_ticks);
+	cr_expect_eq(child->pid_inside, 0);
+	target__close(child);
 }
 
 static void write_file(pid_t pid, const char *name, const char *text)
