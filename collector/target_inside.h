@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The inside of target.h, shared by its own files only: target.c opens processes, target_proc.c reads the small files of /proc,
+ * target_image.c finds and opens the file that carries the interpreter.
+ */
+#ifndef GILSCOPE_TARGET_INSIDE_H
+#define GILSCOPE_TARGET_INSIDE_H
+
+#include "target.h"
+
+#define PROC_TEXT_MAX (64u << 10) /* of the small files in /proc */
+
+/* ---- target.c ---- */
+
+/* A sentence for an error from /proc/PID; returns `err`, or -ESRCH where the process is gone. */
+int target__explain(const struct target *t, int err, struct reason *why);
+
+/* True if a name says Python, for those that can't be looked into. */
+bool target__is_named_python(const struct target *t);
+
+/* ---- target_proc.c ---- */
+
+struct stat_fields {
+	char state;
+	unsigned int flags;
+	uint64_t start_ticks;
+	uint64_t start_stack;
+};
+
+/* /proc/PID/stat, or that of one of its threads (`tid`, 0: none). 0, -ESRCH, -EINVAL or -errno. */
+int target_proc__stat(pid_t pid, pid_t tid, struct stat_fields *ret);
+
+/* The id that a name in /proc means, 0: none. */
+pid_t target_proc__pid_of_entry(const char *name);
+
+/* The process that `pid` belongs to, if it is the id of a thread; 0 if it can't be told. */
+pid_t target_proc__thread_group(pid_t pid);
+
+/* Inode of /proc/PID/ns/NAME, 0 where it can't be read. `pid` in digits, or "self". */
+uint64_t target_proc__namespace(const char *pid, const char *name);
+
+/* ---- target_image.c ---- */
+
+struct seen;
+struct search {
+	struct seen *seen; /* target_memory__seen(), NULL: nothing is remembered */
+	bool looks_python; /* out: refused, but Python by its name or by an old libpython */
+};
+
+struct seen *target_memory__seen(struct target_memory *memory);
+
+/* Finds t->exe and t->image. 0, or -errno with the reason: -ENOEXEC if it runs no CPython. */
+int target_image__find(struct target *t, struct search *s, struct reason *why);
+
+#endif
