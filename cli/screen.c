@@ -185,15 +185,18 @@ static void send(FILE *to, char **text, size_t *len)
 	free(*text);
 }
 
+/* Where to write what send() sends; NULL: nowhere now. */
+static FILE *begin(char **all, size_t *bytes)
+{
+	return screen.on && in_foreground() ? open_memstream(all, bytes) : NULL;
+}
+
 void screen__paint(const char *text, int heading)
 {
 	size_t bytes = 0, painted = 0;
 	char *all = NULL;
-	FILE *to;
+	FILE *to = begin(&all, &bytes);
 
-	if (!screen.on || !in_foreground())
-		return;
-	to = open_memstream(&all, &bytes);
 	if (!to)
 		return;
 	go_up(to);
@@ -218,9 +221,7 @@ void screen__status(const char *text)
 	FILE *to;
 
 	snprintf(screen.status, sizeof(screen.status), "%s", text);
-	if (!screen.on || !in_foreground())
-		return;
-	to = open_memstream(&all, &bytes);
+	to = begin(&all, &bytes);
 	if (!to)
 		return;
 	if (!screen.columns)
@@ -234,11 +235,8 @@ void screen__erase(void)
 {
 	size_t bytes = 0;
 	char *all = NULL;
-	FILE *to;
+	FILE *to = begin(&all, &bytes);
 
-	if (!screen.on || !in_foreground())
-		return;
-	to = open_memstream(&all, &bytes);
 	if (!to)
 		return;
 	go_up(to);

@@ -83,6 +83,12 @@ struct insn_arch {
 	bool (*through)(const cs_insn *insn, const struct insn_load *load, enum branch *ret);
 };
 
+/* The functions of a table, called alike in each machine's file. */
+#define INSN_ARCH_FUNCTIONS \
+	.open = open_decoder, .look = look, .stub = stub, .is_plain = is_plain, .is_conditional = is_conditional, \
+	.is_cheap = is_cheap, .goes_on = goes_on, .writes = writes, .target = target, .code_address = code_address, \
+	.load = load, .through = through
+
 /* Whether the instruction writes one of the `n` registers (Capstone's numbers). Wants a decoder with details. */
 bool insn__writes(csh decoder, const cs_insn *insn, const uint16_t *regs, size_t n);
 

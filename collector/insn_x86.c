@@ -149,6 +149,7 @@ static const uint16_t names[16][5] = {
 	{X86_REG_R14, X86_REG_R14D, X86_REG_R14W, X86_REG_R14B},
 	{X86_REG_R15, X86_REG_R15D, X86_REG_R15W, X86_REG_R15B},
 };
+
 static bool writes(csh decoder, const cs_insn *insn, unsigned int number)
 {
 	return insn__writes(decoder, insn, names[number], 5);
@@ -214,17 +215,6 @@ const struct insn_arch insn_x86 = {
 	.step = 1,
 	.stub_max = 11, /* [endbr64] [bnd] jmp *slot(%rip) */
 	.slots_are_stepped = true,
-	.open = open_decoder,
-	.look = look,
-	.stub = stub,
-	.is_plain = is_plain,
-	.is_conditional = is_conditional,
-	.is_cheap = is_cheap,
-	.goes_on = goes_on,
-	.writes = writes,
 	.argument = 7, /* rdi */
-	.target = target,
-	.code_address = code_address,
-	.load = load,
-	.through = through,
+	INSN_ARCH_FUNCTIONS,
 };

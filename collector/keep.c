@@ -4,9 +4,6 @@
 
 #include <string.h>
 
-#define MEMBER_BYTES 87 /* of a sorted set beside its text, as MEMORY USAGE says: node, dictionary, place in its table */
-#define TEXT_BYTES 4    /* before and behind the text */
-
 static int64_t slot_ms(const struct keep_tier *t)
 {
 	/* One slot is just being filled, and one is just being left. */
@@ -54,7 +51,7 @@ void keep__add(struct keep *k, enum keep_kind kind, enum tier tier, int64_t t_ms
 	if (slot > t->newest)
 		advance(t, slot);
 	if (t->newest - slot < KEEP_SLOTS)
-		t->bytes[slot % KEEP_SLOTS] += allocated(len + TEXT_BYTES) + MEMBER_BYTES;
+		t->bytes[slot % KEEP_SLOTS] += allocated(len + KEEP_TEXT_BYTES) + KEEP_MEMBER_BYTES;
 }
 
 uint64_t keep__bytes(const struct keep *k, enum keep_kind kind, enum tier tier, uint32_t seconds)

@@ -17,6 +17,8 @@
 #include "aggr.h"
 
 #define KEEP_SLOTS 64 /* of each tier's time */
+#define KEEP_MEMBER_BYTES 87 /* of a sorted set beside its text, as MEMORY USAGE says: node, dictionary, place in its table */
+#define KEEP_TEXT_BYTES 4    /* before and behind the text */
 
 enum keep_kind {
 	KEEP_PROC,

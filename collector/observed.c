@@ -246,13 +246,16 @@ static int prepare_output(struct observed *o, struct workshop *shop, struct reas
 	return o->aggr && o->writer ? 0 : reason__set(why, -ENOMEM, "out of memory");
 }
 
+/* NULL: nothing is stored, or no memory. */
+static struct batch *batch_for(const struct workshop *shop)
+{
+	return shop->opts->sink ? batch__new() : NULL;
+}
+
 void observed__announce(struct observed *o, struct workshop *shop)
 {
-	struct batch *b;
+	struct batch *b = batch_for(shop);
 
-	if (!shop->opts->sink)
-		return;
-	b = batch__new();
 	if (!b)
 		return;
 	if (schema_writer__announce(o->writer, b) || batch__error(b)) {
@@ -627,25 +630,18 @@ bool observed__kept_shorter(struct observed *o, uint32_t ret_s[TIER_COUNT])
 
 void observed__write_long(struct observed *o, struct workshop *shop, const struct long_event *e, int64_t t_ms)
 {
-	struct batch *b;
+	struct batch *b = batch_for(shop);
 
-	if (!shop->opts->sink)
-		return;
-	b = batch__new();
-	if (!b)
-		return;
-	if (schema_writer__long(o->writer, e, t_ms, b))
-		batch__free(b);
-	else
-		sink__write(shop->opts->sink, b);
+	if (b)
+		send(shop, b, schema_writer__long(o->writer, e, t_ms, b));
 }
 
 void observed__finish(struct observed *o, struct workshop *shop, int64_t end_ms, const char *how)
 {
-	struct outlet out = {.o = o};
+	struct outlet out = {.o = o, .batch = batch_for(shop)};
 	int err;
 
-	if (!shop->opts->sink || !(out.batch = batch__new()))
+	if (!out.batch)
 		return;
 	err = aggr__flush(o->aggr, emit_window, &out);
 	err = err ?: schema_writer__end(o->writer, end_ms, how, out.batch);

@@ -395,10 +395,11 @@ static void fill(const struct usages *u, enum kind kind, enum tier tier, struct 
 {
 	const struct usage *usage = &u->of[kind][tier];
 	size_t len = usage->members > 0 ? (size_t)(usage->text / usage->members) : 0;
+	size_t beside = KEEP_MEMBER_BYTES + KEEP_TEXT_BYTES;
 
 	for (double s = 0; usage->keys > 0 && s < 7 * 86400; s += step_s(tier))
 		for (int key = 0; key < (int)usage->keys; key++)
-			keep__add(keep, keep_kind(kind), tier, START_MS + (int64_t)(1000 * s), len > 91 ? len - 91 : 0);
+			keep__add(keep, keep_kind(kind), tier, START_MS + (int64_t)(1000 * s), len > beside ? len - beside : 0);
 }
 
 /* What is there in the end, rows being trimmed once a minute. */
