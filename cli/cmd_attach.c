@@ -7,6 +7,7 @@
 #include "args.h"
 #include "caps.h"
 #include "cmds.h"
+#include "kin.h"
 #include "watch.h"
 
 static int read_pids(char **argv, int argc, pid_t *pids, struct reason *why)
@@ -47,6 +48,8 @@ static int attach(const struct verb *verb, const struct options *o, const pid_t 
 	err = err ? err : watch__open(o, false, &w, &why);
 	if (err)
 		return options__fail(verb, err == -EINVAL ? EXIT_USAGE : EXIT_FAILED, &why);
+	if (!o->children)
+		kin__mention(pids, (size_t)n, "--children observes them, too");
 	err = collector__run(watch__opts(w), pids, (size_t)n, watch__events(w), &why);
 	if (watch__close(w) && !err)
 		return EXIT_FAILED;

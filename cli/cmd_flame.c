@@ -14,6 +14,7 @@
 #include "caps.h"
 #include "cmds.h"
 #include "human.h"
+#include "kin.h"
 #include "outfile.h"
 #include "past.h"
 #include "stack_flame.h"
@@ -75,6 +76,7 @@ static int look(struct view *v, pid_t pid, struct reason *why)
 	if (err)
 		return err;
 	schema_opts__default(&opts.schema);
+	kin__mention(&pid, 1, "flame takes one PID");
 	err = collector__run(&opts, &pid, 1, &events, why);
 	if (!err && v->err)
 		err = reason__set(why, v->err, "the stacks could not be kept: %s", strerror(-v->err));

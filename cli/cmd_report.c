@@ -18,6 +18,7 @@
 #include "cmds.h"
 #include "code.h"
 #include "human.h"
+#include "kin.h"
 #include "out.h"
 #include "outfile.h"
 #include "past.h"
@@ -357,8 +358,9 @@ static int look(struct report *r, pid_t pid, struct reason *why)
 	if (err)
 		return err;
 	schema_opts__default(&opts.schema);
-	log_info("nobody observes process %d yet: looking at it for %s", (int)pid,
-		 human__span(span, opts.duration_ns));
+	log_info(r->o->duration_ns ? "looking at process %d for %s" : "nobody observes process %d yet: looking at it for %s",
+		 (int)pid, human__span(span, opts.duration_ns));
+	kin__mention(&pid, 1, "report takes one PID");
 	err = collector__run(&opts, &pid, 1, &events, why);
 	if (!err && !r->threads)
 		err = reason__set(why, -ENODATA, "process %d could not be looked at", (int)pid);
@@ -527,12 +529,13 @@ static void print_json(const struct report *r)
 
 /* ---- the command ---- */
 
-/* Redis first; a PID that it does not know as live is looked at. */
+/* Redis first; a PID that it does not know as live is looked at. So is, whoever else observes it, one to look at for so long. */
 static int gather(struct report *r, const char *word, struct reason *why)
 {
-	struct past p;
-	pid_t pid;
-	int err = past__open_or_pid(&p, r->o, word, DEFAULT_SINCE, &pid, why);
+	struct past p = {.o = r->o};
+	pid_t pid = 0;
+	int err = r->o->duration_ns ? args__pid(word, &pid, why) :
+				      past__open_or_pid(&p, r->o, word, DEFAULT_SINCE, &pid, why);
 
 	err = err ?: pid ? look(r, pid, why) : read_past(r, &p, why);
 	past__close(&p);
@@ -582,9 +585,8 @@ const struct verb verb_report = {
 		 "PROCESS is a PID, "
 		 "an id as gilscope ls shows it, or part of a program's name. What Redis has of the last five "
 		 "minutes is judged "
-		 "(--since for more); a PID that nobody observes is looked at for ten seconds first (--duration), "
-		 "which needs the "
-		 "rights of attach.",
+		 "(--since for more); a PID that nobody observes is looked at for ten seconds (--duration: for so long, in "
+		 "any case), which needs the rights of attach.",
 	.options = {OPTION_SINCE, OPTION_UNTIL, OPTION_DURATION, OPTION_MODE, OPTION_JSON, OPTION_HTML, OPTION_REDIS,
 		    OPTION_PASSWORD_FILE, OPTION_PREFIX},
 	.min_args = 1,

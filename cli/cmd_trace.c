@@ -19,6 +19,7 @@
 #include "caps.h"
 #include "cmds.h"
 #include "human.h"
+#include "kin.h"
 #include "live.h"
 #include "rows.h"
 #include "screen.h"
@@ -197,6 +198,7 @@ static int record(struct recording *r, pid_t pid, struct reason *why)
 	int err;
 
 	schema_opts__default(&opts.schema);
+	kin__mention(&pid, 1, "trace takes one PID");
 	err = collector__run(&opts, &pid, 1, &events, why);
 	screen__end();
 	if (!err && !r->trace)
@@ -214,14 +216,15 @@ static int finish(struct recording *r, int err, struct reason *why)
 		trace__close(r->trace);
 		tail.events = trace__events(r->trace);
 		tail.lost = trace__lost(r->trace);
-		say_result(r);
 	}
 	written = trace_json__close(r->json, &tail);
-	if (err)
-		return err;
 	written = r->err ? r->err : written;
-	return written ? reason__set(why, written, "%s: %s", r->o->output ? r->o->output : "standard output", strerror(-written))
-		       : 0;
+	if (r->trace && !written)
+		say_result(r);
+	if (!err && written)
+		err = reason__set(why, written, "%s could not be written to its end: %s",
+				  r->o->output ? r->o->output : "standard output", strerror(-written));
+	return err;
 }
 
 static int open_output(struct recording *r, struct reason *why)

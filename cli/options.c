@@ -408,8 +408,8 @@ static int set_help(struct options *o, const char *value, struct reason *why)
 
 static const struct option_entry entries[OPTION_COUNT] = {
 	[OPTION_INTERVAL] = {"interval", 'i', "TIME", "length of one sample, 100ms to 1h (default 1s)", set_interval},
-	[OPTION_DURATION] = {"duration", 'd', "TIME", "stop after this long (default: at Ctrl-C, or when the process "
-			     "ends)", set_duration},
+	[OPTION_DURATION] = {"duration", 'd', "TIME", "stop after this long (default: attach and run: at Ctrl-C, or when "
+			     "the process ends; report, flame and trace: 10s)", set_duration},
 	[OPTION_MODE] = {"mode", 'm', "MODE", "full: everything, a probe at each take and drop of the GIL; light: only "
 			 "what queueing threads meet, so holds stay unknown; auto (default): full while it is cheap "
 			 "enough, else light", set_mode},

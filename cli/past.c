@@ -55,7 +55,7 @@ int past__open_or_pid(struct past *p, const struct options *o, const char *word,
 {
 	struct reason no_pid;
 	pid_t pid = 0;
-	bool here = args__pid(word, &pid, &no_pid) == 0 && (kill(pid, 0) == 0 || errno == EPERM);
+	bool is_pid = args__pid(word, &pid, &no_pid) == 0, here = is_pid && (kill(pid, 0) == 0 || errno == EPERM);
 	int err = past__open(p, o, word, default_since, why);
 
 	*ret_pid = 0;
@@ -63,6 +63,9 @@ int past__open_or_pid(struct past *p, const struct options *o, const char *word,
 		*ret_pid = pid;
 		err = 0;
 	}
+	if (err == -ENOENT && is_pid && !here)
+		err = reason__set(why, err, "there is no process %d, and no history of one (gilscope ls shows what there is)",
+				  (int)pid);
 	return err;
 }
 

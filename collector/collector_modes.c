@@ -75,7 +75,7 @@ static void fall_back(struct collector *c, struct observed *o, double share)
 	}
 	change_mode(c, o, GIL_MODE_LIGHT);
 	collector__notice(c, o, "full mode cost %.1f %% of a core, above the budget of %.1f %%: changed to light mode (waits "
-			  "stay exact, holds and uncontended acquires are unknown)",
+			  "stay exact, holds and uncontended acquires are unknown; --mode full avoids that)",
 			  100 * share, 100 * c->opts->max_overhead);
 }
 

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../../collector/verdict.h"
@@ -269,4 +270,93 @@ Test(report, unknown_process_is_one_sentence)
 	cr_expect_eq(strchr(err, '\n'), err + strlen(err) - 1, "%s", err);
 	free(err);
 	tool__clear(&t);
+}
+
+/* A PID that was somebody's just now. */
+Test(report, who_is_gone_and_was_never_seen_is_said_to_be_gone)
+{
+	pid_t pid = fork();
+	char words[64], said[96], *err;
+	struct tool t;
+
+	if (pid == 0)
+		_exit(0);
+	cr_assert_gt(pid, 0);
+	cr_assert_eq(waitpid(pid, NULL, 0), pid);
+	snprintf(words, sizeof(words), "report %d", (int)pid);
+	cr_expect_eq(tool__run(&t, words), 1);
+	err = tool__stderr(&t);
+	snprintf(said, sizeof(said), "there is no process %d, and no history of one", (int)pid);
+	cr_expect_not_null(strstr(err, said), "%s", err);
+	free(err);
+	tool__clear(&t);
+}
+
+/* What "report PID --duration 300ms" says on standard error. */
+static char *said_of(pid_t pid)
+{
+	char words[64], *err;
+	struct tool t;
+
+	snprintf(words, sizeof(words), "report %d --duration 300ms", (int)pid);
+	cr_expect_eq(tool__run(&t, words), 0);
+	err = tool__stderr(&t);
+	tool__clear(&t);
+	return err;
+}
+
+/* A prefork server's master is idle: who looks at it alone is told of the others. */
+Test(report, children_that_are_not_looked_at_are_mentioned)
+{
+	struct interpreter stock;
+	struct workload w;
+	json_t *children;
+	pid_t pids[2];
+	char said[160], *err;
+
+	interpreter__stock(&stock);
+	workload__start(&w, &stock, "forker.py fork 2 3");
+	err = said_of(w.pid);
+	cr_expect_null(strstr(err, "below it"), "%s", err);
+	free(err);
+	workload__go(&w);
+	children = json_object_get(workload__truth(&w), "children");
+	cr_assert_eq(json_array_size(children), 2);
+	for (size_t i = 0; i < 2; i++)
+		pids[i] = (pid_t)json_integer_value(json_array_get(json_array_get(children, i), 0));
+	err = said_of(w.pid);
+	snprintf(said, sizeof(said), "process %d has 2 Python processes below it, not looked at (", (int)w.pid);
+	cr_expect_not_null(strstr(err, said), "%s", err);
+	for (size_t i = 0; i < 2; i++) {
+		snprintf(said, sizeof(said), "%d", (int)pids[i]);
+		cr_expect_not_null(strstr(err, said), "%s is not in: %s", said, err);
+	}
+	free(err);
+	workload__quit(&w);
+}
+
+/* A look that was asked for by its length is one, whoever else observes. */
+Test(report, of_so_long_is_a_look_also_where_there_is_a_history)
+{
+	struct interpreter stock;
+	struct workload w;
+	struct tool watch, t;
+	char words[96], *out;
+
+	interpreter__stock(&stock);
+	workload__start(&w, &stock, "cpu_threads.py 2 60");
+	workload__go(&w);
+	snprintf(words, sizeof(words), "attach %d --interval 100ms", (int)w.pid);
+	tool__start(&watch, words);
+	tool__await(&watch, "armed in");
+	snprintf(words, sizeof(words), "report %d --duration 300ms", (int)w.pid);
+	cr_expect_eq(tool__run(&t, words), 0);
+	out = tool__stdout(&t);
+	cr_expect_not_null(strstr(out, "just now"), "%s", out);
+	free(out);
+	tool__clear(&t);
+	kill(watch.pid, SIGINT);
+	cr_expect_eq(tool__wait(&watch, 30), 0);
+	tool__clear(&watch);
+	workload__kill(&w);
 }

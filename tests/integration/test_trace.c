@@ -252,6 +252,27 @@ Test(trace_program, of_nobody_is_one_sentence)
 	tool__clear(&t);
 }
 
+/* Nobody is told to open what is not whole. */
+Test(trace_program, file_that_cannot_be_written_is_no_result)
+{
+	struct interpreter stock;
+	struct workload w;
+	struct tool t;
+	char words[96], *err;
+
+	interpreter__stock(&stock);
+	workload__start(&w, &stock, "cpu_threads.py 2 60");
+	workload__go(&w);
+	snprintf(words, sizeof(words), "trace %d -o /dev/full --duration 300ms", (int)w.pid);
+	cr_expect_eq(tool__run(&t, words), 1);
+	err = tool__stderr(&t);
+	cr_expect_not_null(strstr(err, "/dev/full could not be written to its end: No space left"), "%s", err);
+	cr_expect_null(strstr(err, "open it in"), "%s", err);
+	free(err);
+	tool__clear(&t);
+	workload__kill(&w);
+}
+
 /* ---- several GILs ---- */
 
 /* The newest that can have several; on a machine without any, the test does not exist. */
