@@ -232,14 +232,14 @@ static void read_gils(struct collection *c)
 		struct gil_record *g = &c->gils[i];
 
 		g->addr = c->proc.gil_addr[i];
-		g->current = false;
+		g->current = g->torn = false;
 		if (!gil_life__is_used(g->addr)) {
 			g->at = g->state.cur = (struct gil_view){0};
 			continue;
 		}
 		if (!gil_record__read(probes__gil(c->r->probes, c->slot, i), c->bound, g))
 			c->watch->torn++;
-		g->current = g->state.arm_gen == c->proc.arm_gen && g->at.events > 0;
+		g->current = !g->torn && g->state.arm_gen == c->proc.arm_gen && g->at.events > 0;
 	}
 }
 
@@ -442,6 +442,13 @@ static int collect_record(struct collection *c, uint32_t slot, const struct reco
 	return err;
 }
 
+/* What can't be read now is told of an interval later. Until then it may wait for anybody. */
+static int put_off(struct collection *c)
+{
+	c->watch->oldest_wait = 0;
+	return 0;
+}
+
 static int collect_thread(struct collection *c, uint32_t slot)
 {
 	struct memo *m = reader_slots__memo(c->r, slot);
@@ -449,13 +456,15 @@ static int collect_thread(struct collection *c, uint32_t slot)
 
 	if (!m)
 		return -ENOMEM;
+	if (c->gils[probes__thread(c->r->probes, slot)->gil % GIL_PER_PROC].torn)
+		return put_off(c);
 	if (is_settled(c, m, slot)) {
 		remain_settled(c, m, slot);
 		return 0;
 	}
 	if (!record__read(probes__thread(c->r->probes, slot), c->bound, &rec)) {
 		c->watch->torn++;
-		return 0;
+		return put_off(c);
 	}
 	/* Charged since the pairs were read: they must be read again to belong to this record. */
 	if (c->r->owes[slot] && rec.bound >= c->bound && read_blame(c->r, c->bound))
@@ -472,7 +481,7 @@ static int add_seed_hold(struct collection *c, uint32_t gil)
 	struct metrics *m;
 	long index;
 
-	if (c->proc.mode != GIL_MODE_FULL || c->proc.armed_at >= c->bound || !c->watch->seed[gil])
+	if (c->proc.mode != GIL_MODE_FULL || c->proc.armed_at >= c->bound || !c->watch->seed[gil] || g->torn)
 		return 0;
 	if (g->current && !(g->at.state == GIL_OWNER_HELD && g->at.owner_slot == GIL_SLOT_SEED))
 		return 0;

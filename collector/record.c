@@ -73,7 +73,7 @@ static bool read_off(const struct gil_state *g, uint64_t bound, struct gil_off *
 	return false;
 }
 
-bool gil_record__read(const struct gil_state *g, uint64_t bound, struct gil_record *ret)
+static bool copy_gil(const struct gil_state *g, uint64_t bound, struct gil_record *ret)
 {
 	int tries = 0;
 	uint32_t seq;
@@ -87,4 +87,10 @@ bool gil_record__read(const struct gil_state *g, uint64_t bound, struct gil_reco
 		tries++;
 	}
 	return false;
+}
+
+bool gil_record__read(const struct gil_state *g, uint64_t bound, struct gil_record *ret)
+{
+	ret->torn = !copy_gil(g, bound, ret);
+	return !ret->torn;
 }

@@ -23,6 +23,7 @@ struct record {
 
 /* A GIL as of B, with the ring that residues are charged from. */
 struct gil_record {
+	bool torn;              /* could not be read: the rest means nothing */
 	bool current;           /* has had events since arming: the caller's to say */
 	uint64_t addr;          /* the same */
 	struct gil_view at;
@@ -36,7 +37,7 @@ struct gil_record {
  */
 bool record__read(const struct gil_thread *t, uint64_t bound, struct record *ret);
 
-/* The same of a GIL; `current` and `addr` are left alone. */
+/* The same of a GIL, which is in `torn`, too; `current` and `addr` are left alone. */
 bool gil_record__read(const struct gil_state *g, uint64_t bound, struct gil_record *ret);
 
 #endif

@@ -387,3 +387,43 @@ Test(truth, perf_links_for_all_that_map_the_file_count_as_well)
 {
 	expect_perf_links_count(true);
 }
+
+/* The state of a GIL that its writer left in the middle: what stood there before must not be taken for it. */
+Test(truth, gil_that_cannot_be_read_is_told_of_an_interval_later)
+{
+	const struct thread_sample *seen;
+	struct gil_state *gil;
+	struct proc_sample *s;
+	struct workload w;
+	struct observer o;
+	long long began;
+	json_t *hog;
+	pid_t tid;
+
+	start(&w, "long_hold.py 0.6");
+	began = now_ns();
+	observer__attach(&o, w.pid, GIL_MODE_FULL);
+	workload__go(&w);
+	usleep(250000);
+	proc_sample__free(observer__interval(&o)); /* in the middle of the hold */
+	workload__truth(&w);
+	hog = workload__thread(&w, "hog");
+	tid = (pid_t)truth__int(hog, "tid");
+	usleep(100000); /* nobody does anything any more */
+	gil = probes__gil(o.shop.probes, o.proc.slot, 0);
+	__atomic_fetch_add(&gil->seq, 1, __ATOMIC_SEQ_CST);
+	s = observer__interval(&o);
+	cr_expect_null(observer__thread(s, tid), "it is told of by guessing");
+	cr_expect_gt(s->lost[GIL_LOSS_TORN_READ], 0);
+	proc_sample__free(s);
+	__atomic_fetch_add(&gil->seq, 1, __ATOMIC_SEQ_CST);
+	usleep(3 * (useconds_t)(truth__int(hog, "hold_ns") / 1000)); /* room for what comes late */
+	proc_sample__free(observer__interval(&o));
+	seen = observer__thread(observer__totals(&o), tid);
+	cr_assert_not_null(seen);
+	cr_expect_geq(seen->m.hold_ns, (uint64_t)truth__int(hog, "hold_ns"));
+	cr_expect_leq(seen->m.hold_ns, (uint64_t)(now_ns() - began), "longer than it was observed");
+	cr_expect_eq(seen->m.acquires, truth__int(hog, "acquires"));
+	observer__detach(&o);
+	workload__quit(&w);
+}

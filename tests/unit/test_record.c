@@ -55,6 +55,10 @@ Test(record, what_its_writer_never_finished_is_torn)
 
 	cr_assert_not(record__read(&t, BOUND, &rec));
 	cr_assert_not(gil_record__read(&g, BOUND, &gil));
+	cr_assert(gil.torn);
+	g.seq++;
+	cr_assert(gil_record__read(&g, BOUND, &gil));
+	cr_assert_not(gil.torn);
 }
 
 #define LAST (GIL_HIST_BUCKETS - 1)
