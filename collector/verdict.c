@@ -363,6 +363,15 @@ static void cpu_sharing(const struct verdict_input *in, struct verdict *v)
 		       "releases the GIL (numpy, compiled extensions), or a free-threaded Python.");
 }
 
+/*
+ * Bytecode lets go soon after it is asked. Half of the thread's holds longer than that are C code, which nobody can take the GIL
+ * from, or lacked a CPU.
+ */
+static bool lets_go_when_asked(const struct verdict_load *t)
+{
+	return t->forced >= FORCED_SHARE * t->n && (!(t->hold_p50 >= LONG_US) || starved(t) >= MAY_BE_STARVED);
+}
+
 /* Who computes while `victim` waits: it is taken from, every switch interval. */
 static size_t taken_from(const struct verdict_input *in, size_t victim)
 {
@@ -373,7 +382,7 @@ static size_t taken_from(const struct verdict_input *in, size_t victim)
 		const struct verdict_pair *p = &in->pairs[i];
 
 		if (p->victim != victim || p->holder == victim || p->us <= most ||
-		    !(in->threads[p->holder].forced >= FORCED_SHARE * in->threads[p->holder].n))
+		    !lets_go_when_asked(&in->threads[p->holder]))
 			continue;
 		most = p->us;
 		best = p->holder;

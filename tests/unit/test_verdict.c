@@ -289,6 +289,23 @@ Test(verdict, short_waits_are_no_convoy)
 	expect(BOUND_PARTLY, PATTERN_COUNT);
 }
 
+/* C code lets go when it is through: a switch interval has nothing to do with it. */
+Test(verdict, waiting_for_c_code_is_no_convoy)
+{
+	size_t hog = add_thread(load_of("hog", 9 * S, 0, 90, 0, 90, 100 * MS, 110 * MS, 120 * MS, NAN, NAN, NAN));
+	size_t io = add_thread(load_of("io", 0.01 * S, 8.5 * S, 100, 90, 0, 40, 300, 900, 98 * MS, 108 * MS, 118 * MS));
+
+	add_pair(io, hog, 8.4 * S);
+	expect(BOUND_YES, PATTERN_LONG_HOLD, PATTERN_COUNT);
+	/* It may be bytecode that lacked a CPU. */
+	s.threads[hog].hold_preempted = s.in.all.hold_preempted = 3 * S;
+	expect(BOUND_YES, PATTERN_LONG_HOLD, PATTERN_STARVED_HOLDER, PATTERN_CONVOY, PATTERN_COUNT);
+	/* Where holds are not known, neither is that. */
+	s.threads[hog].hold_us = s.threads[hog].hold_p50 = s.threads[hog].hold_p99 = s.threads[hog].hold_max = NAN;
+	s.threads[hog].hold_preempted = s.in.all.hold_preempted = NAN;
+	expect(BOUND_YES, PATTERN_CONVOY, PATTERN_COUNT);
+}
+
 /* As measured: two readers that come in turn wait 3 ms each, and one preempted hold in a hundred changes nothing. */
 Test(verdict, who_comes_while_another_asks_pays_the_rest_of_its_interval)
 {
