@@ -25,6 +25,7 @@
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -92,6 +93,37 @@ struct contest_truth {
 	uint64_t blocked; /* times that one of them could not go on (yielding is no such time) */
 };
 
+#define CHAIN_MAX 8
+
+/*
+ * A chain of holders: while the first holds the GIL, the others block on it in turn, and then get it in turn; the last is the
+ * victim that has waited for all of them. What each says of the newest scene, CLOCK_MONOTONIC, and what it is to do.
+ */
+struct chain {
+	struct link {
+		_Atomic uint64_t wanted;  /* before its acquire */
+		uint64_t blocked;         /* the first one saw that it was blocked; 0: is the first */
+		uint64_t got;             /* after its acquire */
+		uint64_t letting, let_go; /* before and after its release */
+		uint64_t hold_ns;         /* how long to hold */
+		int tid;
+		int call[2];              /* pipe: a byte begins its part; nobody waits for it on a futex */
+	} links[CHAIN_MAX];
+	int over[2];                      /* pipe: a byte from each that has let go */
+	int n;
+};
+
+/* One thread gives, another is late to take. Times are sums over the rounds: bounds of what lies between the clocks. */
+struct late {
+	uint64_t rounds;
+	uint64_t blame_low_ns, blame_high_ns; /* it waited while the giver held the GIL */
+	uint64_t free_low_ns, free_high_ns;   /* it waited while nobody did */
+	uint64_t least_ns;                    /* how late at least */
+	_Atomic uint64_t wanted, got;         /* around its acquire of this round */
+	int tid;                              /* of the taker */
+	int call[2], over[2];                 /* pipes, as those of a chain */
+};
+
 void noop(void);
 uint64_t now_ns(void);
 int thread_id(void);
@@ -119,6 +151,12 @@ void contest_begin(void);
 void contest_yielding(uint64_t n);
 void contest_turn(int who);
 void contest_end(struct contest_truth *t);
+int chain_open(struct chain *c, int n);
+void chain_play(struct chain *c);
+void chain_member(struct chain *c, int which, int start);
+int late_open(struct late *l, uint64_t least_ns);
+void late_giver(struct late *l, int start, int end, uint64_t n);
+void late_taker(struct late *l, int start);
 int idlers_start(int n, uint64_t period_ns, int *tids);
 uint64_t idlers_stop(void);
 
@@ -644,6 +682,166 @@ void contest_end(struct contest_truth *t)
 	contest.wall_ns = now_ns() - contest_began_ns;
 	contest.cpu_ns = process_cpu_ns() - contest_began_cpu_ns;
 	*t = contest;
+}
+
+/* ---- a chain of holders during one wait ------------------------------------------------------------------- */
+
+/* Makes the pipes of a chain of n. 0 or an errno. */
+int chain_open(struct chain *c, int n)
+{
+	if (n > CHAIN_MAX)
+		return EINVAL;
+	c->n = n;
+	if (pipe(c->over))
+		return errno;
+	for (int i = 0; i < n; i++)
+		if (pipe(c->links[i].call))
+			return errno;
+	return 0;
+}
+
+static void pipe_put(int to)
+{
+	while (write(to, "!", 1) != 1)
+		;
+}
+
+static void pipe_take(int from)
+{
+	char byte;
+
+	while (read(from, &byte, 1) != 1)
+		;
+}
+
+/* One scene, from the first one's acquire until all have let go; the caller must not hold the GIL. */
+void chain_play(struct chain *c)
+{
+	for (int i = 0; i < c->n; i++)
+		c->links[i].wanted = c->links[i].blocked = 0;
+	pipe_put(c->links[0].call[1]);
+	for (int i = 0; i < c->n; i++)
+		pipe_take(c->over[0]);
+}
+
+/*
+ * Has the others block on the GIL in their order. Who lets go wakes the one that has waited for the longest
+ * (pthread_cond_signal() by the order of the futex's queue), and all others sleep on.
+ */
+static void chain_fill(struct chain *c)
+{
+	for (int i = 1; i < c->n; i++) {
+		struct link *one = &c->links[i];
+
+		pipe_put(one->call[1]);
+		while (!one->wanted || !in_futex(one->tid))
+			sleep_until(now_ns() + 50000);
+		one->blocked = now_ns();
+	}
+}
+
+/* Number `which` of the chain in every scene, for ever. No waiter may ask for the GIL (never_force()). */
+void chain_member(struct chain *c, int which, int start)
+{
+	struct link *me = &c->links[which];
+	void *tstate = PyEval_SaveThread();
+
+	be_prompt();
+	gate_wait(start);
+	for (;;) {
+		pipe_take(me->call[0]);
+		me->wanted = now_ns();
+		PyEval_RestoreThread(tstate);
+		me->got = now_ns();
+		if (which == 0)
+			chain_fill(c);
+		if (me->hold_ns)
+			nap(me->hold_ns);
+		me->letting = now_ns();
+		tstate = PyEval_SaveThread();
+		me->let_go = now_ns();
+		pipe_put(c->over[1]);
+	}
+}
+
+/* ---- a thread that is late to take what it was given ------------------------------------------------------ */
+
+static _Atomic uint64_t late_ns; /* how late the next time */
+static _Atomic uint64_t late_end;
+
+/* What keeps it is a signal's handler: from outside as good as having no CPU, and on a busy machine no less certain. */
+static void be_late(int number)
+{
+	int before = errno;
+
+	nap(late_ns);
+	late_end = now_ns();
+	errno = before;
+}
+
+/* 0 or an errno. */
+int late_open(struct late *l, uint64_t least_ns)
+{
+	const struct sigaction action = {.sa_handler = be_late, .sa_flags = SA_RESTART};
+
+	l->least_ns = least_ns;
+	return sigaction(SIGUSR2, &action, NULL) || pipe(l->call) || pipe(l->over) ? errno : 0;
+}
+
+/* It is so late that what was held before is next to nothing of its waiting, however busy the machine is. */
+#define LATER_THAN_HELD 50
+
+static void give_once(struct late *l, void **tstate)
+{
+	uint64_t got, blocked, letting, let_go;
+
+	l->wanted = 0;
+	PyEval_RestoreThread(*tstate);
+	got = now_ns();
+	pipe_put(l->call[1]);
+	while (!l->wanted || !in_futex(l->tid))
+		sleep_until(now_ns() + 50000);
+	blocked = now_ns();
+	late_ns = l->least_ns + LATER_THAN_HELD * (blocked - got);
+	syscall(SYS_tgkill, getpid(), l->tid, SIGUSR2);
+	letting = now_ns();
+	*tstate = PyEval_SaveThread();
+	let_go = now_ns();
+	pipe_take(l->over[0]);
+	l->blame_low_ns += letting - blocked;
+	l->blame_high_ns += let_go - l->wanted;
+	l->free_low_ns += late_end > let_go ? late_end - let_go : 0;
+	l->free_high_ns += l->got - letting;
+	l->rounds++;
+}
+
+/* n rounds: holds the GIL until the taker is blocked on it, has it be late, and lets go. */
+void late_giver(struct late *l, int start, int end, uint64_t n)
+{
+	void *tstate = PyEval_SaveThread();
+
+	be_prompt();
+	gate_wait(start);
+	while (l->rounds < n)
+		give_once(l, &tstate);
+	gate_wait(end);
+	PyEval_RestoreThread(tstate);
+}
+
+void late_taker(struct late *l, int start)
+{
+	void *tstate = PyEval_SaveThread();
+
+	be_prompt();
+	gate_wait(start);
+	for (;;) {
+		pipe_take(l->call[0]);
+		l->wanted = now_ns();
+		PyEval_RestoreThread(tstate);
+		l->got = now_ns();
+		tstate = PyEval_SaveThread();
+		pipe_put(l->over[1]);
+	}
 }
 
 /* ---- native threads that idle on condition variables of their own --------------------------------------- */

@@ -51,6 +51,20 @@ class BlamedTruth(ctypes.Structure):
     _fields_ = [(name, ctypes.c_uint64) for name in ("hold_low_ns", "hold_high_ns", "blame_low_ns")]
 
 
+class ChainLink(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in ("wanted", "blocked", "got", "letting", "let_go", "hold_ns")] + [
+        ("tid", ctypes.c_int), ("call", ctypes.c_int * 2)]
+
+
+class Chain(ctypes.Structure):
+    _fields_ = [("links", ChainLink * 8), ("over", ctypes.c_int * 2), ("n", ctypes.c_int)]
+
+
+class Late(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in (
+        "rounds", "blame_low_ns", "blame_high_ns", "free_low_ns", "free_high_ns", "least_ns", "wanted", "got")] + [("tid", ctypes.c_int), ("call", ctypes.c_int * 2), ("over", ctypes.c_int * 2)]
+
+
 def as_dict(truth):
     return {name: getattr(truth, name) for name, _ in truth._fields_}
 
@@ -74,6 +88,10 @@ def _libraries():
         "worker": (num, [ctypes.POINTER(WorkerTruth), num, num, u64, u64, u64, u64]),
         "share_one_cpu": (None, []), "contest_prepare": (None, []), "contest_begin": (None, []), "contest_yielding": (None, [u64]),
         "contest_turn": (None, [num]), "contest_end": (None, [ctypes.POINTER(ContestTruth)]),
+        "chain_open": (num, [ctypes.POINTER(Chain), num]), "chain_play": (None, [ctypes.POINTER(Chain)]),
+        "chain_member": (None, [ctypes.POINTER(Chain), num, num]),
+        "late_open": (num, [ctypes.POINTER(Late), u64]), "late_taker": (None, [ctypes.POINTER(Late), num]),
+        "late_giver": (None, [ctypes.POINTER(Late), num, num, u64]),
         "idlers_start": (num, [num, u64, ctypes.POINTER(num)]), "idlers_stop": (u64, []),
     }
     libraries = ctypes.PyDLL(path), ctypes.CDLL(path)
@@ -91,6 +109,17 @@ keep, drop = _libraries()
 def never_force():
     """No waiter asks for the GIL any more, so that releases are those of the program alone."""
     sys.setswitchinterval(1000)
+
+
+def be_eager():
+    """This process goes before others of the machine, where that is allowed. To be called before threads are started."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, -20)
+        os.setsid() # priorities hold among those of a session (sched(7), autogroup)
+        with open("/proc/self/autogroup", "w") as group:
+            group.write("-20")
+    except OSError:
+        pass
 
 
 def start_thread(name, body, *args):
