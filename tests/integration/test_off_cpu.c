@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../support/account.h"
 #include "../support/interpreters.h"
 #include "../support/observer.h"
 #include "../support/tool.h"
@@ -24,19 +25,6 @@ TestSuite(off_cpu, .timeout = 120);
  */
 #define SLACK_NS 3e6
 #define SLACK 0.02
-
-/* Interrupts and stolen time of the machine so far, ns. */
-static double taken_ns(void)
-{
-	unsigned long long irq = 0, softirq = 0, steal = 0;
-	FILE *f = fopen("/proc/stat", "r");
-	int n = f ? fscanf(f, "cpu %*u %*u %*u %*u %*u %llu %llu %llu", &irq, &softirq, &steal) : 0;
-
-	if (f)
-		fclose(f);
-	cr_assert_eq(n, 3);
-	return (double)(irq + softirq + steal) * 1e9 / (double)sysconf(_SC_CLK_TCK);
-}
 
 struct parts {
 	double whole, on, blocked, preempted, unseen;
@@ -107,7 +95,7 @@ static struct parts observe(const char *command, struct parts *ret_wait)
 	struct workload w;
 	struct observer o;
 	struct parts hold;
-	double taken = taken_ns();
+	double taken = account__taken_ns();
 
 	interpreter__stock(&stock);
 	workload__start(&w, &stock, command);
@@ -119,7 +107,7 @@ static struct parts observe(const char *command, struct parts *ret_wait)
 	}
 	workload__truth(&w);
 	proc_sample__free(observer__interval(&o));
-	hold = expect_hold(&o, workload__thread(&w, "worker"), taken_ns() - taken);
+	hold = expect_hold(&o, workload__thread(&w, "worker"), account__taken_ns() - taken);
 	*ret_wait = expect_wait(&o, workload__thread(&w, "victim"), &hold);
 	observer__assert_lossless(observer__totals(&o));
 	observer__detach(&o);

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""usage: native.py crc32|adler32|re|json|numpy|nap|cxx|usleep|python|endless
+"""usage: native.py crc32|adler32|re|json|numpy|nap|cxx|usleep|python|endless [--heedless]
 
 A hog calls C code that keeps the GIL for a tenth of a second and more, again and again, until `stop` is said; a victim is
 blocked before each call begins. The truth of the hog: the Python function and line of the call, the file that has the C code
 (its name in /proc/self/maps), and how the name of its function begins where that is known (else null). `python` is no C code
 at all: a loop of bytecode, out of which it is forced. `endless` is a regular expression that never ends: no truth comes then, but the
 line `module NAME` before it begins.
+--heedless: the hog does not look after its victim, so that it does nothing with the GIL but compute; before others of the machine,
+where that is allowed.
 """
 import ctypes
 import itertools
@@ -18,7 +20,7 @@ import workload
 from workload import END, START, drop, keep
 
 MS = 1000000
-kind = sys.argv[1]
+kind, heedless = sys.argv[1], "--heedless" in sys.argv[2:]
 stop, tids = [], []
 
 
@@ -92,7 +94,8 @@ def await_blocked():
 def hog():
     drop.gate_wait(START)
     while not stop:
-        await_blocked()
+        if not heedless:
+            await_blocked()
         if kind == "endless":
             os.write(1, b"module %s\n" % module.encode())
         call()
@@ -112,6 +115,8 @@ truth["function"] = getattr(call.__code__, "co_qualname", call.__code__.co_name)
 truth["line"] = call.__code__.co_firstlineno + (2 if kind == "python" else 0)
 if kind != "endless":
     call()
+if heedless:
+    workload.be_eager()
 threads = [workload.start_thread("hog", hog), workload.start_thread("victim", victim)]
 tids.append(threads[1].tid)
 drop.gate_watch(START, 2)

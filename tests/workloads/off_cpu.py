@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""usage: off_cpu.py HOLDS [--sleep-ms MS] [--work-ms MS] [--gap-ms MS] [--crowded] [--go-on]
+"""usage: off_cpu.py HOLDS [--sleep-ms MS] [--work-ms MS] [--gap-ms MS] [--crowded [N]] [--go-on]
 
 A worker holds the GIL HOLDS times; in each hold it sleeps and then computes, in C. A victim wants the GIL
 all the while.
---crowded: the worker shares its CPU with a child process that computes, so it is often preempted.
+--crowded: the worker shares its CPU with a child process (or N) that computes, so it is often preempted.
 --go-on: HOLDS again and again, until killed; no truth.
 
 Truth of the worker: its own clocks of time, CPU time and the scheduler's account of its waiting for a CPU,
@@ -22,7 +22,7 @@ parser.add_argument("holds", type=int)
 parser.add_argument("--sleep-ms", type=float, default=0)
 parser.add_argument("--work-ms", type=float, default=0)
 parser.add_argument("--gap-ms", type=float, default=1)
-parser.add_argument("--crowded", action="store_true")
+parser.add_argument("--crowded", type=int, nargs="?", const=1, default=0)
 parser.add_argument("--go-on", action="store_true")
 args = parser.parse_args()
 
@@ -59,7 +59,8 @@ def victim():
 
 if args.crowded:
     cpu = min(os.sched_getaffinity(0))
-    multiprocessing.get_context("fork").Process(target=crowd, args=(cpu,), daemon=True).start()
+    for _ in range(args.crowded):
+        multiprocessing.get_context("fork").Process(target=crowd, args=(cpu,), daemon=True).start()
 threads = [workload.start_thread("worker", work), workload.start_thread("victim", victim)]
 if args.go_on:
     keep.gate_open(END)
