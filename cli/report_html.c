@@ -611,13 +611,18 @@ static void put_remainders(const struct report *r, FILE *to)
 {
 	double other = report__other_blame(r);
 
-	fputs("<p class=\"soft\">Of the waiting, ", to);
-	put_us(to, "handover", r->in.handover_us);
-	fputs(" passed while nobody held the GIL (handover: the next thread was still being woken, or had no CPU)", to);
+	if (isnan(r->in.handover_us)) {
+		fputs("<p class=\"soft\">How much of the waiting passed while nobody held the GIL is not known in light "
+		      "mode", to);
+	} else {
+		fputs("<p class=\"soft\">Of the waiting, ", to);
+		put_us(to, "handover", r->in.handover_us);
+		fputs(" passed while nobody held the GIL (handover: the next thread was still being woken, or had no CPU)", to);
+	}
 	if (other > (double)r->in.threads_n) { /* less is rounding: a thread has whole microseconds */
 		fputs(", ", to);
 		put_us(to, "blame-other", other);
-		fputs(" is blame that is not kept pair by pair", to);
+		fputs(" of it is blame that is not kept pair by pair", to);
 	}
 	if (r->in.unknown_us > 0) {
 		fputs("; of ", to);

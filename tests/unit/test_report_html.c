@@ -132,6 +132,18 @@ Test(report_html, has_the_numbers_as_they_are)
 	json_decref(page);
 }
 
+Test(report_html, what_light_mode_cannot_know_is_said_in_words)
+{
+	json_t *page;
+
+	report.in.handover_us = NAN;
+	page = read_page();
+	cr_expect_not_null(strstr(json_string_value(json_object_get(page, "text")),
+				  "nobody held the GIL is not known in light mode, "));
+	cr_expect_null(json_object_get(page, "handover"));
+	json_decref(page);
+}
+
 Test(report_html, hostile_names_are_text)
 {
 	json_t *page = read_page();
