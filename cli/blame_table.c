@@ -70,13 +70,6 @@ void blame_table__tell_apart(char (*names)[BLAME_NAME_SIZE], char (*thrs)[BLAME_
 
 /* ---- of a sample ---- */
 
-static int larger_first(const void *a, const void *b)
-{
-	double x = ((const struct blame_line *)a)->us, y = ((const struct blame_line *)b)->us;
-
-	return x < y ? 1 : x > y ? -1 : 0;
-}
-
 static void name_threads(const struct proc_sample *s, char (*names)[BLAME_NAME_SIZE], char (*thrs)[BLAME_THR_SIZE])
 {
 	for (size_t i = 0; i < s->threads_n; i++) {
@@ -86,7 +79,20 @@ static void name_threads(const struct proc_sample *s, char (*names)[BLAME_NAME_S
 	blame_table__tell_apart(names, thrs, s->threads_n);
 }
 
-static size_t list_pairs(const struct proc_sample *s, char (*names)[BLAME_NAME_SIZE], struct blame_line *lines)
+/* Keeps the `max` largest in order: a few of tens of thousands. Returns how many there are now. */
+static size_t offer(struct blame_line *lines, size_t n, size_t max, struct blame_line line)
+{
+	size_t at = n < max ? n++ : max;
+
+	if (at == max && (max == 0 || lines[--at].us >= line.us))
+		return n;
+	for (; at > 0 && lines[at - 1].us < line.us; at--)
+		lines[at] = lines[at - 1];
+	lines[at] = line;
+	return n;
+}
+
+static size_t list_pairs(const struct proc_sample *s, char (*names)[BLAME_NAME_SIZE], struct blame_line *lines, size_t max)
 {
 	size_t n = 0;
 
@@ -94,9 +100,8 @@ static size_t list_pairs(const struct proc_sample *s, char (*names)[BLAME_NAME_S
 		const struct blame_cell *c = &s->blame[i];
 
 		if (c->victim < s->threads_n && c->holder < s->threads_n && c->ns >= 1000)
-			lines[n++] = (struct blame_line){names[c->victim], names[c->holder], (double)(c->ns / 1000)};
+			n = offer(lines, n, max, (struct blame_line){names[c->victim], names[c->holder], (double)(c->ns / 1000)});
 	}
-	qsort(lines, n, sizeof(*lines), larger_first);
 	return n;
 }
 
@@ -123,12 +128,12 @@ void blame_table__print(FILE *to, const struct proc_sample *s, size_t max, size_
 {
 	char (*names)[BLAME_NAME_SIZE] = calloc(s->threads_n + 1, sizeof(*names));
 	char (*thrs)[BLAME_THR_SIZE] = calloc(s->threads_n + 1, sizeof(*thrs));
-	struct blame_line *lines = calloc(s->blame_n + 1, sizeof(*lines));
+	struct blame_line *lines = calloc(max + 1, sizeof(*lines));
 	size_t n = 0;
 
 	if (names && thrs && lines) {
 		name_threads(s, names, thrs);
-		n = list_pairs(s, names, lines);
+		n = list_pairs(s, names, lines, max);
 	}
 	if (n)
 		print_pairs(to, s, lines, n, max, width);

@@ -8,7 +8,8 @@
 
 #include <bpf/bpf.h>
 
-#define BATCH 512
+#define BATCH 2048 /* pairs that are read at a time */
+#define ROOM_STEP 2048
 
 /* ---- lists ---- */
 
@@ -114,95 +115,164 @@ uint64_t blame_list__charge(struct blame_list *list, const struct gil_state *gil
 
 /* ---- the table ---- */
 
-static int make_room(struct blame_reading *r)
+int blame_reading__add(struct blame_reading *r, const struct gil_blame_key *key, const struct gil_blame *value, uint64_t bound)
 {
-	size_t room = r->room + 4 * BATCH;
-	struct gil_blame_key *keys = reallocarray(r->keys, room, sizeof(*keys));
-	struct gil_blame *values;
-	uint32_t *order;
+	struct blame_pair_sum *grown;
 
-	if (!keys)
-		return -ENOMEM;
-	r->keys = keys;
-	values = reallocarray(r->values, room, sizeof(*values));
-	if (!values)
-		return -ENOMEM;
-	r->values = values;
-	order = reallocarray(r->order, room, sizeof(*order));
-	if (!order)
-		return -ENOMEM;
-	r->order = order;
-	r->room = room;
+	if (r->n == r->room) {
+		grown = reallocarray(r->pairs, r->room + ROOM_STEP, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		r->pairs = grown;
+		r->room += ROOM_STEP;
+	}
+	r->pairs[r->n++] = (struct blame_pair_sum){
+		.who = blame_holder(key->holder, key->holder_tstate), .victim = key->victim,
+		.ns = value->bound >= bound ? value->snap_ns : value->cur_ns,
+	};
 	return 0;
 }
 
-static uint64_t who_of(const struct gil_blame_key *key)
+static int by_holder(const void *a, const void *b)
 {
-	return blame_holder(key->holder, key->holder_tstate);
+	const struct blame_pair_sum *x = a, *y = b;
+
+	return x->who < y->who ? -1 : x->who > y->who;
 }
 
-static int by_victim(const void *a, const void *b, void *arg)
+/* Brings each pair to its victim's, in place: `begin` says where those are, `next` where the next one of each goes. */
+static void group_by_victim(struct blame_reading *r, const uint32_t *begin, uint32_t *next, uint32_t victims)
 {
-	const struct gil_blame_key *keys = arg, *x = &keys[*(const uint32_t *)a], *y = &keys[*(const uint32_t *)b];
+	for (uint32_t victim = 0; victim < victims; victim++)
+		while (next[victim] < begin[victim + 1]) {
+			struct blame_pair_sum *here = &r->pairs[next[victim]], pair = *here;
 
-	if (x->victim != y->victim)
-		return x->victim < y->victim ? -1 : 1;
-	return who_of(x) < who_of(y) ? -1 : who_of(x) > who_of(y);
+			*here = r->pairs[next[pair.victim]];
+			r->pairs[next[pair.victim]++] = pair;
+		}
 }
 
-static void sort_reading(struct blame_reading *r)
+/* One more than the largest: they are slots. */
+static uint32_t count_victims(const struct blame_reading *r)
 {
+	uint32_t victims = 0;
+
 	for (size_t i = 0; i < r->n; i++)
-		r->order[i] = (uint32_t)i;
-	qsort_r(r->order, r->n, sizeof(*r->order), by_victim, r->keys);
+		if (r->pairs[i].victim >= victims)
+			victims = r->pairs[i].victim + 1;
+	return victims;
 }
 
-int blame_reading__read(struct blame_reading *r, int map_fd)
+/* Sorting all at once would take as much memory again. */
+int blame_reading__sort(struct blame_reading *r)
 {
+	uint32_t victims = count_victims(r);
+	uint32_t *begin = calloc((size_t)victims + 1, sizeof(*begin)), *next = calloc((size_t)victims + 1, sizeof(*next));
+
+	if (begin && next) {
+		for (size_t i = 0; i < r->n; i++)
+			begin[r->pairs[i].victim + 1]++;
+		for (uint32_t victim = 0; victim < victims; victim++)
+			begin[victim + 1] += begin[victim];
+		memcpy(next, begin, victims * sizeof(*next));
+		group_by_victim(r, begin, next, victims);
+		for (uint32_t victim = 0; victim < victims; victim++)
+			qsort(r->pairs + begin[victim], begin[victim + 1] - begin[victim], sizeof(*r->pairs), by_holder);
+	}
+	free(begin);
+	free(next);
+	return begin && next ? 0 : -ENOMEM;
+}
+
+/* What the kernel fills, a part of the table at a time. */
+struct page {
+	struct gil_blame_key *keys;
+	struct gil_blame *values;
+	uint32_t room;
+};
+
+static int page__grow(struct page *page)
+{
+	uint32_t room = page->room + BATCH;
+	struct gil_blame_key *keys = reallocarray(page->keys, room, sizeof(*keys));
+	struct gil_blame *values;
+
+	if (!keys)
+		return -ENOMEM;
+	page->keys = keys;
+	values = reallocarray(page->values, room, sizeof(*values));
+	if (!values)
+		return -ENOMEM;
+	page->values = values;
+	page->room = room;
+	return 0;
+}
+
+/* -ENOENT: that was the last. */
+static int read_page(struct blame_reading *r, struct page *page, int map_fd, uint32_t *cursor, bool first, uint64_t bound)
+{
+	uint32_t count = 0;
+	int end = 0, err = page->room ? 0 : page__grow(page);
+
+	while (!err) {
+		count = page->room;
+		end = 0;
+		if (bpf_map_lookup_batch(map_fd, first ? NULL : cursor, cursor, page->keys, page->values, &count, NULL))
+			end = -errno;
+		if (end != -ENOSPC)
+			break;
+		err = page__grow(page); /* a crowded bucket: more room, the same place */
+	}
+	if (err || (end && end != -ENOENT))
+		return err ?: end;
+	for (uint32_t i = 0; i < count && !err; i++)
+		err = blame_reading__add(r, &page->keys[i], &page->values[i], bound);
+	return err ?: end;
+}
+
+int blame_reading__read(struct blame_reading *r, int map_fd, uint64_t bound)
+{
+	struct page page = {0};
 	uint32_t cursor = 0;
 	bool first = true;
 	int err = 0;
 
 	r->n = 0;
-	while (!err) {
-		uint32_t count;
+	for (; !err; first = false)
+		err = read_page(r, &page, map_fd, &cursor, first, bound);
+	free(page.keys);
+	free(page.values);
+	return err == -ENOENT ? blame_reading__sort(r) : err;
+}
 
-		err = r->room - r->n < 2 * BATCH ? make_room(r) : 0;
-		if (err)
-			return err;
-		count = (uint32_t)(r->room - r->n);
-		if (bpf_map_lookup_batch(map_fd, first ? NULL : &cursor, &cursor, r->keys + r->n,
-					 r->values + r->n, &count, NULL))
-			err = -errno;
-		if (err == -ENOSPC) { /* a crowded bucket: more room, the same place */
-			err = make_room(r);
-			continue;
-		}
-		if (err && err != -ENOENT)
-			return err;
-		r->n += count;
-		first = false;
-	}
-	sort_reading(r);
-	return err == -ENOENT ? 0 : err;
+/* The key that a pair was read under. */
+static struct gil_blame_key key_of(const struct blame_pair_sum *pair)
+{
+	bool by_tstate = pair->who & BLAME_BY_TSTATE;
+
+	return (struct gil_blame_key){
+		.victim = pair->victim, .holder = by_tstate ? GIL_SLOT_NONE : (uint32_t)pair->who,
+		.holder_tstate = by_tstate ? pair->who & ~BLAME_BY_TSTATE : 0,
+	};
 }
 
 void blame_reading__forget(struct blame_reading *r, int map_fd, const bool *gone)
 {
-	for (size_t i = 0; i < r->n; i++)
-		if (gone[r->keys[i].victim] || gone[r->keys[i].holder])
-			bpf_map_delete_elem(map_fd, &r->keys[i]);
+	for (size_t i = 0; i < r->n; i++) {
+		struct gil_blame_key key = key_of(&r->pairs[i]);
+
+		if (gone[key.victim] || gone[key.holder])
+			bpf_map_delete_elem(map_fd, &key);
+	}
 }
 
 void blame_reading__clear(struct blame_reading *r)
 {
-	free(r->keys);
-	free(r->values);
-	free(r->order);
+	free(r->pairs);
 	*r = (struct blame_reading){0};
 }
 
-/* First place in the order whose victim is not below `victim`. */
+/* Place of the first pair whose victim is not below `victim`. */
 static size_t first_of(const struct blame_reading *r, uint32_t victim)
 {
 	size_t low = 0, high = r->n;
@@ -210,7 +280,7 @@ static size_t first_of(const struct blame_reading *r, uint32_t victim)
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
 
-		if (r->keys[r->order[middle]].victim < victim)
+		if (r->pairs[middle].victim < victim)
 			low = middle + 1;
 		else
 			high = middle;
@@ -221,27 +291,22 @@ static size_t first_of(const struct blame_reading *r, uint32_t victim)
 /* ---- settling ---- */
 
 /* Cumulative blame of the victim at the boundary. */
-static void total_at(const struct blame_reading *r, uint32_t victim, const struct blame_list *open,
-		     uint64_t bound, struct blame_list *ret)
+static void total_at(const struct blame_reading *r, uint32_t victim, const struct blame_list *open, struct blame_list *ret)
 {
-	for (size_t i = first_of(r, victim); i < r->n && r->keys[r->order[i]].victim == victim; i++) {
-		const struct gil_blame_key *key = &r->keys[r->order[i]];
-		const struct gil_blame *value = &r->values[r->order[i]];
-
-		blame_list__add(ret, who_of(key), value->bound >= bound ? value->snap_ns : value->cur_ns);
-	}
+	for (size_t i = first_of(r, victim); i < r->n && r->pairs[i].victim == victim; i++)
+		blame_list__add(ret, r->pairs[i].who, r->pairs[i].ns);
 	for (size_t i = 0; i < open->n; i++)
 		blame_list__add(ret, open->part[i].who, open->part[i].ns);
 }
 
 uint64_t blame_memo__settle(struct blame_memo *memo, const struct blame_reading *reading, uint32_t victim,
-			    const struct blame_list *open, uint64_t bound, struct blame_list *ret)
+			    const struct blame_list *open, struct blame_list *ret)
 {
 	struct blame_list total = {0}, *last = &memo->last;
 	size_t then = 0;
 	uint64_t back = 0;
 
-	total_at(reading, victim, open, bound, &total);
+	total_at(reading, victim, open, &total);
 	for (size_t now = 0; now < total.n; now++) {
 		const struct blame_part *part = &total.part[now];
 		uint64_t before;

@@ -45,15 +45,27 @@ void blame_list__clear(struct blame_list *list);
 uint64_t blame_list__charge(struct blame_list *list, const struct gil_state *gil, const struct gil_view *at,
 			    const struct gil_totals *waiter, uint64_t bound);
 
-/* All pairs of the table at one moment, and their order by victim and holder. */
+/* What a victim was charged with for one holder up to a boundary. Tens of thousands are read at once: no padding. */
+struct blame_pair_sum {
+	uint64_t who;
+	uint64_t ns;
+	uint32_t victim;
+} __attribute__((packed, aligned(4)));
+
+/* All pairs of the table as of one boundary. Zeroed is empty; owns its memory. */
 struct blame_reading {
-	struct gil_blame_key *keys;
-	struct gil_blame *values;
-	uint32_t *order;
+	struct blame_pair_sum *pairs; /* sorted by victim and holder when all are in */
 	size_t n, room;
 };
 
-int blame_reading__read(struct blame_reading *reading, int map_fd);
+/* Reads all of the table as of `bound` (ns), which no later one may have passed. 0 or -errno. */
+int blame_reading__read(struct blame_reading *reading, int map_fd, uint64_t bound);
+
+/* What that is made of: one pair out of the table, and when there are no more, their order. 0 or -ENOMEM. */
+int blame_reading__add(struct blame_reading *reading, const struct gil_blame_key *key, const struct gil_blame *value,
+		       uint64_t bound);
+int blame_reading__sort(struct blame_reading *reading);
+
 /* Deletes the pairs of slots that are given back (`gone`, by slot) from the table. */
 void blame_reading__forget(struct blame_reading *reading, int map_fd, const bool *gone);
 void blame_reading__clear(struct blame_reading *reading);
@@ -64,11 +76,11 @@ struct blame_memo {
 };
 
 /*
- * What `victim` was charged with between the last boundary and `bound`, into `ret`; remembers the new state. Returns
+ * What `victim` was charged with between the last boundary and that of `reading`, into `ret`; remembers the new state. Returns
  * how much was given to holders at the last boundary and has turned out unknown since: to be taken from unknown.
  */
 uint64_t blame_memo__settle(struct blame_memo *memo, const struct blame_reading *reading, uint32_t victim,
-			    const struct blame_list *open, uint64_t bound, struct blame_list *ret);
+			    const struct blame_list *open, struct blame_list *ret);
 /* Forgets holders whose slots are given back: another thread will have them. */
 void blame_memo__forget(struct blame_memo *memo, const bool *gone);
 void blame_memo__clear(struct blame_memo *memo);

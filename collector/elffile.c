@@ -66,6 +66,13 @@ const void *elffile_read__table(struct elffile *ef, uint64_t vaddr, uint64_t len
 	return elffile_read__file(ef, s->offset + (vaddr - s->vaddr), len);
 }
 
+bool elffile_read__once(struct elffile *ef, uint64_t vaddr, void *buf, size_t len)
+{
+	struct segment *s = elffile_read__segment(ef, vaddr, len);
+
+	return s && len <= IMAGE_MAX && pread(ef->fd, buf, len, (off_t)(s->offset + (vaddr - s->vaddr))) == (ssize_t)len;
+}
+
 const uint8_t *elffile__bytes(struct elffile *ef, uint64_t vaddr, size_t len)
 {
 	struct segment *s = elffile_read__segment(ef, vaddr, len);

@@ -138,6 +138,15 @@ static uint64_t rip_target(uint64_t end, const uint8_t *disp)
 	return end + (uint64_t)(int64_t)(int32_t)bytes__u32(disp);
 }
 
+/* There will be no more. */
+static void trim_fdes(struct elffile *ef)
+{
+	struct elf_range *trimmed = ef->fdes_n ? realloc(ef->fdes, ef->fdes_n * sizeof(*trimmed)) : NULL;
+
+	if (trimmed)
+		ef->fdes = trimmed;
+}
+
 /* .eh_frame's address out of .eh_frame_hdr, as the unwinder finds it. */
 static bool eh_frame_from_header(struct elffile *ef, uint64_t *ret_vaddr)
 {
@@ -166,22 +175,28 @@ static void find_eh_frame_section(struct elffile *ef, const GElf_Shdr *sh, const
 		*(uint64_t *)arg = sh->sh_addr;
 }
 
-/* From its start to the end of its segment: a terminator ends the entries, and libdw stops there. */
-static bool find_eh_frame(struct elffile *ef, struct eh_frame *eh)
+/* From its start to the end of its segment, to be freed: a terminator ends the entries, and libdw stops there. */
+static uint8_t *read_eh_frame(struct elffile *ef, struct eh_frame *eh)
 {
 	struct segment *s;
+	uint8_t *bytes;
 
 	if (!eh_frame_from_header(ef, &eh->vaddr))
 		elffile_read__sections(ef, find_eh_frame_section, &eh->vaddr);
 	s = eh->vaddr ? elffile_read__segment(ef, eh->vaddr, 1) : NULL;
 	if (!s)
-		return false;
+		return NULL;
 	eh->data.d_size = s->vaddr + s->filesz - eh->vaddr;
-	eh->bytes = elffile__bytes(ef, eh->vaddr, eh->data.d_size);
-	eh->data.d_buf = (void *)eh->bytes;
+	bytes = malloc(eh->data.d_size);
+	if (!bytes || !elffile_read__once(ef, eh->vaddr, bytes, eh->data.d_size)) {
+		free(bytes);
+		return NULL;
+	}
+	eh->bytes = bytes;
+	eh->data.d_buf = bytes;
 	eh->data.d_type = ELF_T_BYTE;
 	eh->data.d_version = EV_CURRENT;
-	return eh->bytes;
+	return bytes;
 }
 
 static int by_start(const void *a, const void *b)
@@ -198,8 +213,9 @@ static void read_fdes(struct elffile *ef)
 	Dwarf_Off at = 0, next = 0;
 	Dwarf_CFI_Entry entry;
 	struct elf_range range;
+	uint8_t *bytes = read_eh_frame(ef, &eh);
 
-	if (!find_eh_frame(ef, &eh))
+	if (!bytes)
 		return;
 	while (at < eh.data.d_size) {
 		int rc = dwarf_next_cfi(ident, &eh.data, true, at, &next, &entry);
@@ -210,6 +226,8 @@ static void read_fdes(struct elffile *ef)
 			add_fde(ef, range);
 		at = next;
 	}
+	free(bytes);
+	trim_fdes(ef);
 	if (ef->fdes_n > 0)
 		qsort(ef->fdes, ef->fdes_n, sizeof(*ef->fdes), by_start);
 }

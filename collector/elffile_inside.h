@@ -78,6 +78,9 @@ const void *elffile_read__file(struct elffile *ef, uint64_t offset, uint64_t len
 /* Like elffile__bytes(), but reads no more of the file than asked: for the small tables of a first look. */
 const void *elffile_read__table(struct elffile *ef, uint64_t vaddr, uint64_t len);
 
+/* The same into the caller's memory, for what is looked at once: nothing is kept. False: there are not that many, or too many. */
+bool elffile_read__once(struct elffile *ef, uint64_t vaddr, void *buf, size_t len);
+
 /* The segment that has all these bytes in the file, or NULL. */
 struct segment *elffile_read__segment(struct elffile *ef, uint64_t vaddr, uint64_t len);
 

@@ -15,11 +15,32 @@
 
 /* ---- what the run-time linker knows ---- */
 
+#define LINKS_AT_ONCE 256
+
+/* How many links a chain of DT_GNU_HASH has; the last one is odd. 0: it has no end. */
+static uint64_t chain_len(struct elffile *ef, uint64_t vaddr)
+{
+	struct segment *s = elffile_read__segment(ef, vaddr, 4);
+	uint64_t all = s ? (s->vaddr + s->filesz - vaddr) / 4 : 0;
+	uint8_t links[LINKS_AT_ONCE][4];
+
+	for (uint64_t n = 0; n < all; n += LINKS_AT_ONCE) {
+		uint64_t some = all - n < LINKS_AT_ONCE ? all - n : LINKS_AT_ONCE;
+
+		if (!elffile_read__once(ef, vaddr + 4 * n, links, 4 * some))
+			return 0;
+		for (uint64_t i = 0; i < some; i++)
+			if (links[i][0] & 1)
+				return n + i + 1;
+	}
+	return 0;
+}
+
 /* Symbols counted by DT_GNU_HASH: one past the end of the chain with the highest start. */
 static uint64_t gnu_hash_count(struct elffile *ef)
 {
-	const uint8_t *head = elffile_read__table(ef, ef->dyn.gnu_hash, 16), *buckets, *link;
-	uint64_t nbuckets, first, buckets_at, chains_at, last = 0;
+	const uint8_t *head = elffile_read__table(ef, ef->dyn.gnu_hash, 16), *buckets;
+	uint64_t nbuckets, first, buckets_at, chains_at, links, last = 0;
 
 	if (!head)
 		return 0;
@@ -32,12 +53,8 @@ static uint64_t gnu_hash_count(struct elffile *ef)
 		last = bytes__u32(buckets + 4 * i) > last ? bytes__u32(buckets + 4 * i) : last;
 	if (last < first)
 		return 0; /* nothing exported: linkers then leave `first` at 1, whatever is imported */
-	while ((link = elffile__bytes(ef, chains_at + 4 * (last - first), 4))) {
-		last++;
-		if (link[0] & 1)
-			return last;
-	}
-	return 0;
+	links = chain_len(ef, chains_at + 4 * (last - first));
+	return links ? last + links : 0;
 }
 
 /* The dynamic symbol table has no length of its own; the hash tables imply it, else the table behind it. */

@@ -318,7 +318,7 @@ static void add_blame(struct collection *c, uint32_t slot, struct memo *m, uint3
 		      struct blame_list *open)
 {
 	struct blame_list parts = {0};
-	uint64_t back = blame_memo__settle(&m->blame, &c->r->blame, slot, open, c->bound, &parts);
+	uint64_t back = blame_memo__settle(&m->blame, &c->r->blame, slot, open, &parts);
 	struct metrics *mine = &c->sample->threads[victim].m;
 
 	/* What was charged to a holder at the last boundary and is forgotten since: it was unknown after all. */
@@ -347,7 +347,7 @@ static int read_blame(struct reader *r, uint64_t bound)
 
 		r->owes[slot] = t->state != GIL_THREAD_FREE && t->cur.wait_since && t->bound < bound;
 	}
-	return blame_reading__read(&r->blame, r->blame_fd);
+	return blame_reading__read(&r->blame, r->blame_fd, bound);
 }
 
 /* ---- one thread ---- */

@@ -126,7 +126,7 @@ void reader_slots__free_forgotten(struct reader *r)
 		r->gone[slot] = t->state != GIL_THREAD_FREE && t->proc < r->watches_n && r->watches[t->proc].forgotten;
 	}
 	/* Pairs charged since the last reading would pass to whoever has the slots next. */
-	if (blame_reading__read(&r->blame, r->blame_fd))
+	if (blame_reading__read(&r->blame, r->blame_fd, r->clock->end))
 		log_debug("the pairs of processes that are forgotten could not be read");
 	r->blame_bound = 0;
 	r->listed_bound = 0;

@@ -157,7 +157,7 @@ struct blame {
 	struct victim *victims; /* by place */
 	uint32_t *row_of;       /* by place: its row and column, +1; 0: not in the sample */
 	uint32_t *place_of;     /* by row */
-	uint64_t *square;       /* ns by row of the victim, column of the holder */
+	uint64_t *square;       /* ns by row of the victim, column of the holder; NULL: nothing falls together */
 	struct pair *best;      /* the largest, in order */
 	uint32_t places, rows, best_n;
 };
@@ -197,11 +197,26 @@ static void number_places(const struct schema_writer *w, const struct proc_sampl
 	}
 }
 
+/* No thread shares its place with another: cells are pairs. */
+static void offer_cells(const struct schema_writer *w, const struct proc_sample *s, struct blame *blame)
+{
+	for (size_t i = 0; i < s->blame_n; i++) {
+		const struct blame_cell *c = &s->blame[i];
+
+		if (c->ns >= 1000 && c->victim < s->threads_n && c->holder < s->threads_n)
+			offer(blame, w->opts.max_blame, (struct pair){c->ns, w->place[c->victim], w->place[c->holder]});
+	}
+}
+
 static int collect_pairs(const struct schema_writer *w, const struct proc_sample *s, struct blame *blame)
 {
 	size_t n;
 
 	number_places(w, s, blame);
+	if (blame->rows == s->threads_n) {
+		offer_cells(w, s, blame);
+		return 0;
+	}
 	n = blame->rows;
 	blame->square = calloc(n * n + 1, sizeof(*blame->square));
 	if (!blame->square)

@@ -94,12 +94,29 @@ static void describe(const struct pysymbol *symbol, char *buf, size_t size)
 			*c = ',';
 }
 
+/* One piece of memory for the three texts. */
+static void keep_texts(struct stack_text *t, const char *line, const struct pysymbol *leaf)
+{
+	size_t line_size = strlen(line) + 1, function_size = strlen(leaf->function) + 1, file_size = strlen(leaf->file) + 1;
+	char *texts = malloc(line_size + function_size + file_size);
+
+	if (!texts)
+		return;
+	memcpy(texts, line, line_size);
+	t->line = texts;
+	t->leaf = (struct stack_leaf){
+		.function = memcpy(texts + line_size, leaf->function, function_size),
+		.file = memcpy(texts + line_size + function_size, leaf->file, file_size),
+		.line = leaf->line, .firstlineno = leaf->firstlineno,
+	};
+}
+
 static void name_all(struct stack_text *t, const struct gil_stack_event *e, struct pystack *names)
 {
 	char line[STACK_TEXT_MAX], frame[PYSTACK_FUNCTION_SIZE + PYSTACK_FILE_SIZE + 16];
 	uint32_t depth = e->depth < GIL_STACK_DEPTH ? e->depth : GIL_STACK_DEPTH;
 	size_t from = sizeof(line) - 1;
-	struct pysymbol symbol = {.function = ""};
+	struct pysymbol symbol, leaf = {.function = ""};
 	bool cut = e->more;
 
 	line[from] = '\0';
@@ -108,13 +125,13 @@ static void name_all(struct stack_text *t, const struct gil_stack_event *e, stru
 		if (names)
 			pystack__symbol(names, &e->frames[i], &symbol);
 		if (i == 0)
-			t->leaf = symbol;
+			leaf = symbol;
 		describe(&symbol, frame, sizeof(frame));
 		cut = !put_before(line, &from, frame) || cut;
 	}
 	if (cut)
 		put_before(line, &from, "...");
-	t->line = strdup(line + from);
+	keep_texts(t, line + from, &leaf);
 }
 
 void stack_book__learn(struct stack_book *b, const struct gil_stack_event *e, struct pystack *names)

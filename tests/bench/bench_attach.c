@@ -411,9 +411,10 @@ static pid_t store_pid(void)
 	return (pid_t)first_number(path);
 }
 
+/* Now, and the most that it ever was: what is there for a moment at an interval's end is in the latter alone. */
 static void print_memory(const char *who, pid_t pid)
 {
-	printf("  %-44s %8.1f MB  [highest %.1f; without shared pages %.1f]\n", who,
+	printf("  %-44s %8.1f MB steady, %.1f MB at its peak  [without shared pages %.1f]\n", who,
 	       (double)kib_of(pid, "status", "VmRSS:") / 1024, (double)kib_of(pid, "status", "VmHWM:") / 1024,
 	       (double)kib_of(pid, "status", "RssAnon:") / 1024);
 }

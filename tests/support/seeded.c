@@ -263,15 +263,13 @@ static void send(struct line *line, const struct proc_sample *s)
 /* At its end the hold was twice as long. */
 static void send_long(struct line *line, const struct seeded *s, uint32_t second)
 {
-	struct stack_text stack = {.hash = 1, .leaf = {.line = SEEDED_ODD_LINE},
+	struct stack_text stack = {.hash = 1, .leaf = {SEEDED_ODD_FUNCTION, SEEDED_ODD_FILE, .line = SEEDED_ODD_LINE},
 				   .line = (char *)"main (srv/app.py:3);" SEEDED_ODD_FUNCTION " (" SEEDED_ODD_FILE ":99)"};
 	int thread = (int)(second / SEEDED_LONG_STEP) % SEEDED_THREADS;
 	struct long_event e = {.thread = {.tid = threads[thread].tid, .start_ticks = 1000}, .stack = &stack, .since_ns = SECOND};
 	struct batch *b = batch__new();
 
 	cr_assert_not_null(b);
-	snprintf(stack.leaf.function, sizeof(stack.leaf.function), "%s", SEEDED_ODD_FUNCTION);
-	snprintf(stack.leaf.file, sizeof(stack.leaf.file), "%s", SEEDED_ODD_FILE);
 	snprintf(e.name, sizeof(e.name), "%s", threads[thread].name);
 	for (uint64_t times = 1; times <= 2; times++) {
 		e.ended = times == 2;

@@ -40,32 +40,67 @@ Test(blame_memo, a_list_is_sorted_and_adds_up)
 	blame_list__clear(&list);
 }
 
-/* A reading of pairs of victim 7, and of others that must not matter. */
-static struct blame_reading reading_of(struct gil_blame_key *keys, struct gil_blame *values, uint32_t *order, uint32_t n)
+static struct blame_reading reading_of(const struct gil_blame_key *keys, const struct gil_blame *values, size_t n, uint64_t bound)
 {
-	for (uint32_t i = 0; i < n; i++)
-		order[i] = i;
-	return (struct blame_reading){.keys = keys, .values = values, .order = order, .n = n, .room = n};
+	struct blame_reading reading = {0};
+
+	for (size_t i = 0; i < n; i++)
+		cr_assert_eq(blame_reading__add(&reading, &keys[i], &values[i], bound), 0);
+	cr_assert_eq(blame_reading__sort(&reading), 0);
+	return reading;
+}
+
+#define PAIRS 5000
+
+/* In whatever order the table lists its pairs: none is lost, none changed, each victim's come in a row. */
+Test(blame_memo, a_reading_is_sorted)
+{
+	static struct gil_blame_key keys[PAIRS];
+	static struct gil_blame values[PAIRS];
+	struct blame_reading reading;
+	uint64_t sum = 0, expected = 0;
+
+	srandom(5);
+	for (uint64_t i = 0; i < PAIRS; i++) {
+		bool by_tstate = random() % 4 == 0;
+
+		keys[i] = (struct gil_blame_key){
+			.victim = (uint32_t)random() % 97 * 3, .holder = by_tstate ? GIL_SLOT_NONE : (uint32_t)random() % 300,
+			.holder_tstate = by_tstate ? 0x7f0000000000 + (uint64_t)random() % 300 : 0,
+		};
+		values[i].cur_ns = (uint64_t)random();
+		expected += values[i].cur_ns * (keys[i].victim + 1) ^ blame_holder(keys[i].holder, keys[i].holder_tstate);
+	}
+	reading = reading_of(keys, values, PAIRS, BOUND);
+	cr_assert_eq(reading.n, PAIRS);
+	for (size_t i = 0; i < reading.n; i++) {
+		struct blame_pair_sum pair = reading.pairs[i], before = reading.pairs[i ? i - 1 : 0];
+
+		cr_assert(before.victim < pair.victim || (before.victim == pair.victim && before.who <= pair.who));
+		sum += pair.ns * (pair.victim + 1) ^ pair.who;
+	}
+	cr_assert_eq(sum, expected);
+	blame_reading__clear(&reading);
+	cr_assert_eq(blame_reading__sort(&reading), 0, "an empty one, too");
 }
 
 Test(blame_memo, what_is_settled_is_what_came_since)
 {
 	struct gil_blame_key keys[] = {
-		{.victim = 3, .holder = 5}, {.victim = 7, .holder = 2}, {.victim = 7, .holder = 9},
-		{.victim = 7, .holder_tstate = 0x1000}, {.victim = 8, .holder = 2},
+		{.victim = 8, .holder = 2}, {.victim = 7, .holder = 2}, {.victim = 7, .holder = 9},
+		{.victim = 7, .holder_tstate = 0x1000}, {.victim = 3, .holder = 5},
 	};
 	/* The second saw the boundary pass: its state at it was put aside. */
 	struct gil_blame values[] = {
 		{.cur_ns = 1}, {.bound = BOUND, .cur_ns = 100, .snap_ns = 60}, {.cur_ns = 30}, {.cur_ns = 5}, {.cur_ns = 1},
 	};
-	uint32_t order[5];
-	struct blame_reading reading = reading_of(keys, values, order, 5);
+	struct blame_reading reading = reading_of(keys, values, 5, BOUND);
 	struct blame_list owed = {0}, parts = {0}, none = {0};
 	struct blame_memo memo = {0};
 
 	blame_list__add(&owed, 9, 12);
 	blame_list__add(&owed, 4, 8);
-	cr_assert_eq(blame_memo__settle(&memo, &reading, 7, &owed, BOUND, &parts), 0);
+	cr_assert_eq(blame_memo__settle(&memo, &reading, 7, &owed, &parts), 0);
 	cr_assert_eq(parts.n, 4);
 	cr_assert_eq(part_of(&parts, 2), 60);
 	cr_assert_eq(part_of(&parts, 9), 42);
@@ -75,11 +110,14 @@ Test(blame_memo, what_is_settled_is_what_came_since)
 
 	/* Of what was owed to 9 only 2 were charged; what was owed to 4, never. Both turn out unknown. */
 	values[2].cur_ns = 32;
-	cr_assert_eq(blame_memo__settle(&memo, &reading, 7, &none, 2 * BOUND, &parts), 10 + 8);
+	blame_reading__clear(&reading);
+	reading = reading_of(keys, values, 5, 2 * BOUND);
+	cr_assert_eq(blame_memo__settle(&memo, &reading, 7, &none, &parts), 10 + 8);
 	cr_assert_eq(parts.n, 1);
 	cr_assert_eq(part_of(&parts, 2), 40);
 	blame_list__clear(&parts);
 	blame_list__clear(&owed);
+	blame_reading__clear(&reading);
 	blame_memo__clear(&memo);
 }
 
@@ -88,17 +126,17 @@ Test(blame_memo, a_slot_given_back_is_forgotten)
 	bool gone[16] = {[9] = true};
 	struct gil_blame_key keys[] = {{.victim = 7, .holder = 9}, {.victim = 7, .holder_tstate = 9}};
 	struct gil_blame values[] = {{.cur_ns = 50}, {.cur_ns = 40}};
-	uint32_t order[2];
-	struct blame_reading reading = reading_of(keys, values, order, 2);
+	struct blame_reading reading = reading_of(keys, values, 2, BOUND);
 	struct blame_list parts = {0}, none = {0};
 	struct blame_memo memo = {0};
 
-	blame_memo__settle(&memo, &reading, 7, &none, BOUND, &parts);
+	blame_memo__settle(&memo, &reading, 7, &none, &parts);
 	blame_list__clear(&parts);
 	blame_memo__forget(&memo, gone);
-	cr_assert_eq(blame_memo__settle(&memo, &reading, 7, &none, 2 * BOUND, &parts), 0);
+	cr_assert_eq(blame_memo__settle(&memo, &reading, 7, &none, &parts), 0);
 	cr_assert_eq(parts.n, 1, "the one known by its thread state is another");
 	cr_assert_eq(part_of(&parts, 9), 50);
 	blame_list__clear(&parts);
+	blame_reading__clear(&reading);
 	blame_memo__clear(&memo);
 }

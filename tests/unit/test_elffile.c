@@ -180,3 +180,49 @@ Test(elffile, closing_nothing_is_legal)
 {
 	elffile__close(NULL);
 }
+
+/* A copy of a file that says nothing of its sections, as `sstrip` leaves one. */
+static int without_sections(const char *path)
+{
+	int from = open(path, O_RDONLY | O_CLOEXEC), fd;
+	struct stat st;
+	Elf64_Ehdr *image;
+
+	cr_assert(from >= 0 && fstat(from, &st) == 0);
+	image = malloc((size_t)st.st_size);
+	cr_assert_not_null(image);
+	cr_assert_eq(pread(from, image, (size_t)st.st_size, 0), st.st_size);
+	image->e_shoff = 0;
+	image->e_shnum = image->e_shstrndx = 0;
+	fd = memory_file(image, (size_t)st.st_size);
+	free(image);
+	close(from);
+	return fd;
+}
+
+/* Where .eh_frame is and which code there is stands in the program headers, too. */
+Test(elffile, functions_are_the_same_without_sections)
+{
+	struct elf_range code[16], one, other;
+	struct elffile *whole, *bare = NULL;
+	size_t n, found = 0;
+	int fd, bare_fd = without_sections("/proc/self/exe");
+
+	whole = must_open("/proc/self/exe", &fd);
+	cr_assert_eq(elffile__open(bare_fd, &bare, NULL), 0);
+	n = elffile__code_ranges(whole, code, 16);
+	cr_assert_gt(n, 0);
+	for (size_t i = 0; i < n; i++)
+		for (uint64_t at = code[i].start; at < code[i].end; at += 16) {
+			int known = elffile__function_at(whole, at, &one);
+
+			cr_assert_eq(elffile__function_at(bare, at, &other), known, "%#llx", (unsigned long long)at);
+			if (known)
+				continue;
+			cr_assert(one.start == other.start && one.end == other.end);
+			found++;
+		}
+	cr_assert_gt(found, 1000);
+	must_close(whole, fd);
+	must_close(bare, bare_fd);
+}

@@ -1309,6 +1309,46 @@ Test(schema, the_parts_of_a_wait_add_up_to_the_microsecond)
 	proc_sample__free(s);
 }
 
+/* What the row says of one pair; -1: nothing. */
+static json_int_t pair_of(const json_t *row, const char *victim, const char *holder)
+{
+	const json_t *pair;
+	size_t i;
+
+	json_array_foreach(json_object_get(row, "b"), i, pair)
+		if (!strcmp(json_string_value(json_array_get(pair, 0)), victim) &&
+		    !strcmp(json_string_value(json_array_get(pair, 1)), holder))
+			return json_integer_value(json_array_get(pair, 2));
+	return -1;
+}
+
+/* By the names that threads of tangle() have in keys when the first `own` of them have series. */
+static json_int_t charged(const struct proc_sample *s, uint32_t own, uint32_t victim, uint32_t holder)
+{
+	uint64_t ns = 0;
+
+	for (size_t i = 0; i < s->blame_n; i++) {
+		uint32_t v = s->blame[i].victim < own ? s->blame[i].victim : own;
+		uint32_t h = s->blame[i].holder < own ? s->blame[i].holder : own;
+
+		ns += v == victim && h == holder ? s->blame[i].ns : 0;
+	}
+	return (json_int_t)(ns / 1000);
+}
+
+static void check_pairs(const json_t *row, const struct proc_sample *s, uint32_t own)
+{
+	char victim[32], holder[32];
+
+	for (uint32_t v = 0; v <= own; v++)
+		for (uint32_t h = 0; h <= own; h++) {
+			snprintf(victim, sizeof(victim), v < own ? "%u" : "other", 10 + v);
+			snprintf(holder, sizeof(holder), h < own ? "%u" : "other", 10 + h);
+			if (charged(s, own, v, h) > 0)
+				cr_expect_eq(pair_of(row, victim, holder), charged(s, own, v, h), "%s %s", victim, holder);
+		}
+}
+
 Test(schema, blame_of_merged_threads_stays_whole)
 {
 	struct stage st;
@@ -1330,6 +1370,7 @@ Test(schema, blame_of_merged_threads_stays_whole)
 		wait += (json_int_t)s->threads[i].m.wait_ns;
 	sum = parts_of(row, "other");
 	cr_assert_eq(sum, wait / 1000);
+	check_pairs(row, s, 5);
 	json_decref(row);
 	strike(&st);
 	proc_sample__free(s);
