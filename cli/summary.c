@@ -346,5 +346,5 @@ void summary__history(FILE *to, const struct summary_history *h, const char *id)
 	fprintf(to, "  %s --raw ZRANGE '%s' -3 -1\n", h->client,
 		schema__proc_key(key, sizeof(key), h->prefix, id, "p:1s"));
 	fprintf(to, "  %s ZREVRANGE '%s' 0 4 WITHSCORES\n", h->client,
-		schema__proc_key(key, sizeof(key), h->prefix, id, "top:hold"));
+		schema__proc_key(key, sizeof(key), h->prefix, id, h->no_holds ? "top:wait" : "top:hold"));
 }

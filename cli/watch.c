@@ -70,6 +70,7 @@ struct watch {
 	char *first_summary;        /* of the first that ended: to be shown if it was the only one */
 	char first_id[SCHEMA_ID_SIZE], root[SCHEMA_ID_SIZE];
 	bool several_roots;
+	bool no_holds;          /* some process was watched in light mode in the end */
 };
 
 /* ---- the screen ---- */
@@ -359,7 +360,7 @@ static void print_history(const struct watch *w, const char *id)
 	struct summary_history history = {
 		.where = w->history.where, .client = w->history.client, .query = w->history.query,
 		.query_options = w->history.query_options, .prefix = w->options->prefix,
-		.family = w->several && !w->several_roots,
+		.family = w->several && !w->several_roots, .no_holds = w->no_holds,
 	};
 
 	if (history__arrives(&w->history))
@@ -374,6 +375,7 @@ static void write_summary(struct watch *w, FILE *to, const struct who *who, cons
 	struct summary_opts opts = {.how = how, .max_threads = 20};
 	size_t lines;
 
+	w->no_holds = w->no_holds || !(totals->total.known & KNOWN_HOLD);
 	out__terminal(fileno(w->data), &opts.width, &lines);
 	fputc('\n', to);
 	summary__print(to, who, totals, &opts);

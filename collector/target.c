@@ -37,9 +37,9 @@ int target__explain(const struct target *t, int err, struct reason *why)
 	struct stat_fields now;
 
 	if (err == -EACCES || err == -EPERM)
-		return reason__set(why, err,
-				   "no permission to look into process %d (%s) of user %u: run as root or with CAP_SYS_PTRACE",
-				   t->pid, t->label, (unsigned int)t->uid);
+		return reason__set(why, err, "no permission to look into process %d (%s) of user %u: %s", t->pid, t->label,
+				   (unsigned int)t->uid, geteuid() ? "run as root or with CAP_SYS_PTRACE" :
+				   "root lacks CAP_SYS_PTRACE here, or a security module or user namespace keeps it out");
 	if (target_proc__stat(t->pid, 0, &now) != 0 || now.start_ticks != t->start_ticks)
 		return reason__set(why, -ESRCH, "process %d went away while it was examined", t->pid);
 	if (now.state == 'Z' || now.state == 'X')

@@ -313,8 +313,8 @@ static const struct {
 } losses[] = {
 	{"--bounding-set -bpf,-sys_admin", "CAP_BPF is missing: run gilscope as root (sudo)", false},
 	{"--bounding-set -perfmon,-sys_admin", "CAP_PERFMON is missing: run gilscope as root (sudo)", false},
-	{"--bounding-set -sys_ptrace", "of user 0: run as root or with CAP_SYS_PTRACE", false},
-	{"--bounding-set -all", "of user 0: run as root or with CAP_SYS_PTRACE", false},
+	{"--bounding-set -sys_ptrace", "of user 0: root lacks CAP_SYS_PTRACE here, or a security module", false},
+	{"--bounding-set -all", "of user 0: root lacks CAP_SYS_PTRACE here, or a security module", false},
 	{NOBODY "--bounding-set -all", "of user 0: run as root or with CAP_SYS_PTRACE", false},
 	{NOBODY "--bounding-set -all", "CAP_BPF and CAP_PERFMON are missing: run gilscope as root (sudo)", true},
 };

@@ -183,6 +183,18 @@ Test(summary, lines_to_paste_carry_the_real_id)
 	cr_expect(strstr(text, "  gilscope query web1:4242:9f3a01bc\n"));
 	cr_expect(strstr(text, "  gilscope store cli --raw ZREVRANGE 'gil:menu' 0 -1\n"));
 	cr_expect(strstr(text, "  gilscope store cli --raw ZRANGE 'gil:{web1:4242:9f3a01bc}:p:1s' -3 -1\n"));
+	cr_expect(strstr(text, "  gilscope store cli ZREVRANGE 'gil:{web1:4242:9f3a01bc}:top:hold' 0 4 WITHSCORES\n"));
+}
+
+Test(summary, lines_to_paste_after_light_mode_find_something)
+{
+	const struct summary_history history = {.where = "", .client = "redis-cli", .query = "", .query_options = "", .no_holds = true};
+	size_t len;
+	FILE *to = open_memstream(&text, &len);
+
+	summary__history(to, &history, who.id);
+	fclose(to);
+	cr_expect(strstr(text, "  redis-cli ZREVRANGE 'gil:{web1:4242:9f3a01bc}:top:wait' 0 4 WITHSCORES\n"), "%s", text);
 }
 
 static double number(const json_t *object, const char *name)
