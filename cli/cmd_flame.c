@@ -134,7 +134,7 @@ static int write_out(struct view *v, const struct flame *flame, struct reason *w
 	char weight[HUMAN_SIZE], title[480];
 	int err = 0;
 
-	snprintf(title, sizeof(title), "%s: %s", v->who, words);
+	snprintf(title, sizeof(title), "%s: %s%s", v->who, words, v->o->no_threads ? ", all threads together" : "");
 	if (v->o->folded)
 		flame__fold(flame, 1000, to);
 	else
@@ -154,7 +154,7 @@ static int write_out(struct view *v, const struct flame *flame, struct reason *w
 
 static int draw(struct view *v, struct reason *why)
 {
-	struct flame *flame = stack_flame__of(&v->stacks, v->o->weight);
+	struct flame *flame = stack_flame__of(&v->stacks, v->o->weight, !v->o->no_threads);
 	int err = flame ? write_out(v, flame, why) : reason__set(why, -ENOMEM, "not enough memory");
 
 	flame__free(flame);
@@ -195,8 +195,8 @@ const struct verb verb_flame = {
 		 "ended, it is what Redis has of the last five minutes (--since for more); a PID that nobody observes is looked "
 		 "at for ten seconds (--duration: for so long, in any case), which needs the rights of attach. Asked are holds "
 		 "and waits of at least --stacks.",
-	.options = {OPTION_WEIGHT, OPTION_SINCE, OPTION_UNTIL, OPTION_DURATION, OPTION_STACKS, OPTION_FOLDED, OPTION_OUTPUT,
-		    OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX},
+	.options = {OPTION_WEIGHT, OPTION_SINCE, OPTION_UNTIL, OPTION_DURATION, OPTION_STACKS, OPTION_FOLDED,
+		    OPTION_NO_THREADS, OPTION_OUTPUT, OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX},
 	.min_args = 1,
 	.max_args = 1,
 	.missing = "which process? (gilscope flame PID; gilscope ls shows the Python processes here)",

@@ -377,6 +377,12 @@ static int set_folded(struct options *o, const char *value, struct reason *why)
 	return 0;
 }
 
+static int set_no_threads(struct options *o, const char *value, struct reason *why)
+{
+	o->no_threads = true;
+	return 0;
+}
+
 static int set_html(struct options *o, const char *value, struct reason *why)
 {
 	return set_text("--html", value, 4095, &o->html, why);
@@ -465,6 +471,8 @@ static const struct option_entry entries[OPTION_COUNT] = {
 			   "with the GIL; wait: its time waiting for it", set_weight},
 	[OPTION_FOLDED] = {"folded", 0, NULL, "write folded stacks (thread;frame;frame microseconds) instead of a picture",
 			   set_folded},
+	[OPTION_NO_THREADS] = {"no-threads", 0, NULL, "add up the stacks of all threads: what a pool does as one",
+			       set_no_threads},
 	[OPTION_MAX_EVENTS] = {"max-events", 0, "N", "end the trace after N events, 1000 or more (default 1000000: a file of "
 			       "about 110 MB)", set_max_events},
 	[OPTION_YES] = {"yes", 'y', NULL, "do not ask", set_yes},

@@ -55,6 +55,7 @@ struct options {
 	const char *thread, *gil, *since, *until;
 	enum flame_weight weight;
 	bool folded;
+	bool no_threads;           /* stacks of all threads are added up */
 	const char *html;          /* file for a page, NULL: none */
 	uint64_t max_events;       /* of a trace */
 	uint32_t step_s;           /* 0: by span and age */
@@ -100,6 +101,7 @@ enum option_id {
 	OPTION_HTML,
 	OPTION_WEIGHT,
 	OPTION_FOLDED,
+	OPTION_NO_THREADS,
 	OPTION_MAX_EVENTS,
 	OPTION_YES,
 	OPTION_VERBOSE,

@@ -694,7 +694,7 @@ static struct flame *make_flame(const struct report *r, enum flame_weight *ret_w
 	struct stack_weights total = stacks_sum__total(&r->stacks);
 
 	*ret_weight = total.blame_ns ? WEIGHT_BLAME : WEIGHT_HOLD;
-	return stack_flame__of(&r->stacks, *ret_weight);
+	return stack_flame__of(&r->stacks, *ret_weight, true);
 }
 
 static void put_graph(const struct flame *flame, enum flame_weight weight, FILE *to)

@@ -2,6 +2,8 @@
 /* See stack_flame.h. */
 #include "stack_flame.h"
 
+#include <string.h>
+
 #define REST "(other stacks)"
 
 const char *stack_flame__words(enum flame_weight weight)
@@ -34,14 +36,23 @@ static uint64_t of_weight(const struct stack_weights *w, enum flame_weight weigh
 	}
 }
 
-struct flame *stack_flame__of(const struct stacks_sum *sum, enum flame_weight weight)
+/* A thread's name stands in front; there is no ';' in it. Out of Redis there may be nothing behind it. */
+static const char *without_thread(const char *line)
+{
+	const char *end = strchr(line, ';');
+
+	return end && end[1] ? end + 1 : line;
+}
+
+struct flame *stack_flame__of(const struct stacks_sum *sum, enum flame_weight weight, bool threads)
 {
 	struct flame *f = flame__new();
 	int err = 0;
 
 	for (size_t i = 0; f && !err && i < sum->n; i++)
 		if (of_weight(&sum->lines[i].w, weight))
-			err = flame__add(f, sum->lines[i].line, of_weight(&sum->lines[i].w, weight));
+			err = flame__add(f, threads ? sum->lines[i].line : without_thread(sum->lines[i].line),
+					 of_weight(&sum->lines[i].w, weight));
 	if (f && !err && of_weight(&sum->rest, weight))
 		err = flame__add(f, REST, of_weight(&sum->rest, weight));
 	if (err) {

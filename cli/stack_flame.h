@@ -14,7 +14,10 @@ const char *stack_flame__words(enum flame_weight weight);
 /* What a look tells of one stack (collector_events.stack). 0 or -ENOMEM. */
 int stack_flame__collect(struct stacks_sum *sum, const struct stack_time *s);
 
-/* In nanoseconds; what found no place among the stacks is a box of its own. NULL: no memory. flame__free() it. */
-struct flame *stack_flame__of(const struct stacks_sum *sum, enum flame_weight weight);
+/*
+ * In nanoseconds; what found no place among the stacks is a box of its own. The lowest boxes are threads, if they are wanted.
+ * NULL: no memory. flame__free() it.
+ */
+struct flame *stack_flame__of(const struct stacks_sum *sum, enum flame_weight weight, bool threads);
 
 #endif

@@ -364,12 +364,17 @@ static void cpu_sharing(const struct verdict_input *in, struct verdict *v)
 }
 
 /*
- * Bytecode lets go soon after it is asked. Half of the thread's holds longer than that are C code, which nobody can take the GIL
- * from, or lacked a CPU.
+ * Bytecode lets go soon after it is asked: some switch intervals later even if it lacks a CPU for a moment, for each of those
+ * that queue. Who waits for longer waits for C code, which nobody can take the GIL from, or for somebody without a CPU. While
+ * the GIL is free that is nobody's doing.
  */
-static bool lets_go_when_asked(const struct verdict_load *t)
+static bool lets_go_when_asked(const struct verdict_input *in, const struct verdict_load *holder,
+			       const struct verdict_load *victim)
 {
-	return t->forced >= FORCED_SHARE * t->n && (!(t->hold_p50 >= LONG_US) || starved(t) >= MAY_BE_STARVED);
+	double handover = in->handover_us > 0 ? in->handover_us / in->all.wait_us : 0;
+
+	return holder->forced >= FORCED_SHARE * holder->n &&
+	       (victim->wait_p50 * (1 - handover) < LONG_US * fmax(1, waiters(in)) || starved(holder) >= MAY_BE_STARVED);
 }
 
 /* Who computes while `victim` waits: it is taken from, every switch interval. */
@@ -382,7 +387,7 @@ static size_t taken_from(const struct verdict_input *in, size_t victim)
 		const struct verdict_pair *p = &in->pairs[i];
 
 		if (p->victim != victim || p->holder == victim || p->us <= most ||
-		    !lets_go_when_asked(&in->threads[p->holder]))
+		    !lets_go_when_asked(in, &in->threads[p->holder], &in->threads[victim]))
 			continue;
 		most = p->us;
 		best = p->holder;

@@ -179,6 +179,10 @@ Test(flame, of_a_process_that_has_ended_is_in_redis)
 	got = sum_of(folded, "hog", "HogPlay.play (");
 	cr_expect(fabs(got - truth) <= 0.03 * truth, "%.0f us, the program says %.0f us", got, truth);
 	free(folded);
+	folded = draw_past(pid, "--folded --weight hold --no-threads");
+	cr_expect_null(strstr(folded, "hog;"), "%s", folded);
+	cr_expect_not_null(strstr(folded, "HogPlay.play ("), "%s", folded);
+	free(folded);
 	/* What code has of the same time is the same time; each cell of both is cut to whole microseconds. */
 	sum_members("code:10s", "c", 4, code, &cells);
 	sum_members("stacks:10s", "s", 2, stacks, &cells);

@@ -320,22 +320,27 @@ Test(stack_cells, text_out_of_redis_is_clean)
 Test(stack_cells, make_a_flame_graph_by_each_weight)
 {
 	const struct stack_time look = {
-		.name = "h;og", .line = "main;f", .hold_ns = 2000, .blame_ns = 3000, .wait_ns = 0,
-	}, waits = {.name = "", .line = "", .wait_ns = 7000};
+		.name = "h;og", .line = "main;f", .hold_ns = 3000, .blame_ns = 3000, .wait_ns = 0,
+	}, same = {.name = "pool-1", .line = "main;f", .hold_ns = 4000}, waits = {.name = "", .line = "", .wait_ns = 7000};
 	static const struct {
 		enum flame_weight weight;
+		bool threads;
 		char folded[64];
 	} cases[] = {
-		{WEIGHT_HOLD, "(other stacks) 1\nh,og;main;f 2\n"},
-		{WEIGHT_BLAME, "h,og;main;f 3\n"},
-		{WEIGHT_WAIT, "(no name);(no Python code) 7\n"},
+		{WEIGHT_HOLD, true, "(other stacks) 1\nh,og;main;f 3\npool-1;main;f 4\n"},
+		{WEIGHT_HOLD, false, "(other stacks) 1\nmain;f 7\n"},
+		{WEIGHT_BLAME, true, "h,og;main;f 3\n"},
+		{WEIGHT_BLAME, false, "main;f 3\n"},
+		{WEIGHT_WAIT, true, "(no name);(no Python code) 7\n"},
+		{WEIGHT_WAIT, false, "(no Python code) 7\n"},
 	};
 	struct stacks_sum sum = {.rest = {.hold_ns = 1000}};
 
 	cr_assert_eq(stack_flame__collect(&sum, &look), 0);
+	cr_assert_eq(stack_flame__collect(&sum, &same), 0);
 	cr_assert_eq(stack_flame__collect(&sum, &waits), 0);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct flame *f = stack_flame__of(&sum, cases[i].weight);
+		struct flame *f = stack_flame__of(&sum, cases[i].weight, cases[i].threads);
 		char *text = NULL;
 		size_t len = 0;
 		FILE *to = open_memstream(&text, &len);

@@ -188,7 +188,8 @@ Test(summary, lines_to_paste_carry_the_real_id)
 
 Test(summary, lines_to_paste_after_light_mode_find_something)
 {
-	const struct summary_history history = {.where = "", .client = "redis-cli", .query = "", .query_options = "", .no_holds = true};
+	const struct summary_history history = {.where = "", .client = "redis-cli", .query = "", .query_options = "",
+						.no_holds = true};
 	size_t len;
 	FILE *to = open_memstream(&text, &len);
 

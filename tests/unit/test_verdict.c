@@ -300,10 +300,43 @@ Test(verdict, waiting_for_c_code_is_no_convoy)
 	/* It may be bytecode that lacked a CPU. */
 	s.threads[hog].hold_preempted = s.in.all.hold_preempted = 3 * S;
 	expect(BOUND_YES, PATTERN_LONG_HOLD, PATTERN_STARVED_HOLDER, PATTERN_CONVOY, PATTERN_COUNT);
-	/* Where holds are not known, neither is that. */
+	/* Where holds are not known, the waits tell. */
 	s.threads[hog].hold_us = s.threads[hog].hold_p50 = s.threads[hog].hold_p99 = s.threads[hog].hold_max = NAN;
 	s.threads[hog].hold_preempted = s.in.all.hold_preempted = NAN;
-	expect(BOUND_YES, PATTERN_CONVOY, PATTERN_COUNT);
+	expect(BOUND_YES, PATTERN_COUNT);
+}
+
+/* As measured: after each call the hog is forced out, takes the GIL anew, and lets go of its own accord at once. */
+Test(verdict, short_holds_between_make_c_code_no_convoy)
+{
+	size_t hog = add_thread(load_of("hog", 8.6 * S, 0.1 * S, 280, 140, 140, 60, 61 * MS, 63 * MS, 30, 60, 80));
+	size_t io = add_thread(load_of("io", 0.02 * S, 8.4 * S, 205, 140, 0, 55, 300, 900, 60.8 * MS, 62 * MS, 63 * MS));
+
+	add_pair(io, hog, 8.3 * S);
+	expect(BOUND_PARTLY, PATTERN_LONG_HOLD, PATTERN_COUNT);
+}
+
+/* A reader that comes every fifth of a second finds a hold of as long, and waits for a switch interval. */
+Test(verdict, long_holds_that_nobody_asks_to_end_do_not_hide_a_convoy)
+{
+	size_t spinner = add_thread(load_of("spinner", 9.5 * S, 0, 60, 60, 60, 195 * MS, 200 * MS, 205 * MS, 30, 60, 80));
+	size_t io = add_thread(load_of("io", 0.01 * S, 0.3 * S, 60, 58, 0, 55, 300, 900, 5.1 * MS, 5.3 * MS, 5.5 * MS));
+
+	add_pair(io, spinner, 0.3 * S);
+	verdict__reach(&s.in, &s.v);
+	cr_expect_not_null(found(PATTERN_CONVOY));
+}
+
+/* Behind other computing threads a reader waits for several intervals at each take. */
+Test(verdict, a_queue_makes_a_convoy_wait_for_longer)
+{
+	size_t spinner = add_thread(worker("a", 4 * S, 8 * S)), io = add_thread(reader("io"));
+
+	add_thread(worker("b", 4 * S, 8 * S));
+	add_pair(io, spinner, 3.9 * S);
+	s.threads[io].wait_p50 = 30 * MS;
+	verdict__reach(&s.in, &s.v);
+	cr_expect_not_null(found(PATTERN_CONVOY));
 }
 
 /* As measured: two readers that come in turn wait 3 ms each, and one preempted hold in a hundred changes nothing. */
