@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """usage: native.py crc32|adler32|re|json|numpy|nap|cxx|usleep|python|endless [--heedless]
 
-A hog calls C code that keeps the GIL for a tenth of a second and more, again and again, until `stop` is said; a victim is
-blocked before each call begins. The truth of the hog: the Python function and line of the call, the file that has the C code
-(its name in /proc/self/maps), and how the name of its function begins where that is known (else null). `python` is no C code
-at all: a loop of bytecode, out of which it is forced. `endless` is a regular expression that never ends: no truth comes then, but the
-line `module NAME` before it begins.
+A hog calls C code that keeps the GIL for a tenth of a second and more (what computes is made to take 0.15 s of CPU time), again
+and again, until `stop` is said; a victim is blocked before each call begins. The truth of the hog: the Python function and line of
+the call, the file that has the C code (its name in /proc/self/maps), and how the name of its function begins where that is known
+(else null). `python` is no C code at all: a loop of bytecode, out of which it is forced. `endless` is a regular expression that
+never ends: no truth comes then, but the line `module NAME` before it begins.
 --heedless: the hog does not look after its victim, so that it does nothing with the GIL but compute; before others of the machine,
 where that is allowed.
 """
@@ -15,6 +15,7 @@ import json
 import os
 import re
 import sys
+import time
 
 import workload
 from workload import END, START, drop, keep
@@ -51,25 +52,25 @@ def loop():
     while left: left -= 1
 
 
-def calls():
-    """(what to call, file, function or None)"""
+def calls(times):
+    """(what to call, file, function or None); what computes does so for as many times as long, a power of two"""
     if kind in ("crc32", "adler32"):
         import zlib
         function, piece = getattr(zlib, kind), b"x" * 4000 # of less than 5 KB it does not let go
-        return lambda: sum(map(function, itertools.repeat(piece, 60000))), module_of("libz.so"), kind
+        return lambda: sum(map(function, itertools.repeat(piece, 60000 * times))), module_of("libz.so"), kind
     if kind == "re":
         match = re.compile("(a+)+$").match
-        return lambda: match("a" * 22 + "b"), module_of_import("_sre"), None
+        return lambda: match("a" * (21 + times.bit_length()) + "b"), module_of_import("_sre"), None
     if kind == "endless":
         match, module = re.compile("(a+)+$").match, module_of_import("_sre")
         return lambda: match("a" * 200 + "b"), module, None
     if kind == "json":
-        scan, text = json.JSONDecoder().scan_once, json.dumps([list(range(1000)) for _ in range(2500)])
+        scan, text = json.JSONDecoder().scan_once, json.dumps([list(range(1000)) for _ in range(2500 * times)])
         return lambda: scan(text, 0), module_of_import("_json"), None
     if kind == "numpy":
         import numpy
         objects = numpy.arange(3000000).astype(object)
-        return lambda: numpy.add.reduce(objects), module_of("_multiarray_umath."), None
+        return lambda: sum(map(numpy.add.reduce, itertools.repeat(objects, times))), module_of("_multiarray_umath."), None
     if kind == "python":
         return loop, module_of(address_of(ctypes.pythonapi.Py_IncRef)), None
     if kind == "nap":
@@ -82,7 +83,19 @@ def calls():
     return lambda: libc.usleep(120000), module_of(address_of(libc.usleep)), "usleep"
 
 
-call, module, symbol = calls()
+def long_enough():
+    """Machines differ: what is long on one is short on another."""
+    for times in (1 << n for n in range(7)):
+        found = calls(times)
+        before = time.thread_time()
+        found[0]()
+        if time.thread_time() - before >= 0.15:
+            break
+    return found
+
+
+computes = kind in ("crc32", "adler32", "re", "json", "numpy")
+call, module, symbol = long_enough() if computes else calls(1)
 truth = {"module": module, "symbol": symbol, "calls": 0}
 
 
@@ -113,7 +126,7 @@ def victim():
 
 truth["function"] = getattr(call.__code__, "co_qualname", call.__code__.co_name)
 truth["line"] = call.__code__.co_firstlineno + (2 if kind == "python" else 0)
-if kind != "endless":
+if kind != "endless" and not computes:
     call()
 if heedless:
     workload.be_eager()
