@@ -136,6 +136,8 @@ static void look(struct snapshot *s, pid_t pid, const struct pyoffsets *off, str
 	for (size_t g = 0; g < s->gils_n; g++) {
 		struct gil_now now = look_at_gil(pid, off, s->gils[g].gil);
 		bool same = !first && now.holder == before[g].holder && now.switches == before[g].switches;
+		/* Who waits now and did then has not had it in between: each other holder counts one. */
+		bool waits_on = !first && now.switches - before[g].switches <= 1;
 
 		before[g] = now;
 		for (size_t i = 0; i < s->threads_n; i++) {
@@ -145,7 +147,8 @@ static void look(struct snapshot *s, pid_t pid, const struct pyoffsets *off, str
 			if (t->gil != g)
 				continue;
 			state = state_of(pid, off, t, s->gils[g].gil, &now, same);
-			if (first || state != t->state || (state == SNAPSHOT_HOLDS && !same))
+			if (first || state != t->state || (state == SNAPSHOT_HOLDS && !same) ||
+			    (state == SNAPSHOT_WAITS && !waits_on))
 				t->first_ns = now_ns;
 			t->state = state;
 			t->seen_ns = now_ns - t->first_ns;

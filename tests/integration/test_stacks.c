@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../../collector/clock.h"
 #include "../../collector/pynames.h"
 #include "../../collector/pystack.h"
 #include "../../collector/text.h"
@@ -465,6 +466,66 @@ ParameterizedTest(struct interpreter *in, stacks, name_a_call_that_never_returns
 	cr_expect_geq(cell.hold_ns, usual.long_hold_ns);
 	cr_expect_geq(cell.blame_ns, 3 * usual.long_hold_ns / 2);
 	observer__detach(&o);
+	workload__kill(&w);
+}
+
+/* CPU time of a thread so far, us. */
+static double cpu_us(pid_t pid, json_int_t tid)
+{
+	char path[64];
+	double ns = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%lld/schedstat", (int)pid, (long long)tid);
+	f = fopen(path, "re");
+	cr_assert(f && fscanf(f, "%lf", &ns) == 1, "%s", path);
+	fclose(f);
+	return ns / 1e3;
+}
+
+static json_t *dump_of(pid_t pid)
+{
+	struct program p;
+	json_t *dump;
+
+	program__run(&p, "$GILSCOPE dump --json %d", (int)pid);
+	cr_assert_eq(p.status, 0, "%s", p.err);
+	dump = json_loads(p.out, 0, NULL);
+	cr_assert_not_null(dump, "%s", p.out);
+	program__free(&p);
+	return dump;
+}
+
+/* Two threads compute in turn: what one computes while gilscope looks, it did not wait. Waiting itself takes next to no CPU. */
+Test(stacks, dump_takes_nobody_who_had_the_gil_meanwhile_for_a_waiter)
+{
+	struct interpreter in;
+	struct workload w;
+	json_int_t tids[2];
+	json_t *dump;
+
+	interpreter__stock(&in);
+	workload__start(&w, &in, "cpu_threads.py 2 60");
+	workload__go(&w);
+	dump = dump_of(w.pid);
+	for (int i = 0; i < 2; i++)
+		tids[i] = json_integer_value(json_object_get(dumped(dump, i ? "cpu-1" : "cpu-0"), "tid"));
+	json_decref(dump);
+	for (int tries = 0; tries < 5; tries++) {
+		double begin = (double)clock__mono_ns() / 1e3, cpu[2] = {cpu_us(w.pid, tids[0]), cpu_us(w.pid, tids[1])};
+
+		dump = dump_of(w.pid);
+		for (int i = 0; i < 2; i++) {
+			json_t *thread = dumped(dump, i ? "cpu-1" : "cpu-0");
+			double computed = cpu_us(w.pid, tids[i]) - cpu[i], window = (double)clock__mono_ns() / 1e3 - begin;
+			double seen = json_number_value(json_object_get(thread, "seen"));
+
+			if (strcmp(json_string_value(json_object_get(thread, "state")), "waits") == 0)
+				cr_expect_leq(computed + seen, window + 10000, "waited for %.0f us and computed for %.0f in %.0f",
+					      seen, computed, window);
+		}
+		json_decref(dump);
+	}
 	workload__kill(&w);
 }
 
