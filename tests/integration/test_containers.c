@@ -31,6 +31,7 @@
 #include "../support/results.h"
 #include "../support/timeline.h"
 #include "../support/tool.h"
+#include "../support/watched.h"
 
 #define CALLS "20011"
 
@@ -265,7 +266,6 @@ Test(containers, a_trace_of_another_pid_namespace_has_pythons_names)
 	char dir[128], file[160], words[256], *text;
 	struct timeline line;
 	struct workload w;
-	struct tool t;
 	size_t len;
 
 	temp_dir__make(dir, sizeof(dir));
@@ -273,19 +273,13 @@ Test(containers, a_trace_of_another_pid_namespace_has_pythons_names)
 	workload__spawn_program(&w, CLONE_NEWPID, hog_argv, NULL, NULL);
 	await_ready(&w);
 	snprintf(words, sizeof(words), "trace %d -o %s --duration 50s", (int)w.pid, file);
-	tool__start(&t, words);
-	tool__await(&t, "armed in");
-	workload__go(&w);
-	workload__truth(&w);
-	kill(t.pid, SIGINT);
-	cr_assert_eq(tool__wait(&t, 20), 0, "%s", tool__stderr(&t));
+	watched__run(&w, words);
 	text = must_read(file, &len);
 	timeline__load(&line, text);
 	free(text);
 	/* The kernel calls it python3. */
 	cr_expect_str_eq(timeline__track(&line, w.pid, w.pid), "MainThread");
 	timeline__free(&line);
-	tool__clear(&t);
 	workload__quit(&w);
 	temp_dir__remove(dir);
 }

@@ -13,6 +13,7 @@
 #include "../support/json_lines.h"
 #include "../support/pythons.h"
 #include "../support/tool.h"
+#include "../support/watched.h"
 #include "../support/workload.h"
 
 static char dir[64], file[96];
@@ -36,19 +37,12 @@ TestSuite(flame, .init = set_up, .fini = tear_down, .timeout = 120);
 static void watch_hog(struct workload *w, const char *verb, const char *options)
 {
 	struct interpreter stock;
-	char words[256];
-	struct tool t;
+	char words[320];
 
 	interpreter__stock(&stock);
 	workload__start(w, &stock, "hog_victim.py 20");
 	snprintf(words, sizeof(words), "%s %d %s", verb, (int)w->pid, options);
-	tool__start(&t, words);
-	tool__await(&t, "armed in");
-	workload__go(w);
-	workload__truth(w);
-	kill(t.pid, SIGINT);
-	cr_assert_eq(tool__wait(&t, 20), 0, "%s", tool__stderr(&t));
-	tool__clear(&t);
+	watched__run(w, words);
 }
 
 /* What flame wrote of them. */

@@ -5,7 +5,6 @@
  */
 #include <criterion/criterion.h>
 #include <jansson.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +13,7 @@
 #include "../support/interpreters.h"
 #include "../support/private_redis.h"
 #include "../support/tool.h"
+#include "../support/watched.h"
 #include "../support/workload.h"
 
 #define ALERT_US 60000
@@ -41,19 +41,12 @@ static json_t *observe_hold(void)
 	struct interpreter stock;
 	char words[256], *members, *rest, *line;
 	json_t *all = json_array();
-	struct tool t;
 
 	interpreter__stock(&stock);
 	workload__start(&w, &stock, "long_hold.py 0.3");
 	snprintf(words, sizeof(words), "attach %d --redis %s --alert-hold 60ms --stacks 5ms --interval 200ms", (int)w.pid,
 		 redis.url);
-	tool__start(&t, words);
-	tool__await(&t, "armed in");
-	workload__go(&w);
-	workload__truth(&w);
-	kill(t.pid, SIGINT);
-	cr_assert_eq(tool__wait(&t, 60), 0, "%s", tool__stderr(&t));
-	tool__clear(&t);
+	watched__run(&w, words);
 	snprintf(words, sizeof(words), "%s", private_redis__ask(&redis, "ZRANGE gil:procs 0 0"));
 	rest = members = strdup(private_redis__ask(&redis, "ZRANGE gil:{%s}:long 0 -1", words));
 	while ((line = strsep(&rest, "\n")))

@@ -6,7 +6,6 @@
  */
 #include <criterion/criterion.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include "../support/interpreters.h"
 #include "../support/pythons.h"
 #include "../support/tool.h"
+#include "../support/watched.h"
 #include "../support/workload.h"
 
 #define PICTURE_WIDTH 1180 /* px, of a flame graph's lowest boxes together */
@@ -30,19 +30,12 @@ static void observe(void)
 	struct interpreter stock;
 	struct workload w;
 	char words[64];
-	struct tool t;
 
 	interpreter__stock(&stock);
 	workload__start(&w, &stock, "cpu_threads.py 8 1 --odd-names");
 	pid = w.pid;
 	snprintf(words, sizeof(words), "attach %d --interval 100ms", (int)pid);
-	tool__start(&t, words);
-	tool__await(&t, "armed in");
-	workload__go(&w);
-	workload__truth(&w);
-	kill(t.pid, SIGINT);
-	cr_assert_eq(tool__wait(&t, 20), 0, "%s", tool__stderr(&t));
-	tool__clear(&t);
+	watched__run(&w, words);
 	workload__quit(&w);
 }
 

@@ -404,16 +404,24 @@ static const char *dumped_function(json_t *thread, size_t depth)
 	return json_string_value(json_object_get(json_array_get(json_object_get(thread, "stack"), depth), "function"));
 }
 
-/* The state now, without probes: the hog holds, 41 calls deep; the others wait where they said they would. */
-static void expect_dump(pid_t pid)
+static json_t *dump_of(pid_t pid)
 {
 	struct program p;
-	json_t *dump, *heavy, *victim;
+	json_t *dump;
 
 	program__run(&p, "$GILSCOPE dump --json %d", (int)pid);
 	cr_assert_eq(p.status, 0, "%s", p.err);
 	dump = json_loads(p.out, 0, NULL);
 	cr_assert_not_null(dump, "%s", p.out);
+	program__free(&p);
+	return dump;
+}
+
+/* The state now, without probes: the hog holds, 41 calls deep; the others wait where they said they would. */
+static void expect_dump(pid_t pid)
+{
+	json_t *dump = dump_of(pid), *heavy, *victim;
+
 	heavy = dumped(dump, "heavy");
 	cr_expect_str_eq(json_string_value(json_object_get(heavy, "state")), "holds");
 	cr_expect_geq(json_integer_value(json_object_get(heavy, "seen")), 100000);
@@ -427,7 +435,6 @@ static void expect_dump(pid_t pid)
 	cr_expect_str_eq(json_string_value(json_object_get(victim, "state")), "waits");
 	cr_expect_str_eq(dumped_function(victim, 0), "waits_here");
 	json_decref(dump);
-	program__free(&p);
 }
 
 ParameterizedTest(struct interpreter *in, stacks, name_a_call_that_never_returns)
@@ -481,19 +488,6 @@ static double cpu_us(pid_t pid, json_int_t tid)
 	cr_assert(f && fscanf(f, "%lf", &ns) == 1, "%s", path);
 	fclose(f);
 	return ns / 1e3;
-}
-
-static json_t *dump_of(pid_t pid)
-{
-	struct program p;
-	json_t *dump;
-
-	program__run(&p, "$GILSCOPE dump --json %d", (int)pid);
-	cr_assert_eq(p.status, 0, "%s", p.err);
-	dump = json_loads(p.out, 0, NULL);
-	cr_assert_not_null(dump, "%s", p.out);
-	program__free(&p);
-	return dump;
 }
 
 /* Two threads compute in turn: what one computes while gilscope looks, it did not wait. Waiting itself takes next to no CPU. */
