@@ -631,8 +631,8 @@ int gil_check(struct pt_regs *ctx)
 
 /*
  * From 7.0 on these programs can be preempted, and the event of the next thread that comes by on that CPU meanwhile is left
- * out (__bpf_trace_run() in kernel/trace/bpf_trace.c), which userland finds in their counts of misses. So they keep their CPU from
- * the first instruction on. The call is of 6.10; the field shows a kernel of 6.13 or later.
+ * out (__bpf_trace_run() in kernel/trace/bpf_trace.c); userland finds it in their counts of misses. So they keep their CPU
+ * from the first instruction on. The call is of 6.10; the field shows a kernel of 6.13 or later.
  */
 struct bpf_prog_aux {
 	bool jits_use_priv_stack;
