@@ -180,6 +180,79 @@ Test(safety, calls_without_any_lock_spoil_nobody_elses_numbers)
 	workload__quit(&w);
 }
 
+/* A stock python whose text was moved to other memory: all of it, or what fills whole units of `align` bytes. */
+static void start_moved(struct workload *w, const char *align)
+{
+	char library[256];
+
+	snprintf(library, sizeof(library), "%.200s/workloads/libmovetext.so", getenv("GILSCOPE_OUTPUT"));
+	setenv("LD_PRELOAD", library, 1);
+	setenv("MOVE_TEXT", "python3", 1);
+	setenv("MOVE_TEXT_ALIGN", align, 1);
+	start(w, "cpu_threads.py 2 60");
+	unsetenv("LD_PRELOAD");
+	workload__go(w);
+}
+
+/* A uprobe there would never be met: nothing is planted, that is said, and what needs no probe works. */
+Test(safety, text_in_other_memory_than_the_files_is_refused_in_words)
+{
+	static const char *const verbs[] = {"attach --no-store", "report", "flame"};
+	struct workload w;
+	char words[96], *said;
+	struct tool t;
+
+	start_moved(&w, "0x40000");
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+		snprintf(words, sizeof(words), "%s --duration 1s %d", verbs[i], (int)w.pid);
+		cr_expect_eq(tool__run(&t, words), 1);
+		said = tool__stderr(&t);
+		cr_expect_not_null(strstr(said, "its text was moved"), "%s: %s", words, said);
+		free(said);
+		tool__clear(&t);
+	}
+	snprintf(words, sizeof(words), "dump %d", (int)w.pid);
+	cr_expect_eq(tool__run(&t, words), 0);
+	said = tool__stdout(&t);
+	cr_expect_not_null(strstr(said, "compute"), "%s", said);
+	free(said);
+	tool__clear(&t);
+	workload__kill(&w);
+}
+
+/* Breakpoints of others are the kernel's, too: both count all of it. */
+Test(safety, second_observer_of_the_same_process_counts_as_well)
+{
+	struct tool tools[2];
+	struct workload w;
+
+	start(&w, "release_loop.py 2003 2");
+	for (int i = 0; i < 2; i++) {
+		attach(&tools[i], w.pid, i ? "--json -v --mode full" : "--json --mode full");
+		tool__await(&tools[i], "armed");
+	}
+	workload__go(&w);
+	workload__truth(&w);
+	for (int i = 0; i < 2; i++) {
+		char *out, *said;
+		json_t *summary;
+
+		kill(tools[i].pid, SIGINT);
+		cr_assert_eq(tool__wait(&tools[i], 20), 0);
+		out = tool__stdout(&tools[i]);
+		summary = summary__of(out, w.pid);
+		summary__expect_exact(summary, &w, "tid");
+		json_decref(summary);
+		free(out);
+		said = tool__stderr(&tools[i]);
+		cr_expect(!i || strstr(said, "places already: another tracer's"), "%s", said);
+		free(said);
+		tool__clear(&tools[i]);
+	}
+	cr_expect_eq(breakpoints__await_none(w.pid), 0);
+	workload__quit(&w);
+}
+
 Test(safety, target_that_is_killed_ends_the_observation)
 {
 	struct workload w;
