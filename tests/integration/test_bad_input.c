@@ -28,7 +28,7 @@
 #include "../support/pythons.h"
 #include "../support/tool.h"
 
-TestSuite(bad_input, .init = bpf_env__require, .timeout = 60);
+TestSuite(bad_input, .init = bpf_env__require, .timeout = 300);
 
 /* ---- refusals ---- */
 
@@ -358,7 +358,7 @@ Test(bad_input, planted_breakpoints_would_be_seen)
 	cr_expect_eq(code__changed_bytes(python.pid), breakpoints__count(python.pid));
 	cr_expect_gt(breakpoints__count(python.pid), 0);
 	kill(t.pid, SIGINT);
-	cr_expect_eq(tool__wait(&t, 10), 0);
+	cr_expect_eq(tool__wait(&t, 60), 0);
 	cr_expect_eq(code__changed_bytes(python.pid), 0);
 	tool__clear(&t);
 	snprintf(words, sizeof(words), "attach %d --no-store --duration 300ms", (int)python.pid);

@@ -22,7 +22,7 @@ static void teardown(void)
 	program__free(&p);
 }
 
-TestSuite(cli, .fini = teardown, .timeout = 60);
+TestSuite(cli, .fini = teardown, .timeout = 300);
 
 static size_t count_lines(const char *text)
 {

@@ -36,7 +36,7 @@ static void set_up(void)
 	own_image__use(&stock);
 }
 
-TestSuite(families, .init = set_up, .timeout = 240);
+TestSuite(families, .init = set_up, .timeout = 300);
 
 struct run {
 	struct workload w;
