@@ -34,6 +34,7 @@ static const struct need {
 	{MACHINE_BPF, "integration", "top/!(shows_what_redis_has_*|refuses_*|redis_may_go_away_*|needs_a_terminal)"},
 	{MACHINE_ROOT, "integration", "store/store_of_another_user_is_refused_in_words"},
 	{MACHINE_ROOT, "integration", "cli/doctor_without_rights_says_what_it_could_not_check"},
+	{MACHINE_ROOT, "integration", "applicable/*"},
 	{MACHINE_X86_64, "unit", "arm64/a_process_of_another_machine_is_refused"},
 	{MACHINE_PROGRAMS_32, "integration", "bad_input/program_of_32_bits"},
 	{MACHINE_PROGRAMS_32, "unit", "target/a_32_bit_program_is_refused"},
