@@ -776,6 +776,29 @@ Test(families, a_stranger_of_the_same_interpreter_counts_nowhere_and_keeps_nothi
 	stand_by("family.py executed 503 subprocess fork shell again");
 }
 
+static size_t sums_said(const struct tool *t)
+{
+	char *out = tool__stdout(t);
+	size_t n = 0;
+
+	for (const char *at = out; (at = strstr(at, "\"sum_interval\"")); at++)
+		n++;
+	free(out);
+	return n;
+}
+
+/* Waits for so many intervals more of the sum. */
+static void await_sums(const struct tool *t, size_t more)
+{
+	size_t n = sums_said(t), enough = n + more;
+
+	for (int i = 0; n < enough && i < 600; i++) {
+		usleep(100000);
+		n = sums_said(t);
+	}
+	cr_assert_geq(n, enough, "only %zu intervals", n);
+}
+
 /* A server that runs already: its workers are found, a killed one is no loss to the others. */
 Test(families, workers_that_are_there_are_found_and_summed_up)
 {
@@ -796,9 +819,9 @@ Test(families, workers_that_are_there_are_found_and_summed_up)
 		snprintf(said, sizeof(said), "(pid %d)", (int)json_integer_value(json_array_get(pids, i)));
 		tool__await(&r.t, said);
 	}
-	usleep(700000);
+	await_sums(&r.t, 2);
 	workload__say(&r.w, "kill");
-	usleep(700000);
+	await_sums(&r.t, 2);
 	kill(r.t.pid, SIGINT);
 	finish(&r);
 	cr_expect_eq(count_of(&r, "summary"), 5);

@@ -18,7 +18,7 @@
 
 #define KILLS 100
 
-TestSuite(safety, .init = bpf_env__require, .timeout = 300);
+TestSuite(safety, .init = bpf_env__require, .timeout = 900);
 
 static void start(struct workload *w, const char *command)
 {
