@@ -181,9 +181,12 @@ $(LIB) $(CLI_LIB) $(SUPPORT_LIB):
 	$(say) AR $@
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
+# What no suite calls, so that no linker would take it from the library.
+SUITE_HOOK := tests/support/applicable.c
+
 # One Criterion program per folder. -no-pie: Criterion cannot pass parameters to a PIE.
 define suite
-$(OUTPUT)/tests/$(1)-tests: $(call objects,$(call suite_srcs,$(1))) $(TEST_LIBS)
+$(OUTPUT)/tests/$(1)-tests: $(call objects,$(call suite_srcs,$(1)) $(SUITE_HOOK)) $(TEST_LIBS)
 	$$(say) LINK $$@
 	$$(Q)mkdir -p $$(@D)
 	$$(Q)$$(CC) $$(ALL_LDFLAGS) -no-pie -o $$@ $$^ $$(TEST_PKG_LIBS) $$(LDLIBS)
@@ -296,6 +299,12 @@ check: lint ## lint, then every suite (installs nothing)
 check: $(SUITES:%=$(OUTPUT)/tests/%-tests) $(PROGRAM) workloads
 	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/run-suite $(SUITES)
 
+# Whether a test passes by luck. Without TEST: all that continuous integration runs.
+.PHONY: flaky
+N ?= 1
+flaky: $(SUITES:%=$(OUTPUT)/tests/%-tests) $(PROGRAM) workloads ## run TEST (suite/test) N times with all CPUs busy; .ci/run without TEST
+	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/under-load tests/support/flaky $(N) '$(TEST)'
+
 # Not part of `make test`: it takes minutes.
 .PHONY: test-valgrind valgrind-deps
 valgrind-deps:
@@ -400,7 +409,7 @@ help: ## this list
 	@for s in $(SUITES); do printf '  %-13s %s\n' test-$$s "one suite"; done
 	@echo
 	@echo '  variables: OUTPUT PREFIX DESTDIR CC CFLAGS LDFLAGS CLANG BPFTOOL V=1'
-	@echo '             SAN=address,undefined COV=1 FUZZ_SECONDS=10'
+	@echo '             SAN=address,undefined COV=1 FUZZ_SECONDS=10 N=1 TEST=suite/test'
 
 -include $(patsubst %.c,$(OUTPUT)/%.d,$(LIB_SRCS) $(CLI_SRCS) $(SUPPORT_SRCS) $(BENCH_SRCS))
 -include $(foreach s,$(SUITES),$(patsubst %.c,$(OUTPUT)/%.d,$(call suite_srcs,$(s))))

@@ -378,8 +378,8 @@ static void describe(const struct planner *p, const struct candidate *c, struct 
 }
 
 /*
- * What the process is to have in memory at the site, whose instruction was decoded last. In a file whose text is relocated only the
- * instruction itself: what stands around it is not the file's. False: the file has no such bytes.
+ * What the process is to have in memory at the site, whose instruction was decoded last. In a file whose text is relocated only
+ * the instruction itself: what stands around it is not the file's. False: the file has no such bytes.
  */
 static bool take_text(const struct planner *p, struct site *site)
 {
