@@ -17,6 +17,7 @@
 #include "gil.skel.h"
 #include "log.h"
 #include "probe_check.h"
+#include "stack_limit.h"
 
 #define KIN_MAX 16384 /* processes of followed families that have no slot: most are not Python */
 
@@ -117,8 +118,10 @@ static int find_own_namespace(struct gil_bpf *skel, struct reason *why)
 static int load_skeleton(struct probes *p, bool multi, struct reason *why)
 {
 	bool contained = target__we_are_contained();
-	int err;
+	int err = stack_limit__check(multi, why);
 
+	if (err)
+		return err == -ENOTSUP ? err : load_refused(err, why);
 	p->skel = gil_bpf__open();
 	if (!p->skel)
 		return load_refused(-errno, why);
@@ -165,7 +168,7 @@ static int load_best(struct probes *p, struct reason *why)
 
 	if (!p->opts.no_multi) {
 		err = load_skeleton(p, true, why);
-		if (err == -EPERM || err == -EACCES)
+		if (err == -EPERM || err == -EACCES || err == -ENOTSUP)
 			return err;
 		if (!err) {
 			err = check(p, true);
@@ -197,7 +200,7 @@ int probes_load__skeleton(struct probes *p, struct reason *why)
 	p->features.off_cpu = !p->opts.no_off_cpu;
 	p->features.off_cpu_why = p->opts.no_off_cpu ? "switched off" : "";
 	err = load_best(p, why);
-	if (!err || !p->features.off_cpu)
+	if (!err || err == -ENOTSUP || !p->features.off_cpu)
 		return err;
 	p->features.off_cpu = false;
 	p->features.off_cpu_why = "the kernel does not take the programs for it (Linux 5.18 and newer do)";
