@@ -336,12 +336,16 @@ guest: $(GUEST)
 # What can't be installed is not applicable, which the script says.
 kernels-deps:
 	-$(Q)tests/support/deps --kernels
-test_kernels = OUTPUT=$(abspath $(OUTPUT)) VMDIR='$(abspath $(VMDIR))' MAKE='$(MAKE)' tests/kernels/test-kernels
+test_kernels = OUTPUT=$(abspath $(OUTPUT)) VMDIR='$(abspath $(VMDIR))' tests/kernels/test-kernels
 test-kernels: $(GUEST) | kernels-deps ## boot distribution kernels and judge gilscope there: KERNELS="6.1 newest" ARCHES=amd64 SMP=1
 	$(Q)KERNELS='$(KERNELS)' $(test_kernels)
 
 test-kernels-quick: $(GUEST) | kernels-deps ## the same of the oldest and the newest kernel, one boot each, the checks that matter most
 	$(Q)KERNELS='6.1 newest' ARCHES=$(NATIVE_ARCH) SMP=1 CHECKS='$(QUICK_CHECKS)' $(test_kernels)
+
+.PHONY: kernels-table
+kernels-table: ## put what test-kernels has found last into the README
+	$(Q)tests/kernels/table $(OUTPUT)/kernels-results/checks.tsv README.md
 
 # Needs the npm registry.
 .PHONY: test-dashboards

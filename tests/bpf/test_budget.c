@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the running kernel's verifier makes of gilscope's programs, with everything on: instructions, time, and the stack of the
- * deepest chain of functions as Linux 6.1 adds it up (kernel/bpf/verifier.c, check_max_stack_depth()): each frame rounded up to 32
- * bytes, callbacks like calls, 512 at most. Later kernels with a JIT round to 16 or give private stacks, so that what they take says
- * nothing about 6.1: the sum is made here, of the program's own instructions.
+ * What the running kernel's verifier makes of gilscope's programs, with everything on: instructions, time, and the stack of
+ * the deepest chain of functions as Linux 6.1 adds it up (kernel/bpf/verifier.c, check_max_stack_depth()): each frame rounded
+ * up to 32 bytes, callbacks like calls, 512 at most. Later kernels with a JIT round to 16 or give private stacks, so that what
+ * they take says nothing about 6.1: the sum is made here, of the program's own instructions.
  *
  * GILSCOPE_BUDGET names a file that gets a line for each program: NAME INSTRUCTIONS MICROSECONDS STACK FRAMES, separated by tabs.
  */
@@ -119,9 +119,9 @@ static void measure_frames(struct program_body *b)
 }
 
 /*
- * The verifier's own depths ("stack depth 96+128", in the order of the functions) are what was really reached; but they may contain
- * what it added afterwards for a bpf_loop() that it unrolled. Both are bounds: the smaller one holds. It leaves out functions that
- * are never called, so that the order is unknown then.
+ * The verifier's own depths ("stack depth 96+128", in the order of the functions) are what was really reached; but they may
+ * contain what it added afterwards for a bpf_loop() that it inlined. Both are bounds: the smaller one holds. It leaves out
+ * functions that are never called, so that the order is unknown then.
  */
 static void refine_frames(struct program_body *b, const char *log)
 {

@@ -4,8 +4,8 @@
 What `make test-kernels` asks of a kernel, from inside the machine that runs it. The truth is the programs' own: what a check holds
 gilscope's numbers against was counted by the observed program itself.
 
-Writes `PLAN NAME VERB` for each check that will run, then as each ends `CHECK NAME VERB pass|FAIL|n/a SECONDS DETAIL`, separated by
-tabs, on standard output, which outlives a panic. Environment: POOLS (10).
+Writes `KERNEL TEXT`, what this one is, `PLAN NAME VERB` for each check that will run, then as each ends `CHECK NAME VERB
+pass|FAIL|n/a SECONDS DETAIL`, separated by tabs, on standard output, which outlives a panic. Environment: POOLS (10).
 """
 import json
 import os
@@ -375,9 +375,22 @@ def kernel_log():
     return subprocess.run(["dmesg"], capture_output=True, text=True, errors="replace", check=False).stdout.splitlines()
 
 
+def read(path):
+    try:
+        with open(path) as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def preemption():
+    """As the kernel itself says; its command line may have asked for something else."""
+    mode = re.search(r"\((\w+)\)", read("/sys/kernel/debug/sched/preempt"))
+    return mode[1] if mode else (re.search(r"PREEMPT\w*", os.uname().version) or ["none"])[0]
+
+
 def tainted():
-    with open("/proc/sys/kernel/tainted") as flags:
-        return int(flags.read())
+    return int(read("/proc/sys/kernel/tainted"))
 
 
 @check("dmesg")
@@ -410,6 +423,8 @@ def judge(function):
 def main(names):
     wanted = [one for one in CHECKS if not names or one[0] in names or one[1] in names]
     BEFORE.update(lines=len(kernel_log()), tainted=tainted())
+    print("KERNEL\t%s, preemption %s, perf_event_paranoid %s, pages of %d KiB" % (
+        os.uname().release, preemption(), read("/proc/sys/kernel/perf_event_paranoid"), os.sysconf("SC_PAGESIZE") // 1024), flush=True)
     for name, verb, _ in wanted:
         print("PLAN\t%s\t%s" % (name, verb), flush=True)
     for name, verb, function in wanted:
