@@ -187,7 +187,8 @@ GIL_INLINE __u64 gil_charge(const struct gil_at *at, struct gil_thread *t, __u32
 	charged = gil_charge_holders(at, t, victim, sum->place_held + held_part, view->head, bound);
 	sum->wait_ns += span;
 	sum->handover_ns += span - held_part;
-	sum->unknown_ns += held_part - charged;
+	if (held_part > charged) /* threads that share the walk, having no lock, may charge for each other */
+		sum->unknown_ns += held_part - charged;
 	sum->wait_place = upto;
 	sum->place_held = held;
 	sum->place_head = view->head;

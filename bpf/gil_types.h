@@ -86,7 +86,8 @@ enum gil_drop_request {
 	X(NO_PROC, "no_proc", "children beyond the number of processes that can be observed at once") \
 	X(STACK_DROPPED, "stack_dropped", "stacks, long holds and long waits that found the ring buffer full") \
 	X(STACK_FULL, "stack_full", "times of stacks beyond the table") \
-	X(SCRATCH_TAKEN, "scratch_taken", "stacks not looked at, since two threads were in the GIL's calls at once")
+	X(SCRATCH_TAKEN, "scratch_taken", "stacks not looked at, since two threads were in the GIL's calls at once") \
+	X(EVENT_MISSED, "event_missed", "events of threads and processes that the kernel left out, anywhere on the machine")
 
 enum gil_loss {
 #define X(id, name, text) GIL_LOSS_##id,

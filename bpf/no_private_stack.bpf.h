@@ -2,11 +2,12 @@
 /*
  * Keeps a program on the kernel's stack.
  *
- * Linux 6.13 on x86-64, and later ones on arm64, give a function of 64 bytes of stack and more a private one: memory that all
- * runs of the program on a CPU share. Programs at tracepoints may have that, for their caller lets no second run begin on the
- * CPU. Programs at uprobes can be preempted, and nothing keeps the next thread out: it would overwrite the first one's
- * variables, pointers among them. A program that may make a tail call is never given a private stack
- * (check_max_stack_depth_subprog() in kernel/bpf/verifier.c). So each says that it may; none ever does, the array stays empty.
+ * Linux gives a function of 49 bytes of stack and more a private one: memory that all runs of the program on a CPU share (6.13
+ * on x86-64, 6.17 on arm64; commits a76ab5731e32, 6c17a882d380). Programs at tracepoints may have that: their caller lets no
+ * second run begin on the CPU. Programs at uprobes can be preempted since 6.0, and nothing keeps the next thread out: it would
+ * overwrite the first one's variables, pointers among them. A program that may make a tail call has no private stack in any
+ * of its functions (check_max_stack_depth() in kernel/bpf/verifier.c). So each says that it may; none ever does, the array
+ * stays empty. Programs that name the same array must have the same type and the same expected attach type.
  */
 #ifndef GILSCOPE_NO_PRIVATE_STACK_BPF_H
 #define GILSCOPE_NO_PRIVATE_STACK_BPF_H
