@@ -29,13 +29,20 @@ say = @printf '  %-8s %s\n'
 MAKEFLAGS += --no-print-directory
 endif
 
-# A build with sanitizers or coverage lies beside the plain one, so neither makes the other stale.
+# A build with sanitizers or coverage, or for another machine, lies beside the plain one, so neither makes the other stale.
 TOP := $(OUTPUT)
+# What `make test-kernels` boots; its root of the other architecture is what ARCH=arm64 is built against.
+VMDIR ?= $(TOP)/kernels
 # The distribution's Python for arm64, which tests read.
 ARM64 := $(TOP)/arm64
 export GILSCOPE_ARM64 := $(abspath $(ARM64))
 comma := ,
-VARIANT := $(if $(SAN),san-$(subst $(comma),-,$(SAN)))$(if $(COV),cov)
+MACHINE := $(shell uname -m)
+NATIVE_ARCH := $(MACHINE:x86_64=amd64)
+NATIVE_ARCH := $(NATIVE_ARCH:aarch64=arm64)
+ARCH ?= $(NATIVE_ARCH)
+CROSS := $(filter arm64,$(filter-out $(NATIVE_ARCH),$(ARCH)))
+VARIANT := $(if $(CROSS),$(CROSS)-program)$(if $(SAN),san-$(subst $(comma),-,$(SAN)))$(if $(COV),cov)
 ifneq ($(VARIANT),)
 override OUTPUT := $(TOP)/$(VARIANT)
 endif
@@ -84,6 +91,19 @@ STATIC_PYTHON := $(OUTPUT)/static/python
 WORKLOADS := $(WORKLOAD_LIBS) $(WORKLOAD_PROGRAMS) $(STATIC_PYTHON)
 
 # ---- tools, libraries, flags ---------------------------------------------------------------------
+# Another machine's program: its headers and libraries are those of a root that tests/kernels/prepare extracts.
+ifneq ($(CROSS),)
+SYSROOT := $(abspath $(VMDIR))/root-$(CROSS)
+ifneq ($(shell tests/kernels/prepare '$(VMDIR)' root $(CROSS) >&2 && echo yes),yes)
+$(error there is no root to build for $(CROSS) against)
+endif
+override CC := $(CLANG) --target=aarch64-linux-gnu --sysroot=$(SYSROOT)
+override AR := aarch64-linux-gnu-ar
+override PKG_CONFIG := env PKG_CONFIG_SYSROOT_DIR=$(SYSROOT) PKG_CONFIG_PATH= \
+	PKG_CONFIG_LIBDIR=$(SYSROOT)/usr/lib/aarch64-linux-gnu/pkgconfig:$(SYSROOT)/usr/share/pkgconfig $(PKG_CONFIG)
+MACHINE := aarch64
+endif
+
 # The goals of a newcomer install what is missing first. deps.mk is a remade makefile: where the
 # script installed something, make starts over and finds the new tools.
 ifneq ($(filter deps demo test bench,$(MAKECMDGOALS)),)
@@ -117,9 +137,9 @@ ALL_CPPFLAGS = -D_GNU_SOURCE -DGILSCOPE_VERSION='"$(VERSION)"' -I$(OUTPUT) $(PKG
 ALL_LDFLAGS = $(LDFLAGS) $(SANFLAGS) $(COVFLAGS)
 LDLIBS = $(PKG_LIBS) -liberty -lpthread -ldl -lm
 
-BPF_ARCH := $(shell uname -m | sed 's/x86_64/x86/;s/aarch64/arm64/')
+BPF_ARCH := $(subst aarch64,arm64,$(subst x86_64,x86,$(MACHINE)))
 BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Wno-unused-parameter \
-	-D__TARGET_ARCH_$(BPF_ARCH) -I/usr/include/$(shell uname -m)-linux-gnu
+	-D__TARGET_ARCH_$(BPF_ARCH) -I$(SYSROOT)/usr/include/$(MACHINE)-linux-gnu
 
 # Objects depend on this file; it changes when compiler or flags do.
 FLAGS_FILE := $(OUTPUT)/flags
@@ -303,6 +323,26 @@ valgrind-deps:
 test-valgrind: $(OUTPUT)/tests/unit-tests | valgrind-deps ## the unit suite under valgrind: nothing may leak
 	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/valgrind
 
+# ---- distribution kernels, booted ------------------------------------------------------------------
+# What runs in their machines, beside the workloads in Python.
+GUEST := $(PROGRAM) $(OUTPUT)/tests/bpf-tests $(OUTPUT)/workloads/libgilwork.so $(OUTPUT)/workloads/libsignalcount.so
+KERNELS ?= 6.1 6.12 6.18 newest
+# What tells whether a kernel takes and keeps what gilscope plants, in a minute each.
+QUICK_CHECKS := doctor attach lift light fork native kill pools dmesg
+
+.PHONY: guest test-kernels test-kernels-quick kernels-deps
+guest: $(GUEST)
+
+# What can't be installed is not applicable, which the script says.
+kernels-deps:
+	-$(Q)tests/support/deps --kernels
+test_kernels = OUTPUT=$(abspath $(OUTPUT)) VMDIR='$(abspath $(VMDIR))' MAKE='$(MAKE)' tests/kernels/test-kernels
+test-kernels: $(GUEST) | kernels-deps ## boot distribution kernels and judge gilscope there: KERNELS="6.1 newest" ARCHES=amd64 SMP=1
+	$(Q)KERNELS='$(KERNELS)' $(test_kernels)
+
+test-kernels-quick: $(GUEST) | kernels-deps ## the same of the oldest and the newest kernel, one boot each, the checks that matter most
+	$(Q)KERNELS='6.1 newest' ARCHES=$(NATIVE_ARCH) SMP=1 CHECKS='$(QUICK_CHECKS)' $(test_kernels)
+
 # Needs the npm registry.
 .PHONY: test-dashboards
 test-dashboards: $(OUTPUT)/tests/integration-tests $(PROGRAM) ## the dashboards' transformations under Grafana's own code
@@ -400,7 +440,7 @@ help: ## this list
 	@for s in $(SUITES); do printf '  %-13s %s\n' test-$$s "one suite"; done
 	@echo
 	@echo '  variables: OUTPUT PREFIX DESTDIR CC CFLAGS LDFLAGS CLANG BPFTOOL V=1'
-	@echo '             SAN=address,undefined COV=1 FUZZ_SECONDS=10'
+	@echo '             SAN=address,undefined COV=1 FUZZ_SECONDS=10 ARCH=arm64 VMDIR'
 
 -include $(patsubst %.c,$(OUTPUT)/%.d,$(LIB_SRCS) $(CLI_SRCS) $(SUPPORT_SRCS) $(BENCH_SRCS))
 -include $(foreach s,$(SUITES),$(patsubst %.c,$(OUTPUT)/%.d,$(call suite_srcs,$(s))))
