@@ -35,11 +35,24 @@ static void *map_of(struct bpf_map *map, size_t len)
 	return mem;
 }
 
+/* The programs' other form (test_core_older.c) has the same maps and variables. */
+#ifndef CORE_BYTES
+#define CORE_BYTES gil_test_bpf__elf_bytes
+#endif
+
+static void open_skeleton(void)
+{
+	skel = calloc(1, sizeof(*skel));
+	cr_assert_not_null(skel);
+	cr_assert_eq(gil_test_bpf__create_skeleton(skel), 0);
+	skel->skeleton->data = CORE_BYTES(&skel->skeleton->data_sz);
+	cr_assert_eq(bpf_object__open_skeleton(skel->skeleton, NULL), 0, "the core can't be opened: %s", strerror(errno));
+}
+
 static void load_core(bool with_trace, bool with_stacks)
 {
 	bpf_env__require();
-	skel = gil_test_bpf__open();
-	cr_assert(skel, "the core can't be opened: %s", strerror(errno));
+	open_skeleton();
 	skel->rodata->cfg_trace = with_trace;
 	skel->rodata->cfg_stacks = with_stacks;
 	cr_assert_eq(bpf_map__set_max_entries(skel->maps.trace, (uint32_t)sysconf(_SC_PAGESIZE)), 0);
