@@ -356,6 +356,26 @@ Test(core, open_wait_is_charged_up_to_the_boundary_first)
 	cr_expect_eq(blamed(11, 12), 4 * MS + 500 * US);
 }
 
+/* The longest charge there can be: each of the holders that the ring remembers has a part of the wait. */
+Test(core, wait_through_a_full_ring_is_charged_to_every_holder)
+{
+	uint32_t holder = 10;
+
+	step(STEP_ACQUIRE, holder, 2 * MS);
+	step(STEP_WAIT, 11, 2 * MS);
+	for (uint64_t i = 1; i < GIL_RING_LEN; i++) {
+		step(STEP_RELEASE, holder, (2 + i) * MS);
+		holder = i % 2 ? 12 : 10;
+		step(STEP_ACQUIRE, holder, (2 + i) * MS);
+	}
+	step(STEP_RELEASE, holder, (2 + GIL_RING_LEN) * MS);
+	step(STEP_ACQUIRE, 11, (2 + GIL_RING_LEN) * MS);
+	cr_expect_eq(blamed(11, 10), GIL_RING_LEN / 2 * MS);
+	cr_expect_eq(blamed(11, 12), GIL_RING_LEN / 2 * MS);
+	cr_expect_eq(thread_of(11)->cur.unknown_ns, 0);
+	cr_expect_eq(proc->lost[GIL_LOSS_RING_LAPPED], 0);
+}
+
 Test(core, lapped_ring_goes_to_unknown_and_is_counted)
 {
 	step(STEP_ACQUIRE, 10, 2 * MS);
