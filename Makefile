@@ -282,10 +282,10 @@ $(OUTPUT)/workloads/onefile: tests/workloads/programs/onefile.c
 
 # gilscope for aarch64, as far as that can be had on another machine: the BPF object, and whether the C compiles.
 ARM64_ROOT := $(ARM64)/tree/usr/include
-ARM64_BPF := $(OUTPUT)/bpf-arm64/gil.bpf.o
+ARM64_BPF := $(OUTPUT)/bpf-arm64/gil.bpf.o $(OUTPUT)/bpf-arm64/gil_older.bpf.o
 ARM64_CHECKS := $(LIB_SRCS:%.c=$(OUTPUT)/arm64-checks/%.ok) $(CLI_SRCS:%.c=$(OUTPUT)/arm64-checks/%.ok)
 
-$(ARM64_BPF): bpf/gil.bpf.c $(FLAGS_FILE)
+$(ARM64_BPF): $(OUTPUT)/bpf-arm64/%.bpf.o: bpf/%.bpf.c $(FLAGS_FILE)
 	$(say) BPF "$< (arm64)"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CLANG) $(subst -D__TARGET_ARCH_$(BPF_ARCH),-D__TARGET_ARCH_arm64,$(filter-out -I%,$(BPF_CFLAGS))) \
