@@ -55,7 +55,7 @@ PURE += record time_memo proc_layout
 PURE += hist keymap pair_index stack_cells sample window minute aggr keep json_text batch sink_mem trace trace_json
 PURE += schema schema_row schema_blame schema_code schema_stacks verdict schema_series schema_sample schema_threads schema_wide schema_board schema_meta schema_ttl
 PURE += procmaps label cgroup pynames pystr pylines pystack unwind demangle native native_tally native_look stack_book snapshot
-KERNEL := probes probes_load stack_limit probes_tables probes_kin families planter uprobe_link probe_check blame_memo gil_life stack_sums cpu_samples
+KERNEL := kernel_features probes probes_load probes_programs stack_limit probes_tables probes_kin families planter uprobe_link probe_check blame_memo gil_life stack_sums cpu_samples
 KERNEL += reader reader_slots reader_names reader_stacks reader_trace
 PURE += redis_url
 REDIS := redis_conn redis_functions sink_redis store_server store query_reply query
@@ -287,10 +287,10 @@ $(OUTPUT)/workloads/onefile: tests/workloads/programs/onefile.c
 
 # gilscope for aarch64, as far as that can be had on another machine: the BPF object, and whether the C compiles.
 ARM64_ROOT := $(ARM64)/tree/usr/include
-ARM64_BPF := $(OUTPUT)/bpf-arm64/gil.bpf.o
+ARM64_BPF := $(OUTPUT)/bpf-arm64/gil.bpf.o $(OUTPUT)/bpf-arm64/gil_older.bpf.o
 ARM64_CHECKS := $(LIB_SRCS:%.c=$(OUTPUT)/arm64-checks/%.ok) $(CLI_SRCS:%.c=$(OUTPUT)/arm64-checks/%.ok)
 
-$(ARM64_BPF): bpf/gil.bpf.c $(FLAGS_FILE)
+$(ARM64_BPF): $(OUTPUT)/bpf-arm64/%.bpf.o: bpf/%.bpf.c $(FLAGS_FILE)
 	$(say) BPF "$< (arm64)"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CLANG) $(subst -D__TARGET_ARCH_$(BPF_ARCH),-D__TARGET_ARCH_arm64,$(filter-out -I%,$(BPF_CFLAGS))) \
