@@ -210,20 +210,15 @@ static bool is_same(const struct code_place *a, const struct code_place *b)
 	return a->line == b->line && !strcmp(a->thr, b->thr) && !strcmp(a->function, b->function) && !strcmp(a->file, b->file);
 }
 
-static int add_place(struct code_sum *sum, const struct code_place *place)
+static uint64_t hash_of(const struct code_place *place)
+{
+	return text__hash(text__hash(text__hash(TEXT_HASH ^ place->line, place->thr), place->function), place->file);
+}
+
+static int append_place(struct code_sum *sum, const struct code_place *place, uint64_t hash)
 {
 	struct code_place *grown;
 
-	for (size_t i = 0; i < sum->n; i++) {
-		if (!is_same(&sum->places[i], place))
-			continue;
-		sum->places[i].hold_us += place->hold_us;
-		sum->places[i].blame_us += place->blame_us;
-		sum->places[i].wait_us += place->wait_us;
-		if (place->native[0])
-			memcpy(sum->places[i].native, place->native, sizeof(place->native));
-		return 0;
-	}
 	if (sum->n == MAX_PLACES)
 		return -EBADMSG;
 	/* Powers of two: it need not be stored how much there is. */
@@ -231,7 +226,25 @@ static int add_place(struct code_sum *sum, const struct code_place *place)
 	if (!grown)
 		return -ENOMEM;
 	sum->places = grown;
+	if (keymap__put(&sum->index, hash, keymap__salt(), (uint32_t)sum->n))
+		return -ENOMEM;
 	sum->places[sum->n++] = *place;
+	return 0;
+}
+
+static int add_place(struct code_sum *sum, const struct code_place *place)
+{
+	uint64_t hash = hash_of(place);
+	uint32_t at = keymap__get(&sum->index, hash, keymap__salt());
+	struct code_place *known = at == KEYMAP_NONE ? NULL : &sum->places[at];
+
+	if (!known || !is_same(known, place))
+		return append_place(sum, place, hash);
+	known->hold_us += place->hold_us;
+	known->blame_us += place->blame_us;
+	known->wait_us += place->wait_us;
+	if (place->native[0])
+		memcpy(known->native, place->native, sizeof(place->native));
 	return 0;
 }
 
@@ -266,5 +279,6 @@ int code_sum__add(struct code_sum *sum, const char *json, size_t len)
 void code_sum__free(struct code_sum *sum)
 {
 	free(sum->places);
+	keymap__free(&sum->index);
 	*sum = (struct code_sum){0};
 }

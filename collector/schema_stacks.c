@@ -208,7 +208,7 @@ int schema_write__stacks(struct schema_writer *w, enum tier tier, const struct p
 
 static struct stacks_line *find(struct stacks_sum *sum, const char *line, uint64_t hash)
 {
-	uint32_t at = keymap__get(&sum->by_hash, hash, 0);
+	uint32_t at = keymap__get(&sum->by_hash, hash, keymap__salt());
 
 	/* Of two lines with one hash the first is not found again: it stands there twice. */
 	return at != KEYMAP_NONE && !strcmp(sum->lines[at].line, line) ? &sum->lines[at] : NULL;
@@ -241,7 +241,7 @@ static int add_clean(struct stacks_sum *sum, const char *line, const struct stac
 		return 0;
 	}
 	copy = make_room(sum) ? NULL : strdup(line);
-	if (!copy || keymap__put(&sum->by_hash, hash, 0, (uint32_t)sum->n)) {
+	if (!copy || keymap__put(&sum->by_hash, hash, keymap__salt(), (uint32_t)sum->n)) {
 		free(copy);
 		return -ENOMEM;
 	}
