@@ -42,6 +42,7 @@ struct asking {
 	int (*decode)(struct asking *a, size_t i, const struct redisReply *r);
 	void *out;
 	size_t *out_n;
+	const struct query_range *range; /* of a series */
 	bool skip_foreign;      /* a key of another type is counted, not an error */
 	enum redis_class refused;
 	struct reason *why;
@@ -514,7 +515,7 @@ static int ask_pages(struct query *q, const char *id, const char *series, enum t
 /* One thread's rows, added up. */
 static int decode_sum(struct asking *a, size_t i, const struct redisReply *r)
 {
-	struct query_rows rows = {.rows = NULL};
+	struct query_rows rows = {.range = a->range};
 	struct schema_row *sums = a->out;
 	int err = query_reply__page(r, &rows, &a->q->skipped);
 
@@ -539,7 +540,8 @@ static int append_range(struct query *q, const char *id, const char *thr, enum t
 static int ask_sums(struct query *q, const char *id, const struct query_thread *threads, size_t n, enum tier tier,
 		    const struct query_range *range, struct schema_row *sums, struct reason *why)
 {
-	struct asking a = {.q = q, .decode = decode_sum, .out = sums, .skip_foreign = true, .why = why};
+	struct asking a = {.q = q, .decode = decode_sum, .out = sums, .range = range, .skip_foreign = true,
+			   .why = why};
 	int err = connect_again(q, why);
 
 	for (size_t i = 0; !err && i < n; i++)
@@ -566,7 +568,7 @@ int query__thread_sums(struct query *q, const char *id, const struct query_threa
 int query__blame(struct query *q, const char *id, enum tier tier, const struct query_range *range, struct blame_sum *ret,
 		 struct reason *why)
 {
-	struct query_rows rows = {.blame = ret};
+	struct query_rows rows = {.range = range, .blame = ret};
 	int err;
 
 	*ret = (struct blame_sum){0};
@@ -580,7 +582,7 @@ int query__blame(struct query *q, const char *id, enum tier tier, const struct q
 int query__code(struct query *q, const char *id, enum tier tier, const struct query_range *range, struct code_sum *ret,
 		struct reason *why)
 {
-	struct query_rows rows = {.code = ret};
+	struct query_rows rows = {.range = range, .code = ret};
 	int err;
 
 	*ret = (struct code_sum){0};
@@ -593,7 +595,7 @@ int query__code(struct query *q, const char *id, enum tier tier, const struct qu
 int query__stacks(struct query *q, const struct query_proc *proc, const struct query_range *range, int64_t now_ms,
 		  struct stacks_sum *ret, struct reason *why)
 {
-	struct query_rows rows = {.stacks = ret};
+	struct query_rows rows = {.range = range, .stacks = ret};
 	enum tier tier = query__tier(proc, range, true, now_ms);
 	int err;
 
@@ -607,7 +609,7 @@ int query__stacks(struct query *q, const struct query_proc *proc, const struct q
 int query__series(struct query *q, const char *id, const char *series, enum tier tier, const struct query_range *range,
 		  struct schema_row **ret, size_t *ret_n, struct reason *why)
 {
-	struct query_rows rows = {.rows = NULL};
+	struct query_rows rows = {.range = range};
 	int err = ask_pages(q, id, series, tier, range, &rows, why);
 
 	if (err) {

@@ -319,6 +319,23 @@ static int add_sum(struct query_rows *rows, const struct redisReply *member, uin
 	return err == -EBADMSG ? 0 : err;
 }
 
+static bool is_in_range(const struct query_range *range, double score)
+{
+	return !range || (score > (double)range->since_ms && score <= (double)range->until_ms);
+}
+
+/* One member of whatever it is a series of. */
+static int take_member(struct query_rows *rows, const struct redisReply *member, double score, uint64_t *skipped)
+{
+	if (!is_in_range(rows->range, score)) {
+		++*skipped;
+		return 0;
+	}
+	if (rows->blame || rows->code || rows->stacks)
+		return add_sum(rows, member, skipped);
+	return add_member(rows, member, score, skipped);
+}
+
 int query_reply__page(const struct redisReply *r, struct query_rows *rows, uint64_t *skipped)
 {
 	long pairs = pair_count(r, QUERY_PAGE);
@@ -337,8 +354,7 @@ int query_reply__page(const struct redisReply *r, struct query_rows *rows, uint6
 		rows->last_ms = score;
 		if (++rows->members > MAX_MEMBERS)
 			return -E2BIG;
-		err = rows->blame || rows->code || rows->stacks ? add_sum(rows, r->element[2 * i], skipped) :
-				    add_member(rows, r->element[2 * i], score, skipped);
+		err = take_member(rows, r->element[2 * i], score, skipped);
 		if (err)
 			return err;
 	}

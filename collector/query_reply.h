@@ -37,8 +37,9 @@ int query_reply__threads(const struct redisReply *r, struct query_thread **ret, 
 int query_reply__board(const struct redisReply *r, struct query_score **ret, size_t *ret_n, uint64_t *skipped);
 int query_reply__hash(const struct redisReply *r, char ***ret_pairs, size_t *ret_n);
 
-/* Rows of a series, page by page. Zeroed at the start, but for last_ms, blame, code and stacks; rows is the caller's to free. */
+/* Rows of a series, page by page. Zeroed at the start, but for range, blame, code and stacks; rows is the caller's to free. */
 struct query_rows {
+	const struct query_range *range; /* that was asked for; NULL: any */
 	struct schema_row *rows;
 	size_t n, room;
 	size_t members;      /* seen so far, skipped ones included */

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "schema_member.h"
 #include "text.h"
 
-#define MAX_MEMBER (1024 * 1024)
 #define MAX_PAIRS 65536 /* kept apart; the rest of a hostile history is refused */
 #define MAX_US 1e15
 
@@ -166,9 +166,10 @@ static int walk(const json_t *row, struct blame_sum *sum, bool add)
 
 int blame_sum__add(struct blame_sum *sum, const char *json, size_t len)
 {
-	json_t *row = len <= MAX_MEMBER ? json_loadb(json, len, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, NULL) : NULL;
-	int err = row ? walk(row, sum, false) : -EBADMSG;
+	json_t *row = NULL;
+	int err = schema_member__parse(json, len, &row);
 
+	err = err ?: walk(row, sum, false);
 	err = err ?: walk(row, sum, true);
 	if (!err)
 		sum->sampled |= json_is_true(json_object_get(row, "sampled"));

@@ -11,12 +11,12 @@
 
 #include "json_text.h"
 #include "long_event.h"
+#include "schema_member.h"
 #include "schema_writer.h"
 #include "text.h"
 
 #define PLACES_PER_ROW 24
 #define LONG_KEPT 1000        /* newest members of `long` */
-#define MAX_MEMBER (1024 * 1024)
 #define MAX_PLACES 4096       /* kept apart when read; more is refused */
 #define MAX_US 1e15
 
@@ -268,9 +268,10 @@ static int walk(const json_t *list, struct code_sum *sum, bool add)
 
 int code_sum__add(struct code_sum *sum, const char *json, size_t len)
 {
-	json_t *row = len <= MAX_MEMBER ? json_loadb(json, len, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, NULL) : NULL;
-	int err = row ? walk(json_object_get(row, "c"), sum, false) : -EBADMSG;
+	json_t *row = NULL;
+	int err = schema_member__parse(json, len, &row);
 
+	err = err ?: walk(json_object_get(row, "c"), sum, false);
 	err = err ?: walk(json_object_get(row, "c"), sum, true);
 	json_decref(row);
 	return err;
