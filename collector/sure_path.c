@@ -139,3 +139,44 @@ int sure_path__parent(const char *path, char name[NAME_MAX + 1], struct reason *
 		close(w.dir);
 	return err ? err : w.dir;
 }
+
+static int judge_dir(const struct stat *st, const char *path, struct reason *why)
+{
+	if (st->st_uid != geteuid() && st->st_uid != 0)
+		return reason__set(why, -EPERM, "%s belongs to another user (uid %u)", path, (unsigned int)st->st_uid);
+	if (st->st_mode & (S_IWGRP | S_IWOTH))
+		return reason__set(why, -EPERM, "%s: others may write there (mode %04o)", path, st->st_mode & 07777);
+	return 0;
+}
+
+/* An O_PATH descriptor changes no mode. */
+static void take_back(int dir, struct stat *st)
+{
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	mode_t mode = st->st_mode & (07777 & ~027);
+
+	if (fd >= 0 && fchmod(fd, mode) == 0)
+		st->st_mode = (st->st_mode & (mode_t)S_IFMT) | mode;
+	if (fd >= 0)
+		close(fd);
+}
+
+int sure_path__dir(const char *path, struct stat *ret_st, struct reason *why)
+{
+	char below[PATH_MAX], name[NAME_MAX + 1];
+	int fd, err = 0;
+
+	if (snprintf(below, sizeof(below), "%s/x", path) >= (int)sizeof(below))
+		return reason__set(why, -ENAMETOOLONG, "%s: %s", path, strerror(ENAMETOOLONG));
+	fd = sure_path__parent(below, name, why);
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, ret_st))
+		err = reason__set(why, -errno, "%s: %s", path, strerror(errno));
+	if (!err && ret_st->st_uid == geteuid() && (ret_st->st_mode & 027))
+		take_back(fd, ret_st);
+	err = err ? err : judge_dir(ret_st, path, why);
+	if (err)
+		close(fd);
+	return err ? err : fd;
+}
