@@ -35,7 +35,7 @@
 #define EXCHANGE_SILENCES 4             /* the whole of an exchange, in timeouts */
 #define MAX_BYTES (64u << 20)           /* of all replies of an exchange: a page of stacks has 40 MB at most */
 #define MAX_ELEMENTS (1u << 19)         /* the same; the threads of one exchange have 400,000 at most */
-#define MAX_NESTED 64                   /* of an array inside a reply: ours have at most a pair */
+#define MAX_NESTED 4096                 /* of an array inside a reply: functions of a library, say */
 #define MAX_LINE (64u << 10)            /* of what is no bulk string: an error's words, a number */
 #define TCP_DEAD_AFTER_MS 30000         /* unacknowledged data */
 
