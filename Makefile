@@ -42,7 +42,7 @@ endif
 
 # ---- what is built from what ---------------------------------------------------------------------
 # Pure modules: neither libbpf nor hiredis (make lint checks it).
-PURE := reason log text regular sure_path run_dir symtab procmem capstone_lib insn insn_x86 insn_arm64
+PURE := reason log text regular sure_path run_dir expendable symtab procmem capstone_lib insn insn_x86 insn_arm64
 PURE += target target_proc target_image elffile elffile_symbols elffile_imports elffile_frames debugfile image pyver sites recipe grid
 PURE += record time_memo proc_layout
 PURE += hist keymap pair_index stack_cells sample window minute aggr keep json_text batch sink_mem trace trace_json

@@ -223,8 +223,8 @@ static void check_functions(struct doctor *d, const struct redis_url *url)
 		find(d, FINE, "functions", NULL, "the function library for dashboards is loaded (version %u)",
 		     redis_functions__own_version());
 	else if (found == FUNCTIONS_FOREIGN)
-		find(d, NOTE, "functions", "Dashboards call it, gilscope does not, and leaves it as it is. Look at it with redis-cli "
-		     "FUNCTION LIST LIBRARYNAME gilscope WITHCODE.", "Redis: %s", why.text);
+		find(d, NOTE, "functions", "Dashboards call it, gilscope does not, and leaves it as it is. Look at it "
+		     "with redis-cli FUNCTION LIST LIBRARYNAME gilscope WITHCODE.", "Redis: %s", why.text);
 	else
 		find(d, NOTE, "functions", "attach loads it where it may. By hand, with more rights: redis-cli -x FUNCTION LOAD "
 		     "REPLACE < dashboards/lua/gilscope.lua (below share/gilscope where gilscope is installed).",

@@ -66,8 +66,8 @@ static void judge(struct look *l, const char *code, size_t len)
 	if (version > own)
 		reason__set(l->why, 0, "its function library \"gilscope\" is version %u, and this program's is %u", version, own);
 	else if (version == own)
-		reason__set(l->why, 0, "its function library \"gilscope\" says that it is version %u, but its text is not that of "
-			    "this program's version %u", version, own);
+		reason__set(l->why, 0, "its function library \"gilscope\" says that it is version %u, but its text is not that "
+			    "of this program's version %u", version, own);
 	else if (!version)
 		reason__set(l->why, 0, "its function library \"gilscope\" is somebody else's: it names no version");
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Names in directories where others may write: what somebody else put there (a symbolic link, a file, a pipe, a directory under
- * the name of ours) must not decide where root writes, nor whom we talk to. The kernel's fs.protected_symlinks says the same of links where it is set; this holds wherever it is not.
- * Pure.
+ * the name of ours) must not decide where root writes, nor whom we talk to. The kernel's fs.protected_symlinks says the same of
+ * links where it is set; this holds wherever it is not. Pure.
  */
 #ifndef GILSCOPE_SURE_PATH_H
 #define GILSCOPE_SURE_PATH_H
@@ -26,9 +26,9 @@ int sure_path__parent(const char *path, char name[NAME_MAX + 1], struct reason *
 int sure_path__judge(int dir, const struct stat *st, const char *path, struct reason *why);
 
 /*
- * Opens a directory that is to be ours: its owner is this user, or root, and nobody else may write there; what the mode of our own
- * lets others do is taken back first. O_PATH descriptor, what it is into *ret_st. -ENOENT, -ENOTDIR, -EPERM (somebody else's),
- * -errno, all with a sentence.
+ * Opens a directory that is to be ours: its owner is this user, or root, and nobody else may write there; what the mode of our
+ * own lets others do is taken back first. O_PATH descriptor, what it is into *ret_st. -ENOENT, -ENOTDIR, -EPERM (somebody
+ * else's), -errno, all with a sentence.
  */
 int sure_path__dir(const char *path, struct stat *ret_st, struct reason *why);
 

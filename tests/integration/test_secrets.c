@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Passwords on gilscope's command line and in its environment: as others see its process, and as the program that it runs has them. */
+/*
+ * Passwords on gilscope's command line and in its environment: as others see its process, and as the program that it runs has
+ * them.
+ */
 #include <criterion/criterion.h>
 #include <signal.h>
 #include <stdio.h>
@@ -55,7 +58,8 @@ Test(secrets, its_own_user_reads_no_memory)
 	temp_dir__make(dir, sizeof(dir));
 	must_run("chmod 711 %s && cp '%s' %s/gilscope && install -d -o 65534 -m 700 %s/store", dir, program__path(), dir, dir);
 	program__run(&p, "GILSCOPE_STORE_DIR=%s/store setpriv --reuid=65534 --regid=65534 --clear-groups "
-		     "%s/gilscope store serve >%s/url & while ! [ -s %s/url ]; do sleep 0.05; done; stat -c %%u /proc/$!/environ; kill $!; wait", dir, dir, dir, dir);
+		     "%s/gilscope store serve >%s/url & while ! [ -s %s/url ]; do sleep 0.05; done; "
+		     "stat -c %%u /proc/$!/environ; kill $!; wait", dir, dir, dir, dir);
 	cr_expect_str_eq(p.out, "0\n", "%s %s", p.out, p.err);
 	program__free(&p);
 	temp_dir__remove(dir);
@@ -67,7 +71,8 @@ Test(secrets, program_that_run_starts_gets_them_as_they_were)
 	struct program p;
 
 	program__run(&p, "REDISCLI_AUTH=" SECRET " GILSCOPE_REDIS=unix:///nonexistent \"$GILSCOPE\" run --no-store -- "
-		     "/usr/bin/python3 -c 'import os, sys; print(os.environ[\"REDISCLI_AUTH\"], os.environ[\"GILSCOPE_REDIS\"], sys.argv[1])' "
+		     "/usr/bin/python3 -c 'import os, sys; "
+		     "print(os.environ[\"REDISCLI_AUTH\"], os.environ[\"GILSCOPE_REDIS\"], sys.argv[1])' "
 		     "redis://:pass@host");
 	cr_expect_str_eq(p.out, SECRET " unix:///nonexistent redis://:pass@host\n", "%s%s", p.out, p.err);
 	program__free(&p);
