@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -21,6 +22,7 @@
 #include "human.h"
 #include "kin.h"
 #include "live.h"
+#include "out.h"
 #include "rows.h"
 #include "screen.h"
 
@@ -153,15 +155,13 @@ static void on_notice(void *arg, const struct collector_proc *proc, const char *
 /* The names of threads that came and went between two looks. */
 static void on_ended(void *arg, const struct collector_proc *proc, const struct proc_sample *totals, enum collector_end how)
 {
-	static const char *const words[] = {[END_EXIT] = "exit", [END_EXEC] = "exec", [END_DURATION] = "duration",
-					    [END_SIGNAL] = "signal", [END_ERROR] = "error"};
 	struct recording *r = arg;
 
 	for (size_t i = 0; r->json && i < totals->threads_n; i++)
 		if (totals->threads[i].key.tid)
 			trace_json__name(r->json, totals->threads[i].key.tid, totals->threads[i].name);
 	if (!r->ended || !r->ended[0])
-		r->ended = words[how];
+		r->ended = collector_end__name(how);
 }
 
 static void say_result(const struct recording *r)
@@ -219,6 +219,10 @@ static int finish(struct recording *r, int err, struct reason *why)
 	}
 	written = trace_json__close(r->json, &tail);
 	written = r->err ? r->err : written;
+	if (written && out__reader_left(r->to)) { /* | head: it has what it wanted */
+		__fpurge(r->to);
+		return err;
+	}
 	if (r->trace && !written)
 		say_result(r);
 	if (!err && written)

@@ -252,12 +252,22 @@ static struct batch *batch_for(const struct workshop *shop)
 	return shop->opts->sink ? batch__new() : NULL;
 }
 
+/* What the sink lost so far, of all processes, for the process's meta. */
+static void note_sink_losses(struct observed *o, struct workshop *shop)
+{
+	struct sink_stats stats;
+
+	sink__stats(shop->opts->sink, &stats);
+	schema_writer__set_sink_losses(o->writer, stats.points_dropped, stats.batches_dropped, stats.commands_refused);
+}
+
 void observed__announce(struct observed *o, struct workshop *shop)
 {
 	struct batch *b = batch_for(shop);
 
 	if (!b)
 		return;
+	note_sink_losses(o, shop);
 	if (schema_writer__announce(o->writer, b) || batch__error(b)) {
 		batch__free(b);
 		return;
@@ -607,6 +617,7 @@ static int store(struct observed *o, struct workshop *shop, const struct proc_sa
 
 	if (!out.batch)
 		return -ENOMEM;
+	note_sink_losses(o, shop);
 	err = aggr__add(o->aggr, s, emit_window, &out);
 	err = err ?: schema_writer__sample(o->writer, TIER_BASE, s, aggr__totals(o->aggr), out.batch);
 	send(shop, out.batch, err);

@@ -41,15 +41,20 @@ static void attach(struct scene *s, const char *where)
 	tool__await(&s->tool, "armed");
 }
 
-static void set_up(struct scene *s, bool redis_is_there)
+static void attach_to_redis(struct scene *s)
 {
 	char where[160];
 
+	snprintf(where, sizeof(where), " --redis %s", s->redis.url);
+	attach(s, where);
+}
+
+static void set_up(struct scene *s, bool redis_is_there)
+{
 	private_redis__init(&s->redis, false);
 	if (redis_is_there)
 		private_redis__start(&s->redis, true, NULL);
-	snprintf(where, sizeof(where), " --redis %s", s->redis.url);
-	attach(s, where);
+	attach_to_redis(s);
 }
 
 static void tear_down(struct scene *s)
@@ -211,5 +216,77 @@ Test(history, paused_redis_delays_nobody)
 	sleep(2);
 	end_run(&s);
 	expect_each_once(&s, 0);
+	tear_down(&s);
+}
+
+/* A key that is another program's: what concerns it is refused, all else arrives. */
+Test(history, what_the_server_refused_is_counted_in_meta)
+{
+	struct scene s;
+	long long stamps[256];
+
+	private_redis__init(&s.redis, false);
+	private_redis__start(&s.redis, true, NULL);
+	private_redis__ask(&s.redis, "SET gil:procs taken");
+	attach_to_redis(&s);
+	sleep(2);
+	end_run(&s);
+	cr_assert_gt(stamps_said(&s, 0, stamps, 256), 0);
+	cr_expect_gt(private_redis__int(&s.redis, "HGET gil:{%s}:meta lost_sink_refused", s.id), 0);
+	cr_expect_str_eq(private_redis__ask(&s.redis, "HGET gil:{%s}:meta lost_sink_points", s.id), "0");
+	tear_down(&s);
+}
+
+/* How the run ended, as the summary on standard output has it; free() it. */
+static char *end_said(struct scene *s)
+{
+	char *out = tool__stdout(&s->tool), *rest = out, *line, *end = NULL;
+
+	while ((line = strsep(&rest, "\n"))) {
+		json_t *row = json_loads(line, 0, NULL);
+		const char *said = row ? json_string_value(json_object_get(row, "end")) : NULL;
+
+		if (said) {
+			free(end);
+			end = strdup(said);
+		}
+		json_decref(row);
+	}
+	free(out);
+	return end;
+}
+
+static void expect_end(struct scene *s, const char *end)
+{
+	long long stamps[256];
+	char *said = end_said(s);
+
+	stamps_said(s, 0, stamps, 256);
+	cr_assert_not_null(said);
+	cr_expect_str_eq(said, end);
+	cr_expect_str_eq(private_redis__ask(&s->redis, "HGET gil:{%s}:meta end", s->id), end);
+	free(said);
+}
+
+Test(history, an_exit_has_one_name_in_json_and_in_redis)
+{
+	struct scene s;
+
+	set_up(&s, true);
+	sleep(1);
+	workload__kill(&s.target);
+	cr_assert_eq(tool__wait(&s.tool, 30), 0);
+	expect_end(&s, "exit");
+	tear_down(&s);
+}
+
+Test(history, an_end_by_signal_has_one_name_in_json_and_in_redis)
+{
+	struct scene s;
+
+	set_up(&s, true);
+	sleep(1);
+	end_run(&s);
+	expect_end(&s, "signal");
 	tear_down(&s);
 }
