@@ -28,8 +28,9 @@ struct redis_url {
 };
 
 /*
- * redis://[user[:pass]@]host[:port][/db], rediss://, unix:///path[?db=N], or a bare /path.sock. Behind a ? may stand, joined
- * by &: db=N, and with rediss:// cacert=FILE, cert=FILE and key=FILE (PEM), sni=NAME. 0 or -EINVAL.
+ * redis://[user[:pass]@]host[:port][/db], rediss://, unix:///path[?db=N], or a bare /path.sock; valkey:// and valkeys:// are the
+ * first two by other names. Behind a ? may stand, joined by &: db=N, and with TLS cacert=FILE, cert=FILE and key=FILE (PEM),
+ * sni=NAME. 0 or -EINVAL.
  */
 int redis_url__parse(const char *text, struct redis_url *ret, struct reason *why);
 
@@ -49,8 +50,8 @@ const char *redis_url__whole(const struct redis_url *url, char *buf, size_t size
 bool redis_conn__has_tls(void);
 
 /*
- * Connected, authenticated, database selected, PING answered; timeout_ms for each step. The context is a
- * non-blocking redisContext *: talk through redis_conn__exchange(). 0, -ECONNREFUSED ..., -EAGAIN (loading, too many
+ * Connected, authenticated, database selected, PING answered; timeout_ms for each step. A server that hangs up is greeted once
+ * more without what is only a courtesy (CLIENT SETNAME, which proxies do not know). The context is a non-blocking redisContext *: talk through redis_conn__exchange(). 0, -ECONNREFUSED ..., -EAGAIN (loading, too many
  * clients), -EACCES (credentials), -EPROTONOSUPPORT (no TLS here), -ETIMEDOUT.
  */
 struct redisContext;
@@ -67,7 +68,7 @@ int redis_conn__append(struct redisContext *c, int argc, const char *const *argv
 /*
  * Sends what was appended and reads `n` replies, each given to `on_reply` (which keeps nothing of it; non-zero stops
  * and is returned). A silence is bounded by timeout_ms, the whole by four of them, so a server that trickles holds
- * nobody. After any error but on_reply's the context is good for redis_conn__close() only. 0, -ETIMEDOUT,
+ * nobody. A server that closes the connection at a single command (n = 1) is told of with that command's name. After any error but on_reply's the context is good for redis_conn__close() only. 0, -ETIMEDOUT,
  * -ECANCELED (wake_fd), -EPIPE (closed by the server), -EPROTO (not Redis, or an absurd reply), -errno.
  */
 struct redisReply;

@@ -89,6 +89,7 @@ struct sink_redis {
 
 	/* The thread's own. */
 	struct redisContext *conn;
+	bool careful;             /* one command at a time, after the server hung up on many: at which one? */
 };
 
 static int64_t mono_ms(void)
@@ -254,7 +255,7 @@ static int exchange(struct sink_redis *s, size_t n, struct tally *t, struct reas
 /* Sends a list of parcels in pipelines of commands_per_batch. */
 static int send_parcels(struct sink_redis *s, const struct parcel *p, struct tally *t, struct reason *why)
 {
-	size_t pending = 0;
+	size_t pending = 0, at_once = s->careful ? 1 : s->opts.commands_per_batch;
 
 	for (; p; p = p->next) {
 		for (size_t i = 0; i < batch__commands(p->b); i++) {
@@ -264,7 +265,7 @@ static int send_parcels(struct sink_redis *s, const struct parcel *p, struct tal
 
 			if (redis_conn__append(s->conn, argc, argv, lens))
 				return reason__set(why, -ENOMEM, "out of memory");
-			if (++pending < s->opts.commands_per_batch)
+			if (++pending < at_once)
 				continue;
 			err = exchange(s, pending, t, why);
 			if (err)
@@ -318,14 +319,23 @@ static void lost_connection(struct sink_redis *s, int err, const struct reason *
 	back_off(s, err == -EACCES ? REDIS_CLASS_CREDENTIALS : REDIS_CLASS_TRANSIENT);
 }
 
-/* Readers' functions; without them only readers miss something. */
-static int bring_functions(struct sink_redis *s, struct redisContext *conn, struct reason *why)
+static int open_connection(struct sink_redis *s, struct redisContext **ret, struct reason *why)
 {
-	int err = redis_functions__load(conn, s->opts.timeout_ms, s->stop_fd, why);
+	return redis_conn__open_until(&s->url, s->opts.timeout_ms, s->stop_fd, ret, why);
+}
 
-	if (!err && why->text[0])
+/* Readers' functions; without them only readers miss something: a server that hangs up at them is reached again. */
+static int bring_functions(struct sink_redis *s, struct redisContext **conn, struct reason *why)
+{
+	int err = redis_functions__load(*conn, s->opts.timeout_ms, s->stop_fd, why);
+
+	if ((!err || err == -EPIPE) && why->text[0])
 		log_verbose("sink: %s does not take the function library for dashboards: %s", s->where, why->text);
-	return err;
+	if (!err)
+		return 0;
+	redis_conn__close(*conn);
+	*conn = NULL;
+	return err == -EPIPE ? open_connection(s, conn, why) : err;
 }
 
 /* Connects if need be. The lock is given up meanwhile. */
@@ -339,11 +349,8 @@ static bool connected(struct sink_redis *s)
 		return true;
 	pthread_mutex_unlock(&s->lock);
 	err = s->opts.before_connect ? s->opts.before_connect(s->opts.arg, &why) : 0;
-	err = err ?: redis_conn__open_until(&s->url, s->opts.timeout_ms, s->stop_fd, &conn, &why);
-	if (!err && (err = bring_functions(s, conn, &why)) != 0) {
-		redis_conn__close(conn);
-		conn = NULL;
-	}
+	err = err ?: open_connection(s, &conn, &why);
+	err = err ?: bring_functions(s, &conn, &why);
 	pthread_mutex_lock(&s->lock);
 	if (s->closing) {
 		redis_conn__close(conn);
@@ -367,6 +374,11 @@ static bool settled(struct sink_redis *s, int err, const struct tally *t, const 
 
 	if (s->closing)
 		return false;
+	if (err == -EPIPE && !s->careful) {
+		s->careful = true;
+		disconnect(s);
+		return false;
+	}
 	if (err) {
 		lost_connection(s, err, why);
 		return false;
@@ -450,6 +462,7 @@ static void send_queue(struct sink_redis *s)
 	pthread_mutex_lock(&s->lock);
 	/* settled() may pause, and what is in flight is out of trim()'s reach: so judge with it back in the queue. */
 	if (!err && t.worst == REDIS_CLASS_OK && !s->closing) {
+		s->careful = false;
 		land(s);
 		settled(s, err, &t, &why);
 		return;
