@@ -258,7 +258,10 @@ static void note_sink_losses(struct observed *o, struct workshop *shop)
 	struct sink_stats stats;
 
 	sink__stats(shop->opts->sink, &stats);
-	schema_writer__set_sink_losses(o->writer, stats.points_dropped, stats.batches_dropped, stats.commands_refused);
+	schema_writer__set_sink_losses(o->writer, &(struct sink_losses){
+		.points = stats.points_dropped, .batches = stats.batches_dropped, .refused = stats.commands_refused,
+		.keys = stats.keys_lost, .keys_known = stats.keys_known,
+	});
 }
 
 void observed__announce(struct observed *o, struct workshop *shop)

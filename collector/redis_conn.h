@@ -2,7 +2,7 @@
 /*
  * One connection to a Redis server: URL, connect, TLS, AUTH, SELECT, deadline, backoff, reply classes.
  *
- * Besides sink_redis.c, redis_functions.c and query*.c the only file that sees hiredis; URL, classes and backoff are the
+ * Besides sink_redis.c, redis_server.c, redis_functions.c and query*.c the only file that sees hiredis; URL, classes and backoff are the
  * pure half, in redis_url.c. A context is never reconnected: after an error it is freed and made anew (redisReconnect loses
  * time-outs, AUTH and TLS). SIGPIPE must be ignored or blocked by the caller's thread. Descriptors are close-on-exec.
  */

@@ -30,6 +30,7 @@
 #include "log.h"
 #include "redis_conn.h"
 #include "redis_functions.h"
+#include "redis_server.h"
 #include "text.h"
 
 #define DEFAULT_MAX_BYTES (64ull << 20)
@@ -38,6 +39,7 @@
 #define MAX_COMMANDS 1000
 #define DEFAULT_TIMEOUT_MS 5000
 #define ORPHAN_AFTER_MS 1000
+#define SERVER_LOOK_MS 5000 /* between two looks at the server's memory */
 
 /* A batch on its way. Counted references: an announce may be replaced while it is being sent. */
 struct parcel {
@@ -66,6 +68,10 @@ struct tally {
 	enum redis_class worst;   /* of what sending again may cure, else OK */
 	uint64_t commands;
 	uint64_t refused;         /* replies that sending again can't cure */
+	const struct parcel *at;  /* the command whose reply is next */
+	size_t at_i;
+	uint64_t keys_lost;
+	bool keys_known;
 	char text[160];           /* the error that decides, as the server put it */
 	char refused_text[160];
 };
@@ -89,6 +95,9 @@ struct sink_redis {
 
 	/* The thread's own. */
 	struct redisContext *conn;
+	struct redis_server server; /* at the last look */
+	int64_t server_at;        /* ms, monotonic: when that was; 0: on this connection not yet */
+	bool no_info;             /* it hangs up when it is looked at */
 	bool careful;             /* one command at a time, after the server hung up on many: at which one? */
 };
 
@@ -227,11 +236,33 @@ static void tally_error(struct tally *t, const char *text)
 	}
 }
 
+/* A row's "EXPIRE key s NX" sets nothing, unless the key has been made anew since it was armed (schema_put__row()). */
+static bool is_check(struct tally *t)
+{
+	const char *const *argv;
+	const size_t *lens;
+	int argc;
+
+	if (!t->at)
+		return false;
+	argc = batch__get(t->at->b, t->at_i++, &argv, &lens);
+	if (t->at_i == batch__commands(t->at->b)) {
+		t->at = t->at->next;
+		t->at_i = 0;
+	}
+	return argc == 4 && strcmp(argv[0], "EXPIRE") == 0;
+}
+
 static int tally_reply(void *arg, size_t i, const struct redisReply *reply)
 {
 	struct tally *t = arg;
 
 	t->commands++;
+	if (is_check(t)) {
+		t->keys_known |= reply->type == REDIS_REPLY_INTEGER;
+		t->keys_lost += reply->type == REDIS_REPLY_INTEGER && reply->integer == 1;
+		return 0;
+	}
 	if (reply->type == REDIS_REPLY_ERROR) {
 		/* EXECABORT only repeats that a command before it was refused, which has been counted. */
 		if (strncmp(reply->str, "EXECABORT", 9) != 0)
@@ -257,6 +288,7 @@ static int send_parcels(struct sink_redis *s, const struct parcel *p, struct tal
 {
 	size_t pending = 0, at_once = s->careful ? 1 : s->opts.commands_per_batch;
 
+	t->at = p;
 	for (; p; p = p->next) {
 		for (size_t i = 0; i < batch__commands(p->b); i++) {
 			const char *const *argv;
@@ -282,6 +314,7 @@ static void disconnect(struct sink_redis *s)
 {
 	redis_conn__close(s->conn);
 	s->conn = NULL;
+	s->server_at = 0;
 	s->stats.connected = false;
 	for (struct announce *a = s->announces; a; a = a->next)
 		a->due = true;
@@ -395,6 +428,8 @@ static bool settled(struct sink_redis *s, int err, const struct tally *t, const 
 	s->attempt = 0;
 	s->stats.commands_written += t->commands - t->refused;
 	s->stats.commands_refused += t->refused;
+	s->stats.keys_lost += t->keys_lost;
+	s->stats.keys_known |= t->keys_known;
 	text[0] = '\0';
 	if (t->refused)
 		snprintf(text, sizeof(text), "%s answers \"%s\": %s", s->where, t->refused_text,
@@ -472,6 +507,36 @@ static void send_queue(struct sink_redis *s)
 	settled(s, err, &t, &why);
 }
 
+static bool server_due(const struct sink_redis *s)
+{
+	return s->conn && !s->no_info && (!s->server_at || mono_ms() - s->server_at >= SERVER_LOOK_MS);
+}
+
+/* Whether it throws keys away, and whether it did. Not to be had is no trouble. */
+static void look_at_server(struct sink_redis *s)
+{
+	struct redis_server now;
+	struct reason why = {""};
+	bool first = !s->server_at;
+	int err;
+
+	pthread_mutex_unlock(&s->lock);
+	err = redis_server__look(s->conn, s->opts.timeout_ms, s->stop_fd, &now, &why);
+	pthread_mutex_lock(&s->lock);
+	if (s->closing)
+		return;
+	if (err) {
+		s->no_info = err == -EPIPE;
+		disconnect(s);
+		return;
+	}
+	if (!first && now.evicted_keys > s->server.evicted_keys)
+		s->stats.keys_evicted += now.evicted_keys - s->server.evicted_keys;
+	s->server = now;
+	s->server_at = mono_ms();
+	snprintf(s->stats.policy, sizeof(s->stats.policy), "%s", redis_server__evicts(&now) ? now.policy : "");
+}
+
 static void sink_redis__free(struct sink_redis *s);
 
 static void *sink_thread(void *arg)
@@ -489,7 +554,9 @@ static void *sink_thread(void *arg)
 		}
 		if (!connected(s))
 			continue;
-		if (announce_due(s))
+		if (server_due(s))
+			look_at_server(s);
+		else if (announce_due(s))
 			send_announce(s);
 		else if (s->queue.head)
 			send_queue(s);

@@ -548,3 +548,30 @@ Test(redis_sink, names_the_command_that_a_proxy_does_not_know, .init = setup_ser
 	cr_expect_eq(stats().points_dropped, 0);
 	odd_server__stop(&proxy);
 }
+
+Test(redis_sink, keys_thrown_away_are_not_known_where_the_server_can_not_tell, .init = setup_running, .fini = teardown)
+{
+	sink__write(sink, samples("s", 0, 30));
+	flush();
+	cr_expect_not(stats().keys_known, "nothing was asked");
+	sink__write(sink, one_command("EXPIRE s 100 NONSENSE"));
+	flush();
+	cr_expect_not(stats().keys_known);
+	cr_expect_eq(stats().commands_refused, 0, "%s", stats().trouble);
+}
+
+Test(redis_sink, keys_made_anew_are_counted, .init = setup_running, .fini = teardown)
+{
+	sink__write(sink, samples("s", 0, 30));
+	sink__write(sink, one_command("EXPIRE s 100"));
+	sink__write(sink, one_command("EXPIRE s 100 NX"));
+	flush();
+	cr_expect(stats().keys_known);
+	cr_expect_eq(stats().keys_lost, 0);
+	private_redis__ask(&redis, "DEL s");
+	sink__write(sink, samples("s", 0, 30));
+	sink__write(sink, one_command("EXPIRE s 100 NX"));
+	sink__write(sink, one_command("EXPIRE s 100"));
+	flush();
+	cr_expect_eq(stats().keys_lost, 1);
+}
