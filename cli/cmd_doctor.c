@@ -22,6 +22,7 @@
 #include "cmds.h"
 #include "history.h"
 #include "inspect.h"
+#include "kin.h"
 #include "out.h"
 
 #define WIDTH 80
@@ -240,7 +241,8 @@ static void check_eviction(struct doctor *d, const struct redis_url *url)
 		     why.text[0] ? ": " : "", why.text);
 	else if (redis_server__evicts(&server))
 		find(d, NOTE, "history", "Better " REDIS_SERVER_ADVICE ".", "Redis may throw away any of the history when its "
-		     "memory is full: maxmemory-policy is %s%s", server.policy, server.max_bytes ? "" : " (without a maxmemory so far)");
+		     "memory is full: maxmemory-policy is %s%s", server.policy,
+		     server.max_bytes ? "" : " (without a maxmemory so far)");
 	else
 		find(d, FINE, "history", NULL, "when its memory is full Redis %s (maxmemory-policy %s)",
 		     strcmp(server.policy, "noeviction") ? "throws away first what is kept for the shortest time" :
@@ -433,7 +435,7 @@ static void check_process(struct doctor *d, pid_t pid, struct out **ret_sites)
 	struct inspection in;
 	struct reason why = {0};
 
-	if (target__open(pid, &t, &why)) {
+	if (kin__explain(pid, target__open(pid, &t, &why), &why)) {
 		find(d, WRONG, "process", NULL, "%s", why.text);
 		return;
 	}

@@ -16,6 +16,7 @@
 #include "code.h"
 #include "human.h"
 #include "inspect.h"
+#include "kin.h"
 #include "out.h"
 #include "rows.h"
 
@@ -231,7 +232,7 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 
 	if (err)
 		return options__fail(verb, EXIT_USAGE, &why);
-	err = target__open(pid, &t, &why);
+	err = kin__explain(pid, target__open(pid, &t, &why), &why);
 	err = err ? err : take(t, &in, &s, &why);
 	if (!err)
 		(o->format == FORMAT_JSON ? print_json : print_text)(t, &in, &s);

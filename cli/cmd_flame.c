@@ -78,7 +78,7 @@ static int look(struct view *v, pid_t pid, struct reason *why)
 		return err;
 	schema_opts__default(&opts.schema);
 	kin__mention(&pid, 1, "flame takes one PID");
-	err = collector__run(&opts, &pid, 1, &events, why);
+	err = kin__explain(pid, collector__run(&opts, &pid, 1, &events, why), why);
 	if (!err && v->err)
 		err = reason__set(why, v->err, "the stacks could not be kept: %s", strerror(-v->err));
 	if (!err && !v->known)

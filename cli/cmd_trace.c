@@ -199,7 +199,7 @@ static int record(struct recording *r, pid_t pid, struct reason *why)
 
 	schema_opts__default(&opts.schema);
 	kin__mention(&pid, 1, "trace takes one PID");
-	err = collector__run(&opts, &pid, 1, &events, why);
+	err = kin__explain(pid, collector__run(&opts, &pid, 1, &events, why), why);
 	screen__end();
 	if (!err && !r->trace)
 		return reason__set(why, -ENODATA, "process %d could not be traced", (int)pid);

@@ -215,16 +215,17 @@ static void announce_anew(struct collector *c)
 static void mind_eviction(struct collector *c, const struct sink_stats *stats)
 {
 	if (stats->policy[0] && !c->said_policy)
-		collector__notice(c, NULL, "Redis may throw away any of the history when its memory is full (maxmemory-policy %s): "
-				  REDIS_SERVER_ADVICE, stats->policy);
+		collector__notice(c, NULL, "Redis may throw away any of the history when its memory is full (maxmemory-policy "
+				  "%s): " REDIS_SERVER_ADVICE, stats->policy);
 	c->said_policy |= stats->policy[0] != '\0';
 	if (stats->keys_evicted != c->keys_evicted || stats->keys_lost != c->keys_lost)
 		announce_anew(c);
 	c->keys_evicted = stats->keys_evicted;
 	c->keys_lost = stats->keys_lost;
 	if (stats->keys_lost && !c->said_keys_lost)
-		collector__notice(c, NULL, "keys of the history are gone from Redis (%llu so far), and what they held with them: it "
-				  "has thrown them away, or somebody has deleted them", (unsigned long long)stats->keys_lost);
+		collector__notice(c, NULL, "keys of the history are gone from Redis (%llu so far), and what they held with them: "
+				  "it has thrown them away, or somebody has deleted them",
+				  (unsigned long long)stats->keys_lost);
 	c->said_keys_lost |= stats->keys_lost > 0;
 }
 

@@ -3,9 +3,9 @@
  * The state now, without a probe: who holds each GIL, who waits for it, and where in the code they are. Read from the target's
  * memory and /proc while it runs on, so it is a number of looks over a fifth of a second or more, and every stack is read
  * until two readings agree. What has not changed between looks is said to have lasted as long as was looked; a GIL that its
- * holder let go and took again between two of them does not show. Where a GIL has no holder at the last look, it is looked at
- * some more, for a short time and fast: who has it then, if anybody, is who holds it, and how often each thread had it is counted.
- * Pure.
+ * holder let go and took again between two of them does not show. Where a GIL has no holder at the last look, it is looked
+ * at some more, for a short time and fast: who has it then, if anybody, is who holds it, and how often each thread had it is
+ * counted. Pure.
  */
 #ifndef GILSCOPE_SNAPSHOT_H
 #define GILSCOPE_SNAPSHOT_H

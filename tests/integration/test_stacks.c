@@ -561,7 +561,7 @@ Test(stacks, in_light_mode_waiters_name_the_holder)
 	workload__kill(&w);
 }
 
-/* Held 2 ms out of 5, by one thread: where the last look finds nobody, one of the next ones finds it, and shares say how often. */
+/* Held 2 ms out of 5, by one thread: where the last look finds nobody, one of the next ones does, and shares say how often. */
 Test(stacks, dump_finds_the_holder_between_short_holds)
 {
 	struct interpreter in;
