@@ -77,7 +77,7 @@ LIB := $(OUTPUT)/libgilscope.a
 PROGRAM := $(if $(wildcard cli/main.c),$(OUTPUT)/gilscope)
 WORKLOAD_LIBS := $(patsubst tests/workloads/%.c,$(OUTPUT)/workloads/lib%.so,\
 	$(sort $(wildcard tests/workloads/*.c)))
-WORKLOAD_PROGRAMS := $(addprefix $(OUTPUT)/workloads/,embed embed-static onefile hidden/host toy-noplt)
+WORKLOAD_PROGRAMS := $(addprefix $(OUTPUT)/workloads/,embed embed-static reinit onefile hidden/host toy-noplt)
 # What a C library without a Python of its own can be tried with.
 WORKLOAD_PROGRAMS += $(if $(shell command -v musl-gcc),$(addprefix $(OUTPUT)/workloads/,toy-musl toy-musl-static))
 STATIC_PYTHON := $(OUTPUT)/static/python
@@ -218,6 +218,11 @@ $(OUTPUT)/workloads/embed: $(EMBED_SRCS)
 	$(say) CC $@
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu11 $(WARNINGS) -O2 -g $(EMBED_CFLAGS) -o $@ $^ $(EMBED_LIBS) -lpthread
+
+$(OUTPUT)/workloads/reinit: tests/workloads/programs/reinit.c
+	$(say) CC $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 $(WARNINGS) -O2 -g $(EMBED_CFLAGS) -o $@ $< $(EMBED_LIBS)
 
 $(OUTPUT)/workloads/embed-static: $(EMBED_SRCS)
 	$(say) CC $@

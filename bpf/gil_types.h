@@ -85,7 +85,8 @@ enum gil_drop_request {
 	X(TORN_READ, "torn_read", "records that would not hold still while they were read") \
 	X(NO_PROC, "no_proc", "children beyond the number of processes that can be observed at once") \
 	X(STACK_DROPPED, "stack_dropped", "stacks, long holds and long waits that found the ring buffer full") \
-	X(STACK_FULL, "stack_full", "times of stacks beyond the table")
+	X(STACK_FULL, "stack_full", "times of stacks beyond the table") \
+	X(WENT_BACK, "went_back", "sums that seemed to shrink or to exceed their time, and were cut")
 
 enum gil_loss {
 #define X(id, name, text) GIL_LOSS_##id,
