@@ -361,7 +361,7 @@ static int look(struct report *r, pid_t pid, struct reason *why)
 	log_info(r->o->duration_ns ? "looking at process %d for %s" : "nobody observes process %d yet: looking at it for %s",
 		 (int)pid, human__span(span, opts.duration_ns));
 	kin__mention(&pid, 1, "report takes one PID");
-	err = collector__run(&opts, &pid, 1, &events, why);
+	err = kin__explain(pid, collector__run(&opts, &pid, 1, &events, why), why);
 	if (!err && !r->threads)
 		err = reason__set(why, -ENODATA, "process %d could not be looked at", (int)pid);
 	return err;
