@@ -12,19 +12,23 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "../collector/caps.h"
+#include "../collector/collector.h"
+#include "../collector/kernel_lacks.h"
 #include "../collector/log.h"
 #include "../collector/probes.h"
 #include "../collector/query.h"
 #include "../collector/redis_functions.h"
 #include "args.h"
-#include "caps.h"
 #include "cmds.h"
 #include "history.h"
 #include "inspect.h"
 #include "out.h"
+#include "watch.h"
 
 #define WIDTH 80
 #define TOPIC_COLUMN 18
+#define GRANT "Run it with sudo, or give the program the capability (setcap)."
 
 enum level {
 	FINE,    /* nothing to do */
@@ -74,35 +78,34 @@ static void find(struct doctor *d, enum level level, const char *topic, const ch
 static void check_kernel(struct doctor *d)
 {
 	struct utsname u;
-	int major = 0, minor = 0;
 
-	if (uname(&u) || sscanf(u.release, "%d.%d", &major, &minor) != 2) {
+	if (uname(&u)) {
 		find(d, NOTE, "kernel", NULL, "its version could not be read");
 		return;
 	}
-	if (major < 5 || (major == 5 && minor < 17))
-		find(d, WRONG, "kernel", "Use Linux 5.17 or later (6.6 or later plants and lifts probes fastest).",
-		     "Linux %s is too old", u.release);
-	else if (major < 6 || (major == 6 && minor < 6))
-		find(d, NOTE, "kernel", "Linux 6.6 or later plants and lifts probes in milliseconds.",
-		     "Linux %s works", u.release);
-	else
-		find(d, FINE, "kernel", NULL, "Linux %s", u.release);
+	find(d, FINE, "kernel", NULL, "Linux %s", u.release);
 	if (strcmp(u.machine, "aarch64") == 0)
 		find(d, NOTE, "machine", NULL, "aarch64: the plan is tested, probes on this machine are not");
 	else if (strcmp(u.machine, "x86_64") != 0)
 		find(d, WRONG, "machine", "gilscope reads x86-64 and aarch64 code.", "this machine is %s", u.machine);
 }
 
-static void check_btf(struct doctor *d)
+static void check_features(struct doctor *d)
 {
-	if (access("/sys/kernel/btf/vmlinux", F_OK) == 0)
-		find(d, FINE, "btf", NULL, "the kernel describes its types (for the scheduler's tracepoints)");
+	char lacks[400];
+
+	if (kernel_lacks__name(lacks, sizeof(lacks)))
+		find(d, WRONG, "features", "Use a kernel that has it, or whose configuration switches it on.",
+		     "this kernel lacks %s", lacks);
+	else if (caps__can_attach(caps__effective()))
+		find(d, FINE, "features", NULL, "the kernel has what the programs need: type information (BTF), uprobes, ring "
+		     "buffers, task storage, attach cookies, bpf_loop");
 	else
-		find(d, WRONG, "btf", "Use a kernel with CONFIG_DEBUG_INFO_BTF=y, as distributions ship it.",
-		     "the kernel does not describe its types: /sys/kernel/btf/vmlinux is missing");
+		find(d, FINE, "features", NULL, "the kernel has type information (BTF) and uprobes; more could not be "
+		     "tried without CAP_BPF and CAP_PERFMON");
 }
 
+/* CAP_SYS_ADMIN is another matter: whether it is needed is known when probes were tried. */
 static void check_caps(struct doctor *d)
 {
 	uint64_t effective = caps__effective();
@@ -111,11 +114,13 @@ static void check_caps(struct doctor *d)
 		enum cap cap = (enum cap)i;
 		bool needed = cap == CAP_BPF_INDEX || cap == CAP_PERFMON_INDEX;
 
+		if (cap == CAP_SYS_ADMIN_INDEX)
+			continue;
 		if (caps__has(effective, cap))
-			find(d, FINE, "rights", NULL, "%s: %s", caps__name(cap), caps__text(cap));
+			find(d, FINE, "rights", NULL, "%s: %s (%s)", caps__name(cap), caps__text(cap), caps__when(cap));
 		else
-			find(d, needed ? WRONG : NOTE, "rights", needed ? "Run it with sudo, or give the program the capability "
-			     "(setcap).": NULL, "%s is missing: cannot %s", caps__name(cap), caps__text(cap));
+			find(d, needed ? WRONG : NOTE, "rights", needed ? GRANT : NULL, "%s is missing: cannot %s (%s)",
+			     caps__name(cap), caps__text(cap), caps__when(cap));
 	}
 }
 
@@ -140,14 +145,45 @@ static void report_probes(struct doctor *d, const struct probes_features *f)
 	else
 		find(d, NOTE, "off cpu", NULL, "whether a holder of the GIL runs, sleeps or lacks a CPU stays unknown: %s",
 		     f->off_cpu_why);
+	if (f->timer)
+		find(d, FINE, "native", NULL, "the native code of long holds is sampled by a timer of the holder's CPU time");
+	else
+		find(d, NOTE, "native", NULL, "the native code of long holds stays unknown while the holder runs on a CPU: %s",
+		     f->timer_why);
 	if (f->price_ns > 0)
 		find(d, FINE, "price", NULL, "a probe hit costs about %.2f us here (%.1f us where it has to be single-stepped)",
 		     f->price_ns / 1e3, f->stepped_price_ns / 1e3);
 }
 
+static void report_admin(struct doctor *d, const struct probes_features *f)
+{
+	const char *name = caps__name(CAP_SYS_ADMIN_INDEX), *text = caps__text(CAP_SYS_ADMIN_INDEX);
+
+	if (caps__effective() & CAP_SYS_ADMIN_BIT)
+		find(d, FINE, "rights", NULL, "%s: stands for those that are missing", name);
+	else if (f->planter_rights & CAP_SYS_ADMIN_BIT)
+		find(d, FINE, "rights", NULL, "%s: %s; this kernel refuses %s without it (tried), so the process that "
+		     "plants keeps it, and no other does", name, text,
+		     f->multi ? "the latter" : f->timer_needs_admin ? "both" : "the former");
+	else if (!f->timer)
+		find(d, NOTE, "rights", GRANT, "%s is missing: cannot time threads on the CPU", name);
+	else
+		find(d, FINE, "rights", NULL, "%s is not needed on this kernel (tried), and given up", name);
+}
+
+/* As attach does, its rights included. */
+static int open_as_attach(struct doctor *d, struct probes **ret, struct reason *why)
+{
+	const struct collector_opts opts = watch__opts_of(d->o);
+	const struct probes_opts probes_opts = collector__probes_opts(&opts, 1);
+	int err = probes__give_up_rights(false, why);
+
+	return err ? err : probes__open(&probes_opts, ret, why);
+}
+
+/* Gives up rights: what is checked afterwards is checked with those that attach has, too. */
 static void check_probes(struct doctor *d)
 {
-	struct probes_opts opts = {.max_procs = 1, .max_threads = 64, .max_pairs = 64};
 	struct probes *probes = NULL;
 	struct reason why = {0};
 
@@ -155,10 +191,12 @@ static void check_probes(struct doctor *d)
 		find(d, NOTE, "probes", NULL, "could not be tried without CAP_BPF and CAP_PERFMON");
 		return;
 	}
-	if (probes__open(&opts, &probes, &why))
+	if (open_as_attach(d, &probes, &why)) {
 		find(d, WRONG, "probes", NULL, "%s", why.text);
-	else
+	} else {
 		report_probes(d, probes__features(probes));
+		report_admin(d, probes__features(probes));
+	}
 	probes__close(probes);
 }
 
@@ -435,11 +473,11 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 	if (o->format == FORMAT_JSON)
 		d.findings = json_array();
 	check_kernel(&d);
-	check_btf(&d);
+	check_features(&d);
 	check_caps(&d);
 	check_namespace(&d);
+	check_redis(&d); /* the store's files may take rights that observing does not */
 	check_probes(&d);
-	check_redis(&d);
 	if (pid)
 		check_process(&d, pid, &sites);
 	conclude(&d, sites);

@@ -16,11 +16,16 @@
 
 struct bpf_program;
 struct cpu_samples;
+struct planter;
 
-struct cpu_samples *cpu_samples__new(const struct bpf_program *program); /* NULL: no memory */
+/* `planter` opens the timers and stays the caller's. NULL: no memory. */
+struct cpu_samples *cpu_samples__new(const struct bpf_program *program, struct planter *planter);
 void cpu_samples__free(struct cpu_samples *s);
 
-/* A look at this thread is wanted now (ns, CLOCK_MONOTONIC). Where that can't be had it is left at that, and said once. */
+/* Whether a timer of that thread, of any process, can be started: 0 or -errno. It is gone again on return. */
+int cpu_samples__try(const struct bpf_program *program, struct planter *planter, pid_t tid);
+
+/* A look at this thread is wanted now (ns, CLOCK_MONOTONIC). If the kernel refuses it, sampling is skipped, with one warning. */
 void cpu_samples__want(struct cpu_samples *s, pid_t tid, uint64_t now_ns);
 
 /* Takes away what was not wanted lately. */

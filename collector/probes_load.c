@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -14,21 +15,26 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "caps.h"
 #include "gil.skel.h"
+#include "kernel_lacks.h"
+#include "load_refusal.h"
 #include "log.h"
 #include "probe_check.h"
 
 #define KIN_MAX 16384 /* processes of followed families that have no slot: most are not Python */
 
-static int quiet_print(enum libbpf_print_level level, const char *fmt, va_list args)
-{
-	char text[512];
+/* Of the thread that loads: libbpf calls back in it. */
+static _Thread_local struct verifier_log said;
 
-	if (level == LIBBPF_DEBUG)
+static int take_message(enum libbpf_print_level level, const char *fmt, va_list args)
+{
+	char *text;
+
+	if (level == LIBBPF_DEBUG || vasprintf(&text, fmt, args) < 0)
 		return 0;
-	vsnprintf(text, sizeof(text), fmt, args);
-	text[strcspn(text, "\n")] = '\0';
-	log_debug("libbpf: %s", text);
+	verifier_log__take(&said, text);
+	free(text);
 	return 0;
 }
 
@@ -91,15 +97,15 @@ static void use_multi(struct gil_bpf *skel)
 
 static int load_refused(int err, struct reason *why)
 {
+	char lacks[400];
 	struct utsname os = {0};
+	struct load_refusal refusal = {
+		.err = err, .effective = caps__effective(), .lacks = lacks, .log = &said, .release = os.release,
+	};
 
 	uname(&os);
-	if (err == -EPERM || err == -EACCES)
-		return reason__set(why, err, "the kernel refuses to load BPF programs: run gilscope as root "
-				   "(sudo), or grant it CAP_BPF and CAP_PERFMON");
-	return reason__set(why, err, "kernel %s does not take gilscope's BPF programs (%s): it needs Linux 5.17 or "
-			   "newer with BTF in /sys/kernel/btf/vmlinux; gilscope -vv says more",
-			   os.release, strerror(-err));
+	kernel_lacks__name(lacks, sizeof(lacks));
+	return load_refusal__say(&refusal, why);
 }
 
 /* In a PID namespace the programs must count as we do: one of them, run by ourselves, finds out where we are. */
@@ -130,7 +136,7 @@ static int load_skeleton(struct probes *p, bool multi, struct reason *why)
 	err = configure(p, p->skel);
 	err = err ?: gil_bpf__load(p->skel);
 	if (err)
-		load_refused(err, why);
+		err = load_refused(err, why);
 	else if (contained)
 		err = find_own_namespace(p->skel, why);
 	if (err) {
@@ -153,53 +159,94 @@ static int check(struct probes *p, bool multi)
 		.hits = p->skel->bss->check_hits,
 		.tgid = &p->skel->bss->check_tgid,
 		.multi = multi,
+		.planter = p->planter,
+		.sampler = p->opts.stacks.on ? p->skel->progs.gil_sample : NULL,
 	};
 
 	return probe_check__run(&check, &p->features);
 }
 
-/* Loads for uprobe_multi if that works, else again for perf links. */
-static int load_best(struct probes *p, struct reason *why)
+/* With perf links, the last way. */
+static int check_refused(const struct probes *p, int err, struct reason *why)
+{
+	bool rights = err == -EPERM || err == -EACCES;
+	bool admin = planter__rights(p->planter, PLANTER_PERF) & CAP_SYS_ADMIN_BIT;
+
+	if (rights && !admin)
+		return reason__set(why, err, "CAP_SYS_ADMIN is missing: this kernel refuses probes without it where "
+				   "uprobe_multi is not used (%s): run gilscope as root (sudo), or grant it that capability, too",
+				   p->features.multi_why);
+	if (rights)
+		return reason__set(why, err, "the kernel refuses probes (%s), though gilscope has CAP_SYS_ADMIN: a security "
+				   "module or the container's seccomp filter forbids them", strerror(-err));
+	if (err == -ENODATA)
+		return reason__set(why, err, "a probe was planted in a child of gilscope's own and did not fire: uprobes "
+				   "do not work on this kernel");
+	return reason__set(why, err, "a probe could not be planted in a child of gilscope's own (%s)%s", strerror(-err),
+			   err == -ENOTSUP ? ": this kernel has no uprobes" : "");
+}
+
+static const char *why_no_multi(const struct probes *p)
 {
 	int err;
 
-	if (!p->opts.no_multi) {
-		err = load_skeleton(p, true, why);
-		if (err == -EPERM || err == -EACCES)
-			return err;
-		if (!err) {
-			err = check(p, true);
-			if (!err && p->features.multi)
-				return 0;
-			close_skeleton(p);
-		} else {
-			p->features.multi_why = "the kernel has no uprobe_multi (Linux 6.6 and newer have)";
-		}
-	} else {
-		p->features.multi_why = "switched off";
-	}
+	if (p->opts.no_multi)
+		return "switched off";
+	err = uprobe_link__try_multi();
+	return err == -EINVAL ? "the kernel has none; Linux 6.6 and newer have it" : err ? "the kernel refuses it" : "";
+}
+
+static int load_for_multi(struct probes *p, struct reason *why)
+{
+	int err = load_skeleton(p, true, why);
+
+	if (err)
+		return err;
+	err = check(p, true);
+	if (!p->features.multi)
+		close_skeleton(p);
+	return err;
+}
+
+/* Loads for uprobe_multi if that works, else for perf links. */
+static int load_best(struct probes *p, struct reason *why)
+{
+	int err = 0;
+
+	p->features.multi_why = why_no_multi(p);
+	if (!p->features.multi_why[0])
+		err = load_for_multi(p, why);
+	if (err || p->features.multi)
+		return err;
 	log_verbose("one perf event per site instead of uprobe_multi: %s", p->features.multi_why);
 	err = load_skeleton(p, false, why);
 	if (err)
 		return err;
 	err = check(p, false);
-	return err ? reason__set(why, err, "a probe on a child of gilscope's own did not work (%s): uprobes seem to be "
-				 "switched off on this kernel", strerror(-err)) : 0;
+	return err ? check_refused(p, err, why) : 0;
 }
 
-/* The programs at context switches need a kernel that hands them the state of who leaves (5.18): else without them. */
+/*
+ * The programs at context switches need a kernel that hands them the state of who leaves (5.18 and newer do): else without them.
+ * If it is their fault, the programs load without them.
+ */
 int probes_load__skeleton(struct probes *p, struct reason *why)
 {
 	int err;
 
-	libbpf_set_print(quiet_print);
+	libbpf_set_print(take_message);
 	p->features.multi_why = "";
 	p->features.off_cpu = !p->opts.no_off_cpu;
 	p->features.off_cpu_why = p->opts.no_off_cpu ? "switched off" : "";
-	err = load_best(p, why);
-	if (!err || !p->features.off_cpu)
-		return err;
-	p->features.off_cpu = false;
-	p->features.off_cpu_why = "the kernel does not take the programs for it (Linux 5.18 and newer do)";
-	return load_best(p, why);
+	said = (struct verifier_log){0};
+	err = load_best(p, &p->off_cpu_refusal);
+	if (err && err != -EPERM && p->features.off_cpu && !p->skel) {
+		p->features.off_cpu = false;
+		p->features.off_cpu_why = p->off_cpu_refusal.text;
+		said = (struct verifier_log){0};
+		return load_best(p, why);
+	}
+	if (err && why)
+		*why = p->off_cpu_refusal;
+	return err;
 }
