@@ -113,22 +113,14 @@ GIL_INLINE bool gil_blame_add(__u32 victim, __u32 holder, __u64 tstate, __u64 ns
 	return true;
 }
 
-/* Walk over the ring entries that overlap a span of the held clock. */
-struct gil_walk {
-	struct gil_state *gil;
-	__u64 from, to;   /* span of the held clock */
-	__u64 first, head;/* ring entries [first, head) */
-	__u64 charged;    /* ns given to somebody */
-	__u64 bound;
-	__u32 victim;
-	__u32 full;       /* pairs that found no room */
-};
-
-static long gil_walk_step(__u64 i, struct gil_walk *w)
+/* Charges the holder of a ring entry for its overlap with the walk's span. Called back with a pointer to the GIL's state. */
+static __noinline long gil_walk_step(__u64 i, struct gil_state **gil)
 {
+	struct gil_state *g = *gil;
+	struct gil_walk *w = &g->walk;
 	__u64 index = w->first + i;
-	struct gil_ring_entry *entry = &w->gil->ring[index & (GIL_RING_LEN - 1)];
-	struct gil_ring_entry *next = &w->gil->ring[(index + 1) & (GIL_RING_LEN - 1)];
+	struct gil_ring_entry *entry = &g->ring[index & (GIL_RING_LEN - 1)];
+	struct gil_ring_entry *next = &g->ring[(index + 1) & (GIL_RING_LEN - 1)];
 	__u64 from = entry->held_at > w->from ? entry->held_at : w->from;
 	__u64 to = index + 1 < w->head && next->held_at < w->to ? next->held_at : w->to;
 
@@ -147,37 +139,45 @@ static long gil_walk_step(__u64 i, struct gil_walk *w)
 GIL_INLINE __u64 gil_charge_holders(const struct gil_at *at, struct gil_thread *t, __u32 victim,
 				    __u64 held, __u64 head, __u64 bound)
 {
-	struct gil_walk walk = {
-		.gil = at->gil, .from = t->cur.place_held, .to = held,
-		.first = t->cur.place_head ? t->cur.place_head - 1 : 0, .head = head,
-		.bound = bound, .victim = victim,
-	};
-	__u64 entries = head - walk.first;
+	struct gil_state *g = at->gil;
+	struct gil_walk *w = &g->walk;
+	__u64 first = t->cur.place_head ? t->cur.place_head - 1 : 0;
 
-	if (held == walk.from)
+	if (held == t->cur.place_held)
 		return 0;
-	if (at->gil->cur.head - walk.first > GIL_RING_LEN) {
+	if (g->cur.head - first > GIL_RING_LEN) {
 		gil_lost(at->proc, GIL_LOSS_RING_LAPPED);
 		return 0;
 	}
-	if (entries == 1)
-		gil_walk_step(0, &walk);
+	w->from = t->cur.place_held;
+	w->to = held;
+	w->first = first;
+	w->head = head;
+	w->charged = 0;
+	w->bound = bound;
+	w->victim = victim;
+	w->full = 0;
+	if (head - first == 1)
+		gil_walk_step(0, &g);
 	else
-		bpf_loop(entries, gil_walk_step, &walk, 0);
-	if (walk.full)
+		bpf_loop(head - first, gil_walk_step, &g, 0);
+	if (w->full)
 		gil_lost(at->proc, GIL_LOSS_BLAME_FULL);
-	return walk.charged;
+	return w->charged;
 }
 
-/* Charges an open wait up to `upto`, at which the GIL was as `view` and its off-CPU clocks were as `off` says. */
-GIL_INLINE void gil_charge(const struct gil_at *at, struct gil_thread *t, __u32 victim,
+/*
+ * Charges an open wait up to `upto`, at which the GIL was as `view` and its off-CPU clocks were as `off` says. How much that
+ * was, ns.
+ */
+GIL_INLINE __u64 gil_charge(const struct gil_at *at, struct gil_thread *t, __u32 victim,
 			   const struct gil_view *view, const struct gil_off *off, __u64 upto, __u64 bound)
 {
 	struct gil_totals *sum = &t->cur;
 	__u64 held, held_part, span, charged;
 
 	if (upto <= sum->wait_place)
-		return;
+		return 0;
 	span = upto - sum->wait_place;
 	held = gil_held_at(view, upto);
 	held_part = held - sum->place_held;
@@ -187,21 +187,23 @@ GIL_INLINE void gil_charge(const struct gil_at *at, struct gil_thread *t, __u32 
 	charged = gil_charge_holders(at, t, victim, sum->place_held + held_part, view->head, bound);
 	sum->wait_ns += span;
 	sum->handover_ns += span - held_part;
-	sum->unknown_ns += held_part - charged;
+	if (held_part > charged) /* threads that share the walk, having no lock, may charge for each other */
+		sum->unknown_ns += held_part - charged;
 	sum->wait_place = upto;
 	sum->place_held = held;
 	sum->place_head = view->head;
+	return span;
 }
 
 /* Light: the whole span goes to the thread state that was seen holding at its beginning. */
-GIL_INLINE void gil_charge_sampled(const struct gil_at *at, struct gil_thread *t, __u32 victim,
+static __noinline __u64 gil_charge_sampled(const struct gil_at *at, struct gil_thread *t, __u32 victim,
 				   __u64 upto, __u64 bound)
 {
 	struct gil_totals *sum = &t->cur;
 	__u64 span;
 
 	if (upto <= sum->wait_place)
-		return;
+		return 0;
 	span = upto - sum->wait_place;
 	sum->wait_ns += span;
 	if (!gil_blame_add(victim, GIL_SLOT_NONE, sum->place_held, span, bound)) {
@@ -209,42 +211,45 @@ GIL_INLINE void gil_charge_sampled(const struct gil_at *at, struct gil_thread *t
 		sum->unknown_ns += span;
 	}
 	sum->wait_place = upto;
+	return span;
 }
 
-GIL_INLINE void gil_charge_to(const struct gil_at *at, struct gil_thread *t, __u32 victim,
-			      const struct gil_view *view, const struct gil_off *off, __u64 upto, __u64 bound)
+/*
+ * Up to the boundary that has just passed, or up to now; how much that was, ns. Not inline: its stack would be the whole
+ * program's. Not void: such a function may leave a pointer behind in R0, which the verifier refuses.
+ */
+static __noinline __u64 gil_charge_up_to(const struct gil_at *at, struct gil_thread *t, __u32 victim, bool boundary)
 {
+	__u64 upto = boundary ? at->bound : at->now, bound = boundary ? t->bound : at->bound;
+	struct gil_off off = {};
+
 	if (at->proc->mode == GIL_MODE_LIGHT)
-		gil_charge_sampled(at, t, victim, upto, bound);
-	else
-		gil_charge(at, t, victim, view, off, upto, bound);
+		return gil_charge_sampled(at, t, victim, upto, bound);
+	if (cfg_off_cpu)
+		gil_cpu_read(at->gil, upto, &off);
+	return gil_charge(at, t, victim, boundary ? &at->gil->snap : &at->gil->cur, &off, upto, bound);
 }
 
-/* Brings a waiting thread's record up to now, in two steps if an interval ended since its last event. */
-GIL_INLINE void gil_charge_now(const struct gil_at *at, struct gil_thread *t, __u32 victim)
+/* Brings a waiting thread's record up to now, in two steps if an interval ended since its last event; how much that was, ns. */
+GIL_INLINE __u64 gil_charge_now(const struct gil_at *at, struct gil_thread *t, __u32 victim)
 {
-	struct gil_off then = {}, now = {};
+	__u64 charged = 0;
 
-	if (cfg_off_cpu)
-		gil_cpu_read(at->gil, at->bound, at->now, &then, &now);
 	if (t->bound < at->bound && t->cur.wait_place < at->bound)
-		gil_charge_to(at, t, victim, &at->gil->snap, &then, at->bound, t->bound);
+		charged = gil_charge_up_to(at, t, victim, true);
 	gil_thread_roll(t, at->bound);
-	gil_charge_to(at, t, victim, &at->gil->cur, &now, at->now, at->bound);
+	return charged + gil_charge_up_to(at, t, victim, false);
 }
 
 /* A wait begins here. */
 GIL_INLINE void gil_begin_wait(const struct gil_at *at, struct gil_thread *t)
 {
-	struct gil_off then = {}, now = {};
-
-	if (cfg_off_cpu)
-		gil_cpu_read(at->gil, at->bound, at->now, &then, &now);
 	t->cur.wait_since = at->now;
 	t->cur.wait_place = at->now;
 	t->cur.place_held = gil_held_at(&at->gil->cur, at->now);
 	t->cur.place_head = at->gil->cur.head;
-	t->cur.place_off = now;
+	if (cfg_off_cpu)
+		gil_cpu_read(at->gil, at->now, &t->cur.place_off);
 	__sync_fetch_and_add(&at->gil->cur.waiters, 1);
 }
 
@@ -450,9 +455,8 @@ GIL_INLINE void gil_on_wait(struct gil_at *at, __u32 slot, __u64 holder_tstate)
 	gil_write_begin(&t->seq);
 	gil_thread_rearm(t, at->proc->arm_gen);
 	if (t->cur.wait_since) {
-		charged = at->now - t->cur.wait_place;
 		waited = at->now - t->cur.wait_since;
-		gil_charge_now(at, t, slot);
+		charged = gil_charge_now(at, t, slot);
 		t->cur.retries++;
 	} else {
 		gil_thread_roll(t, at->bound);

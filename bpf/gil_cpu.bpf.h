@@ -63,16 +63,15 @@ GIL_INLINE void gil_cpu_set(struct gil_state *g, enum gil_cpu_state state, __u64
 	__sync_fetch_and_add(&g->cpu_turn, 1);
 }
 
-/* The clocks at a boundary and at `now`, read beside their writer. */
-GIL_INLINE void gil_cpu_read(struct gil_state *g, __u64 bound, __u64 now, struct gil_off *ret_then, struct gil_off *ret_now)
+/* The clocks at `when`, the newest boundary or later, read beside their writer. */
+GIL_INLINE void gil_cpu_read(struct gil_state *g, __u64 when, struct gil_off *ret)
 {
 	/* Several switches of the holder during one reading do not happen; and if they did, shares are bounded. */
 	for (int tries = 0; tries < 3; tries++) {
 		__u32 turn = __sync_fetch_and_add(&g->cpu_turn, 0); /* a barrier as well */
 		const struct gil_cpu *cpu = &g->cpu[turn & 1];
 
-		*ret_then = gil_off_at(cpu->bound >= bound ? &cpu->snap : &cpu->cur, bound);
-		*ret_now = gil_off_at(&cpu->cur, now);
+		*ret = gil_off_at(cpu->bound >= when ? &cpu->snap : &cpu->cur, when);
 		if (__sync_fetch_and_add(&g->cpu_turn, 0) == turn)
 			return;
 	}

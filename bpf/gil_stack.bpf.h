@@ -14,9 +14,13 @@
  *   light     at a WAIT                       the holder's frames; the span that is charged to it is the waiter's own
  *
  * Frames leave once per stack and interval: userland empties `stack_sums` at its end. Everything here happens while
- * gil->mutex is held in the target, so a GIL's account and scratch have one writer at a time. With cfg_stacks off the
- * verifier drops all of it. The hooks, called by gil_core.bpf.h: gil_stack_begin(), _waiters(), _waiting(), _acquired(),
- * _released().
+ * gil->mutex is held in the target, so a GIL's account has one writer at a time. A target that calls the sites without the
+ * mutex spoils its own account; the scratch of its GIL is taken by an atomic flag, and who finds it taken counts a loss. With
+ * cfg_stacks off the verifier drops all of it. The hooks, called by gil_core.bpf.h: gil_stack_begin(), _waiters(),
+ * _waiting(), _acquired(), _released().
+ *
+ * Kernels before 6.13 allow 512 bytes of stack to a whole chain of functions, each rounded up to 32: what is large lies in
+ * the scratch.
  */
 #ifndef GILSCOPE_GIL_STACK_BPF_H
 #define GILSCOPE_GIL_STACK_BPF_H
@@ -50,7 +54,14 @@ struct {
 	__uint(max_entries, 512 * 1024);
 } stack_events SEC(".maps");
 
+/* Never per CPU: the programs can be preempted (gil.bpf.c). */
 struct gil_stack_scratch {
+	__u32 taken;            /* 1: a program is at it */
+	__u32 line;             /* of the code object that is being looked at */
+	__u64 words[GIL_CODE_WORDS];
+	struct gil_stack_job job;
+	struct gil_stack_sum sum; /* a new entry of stack_sums */
+	struct gil_stack_key key; /* its key */
 	struct gil_stack_event event;
 	__u8 raw[GIL_FRAME_BYTES];
 };
@@ -62,6 +73,26 @@ struct {
 	__type(key, __u32);
 	__type(value, struct gil_stack_scratch);
 } stack_scratch SEC(".maps");
+
+/* The scratch of the event's GIL, for this program alone until it is put back; NULL: another one is at it. */
+GIL_INLINE struct gil_stack_scratch *gil_scratch_take(const struct gil_at *at)
+{
+	__u32 slot = at->gil_slot;
+	struct gil_stack_scratch *scratch = bpf_map_lookup_elem(&stack_scratch, &slot);
+
+	if (!scratch)
+		return NULL;
+	if (__sync_val_compare_and_swap(&scratch->taken, 0, 1)) {
+		gil_lost(at->proc, GIL_LOSS_SCRATCH_TAKEN);
+		return NULL;
+	}
+	return scratch;
+}
+
+GIL_INLINE void gil_scratch_put(struct gil_stack_scratch *scratch)
+{
+	__sync_val_compare_and_swap(&scratch->taken, 1, 0);
+}
 
 /* ---- walking ---- */
 
@@ -96,16 +127,22 @@ GIL_INLINE bool gil_stack_still(const struct gil_proc *proc, const struct gil_to
 	return top->frame && now.frame == top->frame && now.at == top->at;
 }
 
-/* How a code object looks at this moment; 0: it can't be read. */
-GIL_INLINE __u32 gil_stack_print(const struct gil_frame_layout *layout, __u64 code)
+/*
+ * How a code object looks at this moment; 0: it can't be read. The barrier keeps clang from folding the two tests of `len`
+ * into one on a copy, which the verifiers of 6.1 and 6.18 do not carry back to `len`.
+ */
+GIL_INLINE __u32 gil_stack_print(const struct gil_frame_layout *layout, __u64 code, struct gil_stack_scratch *out)
 {
-	__u64 words[GIL_CODE_WORDS] = {};
-	__u32 line = 0, len = layout->code_words_n * sizeof(words[0]);
+	__u32 len = layout->code_words_n * sizeof(out->words[0]);
 
-	if (len > sizeof(words) || len == 0 || bpf_probe_read_user(words, len, (void *)(code + layout->code_words)) ||
-	    bpf_probe_read_user(&line, sizeof(line), (void *)(code + layout->code_line)))
+	__builtin_memset(out->words, 0, sizeof(out->words));
+	if (len > sizeof(out->words))
 		return 0;
-	return gil_code_print(words[0], words[1], words[2], words[3], line);
+	barrier_var(len);
+	if (len == 0 || bpf_probe_read_user(out->words, len, (void *)(code + layout->code_words)) ||
+	    bpf_probe_read_user(&out->line, sizeof(out->line), (void *)(code + layout->code_line)))
+		return 0;
+	return gil_code_print(out->words[0], out->words[1], out->words[2], out->words[3], out->line);
 }
 
 static long gil_stack_step(__u64 i, struct gil_stack_walk *w)
@@ -118,8 +155,10 @@ static long gil_stack_step(__u64 i, struct gil_stack_walk *w)
 	struct gil_frame *frame;
 	__u64 code, at;
 
-	if (!w->next || depth >= GIL_STACK_DEPTH || len > GIL_FRAME_BYTES || len == 0 ||
-	    bpf_probe_read_user(raw, len, (void *)w->next))
+	if (!w->next || depth >= GIL_STACK_DEPTH || len > GIL_FRAME_BYTES)
+		return 1;
+	barrier_var(len); /* as in gil_stack_print() */
+	if (len == 0 || bpf_probe_read_user(raw, len, (void *)w->next))
 		return 1;
 	w->next = *(__u64 *)(raw + (layout->previous & (GIL_FRAME_BYTES - 8)));
 	if (layout->owner < GIL_FRAME_BYTES && raw[layout->owner] >= GIL_OWNER_INTERPRETER)
@@ -131,7 +170,7 @@ static long gil_stack_step(__u64 i, struct gil_stack_walk *w)
 	frame = &w->out->event.frames[depth & (GIL_STACK_DEPTH - 1)];
 	frame->code = code;
 	frame->at = (__u32)at;
-	frame->print = gil_stack_print(layout, code);
+	frame->print = gil_stack_print(layout, code, w->out);
 	w->hash = gil_mix(gil_mix(w->hash, code), at << 32 | frame->print);
 	w->out->event.depth = depth + 1;
 	return 0;
@@ -147,28 +186,42 @@ GIL_INLINE void gil_stack_add(struct gil_stack_sum *sum, const struct gil_stack_
 	sum->times++;
 }
 
-/* The walk's outcome leaves: to its sum, and by the ring buffer if userland has not had it in this interval, or waits for it. */
-GIL_INLINE void gil_stack_give(struct gil_proc *proc, const struct gil_stack_job *job, struct gil_stack_event *event)
+/* Where the time of `job` goes, for a stack of that hash. */
+GIL_INLINE void gil_stack_key(struct gil_stack_key *key, const struct gil_stack_job *job, __u64 hash)
 {
-	struct gil_stack_key key = {
-		.hash = event->hash, .tstate = job->slot ? 0 : job->tstate, .slot = job->slot, .proc = job->proc_slot,
-	};
-	struct gil_stack_sum *sum = bpf_map_lookup_elem(&stack_sums, &key), fresh = {};
+	key->hash = hash;
+	key->tstate = job->slot ? 0 : job->tstate;
+	key->slot = job->slot;
+	key->proc = job->proc_slot;
+}
+
+/* A sum that nobody has begun. Behind its frames, so that who finds the sum finds them as well. */
+GIL_INLINE void gil_stack_add_new(struct gil_proc *proc, struct gil_stack_scratch *out)
+{
+	__builtin_memset(&out->sum, 0, sizeof(out->sum));
+	gil_stack_add(&out->sum, &out->job);
+	if (bpf_map_update_elem(&stack_sums, &out->key, &out->sum, BPF_NOEXIST))
+		gil_lost(proc, GIL_LOSS_STACK_FULL);
+}
+
+/* The walk's outcome leaves: to its sum, and by the ring buffer if userland has not had it in this interval, or waits for it. */
+GIL_INLINE void gil_stack_give(struct gil_proc *proc, struct gil_stack_scratch *out)
+{
+	struct gil_stack_event *event = &out->event;
+	struct gil_stack_sum *sum;
 	__u32 depth = event->depth;
 
+	gil_stack_key(&out->key, &out->job, event->hash);
+	sum = bpf_map_lookup_elem(&stack_sums, &out->key);
 	if (depth > GIL_STACK_DEPTH)
 		return;
-	if ((!sum || job->what != GIL_STACK_SEEN) &&
+	if ((!sum || out->job.what != GIL_STACK_SEEN) &&
 	    bpf_ringbuf_output(&stack_events, event, sizeof(*event) - (GIL_STACK_DEPTH - depth) * sizeof(event->frames[0]), 0))
 		gil_lost(proc, GIL_LOSS_STACK_DROPPED);
-	if (sum) {
-		gil_stack_add(sum, job);
-		return;
-	}
-	/* Behind its frames, so that who finds the sum finds them as well. */
-	gil_stack_add(&fresh, job);
-	if (bpf_map_update_elem(&stack_sums, &key, &fresh, BPF_NOEXIST))
-		gil_lost(proc, GIL_LOSS_STACK_FULL);
+	if (sum)
+		gil_stack_add(sum, &out->job);
+	else
+		gil_stack_add_new(proc, out);
 }
 
 GIL_INLINE void gil_stack_describe(struct gil_stack_event *event, const struct gil_stack_job *job, __u64 hash)
@@ -186,62 +239,62 @@ GIL_INLINE void gil_stack_describe(struct gil_stack_event *event, const struct g
 	event->waited_ns = job->waited_ns;
 }
 
-/* Walks the frames of job->tstate and gives them what the job says. Global, so that it is verified once. */
-__noinline int gil_stack_take(struct gil_proc *proc, struct gil_stack_job *job)
+/*
+ * Walks the frames of the thread state that the job in the scratch of that GIL names, and gives them what the job says. Global,
+ * so that it is verified once.
+ */
+__noinline int gil_stack_take(struct gil_proc *proc, __u32 gil_slot)
 {
+	struct gil_stack_scratch *out = bpf_map_lookup_elem(&stack_scratch, &gil_slot);
 	struct gil_stack_walk walk = {};
-	struct gil_stack_scratch *out;
-	__u32 gil_slot;
 
-	if (!proc || !job)
-		return 0;
-	gil_slot = job->gil_slot;
-	out = bpf_map_lookup_elem(&stack_scratch, &gil_slot);
-	if (!out)
+	if (!proc || !out)
 		return 0;
 	walk.out = out;
 	out->event.depth = 0;
 	walk.layout = &proc->frames;
-	walk.hash = gil_mix(0, job->proc_slot);
-	job->top = gil_stack_top(walk.layout, job->tstate);
-	walk.next = job->top.frame;
+	walk.hash = gil_mix(0, out->job.proc_slot);
+	out->job.top = gil_stack_top(walk.layout, out->job.tstate);
+	walk.next = out->job.top.frame;
 	bpf_loop(GIL_STACK_DEPTH + GIL_STACK_SKIPS, gil_stack_step, &walk, 0);
-	gil_stack_describe(&out->event, job, walk.hash);
+	gil_stack_describe(&out->event, &out->job, walk.hash);
 	out->event.more = walk.next != 0;
-	gil_stack_give(proc, job, &out->event);
-	job->hash = walk.hash;
+	gil_stack_give(proc, out);
+	out->job.hash = walk.hash;
 	return 0;
 }
 
-/* What was not walked for goes to the last stack that was. */
-GIL_INLINE void gil_stack_give_last(struct gil_proc *proc, const struct gil_stack_job *job, __u64 hash)
+/* A long hold or wait is told by the hash of a stack that was walked before. */
+GIL_INLINE void gil_stack_tell_last(struct gil_proc *proc, const struct gil_stack_job *job, __u64 hash)
 {
-	struct gil_stack_event *event;
-	struct gil_stack_key key = {
-		.hash = hash, .tstate = job->slot ? 0 : job->tstate, .slot = job->slot, .proc = job->proc_slot,
-	};
-	struct gil_stack_sum *sum = bpf_map_lookup_elem(&stack_sums, &key), fresh = {};
+	struct gil_stack_event *event = bpf_ringbuf_reserve(&stack_events, offsetof(struct gil_stack_event, frames), 0);
 
-	if (job->what != GIL_STACK_SEEN) {
-		event = bpf_ringbuf_reserve(&stack_events, offsetof(struct gil_stack_event, frames), 0);
-		if (event) {
-			gil_stack_describe(event, job, hash);
-			event->depth = 0;
-			event->more = 0;
-			bpf_ringbuf_submit(event, 0);
-		} else {
-			gil_lost(proc, GIL_LOSS_STACK_DROPPED);
-		}
+	if (!event) {
+		gil_lost(proc, GIL_LOSS_STACK_DROPPED);
+		return;
 	}
+	gil_stack_describe(event, job, hash);
+	event->depth = 0;
+	event->more = 0;
+	bpf_ringbuf_submit(event, 0);
+}
+
+/* What was not walked for goes to the last stack that was. Emptied since: userland remembers its frames. */
+GIL_INLINE void gil_stack_give_last(struct gil_proc *proc, struct gil_stack_scratch *out, __u64 hash)
+{
+	const struct gil_stack_job *job = &out->job;
+	struct gil_stack_sum *sum;
+
+	gil_stack_key(&out->key, job, hash);
+	sum = bpf_map_lookup_elem(&stack_sums, &out->key);
+	if (job->what != GIL_STACK_SEEN)
+		gil_stack_tell_last(proc, job, hash);
 	if (sum) {
 		sum->hold_ns += job->hold_ns;
 		sum->blame_ns += job->blame_ns;
-		return;
+	} else {
+		gil_stack_add_new(proc, out);
 	}
-	/* Emptied since: userland remembers its frames. */
-	gil_stack_add(&fresh, job);
-	if (bpf_map_update_elem(&stack_sums, &key, &fresh, BPF_NOEXIST))
-		gil_lost(proc, GIL_LOSS_STACK_FULL);
 }
 
 #include "gil_native.bpf.h"
@@ -259,13 +312,15 @@ GIL_INLINE __u64 gil_stack_holder(const struct gil_at *at)
 	return tstate;
 }
 
-GIL_INLINE struct gil_stack_job gil_stack_job(const struct gil_at *at, __u32 slot, __u64 tstate)
+GIL_INLINE void gil_stack_begin_job(struct gil_stack_job *job, const struct gil_at *at, __u32 slot, __u64 tstate)
 {
-	return (struct gil_stack_job){
-		.what = GIL_STACK_SEEN, .proc_slot = at->proc_slot, .slot = slot == GIL_SLOT_SEED ? GIL_SLOT_NONE : slot,
-		.gil = at->gil_index, .gil_slot = at->proc->gil_slot[at->gil_index & (GIL_PER_PROC - 1)],
-		.tstate = tstate, .at = at->now,
-	};
+	__builtin_memset(job, 0, sizeof(*job));
+	job->what = GIL_STACK_SEEN;
+	job->proc_slot = at->proc_slot;
+	job->slot = slot == GIL_SLOT_SEED ? GIL_SLOT_NONE : slot;
+	job->gil = at->gil_index;
+	job->tstate = tstate;
+	job->at = at->now;
 }
 
 /* What the account has gathered since it was last emptied. */
@@ -297,81 +352,125 @@ GIL_INLINE void gil_stack_waiters(struct gil_state *g, __u64 now)
 	a->counted_at = now;
 }
 
+/* What a waiter's coming by is worth. */
+struct gil_look {
+	__u32 slot;              /* the waiter's */
+	__u32 what;              /* enum gil_stack_what */
+	__u64 waited_ns;         /* since it began to wait */
+	bool light;
+};
+
+/* Whether the holder's code is asked for now: a long hold or wait is told once, a shorter one is looked at now and then. */
+GIL_INLINE bool gil_stack_is_due(const struct gil_at *at, struct gil_look *look, __u64 age, __u64 span_ns)
+{
+	struct gil_account *a = &at->gil->account;
+
+	if (!look->light && cfg_long_hold_ns && age >= cfg_long_hold_ns && !a->told) {
+		a->told = 1;
+		look->what = GIL_STACK_HOLD_LASTS;
+	} else if (cfg_long_wait_ns && look->waited_ns >= cfg_long_wait_ns && look->waited_ns - span_ns < cfg_long_wait_ns) {
+		look->what = GIL_STACK_WAIT_LASTS;
+	} else {
+		look->what = GIL_STACK_SEEN;
+		return age >= cfg_stack_ns && at->now - a->sampled_at >= GIL_STACK_PERIOD_NS;
+	}
+	return true;
+}
+
+/* Looks at the holder's code. False: the scratch was taken. */
+GIL_INLINE bool gil_stack_look(const struct gil_at *at, const struct gil_look *look)
+{
+	struct gil_state *g = at->gil;
+	struct gil_stack_scratch *out = gil_scratch_take(at);
+	struct gil_stack_job *job;
+
+	if (!out)
+		return false;
+	job = &out->job;
+	gil_stack_begin_job(job, at, look->light ? GIL_SLOT_NONE : g->cur.owner_slot, gil_stack_holder(at));
+	gil_stack_gather(&g->account, job, at->now);
+	if (look->light)
+		job->hold_ns = 0;
+	job->waiters = g->cur.waiters;
+	job->what = look->what;
+	if (look->what == GIL_STACK_HOLD_LASTS) {
+		job->since = g->cur.acquired_at;
+	} else if (look->what == GIL_STACK_WAIT_LASTS) {
+		job->since = at->now - look->waited_ns;
+		job->other = look->slot;
+	}
+	gil_stack_take(at->proc, at->gil_slot);
+	g->account.last_hash = job->hash;
+	g->top = job->top;
+	gil_scratch_put(out);
+	return true;
+}
+
 /* A waiter has come by, for the first time or again (`waited_ns` since then); `span_ns` of it are charged just now. */
 GIL_INLINE void gil_stack_waiting(const struct gil_at *at, __u32 slot, __u64 waited_ns, __u64 span_ns)
 {
 	struct gil_state *g = at->gil;
-	struct gil_account *a = &g->account;
-	bool light = at->proc->mode == GIL_MODE_LIGHT;
-	__u64 age = light ? waited_ns : at->now - g->cur.acquired_at;
-	bool tell_hold, tell_wait;
-	struct gil_stack_job job;
+	struct gil_look look = {.slot = slot, .waited_ns = waited_ns, .light = at->proc->mode == GIL_MODE_LIGHT};
+	__u64 age = look.light ? waited_ns : at->now - g->cur.acquired_at;
 
-	if (!cfg_stacks || (!light && (g->cur.state != GIL_OWNER_HELD || at->now <= g->cur.acquired_at)))
+	if (!cfg_stacks || (!look.light && (g->cur.state != GIL_OWNER_HELD || at->now <= g->cur.acquired_at)))
 		return;
-	if (light)
-		a->waited_ns += span_ns;
-	tell_hold = !light && cfg_long_hold_ns && age >= cfg_long_hold_ns && !a->told;
-	tell_wait = cfg_long_wait_ns && waited_ns >= cfg_long_wait_ns && waited_ns - span_ns < cfg_long_wait_ns;
-	if (!tell_hold && !tell_wait && (age < cfg_stack_ns || at->now - a->sampled_at < GIL_STACK_PERIOD_NS))
+	if (look.light)
+		g->account.waited_ns += span_ns;
+	if (!gil_stack_is_due(at, &look, age, span_ns))
 		return;
 	gil_stack_waiters(g, at->now);
-	job = gil_stack_job(at, light ? GIL_SLOT_NONE : g->cur.owner_slot, gil_stack_holder(at));
-	gil_stack_gather(a, &job, at->now);
-	if (light)
-		job.hold_ns = 0;
-	job.waiters = g->cur.waiters;
-	if (tell_hold) {
-		a->told = 1;
-		job.what = GIL_STACK_HOLD_LASTS;
-		job.since = g->cur.acquired_at;
-	} else if (tell_wait) {
-		job.what = GIL_STACK_WAIT_LASTS;
-		job.since = at->now - waited_ns;
-		job.other = slot;
-	}
-	gil_stack_take(at->proc, &job);
-	a->last_hash = job.hash;
-	g->top = job.top;
-	if (!light && age >= cfg_stack_ns)
-		gil_native_beside(at->proc, job.gil_slot, job.proc_slot, at->now);
+	if (gil_stack_look(at, &look) && !look.light && age >= cfg_stack_ns)
+		gil_native_beside(at->proc, at->gil_slot, at->proc_slot, at->now);
 }
 
 /* Has it, after a wait of that length. */
 GIL_INLINE void gil_stack_acquired(const struct gil_at *at, __u32 slot, __u64 tstate, __u64 waited_ns)
 {
-	struct gil_stack_job job;
+	struct gil_stack_scratch *out;
+	struct gil_stack_job *job;
 
 	if (!cfg_stacks || !waited_ns || waited_ns < cfg_stack_ns)
 		return;
-	job = gil_stack_job(at, slot, tstate);
-	job.wait_ns = waited_ns;
-	job.waited_ns = waited_ns;
-	job.since = at->now - waited_ns;
+	out = gil_scratch_take(at);
+	if (!out)
+		return;
+	job = &out->job;
+	gil_stack_begin_job(job, at, slot, tstate);
+	job->wait_ns = waited_ns;
+	job->waited_ns = waited_ns;
+	job->since = at->now - waited_ns;
 	if (cfg_long_wait_ns && waited_ns >= cfg_long_wait_ns)
-		job.what = GIL_STACK_WAIT_ENDED;
-	gil_stack_take(at->proc, &job);
+		job->what = GIL_STACK_WAIT_ENDED;
+	gil_stack_take(at->proc, at->gil_slot);
+	gil_scratch_put(out);
 }
 
 /* Lets go of it, after `len` ns. Call when waiters have been counted (gil_stack_waiters()). */
 GIL_INLINE void gil_stack_released(const struct gil_at *at, __u32 slot, __u64 len, bool forced)
 {
 	struct gil_account *a = &at->gil->account;
-	struct gil_stack_job job;
+	struct gil_stack_scratch *out;
+	struct gil_stack_job *job;
 
 	if (!cfg_stacks || len < cfg_stack_ns || (!cfg_stack_ns && !a->waited_ns))
 		return;
-	job = gil_stack_job(at, slot, 0);
-	gil_stack_gather(a, &job, at->now);
-	if (cfg_long_hold_ns && len >= cfg_long_hold_ns)
-		job.what = GIL_STACK_HOLD_ENDED;
-	job.since = at->now - len;
-	if (a->last_hash && !forced && job.hold_ns < 2 * GIL_STACK_PERIOD_NS) {
-		gil_stack_give_last(at->proc, &job, a->last_hash);
+	out = gil_scratch_take(at);
+	if (!out)
 		return;
+	job = &out->job;
+	gil_stack_begin_job(job, at, slot, 0);
+	gil_stack_gather(a, job, at->now);
+	if (cfg_long_hold_ns && len >= cfg_long_hold_ns)
+		job->what = GIL_STACK_HOLD_ENDED;
+	job->since = at->now - len;
+	if (a->last_hash && !forced && job->hold_ns < 2 * GIL_STACK_PERIOD_NS) {
+		gil_stack_give_last(at->proc, out, a->last_hash);
+	} else {
+		job->tstate = gil_stack_holder(at);
+		gil_stack_take(at->proc, at->gil_slot);
 	}
-	job.tstate = gil_stack_holder(at);
-	gil_stack_take(at->proc, &job);
+	gil_scratch_put(out);
 }
 
 #endif

@@ -85,7 +85,9 @@ enum gil_drop_request {
 	X(TORN_READ, "torn_read", "records that would not hold still while they were read") \
 	X(NO_PROC, "no_proc", "children beyond the number of processes that can be observed at once") \
 	X(STACK_DROPPED, "stack_dropped", "stacks, long holds and long waits that found the ring buffer full") \
-	X(STACK_FULL, "stack_full", "times of stacks beyond the table")
+	X(STACK_FULL, "stack_full", "times of stacks beyond the table") \
+	X(SCRATCH_TAKEN, "scratch_taken", "stacks not looked at, since two threads were in the GIL's calls at once") \
+	X(EVENT_MISSED, "event_missed", "events of threads and processes that the kernel left out, anywhere on the machine")
 
 enum gil_loss {
 #define X(id, name, text) GIL_LOSS_##id,
@@ -205,9 +207,9 @@ enum gil_stack_what {
 	GIL_STACK_WAIT_ENDED = 5,/* the frames of the one that waited */
 };
 
-/* What is to be done with a walk: an argument of the programs' own. */
+/* What is to be done with a walk. */
 struct gil_stack_job {
-	__u32 what, proc_slot, slot, gil, gil_slot, other, waiters, pad;
+	__u32 what, proc_slot, slot, gil, other, waiters;
 	__u64 tstate, at, since, waited_ns;
 	__u64 hold_ns, blame_ns, wait_ns;
 	__u64 hash;              /* set by the walk, */
@@ -417,6 +419,16 @@ struct gil_cpu {
 	struct gil_cpu_view snap; /* state at `bound` */
 };
 
+/* A charge that is under way: the ring entries that overlap a span of the held clock. The programs' own. */
+struct gil_walk {
+	__u64 from, to;     /* span of the held clock */
+	__u64 first, head;  /* ring entries [first, head) */
+	__u64 charged;      /* ns given to somebody */
+	__u64 bound;
+	__u32 victim;
+	__u32 full;         /* pairs that found no room */
+};
+
 /*
  * One GIL of one process. Every writer holds gil->mutex in the target, so writes never overlap; `cpu` and `cpu_turn` have rules
  * of their own (gil_cpu.bpf.h).
@@ -442,6 +454,7 @@ struct gil_state {
 	__u32 settled_turn; /* the turn at which cur.settled was right */
 	__u32 pad;
 	struct gil_cpu cpu[2];
+	struct gil_walk walk;
 	struct gil_ring_entry ring[GIL_RING_LEN];
 };
 

@@ -243,6 +243,20 @@ struct planter *probes__planter(struct probes *p)
 	return p->planter;
 }
 
+static uint64_t misses_of(const struct bpf_program *program)
+{
+	struct bpf_prog_info info = {0};
+	uint32_t len = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &len) ? 0 : info.recursion_misses;
+}
+
+uint64_t probes__missed_events(const struct probes *p)
+{
+	return misses_of(p->skel->progs.gil_fork) + misses_of(p->skel->progs.gil_exec) +
+	       misses_of(p->skel->progs.gil_task_exit);
+}
+
 struct gil_bpf *probes__skeleton(struct probes *p)
 {
 	return p->skel;

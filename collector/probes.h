@@ -76,6 +76,12 @@ int probes__open(const struct probes_opts *opts, struct probes **ret, struct rea
 void probes__close(struct probes *p);
 const struct probes_features *probes__features(const struct probes *p);
 
+/*
+ * Forks, execs and exits of the whole machine that the kernel left out since the programs were loaded, because the program was at
+ * another one on that CPU (recursion_misses of struct bpf_prog_info); what it will not tell counts as none.
+ */
+uint64_t probes__missed_events(const struct probes *p);
+
 /* What a process is; all of it outlives the process's slot. */
 struct probes_subject {
 	const struct target *target;

@@ -21,6 +21,7 @@
 #include "load_refusal.h"
 #include "log.h"
 #include "probe_check.h"
+#include "stack_limit.h"
 
 #define KIN_MAX 16384 /* processes of followed families that have no slot: most are not Python */
 
@@ -123,8 +124,10 @@ static int find_own_namespace(struct gil_bpf *skel, struct reason *why)
 static int load_skeleton(struct probes *p, bool multi, struct reason *why)
 {
 	bool contained = target__we_are_contained();
-	int err;
+	int err = stack_limit__check(multi, why);
 
+	if (err)
+		return err == -ENOTSUP ? err : load_refused(err, why);
 	p->skel = gil_bpf__open();
 	if (!p->skel)
 		return load_refused(-errno, why);
@@ -240,7 +243,7 @@ int probes_load__skeleton(struct probes *p, struct reason *why)
 	p->features.off_cpu_why = p->opts.no_off_cpu ? "switched off" : "";
 	said = (struct verifier_log){0};
 	err = load_best(p, &p->off_cpu_refusal);
-	if (err && err != -EPERM && p->features.off_cpu && !p->skel) {
+	if (err && err != -EPERM && err != -ENOTSUP && p->features.off_cpu && !p->skel) {
 		p->features.off_cpu = false;
 		p->features.off_cpu_why = p->off_cpu_refusal.text;
 		said = (struct verifier_log){0};

@@ -137,7 +137,7 @@ int reader__watch(struct reader *r, uint32_t slot, const struct pyoffsets *off, 
 {
 	struct watch *w = &r->watches[slot];
 
-	*w = (struct watch){.used = true, .off = *off, .runtime = runtime, .born_at = born_at};
+	*w = (struct watch){.used = true, .off = *off, .runtime = runtime, .born_at = born_at, .missed = r->missed};
 	memcpy(w->price_ns, price_ns, sizeof(w->price_ns));
 	w->foreign = target__id_inside(probes__pid(r->probes, slot), probes__pid(r->probes, slot)) != 0;
 	if (reader_stacks__watch(r, slot))
@@ -562,6 +562,9 @@ static void count_hits(struct collection *c)
 	}
 	c->sample->lost[GIL_LOSS_TORN_READ] += w->torn;
 	w->torn = 0;
+	/* Whose they were nobody knows. */
+	c->sample->lost[GIL_LOSS_EVENT_MISSED] += c->r->missed - w->missed;
+	w->missed = c->r->missed;
 }
 
 /* Threads the process has now: /proc/PID/task has a link for each. */
@@ -622,8 +625,10 @@ int reader__collect(struct reader *r, uint32_t slot, struct proc_sample **ret)
 	if (!err) {
 		c.proc = *probes__proc(r->probes, slot);
 		read_gils(&c);
-		if (r->listed_bound != c.bound)
+		if (r->listed_bound != c.bound) {
 			reader_slots__list(r, c.bound);
+			r->missed = probes__missed_events(r->probes);
+		}
 		err = r->blame_bound == c.bound ? 0 : read_blame(r, c.bound);
 		err = err ?: reader_stacks__read(r, c.bound);
 	}

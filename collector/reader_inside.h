@@ -42,6 +42,7 @@ struct watch {
 	uint64_t hits[8], lost[GIL_LOSS_COUNT];
 	uint64_t born_at;
 	uint64_t torn;
+	uint64_t missed;        /* reader.missed, as far as the samples have told of it */
 	uint64_t oldest_wait;   /* ns: no open wait is charged up to an earlier moment than this */
 	uint64_t seed[GIL_PER_PROC]; /* PyThreadState that held the GIL when the probes were armed, 0: nobody */
 	uint64_t seed_given[GIL_PER_PROC]; /* ns of that hold in samples so far, while it had no record */
@@ -86,6 +87,7 @@ struct reader {
 	bool *owes;             /* by thread slot: see read_blame() */
 	uint32_t *first, *next; /* threads of each process as of `listed_bound`: by process slot, by thread slot; 0 ends */
 	uint64_t listed_bound;
+	uint64_t missed;        /* probes__missed_events() at `listed_bound` */
 	struct blame_reading blame; /* all pairs, as of `blame_bound` */
 	struct blame_places blame_places;
 	uint64_t blame_bound;

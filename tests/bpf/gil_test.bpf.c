@@ -14,12 +14,15 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
+/* What a thread carries at first. Not on the stack, of which there is little. */
+static struct gil_task fresh_task;
+
 GIL_INLINE struct gil_task *task_of(const struct gil_at *at)
 {
-	struct gil_task fresh = {}, *task = bpf_map_lookup_elem(&tasks, &at->tid);
+	struct gil_task *task = bpf_map_lookup_elem(&tasks, &at->tid);
 
 	if (!task) {
-		bpf_map_update_elem(&tasks, &at->tid, &fresh, BPF_ANY);
+		bpf_map_update_elem(&tasks, &at->tid, &fresh_task, BPF_ANY);
 		task = bpf_map_lookup_elem(&tasks, &at->tid);
 	}
 	return task;

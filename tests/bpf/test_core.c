@@ -35,12 +35,13 @@ static void *map_of(struct bpf_map *map, size_t len)
 	return mem;
 }
 
-static void load_core(bool with_trace)
+static void load_core(bool with_trace, bool with_stacks)
 {
 	bpf_env__require();
 	skel = gil_test_bpf__open();
 	cr_assert(skel, "the core can't be opened: %s", strerror(errno));
 	skel->rodata->cfg_trace = with_trace;
+	skel->rodata->cfg_stacks = with_stacks;
 	cr_assert_eq(bpf_map__set_max_entries(skel->maps.trace, (uint32_t)sysconf(_SC_PAGESIZE)), 0);
 	cr_assert_eq(gil_test_bpf__load(skel), 0, "the core does not load: %s", strerror(errno));
 	proc = map_of(skel->maps.procs, sizeof(*proc));
@@ -55,12 +56,17 @@ static void load_core(bool with_trace)
 
 static void open_core(void)
 {
-	load_core(false);
+	load_core(false, false);
 }
 
 static void open_core_with_trace(void)
 {
-	load_core(true);
+	load_core(true, false);
+}
+
+static void open_core_with_stacks(void)
+{
+	load_core(false, true);
 }
 
 static void close_core(void)
@@ -70,6 +76,7 @@ static void close_core(void)
 
 TestSuite(core, .init = open_core, .fini = close_core);
 TestSuite(core_trace, .init = open_core_with_trace, .fini = close_core);
+TestSuite(core_stacks, .init = open_core_with_stacks, .fini = close_core);
 
 static void run_step(struct gil_step step)
 {
@@ -1034,4 +1041,49 @@ Test(core, without_a_trace_nothing_is_recorded)
 	step(STEP_RELEASE, 1, 11 * MS);
 	drain(&heard);
 	cr_expect_eq(heard.n, 0);
+}
+
+/* ---- the scratch of a GIL ---- */
+
+static void set_scratch_taken(uint32_t taken)
+{
+	uint32_t size = bpf_map__value_size(skel->maps.stack_scratch), key = 0;
+	uint32_t *scratch = calloc(1, size);
+
+	scratch[0] = taken; /* its first field */
+	cr_assert_eq(bpf_map_update_elem(bpf_map__fd(skel->maps.stack_scratch), &key, scratch, BPF_ANY), 0);
+	free(scratch);
+}
+
+static uint64_t held_in_stacks(void)
+{
+	struct gil_stack_key key, *from = NULL;
+	int fd = bpf_map__fd(skel->maps.stack_sums);
+	struct gil_stack_sum sum;
+	uint64_t held = 0;
+
+	for (; !bpf_map_get_next_key(fd, from, &key); from = &key)
+		if (!bpf_map_lookup_elem(fd, &key, &sum))
+			held += sum.hold_ns;
+	return held;
+}
+
+Test(core_stacks, hold_beside_another_program_in_the_scratch_has_no_stack_and_is_counted)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	set_scratch_taken(1);
+	step(STEP_RELEASE, 10, 12 * MS);
+	cr_expect_eq(proc->lost[GIL_LOSS_SCRATCH_TAKEN], 1);
+	cr_expect_eq(held_in_stacks(), 0);
+	cr_expect_eq(thread_of(10)->cur.hold_ns, 10 * MS, "its numbers stand");
+}
+
+Test(core_stacks, scratch_is_put_back_after_each_stack)
+{
+	for (uint64_t i = 1; i <= 3; i++) {
+		step(STEP_ACQUIRE, 10, (i * 20) * MS);
+		step(STEP_RELEASE, 10, (i * 20 + 10) * MS);
+	}
+	cr_expect_eq(proc->lost[GIL_LOSS_SCRATCH_TAKEN], 0);
+	cr_expect_eq(held_in_stacks(), 30 * MS);
 }

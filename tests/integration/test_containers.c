@@ -30,6 +30,7 @@
 #include "../support/pythons.h"
 #include "../support/results.h"
 #include "../support/timeline.h"
+#include "../support/summary.h"
 #include "../support/tool.h"
 #include "../support/watched.h"
 
@@ -529,10 +530,9 @@ static pid_t only_child(pid_t pid)
 /* gilscope runs where this test's children are born, with a /proc that fits, and knows `w` as `pid` there. */
 static void expect_exact_there(struct workload *w, int pid, bool deeper)
 {
-	char words[128], said[32], *out, *rest;
-	json_t *summary = NULL, *truth, *seen;
+	char words[128], said[32], *out;
+	json_t *summary;
 	struct tool t;
-	size_t i, j;
 
 	snprintf(words, sizeof(words), "attach %d --no-store --mode full --json", pid);
 	tool__start_under(&t, "unshare --mount-proc", words);
@@ -542,23 +542,9 @@ static void expect_exact_there(struct workload *w, int pid, bool deeper)
 	workload__truth(w);
 	kill(t.pid, SIGINT);
 	cr_assert_eq(tool__wait(&t, 20), 0, "%s", tool__stderr(&t));
-	for (rest = out = tool__stdout(&t); rest && !summary;) {
-		json_t *line = json_loads(strsep(&rest, "\n"), 0, NULL);
-
-		if (line && strcmp(json_string_value(json_object_get(line, "type")), "summary") == 0)
-			summary = json_incref(line);
-		json_decref(line);
-	}
-	cr_assert_not_null(summary, "%s", out);
-	json_array_foreach(json_object_get(workload__truth(w), "threads"), i, truth) {
-		long long counted = -1;
-
-		json_array_foreach(json_object_get(summary, "threads"), j, seen)
-			if (truth__int(seen, deeper ? "inside" : "tid") == truth__int(truth, "tid"))
-				counted = truth__int(seen, "n");
-		cr_expect_eq(counted, truth__int(truth, "acquires"), "%s: %lld acquires", out, counted);
-	}
-	cr_expect_eq(json_object_size(json_object_get(summary, "losses")), 0);
+	out = tool__stdout(&t);
+	summary = summary__of(out, 0);
+	summary__expect_exact(summary, w, deeper ? "inside" : "tid");
 	cr_expect_eq(code__changed_bytes(w->pid), 0);
 	json_decref(summary);
 	free(out);

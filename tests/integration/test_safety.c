@@ -13,6 +13,7 @@
 
 #include "../support/bpf_env.h"
 #include "../support/interpreters.h"
+#include "../support/summary.h"
 #include "../support/tool.h"
 #include "../support/workload.h"
 
@@ -120,6 +121,63 @@ Test(safety, sigint_lifts_the_probes_and_sums_up)
 	free(out);
 	tool__clear(&t);
 	workload__kill(&w);
+}
+
+/* What cannot be more than the time that passed is not. */
+static void expect_no_impossible_times(json_t *summary)
+{
+	static const char *const parts[] = {"hold", "wait", "handover", "unknown", "hold_max", "wait_max"};
+	json_t *thread;
+	size_t i;
+
+	json_array_foreach(json_object_get(summary, "threads"), i, thread)
+		for (size_t p = 0; p < sizeof(parts) / sizeof(parts[0]); p++) {
+			json_t *us = json_object_get(thread, parts[p]);
+
+			cr_expect(!us || json_number_value(us) <= (double)truth__int(thread, "d"), "%s is %f us of %lld",
+				  parts[p], json_number_value(us), truth__int(thread, "d"));
+		}
+}
+
+/*
+ * A program whose threads make the calls of a GIL all at once, without a lock, as no CPython does: it spoils its own numbers, and
+ * that is counted. Its neighbour's stay exact, and nobody is harmed.
+ */
+Test(safety, calls_without_any_lock_spoil_nobody_elses_numbers)
+{
+	struct interpreter toy = {.version = "toy"};
+	struct workload lawless, w;
+	char words[96], *out;
+	struct tool t;
+	json_t *own, *spoilt;
+
+	snprintf(toy.exe, sizeof(toy.exe), "%.200s/workloads/toy-noplt", getenv("GILSCOPE_OUTPUT"));
+	snprintf(toy.image, sizeof(toy.image), "%s", toy.exe);
+	workload__start(&lawless, &toy, "toy 5000 8 lawless");
+	start(&w, "release_loop.py 2003 2");
+	snprintf(words, sizeof(words), "attach %d %d --no-store --mode full --stacks 0 --json", (int)lawless.pid, (int)w.pid);
+	tool__start(&t, words);
+	snprintf(words, sizeof(words), "(pid %d)", (int)w.pid);
+	tool__await(&t, words);
+	workload__go(&lawless);
+	workload__go(&w);
+	workload__truth(&w);
+	workload__truth(&lawless);
+	kill(t.pid, SIGINT);
+	cr_expect_eq(tool__wait(&t, 20), 0);
+	out = tool__stdout(&t);
+	own = summary__of(out, w.pid);
+	summary__expect_exact(own, &w, "tid");
+	spoilt = summary__of(out, lawless.pid);
+	expect_no_impossible_times(spoilt);
+	cr_expect_gt(json_object_size(json_object_get(spoilt, "losses")), 0, "no contradiction was counted: %s", out);
+	cr_expect_eq(breakpoints__await_none(lawless.pid), 0);
+	json_decref(own);
+	json_decref(spoilt);
+	free(out);
+	tool__clear(&t);
+	workload__quit(&lawless);
+	workload__quit(&w);
 }
 
 Test(safety, target_that_is_killed_ends_the_observation)

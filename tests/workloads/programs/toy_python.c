@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * usage: toy-python SCRIPT N [THREADS]
+ * usage: toy-python SCRIPT N [THREADS [lawless]]
  *
  * What CPython 3.11 looks like to somebody who reads its file and its memory, and how it takes and drops its GIL, without
  * the rest: for C libraries that no Python here is linked with (musl). SCRIPT is not read; each thread acquires N + 1 times
  * between the gates, as in static_python.c (same talk, same truth).
+ *
+ * lawless: all threads make the calls of a GIL at once, without any lock. No CPython does; a program that is out to harm its
+ * observer may.
  *
  * Of 3.11's structures only what gilscope's table has of them is there (collector/pyoffsets.inc): the runtime's list of
  * interpreters and its GIL, the interpreter's list of threads, and their way back.
@@ -70,6 +73,20 @@ static struct tstate tstates[THREADS_MAX + 1];
 
 /* ---- the GIL ------------------------------------------------------------------------------------------ */
 
+static int lawless;
+
+static void lock(pthread_mutex_t *mutex)
+{
+	if (!lawless)
+		pthread_mutex_lock(mutex);
+}
+
+static void unlock(pthread_mutex_t *mutex)
+{
+	if (!lawless)
+		pthread_mutex_unlock(mutex);
+}
+
 static struct timespec in_an_interval(void)
 {
 	struct timespec ts;
@@ -79,34 +96,49 @@ static struct timespec in_an_interval(void)
 	return ts;
 }
 
+/* Waits until somebody lets go; the lawless look away for a moment, with a lock of their own. */
+static void await_release(struct gil *gil)
+{
+	pthread_mutex_t own = PTHREAD_MUTEX_INITIALIZER, *mutex = lawless ? &own : &gil->mutex;
+	struct timespec ts = {0};
+
+	if (lawless)
+		pthread_mutex_lock(&own);
+	else
+		ts = in_an_interval();
+	pthread_cond_timedwait(&gil->cond, mutex, &ts);
+	if (lawless)
+		pthread_mutex_unlock(&own);
+}
+
 __attribute__((noinline)) static void take_gil(struct tstate *t)
 {
 	struct gil *gil = &_PyRuntime.gil;
 
-	pthread_mutex_lock(&gil->mutex);
+	lock(&gil->mutex);
 	while (gil->locked) {
-		struct timespec ts = in_an_interval();
-
-		pthread_cond_timedwait(&gil->cond, &gil->mutex, &ts);
+		await_release(gil);
+		if (lawless)
+			break;
 	}
-	pthread_mutex_lock(&gil->switch_mutex);
+	lock(&gil->switch_mutex);
 	gil->locked = 1;
 	gil->last_holder = t;
 	gil->switch_number++;
 	pthread_cond_signal(&gil->switch_cond);
-	pthread_mutex_unlock(&gil->switch_mutex);
-	pthread_mutex_unlock(&gil->mutex);
+	unlock(&gil->switch_mutex);
+	unlock(&gil->mutex);
 }
 
 __attribute__((noinline)) static void drop_gil(struct tstate *t, int forced)
 {
 	struct gil *gil = &_PyRuntime.gil;
 
-	pthread_mutex_lock(&gil->mutex);
+	lock(&gil->mutex);
 	gil->last_holder = t;
 	gil->locked = 0;
 	pthread_cond_signal(&gil->cond);
-	pthread_mutex_unlock(&gil->mutex);
+	unlock(&gil->mutex);
 	if (!forced)
 		return;
 	pthread_mutex_lock(&gil->switch_mutex);
@@ -179,6 +211,7 @@ int main(int argc, char **argv)
 	cycles = argc > 2 ? strtoull(argv[2], NULL, 10) : 1000;
 	if (n < 1 || n > THREADS_MAX)
 		return 2;
+	lawless = argc > 4 && strcmp(argv[4], "lawless") == 0;
 	pthread_barrier_init(&start, NULL, (unsigned int)n + 1);
 	pthread_barrier_init(&end, NULL, (unsigned int)n + 1);
 	pthread_barrier_init(&never, NULL, (unsigned int)n + 1);
