@@ -29,13 +29,20 @@ say = @printf '  %-8s %s\n'
 MAKEFLAGS += --no-print-directory
 endif
 
-# A build with sanitizers or coverage lies beside the plain one, so neither makes the other stale.
+# A build with sanitizers or coverage, or for another machine, lies beside the plain one, so neither makes the other stale.
 TOP := $(OUTPUT)
+# What `make test-kernels` boots; its root of the other architecture is what ARCH=arm64 is built against.
+VMDIR ?= $(TOP)/kernels
 # The distribution's Python for arm64, which tests read.
 ARM64 := $(TOP)/arm64
 export GILSCOPE_ARM64 := $(abspath $(ARM64))
 comma := ,
-VARIANT := $(if $(SAN),san-$(subst $(comma),-,$(SAN)))$(if $(COV),cov)
+MACHINE := $(shell uname -m)
+NATIVE_ARCH := $(MACHINE:x86_64=amd64)
+NATIVE_ARCH := $(NATIVE_ARCH:aarch64=arm64)
+ARCH ?= $(NATIVE_ARCH)
+CROSS := $(filter arm64,$(filter-out $(NATIVE_ARCH),$(ARCH)))
+VARIANT := $(if $(CROSS),$(CROSS)-program)$(if $(SAN),san-$(subst $(comma),-,$(SAN)))$(if $(COV),cov)
 ifneq ($(VARIANT),)
 override OUTPUT := $(TOP)/$(VARIANT)
 endif
@@ -43,12 +50,12 @@ endif
 # ---- what is built from what ---------------------------------------------------------------------
 # Pure modules: neither libbpf nor hiredis (make lint checks it).
 PURE := reason log text regular symtab procmem capstone_lib insn insn_x86 insn_arm64
-PURE += target target_proc target_image elffile elffile_symbols elffile_imports elffile_frames debugfile image pyver sites recipe grid
+PURE += site_text target target_proc target_image elffile elffile_symbols elffile_imports elffile_frames debugfile image pyver sites recipe grid
 PURE += record time_memo proc_layout caps verifier_log load_refusal
 PURE += hist keymap pair_index stack_cells sample window minute aggr keep json_text batch sink_mem trace trace_json
 PURE += schema schema_row schema_blame schema_code schema_stacks verdict schema_series schema_sample schema_threads schema_wide schema_board schema_meta schema_ttl
 PURE += procmaps label cgroup pynames pystr pylines pystack unwind demangle native native_tally native_look stack_book snapshot
-KERNEL := probes probes_load stack_limit kernel_lacks probes_tables probes_kin families planter planter_process uprobe_link probe_check blame_memo gil_life stack_sums cpu_samples
+KERNEL := kernel_features probes probes_load probes_programs stack_limit probes_tables probes_kin families planter planter_process uprobe_link probe_check blame_memo gil_life stack_sums cpu_samples
 KERNEL += reader reader_slots reader_names reader_stacks reader_trace
 PURE += redis_url
 REDIS := redis_conn redis_functions sink_redis store_server store query_reply query
@@ -84,6 +91,19 @@ STATIC_PYTHON := $(OUTPUT)/static/python
 WORKLOADS := $(WORKLOAD_LIBS) $(WORKLOAD_PROGRAMS) $(STATIC_PYTHON)
 
 # ---- tools, libraries, flags ---------------------------------------------------------------------
+# Another machine's program: its headers and libraries are those of a root that tests/kernels/prepare extracts.
+ifneq ($(CROSS),)
+SYSROOT := $(abspath $(VMDIR))/root-$(CROSS)
+ifneq ($(shell tests/kernels/prepare '$(VMDIR)' root $(CROSS) >&2 && echo yes),yes)
+$(error there is no root to build for $(CROSS) against)
+endif
+override CC := $(CLANG) --target=aarch64-linux-gnu --sysroot=$(SYSROOT)
+override AR := aarch64-linux-gnu-ar
+override PKG_CONFIG := env PKG_CONFIG_SYSROOT_DIR=$(SYSROOT) PKG_CONFIG_PATH= \
+	PKG_CONFIG_LIBDIR=$(SYSROOT)/usr/lib/aarch64-linux-gnu/pkgconfig:$(SYSROOT)/usr/share/pkgconfig $(PKG_CONFIG)
+MACHINE := aarch64
+endif
+
 # The goals of a newcomer install what is missing first. deps.mk is a remade makefile: where the
 # script installed something, make starts over and finds the new tools.
 ifneq ($(filter deps demo test bench,$(MAKECMDGOALS)),)
@@ -111,15 +131,17 @@ COVFLAGS := $(if $(COV),--coverage)
 CFLAGS ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wvla -Wformat=2 \
 	-Wno-unused-parameter
+# clang alone asks for literals in functions that pass a format on.
+WARNINGS += $(if $(CROSS),-Wno-format-nonliteral)
 # What others pass in CFLAGS is honoured, what the code needs is added.
 ALL_CFLAGS = -std=gnu11 $(WARNINGS) $(CFLAGS) $(SANFLAGS) $(COVFLAGS)
 ALL_CPPFLAGS = -D_GNU_SOURCE -DGILSCOPE_VERSION='"$(VERSION)"' -I$(OUTPUT) $(PKG_CFLAGS) $(CPPFLAGS)
 ALL_LDFLAGS = $(LDFLAGS) $(SANFLAGS) $(COVFLAGS)
 LDLIBS = $(PKG_LIBS) -liberty -lpthread -ldl -lm
 
-BPF_ARCH := $(shell uname -m | sed 's/x86_64/x86/;s/aarch64/arm64/')
+BPF_ARCH := $(subst aarch64,arm64,$(subst x86_64,x86,$(MACHINE)))
 BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Wextra -Wno-unused-parameter \
-	-D__TARGET_ARCH_$(BPF_ARCH) -I/usr/include/$(shell uname -m)-linux-gnu
+	-D__TARGET_ARCH_$(BPF_ARCH) -I$(SYSROOT)/usr/include/$(MACHINE)-linux-gnu
 
 # Objects depend on this file; it changes when compiler or flags do.
 FLAGS_FILE := $(OUTPUT)/flags
@@ -181,9 +203,12 @@ $(LIB) $(CLI_LIB) $(SUPPORT_LIB):
 	$(say) AR $@
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
+# What no suite calls, so that no linker would take it from the library.
+SUITE_HOOK := tests/support/applicable.c
+
 # One Criterion program per folder. -no-pie: Criterion cannot pass parameters to a PIE.
 define suite
-$(OUTPUT)/tests/$(1)-tests: $(call objects,$(call suite_srcs,$(1))) $(TEST_LIBS)
+$(OUTPUT)/tests/$(1)-tests: $(call objects,$(call suite_srcs,$(1)) $(SUITE_HOOK)) $(TEST_LIBS)
 	$$(say) LINK $$@
 	$$(Q)mkdir -p $$(@D)
 	$$(Q)$$(CC) $$(ALL_LDFLAGS) -no-pie -o $$@ $$^ $$(TEST_PKG_LIBS) $$(LDLIBS)
@@ -262,10 +287,10 @@ $(OUTPUT)/workloads/onefile: tests/workloads/programs/onefile.c
 
 # gilscope for aarch64, as far as that can be had on another machine: the BPF object, and whether the C compiles.
 ARM64_ROOT := $(ARM64)/tree/usr/include
-ARM64_BPF := $(OUTPUT)/bpf-arm64/gil.bpf.o
+ARM64_BPF := $(OUTPUT)/bpf-arm64/gil.bpf.o $(OUTPUT)/bpf-arm64/gil_older.bpf.o
 ARM64_CHECKS := $(LIB_SRCS:%.c=$(OUTPUT)/arm64-checks/%.ok) $(CLI_SRCS:%.c=$(OUTPUT)/arm64-checks/%.ok)
 
-$(ARM64_BPF): bpf/gil.bpf.c $(FLAGS_FILE)
+$(ARM64_BPF): $(OUTPUT)/bpf-arm64/%.bpf.o: bpf/%.bpf.c $(FLAGS_FILE)
 	$(say) BPF "$< (arm64)"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CLANG) $(subst -D__TARGET_ARCH_$(BPF_ARCH),-D__TARGET_ARCH_arm64,$(filter-out -I%,$(BPF_CFLAGS))) \
@@ -296,12 +321,42 @@ check: lint ## lint, then every suite (installs nothing)
 check: $(SUITES:%=$(OUTPUT)/tests/%-tests) $(PROGRAM) workloads
 	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/run-suite $(SUITES)
 
+# Whether a test passes by luck. Without TEST: all that continuous integration runs.
+.PHONY: flaky
+N ?= 1
+flaky: $(SUITES:%=$(OUTPUT)/tests/%-tests) $(PROGRAM) workloads ## run TEST (suite/test) N times with all CPUs busy; .ci/run without TEST
+	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/under-load tests/support/flaky $(N) '$(TEST)'
+
 # Not part of `make test`: it takes minutes.
 .PHONY: test-valgrind valgrind-deps
 valgrind-deps:
 	$(Q)tests/support/deps --valgrind
 test-valgrind: $(OUTPUT)/tests/unit-tests | valgrind-deps ## the unit suite under valgrind: nothing may leak
 	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/valgrind
+
+# ---- distribution kernels, booted ------------------------------------------------------------------
+# What runs in their machines, beside the workloads in Python.
+GUEST := $(PROGRAM) $(OUTPUT)/tests/bpf-tests $(OUTPUT)/workloads/libgilwork.so $(OUTPUT)/workloads/libsignalcount.so
+KERNELS ?= 6.1 6.12 6.18 newest
+# What tells whether a kernel takes and keeps what gilscope plants, in a minute each.
+QUICK_CHECKS := doctor attach lift light fork native kill pools budget dmesg
+
+.PHONY: guest test-kernels test-kernels-quick kernels-deps
+guest: $(GUEST)
+
+# What can't be installed is not applicable, which the script says.
+kernels-deps:
+	-$(Q)tests/support/deps --kernels
+test_kernels = OUTPUT=$(abspath $(OUTPUT)) VMDIR='$(abspath $(VMDIR))' tests/kernels/test-kernels
+test-kernels: $(GUEST) | kernels-deps ## boot distribution kernels and judge gilscope there: KERNELS="6.1 newest" ARCHES=amd64 SMP=1
+	$(Q)KERNELS='$(KERNELS)' $(test_kernels)
+
+test-kernels-quick: $(GUEST) | kernels-deps ## the same of the oldest and the newest kernel, one boot each, the checks that matter most
+	$(Q)KERNELS='6.1 newest' ARCHES=$(NATIVE_ARCH) SMP=1 CHECKS='$(QUICK_CHECKS)' $(test_kernels)
+
+.PHONY: kernels-table
+kernels-table: ## put what test-kernels has found last into the README
+	$(Q)tests/kernels/table $(OUTPUT)/kernels-results/checks.tsv README.md
 
 # Needs the npm registry.
 .PHONY: test-dashboards
@@ -400,7 +455,7 @@ help: ## this list
 	@for s in $(SUITES); do printf '  %-13s %s\n' test-$$s "one suite"; done
 	@echo
 	@echo '  variables: OUTPUT PREFIX DESTDIR CC CFLAGS LDFLAGS CLANG BPFTOOL V=1'
-	@echo '             SAN=address,undefined COV=1 FUZZ_SECONDS=10'
+	@echo '             SAN=address,undefined COV=1 FUZZ_SECONDS=10 N=1 TEST=suite/test ARCH=arm64 VMDIR'
 
 -include $(patsubst %.c,$(OUTPUT)/%.d,$(LIB_SRCS) $(CLI_SRCS) $(SUPPORT_SRCS) $(BENCH_SRCS))
 -include $(foreach s,$(SUITES),$(patsubst %.c,$(OUTPUT)/%.d,$(call suite_srcs,$(s))))

@@ -14,7 +14,8 @@
 
 #include "../collector/caps.h"
 #include "../collector/collector.h"
-#include "../collector/kernel_lacks.h"
+#include "../collector/cpu_samples.h"
+#include "../collector/kernel_features.h"
 #include "../collector/log.h"
 #include "../collector/probes.h"
 #include "../collector/query.h"
@@ -90,19 +91,35 @@ static void check_kernel(struct doctor *d)
 		find(d, WRONG, "machine", "gilscope reads x86-64 and aarch64 code.", "this machine is %s", u.machine);
 }
 
+static void report_missing(struct doctor *d, enum kernel_feature feature)
+{
+	if (kernel_feature__is_needed(feature))
+		find(d, WRONG, "features", "Use a kernel that has it, or whose configuration switches it on.",
+		     "the kernel lacks %s: %s", kernel_feature__name(feature), kernel_feature__use(feature));
+	else
+		find(d, NOTE, "features", NULL, "the kernel lacks %s: %s", kernel_feature__name(feature),
+		     kernel_feature__use(feature));
+}
+
+/* What the programs use of the kernel, each tried by itself. */
 static void check_features(struct doctor *d)
 {
-	char lacks[400];
+	int missing = 0, untold = 0;
 
-	if (kernel_lacks__name(lacks, sizeof(lacks)))
-		find(d, WRONG, "features", "Use a kernel that has it, or whose configuration switches it on.",
-		     "this kernel lacks %s", lacks);
-	else if (caps__can_attach(caps__effective()))
-		find(d, FINE, "features", NULL, "the kernel has what the programs need: type information (BTF), uprobes, ring "
-		     "buffers, task storage, attach cookies, bpf_loop");
-	else
-		find(d, FINE, "features", NULL, "the kernel has type information (BTF) and uprobes; more could not be "
-		     "tried without CAP_BPF and CAP_PERFMON");
+	for (enum kernel_feature i = 0; i < KERNEL_FEATURES; i++) {
+		int there = kernel_feature__try(i);
+
+		if (there == 0)
+			report_missing(d, i);
+		missing += there == 0;
+		untold += there < 0;
+	}
+	if (untold)
+		find(d, NOTE, "features", NULL, "%d of the %d features that gilscope's programs use could not be looked for without "
+		     "CAP_BPF and CAP_PERFMON", untold, KERNEL_FEATURES);
+	else if (!missing)
+		find(d, FINE, "features", NULL, "the kernel has all that gilscope's programs use: BTF, uprobes, ring buffers, task "
+		     "storage, attach cookies, bpf_loop and %d more", KERNEL_FEATURES - 6);
 }
 
 /* CAP_SYS_ADMIN is another matter: whether it is needed is known when probes were tried. */
@@ -148,8 +165,7 @@ static void report_probes(struct doctor *d, const struct probes_features *f)
 	if (f->timer)
 		find(d, FINE, "native", NULL, "the native code of long holds is sampled by a timer of the holder's CPU time");
 	else
-		find(d, NOTE, "native", NULL, "the native code of long holds stays unknown while the holder runs on a CPU: %s",
-		     f->timer_why);
+		find(d, NOTE, "native", NULL, CPU_SAMPLES_LOST "%s", f->timer_why);
 	if (f->price_ns > 0)
 		find(d, FINE, "price", NULL, "a probe hit costs about %.2f us here (%.1f us where it has to be single-stepped)",
 		     f->price_ns / 1e3, f->stepped_price_ns / 1e3);

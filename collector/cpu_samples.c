@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@
 struct cpu_samples {
 	const struct bpf_program *program;
 	struct planter *planter;
+	const char *why_not;
 	bool refused;
 	struct {
 		pid_t tid;       /* 0: free */
@@ -24,7 +26,7 @@ struct cpu_samples {
 	} timer[CPU_SAMPLES_MAX];
 };
 
-struct cpu_samples *cpu_samples__new(const struct bpf_program *program, struct planter *planter)
+struct cpu_samples *cpu_samples__new(const struct bpf_program *program, struct planter *planter, const char *why_not)
 {
 	struct cpu_samples *s = calloc(1, sizeof(*s));
 
@@ -32,6 +34,7 @@ struct cpu_samples *cpu_samples__new(const struct bpf_program *program, struct p
 		return NULL;
 	s->program = program;
 	s->planter = planter;
+	s->why_not = why_not;
 	return s;
 }
 
@@ -73,13 +76,22 @@ int cpu_samples__try(const struct bpf_program *program, struct planter *planter,
 	return err ?: bpf_link__destroy(link);
 }
 
-static void refuse(struct cpu_samples *s, int err)
+/* Once; under -v it was said when the programs were loaded. */
+static void refuse(struct cpu_samples *s, const char *why)
 {
+	s->refused = true;
+	if (!s->why_not[0] || log__level() < LOG_VERBOSE)
+		log_warn(CPU_SAMPLES_LOST "%s", why);
+}
+
+static void take_refusal(struct cpu_samples *s, int err)
+{
+	char why[128];
+
 	if (err == -ESRCH) /* it has just ended */
 		return;
-	s->refused = true;
-	log_warn("the native code of long holds stays unknown while the holder runs on a CPU: the kernel refuses a timer of its "
-		 "CPU time (%s)", strerror(-err));
+	snprintf(why, sizeof(why), "the kernel refuses a timer of its CPU time (%s)", strerror(-err));
+	refuse(s, why);
 }
 
 void cpu_samples__want(struct cpu_samples *s, pid_t tid, uint64_t now_ns)
@@ -97,9 +109,13 @@ void cpu_samples__want(struct cpu_samples *s, pid_t tid, uint64_t now_ns)
 	}
 	if (s->refused || room == CPU_SAMPLES_MAX || tid <= 0)
 		return;
+	if (s->why_not[0]) {
+		refuse(s, s->why_not);
+		return;
+	}
 	err = start(s->program, s->planter, tid, &s->timer[room].link);
 	if (err) {
-		refuse(s, err);
+		take_refusal(s, err);
 		return;
 	}
 	s->timer[room].tid = tid;

@@ -12,14 +12,18 @@
 
 #define CPU_SAMPLES_MAX 32          /* threads at a time */
 #define CPU_SAMPLES_PERIOD_NS 7500000ull
+#define CPU_SAMPLES_LOST "the native code of long holds stays unknown while the holder runs on a CPU: " /* without them */
 #define CPU_SAMPLES_LAST_NS 2000000000ull /* a timer that nobody wanted for so long goes */
 
 struct bpf_program;
 struct cpu_samples;
 struct planter;
 
-/* `planter` opens the timers and stays the caller's. NULL: no memory. */
-struct cpu_samples *cpu_samples__new(const struct bpf_program *program, struct planter *planter);
+/*
+ * `planter` opens the timers; `why_not`: "", or why the kernel is known to refuse them, which is said when the first one is wanted.
+ * Both stay the caller's. NULL: no memory.
+ */
+struct cpu_samples *cpu_samples__new(const struct bpf_program *program, struct planter *planter, const char *why_not);
 void cpu_samples__free(struct cpu_samples *s);
 
 /* Whether a timer of that thread, of any process, can be started: 0 or -errno. It is gone again on return. */

@@ -21,9 +21,6 @@ static int say_forbidden(const struct load_refusal *r, struct reason *why)
 
 int load_refusal__say(const struct load_refusal *r, struct reason *why)
 {
-	if (r->lacks[0])
-		return reason__set(why, r->err, "this kernel (%s) lacks what gilscope's programs need: %s", r->release,
-				   r->lacks);
 	if (r->log->line[0])
 		return reason__set(why, r->err, "the verifier of this kernel (%s) refuses gilscope's program %s: \"%s\"; "
 				   MORE ", please report it", r->release, r->log->program, r->log->line);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Why the programs could not be loaded, in one sentence. The ground of it is what was tried and what the kernel answered; its
- * version is never more than a hint. Pure.
+ * Why the programs could not be loaded into a kernel that lacks nothing they are known to need (kernel_features.h), in one
+ * sentence. The ground of it is what the kernel answered; its version is never more than a hint. Pure.
  */
 #ifndef GILSCOPE_LOAD_REFUSAL_H
 #define GILSCOPE_LOAD_REFUSAL_H
@@ -14,7 +14,6 @@
 struct load_refusal {
 	int err;                        /* -errno of the load */
 	uint64_t effective;             /* capabilities of this process */
-	const char *lacks;              /* what was tried and is not there (kernel_lacks.h), "": nothing */
 	const struct verifier_log *log;
 	const char *release;            /* the kernel's, as uname tells it */
 };

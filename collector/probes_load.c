@@ -13,11 +13,12 @@
 #include <unistd.h>
 
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 
 #include "caps.h"
 #include "gil.skel.h"
-#include "kernel_lacks.h"
+#include "kernel_features.h"
 #include "load_refusal.h"
 #include "log.h"
 #include "probe_check.h"
@@ -96,16 +97,28 @@ static void use_multi(struct gil_bpf *skel)
 		bpf_program__set_expected_attach_type(programs[i], UPROBE_MULTI_ATTACH_TYPE);
 }
 
+/* Names what the kernel lacks of what is needed; 0: nothing that could be told. */
+static int lacks_what_is_needed(struct reason *why)
+{
+	struct utsname os = {0};
+	char missing[640];
+
+	if (!kernel_features__missing(missing, sizeof(missing)))
+		return 0;
+	uname(&os);
+	return reason__set(why, -ENOTSUP, "this kernel (%s) lacks what gilscope needs: %s", os.release, missing);
+}
+
 static int load_refused(int err, struct reason *why)
 {
-	char lacks[400];
 	struct utsname os = {0};
 	struct load_refusal refusal = {
-		.err = err, .effective = caps__effective(), .lacks = lacks, .log = &said, .release = os.release,
+		.err = err, .effective = caps__effective(), .log = &said, .release = os.release,
 	};
 
+	if (lacks_what_is_needed(why))
+		return err;
 	uname(&os);
-	kernel_lacks__name(lacks, sizeof(lacks));
 	return load_refusal__say(&refusal, why);
 }
 
@@ -128,7 +141,7 @@ static int load_skeleton(struct probes *p, bool multi, struct reason *why)
 
 	if (err)
 		return err == -ENOTSUP ? err : load_refused(err, why);
-	p->skel = gil_bpf__open();
+	p->skel = probes_programs__open(p->features.older);
 	if (!p->skel)
 		return load_refused(-errno, why);
 	if (multi)
@@ -191,12 +204,9 @@ static int check_refused(const struct probes *p, int err, struct reason *why)
 
 static const char *why_no_multi(const struct probes *p)
 {
-	int err;
-
 	if (p->opts.no_multi)
 		return "switched off";
-	err = uprobe_link__try_multi();
-	return err == -EINVAL ? "the kernel has none; Linux 6.6 and newer have it" : err ? "the kernel refuses it" : "";
+	return kernel_feature__try(KERNEL_UPROBE_MULTI) == 0 ? "the kernel has none; Linux 6.6 and newer have it" : "";
 }
 
 static int load_for_multi(struct probes *p, struct reason *why)
@@ -216,6 +226,7 @@ static int load_best(struct probes *p, struct reason *why)
 {
 	int err = 0;
 
+	said = (struct verifier_log){0};
 	p->features.multi_why = why_no_multi(p);
 	if (!p->features.multi_why[0])
 		err = load_for_multi(p, why);
@@ -230,26 +241,67 @@ static int load_best(struct probes *p, struct reason *why)
 }
 
 /*
- * The programs at context switches need a kernel that hands them the state of who leaves (5.18 and newer do): else without them.
- * If it is their fault, the programs load without them.
+ * Where the kernel itself does not have a function that the programs may call, libbpf looks for it in the kernel's modules, which
+ * takes CAP_SYS_ADMIN (BPF_BTF_GET_NEXT_ID), and gives up without. The form for older kernels calls none.
  */
-int probes_load__skeleton(struct probes *p, struct reason *why)
+static bool lacks_called_function(void)
 {
+	struct btf *btf = btf__load_vmlinux_btf();
+	bool lacks = btf && btf__find_by_name_kind(btf, "bpf_preempt_disable", BTF_KIND_FUNC) < 0;
+
+	btf__free(btf);
+	return lacks;
+}
+
+/* Whether the first form of the programs was refused for something that the other one does without. */
+static bool needs_older(void)
+{
+	return kernel_feature__try(KERNEL_SWITCH_STATE) == 0 || lacks_called_function();
+}
+
+/* Whether less may be taken, since the programs were refused, and not for want of what all of them need. */
+static bool may_take_less(const struct probes *p, int err)
+{
+	return err && err != -EPERM && err != -ENOTSUP && !p->skel;
+}
+
+/*
+ * In the form for older kernels where the first one can't be loaded; last, without the programs at context switches, whose
+ * tracepoint has changed before.
+ */
+static int load_what_is_taken(struct probes *p, struct reason *why)
+{
+	struct reason *first = &p->off_cpu_refusal;
 	int err;
 
+	p->features.older = kernel_feature__try(KERNEL_LOOP) == 0 || kernel_feature__is_masked(KERNEL_SWITCH_STATE);
+	err = load_best(p, first);
+	if (may_take_less(p, err) && !p->features.older && needs_older()) {
+		p->features.older = true;
+		err = load_best(p, first);
+	}
+	if (may_take_less(p, err) && p->features.off_cpu) {
+		p->features.off_cpu = false;
+		p->features.off_cpu_why = first->text;
+		return load_best(p, why);
+	}
+	if (err && why)
+		*why = *first;
+	return err;
+}
+
+int probes_load__skeleton(struct probes *p, struct reason *why)
+{
+	int err = kernel_features__check_mask(why);
+
+	if (err)
+		return err;
 	libbpf_set_print(take_message);
 	p->features.multi_why = "";
 	p->features.off_cpu = !p->opts.no_off_cpu;
 	p->features.off_cpu_why = p->opts.no_off_cpu ? "switched off" : "";
-	said = (struct verifier_log){0};
-	err = load_best(p, &p->off_cpu_refusal);
-	if (err && err != -EPERM && err != -ENOTSUP && p->features.off_cpu && !p->skel) {
-		p->features.off_cpu = false;
-		p->features.off_cpu_why = p->off_cpu_refusal.text;
-		said = (struct verifier_log){0};
-		return load_best(p, why);
-	}
-	if (err && why)
-		*why = p->off_cpu_refusal;
-	return err;
+	for (enum kernel_feature i = 0; !err && i < KERNEL_FEATURES; i++)
+		if (kernel_feature__is_masked(i))
+			err = lacks_what_is_needed(why);
+	return err ?: load_what_is_taken(p, why);
 }

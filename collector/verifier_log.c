@@ -78,5 +78,6 @@ void verifier_log__take(struct verifier_log *log, const char *message)
 		verifier_log__reason(begin + strlen(BEGIN), log->line, sizeof(log->line));
 		return;
 	}
-	snprintf(log->last, sizeof(log->last), "%.*s", (int)strcspn(message, "\n"), message);
+	if (!strstr(message, "failed to load ")) /* what follows from the cause */
+		snprintf(log->last, sizeof(log->last), "%.*s", (int)strcspn(message, "\n"), message);
 }

@@ -14,7 +14,7 @@
 struct verifier_log {
 	char program[32]; /* whose log it is, "": the verifier refused none */
 	char line[256];   /* the line that says why, "": none does */
-	char last[256];   /* what libbpf said last besides */
+	char last[256];   /* what libbpf said last besides, but for what follows from it */
 };
 
 /* One message of libbpf's, which may have many lines. */

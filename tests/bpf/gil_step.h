@@ -23,4 +23,8 @@ struct gil_step {
 	__u32 forced, pad;
 };
 
+/* It is handed over as the arguments of a tracepoint: words, twelve at most. */
+#define GIL_STEP_WORDS 5
+_Static_assert(sizeof(struct gil_step) == GIL_STEP_WORDS * sizeof(__u64), "a step is whole words");
+
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The state machine under BPF_PROG_TEST_RUN: the same gil_core, driven by made-up events. Uprobe programs can't be
- * test-run, a "syscall" program can; the thread, the time and what memory would say are arguments.
+ * test-run, a "raw_tp" program can; the thread, the time and what memory would say are arguments. (A "syscall" program can, too,
+ * but it is sleepable, and Linux 6.1 allows those neither queues nor ring buffers of every kind.)
  */
 #include <linux/bpf.h>
 #include <linux/types.h>
@@ -75,8 +76,7 @@ GIL_INLINE void exit_thread(struct gil_at *at)
 	bpf_map_delete_elem(&tasks, &at->tid);
 }
 
-SEC("syscall")
-int gil_step(struct gil_step *step)
+GIL_INLINE int take(const struct gil_step *step)
 {
 	__u32 gil_key, proc_slot = step->proc;
 	struct gil_at at = {
@@ -117,4 +117,17 @@ int gil_step(struct gil_step *step)
 		return 2;
 	}
 	return 0;
+}
+
+SEC("raw_tp")
+int gil_step(struct bpf_raw_tracepoint_args *ctx)
+{
+	union {
+		struct gil_step step;
+		__u64 words[GIL_STEP_WORDS];
+	} given;
+
+	for (int i = 0; i < GIL_STEP_WORDS; i++)
+		given.words[i] = ctx->args[i];
+	return take(&given.step);
 }
