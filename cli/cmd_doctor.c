@@ -262,20 +262,27 @@ static void check_own_store(struct doctor *d)
 /* What dashboards call on the server. */
 static void check_functions(struct doctor *d, const struct redis_url *url)
 {
+	static const char *const lack[] = {[FUNCTIONS_NONE] = "Redis has no", [FUNCTIONS_OLDER] = "Redis has an older",
+					   [FUNCTIONS_UNKNOWN] = "Redis does not tell whether it has a"};
+	enum functions_found found = FUNCTIONS_UNKNOWN;
 	struct redisContext *c = NULL;
 	struct reason why = {0};
-	unsigned int version = 0, own = redis_functions__own_version();
 	int err = redis_conn__open(url, CHECK_MS, &c, &why);
 
-	err = err ? err : redis_functions__version(c, CHECK_MS, -1, &version, &why);
+	err = err ? err : redis_functions__look(c, CHECK_MS, -1, &found, &why);
 	redis_conn__close(c);
-	if (!err && version >= own)
-		find(d, FINE, "functions", NULL, "the function library for dashboards is loaded (version %u)", version);
+	if (err)
+		found = FUNCTIONS_UNKNOWN;
+	if (found == FUNCTIONS_OURS)
+		find(d, FINE, "functions", NULL, "the function library for dashboards is loaded (version %u)",
+		     redis_functions__own_version());
+	else if (found == FUNCTIONS_FOREIGN)
+		find(d, NOTE, "functions", "Dashboards call it, gilscope does not, and leaves it as it is. Look at it "
+		     "with redis-cli FUNCTION LIST LIBRARYNAME gilscope WITHCODE.", "Redis: %s", why.text);
 	else
 		find(d, NOTE, "functions", "attach loads it where it may. By hand, with more rights: redis-cli -x FUNCTION LOAD "
 		     "REPLACE < dashboards/lua/gilscope.lua (below share/gilscope where gilscope is installed).",
-		     "Redis has %s function library for dashboards%s%s", version ? "an older" : "no", why.text[0] ? ": " : "",
-		     why.text);
+		     "%s function library for dashboards%s%s", lack[found], why.text[0] ? ": " : "", why.text);
 }
 
 static void check_redis(struct doctor *d)

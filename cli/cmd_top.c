@@ -71,7 +71,7 @@ static size_t search_here(const char *word, pid_t *ret_pid)
 	struct search search = {.word = word};
 	struct reason why;
 
-	target__each(search_one, &search, &why);
+	target__each(NULL, search_one, &search, &why);
 	*ret_pid = search.pid;
 	return search.found;
 }

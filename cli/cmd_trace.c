@@ -22,6 +22,7 @@
 #include "human.h"
 #include "kin.h"
 #include "live.h"
+#include "outfile.h"
 #include "rows.h"
 #include "screen.h"
 
@@ -30,6 +31,7 @@
 
 struct recording {
 	const struct options *o;
+	struct outfile file;
 	FILE *to;
 	struct collector *collector; /* while it runs */
 	struct trace *trace;
@@ -220,23 +222,28 @@ static int finish(struct recording *r, int err, struct reason *why)
 	}
 	written = trace_json__close(r->json, &tail);
 	written = r->err ? r->err : written;
+	if (written)
+		return err ? err : reason__set(why, written, "%s could not be written to its end: %s",
+					       r->o->output ? r->o->output : "standard output", strerror(-written));
+	written = r->file.to ? outfile__keep(&r->file, err ? NULL : why) : 0;
 	if (r->trace && !written)
 		say_result(r);
-	if (!err && written)
-		err = reason__set(why, written, "%s could not be written to its end: %s",
-				  r->o->output ? r->o->output : "standard output", strerror(-written));
-	return err;
+	return err ? err : written;
 }
 
 static int open_output(struct recording *r, struct reason *why)
 {
+	int err;
+
 	r->to = stdout;
 	if (!r->o->output && isatty(STDOUT_FILENO))
 		return reason__set(why, -EINVAL, "a trace is nothing to read on a terminal: give it a file (-o trace.json)");
 	if (!r->o->output)
 		return 0;
-	r->to = fopen(r->o->output, "we");
-	return r->to ? 0 : reason__set(why, -errno, "--output: %s: %s", r->o->output, strerror(errno));
+	/* It has its name while the rights last: those that are kept do not write into another user's directory. */
+	err = outfile__open_stream(&r->file, "--output", r->o->output, why);
+	r->to = r->file.to;
+	return err;
 }
 
 static int run(const struct verb *verb, struct options *o, int argc, char **argv)
@@ -255,8 +262,7 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 	if (r.json)
 		err = finish(&r, err, &why);
 	trace__free(r.trace);
-	if (r.to != stdout && fclose(r.to) && !err)
-		err = reason__set(&why, -errno, "%s: %s", o->output, strerror(errno));
+	outfile__drop(&r.file);
 	return err ? options__fail(verb, EXIT_FAILED, &why) : EXIT_OK;
 }
 

@@ -179,8 +179,8 @@ int history__url(const struct options *o, struct redis_url *ret, bool *ret_given
 				   "libhiredis with SSL and libssl-dev and build again, or use redis://",
 				   o->redis_in_argv ? "--redis" : "GILSCOPE_REDIS");
 	if (ret->password_in_url && o->redis_in_argv)
-		log_warn("--redis: everybody on this machine can read that password (ps): better --redis-password-file, or "
-			 "GILSCOPE_REDIS_PASSWORD");
+		log_warn("--redis: everybody on this machine could read that password when gilscope started (ps): better "
+			 "--redis-password-file, or GILSCOPE_REDIS_PASSWORD");
 	return redis_url__find_password(ret, o->password_file, why);
 }
 

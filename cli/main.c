@@ -16,6 +16,7 @@
 #include "../collector/planter.h"
 #include "args.h"
 #include "cmds.h"
+#include "secrets.h"
 #include "suggest.h"
 
 #ifndef GILSCOPE_VERSION
@@ -159,6 +160,7 @@ int main(int argc, char **argv)
 	const struct verb *verb;
 	int at = 1, status;
 
+	argv = secrets__hide(argc, argv);
 	signal(SIGPIPE, SIG_IGN);
 	keep_heap_small();
 	status = global_options(argc, argv, &at);

@@ -337,13 +337,19 @@ static bool in_data(const struct out_column *column)
 	return !(column->flags & OUT_HUMAN);
 }
 
+/* Names are anybody's: a spreadsheet takes what begins like this for a formula, and what begins with ' for text. */
+static bool is_formula(const char *text)
+{
+	return text[0] && strchr("=+-@\t\r", text[0]);
+}
+
 static void csv_text(FILE *to, const char *text)
 {
-	if (!strpbrk(text, ",\"\r\n")) {
+	if (!strpbrk(text, ",\"\r\n") && !is_formula(text)) {
 		fputs(text, to);
 		return;
 	}
-	fputc('"', to);
+	fputs(is_formula(text) ? "\"'" : "\"", to);
 	for (; *text; text++) {
 		if (*text == '"')
 			fputc('"', to);

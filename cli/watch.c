@@ -23,6 +23,7 @@
 #include "inspect.h"
 #include "live.h"
 #include "out.h"
+#include "outfile.h"
 #include "screen.h"
 #include "summary.h"
 
@@ -58,7 +59,8 @@ struct watch {
 	bool has_match;
 	enum view view;
 	FILE *data;
-	bool own_file, several;
+	struct outfile file; /* of --output */
+	bool several;
 	pid_t first_pid;
 	bool broken, failed;        /* nothing more can be written; and that is an error */
 	struct panel *panels;
@@ -213,7 +215,7 @@ static void check_data(struct watch *w)
 	w->broken = true;
 	if (errno != EPIPE) {
 		w->failed = true;
-		log_error("%s: %s", w->own_file ? w->options->output : "standard output", strerror(errno));
+		log_error("%s: %s", w->file.to ? w->options->output : "standard output", strerror(errno));
 	}
 	kill(getpid(), SIGTERM);
 }
@@ -464,14 +466,14 @@ static enum view choose_view(const struct options *o, bool command_owns_terminal
 
 static int open_data(struct watch *w, bool command_owns_terminal, struct reason *why)
 {
+	int err;
+
 	w->data = command_owns_terminal ? stderr : stdout;
 	if (!w->options->output)
 		return 0;
-	w->data = fopen(w->options->output, "we");
-	if (!w->data)
-		return reason__set(why, -errno, "--output: %s: %s", w->options->output, strerror(errno));
-	w->own_file = true;
-	return 0;
+	err = outfile__open_stream(&w->file, "--output", w->options->output, why);
+	w->data = w->file.to;
+	return err;
 }
 
 /* Long holds are kept as history from 100 ms on, long waits if they are asked for. */
@@ -589,6 +591,7 @@ const struct collector_events *watch__events(const struct watch *w)
 
 int watch__close(struct watch *w)
 {
+	struct reason why;
 	int err;
 
 	if (!w)
@@ -602,9 +605,9 @@ int watch__close(struct watch *w)
 	history__close(&w->history);
 	if (w->broken)
 		forget_data(w);
-	if (w->own_file && fclose(w->data)) {
+	if (w->file.to && outfile__keep(&w->file, &why)) {
 		w->failed = true;
-		log_error("%s: %s", w->options->output, strerror(errno));
+		log_error("%s", why.text);
 	}
 	err = w->failed ? -EIO : 0;
 	if (w->has_match)

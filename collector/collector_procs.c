@@ -313,11 +313,18 @@ static int start_found(void *arg, pid_t pid, const struct target *t, const char 
 	return 0;
 }
 
+static bool may_be_meant(void *arg, pid_t pid)
+{
+	const struct collector *c = arg;
+
+	return finder__may_fit(c->opts->all, pid);
+}
+
 /* Execs are told before the look around: whoever comes meanwhile is found by one or the other. */
 int procs__start_all(struct collector *c, struct reason *why)
 {
 	probes__tell_execs(c->shop.probes, true);
-	return target__each(start_found, c, why);
+	return target__each(may_be_meant, start_found, c, why);
 }
 
 void procs__tell_missed(struct collector *c)

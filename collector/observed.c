@@ -302,9 +302,9 @@ static void come_from(struct observed *o, const struct origin *origin)
 
 static int open_target(struct observed *o, struct workshop *shop, pid_t pid, const struct origin *origin, struct reason *why)
 {
-	int err = target__open_with(shop->memory, pid, &o->target, why);
+	int err = !origin->only || finder__may_fit(origin->only, pid) ? target__open_with(shop->memory, pid, &o->target, why) : 0;
 
-	if (err || !origin->only || finder__fits(origin->only, o->target))
+	if (err || !origin->only || (o->target && finder__fits(origin->only, o->target)))
 		return err;
 	return reason__set(why, -ESRCH, "process %d is not one of those asked for", (int)pid);
 }

@@ -471,7 +471,8 @@ static int compare_texts(const struct proc_slot *s, struct reason *why)
 	int err = site_texts__compare(s->texts, s->texts_n, s->pid, s->ino, &tally);
 
 	if (err)
-		return reason__set(why, err, "can't compare the code of process %d with its file: %s", (int)s->pid, strerror(-err));
+		return reason__set(why, err, "can't compare the code of process %d with its file: %s", (int)s->pid,
+				   strerror(-err));
 	if (tally.breakpoints)
 		log_verbose("process %d has breakpoints at %zu of %zu places already: another tracer's", (int)s->pid,
 			    tally.breakpoints, s->texts_n);

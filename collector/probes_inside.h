@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The inside of struct probes, shared by its own files only: probes.c has the life cycle, process slots, planting and arming;
- * probes_load.c brings the programs into the kernel, in one of the two forms that probes_programs.c has; probes_tables.c maps their
- * tables, probes_kin.c is about followed processes, those that others gave birth to, and who shares probes with whom.
+ * probes_load.c brings the programs into the kernel, in one of the two forms that probes_programs.c has; probes_tables.c maps
+ * their tables, probes_kin.c is about followed processes, those that others gave birth to, and who shares probes with whom.
  */
 #ifndef GILSCOPE_PROBES_INSIDE_H
 #define GILSCOPE_PROBES_INSIDE_H

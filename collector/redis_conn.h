@@ -66,9 +66,10 @@ int redis_conn__append(struct redisContext *c, int argc, const char *const *argv
 
 /*
  * Sends what was appended and reads `n` replies, each given to `on_reply` (which keeps nothing of it; non-zero stops
- * and is returned). A silence is bounded by timeout_ms, the whole by four of them, so a server that trickles holds
- * nobody. After any error but on_reply's the context is good for redis_conn__close() only. 0, -ETIMEDOUT,
- * -ECANCELED (wake_fd), -EPIPE (closed by the server), -EPROTO (not Redis, or an absurd reply), -errno.
+ * and is returned). A silence is bounded by timeout_ms, the whole by four of them, whatever comes meanwhile; all replies
+ * together by 64 MiB and half a million elements, a line by 64 KiB: the server decides neither time nor memory. After any
+ * error but on_reply's the context is good for redis_conn__close() only. 0, -ETIMEDOUT, -ECANCELED (wake_fd), -EPIPE (closed
+ * by the server), -EPROTO (not Redis, or more than that), -errno.
  */
 struct redisReply;
 typedef int redis_reply_fn(void *arg, size_t i, const struct redisReply *reply);
@@ -78,7 +79,10 @@ int redis_conn__exchange(struct redisContext *c, size_t n, int timeout_ms, int w
 /* One command whose answer is OK, a number or anything but an error. argv ends with NULL. 0 or -errno. */
 int redis_conn__do(struct redisContext *c, const char *const *argv, int timeout_ms, struct reason *why);
 
-/* Makes a parser refuse arrays of absurd length (hiredis would allocate them on the server's word alone). */
+/*
+ * Makes a parser refuse arrays of absurd length (hiredis would allocate them on the server's word alone); within an exchange
+ * it counts elements, too.
+ */
 struct redisReader;
 void redis_conn__guard(struct redisReader *reader);
 

@@ -85,6 +85,7 @@ struct sink_redis {
 	struct sink_stats stats;
 	bool closing, ended, orphaned;
 	unsigned int attempt;     /* failures since the last success */
+	bool told_of_functions;  /* the sink's thread alone */
 	bool was_connected;
 
 	/* The thread's own. */
@@ -321,10 +322,14 @@ static void lost_connection(struct sink_redis *s, int err, const struct reason *
 /* Readers' functions; without them only readers miss something. */
 static int bring_functions(struct sink_redis *s, struct redisContext *conn, struct reason *why)
 {
-	int err = redis_functions__load(conn, s->opts.timeout_ms, s->stop_fd, why);
+	enum functions_found found;
+	int err = redis_functions__load(conn, s->opts.timeout_ms, s->stop_fd, &found, why);
 
-	if (!err && why->text[0])
+	if (!err && found == FUNCTIONS_FOREIGN && !s->told_of_functions)
+		log_warn("%s: %s: dashboards call it, gilscope does not, and leaves it as it is", s->where, why->text);
+	else if (!err && why->text[0])
 		log_verbose("sink: %s does not take the function library for dashboards: %s", s->where, why->text);
+	s->told_of_functions |= !err && found == FUNCTIONS_FOREIGN;
 	return err;
 }
 

@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -37,9 +38,58 @@ static void trickle(int fd)
 	}
 }
 
-static void serve(int fd, enum oddity oddity)
+/* Says `piece` over and over, for ever. */
+static void say_for_ever(int fd, const char *piece)
 {
-	switch (oddity) {
+	size_t len = strlen(piece), room = 256 * 1024, n = 0;
+	char *text = malloc(room + len);
+
+	for (; text && n < room; n += len)
+		memcpy(text + n, piece, len);
+	while (text && send(fd, text, n, MSG_NOSIGNAL) > 0)
+		;
+	_exit(0);
+}
+
+static void say_huge_strings(int fd)
+{
+	size_t len = 4000000;
+	char *text = calloc(1, len + 32);
+
+	if (!text)
+		_exit(1);
+	memset(text + sprintf(text, "$%zu\r\n", len), 'x', len);
+	strcat(text, "\r\n");
+	say(fd, "*500000\r\n");
+	for (;;)
+		say(fd, text);
+}
+
+/* Its length is the array's: of 64 numbers. */
+static void say_many_elements(int fd)
+{
+	char piece[512] = "*64\r\n";
+
+	for (int i = 0; i < 64; i++)
+		strcat(piece, ":1\r\n");
+	say(fd, "*500000\r\n");
+	say_for_ever(fd, piece);
+}
+
+static void say_flood(int fd)
+{
+	char piece[8200] = "$8000\r\n";
+
+	memset(piece + strlen(piece), 'x', 8000);
+	strcat(piece, "\r\n");
+	say_for_ever(fd, piece);
+}
+
+static void serve(int fd, int oddity)
+{
+	if (oddity & ODD_GREETS)
+		say(fd, "+OK\r\n+PONG\r\n");
+	switch (oddity & ~ODD_GREETS) {
 	case ODD_SILENT:
 		break;
 	case ODD_HANGS_UP:
@@ -62,11 +112,24 @@ static void serve(int fd, enum oddity oddity)
 	case ODD_PONG_ONLY:
 		say(fd, "+OK\r\n+PONG\r\n");
 		break;
+	case ODD_HUGE_STRINGS:
+		say_huge_strings(fd);
+		break;
+	case ODD_ENDLESS_LINE:
+		say(fd, "-ERR ");
+		say_for_ever(fd, "x");
+		break;
+	case ODD_MANY_ELEMENTS:
+		say_many_elements(fd);
+		break;
+	case ODD_FLOODS:
+		say_flood(fd);
+		break;
 	}
 	drain(fd);
 }
 
-static void serve_all(int listener, enum oddity oddity)
+static void serve_all(int listener, int oddity)
 {
 	signal(SIGCHLD, SIG_IGN);
 	for (;;) {
@@ -83,7 +146,7 @@ static void serve_all(int listener, enum oddity oddity)
 	}
 }
 
-void odd_server__start(struct odd_server *s, enum oddity oddity)
+void odd_server__start(struct odd_server *s, int oddity)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof(a);

@@ -167,6 +167,29 @@ Test(out, csv_quotes_what_needs_it_and_leaves_unknown_empty)
 	cr_expect_str_eq(text, "name,tid,hold,n,why\n\"a \"\"b\"\", c\",1,1.5,2,why\n,,,,\n");
 }
 
+/* A thread may call itself =cmd|' /C calc'!A0: to a spreadsheet that is a formula. */
+Test(out, csv_of_a_name_that_would_be_a_formula_is_text)
+{
+	static const char *const names[][2] = {
+		{"=1+1", "\"'=1+1\""}, {"+1", "\"'+1\""}, {"-1", "\"'-1\""}, {"@SUM(A1)", "\"'@SUM(A1)\""},
+		{"=a,\"b\"", "\"'=a,\"\"b\"\"\""}, {"a=1", "a=1"}, {"", ""},
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		FILE *to = open_memstream(&text, &text_len);
+		struct out *cells = out__new(&(const struct out_column){"name", "NAME", OUT_TEXT, 0}, 1);
+		char expected[64];
+
+		out__row(cells);
+		out__text(cells, 0, names[i][0]);
+		out__csv(cells, to);
+		fclose(to);
+		snprintf(expected, sizeof(expected), "name\n%s\n", names[i][1]);
+		cr_expect_str_eq(text, expected);
+		out__free(cells);
+	}
+}
+
 Test(out, a_cut_never_splits_a_character)
 {
 	char buf[64];
