@@ -12,6 +12,9 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "../collector/caps.h"
+#include "../collector/collector.h"
+#include "../collector/cpu_samples.h"
 #include "../collector/kernel_features.h"
 #include "../collector/log.h"
 #include "../collector/probes.h"
@@ -19,15 +22,16 @@
 #include "../collector/redis_functions.h"
 #include "../collector/redis_server.h"
 #include "args.h"
-#include "caps.h"
 #include "cmds.h"
 #include "history.h"
 #include "inspect.h"
 #include "kin.h"
 #include "out.h"
+#include "watch.h"
 
 #define WIDTH 80
 #define TOPIC_COLUMN 18
+#define GRANT "Run it with sudo, or give the program the capability (setcap)."
 
 enum level {
 	FINE,    /* nothing to do */
@@ -120,6 +124,7 @@ static void check_features(struct doctor *d)
 		     "storage, attach cookies, bpf_loop and %d more", KERNEL_FEATURES - 6);
 }
 
+/* CAP_SYS_ADMIN is another matter: whether it is needed is known when probes were tried. */
 static void check_caps(struct doctor *d)
 {
 	uint64_t effective = caps__effective();
@@ -128,11 +133,13 @@ static void check_caps(struct doctor *d)
 		enum cap cap = (enum cap)i;
 		bool needed = cap == CAP_BPF_INDEX || cap == CAP_PERFMON_INDEX;
 
+		if (cap == CAP_SYS_ADMIN_INDEX)
+			continue;
 		if (caps__has(effective, cap))
-			find(d, FINE, "rights", NULL, "%s: %s", caps__name(cap), caps__text(cap));
+			find(d, FINE, "rights", NULL, "%s: %s (%s)", caps__name(cap), caps__text(cap), caps__when(cap));
 		else
-			find(d, needed ? WRONG : NOTE, "rights", needed ? "Run it with sudo, or give the program the capability "
-			     "(setcap).": NULL, "%s is missing: cannot %s", caps__name(cap), caps__text(cap));
+			find(d, needed ? WRONG : NOTE, "rights", needed ? GRANT : NULL, "%s is missing: cannot %s (%s)",
+			     caps__name(cap), caps__text(cap), caps__when(cap));
 	}
 }
 
@@ -157,14 +164,44 @@ static void report_probes(struct doctor *d, const struct probes_features *f)
 	else
 		find(d, NOTE, "off cpu", NULL, "whether a holder of the GIL runs, sleeps or lacks a CPU stays unknown: %s",
 		     f->off_cpu_why);
+	if (f->timer)
+		find(d, FINE, "native", NULL, "the native code of long holds is sampled by a timer of the holder's CPU time");
+	else
+		find(d, NOTE, "native", NULL, CPU_SAMPLES_LOST "%s", f->timer_why);
 	if (f->price_ns > 0)
 		find(d, FINE, "price", NULL, "a probe hit costs about %.2f us here (%.1f us where it has to be single-stepped)",
 		     f->price_ns / 1e3, f->stepped_price_ns / 1e3);
 }
 
+static void report_admin(struct doctor *d, const struct probes_features *f)
+{
+	const char *name = caps__name(CAP_SYS_ADMIN_INDEX), *text = caps__text(CAP_SYS_ADMIN_INDEX);
+
+	if (caps__effective() & CAP_SYS_ADMIN_BIT)
+		find(d, FINE, "rights", NULL, "%s: stands for those that are missing", name);
+	else if (f->planter_rights & CAP_SYS_ADMIN_BIT)
+		find(d, FINE, "rights", NULL, "%s: %s; this kernel refuses %s without it (tried), so the process that "
+		     "plants keeps it, and no other does", name, text,
+		     f->multi ? "the latter" : f->timer_needs_admin ? "both" : "the former");
+	else if (!f->timer)
+		find(d, NOTE, "rights", GRANT, "%s is missing: cannot time threads on the CPU", name);
+	else
+		find(d, FINE, "rights", NULL, "%s is not needed on this kernel (tried), and given up", name);
+}
+
+/* As attach does, its rights included. */
+static int open_as_attach(struct doctor *d, struct probes **ret, struct reason *why)
+{
+	const struct collector_opts opts = watch__opts_of(d->o);
+	const struct probes_opts probes_opts = collector__probes_opts(&opts, 1);
+	int err = probes__give_up_rights(false, why);
+
+	return err ? err : probes__open(&probes_opts, ret, why);
+}
+
+/* Gives up rights: what is checked afterwards is checked with those that attach has, too. */
 static void check_probes(struct doctor *d)
 {
-	struct probes_opts opts = {.max_procs = 1, .max_threads = 64, .max_pairs = 64};
 	struct probes *probes = NULL;
 	struct reason why = {0};
 
@@ -172,10 +209,12 @@ static void check_probes(struct doctor *d)
 		find(d, NOTE, "probes", NULL, "could not be tried without CAP_BPF and CAP_PERFMON");
 		return;
 	}
-	if (probes__open(&opts, &probes, &why))
+	if (open_as_attach(d, &probes, &why)) {
 		find(d, WRONG, "probes", NULL, "%s", why.text);
-	else
+	} else {
 		report_probes(d, probes__features(probes));
+		report_admin(d, probes__features(probes));
+	}
 	probes__close(probes);
 }
 
@@ -502,8 +541,8 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 	check_features(&d);
 	check_caps(&d);
 	check_namespace(&d);
+	check_redis(&d); /* the store's files may take rights that observing does not */
 	check_probes(&d);
-	check_redis(&d);
 	if (pid)
 		check_process(&d, pid, &sites);
 	conclude(&d, sites);

@@ -9,9 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../collector/caps.h"
 #include "../collector/log.h"
 #include "args.h"
-#include "caps.h"
 #include "cmds.h"
 #include "human.h"
 #include "kin.h"
@@ -72,13 +72,17 @@ static int look(struct view *v, pid_t pid, struct reason *why)
 	struct collector_events events = {
 		.arg = v, .armed = on_armed, .notice = on_notice, .ended = on_ended, .stack = on_stack,
 	};
+	uint64_t aside;
 	int err = caps__check(why);
 
+	err = err ? err : probes__set_rights_aside(&aside, why);
 	if (err)
 		return err;
 	schema_opts__default(&opts.schema);
 	kin__mention(&pid, 1, "flame takes one PID");
-	err = kin__explain(pid, collector__run(&opts, &pid, 1, &events, why), why);
+	err = collector__run(&opts, &pid, 1, &events, why);
+	caps__take_back(aside);
+	err = kin__explain(pid, err, why);
 	if (!err && v->err)
 		err = reason__set(why, v->err, "the stacks could not be kept: %s", strerror(-v->err));
 	if (!err && !v->known)

@@ -16,11 +16,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../collector/caps.h"
 #include "../collector/log.h"
+#include "../collector/probes.h"
 #include "../collector/query.h"
 #include "../collector/target.h"
 #include "args.h"
-#include "caps.h"
 #include "cmds.h"
 #include "history.h"
 #include "kin.h"
@@ -357,7 +358,7 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 	err = err || !argc ? err : find_start(o, argv[0], &start, &why);
 	err = err ? err : take_signals(&app, &why);
 	/* From here on only what observing takes: sources inherit it. */
-	err = err ? err : caps__keep(false, &why);
+	err = err ? err : probes__give_up_rights(false, &why);
 	err = err ? err : show(&app, &start, &why);
 	top_model__clear(&app.model);
 	if (app.signal_fd >= 0)

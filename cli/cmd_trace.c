@@ -11,13 +11,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../collector/caps.h"
 #include "../collector/clock.h"
 #include "../collector/log.h"
+#include "../collector/probes.h"
 #include "../collector/text.h"
 #include "../collector/trace.h"
 #include "../collector/trace_json.h"
 #include "args.h"
-#include "caps.h"
 #include "cmds.h"
 #include "human.h"
 #include "kin.h"
@@ -260,7 +261,7 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 	if (err)
 		return options__fail(verb, err == -EINVAL ? EXIT_USAGE : EXIT_FAILED, &why);
 	err = caps__check(&why);
-	err = err ? err : caps__keep(false, &why);
+	err = err ? err : probes__give_up_rights(false, &why);
 	err = err ? err : record(&r, pid, &why);
 	if (r.json)
 		err = finish(&r, err, &why);

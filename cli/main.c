@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "../collector/log.h"
+#include "../collector/planter.h"
 #include "args.h"
 #include "cmds.h"
 #include "out.h"
@@ -174,5 +175,7 @@ int main(int argc, char **argv)
 	verb = find_verb(argv[at]);
 	if (!verb)
 		return no_such_verb(argv[at]);
-	return finish(run_verb(verb, argc - at, argv + at));
+	status = run_verb(verb, argc - at, argv + at);
+	planter__dismiss();
+	return finish(status);
 }

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "../collector/log.h"
-#include "caps.h"
+#include "../collector/probes.h"
 #include "code.h"
 #include "family.h"
 #include "history.h"
@@ -480,11 +480,9 @@ static struct stack_opts stacks_of(const struct options *o)
 	};
 }
 
-static void fill_opts(struct watch *w)
+struct collector_opts watch__opts_of(const struct options *o)
 {
-	const struct options *o = w->options;
-
-	w->opts = (struct collector_opts){
+	struct collector_opts opts = {
 		.interval_ns = o->interval_ns,
 		.duration_ns = o->duration_ns,
 		.mode = o->mode,
@@ -493,15 +491,22 @@ static void fill_opts(struct watch *w)
 		.no_off_cpu = o->no_off_cpu,
 		.label = o->label,
 		.host = o->host,
-		.sink = w->history.sink,
 		.follow = o->children || o->all,
 		.handed_down = o->children,
-		.all = o->all ? &w->filter : NULL,
 	};
-	schema_opts__default(&w->opts.schema);
-	w->opts.schema.retention = o->retention;
+
+	schema_opts__default(&opts.schema);
+	opts.schema.retention = o->retention;
 	if (o->prefix)
-		w->opts.schema.prefix = o->prefix;
+		opts.schema.prefix = o->prefix;
+	return opts;
+}
+
+static void fill_opts(struct watch *w)
+{
+	w->opts = watch__opts_of(w->options);
+	w->opts.sink = w->history.sink;
+	w->opts.all = w->options->all ? &w->filter : NULL;
 	w->events = (struct collector_events){
 		.arg = w,
 		.armed = on_armed,
@@ -557,7 +562,7 @@ int watch__open(const struct options *o, bool command_owns_terminal, struct watc
 	err = err ? err : open_data(w, command_owns_terminal, why);
 	err = err ? err : history__open_writer(o, &w->history, why);
 	/* The store is up: from here on only what observing takes. Before the sink's thread, which inherits. */
-	err = err ? err : caps__keep(command_owns_terminal, why);
+	err = err ? err : probes__give_up_rights(command_owns_terminal, why);
 	err = err ? err : history__start_sink(&w->history, why);
 	if (err) {
 		watch__close(w);

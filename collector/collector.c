@@ -444,27 +444,35 @@ static int open_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+/* A process that has exec'd keeps its place until the interval's end, while it is observed anew. */
+static uint32_t places_for(const struct collector_opts *opts, size_t procs)
+{
+	if (!opts->follow)
+		return (uint32_t)procs * 2;
+	return COLLECTOR_PROCS_MAX > procs ? COLLECTOR_PROCS_MAX : (uint32_t)procs;
+}
+
+struct probes_opts collector__probes_opts(const struct collector_opts *opts, size_t procs)
+{
+	return (struct probes_opts){
+		.max_procs = places_for(opts, procs),
+		.max_threads = procs > 4 ? 8192 : 4096,
+		.no_multi = opts->no_multi,
+		.trace_bytes = opts->trace ? opts->trace->ring_bytes : 0,
+		.no_off_cpu = opts->no_off_cpu,
+		.follow = opts->follow,
+		.handed_down = opts->handed_down,
+		.stacks = opts->stacks,
+	};
+}
+
 static int set_up(struct collector *c, size_t procs, struct reason *why)
 {
-	struct probes_opts probes_opts = {
-		.max_procs = (uint32_t)procs,
-		.max_threads = procs > 4 ? 8192 : 4096,
-		.no_multi = c->opts->no_multi,
-		.trace_bytes = c->opts->trace ? c->opts->trace->ring_bytes : 0,
-		.no_off_cpu = c->opts->no_off_cpu,
-		.follow = c->opts->follow,
-		.handed_down = c->opts->handed_down,
-		.stacks = c->opts->stacks,
-	};
+	const struct probes_opts probes_opts = collector__probes_opts(c->opts, procs);
 	struct grid_clocks now;
 	int err;
 
-	/* A process that has exec'd keeps its place until the interval's end, while it is observed anew. */
-	if (c->opts->follow)
-		procs = probes_opts.max_procs = COLLECTOR_PROCS_MAX > procs ? COLLECTOR_PROCS_MAX : (uint32_t)procs;
-	else
-		probes_opts.max_procs = (uint32_t)(procs *= 2);
-	if (roster__init(&c->roster, procs))
+	if (roster__init(&c->roster, probes_opts.max_procs))
 		return reason__set(why, -ENOMEM, "out of memory");
 	c->shop.recipes.keep_files = c->opts->follow;
 	c->shop.memory = c->opts->follow ? target_memory__new() : NULL;

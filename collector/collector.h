@@ -102,6 +102,9 @@ struct collector_events {
 	void (*tick)(void *arg, uint64_t elapsed_ns, uint64_t remaining_ns);
 };
 
+/* What the probes are opened with for that many processes. */
+struct probes_opts collector__probes_opts(const struct collector_opts *opts, size_t procs);
+
 /*
  * Observes the processes `pids` (none with opts->all), and with opts->follow all their children, until all are gone, the
  * duration ends, or SIGINT/SIGTERM; flushes the last partial interval, lifts the probes. 0, or -errno

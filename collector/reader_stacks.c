@@ -279,7 +279,8 @@ int reader_stacks__open(struct reader *r, const struct stack_tables *tables)
 	s->sums_max = tables->sums_max;
 	s->book = stack_book__new();
 	s->native_files = native_files__new();
-	s->cpu_samples = cpu_samples__new(tables->sampler);
+	s->cpu_samples = cpu_samples__new(tables->sampler, probes__planter(r->probes),
+					    probes__features(r->probes)->timer_why);
 	return s->book && s->native_files && s->cpu_samples ? open_rings(r, tables) : -ENOMEM;
 }
 
