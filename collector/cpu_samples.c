@@ -13,6 +13,7 @@
 #include <bpf/libbpf.h>
 
 #include "log.h"
+#include "target.h"
 
 struct cpu_samples {
 	const struct bpf_program *program;
@@ -48,14 +49,31 @@ void cpu_samples__free(struct cpu_samples *s)
 	free(s);
 }
 
+/* Opened while the id was that of a thread of `pid`: before and after. */
+static int open_timer(struct perf_event_attr *attr, pid_t pid, pid_t tid)
+{
+	int fd = -1;
+
+	if (target__has_thread(pid, tid))
+		fd = (int)syscall(SYS_perf_event_open, attr, tid, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	else
+		errno = ESRCH;
+	if (fd >= 0 && !target__has_thread(pid, tid)) {
+		close(fd);
+		errno = ESRCH;
+		return -1;
+	}
+	return fd;
+}
+
 /* The descriptor is the link's. NULL with errno: it can't be had. */
-static struct bpf_link *start(const struct cpu_samples *s, pid_t tid)
+static struct bpf_link *start(const struct cpu_samples *s, pid_t pid, pid_t tid)
 {
 	struct perf_event_attr attr = {
 		.type = PERF_TYPE_SOFTWARE, .size = sizeof(attr), .config = PERF_COUNT_SW_TASK_CLOCK,
 		.sample_period = CPU_SAMPLES_PERIOD_NS, .disabled = 1,
 	};
-	int fd = (int)syscall(SYS_perf_event_open, &attr, tid, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	int fd = open_timer(&attr, pid, tid);
 	struct bpf_link *link = fd < 0 ? NULL : bpf_program__attach_perf_event(s->program, fd);
 	int err = errno;
 
@@ -74,7 +92,7 @@ static void refuse(struct cpu_samples *s, int err)
 		 "refuses a timer of a thread's CPU time (%s)", strerror(err));
 }
 
-void cpu_samples__want(struct cpu_samples *s, pid_t tid, uint64_t now_ns)
+void cpu_samples__want(struct cpu_samples *s, pid_t pid, pid_t tid, uint64_t now_ns)
 {
 	size_t room = CPU_SAMPLES_MAX;
 
@@ -88,7 +106,7 @@ void cpu_samples__want(struct cpu_samples *s, pid_t tid, uint64_t now_ns)
 	}
 	if (s->refused || room == CPU_SAMPLES_MAX || tid <= 0)
 		return;
-	s->timer[room].link = start(s, tid);
+	s->timer[room].link = start(s, pid, tid);
 	if (!s->timer[room].link) {
 		refuse(s, errno);
 		return;

@@ -20,8 +20,11 @@ struct cpu_samples;
 struct cpu_samples *cpu_samples__new(const struct bpf_program *program); /* NULL: no memory */
 void cpu_samples__free(struct cpu_samples *s);
 
-/* A look at this thread is wanted now (ns, CLOCK_MONOTONIC). Where that can't be had it is left at that, and said once. */
-void cpu_samples__want(struct cpu_samples *s, pid_t tid, uint64_t now_ns);
+/*
+ * A look at thread `tid` of process `pid` is wanted now (ns, CLOCK_MONOTONIC). Where the kernel refuses it there are none, with
+ * one warning; a thread of another process is never looked at.
+ */
+void cpu_samples__want(struct cpu_samples *s, pid_t pid, pid_t tid, uint64_t now_ns);
 
 /* Takes away what was not wanted lately. */
 void cpu_samples__tidy(struct cpu_samples *s, uint64_t now_ns);
