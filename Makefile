@@ -50,12 +50,12 @@ endif
 # ---- what is built from what ---------------------------------------------------------------------
 # Pure modules: neither libbpf nor hiredis (make lint checks it).
 PURE := reason log text regular symtab procmem capstone_lib insn insn_x86 insn_arm64
-PURE += target target_proc target_image elffile elffile_symbols elffile_imports elffile_frames debugfile image pyver sites recipe grid
+PURE += site_text target target_proc target_image elffile elffile_symbols elffile_imports elffile_frames debugfile image pyver sites recipe grid
 PURE += record time_memo proc_layout
 PURE += hist keymap pair_index stack_cells sample window minute aggr keep json_text batch sink_mem trace trace_json
 PURE += schema schema_row schema_blame schema_code schema_stacks verdict schema_series schema_sample schema_threads schema_wide schema_board schema_meta schema_ttl
 PURE += procmaps label cgroup pynames pystr pylines pystack unwind demangle native native_tally native_look stack_book snapshot
-KERNEL := probes probes_load stack_limit probes_tables probes_kin families planter uprobe_link probe_check blame_memo gil_life stack_sums cpu_samples
+KERNEL := kernel_features probes probes_load probes_programs stack_limit probes_tables probes_kin families planter uprobe_link probe_check blame_memo gil_life stack_sums cpu_samples
 KERNEL += reader reader_slots reader_names reader_stacks reader_trace
 PURE += redis_url
 REDIS := redis_conn redis_functions sink_redis store_server store query_reply query
@@ -203,9 +203,12 @@ $(LIB) $(CLI_LIB) $(SUPPORT_LIB):
 	$(say) AR $@
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
+# What no suite calls, so that no linker would take it from the library.
+SUITE_HOOK := tests/support/applicable.c
+
 # One Criterion program per folder. -no-pie: Criterion cannot pass parameters to a PIE.
 define suite
-$(OUTPUT)/tests/$(1)-tests: $(call objects,$(call suite_srcs,$(1))) $(TEST_LIBS)
+$(OUTPUT)/tests/$(1)-tests: $(call objects,$(call suite_srcs,$(1)) $(SUITE_HOOK)) $(TEST_LIBS)
 	$$(say) LINK $$@
 	$$(Q)mkdir -p $$(@D)
 	$$(Q)$$(CC) $$(ALL_LDFLAGS) -no-pie -o $$@ $$^ $$(TEST_PKG_LIBS) $$(LDLIBS)
@@ -284,10 +287,10 @@ $(OUTPUT)/workloads/onefile: tests/workloads/programs/onefile.c
 
 # gilscope for aarch64, as far as that can be had on another machine: the BPF object, and whether the C compiles.
 ARM64_ROOT := $(ARM64)/tree/usr/include
-ARM64_BPF := $(OUTPUT)/bpf-arm64/gil.bpf.o
+ARM64_BPF := $(OUTPUT)/bpf-arm64/gil.bpf.o $(OUTPUT)/bpf-arm64/gil_older.bpf.o
 ARM64_CHECKS := $(LIB_SRCS:%.c=$(OUTPUT)/arm64-checks/%.ok) $(CLI_SRCS:%.c=$(OUTPUT)/arm64-checks/%.ok)
 
-$(ARM64_BPF): bpf/gil.bpf.c $(FLAGS_FILE)
+$(ARM64_BPF): $(OUTPUT)/bpf-arm64/%.bpf.o: bpf/%.bpf.c $(FLAGS_FILE)
 	$(say) BPF "$< (arm64)"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CLANG) $(subst -D__TARGET_ARCH_$(BPF_ARCH),-D__TARGET_ARCH_arm64,$(filter-out -I%,$(BPF_CFLAGS))) \
@@ -317,6 +320,12 @@ test: $(SUITES:%=$(OUTPUT)/tests/%-tests) $(PROGRAM) workloads ## install what i
 check: lint ## lint, then every suite (installs nothing)
 check: $(SUITES:%=$(OUTPUT)/tests/%-tests) $(PROGRAM) workloads
 	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/run-suite $(SUITES)
+
+# Whether a test passes by luck. Without TEST: all that continuous integration runs.
+.PHONY: flaky
+N ?= 1
+flaky: $(SUITES:%=$(OUTPUT)/tests/%-tests) $(PROGRAM) workloads ## run TEST (suite/test) N times with all CPUs busy; .ci/run without TEST
+	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/under-load tests/support/flaky $(N) '$(TEST)'
 
 # Not part of `make test`: it takes minutes.
 .PHONY: test-valgrind valgrind-deps
@@ -446,7 +455,7 @@ help: ## this list
 	@for s in $(SUITES); do printf '  %-13s %s\n' test-$$s "one suite"; done
 	@echo
 	@echo '  variables: OUTPUT PREFIX DESTDIR CC CFLAGS LDFLAGS CLANG BPFTOOL V=1'
-	@echo '             SAN=address,undefined COV=1 FUZZ_SECONDS=10 ARCH=arm64 VMDIR'
+	@echo '             SAN=address,undefined COV=1 FUZZ_SECONDS=10 N=1 TEST=suite/test ARCH=arm64 VMDIR'
 
 -include $(patsubst %.c,$(OUTPUT)/%.d,$(LIB_SRCS) $(CLI_SRCS) $(SUPPORT_SRCS) $(BENCH_SRCS))
 -include $(foreach s,$(SUITES),$(patsubst %.c,$(OUTPUT)/%.d,$(call suite_srcs,$(s))))

@@ -43,6 +43,7 @@ struct pid {
 } __attribute__((preserve_access_index));
 
 struct task_struct {
+	unsigned int __state;
 	int pid;
 	int tgid;
 	__u64 start_boottime;
@@ -632,8 +633,10 @@ int gil_check(struct pt_regs *ctx)
 /*
  * From 7.0 on these programs can be preempted, and the event of the next thread that comes by on that CPU meanwhile is left
  * out (__bpf_trace_run() in kernel/trace/bpf_trace.c); userland finds it in their counts of misses. So they keep their CPU
- * from the first instruction on. The call is of 6.10; the field shows a kernel of 6.13 or later.
+ * from the first instruction on. The call is of 6.10; the field shows a kernel of 6.13 or later. Kernels before 5.16 refuse a
+ * program with a call that is not there, whether it is reached or not.
  */
+#ifndef GIL_OLDER_KERNEL
 struct bpf_prog_aux {
 	bool jits_use_priv_stack;
 } __attribute__((preserve_access_index));
@@ -657,6 +660,10 @@ GIL_INLINE void leave_cpu(void)
 	if (may_keep_cpu())
 		bpf_preempt_enable();
 }
+#else
+GIL_INLINE void keep_cpu(void) {}
+GIL_INLINE void leave_cpu(void) {}
+#endif
 
 GIL_INLINE void tell(const struct gil_event *what)
 {
@@ -686,38 +693,34 @@ GIL_INLINE struct gil_state *gil_of(const struct gil_thread *t)
 }
 
 struct gil_closing {
-	struct gil_task *mine;
 	__u64 now;
 	__u32 tid;
 	__u32 of;     /* at an exec: whatever thread of this process slot it is, it was the old program's */
 };
 
-static long close_record(__u32 i, void *arg)
+/* In a plain loop it would be verified for each GIL that a thread may know: 1.5 s of a start. */
+GIL_LOOP_BODY(close_record, struct gil_task, mine, const struct gil_closing, closing)
 {
-	struct gil_closing *closing = arg;
-	__u32 *slot = &closing->mine->slot[i & (GIL_PER_PROC - 1)];
+	__u32 *slot = &mine->slot[turn & (GIL_PER_PROC - 1)];
 	struct gil_thread *t = *slot ? gil_thread_at(*slot) : NULL;
 
+	if (turn >= GIL_PER_PROC)
+		return 1;
 	if (t && (t->tid == closing->tid || t->proc == closing->of) && t->state == GIL_THREAD_LIVE)
 		gil_on_thread_exit(gil_of(t), t, *slot, closing->now);
 	*slot = GIL_SLOT_NONE;
 	return 0;
 }
 
-/* A called-back body is verified once, one in a loop for each GIL that a thread may know: 1.5 s of a start. */
 GIL_INLINE void close_records(struct task_struct *task, __u32 of)
 {
-	struct gil_closing closing = {
-		.mine = bpf_task_storage_get(&tasks, task, NULL, 0),
-		.now = bpf_ktime_get_ns(),
-		.tid = (__u32)ids_of(task),
-		.of = of,
-	};
+	struct gil_task *mine = bpf_task_storage_get(&tasks, task, NULL, 0);
+	struct gil_closing closing = {.now = bpf_ktime_get_ns(), .tid = (__u32)ids_of(task), .of = of};
 
-	if (!closing.mine)
+	if (!mine)
 		return;
-	bpf_loop(GIL_PER_PROC, close_record, &closing, 0);
-	closing.mine->gil = 0;
+	gil_loop(GIL_PER_PROC, GIL_PER_PROC, close_record, mine, &closing);
+	mine->gil = 0;
 }
 
 /* The last thread of a process that is followed: nothing of its slot changes any more, and its PID may be another's soon. */
@@ -893,8 +896,7 @@ GIL_INLINE void keep_registers(const struct gil_task *mine, struct task_struct *
 }
 
 /* Every switch of the machine comes by here: whoever never took a GIL costs one look-up that finds nothing. */
-SEC("tp_btf/sched_switch")
-int BPF_PROG(gil_switch, bool preempt, struct task_struct *prev, struct task_struct *next, unsigned int prev_state)
+GIL_INLINE void switched(bool runnable, struct task_struct *prev, struct task_struct *next)
 {
 	struct gil_task *mine = bpf_task_storage_get(&tasks, prev, NULL, 0);
 	__u64 now;
@@ -903,17 +905,35 @@ int BPF_PROG(gil_switch, bool preempt, struct task_struct *prev, struct task_str
 		if (cfg_stacks)
 			keep_registers(mine, prev);
 		now = bpf_ktime_get_ns();
-		gil_on_switched_out(mine, preempt || !prev_state, now, gil_bound_at(now));
+		gil_on_switched_out(mine, runnable, now, gil_bound_at(now));
 	}
 	if (!*(volatile __u32 *)&gil_holders_off)
-		return 0;
+		return;
 	mine = bpf_task_storage_get(&tasks, next, NULL, 0);
 	if (mine && mine->off) {
 		now = bpf_ktime_get_ns();
 		gil_on_switched_in(mine, now, gil_bound_at(now));
 	}
+}
+
+/*
+ * Before 5.18 the state is no argument. It is read again from the thread then: whoever wakes it meanwhile does not make it 0
+ * (TASK_RUNNING) before it has left its CPU (try_to_wake_up() in kernel/sched/core.c).
+ */
+SEC("tp_btf/sched_switch")
+#ifndef GIL_OLDER_KERNEL
+int BPF_PROG(gil_switch, bool preempt, struct task_struct *prev, struct task_struct *next, unsigned int prev_state)
+{
+	switched(preempt || !prev_state, prev, next);
 	return 0;
 }
+#else
+int BPF_PROG(gil_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
+{
+	switched(preempt || !prev->__state, prev, next);
+	return 0;
+}
+#endif
 
 /* From here on it only lacks a CPU. */
 SEC("tp_btf/sched_wakeup")

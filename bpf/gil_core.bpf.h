@@ -30,6 +30,7 @@
 
 #include "gil_cpu.bpf.h"
 #include "gil_hist.h"
+#include "gil_loop.bpf.h"
 #include "gil_stack.bpf.h"
 #include "gil_trace.bpf.h"
 
@@ -113,12 +114,10 @@ GIL_INLINE bool gil_blame_add(__u32 victim, __u32 holder, __u64 tstate, __u64 ns
 	return true;
 }
 
-/* Charges the holder of a ring entry for its overlap with the walk's span. Called back with a pointer to the GIL's state. */
-static __noinline long gil_walk_step(__u64 i, struct gil_state **gil)
+/* Charges the holder of a ring entry for its overlap with the walk's span. */
+GIL_LOOP_BODY(gil_walk_step, struct gil_state, g, struct gil_walk, w)
 {
-	struct gil_state *g = *gil;
-	struct gil_walk *w = &g->walk;
-	__u64 index = w->first + i;
+	__u64 index = w->first + turn;
 	struct gil_ring_entry *entry = &g->ring[index & (GIL_RING_LEN - 1)];
 	struct gil_ring_entry *next = &g->ring[(index + 1) & (GIL_RING_LEN - 1)];
 	__u64 from = entry->held_at > w->from ? entry->held_at : w->from;
@@ -157,10 +156,7 @@ GIL_INLINE __u64 gil_charge_holders(const struct gil_at *at, struct gil_thread *
 	w->bound = bound;
 	w->victim = victim;
 	w->full = 0;
-	if (head - first == 1)
-		gil_walk_step(0, &g);
-	else
-		bpf_loop(head - first, gil_walk_step, &g, 0);
+	gil_loop(head - first, GIL_RING_LEN, gil_walk_step, g, w);
 	if (w->full)
 		gil_lost(at->proc, GIL_LOSS_BLAME_FULL);
 	return w->charged;

@@ -26,6 +26,7 @@
 #define GILSCOPE_GIL_STACK_BPF_H
 
 #include "gil_at.bpf.h"
+#include "gil_loop.bpf.h"
 #include "gil_stack.h"
 
 #ifndef offsetof
@@ -39,6 +40,8 @@ const volatile __u64 cfg_long_wait_ns = 100000000;
 
 /* While a hold lasts its holder is looked at this often at most. A waiter comes by once per switch interval. */
 #define GIL_STACK_PERIOD_NS 7500000ull
+
+#define STACK_TURNS (GIL_STACK_DEPTH + GIL_STACK_SKIPS)
 
 /* A stack of a thread -> the time that is its. Added by the programs, emptied by userland. */
 struct {
@@ -60,6 +63,8 @@ struct gil_stack_scratch {
 	__u32 line;             /* of the code object that is being looked at */
 	__u64 words[GIL_CODE_WORDS];
 	struct gil_stack_job job;
+	__u64 next;             /* the frame that the walk reads next; 0: the end */
+	__u64 hash;             /* of those that it has read */
 	struct gil_stack_sum sum; /* a new entry of stack_sums */
 	struct gil_stack_key key; /* its key */
 	struct gil_stack_event event;
@@ -95,13 +100,6 @@ GIL_INLINE void gil_scratch_put(struct gil_stack_scratch *scratch)
 }
 
 /* ---- walking ---- */
-
-struct gil_stack_walk {
-	struct gil_stack_scratch *out;
-	const struct gil_frame_layout *layout;
-	__u64 next;       /* the frame to be read */
-	__u64 hash;
-};
 
 /* Where the thread is in its innermost frame. */
 GIL_INLINE struct gil_top gil_stack_top(const struct gil_frame_layout *layout, __u64 tstate)
@@ -145,34 +143,33 @@ GIL_INLINE __u32 gil_stack_print(const struct gil_frame_layout *layout, __u64 co
 	return gil_code_print(out->words[0], out->words[1], out->words[2], out->words[3], out->line);
 }
 
-static long gil_stack_step(__u64 i, struct gil_stack_walk *w)
+/* Reads a frame. The depth is in a map: a counter on the stack is a constant to the verifier, which then walks every depth. */
+GIL_LOOP_BODY(gil_stack_step, const struct gil_frame_layout, layout, struct gil_stack_scratch, out)
 {
-	const struct gil_frame_layout *layout = w->layout;
-	__u8 *raw = w->out->raw;
+	__u8 *raw = out->raw;
 	__u32 len = layout->frame_bytes;
-	/* In a map: a counter on the stack is a constant to the verifier, which then walks every depth. */
-	__u32 depth = w->out->event.depth;
+	__u32 depth = out->event.depth;
 	struct gil_frame *frame;
 	__u64 code, at;
 
-	if (!w->next || depth >= GIL_STACK_DEPTH || len > GIL_FRAME_BYTES)
+	if (!out->next || depth >= GIL_STACK_DEPTH || len > GIL_FRAME_BYTES)
 		return 1;
 	barrier_var(len); /* as in gil_stack_print() */
-	if (len == 0 || bpf_probe_read_user(raw, len, (void *)w->next))
+	if (len == 0 || bpf_probe_read_user(raw, len, (void *)out->next))
 		return 1;
-	w->next = *(__u64 *)(raw + (layout->previous & (GIL_FRAME_BYTES - 8)));
+	out->next = *(__u64 *)(raw + (layout->previous & (GIL_FRAME_BYTES - 8)));
 	if (layout->owner < GIL_FRAME_BYTES && raw[layout->owner] >= GIL_OWNER_INTERPRETER)
 		return 0;
 	code = *(__u64 *)(raw + (layout->code & (GIL_FRAME_BYTES - 8))) & ~7ull;
 	at = *(__u64 *)(raw + (layout->at & (GIL_FRAME_BYTES - 8)));
 	if (layout->code_bytes != GIL_NO_OFFSET)
 		at -= code + layout->code_bytes;
-	frame = &w->out->event.frames[depth & (GIL_STACK_DEPTH - 1)];
+	frame = &out->event.frames[depth & (GIL_STACK_DEPTH - 1)];
 	frame->code = code;
 	frame->at = (__u32)at;
-	frame->print = gil_stack_print(layout, code, w->out);
-	w->hash = gil_mix(gil_mix(w->hash, code), at << 32 | frame->print);
-	w->out->event.depth = depth + 1;
+	frame->print = gil_stack_print(layout, code, out);
+	out->hash = gil_mix(gil_mix(out->hash, code), at << 32 | frame->print);
+	out->event.depth = depth + 1;
 	return 0;
 }
 
@@ -246,21 +243,18 @@ GIL_INLINE void gil_stack_describe(struct gil_stack_event *event, const struct g
 __noinline int gil_stack_take(struct gil_proc *proc, __u32 gil_slot)
 {
 	struct gil_stack_scratch *out = bpf_map_lookup_elem(&stack_scratch, &gil_slot);
-	struct gil_stack_walk walk = {};
 
 	if (!proc || !out)
 		return 0;
-	walk.out = out;
 	out->event.depth = 0;
-	walk.layout = &proc->frames;
-	walk.hash = gil_mix(0, out->job.proc_slot);
-	out->job.top = gil_stack_top(walk.layout, out->job.tstate);
-	walk.next = out->job.top.frame;
-	bpf_loop(GIL_STACK_DEPTH + GIL_STACK_SKIPS, gil_stack_step, &walk, 0);
-	gil_stack_describe(&out->event, &out->job, walk.hash);
-	out->event.more = walk.next != 0;
+	out->hash = gil_mix(0, out->job.proc_slot);
+	out->job.top = gil_stack_top(&proc->frames, out->job.tstate);
+	out->next = out->job.top.frame;
+	gil_loop(STACK_TURNS, STACK_TURNS, gil_stack_step, &proc->frames, out);
+	gil_stack_describe(&out->event, &out->job, out->hash);
+	out->event.more = out->next != 0;
 	gil_stack_give(proc, out);
-	out->job.hash = walk.hash;
+	out->job.hash = out->hash;
 	return 0;
 }
 

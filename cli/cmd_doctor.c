@@ -12,6 +12,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "../collector/kernel_features.h"
 #include "../collector/log.h"
 #include "../collector/probes.h"
 #include "../collector/query.h"
@@ -74,33 +75,47 @@ static void find(struct doctor *d, enum level level, const char *topic, const ch
 static void check_kernel(struct doctor *d)
 {
 	struct utsname u;
-	int major = 0, minor = 0;
 
-	if (uname(&u) || sscanf(u.release, "%d.%d", &major, &minor) != 2) {
+	if (uname(&u)) {
 		find(d, NOTE, "kernel", NULL, "its version could not be read");
 		return;
 	}
-	if (major < 5 || (major == 5 && minor < 17))
-		find(d, WRONG, "kernel", "Use Linux 5.17 or later (6.6 or later plants and lifts probes fastest).",
-		     "Linux %s is too old", u.release);
-	else if (major < 6 || (major == 6 && minor < 6))
-		find(d, NOTE, "kernel", "Linux 6.6 or later plants and lifts probes in milliseconds.",
-		     "Linux %s works", u.release);
-	else
-		find(d, FINE, "kernel", NULL, "Linux %s", u.release);
+	find(d, FINE, "kernel", NULL, "Linux %s", u.release);
 	if (strcmp(u.machine, "aarch64") == 0)
 		find(d, NOTE, "machine", NULL, "aarch64: the plan is tested, probes on this machine are not");
 	else if (strcmp(u.machine, "x86_64") != 0)
 		find(d, WRONG, "machine", "gilscope reads x86-64 and aarch64 code.", "this machine is %s", u.machine);
 }
 
-static void check_btf(struct doctor *d)
+static void report_missing(struct doctor *d, enum kernel_feature feature)
 {
-	if (access("/sys/kernel/btf/vmlinux", F_OK) == 0)
-		find(d, FINE, "btf", NULL, "the kernel describes its types (for the scheduler's tracepoints)");
+	if (kernel_feature__is_needed(feature))
+		find(d, WRONG, "features", "Use a kernel that has it, or whose configuration switches it on.",
+		     "the kernel lacks %s: %s", kernel_feature__name(feature), kernel_feature__use(feature));
 	else
-		find(d, WRONG, "btf", "Use a kernel with CONFIG_DEBUG_INFO_BTF=y, as distributions ship it.",
-		     "the kernel does not describe its types: /sys/kernel/btf/vmlinux is missing");
+		find(d, NOTE, "features", NULL, "the kernel lacks %s: %s", kernel_feature__name(feature),
+		     kernel_feature__use(feature));
+}
+
+/* What the programs use of the kernel, each tried by itself. */
+static void check_features(struct doctor *d)
+{
+	int missing = 0, untold = 0;
+
+	for (enum kernel_feature i = 0; i < KERNEL_FEATURES; i++) {
+		int there = kernel_feature__try(i);
+
+		if (there == 0)
+			report_missing(d, i);
+		missing += there == 0;
+		untold += there < 0;
+	}
+	if (untold)
+		find(d, NOTE, "features", NULL, "%d of the %d features that gilscope's programs use could not be looked for without "
+		     "CAP_BPF and CAP_PERFMON", untold, KERNEL_FEATURES);
+	else if (!missing)
+		find(d, FINE, "features", NULL, "the kernel has all that gilscope's programs use: BTF, uprobes, ring buffers, task "
+		     "storage, attach cookies, bpf_loop and %d more", KERNEL_FEATURES - 6);
 }
 
 static void check_caps(struct doctor *d)
@@ -435,7 +450,7 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 	if (o->format == FORMAT_JSON)
 		d.findings = json_array();
 	check_kernel(&d);
-	check_btf(&d);
+	check_features(&d);
 	check_caps(&d);
 	check_namespace(&d);
 	check_probes(&d);

@@ -112,6 +112,8 @@ static void note_dynamic(struct dynamic *dyn, int64_t tag, uint64_t val)
 	case DT_RELA: dyn->rela = val; break;
 	case DT_RELASZ: dyn->relasz = val; break;
 	case DT_VERSYM: dyn->versym = val; break;
+	case DT_TEXTREL: dyn->textrel = true; break;
+	case DT_FLAGS: dyn->textrel |= (val & DF_TEXTREL) != 0; break;
 	}
 }
 
@@ -254,6 +256,11 @@ int elffile__bias(struct elffile *ef, uint64_t start, uint64_t offset, uint64_t 
 		return 0;
 	}
 	return -ENOENT;
+}
+
+bool elffile__has_text_relocations(struct elffile *ef)
+{
+	return ef->dyn.textrel;
 }
 
 size_t elffile__image_ranges(struct elffile *ef, struct elf_range *ret, size_t max)

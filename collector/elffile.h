@@ -80,6 +80,9 @@ int elffile__section(struct elffile *ef, const char *name, struct elf_section *r
 /* A section's bytes, NULL if there is none of at most `max` bytes in the file. */
 const void *elffile__section_bytes(struct elffile *ef, const char *name, size_t max, size_t *ret_len);
 
+/* Whether the loader changes the code itself (DT_TEXTREL or DF_TEXTREL): then memory differs from the file there. */
+bool elffile__has_text_relocations(struct elffile *ef);
+
 /* Build-id as lower-case hex into `hex`. 0 or -ENOENT. */
 int elffile__build_id(struct elffile *ef, char *hex, size_t size);
 

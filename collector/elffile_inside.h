@@ -30,6 +30,7 @@ struct segment {
 struct dynamic {
 	uint64_t symtab, strtab, strsz, hash, gnu_hash;
 	uint64_t jmprel, pltrelsz, rela, relasz, versym;
+	bool textrel;
 };
 
 struct import {

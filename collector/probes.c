@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -296,6 +297,20 @@ static uint64_t way_to(const struct site *site, const struct probes_subject *who
 	return (uint64_t)(uint32_t)way << 32;
 }
 
+/* What will be compared right before each planting. */
+static int keep_texts(struct proc_slot *s, const struct probes_subject *who)
+{
+	struct stat st = {0};
+
+	s->texts = calloc(who->plan->sites_n, sizeof(*s->texts));
+	if (!s->texts || (who->plan->library_fd >= 0 && fstat(who->plan->library_fd, &st)))
+		return -ENOMEM;
+	for (size_t i = 0; i < who->plan->sites_n; i++)
+		s->texts[s->texts_n++] = who->plan->sites[i].text;
+	s->ino = who->plan->library_fd >= 0 ? st.st_ino : who->target->image.ino;
+	return 0;
+}
+
 static int sort_sites(struct proc_slot *s, uint32_t slot, const struct probes_subject *who)
 {
 	for (size_t i = 0; i < who->plan->sites_n; i++) {
@@ -367,7 +382,7 @@ int probes__add(struct probes *p, const struct probes_subject *who, uint32_t *re
 	fill_proc(probes__proc(p, slot), who);
 	probes__proc(p, slot)->follow = p->opts.follow ? GIL_FOLLOW_TOLD : GIL_FOLLOW_NOT;
 	place_gils(p, slot, who->gils, who->gils_n);
-	err = sort_sites(s, slot, who);
+	err = sort_sites(s, slot, who) ?: keep_texts(s, who);
 	if (!err) {
 		s->image_fd = fcntl(who->plan->library_fd >= 0 ? who->plan->library_fd : who->target->image.fd,
 				    F_DUPFD_CLOEXEC, 0);
@@ -407,11 +422,28 @@ static bool can_share(struct probes *p, uint32_t slot)
 	return p->families && !probes__proc(p, slot)->in_library;
 }
 
+/* Nothing is planted where the process does not run the file's own code. */
+static int compare_texts(const struct proc_slot *s, struct reason *why)
+{
+	struct site_text_tally tally;
+	int err = site_texts__compare(s->texts, s->texts_n, s->pid, s->ino, &tally);
+
+	if (err)
+		return reason__set(why, err, "can't compare the code of process %d with its file: %s", (int)s->pid,
+				   strerror(-err));
+	if (tally.breakpoints)
+		log_verbose("process %d has breakpoints at %zu of %zu places already: another tracer's", (int)s->pid,
+			    tally.breakpoints, s->texts_n);
+	return site_text_tally__judge(&tally, s->texts_n, s->pid, why);
+}
+
 int probes__plant(struct probes *p, uint32_t slot, enum gil_mode mode, struct reason *why)
 {
 	struct proc_slot *s = &p->slots[slot];
-	int err;
+	int err = compare_texts(s, why);
 
+	if (err)
+		return err;
 	if (can_share(p, slot)) {
 		err = probes_kin__plant(p, s, mode);
 		mind_switches(p);
@@ -526,6 +558,8 @@ void probes__remove(struct probes *p, uint32_t slot)
 	probes_kin__forget(p, s->pid, slot);
 	for (int group = 0; group < GROUP_COUNT; group++)
 		uprobe_sites__clear(&s->sites[group]);
+	free(s->texts);
+	s->texts = NULL;
 	if (s->image_fd >= 0)
 		close(s->image_fd);
 	s->used = false;

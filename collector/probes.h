@@ -45,6 +45,7 @@ struct probes_opts {
 };
 
 struct probes_features {
+	bool older;              /* the programs are those for kernels that lack something (bpf/gil_older.bpf.c) */
 	bool multi;              /* uprobe_multi works and its PID filter covers all threads and no other process */
 	const char *multi_why;   /* "" or why not */
 	double price_ns;         /* calibrated: added cost of one hit on an emulated instruction */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The inside of struct probes, shared by its own files only: probes.c has the life cycle, process slots, planting and arming;
- * probes_load.c brings the programs into the kernel, probes_tables.c maps their tables, probes_kin.c is about followed processes,
- * those that others gave birth to, and who shares probes with whom.
+ * probes_load.c brings the programs into the kernel, in one of the two forms that probes_programs.c has; probes_tables.c maps
+ * their tables, probes_kin.c is about followed processes, those that others gave birth to, and who shares probes with whom.
  */
 #ifndef GILSCOPE_PROBES_INSIDE_H
 #define GILSCOPE_PROBES_INSIDE_H
@@ -26,6 +26,9 @@ struct proc_slot {
 	int image_fd;
 	enum gil_mode mode;
 	struct uprobe_sites sites[GROUP_COUNT];
+	struct site_text *texts;     /* what is to stand in memory at all of them */
+	size_t texts_n;
+	uint64_t ino;                /* of their file, as mappings have it */
 	uint32_t links[GROUP_COUNT]; /* the planter's numbers, 0: not planted */
 	struct family *family;  /* whose probes it has instead of its own, or NULL */
 	int pidfd;              /* the target's; -1: gone already */
@@ -77,6 +80,11 @@ static inline bool group__is_wanted(enum site_group group, enum gil_mode mode)
 
 /* Makes a process slot ready for whoever gets it next: a process of ours, or a child in the moment of its fork. 0 or -errno. */
 int probes_slot__free(struct probes *p, uint32_t slot);
+
+/* ---- probes_programs.c ---- */
+
+/* The programs, opened, in the form that every supported kernel takes if `older`. NULL, with errno. */
+struct gil_bpf *probes_programs__open(bool older);
 
 /* ---- probes_load.c ---- */
 

@@ -15,6 +15,7 @@
 #include <bpf/libbpf.h>
 
 #include "gil.skel.h"
+#include "kernel_features.h"
 #include "log.h"
 #include "probe_check.h"
 #include "stack_limit.h"
@@ -90,17 +91,30 @@ static void use_multi(struct gil_bpf *skel)
 		bpf_program__set_expected_attach_type(programs[i], UPROBE_MULTI_ATTACH_TYPE);
 }
 
+/* Names what the kernel lacks of what is needed; 0: nothing that could be told. */
+static int lacks_what_is_needed(struct reason *why)
+{
+	struct utsname os = {0};
+	char missing[640];
+
+	if (!kernel_features__missing(missing, sizeof(missing)))
+		return 0;
+	uname(&os);
+	return reason__set(why, -ENOTSUP, "this kernel (%s) lacks what gilscope needs: %s", os.release, missing);
+}
+
 static int load_refused(int err, struct reason *why)
 {
 	struct utsname os = {0};
 
+	if (lacks_what_is_needed(why))
+		return err;
 	uname(&os);
 	if (err == -EPERM || err == -EACCES)
 		return reason__set(why, err, "the kernel refuses to load BPF programs: run gilscope as root "
 				   "(sudo), or grant it CAP_BPF and CAP_PERFMON");
-	return reason__set(why, err, "kernel %s does not take gilscope's BPF programs (%s): it needs Linux 5.17 or "
-			   "newer with BTF in /sys/kernel/btf/vmlinux; gilscope -vv says more",
-			   os.release, strerror(-err));
+	return reason__set(why, err, "kernel %s does not take gilscope's BPF programs (%s), though it lacks nothing that they are "
+			   "known to need; gilscope -vv says more", os.release, strerror(-err));
 }
 
 /* In a PID namespace the programs must count as we do: one of them, run by ourselves, finds out where we are. */
@@ -122,7 +136,7 @@ static int load_skeleton(struct probes *p, bool multi, struct reason *why)
 
 	if (err)
 		return err == -ENOTSUP ? err : load_refused(err, why);
-	p->skel = gil_bpf__open();
+	p->skel = probes_programs__open(p->features.older);
 	if (!p->skel)
 		return load_refused(-errno, why);
 	if (multi)
@@ -190,19 +204,45 @@ static int load_best(struct probes *p, struct reason *why)
 				 "switched off on this kernel", strerror(-err)) : 0;
 }
 
-/* The programs at context switches need a kernel that hands them the state of who leaves (5.18): else without them. */
-int probes_load__skeleton(struct probes *p, struct reason *why)
+/* Whether the first form of the programs was refused for something that the other one does without. */
+static bool needs_older(void)
+{
+	return kernel_feature__try(KERNEL_SWITCH_STATE) == 0;
+}
+
+/*
+ * In the form for older kernels where the first one can't be loaded; last, without the programs at context switches, whose
+ * tracepoint has changed before.
+ */
+static int load_what_is_taken(struct probes *p, struct reason *why)
 {
 	int err;
 
+	p->features.older = kernel_feature__try(KERNEL_LOOP) == 0 || kernel_feature__is_masked(KERNEL_SWITCH_STATE);
+	err = load_best(p, why);
+	if (err && err != -ENOTSUP && !p->features.older && needs_older()) {
+		p->features.older = true;
+		err = load_best(p, why);
+	}
+	if (!err || err == -ENOTSUP || !p->features.off_cpu)
+		return err;
+	p->features.off_cpu = false;
+	p->features.off_cpu_why = "the kernel does not take the programs for it";
+	return load_best(p, why);
+}
+
+int probes_load__skeleton(struct probes *p, struct reason *why)
+{
+	int err = kernel_features__check_mask(why);
+
+	if (err)
+		return err;
 	libbpf_set_print(quiet_print);
 	p->features.multi_why = "";
 	p->features.off_cpu = !p->opts.no_off_cpu;
 	p->features.off_cpu_why = p->opts.no_off_cpu ? "switched off" : "";
-	err = load_best(p, why);
-	if (!err || err == -ENOTSUP || !p->features.off_cpu)
-		return err;
-	p->features.off_cpu = false;
-	p->features.off_cpu_why = "the kernel does not take the programs for it (Linux 5.18 and newer do)";
-	return load_best(p, why);
+	for (enum kernel_feature i = 0; !err && i < KERNEL_FEATURES; i++)
+		if (kernel_feature__is_masked(i))
+			err = lacks_what_is_needed(why);
+	return err ?: load_what_is_taken(p, why);
 }

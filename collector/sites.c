@@ -377,6 +377,30 @@ static void describe(const struct planner *p, const struct candidate *c, struct 
 	text__clean(site->insn, sizeof(site->insn), raw, strlen(raw));
 }
 
+/*
+ * What the process is to have in memory at the site, whose instruction was decoded last. In a file whose text is relocated only
+ * the instruction itself: what stands around it is not the file's. False: the file has no such bytes.
+ */
+static bool take_text(const struct planner *p, struct site *site)
+{
+	size_t around = elffile__has_text_relocations(p->ef) ? 0 : SITE_TEXT_AROUND;
+	struct site_text *text = &site->text;
+	size_t before = site->vaddr - site->function.start, behind = site->function.end - site->vaddr - p->insn->size;
+	const uint8_t *bytes;
+
+	before = before < around ? before : around;
+	behind = behind < around ? behind : around;
+	text->at = before;
+	text->insn_len = p->insn->size;
+	text->len = before + text->insn_len + behind;
+	text->offset = site->offset - before;
+	bytes = elffile__bytes(p->ef, site->vaddr - before, text->len);
+	if (!bytes || text->len > sizeof(text->bytes))
+		return false;
+	memcpy(text->bytes, bytes, text->len);
+	return true;
+}
+
 /* Appends a site; `c` is NULL for the instruction decoded last. 0 or -ENOENT (not in the file), -ENOMEM. */
 static int add_site(struct planner *p, enum site_role role, uint64_t vaddr, struct elf_range function,
 		    const struct candidate *c)
@@ -396,6 +420,8 @@ static int add_site(struct planner *p, enum site_role role, uint64_t vaddr, stru
 	site->vaddr = vaddr;
 	site->function = function;
 	describe(p, c, site);
+	if ((c && !decode_at(p, function, vaddr)) || !take_text(p, site))
+		return -ENOENT;
 	elffile__symbol_name(p->ef, vaddr, site->symbol, sizeof(site->symbol));
 	plan->sites_n++;
 	return 0;

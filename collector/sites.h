@@ -19,6 +19,7 @@
 
 #include "elffile.h"
 #include "reason.h"
+#include "site_text.h"
 
 enum site_role {
 	SITE_SIGNAL,   /* ACQUIRED or RELEASED, by argument */
@@ -37,6 +38,7 @@ struct site {
 	enum site_price price;
 	uint64_t vaddr;          /* ELF virtual address */
 	uint64_t offset;         /* file offset, what a uprobe takes */
+	struct site_text text;   /* its bytes in the file */
 	struct elf_range function;
 	char symbol[64];         /* enclosing symbol + offset, "" if stripped */
 	char insn[64];           /* disassembled, for doctor */

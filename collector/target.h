@@ -120,6 +120,9 @@ int target__thread_comm(pid_t pid, pid_t tid, char *name, size_t size);
  */
 pid_t target__id_inside(pid_t pid, pid_t tid);
 
+/* The process that traces it (ptrace: a debugger, strace); 0: none, or it can't be told. */
+pid_t target__tracer(pid_t pid);
+
 /* The other way: the task that the namespace of process `pid` knows as `inside`, looked for among all. 0: none. */
 pid_t target__id_outside(pid_t pid, pid_t inside);
 

@@ -123,25 +123,44 @@ int target__usage(pid_t pid, uint64_t *ret_cpu_ns, uint64_t *ret_rss_kib)
 	return 0;
 }
 
-pid_t target__id_inside(pid_t pid, pid_t tid)
+/* What a line of a task's status file says behind its `name` ("\nNSpid:\t"); free *ret_text. NULL: it has none. */
+static char *status_line(pid_t pid, pid_t tid, const char *name, char **ret_text)
 {
-	char path[64], *text, *line;
-	pid_t inside = 0;
+	char path[64], *line;
 	size_t len;
 
+	*ret_text = NULL;
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/status", (int)pid, (int)tid);
-	if (procmaps__slurp(path, PROC_TEXT_MAX, &text, &len))
-		return 0;
-	text[len > 0 ? len - 1 : 0] = '\0';
-	line = strstr(text, "\nNSpid:\t");
-	if (line) {
-		line += strlen("\nNSpid:\t");
-		line[strcspn(line, "\n")] = '\0';
+	if (procmaps__slurp(path, PROC_TEXT_MAX, ret_text, &len))
+		return NULL;
+	(*ret_text)[len > 0 ? len - 1 : 0] = '\0';
+	line = strstr(*ret_text, name);
+	if (!line)
+		return NULL;
+	line += strlen(name);
+	line[strcspn(line, "\n")] = '\0';
+	return line;
+}
+
+pid_t target__id_inside(pid_t pid, pid_t tid)
+{
+	char *text, *line = status_line(pid, tid, "\nNSpid:\t", &text);
+	pid_t inside;
+
+	if (line)
 		line = strrchr(line, '\t'); /* before the second id, if there is one */
-		inside = line ? atoi(line + 1) : 0;
-	}
+	inside = line ? atoi(line + 1) : 0;
 	free(text);
 	return inside;
+}
+
+pid_t target__tracer(pid_t pid)
+{
+	char *text, *line = status_line(pid, pid, "\nTracerPid:\t", &text);
+	pid_t tracer = line ? atoi(line) : 0;
+
+	free(text);
+	return tracer;
 }
 
 pid_t target_proc__pid_of_entry(const char *name)

@@ -35,11 +35,24 @@ static void *map_of(struct bpf_map *map, size_t len)
 	return mem;
 }
 
+/* The programs' other form (test_core_older.c) has the same maps and variables. */
+#ifndef CORE_BYTES
+#define CORE_BYTES gil_test_bpf__elf_bytes
+#endif
+
+static void open_skeleton(void)
+{
+	skel = calloc(1, sizeof(*skel));
+	cr_assert_not_null(skel);
+	cr_assert_eq(gil_test_bpf__create_skeleton(skel), 0);
+	skel->skeleton->data = CORE_BYTES(&skel->skeleton->data_sz);
+	cr_assert_eq(bpf_object__open_skeleton(skel->skeleton, NULL), 0, "the core can't be opened: %s", strerror(errno));
+}
+
 static void load_core(bool with_trace, bool with_stacks)
 {
 	bpf_env__require();
-	skel = gil_test_bpf__open();
-	cr_assert(skel, "the core can't be opened: %s", strerror(errno));
+	open_skeleton();
 	skel->rodata->cfg_trace = with_trace;
 	skel->rodata->cfg_stacks = with_stacks;
 	cr_assert_eq(bpf_map__set_max_entries(skel->maps.trace, (uint32_t)sysconf(_SC_PAGESIZE)), 0);
@@ -341,6 +354,26 @@ Test(core, open_wait_is_charged_up_to_the_boundary_first)
 	cr_expect_eq(thread_of(11)->cur.wait_ns, 10 * MS);
 	cr_expect_eq(blamed(11, 10), 5 * MS);
 	cr_expect_eq(blamed(11, 12), 4 * MS + 500 * US);
+}
+
+/* The longest charge there can be: each of the holders that the ring remembers has a part of the wait. */
+Test(core, wait_through_a_full_ring_is_charged_to_every_holder)
+{
+	uint32_t holder = 10;
+
+	step(STEP_ACQUIRE, holder, 2 * MS);
+	step(STEP_WAIT, 11, 2 * MS);
+	for (uint64_t i = 1; i < GIL_RING_LEN; i++) {
+		step(STEP_RELEASE, holder, (2 + i) * MS);
+		holder = i % 2 ? 12 : 10;
+		step(STEP_ACQUIRE, holder, (2 + i) * MS);
+	}
+	step(STEP_RELEASE, holder, (2 + GIL_RING_LEN) * MS);
+	step(STEP_ACQUIRE, 11, (2 + GIL_RING_LEN) * MS);
+	cr_expect_eq(blamed(11, 10), GIL_RING_LEN / 2 * MS);
+	cr_expect_eq(blamed(11, 12), GIL_RING_LEN / 2 * MS);
+	cr_expect_eq(thread_of(11)->cur.unknown_ns, 0);
+	cr_expect_eq(proc->lost[GIL_LOSS_RING_LAPPED], 0);
 }
 
 Test(core, lapped_ring_goes_to_unknown_and_is_counted)

@@ -50,7 +50,7 @@ static void tear_down(void)
 	temp_dir__remove(dir);
 }
 
-TestSuite(all, .init = set_up, .fini = tear_down, .timeout = 240);
+TestSuite(all, .init = set_up, .fini = tear_down, .timeout = 300);
 
 struct program_of_mine {
 	pid_t pid;
@@ -170,7 +170,7 @@ Test(all, those_there_and_those_to_come_are_found_and_nobody_else)
 	finish(&there);
 	usleep(1200000);
 	kill(t.pid, SIGINT);
-	cr_expect_eq(tool__wait(&t, 30), 0);
+	cr_expect_eq(tool__wait(&t, 60), 0);
 	out = tool__stdout(&t);
 	lines = json_lines__parse(out);
 	free(out);
@@ -232,7 +232,7 @@ Test(all, filters_by_cgroup_leave_out_everybody_else)
 	await_watched(&t, there.pid);
 	cr_expect_gt(breakpoints__count(there.pid), 0);
 	kill(t.pid, SIGINT);
-	cr_expect_eq(tool__wait(&t, 20), 0);
+	cr_expect_eq(tool__wait(&t, 60), 0);
 	tool__clear(&t);
 	finish(&there);
 }
@@ -257,7 +257,7 @@ Test(all, programs_too_short_to_be_looked_at_are_counted)
 	finish(&next);
 	finish(&there);
 	kill(t.pid, SIGINT);
-	cr_expect_eq(tool__wait(&t, 30), 0);
+	cr_expect_eq(tool__wait(&t, 60), 0);
 	err = tool__stderr(&t);
 	cr_expect_not_null(strstr(err, "before they could be looked at: those of them that were Python are in no number"),
 			   "%s", err);

@@ -21,7 +21,7 @@
 #include "../support/private_redis.h"
 #include "../support/workload.h"
 
-TestSuite(chain, .timeout = 120);
+TestSuite(chain, .timeout = 300);
 
 #define MEMBERS 5
 #define SCENES 2

@@ -8,7 +8,7 @@
 #include "../support/observer.h"
 #include "../support/workload.h"
 
-TestSuite(churn, .timeout = 120);
+TestSuite(churn, .timeout = 300);
 
 /* Collects intervals until the program has something to say. */
 static void observe_until_truth(struct observer *o, struct workload *w)

@@ -36,7 +36,7 @@
 
 #define CALLS "20011"
 
-TestSuite(containers, .init = bpf_env__require, .timeout = 120);
+TestSuite(containers, .init = bpf_env__require, .timeout = 300);
 
 /* ---- making one --------------------------------------------------------------------------------------- */
 
@@ -541,7 +541,7 @@ static void expect_exact_there(struct workload *w, int pid, bool deeper)
 	workload__go(w);
 	workload__truth(w);
 	kill(t.pid, SIGINT);
-	cr_assert_eq(tool__wait(&t, 20), 0, "%s", tool__stderr(&t));
+	cr_assert_eq(tool__wait(&t, 60), 0, "%s", tool__stderr(&t));
 	out = tool__stdout(&t);
 	summary = summary__of(out, 0);
 	summary__expect_exact(summary, w, deeper ? "inside" : "tid");

@@ -57,7 +57,7 @@ static void setup_cluster(void)
 {
 	start("yes");
 	cr_assert_str_eq(private_redis__ask(&redis, "CLUSTER ADDSLOTSRANGE 0 16383"), "OK");
-	cr_assert(eventually(cluster_serves, NULL, 20000), "%s", private_redis__ask(&redis, "CLUSTER INFO"));
+	cr_assert(eventually(cluster_serves, NULL, 60000), "%s", private_redis__ask(&redis, "CLUSTER INFO"));
 }
 
 static void teardown(void)

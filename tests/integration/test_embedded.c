@@ -25,7 +25,7 @@
 #define HOLDS "12"
 #define WORKERS_MAX 4
 
-TestSuite(embedded, .init = bpf_env__require, .timeout = 120);
+TestSuite(embedded, .init = bpf_env__require, .timeout = 300);
 
 /* ---- how they are shown ---- */
 

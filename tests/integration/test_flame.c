@@ -31,7 +31,7 @@ static void tear_down(void)
 	temp_dir__remove(dir);
 }
 
-TestSuite(flame, .init = set_up, .fini = tear_down, .timeout = 120);
+TestSuite(flame, .init = set_up, .fini = tear_down, .timeout = 300);
 
 /* `gilscope VERB PID OPTIONS` on the hog and its victim, from before their begin until after their end. */
 static void watch_hog(struct workload *w, const char *verb, const char *options)
@@ -231,7 +231,7 @@ Test(flame, of_a_process_that_is_observed_uses_its_history)
 	cr_expect_not_null(strstr(svg, "data-n=\"HogPlay.play ("));
 	free(svg);
 	kill(t.pid, SIGINT);
-	cr_expect_eq(tool__wait(&t, 20), 0);
+	cr_expect_eq(tool__wait(&t, 60), 0);
 	tool__clear(&t);
 	workload__kill(&w);
 }

@@ -18,7 +18,7 @@
 #include "../support/program.h"
 #include "../support/seeded.h"
 
-TestSuite(functions, .timeout = 120);
+TestSuite(functions, .timeout = 300);
 
 #define LIBRARY "dashboards/lua/gilscope.lua"
 #define OFF_BY (1 / 9.0 + 1e-9) /* what a stored bucket promises */

@@ -21,7 +21,7 @@
 #include "../support/tool.h"
 #include "../support/workload.h"
 
-TestSuite(gils, .timeout = 120);
+TestSuite(gils, .timeout = 300);
 
 /* Those that can have several GILs, as parameters: on a machine without any, the tests do not exist. */
 static struct criterion_test_params with_several_gils(void)
@@ -412,7 +412,7 @@ static void stage(struct scene *s, const struct interpreter *in, const char *com
 	workload__go(&s->w);
 	workload__truth(&s->w);
 	kill(s->tool.pid, SIGINT);
-	cr_assert_eq(tool__wait(&s->tool, 30), 0);
+	cr_assert_eq(tool__wait(&s->tool, 60), 0);
 	out = tool__stdout(&s->tool);
 	s->lines = json_lines__parse(out);
 	free(out);

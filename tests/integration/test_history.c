@@ -15,11 +15,12 @@
 #include "../support/bpf_env.h"
 #include "../support/interpreters.h"
 #include "../support/private_redis.h"
+#include "../support/program.h"
 #include "../support/pythons.h"
 #include "../support/tool.h"
 #include "../support/workload.h"
 
-TestSuite(history, .init = bpf_env__require, .timeout = 120);
+TestSuite(history, .init = bpf_env__require, .timeout = 300);
 
 struct scene {
 	struct workload target;
@@ -80,16 +81,44 @@ static size_t stamps_said(struct scene *s, long long after_ms, long long *ret, s
 	return n;
 }
 
+#define STAMPS_MAX 1024
+
+/* Waits until so many intervals more have been written; the last one's stamp. */
+static long long await_intervals(struct scene *s, size_t more)
+{
+	long long stamps[STAMPS_MAX];
+	size_t n = stamps_said(s, 0, stamps, STAMPS_MAX), enough = n + more;
+
+	for (int i = 0; n < enough && i < 600; i++) {
+		usleep(100000);
+		n = stamps_said(s, 0, stamps, STAMPS_MAX);
+	}
+	cr_assert_geq(n, enough, "only %zu intervals", n);
+	return stamps[n - 1];
+}
+
+/* Redis has an interval that ended later than `after_ms`. */
+static void await_stored(struct scene *s, long long after_ms)
+{
+	long long found = 0;
+
+	for (int i = 0; found == 0 && i < 600; i++) {
+		usleep(100000);
+		found = private_redis__int(&s->redis, "ZCOUNT gil:{%s}:p:1s (%lld +inf", s->id, after_ms);
+	}
+	cr_assert_gt(found, 0, "nothing after %lld in Redis", after_ms);
+}
+
 static void end_run(struct scene *s)
 {
 	kill(s->tool.pid, SIGINT);
-	cr_assert_eq(tool__wait(&s->tool, 30), 0);
+	cr_assert_eq(tool__wait(&s->tool, 60), 0);
 }
 
 static void expect_each_once(struct scene *s, long long after_ms)
 {
-	long long stamps[256];
-	size_t n = stamps_said(s, after_ms, stamps, 256);
+	long long stamps[STAMPS_MAX];
+	size_t n = stamps_said(s, after_ms, stamps, STAMPS_MAX);
 
 	cr_assert_gt(n, 5);
 	for (size_t i = 0; i < n; i++)
@@ -114,7 +143,7 @@ Test(history, every_interval_stands_once)
 	struct scene s;
 
 	set_up(&s, true);
-	sleep(3);
+	await_intervals(&s, 12);
 	end_run(&s);
 	expect_each_once(&s, 0);
 	expect_announced(&s);
@@ -124,11 +153,13 @@ Test(history, every_interval_stands_once)
 Test(history, redis_that_comes_late_gets_it_all)
 {
 	struct scene s;
+	long long before;
 
 	set_up(&s, false);
-	sleep(2);
+	before = await_intervals(&s, 8);
 	private_redis__start(&s.redis, true, NULL);
-	sleep(3);
+	await_stored(&s, before);
+	await_intervals(&s, 8);
 	end_run(&s);
 	expect_each_once(&s, 0);
 	expect_announced(&s);
@@ -138,23 +169,32 @@ Test(history, redis_that_comes_late_gets_it_all)
 Test(history, redis_that_comes_back_empty_gets_all_since)
 {
 	struct scene s;
-	long long stamps[256], before;
-	size_t n;
+	long long before, killed;
 
 	set_up(&s, true);
-	sleep(2);
-	n = stamps_said(&s, 0, stamps, 256);
-	cr_assert_gt(n, 0);
-	before = stamps[n - 1];
+	before = await_intervals(&s, 8);
 	private_redis__kill(&s.redis);
 	private_redis__forget_data(&s.redis);
-	sleep(2);
+	killed = await_intervals(&s, 8);
 	private_redis__start(&s.redis, true, NULL);
-	sleep(3);
+	await_stored(&s, killed);
+	await_intervals(&s, 8);
 	end_run(&s);
 	expect_each_once(&s, before + 400);
 	expect_announced(&s);
 	tear_down(&s);
+}
+
+static bool answers(void *arg)
+{
+	struct scene *s = arg;
+	struct program p;
+	bool up;
+
+	program__run(&p, "test \"$(redis-cli -s '%s' PING 2>&1)\" = PONG", s->redis.socket);
+	up = p.status == 0;
+	program__free(&p);
+	return up;
 }
 
 /* The embedded store's server is gilscope's to start again. */
@@ -162,7 +202,7 @@ Test(history, killed_store_comes_back_by_itself)
 {
 	struct scene s = {0};
 	char dir[64], *pid;
-	long long stamps[256], before;
+	long long before;
 	struct reason why;
 	struct store_paths paths;
 	struct store *store;
@@ -174,16 +214,15 @@ Test(history, killed_store_comes_back_by_itself)
 	setenv("GILSCOPE_STORE_DIR", dir, 1);
 	cr_assert_eq(store__paths(&paths, &why), 0);
 	attach(&s, "");
-	sleep(2);
+	strcpy(s.redis.socket, paths.socket);
+	await_intervals(&s, 8);
 	pid = must_read(paths.pid_file, &n);
 	cr_assert_eq(kill((pid_t)atoi(pid), SIGKILL), 0);
 	free(pid);
-	n = stamps_said(&s, 0, stamps, 256);
-	cr_assert_gt(n, 0);
-	before = stamps[n - 1];
-	sleep(4);
-	strcpy(s.redis.socket, paths.socket);
-	cr_expect_str_eq(private_redis__ask(&s.redis, "PING"), "PONG");
+	before = await_intervals(&s, 1);
+	cr_assert(eventually(answers, &s, 60000), "the store is down");
+	await_stored(&s, before);
+	await_intervals(&s, 8);
 	cr_assert_eq(store__open(&paths, &store, &why), 0, "%s", why.text); /* keeps it for what is asked below */
 	end_run(&s);
 	expect_each_once(&s, before);
@@ -194,21 +233,23 @@ Test(history, killed_store_comes_back_by_itself)
 	temp_dir__remove(dir);
 }
 
+/* Who waited for Redis would end its intervals late, each of them. */
 Test(history, paused_redis_delays_nobody)
 {
 	struct scene s;
-	long long stamps[256];
-	size_t before, after;
+	long long stamps[STAMPS_MAX], paused;
+	size_t n, prompt = 0;
 
 	set_up(&s, true);
-	sleep(1);
+	paused = await_intervals(&s, 4);
 	private_redis__pause(&s.redis);
-	before = stamps_said(&s, 0, stamps, 256);
-	sleep(3);
-	after = stamps_said(&s, 0, stamps, 256);
-	cr_expect_geq(after - before, 12, "only %zu intervals in three seconds", after - before);
+	await_intervals(&s, 15);
+	n = stamps_said(&s, paused, stamps, STAMPS_MAX);
+	for (size_t i = 1; i < n; i++)
+		prompt += stamps[i] - stamps[i - 1] == 200;
+	cr_expect_gt(2 * prompt, n, "%zu of %zu intervals are 200 ms long", prompt, n);
 	private_redis__resume(&s.redis);
-	sleep(2);
+	await_stored(&s, stamps[n - 1]);
 	end_run(&s);
 	expect_each_once(&s, 0);
 	tear_down(&s);

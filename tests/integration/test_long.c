@@ -33,7 +33,7 @@ static void tear_down(void)
 	private_redis__fini(&redis);
 }
 
-TestSuite(long_holds, .init = set_up, .fini = tear_down, .timeout = 120);
+TestSuite(long_holds, .init = set_up, .fini = tear_down, .timeout = 300);
 
 /* One hold of 300 ms, and what there is in `long` of it: an array. */
 static json_t *observe_hold(void)

@@ -20,7 +20,7 @@
 #include "../support/python_memory.h"
 #include "../support/workload.h"
 
-TestSuite(names, .timeout = 120);
+TestSuite(names, .timeout = 300);
 
 static uint64_t boot_ns(void)
 {

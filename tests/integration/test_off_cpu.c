@@ -17,7 +17,7 @@
 #include "../support/tool.h"
 #include "../support/workload.h"
 
-TestSuite(off_cpu, .timeout = 120);
+TestSuite(off_cpu, .timeout = 300);
 
 /*
  * Two clocks of the kernel, of which the program's may leave out interrupts and what the hypervisor stole
@@ -151,9 +151,9 @@ Test(off_cpu, long_sleep_is_visible_while_it_lasts)
 	struct parts hold;
 
 	interpreter__stock(&stock);
-	workload__start(&w, &stock, "long_hold.py 3");
+	workload__start(&w, &stock, "long_hold.py told");
 	observer__attach(&o, w.pid, GIL_MODE_FULL);
-	workload__go(&w);
+	workload__hold(&w);
 	usleep(500000);
 	proc_sample__free(observer__interval(&o));
 	usleep(1000000);
@@ -163,6 +163,7 @@ Test(off_cpu, long_sleep_is_visible_while_it_lasts)
 	cr_expect_geq(hold.blocked, 0.99 * (double)s->len_ns, "blocked %.0f of %" PRIu64, hold.blocked, s->len_ns);
 	cr_expect_geq(s->total.wait_off.ns[GIL_OFF_BLOCKED], 0.9 * (double)s->len_ns, "and so is what the victim waits for");
 	proc_sample__free(s);
+	workload__go(&w);
 	workload__truth(&w);
 	observer__detach(&o);
 	workload__quit(&w);
@@ -178,15 +179,15 @@ Test(off_cpu, hold_that_was_there_before_is_unseen)
 	const struct metrics *m;
 
 	interpreter__stock(&stock);
-	workload__start(&w, &stock, "long_hold.py 3");
-	workload__go(&w);
-	usleep(500000);
+	workload__start(&w, &stock, "long_hold.py told");
+	workload__hold(&w);
 	observer__attach(&o, w.pid, GIL_MODE_FULL);
 	usleep(500000);
 	s = observer__interval(&o);
 	cr_expect_eq(s->total.hold_off.ns[GIL_OFF_UNSEEN], s->total.hold_ns);
 	cr_expect_eq(s->total.wait_off.ns[GIL_OFF_UNSEEN], s->total.wait_ns - s->total.handover_ns - s->total.unknown_ns);
 	proc_sample__free(s);
+	workload__go(&w);
 	workload__truth(&w);
 	proc_sample__free(observer__interval(&o));
 	m = metrics_of(&o, workload__thread(&w, "hog"));

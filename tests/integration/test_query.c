@@ -16,7 +16,7 @@
 #include "../support/odd_server.h"
 #include "../support/private_redis.h"
 
-TestSuite(query, .timeout = 60);
+TestSuite(query, .timeout = 300);
 
 #define ID "web1:4242:9f3a01bc"
 #define KEY(what) "gil:{" ID "}:" what

@@ -53,7 +53,7 @@ static void tear_down(void)
 	temp_dir__remove(dir);
 }
 
-TestSuite(rendered, .init = set_up, .fini = tear_down, .timeout = 180);
+TestSuite(rendered, .init = set_up, .fini = tear_down, .timeout = 300);
 
 /* Has gilscope draw what it keeps: "VERB PID OPTIONS FILE". */
 static void draw(const char *verb, const char *options, const char *name)

@@ -37,7 +37,7 @@ static void tear_down(void)
 	temp_dir__remove(dir);
 }
 
-TestSuite(report, .init = set_up, .fini = tear_down, .timeout = 60);
+TestSuite(report, .init = set_up, .fini = tear_down, .timeout = 300);
 
 static json_t *report(const char *words)
 {
@@ -497,7 +497,7 @@ Test(report, of_so_long_is_a_look_also_where_there_is_a_history)
 	free(out);
 	tool__clear(&t);
 	kill(watch.pid, SIGINT);
-	cr_expect_eq(tool__wait(&watch, 30), 0);
+	cr_expect_eq(tool__wait(&watch, 60), 0);
 	tool__clear(&watch);
 	workload__kill(&w);
 }

@@ -35,7 +35,7 @@ static void tear_down(void)
 		temp_dir__remove(dir);
 }
 
-TestSuite(run, .init = set_up, .fini = tear_down, .timeout = 60);
+TestSuite(run, .init = set_up, .fini = tear_down, .timeout = 300);
 
 #define PYTHON "/usr/bin/python3 -I -S -c "
 
@@ -197,7 +197,7 @@ static json_t *attach_at_the_gate(const struct interpreter *in)
 	workload__go(&w);
 	workload__truth(&w);
 	kill(t.pid, SIGINT);
-	cr_assert_eq(tool__wait(&t, 10), 0);
+	cr_assert_eq(tool__wait(&t, 60), 0);
 	text = tool__stdout(&t);
 	lines = json_lines__parse(text);
 	free(text);

@@ -17,7 +17,7 @@
 #include "../support/odd_server.h"
 #include "../support/private_redis.h"
 
-TestSuite(redis_sink, .timeout = 60);
+TestSuite(redis_sink, .timeout = 300);
 
 #define FLUSH_MS 20000
 
@@ -97,7 +97,7 @@ static bool in_trouble(void *word)
 
 static void expect_trouble(const char *word)
 {
-	cr_assert(eventually(in_trouble, (void *)word, 10000), "trouble is \"%s\", not %s", stats().trouble, word);
+	cr_assert(eventually(in_trouble, (void *)word, 60000), "trouble is \"%s\", not %s", stats().trouble, word);
 }
 
 static void flush(void)
@@ -180,7 +180,7 @@ Test(redis_sink, killed_server_with_data_misses_and_repeats_nothing, .init = set
 	for (int i = 0; i < 1000; i++)
 		sink__write(sink, samples("s", i * 50, 50));
 	/* In the middle of it. */
-	cr_assert(eventually(something_written, NULL, 10000));
+	cr_assert(eventually(something_written, NULL, 60000));
 	private_redis__kill(&redis);
 	cr_assert_lt(stats().batches_written, 1000, "all was written before the kill");
 	private_redis__start(&redis, true, options);
@@ -283,7 +283,7 @@ Test(redis_sink, unwritable_disk_is_a_matter_of_capacity, .init = setup, .fini =
 	snprintf(in_the_way, sizeof(in_the_way), "%s/dump.rdb", redis.dir);
 	cr_assert_eq(mkdir(in_the_way, 0700), 0);
 	private_redis__ask(&redis, "BGSAVE");
-	cr_assert(eventually(save_failed, NULL, 10000));
+	cr_assert(eventually(save_failed, NULL, 60000));
 	sink__write(sink, samples("s", 0, 10));
 	expect_trouble("MISCONF");
 	/* A connection is made all the same: PING answers MISCONF too. */
@@ -463,7 +463,7 @@ Test(redis_sink, too_old_is_dropped, .init = setup, .fini = teardown)
 	open_sink(redis.url, (struct sink_redis_opts){.max_age_s = 1});
 	sink__write(sink, samples("s", 0, 7));
 	cr_expect_eq(stats().queued_batches, 1);
-	cr_expect(eventually(all_dropped, NULL, 10000));
+	cr_expect(eventually(all_dropped, NULL, 60000));
 	cr_expect_eq(stats().points_dropped, 7);
 }
 

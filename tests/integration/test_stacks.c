@@ -22,7 +22,7 @@
 #include "../support/python_memory.h"
 #include "../support/workload.h"
 
-TestSuite(stacks, .timeout = 120);
+TestSuite(stacks, .timeout = 300);
 
 /* The thread state of a thread, as gilscope finds it. */
 static uint64_t tstate_of(const struct pynames *names, pid_t tid)

@@ -69,7 +69,7 @@ static void tear_down(void)
 	private_redis__fini(&redis);
 }
 
-TestSuite(redis_tls, .fini = tear_down, .timeout = 60);
+TestSuite(redis_tls, .fini = tear_down, .timeout = 300);
 
 /* Connects to `host` with the parameters behind ?, in which each @ stands for the directory of the certificates. */
 static int connect_to(const char *host, const char *parameters, struct reason *why)

@@ -42,7 +42,7 @@ static void tear_down(void)
 	temp_dir__remove(dir);
 }
 
-TestSuite(top, .init = set_up, .fini = tear_down, .timeout = 180);
+TestSuite(top, .init = set_up, .fini = tear_down, .timeout = 300);
 
 /* ---- a process that it attaches to ---- */
 

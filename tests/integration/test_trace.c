@@ -35,7 +35,7 @@ static void tear_down(void)
 	temp_dir__remove(dir);
 }
 
-TestSuite(trace_program, .init = set_up, .fini = tear_down, .timeout = 60);
+TestSuite(trace_program, .init = set_up, .fini = tear_down, .timeout = 300);
 
 static void start_with(struct workload *w, struct tool *t, const struct interpreter *in, const char *command,
 		       const char *options)

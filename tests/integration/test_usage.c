@@ -19,7 +19,7 @@
 #define SLACK_NS 10000000LL /* a tick: the kernel shares CPU time out between user and system by ticks */
 #define SLACK_KIB 4096      /* the kernel counts pages per CPU and adds up now and then */
 
-TestSuite(usage, .init = bpf_env__require, .timeout = 120);
+TestSuite(usage, .init = bpf_env__require, .timeout = 300);
 
 static json_int_t field(const json_t *json, const char *part, const char *name)
 {

@@ -11,7 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../support/bpf_env.h"
 #include "../support/counted.h"
 #include "../support/interpreters.h"
 #include "../support/workload.h"
@@ -152,13 +151,4 @@ Test(interpreters, run_stripped_too)
 	}
 	snprintf(command, sizeof(command), "rm -r %s", dir);
 	cr_assert_eq(system(command), 0);
-}
-
-Test(bpf_env, knows_whether_bpf_runs_here)
-{
-	char why[128] = "?";
-
-	bpf_env__require();
-	bpf_env__why_not(why, sizeof(why));
-	cr_assert_str_eq(why, "");
 }

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Whether this machine and this user can run what gilscope runs in the kernel; where not, tests are skipped. */
+/* Whether this machine and this user can run what gilscope runs in the kernel. */
 #ifndef GILSCOPE_TESTS_BPF_ENV_H
 #define GILSCOPE_TESTS_BPF_ENV_H
 
 #include <stddef.h>
 
 /*
- * Skips the test, with the reason, where BPF programs and uprobes are not to be had. Under REQUIRE_BPF=1 that is a
- * failure. To be called first in a test, or in its .init.
+ * Fails the test, with the reason, where BPF programs or uprobes can't be used. Tests that need them are listed in applicable.c,
+ * so that they are not started on such a machine.
  */
 void bpf_env__require(void);
 
-/* Why not, or "" if they are to be had. */
+/* Why they can't be used, or "" where they can. */
 void bpf_env__why_not(char *why, size_t size);
 
 #endif

@@ -104,7 +104,7 @@ void private_redis__start(struct private_redis *r, bool wait, const char *const 
 	if (r->pid == 0)
 		run_server(r, options);
 	if (wait)
-		cr_assert(eventually(answers, r, 10000), "redis-server does not come up");
+		cr_assert(eventually(answers, r, 60000), "redis-server does not come up");
 }
 
 static void end(struct private_redis *r, int signo)

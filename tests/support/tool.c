@@ -168,7 +168,7 @@ size_t breakpoints__await_none(pid_t pid)
 {
 	size_t n = breakpoints__count(pid);
 
-	for (int i = 0; n && i < 100; i++) {
+	for (int i = 0; n && i < 1000; i++) {
 		pause_ms(20);
 		n = breakpoints__count(pid);
 	}
@@ -235,7 +235,7 @@ size_t code__await_unchanged(pid_t pid)
 {
 	size_t n = code__changed_bytes(pid);
 
-	for (int i = 0; n && i < 200; i++) {
+	for (int i = 0; n && i < 600; i++) {
 		pause_ms(100);
 		n = code__changed_bytes(pid);
 	}

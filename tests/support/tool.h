@@ -37,8 +37,8 @@ void tool__clear(struct tool *t);
 int tool__run(struct tool *t, const char *words);
 
 /*
- * Sites of the interpreter in that process at which its memory differs from its file: planted breakpoints. Waits up to
- * two seconds for the number to become `expected` if that is 0 (lifting takes a moment).
+ * Sites of the interpreter in that process at which its memory differs from its file: planted breakpoints. The second
+ * one waits until there are none (lifting takes a moment), 20 seconds at most.
  */
 size_t breakpoints__count(pid_t pid);
 size_t breakpoints__await_none(pid_t pid);
@@ -50,7 +50,7 @@ size_t breakpoints__await_none(pid_t pid);
 size_t code__changed_bytes(pid_t pid);
 
 /*
- * The same, once nothing differs or after twenty seconds: another copy of the tests may observe the same files with their
+ * The same, once nothing differs or after a minute: another copy of the tests may observe the same files with their
  * children, and then its breakpoints are seen here.
  */
 size_t code__await_unchanged(pid_t pid);

@@ -114,6 +114,16 @@ void workload__go(struct workload *w)
 	workload__say(w, "go");
 }
 
+void workload__hold(struct workload *w)
+{
+	char *line;
+
+	workload__go(w);
+	line = workload__hear(w);
+	cr_assert_str_eq(line, "held");
+	free(line);
+}
+
 /* Reads more into `heard`. */
 static void listen_more(struct workload *w)
 {

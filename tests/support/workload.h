@@ -45,6 +45,9 @@ void workload__adopt(struct workload *w, int channel);
 void workload__say(struct workload *w, const char *line);
 void workload__go(struct workload *w);
 
+/* Lets "long_hold.py told" begin its hold, which lasts until the next workload__go(); returns when it has begun. */
+void workload__hold(struct workload *w);
+
 /* The next line it says, without the newline; free() it. Fails the test at its end, or after a minute of silence. */
 char *workload__hear(struct workload *w);
 

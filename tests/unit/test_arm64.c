@@ -165,7 +165,6 @@ Test(arm64, section_headers_are_not_needed)
 	temp_dir__remove(dir);
 }
 
-#ifdef __x86_64__
 /* In an emulator: a breakpoint would be put into bytes that are only read. */
 Test(arm64, a_process_of_another_machine_is_refused)
 {
@@ -184,7 +183,6 @@ Test(arm64, a_process_of_another_machine_is_refused)
 	elffile__close(ef);
 	close(fd);
 }
-#endif
 
 /* ---- offsets -------------------------------------------------------------------------------------------------------- */
 

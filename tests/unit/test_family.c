@@ -93,7 +93,7 @@ Test(finder, descendants_come_after_their_parents)
 	pid_t child = fork_that_waits(&go), *found = NULL;
 	size_t n = 0, at_child = 0;
 
-	for (int i = 0; i < 200 && n < 2; i++) {
+	for (int i = 0; i < 12000 && n < 2; i++) {
 		free(found);
 		cr_assert_eq(finder__descendants(getpid(), &found, &n), 0);
 		usleep(5000);

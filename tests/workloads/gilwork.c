@@ -140,6 +140,7 @@ uint64_t cycle_ns(uint64_t n);
 void nap(uint64_t ns);
 void model_forward(uint64_t ns) __asm__("_ZN6engine5ModelIfE7forwardEmPKf"); /* as a C++ compiler would call it */
 void hog(struct hog_truth *t, int start, int end, uint64_t n, uint64_t hold_ns, uint64_t gap_ns);
+int hog_until_told(struct hog_truth *t, int start, int end);
 void victim(struct victim_truth *t, int start, int end, const int *stop, uint64_t pause_ns);
 void blamed_hog(struct blamed_truth *t, struct span *holds, int start, int end, uint64_t n, uint64_t hold_ns, int which,
 		const int *victims, int victims_n);
@@ -370,11 +371,11 @@ static void gap_once(struct hog_truth *t, uint64_t ns)
 	t->stall_ns += (released - before) + (now_ns() - wanted);
 }
 
-static void hold_once(struct hog_truth *t, uint64_t ns)
+/* One that begun at `begin` ends now. */
+static void end_hold(struct hog_truth *t, uint64_t begin)
 {
-	uint64_t begin = now_ns(), len;
+	uint64_t len;
 
-	sleep_until(begin + ns);
 	t->end_ns = now_ns();
 	len = t->end_ns - begin;
 	if (t->holds == 0)
@@ -385,6 +386,14 @@ static void hold_once(struct hog_truth *t, uint64_t ns)
 		t->hold_max_ns = len;
 	t->hold_ns += len;
 	t->holds++;
+}
+
+static void hold_once(struct hog_truth *t, uint64_t ns)
+{
+	uint64_t begin = now_ns();
+
+	sleep_until(begin + ns);
+	end_hold(t, begin);
 }
 
 /*
@@ -401,6 +410,28 @@ void hog(struct hog_truth *t, int start, int end, uint64_t n, uint64_t hold_ns, 
 		hold_once(t, hold_ns);
 	}
 	pass_gate(end);
+}
+
+/*
+ * One hold that says "held" when it has begun and ends when a line is heard. Nobody else can read or write meanwhile: that
+ * takes the GIL.
+ */
+int hog_until_told(struct hog_truth *t, int start, int end)
+{
+	uint64_t begin;
+	char byte = 0;
+
+	be_prompt();
+	pass_gate(start);
+	begin = now_ns();
+	if (write(STDOUT_FILENO, "held\n", 5) != 5)
+		return -1;
+	while (byte != '\n')
+		if (read(STDIN_FILENO, &byte, 1) != 1)
+			return -1;
+	end_hold(t, begin);
+	pass_gate(end);
+	return 0;
 }
 
 #define STALLED_NS 20000u

@@ -81,6 +81,7 @@ def _libraries():
         "gate_shut": (None, [num]), "cycle": (None, [num, num, u64]), "cycle_ns": (u64, [u64]),
         "cycle_holding": (None, [num, num, u64, u64]), "confined_cycle": (None, [num, u64, num, num]),
         "hog": (None, [ctypes.POINTER(HogTruth), num, num, u64, u64, u64]),
+        "hog_until_told": (num, [ctypes.POINTER(HogTruth), num, num]),
         "victim": (None, [ctypes.POINTER(VictimTruth), num, num, ctypes.POINTER(num), u64]),
         "blamed_hog": (None, [ctypes.POINTER(BlamedTruth), ctypes.POINTER(Span), num, num, u64, u64, num, ctypes.POINTER(num),
                               num]),

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* See machine.h. What a probe does not find out counts as there: the tests that need it run, and say what is wrong. */
+#include "machine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bpf_env.h"
+
+const unsigned char machine__program_32[128] = {
+	0x7f, 'E', 'L', 'F', 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 3, 0, 1, 0, 0, 0, 0x54, 0x80, 0x04, 0x08, 0x34, 0, 0, 0,
+	0, 0, 0, 0, 0, 0, 0, 0, 0x34, 0, 0x20, 0, 1, 0, 0, 0, 0, 0, 0, 0,
+	1, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0x04, 0x08, 0, 0x80, 0x04, 0x08, 0x60, 0, 0, 0, 0x60, 0, 0, 0, 5, 0, 0, 0, 0, 0x10, 0, 0,
+	0xb8, 29, 0, 0, 0, 0xcd, 0x80, 0xeb, 0xf7, 0x90, 0x90, 0x90,
+};
+
+static void not_root(char *why, size_t size)
+{
+	snprintf(why, size, "%s", geteuid() == 0 ? "" : "the tests run as another user");
+}
+
+static void not_x86_64(char *why, size_t size)
+{
+	struct utsname machine;
+
+	snprintf(why, size, "%s", uname(&machine) == 0 && strcmp(machine.machine, "x86_64") != 0 ? machine.machine : "");
+}
+
+/* The errno with which executing those bytes fails; 0 if it does not, or if that was not found out. */
+static int exec_error(const void *bytes, size_t len)
+{
+	int fd = memfd_create("program", MFD_CLOEXEC), told[2], error = 0;
+	pid_t pid;
+
+	if (fd < 0 || write(fd, bytes, len) != (ssize_t)len || pipe2(told, O_CLOEXEC) != 0)
+		return 0;
+	pid = fork();
+	if (pid == 0) {
+		syscall(SYS_execveat, fd, "", (char *[]){"program", NULL}, (char *[]){NULL}, AT_EMPTY_PATH);
+		error = errno;
+		_exit(write(told[1], &error, sizeof(error)) != sizeof(error));
+	}
+	close(told[1]);
+	if (read(told[0], &error, sizeof(error)) != sizeof(error)) /* exec has closed it */
+		error = 0;
+	if (pid > 0) {
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+	close(told[0]);
+	close(fd);
+	return error;
+}
+
+static void no_32_bit_programs(char *why, size_t size)
+{
+	snprintf(why, size, "%s", exec_error(machine__program_32, sizeof(machine__program_32)) == ENOEXEC ?
+		 "this kernel does not execute them" : "");
+}
+
+static void no_pid_namespaces(char *why, size_t size)
+{
+	pid_t pid = (pid_t)syscall(SYS_clone, CLONE_NEWUSER | CLONE_NEWPID | SIGCHLD, NULL, NULL, NULL, 0);
+
+	if (pid == 0)
+		_exit(0);
+	why[0] = '\0';
+	if (pid < 0)
+		snprintf(why, size, "clone(): %s", strerror(errno));
+	else
+		waitpid(pid, NULL, 0);
+}
+
+static void no_kernel_threads(char *why, size_t size)
+{
+	char name[16] = "";
+	int fd = open("/proc/2/comm", O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0) {
+		if (read(fd, name, sizeof(name) - 1) < 0)
+			name[0] = '\0';
+		close(fd);
+	}
+	snprintf(why, size, "%s", strcmp(name, "kthreadd\n") == 0 ? "" : "process 2 is not kthreadd: a PID namespace");
+}
+
+static const struct {
+	const char *name;
+	void (*probe)(char *why, size_t size);
+} rows[] = {
+#define X(id, row_name, row_probe) [MACHINE_##id] = {row_name, row_probe},
+	MACHINE_ROWS(X)
+#undef X
+};
+
+const char *machine__name(enum machine_row row)
+{
+	return rows[row].name;
+}
+
+void machine__probe(char why_not[MACHINE_ROWS_COUNT][MACHINE_REASON])
+{
+	for (size_t i = 0; i < MACHINE_ROWS_COUNT; i++)
+		rows[i].probe(why_not[i], MACHINE_REASON);
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What one machine has and another can't have: each a row with a probe. A row is no place for what `make deps` installs, nor for
+ * what a test could do without: where that is missing, the test is skipped or fails. Which tests need a row: applicable.c.
+ */
+#ifndef GILSCOPE_TESTS_MACHINE_H
+#define GILSCOPE_TESTS_MACHINE_H
+
+#include <stddef.h>
+
+#define MACHINE_REASON 160
+
+/* row, its name, the probe in machine.c: writes why this machine lacks it, "" where it does not */
+#define MACHINE_ROWS(X) \
+	X(BPF, "BPF and uprobes", bpf_env__why_not) \
+	X(ROOT, "root", not_root) \
+	X(X86_64, "an x86-64 processor", not_x86_64) \
+	X(PROGRAMS_32, "32-bit programs", no_32_bit_programs) \
+	X(PID_NAMESPACES, "PID namespaces for this user", no_pid_namespaces) \
+	X(KERNEL_THREADS, "a view of the kernel's threads", no_kernel_threads)
+
+enum machine_row {
+#define X(id, name, probe) MACHINE_##id,
+	MACHINE_ROWS(X)
+#undef X
+	MACHINE_ROWS_COUNT
+};
+
+const char *machine__name(enum machine_row row);
+
+/* Probes each row. Has children of its own: for the process that starts the tests, before it starts any. */
+void machine__probe(char why_not[MACHINE_ROWS_COUNT][MACHINE_REASON]);
+
+/* A 32-bit program of two instructions: pause(), again and again. */
+extern const unsigned char machine__program_32[128];
+
+#endif
