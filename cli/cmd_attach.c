@@ -3,9 +3,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "../collector/caps.h"
 #include "../collector/target.h"
 #include "args.h"
-#include "caps.h"
 #include "cmds.h"
 #include "kin.h"
 #include "watch.h"
@@ -29,7 +29,7 @@ static int look_at(const pid_t *pids, int n, struct reason *why)
 {
 	for (int i = 0; i < n; i++) {
 		struct target *t;
-		int err = target__open(pids[i], &t, why);
+		int err = kin__explain(pids[i], target__open(pids[i], &t, why), why);
 
 		if (err)
 			return err;
@@ -94,7 +94,7 @@ const struct verb verb_attach = {
 	.about = "Probes running CPython processes (3.8 and later) without touching them, until they exit, the time is over "
 		 "or Ctrl-C. On a terminal a table is repainted at each interval; elsewhere one line is written per "
 		 "interval. A summary closes the run. The numbers also go to Redis, for gilscope query, redis-cli and "
-		 "Grafana. Needs root or CAP_BPF and CAP_PERFMON (gilscope doctor tells).",
+		 "Grafana. Needs root or some capabilities (gilscope doctor names them).",
 	.options = {OPTION_INTERVAL, OPTION_DURATION, OPTION_MODE, OPTION_MAX_OVERHEAD, OPTION_NO_OFF_CPU, OPTION_STACKS,
 		    OPTION_ALERT_HOLD, OPTION_ALERT_WAIT, OPTION_CHILDREN, OPTION_ALL,
 		    OPTION_USER, OPTION_CGROUP, OPTION_MATCH, OPTION_REDIS,

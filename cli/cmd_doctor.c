@@ -12,20 +12,26 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "../collector/caps.h"
+#include "../collector/collector.h"
+#include "../collector/cpu_samples.h"
 #include "../collector/kernel_features.h"
 #include "../collector/log.h"
 #include "../collector/probes.h"
 #include "../collector/query.h"
 #include "../collector/redis_functions.h"
+#include "../collector/redis_server.h"
 #include "args.h"
-#include "caps.h"
 #include "cmds.h"
 #include "history.h"
 #include "inspect.h"
+#include "kin.h"
 #include "out.h"
+#include "watch.h"
 
 #define WIDTH 80
 #define TOPIC_COLUMN 18
+#define GRANT "Run it with sudo, or give the program the capability (setcap)."
 
 enum level {
 	FINE,    /* nothing to do */
@@ -118,6 +124,7 @@ static void check_features(struct doctor *d)
 		     "storage, attach cookies, bpf_loop and %d more", KERNEL_FEATURES - 6);
 }
 
+/* CAP_SYS_ADMIN is another matter: whether it is needed is known when probes were tried. */
 static void check_caps(struct doctor *d)
 {
 	uint64_t effective = caps__effective();
@@ -126,11 +133,13 @@ static void check_caps(struct doctor *d)
 		enum cap cap = (enum cap)i;
 		bool needed = cap == CAP_BPF_INDEX || cap == CAP_PERFMON_INDEX;
 
+		if (cap == CAP_SYS_ADMIN_INDEX)
+			continue;
 		if (caps__has(effective, cap))
-			find(d, FINE, "rights", NULL, "%s: %s", caps__name(cap), caps__text(cap));
+			find(d, FINE, "rights", NULL, "%s: %s (%s)", caps__name(cap), caps__text(cap), caps__when(cap));
 		else
-			find(d, needed ? WRONG : NOTE, "rights", needed ? "Run it with sudo, or give the program the capability "
-			     "(setcap).": NULL, "%s is missing: cannot %s", caps__name(cap), caps__text(cap));
+			find(d, needed ? WRONG : NOTE, "rights", needed ? GRANT : NULL, "%s is missing: cannot %s (%s)",
+			     caps__name(cap), caps__text(cap), caps__when(cap));
 	}
 }
 
@@ -155,14 +164,44 @@ static void report_probes(struct doctor *d, const struct probes_features *f)
 	else
 		find(d, NOTE, "off cpu", NULL, "whether a holder of the GIL runs, sleeps or lacks a CPU stays unknown: %s",
 		     f->off_cpu_why);
+	if (f->timer)
+		find(d, FINE, "native", NULL, "the native code of long holds is sampled by a timer of the holder's CPU time");
+	else
+		find(d, NOTE, "native", NULL, CPU_SAMPLES_LOST "%s", f->timer_why);
 	if (f->price_ns > 0)
 		find(d, FINE, "price", NULL, "a probe hit costs about %.2f us here (%.1f us where it has to be single-stepped)",
 		     f->price_ns / 1e3, f->stepped_price_ns / 1e3);
 }
 
+static void report_admin(struct doctor *d, const struct probes_features *f)
+{
+	const char *name = caps__name(CAP_SYS_ADMIN_INDEX), *text = caps__text(CAP_SYS_ADMIN_INDEX);
+
+	if (caps__effective() & CAP_SYS_ADMIN_BIT)
+		find(d, FINE, "rights", NULL, "%s: stands for those that are missing", name);
+	else if (f->planter_rights & CAP_SYS_ADMIN_BIT)
+		find(d, FINE, "rights", NULL, "%s: %s; this kernel refuses %s without it (tried), so the process that "
+		     "plants keeps it, and no other does", name, text,
+		     f->multi ? "the latter" : f->timer_needs_admin ? "both" : "the former");
+	else if (!f->timer)
+		find(d, NOTE, "rights", GRANT, "%s is missing: cannot time threads on the CPU", name);
+	else
+		find(d, FINE, "rights", NULL, "%s is not needed on this kernel (tried), and given up", name);
+}
+
+/* As attach does, its rights included. */
+static int open_as_attach(struct doctor *d, struct probes **ret, struct reason *why)
+{
+	const struct collector_opts opts = watch__opts_of(d->o);
+	const struct probes_opts probes_opts = collector__probes_opts(&opts, 1);
+	int err = probes__give_up_rights(false, why);
+
+	return err ? err : probes__open(&probes_opts, ret, why);
+}
+
+/* Gives up rights: what is checked afterwards is checked with those that attach has, too. */
 static void check_probes(struct doctor *d)
 {
-	struct probes_opts opts = {.max_procs = 1, .max_threads = 64, .max_pairs = 64};
 	struct probes *probes = NULL;
 	struct reason why = {0};
 
@@ -170,10 +209,12 @@ static void check_probes(struct doctor *d)
 		find(d, NOTE, "probes", NULL, "could not be tried without CAP_BPF and CAP_PERFMON");
 		return;
 	}
-	if (probes__open(&opts, &probes, &why))
+	if (open_as_attach(d, &probes, &why)) {
 		find(d, WRONG, "probes", NULL, "%s", why.text);
-	else
+	} else {
 		report_probes(d, probes__features(probes));
+		report_admin(d, probes__features(probes));
+	}
 	probes__close(probes);
 }
 
@@ -223,20 +264,65 @@ static void check_own_store(struct doctor *d)
 /* What dashboards call on the server. */
 static void check_functions(struct doctor *d, const struct redis_url *url)
 {
+	static const char *const lack[] = {[FUNCTIONS_NONE] = "Redis has no", [FUNCTIONS_OLDER] = "Redis has an older",
+					   [FUNCTIONS_UNKNOWN] = "Redis does not tell whether it has a"};
+	enum functions_found found = FUNCTIONS_UNKNOWN;
 	struct redisContext *c = NULL;
 	struct reason why = {0};
-	unsigned int version = 0, own = redis_functions__own_version();
 	int err = redis_conn__open(url, CHECK_MS, &c, &why);
 
-	err = err ? err : redis_functions__version(c, CHECK_MS, -1, &version, &why);
+	err = err ? err : redis_functions__look(c, CHECK_MS, -1, &found, &why);
 	redis_conn__close(c);
-	if (!err && version >= own)
-		find(d, FINE, "functions", NULL, "the function library for dashboards is loaded (version %u)", version);
+	if (err)
+		found = FUNCTIONS_UNKNOWN;
+	if (found == FUNCTIONS_OURS)
+		find(d, FINE, "functions", NULL, "the function library for dashboards is loaded (version %u)",
+		     redis_functions__own_version());
+	else if (found == FUNCTIONS_FOREIGN)
+		find(d, NOTE, "functions", "Dashboards call it, gilscope does not, and leaves it as it is. Look at it "
+		     "with redis-cli FUNCTION LIST LIBRARYNAME gilscope WITHCODE.", "Redis: %s", why.text);
 	else
 		find(d, NOTE, "functions", "attach loads it where it may. By hand, with more rights: redis-cli -x FUNCTION LOAD "
 		     "REPLACE < dashboards/lua/gilscope.lua (below share/gilscope where gilscope is installed).",
-		     "Redis has %s function library for dashboards%s%s", version ? "an older" : "no", why.text[0] ? ": " : "",
-		     why.text);
+		     "%s function library for dashboards%s%s", lack[found], why.text[0] ? ": " : "", why.text);
+}
+
+/* Whether what is written will be there later. */
+static void check_eviction(struct doctor *d, const struct redis_url *url)
+{
+	struct redis_server server = {0};
+	struct redisContext *c = NULL;
+	struct reason why = {0};
+	int err = redis_conn__open(url, CHECK_MS, &c, &why);
+
+	err = err ? err : redis_server__look(c, CHECK_MS, -1, &server, &why);
+	redis_conn__close(c);
+	if (err || !server.policy[0])
+		find(d, NOTE, "history", NULL, "whether Redis throws keys away when its memory is full could not be seen%s%s",
+		     why.text[0] ? ": " : "", why.text);
+	else if (redis_server__evicts(&server))
+		find(d, NOTE, "history", "Better " REDIS_SERVER_ADVICE ".", "Redis may throw away any of the history when its "
+		     "memory is full: maxmemory-policy is %s%s", server.policy,
+		     server.max_bytes ? "" : " (without a maxmemory so far)");
+	else
+		find(d, FINE, "history", NULL, "when its memory is full Redis %s (maxmemory-policy %s)",
+		     strcmp(server.policy, "noeviction") ? "throws away first what is kept for the shortest time" :
+							   "refuses samples, which are kept meanwhile", server.policy);
+}
+
+/* What the collector can't do without; not with what rights. */
+static void check_commands(struct doctor *d, const struct redis_url *url)
+{
+	static const char *const commands[][2] = {{"MULTI"}, {"EXEC"}};
+	struct redisContext *c = NULL;
+	struct reason why = {0};
+	int err = redis_conn__open(url, CHECK_MS, &c, &why);
+
+	for (size_t i = 0; err != -EPIPE && c && i < sizeof(commands) / sizeof(commands[0]); i++)
+		err = redis_conn__do(c, commands[i], CHECK_MS, &why);
+	redis_conn__close(c);
+	if (err == -EPIPE)
+		find(d, NOTE, "history", NULL, "Redis can't be written to: %s", why.text);
 }
 
 static void check_redis(struct doctor *d)
@@ -260,6 +346,8 @@ static void check_redis(struct doctor *d)
 		     "Redis is not usable: %s", why.text);
 	else {
 		find(d, FINE, "history", NULL, "Redis answers at %s", redis_url__text(&url, text, sizeof(text)));
+		check_commands(d, &url);
+		check_eviction(d, &url);
 		check_functions(d, &url);
 	}
 	query__close(q);
@@ -408,7 +496,7 @@ static void check_process(struct doctor *d, pid_t pid, struct out **ret_sites)
 	struct inspection in;
 	struct reason why = {0};
 
-	if (target__open(pid, &t, &why)) {
+	if (kin__explain(pid, target__open(pid, &t, &why), &why)) {
 		find(d, WRONG, "process", NULL, "%s", why.text);
 		return;
 	}
@@ -453,8 +541,8 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 	check_features(&d);
 	check_caps(&d);
 	check_namespace(&d);
+	check_redis(&d); /* the store's files may take rights that observing does not */
 	check_probes(&d);
-	check_redis(&d);
 	if (pid)
 		check_process(&d, pid, &sites);
 	conclude(&d, sites);

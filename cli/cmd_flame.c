@@ -9,12 +9,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../collector/caps.h"
 #include "../collector/log.h"
 #include "args.h"
-#include "caps.h"
 #include "cmds.h"
 #include "human.h"
 #include "kin.h"
+#include "out.h"
 #include "outfile.h"
 #include "past.h"
 #include "stack_flame.h"
@@ -71,13 +72,17 @@ static int look(struct view *v, pid_t pid, struct reason *why)
 	struct collector_events events = {
 		.arg = v, .armed = on_armed, .notice = on_notice, .ended = on_ended, .stack = on_stack,
 	};
+	uint64_t aside;
 	int err = caps__check(why);
 
+	err = err ? err : probes__set_rights_aside(&aside, why);
 	if (err)
 		return err;
 	schema_opts__default(&opts.schema);
 	kin__mention(&pid, 1, "flame takes one PID");
 	err = collector__run(&opts, &pid, 1, &events, why);
+	caps__take_back(aside);
+	err = kin__explain(pid, err, why);
 	if (!err && v->err)
 		err = reason__set(why, v->err, "the stacks could not be kept: %s", strerror(-v->err));
 	if (!err && !v->known)
@@ -141,9 +146,9 @@ static int write_out(struct view *v, const struct flame *flame, struct reason *w
 		flame__write(flame, title, FLAME_NS, to);
 	if (v->file.to)
 		err = outfile__keep(&v->file, why);
-	else if (fflush(to) || ferror(to))
-		err = reason__set(why, -EIO, "standard output: %s", strerror(errno));
-	if (err)
+	else
+		err = out__flush(to, "standard output", why);
+	if (err || (!v->file.to && out__reader_left(to)))
 		return err;
 	log_info("%s of %s", human__us(weight, (double)flame__total(flame) / 1e3), words);
 	if (!flame__total(flame))

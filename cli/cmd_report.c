@@ -9,12 +9,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../collector/caps.h"
 #include "../collector/log.h"
 #include "../collector/schema_code.h"
 #include "../collector/target.h"
 #include "../collector/text.h"
 #include "args.h"
-#include "caps.h"
 #include "cmds.h"
 #include "code.h"
 #include "human.h"
@@ -353,8 +353,10 @@ static int look(struct report *r, pid_t pid, struct reason *why)
 		.arg = r, .sample = on_sample, .notice = on_notice, .ended = on_ended, .stack = r->o->html ? on_stack : NULL,
 	};
 	char span[HUMAN_SIZE];
+	uint64_t aside;
 	int err = caps__check(why);
 
+	err = err ? err : probes__set_rights_aside(&aside, why);
 	if (err)
 		return err;
 	schema_opts__default(&opts.schema);
@@ -362,6 +364,8 @@ static int look(struct report *r, pid_t pid, struct reason *why)
 		 (int)pid, human__span(span, opts.duration_ns));
 	kin__mention(&pid, 1, "report takes one PID");
 	err = collector__run(&opts, &pid, 1, &events, why);
+	caps__take_back(aside);
+	err = kin__explain(pid, err, why);
 	if (!err && !r->threads)
 		err = reason__set(why, -ENODATA, "process %d could not be looked at", (int)pid);
 	return err;

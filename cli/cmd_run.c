@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <sys/wait.h>
 
-#include "caps.h"
+#include "../collector/caps.h"
 #include "cmds.h"
 #include "watch.h"
 

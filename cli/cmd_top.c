@@ -16,13 +16,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../collector/caps.h"
 #include "../collector/log.h"
+#include "../collector/probes.h"
 #include "../collector/query.h"
 #include "../collector/target.h"
 #include "args.h"
-#include "caps.h"
 #include "cmds.h"
 #include "history.h"
+#include "kin.h"
 #include "top_screen.h"
 #include "top_source.h"
 #include "top_view.h"
@@ -70,7 +72,7 @@ static size_t search_here(const char *word, pid_t *ret_pid)
 	struct search search = {.word = word};
 	struct reason why;
 
-	target__each(search_one, &search, &why);
+	target__each(NULL, search_one, &search, &why);
 	*ret_pid = search.pid;
 	return search.found;
 }
@@ -95,7 +97,7 @@ static int find_known(const struct options *o, const char *word, struct query_pr
 static int attach_to(struct start *start, pid_t pid, struct reason *why)
 {
 	struct target *t;
-	int err = target__open(pid, &t, why);
+	int err = kin__explain(pid, target__open(pid, &t, why), why);
 
 	if (err)
 		return err;
@@ -356,7 +358,7 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 	err = err || !argc ? err : find_start(o, argv[0], &start, &why);
 	err = err ? err : take_signals(&app, &why);
 	/* From here on only what observing takes: sources inherit it. */
-	err = err ? err : caps__keep(false, &why);
+	err = err ? err : probes__give_up_rights(false, &why);
 	err = err ? err : show(&app, &start, &why);
 	top_model__clear(&app.model);
 	if (app.signal_fd >= 0)

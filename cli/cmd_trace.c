@@ -5,22 +5,26 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "../collector/caps.h"
 #include "../collector/clock.h"
 #include "../collector/log.h"
+#include "../collector/probes.h"
 #include "../collector/text.h"
 #include "../collector/trace.h"
 #include "../collector/trace_json.h"
 #include "args.h"
-#include "caps.h"
 #include "cmds.h"
 #include "human.h"
 #include "kin.h"
 #include "live.h"
+#include "out.h"
+#include "outfile.h"
 #include "rows.h"
 #include "screen.h"
 
@@ -29,6 +33,7 @@
 
 struct recording {
 	const struct options *o;
+	struct outfile file;
 	FILE *to;
 	struct collector *collector; /* while it runs */
 	struct trace *trace;
@@ -153,15 +158,13 @@ static void on_notice(void *arg, const struct collector_proc *proc, const char *
 /* The names of threads that came and went between two looks. */
 static void on_ended(void *arg, const struct collector_proc *proc, const struct proc_sample *totals, enum collector_end how)
 {
-	static const char *const words[] = {[END_EXIT] = "exit", [END_EXEC] = "exec", [END_DURATION] = "duration",
-					    [END_SIGNAL] = "signal", [END_ERROR] = "error"};
 	struct recording *r = arg;
 
 	for (size_t i = 0; r->json && i < totals->threads_n; i++)
 		if (totals->threads[i].key.tid)
 			trace_json__name(r->json, totals->threads[i].key.tid, totals->threads[i].name);
 	if (!r->ended || !r->ended[0])
-		r->ended = words[how];
+		r->ended = collector_end__name(how);
 }
 
 static void say_result(const struct recording *r)
@@ -199,7 +202,7 @@ static int record(struct recording *r, pid_t pid, struct reason *why)
 
 	schema_opts__default(&opts.schema);
 	kin__mention(&pid, 1, "trace takes one PID");
-	err = collector__run(&opts, &pid, 1, &events, why);
+	err = kin__explain(pid, collector__run(&opts, &pid, 1, &events, why), why);
 	screen__end();
 	if (!err && !r->trace)
 		return reason__set(why, -ENODATA, "process %d could not be traced", (int)pid);
@@ -219,23 +222,32 @@ static int finish(struct recording *r, int err, struct reason *why)
 	}
 	written = trace_json__close(r->json, &tail);
 	written = r->err ? r->err : written;
+	if (written && out__reader_left(r->to)) { /* | head: it has what it wanted */
+		__fpurge(r->to);
+		return err;
+	}
+	if (written)
+		return err ? err : reason__set(why, written, "%s could not be written to its end: %s",
+					       r->o->output ? r->o->output : "standard output", strerror(-written));
+	written = r->file.to ? outfile__keep(&r->file, err ? NULL : why) : 0;
 	if (r->trace && !written)
 		say_result(r);
-	if (!err && written)
-		err = reason__set(why, written, "%s could not be written to its end: %s",
-				  r->o->output ? r->o->output : "standard output", strerror(-written));
-	return err;
+	return err ? err : written;
 }
 
 static int open_output(struct recording *r, struct reason *why)
 {
+	int err;
+
 	r->to = stdout;
 	if (!r->o->output && isatty(STDOUT_FILENO))
 		return reason__set(why, -EINVAL, "a trace is nothing to read on a terminal: give it a file (-o trace.json)");
 	if (!r->o->output)
 		return 0;
-	r->to = fopen(r->o->output, "we");
-	return r->to ? 0 : reason__set(why, -errno, "--output: %s: %s", r->o->output, strerror(errno));
+	/* It has its name while the rights last: those that are kept do not write into another user's directory. */
+	err = outfile__open_stream(&r->file, "--output", r->o->output, why);
+	r->to = r->file.to;
+	return err;
 }
 
 static int run(const struct verb *verb, struct options *o, int argc, char **argv)
@@ -249,13 +261,12 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 	if (err)
 		return options__fail(verb, err == -EINVAL ? EXIT_USAGE : EXIT_FAILED, &why);
 	err = caps__check(&why);
-	err = err ? err : caps__keep(false, &why);
+	err = err ? err : probes__give_up_rights(false, &why);
 	err = err ? err : record(&r, pid, &why);
 	if (r.json)
 		err = finish(&r, err, &why);
 	trace__free(r.trace);
-	if (r.to != stdout && fclose(r.to) && !err)
-		err = reason__set(&why, -errno, "%s: %s", o->output, strerror(errno));
+	outfile__drop(&r.file);
 	return err ? options__fail(verb, EXIT_FAILED, &why) : EXIT_OK;
 }
 

@@ -179,8 +179,8 @@ int history__url(const struct options *o, struct redis_url *ret, bool *ret_given
 				   "libhiredis with SSL and libssl-dev and build again, or use redis://",
 				   o->redis_in_argv ? "--redis" : "GILSCOPE_REDIS");
 	if (ret->password_in_url && o->redis_in_argv)
-		log_warn("--redis: everybody on this machine can read that password (ps): better --redis-password-file, or "
-			 "GILSCOPE_REDIS_PASSWORD");
+		log_warn("--redis: everybody on this machine could read that password when gilscope started (ps): better "
+			 "--redis-password-file, or GILSCOPE_REDIS_PASSWORD");
 	return redis_url__find_password(ret, o->password_file, why);
 }
 
@@ -267,6 +267,12 @@ static void tell_losses(const struct history *h)
 	if (stats.commands_refused)
 		log_warn("%s: the server refused %" PRIu64 " commands%s%s", h->where, stats.commands_refused,
 			 stats.trouble[0] ? ": " : "", stats.trouble);
+	if (stats.keys_lost)
+		log_warn("%s: %" PRIu64 " keys of the history at least were thrown away or deleted meanwhile: it is not complete",
+			 h->where, stats.keys_lost);
+	else if (stats.keys_evicted && !stats.keys_known)
+		log_warn("%s: the server has thrown away %" PRIu64 " keys meanwhile, and does not tell whether they were of the "
+			 "history", h->where, stats.keys_evicted);
 }
 
 bool history__arrives(const struct history *h)

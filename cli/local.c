@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "../collector/expendable.h"
 #include "../collector/target.h"
 #include "inspect.h"
 
@@ -65,8 +67,20 @@ static const char *user_of(pid_t pid, char *buf, size_t size)
 	return buf;
 }
 
+/* What looking at a process came to: what its file tells, and what the process itself does. */
+struct judgement {
+	struct cached file;
+	char gil[24];      /* "": not known */
+	bool gil_is_off;
+};
+
+struct judging {
+	const struct target *target;
+	bool with_sites;   /* nothing is known of its file yet */
+};
+
 /* How it would be probed, or why not. */
-static void judge(const struct inspection *in, struct cached *ret)
+static void judge_file(const struct inspection *in, struct cached *ret)
 {
 	if (in->reached > INSPECT_PYTHON)
 		snprintf(ret->python, sizeof(ret->python), "%s", in->python.text);
@@ -79,6 +93,42 @@ static void judge(const struct inspection *in, struct cached *ret)
 		snprintf(ret->method, sizeof(ret->method), "%s", in->plan->method);
 }
 
+static void judge(void *arg, void *result)
+{
+	const struct judging *j = arg;
+	struct judgement *ret = result;
+	struct inspection in;
+
+	*ret = (struct judgement){.gil = ""};
+	inspect__begin(&in, j->target, j->with_sites);
+	if (j->with_sites)
+		judge_file(&in, &ret->file);
+	ret->gil_is_off = in.reached == INSPECT_DONE && !in.gil_enabled;
+	snprintf(ret->gil, sizeof(ret->gil), "%s",
+		 in.reached == INSPECT_GILS && in.err == -EAGAIN ? "not started" : inspect__gil_kind(&in));
+	inspect__end(&in);
+}
+
+/* An interpreter that neither root nor we built: whatever is in its file happens to a child. False: no verdict to be kept. */
+static bool judge_theirs(struct judging *j, uid_t owner, struct judgement *ret)
+{
+	const int keep[] = {j->target->image.fd, j->target->pidfd};
+	struct expendable limits = {.cpu_ms = 600, .wall_ms = 3000, .keep = keep, .keep_n = 2, .needs_rights = true};
+	const char *words = "files of its owner take too much work";
+	int err = 0;
+
+	*ret = (struct judgement){.gil = ""};
+	if (!expendable__is_banned(owner)) {
+		err = expendable__run(&limits, judge, j, ret, sizeof(*ret));
+		if (!err)
+			return true;
+		words = err == -ETIMEDOUT ? "its file takes too long to read" : "its file cannot be read safely";
+		expendable__blame(owner);
+	}
+	snprintf(ret->file.how, sizeof(ret->file.how), "no: %s (user %u)", words, (unsigned int)owner);
+	return false;
+}
+
 static const struct cached *find_cached(const struct local *l, const struct target *t)
 {
 	for (size_t i = 0; i < l->cached_n; i++)
@@ -88,29 +138,28 @@ static const struct cached *find_cached(const struct local *l, const struct targ
 }
 
 /* The GIL's kind is the process's, not the file's: it needs a look at live values. */
-static void put_judgement(struct local *l, const struct target *t, struct cached *verdict, struct local_proc *p)
+static void put_judgement(struct local *l, const struct target *t, struct judgement *verdict, struct local_proc *p)
 {
 	const struct cached *old = find_cached(l, t);
-	struct inspection in;
-	bool gil_is_off;
+	struct judging j = {.target = t, .with_sites = !old};
+	struct stat st = {.st_uid = (uid_t)-1};
+	bool is_final = true;
 
-	*verdict = old ? *old : (struct cached){.dev = t->image.dev, .ino = t->image.ino};
-	inspect__begin(&in, t, !old);
-	if (!old) {
-		judge(&in, verdict);
-		if (l->cached_n < CACHE_SIZE)
-			l->cache[l->cached_n++] = *verdict;
-	}
-	gil_is_off = in.reached == INSPECT_DONE && !in.gil_enabled;
-	if (in.reached == INSPECT_GILS && in.err == -EAGAIN)
-		p->gil = "not started";
-	else if (*inspect__gil_kind(&in))
-		p->gil = inspect__gil_kind(&in);
-	inspect__end(&in);
-	p->python = verdict->python[0] ? verdict->python : NULL;
-	p->probe = gil_is_off ? "nothing to measure: its GIL is off" : verdict->how;
-	p->method = verdict->can ? verdict->method : NULL;
-	p->can = verdict->can;
+	if (fstat(t->image.fd, &st) == 0 && (st.st_uid == 0 || st.st_uid == geteuid()))
+		judge(&j, verdict);
+	else
+		is_final = judge_theirs(&j, st.st_uid, verdict);
+	if (old)
+		verdict->file = *old;
+	verdict->file.dev = t->image.dev;
+	verdict->file.ino = t->image.ino;
+	if (!old && is_final && l->cached_n < CACHE_SIZE)
+		l->cache[l->cached_n++] = verdict->file;
+	p->gil = verdict->gil[0] ? verdict->gil : NULL;
+	p->python = verdict->file.python[0] ? verdict->file.python : NULL;
+	p->probe = verdict->gil_is_off ? "nothing to measure: its GIL is off" : verdict->file.how;
+	p->method = verdict->file.can ? verdict->file.method : NULL;
+	p->can = verdict->file.can;
 }
 
 /* What its engine calls it, else what can be seen of it. */
@@ -128,7 +177,7 @@ static int on_process(void *arg, pid_t pid, const struct target *t, const char *
 {
 	struct local *l = arg;
 	struct local_proc p = {.pid = pid, .threads = count_threads(pid)};
-	struct cached verdict;
+	struct judgement verdict;
 	char user[256], comm[64], why[512];
 
 	p.user = user_of(pid, user, sizeof(user));
@@ -149,5 +198,5 @@ int local__each(struct local *l, int (*visit)(void *arg, const struct local_proc
 {
 	l->visit = visit;
 	l->arg = arg;
-	return target__each(on_process, l, why);
+	return target__each(NULL, on_process, l, why);
 }

@@ -13,8 +13,11 @@
 #include <string.h>
 
 #include "../collector/log.h"
+#include "../collector/planter.h"
 #include "args.h"
 #include "cmds.h"
+#include "out.h"
+#include "secrets.h"
 #include "suggest.h"
 
 #ifndef GILSCOPE_VERSION
@@ -138,11 +141,12 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
 /* A reader that went away (| head) is no failure; a full disk is. */
 static int finish(int status)
 {
-	if ((fflush(stdout) || ferror(stdout)) && errno != EPIPE && status == EXIT_OK) {
-		log_error("standard output: %s", strerror(errno));
-		return EXIT_FAILED;
-	}
-	return status;
+	struct reason why;
+
+	if (!out__flush(stdout, "standard output", &why) || status != EXIT_OK)
+		return status;
+	log_error("%s", why.text);
+	return EXIT_FAILED;
 }
 
 /* Large tables go back to the system when they are freed. Left alone, glibc keeps them in a heap full of holes. */
@@ -158,6 +162,7 @@ int main(int argc, char **argv)
 	const struct verb *verb;
 	int at = 1, status;
 
+	argv = secrets__hide(argc, argv);
 	signal(SIGPIPE, SIG_IGN);
 	keep_heap_small();
 	status = global_options(argc, argv, &at);
@@ -170,5 +175,7 @@ int main(int argc, char **argv)
 	verb = find_verb(argv[at]);
 	if (!verb)
 		return no_such_verb(argv[at]);
-	return finish(run_verb(verb, argc - at, argv + at));
+	status = run_verb(verb, argc - at, argv + at);
+	planter__dismiss();
+	return finish(status);
 }

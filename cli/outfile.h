@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A file that is there whole or not at all: written under another name beside it, renamed at the end. What is no regular file (a
- * device, a pipe) is written to as it is.
+ * A file that gilscope was told to write. It gets a new inode that takes over the name, in the directory that has it: a link of
+ * that name is replaced and not followed, and what was there keeps its bytes and its mode. What somebody else planted in a
+ * directory where others may write is refused. What is no regular file (a device, a pipe, /dev/stdout) is written to as it is.
  */
 #ifndef GILSCOPE_OUTFILE_H
 #define GILSCOPE_OUTFILE_H
@@ -11,20 +12,28 @@
 
 #include "../collector/reason.h"
 
+#define OUTFILE_BESIDE ".gilscope.XXXXXX"
+
 /* Zeroed: none. */
 struct outfile {
-	FILE *to;            /* NULL: not open */
+	FILE *to;                  /* NULL: not open */
 	const char *option, *path; /* for sentences; the caller's */
-	char beside[PATH_MAX];     /* "": written in place */
+	/* While it has another name beside the one that it gets: */
+	int dir;                   /* the directory of both, owned */
+	char name[NAME_MAX + 1];
+	char beside[sizeof(OUTFILE_BESIDE)]; /* "": it has its name, or is written in place */
 };
 
-/* 0, or -errno with "option: path: why". */
+/* There whole or not at all: outfile__keep() gives it its name. 0, or -errno with "option: path: why". */
 int outfile__open(struct outfile *f, const char *option, const char *path, struct reason *why);
+
+/* The same, but it has its name at once: somebody may read along. */
+int outfile__open_stream(struct outfile *f, const char *option, const char *path, struct reason *why);
 
 /* Closes it and gives it its name. 0, or -errno with the sentence: there is no new file then. */
 int outfile__keep(struct outfile *f, struct reason *why);
 
-/* Closes it and takes it away; one that is kept or was never opened is left alone. */
+/* Closes it and takes it away unless it has its name; one that is kept or was never opened is left alone. */
 void outfile__drop(struct outfile *f);
 
 #endif

@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../collector/caps.h"
 #include "../collector/query.h"
 #include "../collector/text.h"
-#include "caps.h"
 #include "history.h"
 #include "local.h"
 #include "rows.h"

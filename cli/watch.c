@@ -16,13 +16,14 @@
 #include <unistd.h>
 
 #include "../collector/log.h"
-#include "caps.h"
+#include "../collector/probes.h"
 #include "code.h"
 #include "family.h"
 #include "history.h"
 #include "inspect.h"
 #include "live.h"
 #include "out.h"
+#include "outfile.h"
 #include "screen.h"
 #include "summary.h"
 
@@ -58,7 +59,8 @@ struct watch {
 	bool has_match;
 	enum view view;
 	FILE *data;
-	bool own_file, several;
+	struct outfile file; /* of --output */
+	bool several;
 	pid_t first_pid;
 	bool broken, failed;        /* nothing more can be written; and that is an error */
 	struct panel *panels;
@@ -208,14 +210,16 @@ static struct who who_of(const struct watch *w, const struct collector_proc *pro
 /* A reader that went away (| head) or a full disk: end the run in good order, by the way that Ctrl-C takes. */
 static void check_data(struct watch *w)
 {
-	if (fflush(w->data) == 0 || w->broken)
+	struct reason why;
+
+	if (w->broken)
 		return;
-	w->broken = true;
-	if (errno != EPIPE) {
-		w->failed = true;
-		log_error("%s: %s", w->own_file ? w->options->output : "standard output", strerror(errno));
-	}
-	kill(getpid(), SIGTERM);
+	w->failed = out__flush(w->data, w->file.to ? w->options->output : "standard output", &why) != 0;
+	w->broken = w->failed || ferror(w->data);
+	if (w->failed)
+		log_error("%s", why.text);
+	if (w->broken)
+		kill(getpid(), SIGTERM);
 }
 
 /* What could not be written is known by now: nobody shall stumble over it again. */
@@ -346,14 +350,6 @@ static void on_lasting(void *arg, const struct collector_proc *proc, const struc
 	on_notice(arg, proc, code__long(e, text, sizeof(text)));
 }
 
-static const char *end_name(enum collector_end how)
-{
-	static const char *const names[] = {[END_EXIT] = "exit", [END_EXEC] = "exec", [END_DURATION] = "duration",
-					    [END_SIGNAL] = "signal", [END_ERROR] = "error"};
-
-	return names[how];
-}
-
 /* Lines to paste are shown where they would find something. */
 static void print_history(const struct watch *w, const char *id)
 {
@@ -394,7 +390,7 @@ static void keep_summary(struct watch *w, const struct who *who, const struct pr
 	size_t len = 0;
 	FILE *to;
 
-	family_table__add(w->run, who, totals, end_name(how));
+	family_table__add(w->run, who, totals, collector_end__name(how));
 	if (w->first_id[0] || w->options->format == FORMAT_JSON)
 		return;
 	snprintf(w->first_id, sizeof(w->first_id), "%s", who->id);
@@ -438,7 +434,7 @@ static void on_ended(void *arg, const struct collector_proc *proc, const struct 
 	if (w->run)
 		keep_summary(w, &who, totals, how);
 	if (w->options->format == FORMAT_JSON)
-		put_json(w, &who, totals, end_name(how));
+		put_json(w, &who, totals, collector_end__name(how));
 	else if (!w->run)
 		print_summary(w, &who, totals, how);
 }
@@ -464,14 +460,14 @@ static enum view choose_view(const struct options *o, bool command_owns_terminal
 
 static int open_data(struct watch *w, bool command_owns_terminal, struct reason *why)
 {
+	int err;
+
 	w->data = command_owns_terminal ? stderr : stdout;
 	if (!w->options->output)
 		return 0;
-	w->data = fopen(w->options->output, "we");
-	if (!w->data)
-		return reason__set(why, -errno, "--output: %s: %s", w->options->output, strerror(errno));
-	w->own_file = true;
-	return 0;
+	err = outfile__open_stream(&w->file, "--output", w->options->output, why);
+	w->data = w->file.to;
+	return err;
 }
 
 /* Long holds are kept as history from 100 ms on, long waits if they are asked for. */
@@ -484,11 +480,9 @@ static struct stack_opts stacks_of(const struct options *o)
 	};
 }
 
-static void fill_opts(struct watch *w)
+struct collector_opts watch__opts_of(const struct options *o)
 {
-	const struct options *o = w->options;
-
-	w->opts = (struct collector_opts){
+	struct collector_opts opts = {
 		.interval_ns = o->interval_ns,
 		.duration_ns = o->duration_ns,
 		.mode = o->mode,
@@ -497,15 +491,22 @@ static void fill_opts(struct watch *w)
 		.no_off_cpu = o->no_off_cpu,
 		.label = o->label,
 		.host = o->host,
-		.sink = w->history.sink,
 		.follow = o->children || o->all,
 		.handed_down = o->children,
-		.all = o->all ? &w->filter : NULL,
 	};
-	schema_opts__default(&w->opts.schema);
-	w->opts.schema.retention = o->retention;
+
+	schema_opts__default(&opts.schema);
+	opts.schema.retention = o->retention;
 	if (o->prefix)
-		w->opts.schema.prefix = o->prefix;
+		opts.schema.prefix = o->prefix;
+	return opts;
+}
+
+static void fill_opts(struct watch *w)
+{
+	w->opts = watch__opts_of(w->options);
+	w->opts.sink = w->history.sink;
+	w->opts.all = w->options->all ? &w->filter : NULL;
 	w->events = (struct collector_events){
 		.arg = w,
 		.armed = on_armed,
@@ -561,7 +562,7 @@ int watch__open(const struct options *o, bool command_owns_terminal, struct watc
 	err = err ? err : open_data(w, command_owns_terminal, why);
 	err = err ? err : history__open_writer(o, &w->history, why);
 	/* The store is up: from here on only what observing takes. Before the sink's thread, which inherits. */
-	err = err ? err : caps__keep(command_owns_terminal, why);
+	err = err ? err : probes__give_up_rights(command_owns_terminal, why);
 	err = err ? err : history__start_sink(&w->history, why);
 	if (err) {
 		watch__close(w);
@@ -584,6 +585,7 @@ const struct collector_events *watch__events(const struct watch *w)
 
 int watch__close(struct watch *w)
 {
+	struct reason why;
 	int err;
 
 	if (!w)
@@ -597,9 +599,9 @@ int watch__close(struct watch *w)
 	history__close(&w->history);
 	if (w->broken)
 		forget_data(w);
-	if (w->own_file && fclose(w->data)) {
+	if (w->file.to && outfile__keep(&w->file, &why)) {
 		w->failed = true;
-		log_error("%s: %s", w->options->output, strerror(errno));
+		log_error("%s", why.text);
 	}
 	err = w->failed ? -EIO : 0;
 	if (w->has_match)

@@ -16,6 +16,9 @@ int watch__open(const struct options *o, bool command_owns_terminal, struct watc
 const struct collector_opts *watch__opts(const struct watch *w);
 const struct collector_events *watch__events(const struct watch *w);
 
+/* What attach observes with by those options, without a history and without a choice among all. */
+struct collector_opts watch__opts_of(const struct options *o);
+
 /* Gives terminal, history and output back. 0, or -errno if the output could not be written (said). NULL is legal. */
 int watch__close(struct watch *w);
 

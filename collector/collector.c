@@ -31,6 +31,7 @@
 #include "grid.h"
 #include "log.h"
 #include "observed.h"
+#include "redis_server.h"
 #include "spawn.h"
 
 #define MS COLLECTOR_MS
@@ -122,6 +123,8 @@ static void take_sample(struct collector *c, struct observed *o, bool partial)
 
 	if (!observed__was_there(o, reader__interval_start(c->shop.reader)))
 		return;
+	if (!o->gone_at)
+		observed__mind_interpreter(o, &c->shop);
 	err = reader__collect(c->shop.reader, o->slot, &s);
 	if (err) {
 		log_warn("process %d: an interval could not be read: %s", (int)o->target->pid, strerror(-err));
@@ -210,6 +213,24 @@ static void announce_anew(struct collector *c)
 			observed__announce(c->roster.places[i], &c->shop);
 }
 
+/* A server that throws keys away: said at once, and when it has. Its keys are given their times to live again. */
+static void mind_eviction(struct collector *c, const struct sink_stats *stats)
+{
+	if (stats->policy[0] && !c->said_policy)
+		collector__notice(c, NULL, "Redis may throw away any of the history when its memory is full (maxmemory-policy "
+				  "%s): " REDIS_SERVER_ADVICE, stats->policy);
+	c->said_policy |= stats->policy[0] != '\0';
+	if (stats->keys_evicted != c->keys_evicted || stats->keys_lost != c->keys_lost)
+		announce_anew(c);
+	c->keys_evicted = stats->keys_evicted;
+	c->keys_lost = stats->keys_lost;
+	if (stats->keys_lost && !c->said_keys_lost)
+		collector__notice(c, NULL, "keys of the history are gone from Redis (%llu so far), and what they held with them: "
+				  "it has thrown them away, or somebody has deleted them",
+				  (unsigned long long)stats->keys_lost);
+	c->said_keys_lost |= stats->keys_lost > 0;
+}
+
 /* One line when the store goes away and one when it is back. What becomes of samples meanwhile, the trouble says. */
 static void mind_sink(struct collector *c)
 {
@@ -222,6 +243,7 @@ static void mind_sink(struct collector *c)
 	if (stats.reconnects != c->reconnects)
 		announce_anew(c);
 	c->reconnects = stats.reconnects;
+	mind_eviction(c, &stats);
 	away = stats.trouble[0] != '\0' && !is_refusal(c, &stats);
 	if (away && !c->sink_was_away)
 		collector__notice(c, NULL, "%s", stats.trouble);
@@ -422,27 +444,35 @@ static int open_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+/* A process that has exec'd keeps its place until the interval's end, while it is observed anew. */
+static uint32_t places_for(const struct collector_opts *opts, size_t procs)
+{
+	if (!opts->follow)
+		return (uint32_t)procs * 2;
+	return COLLECTOR_PROCS_MAX > procs ? COLLECTOR_PROCS_MAX : (uint32_t)procs;
+}
+
+struct probes_opts collector__probes_opts(const struct collector_opts *opts, size_t procs)
+{
+	return (struct probes_opts){
+		.max_procs = places_for(opts, procs),
+		.max_threads = procs > 4 ? 8192 : 4096,
+		.no_multi = opts->no_multi,
+		.trace_bytes = opts->trace ? opts->trace->ring_bytes : 0,
+		.no_off_cpu = opts->no_off_cpu,
+		.follow = opts->follow,
+		.handed_down = opts->handed_down,
+		.stacks = opts->stacks,
+	};
+}
+
 static int set_up(struct collector *c, size_t procs, struct reason *why)
 {
-	struct probes_opts probes_opts = {
-		.max_procs = (uint32_t)procs,
-		.max_threads = procs > 4 ? 8192 : 4096,
-		.no_multi = c->opts->no_multi,
-		.trace_bytes = c->opts->trace ? c->opts->trace->ring_bytes : 0,
-		.no_off_cpu = c->opts->no_off_cpu,
-		.follow = c->opts->follow,
-		.handed_down = c->opts->handed_down,
-		.stacks = c->opts->stacks,
-	};
+	const struct probes_opts probes_opts = collector__probes_opts(c->opts, procs);
 	struct grid_clocks now;
 	int err;
 
-	/* A process that has exec'd keeps its place until the interval's end, while it is observed anew. */
-	if (c->opts->follow)
-		procs = probes_opts.max_procs = COLLECTOR_PROCS_MAX > procs ? COLLECTOR_PROCS_MAX : (uint32_t)procs;
-	else
-		probes_opts.max_procs = (uint32_t)(procs *= 2);
-	if (roster__init(&c->roster, procs))
+	if (roster__init(&c->roster, probes_opts.max_procs))
 		return reason__set(why, -ENOMEM, "out of memory");
 	c->shop.recipes.keep_files = c->opts->follow;
 	c->shop.memory = c->opts->follow ? target_memory__new() : NULL;

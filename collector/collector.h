@@ -65,13 +65,21 @@ struct collector_proc {
 	bool gil_disabled;         /* free-threaded, GIL off now: there is nothing to measure */
 };
 
+/* How the observation of a process ends, by the name that meta, --json and a trace give it: X(identifier, name). */
+#define COLLECTOR_ENDS(X) \
+	X(EXIT, "exit")         /* the target exited */ \
+	X(EXEC, "exec")         /* it became another program (not Python) */ \
+	X(DURATION, "duration") \
+	X(SIGNAL, "signal") \
+	X(ERROR, "error")
+
 enum collector_end {
-	END_EXIT,      /* the target exited */
-	END_EXEC,      /* it became another program (not Python) */
-	END_DURATION,
-	END_SIGNAL,
-	END_ERROR,
+#define X(id, name) END_##id,
+	COLLECTOR_ENDS(X)
+#undef X
 };
+
+const char *collector_end__name(enum collector_end how);
 
 struct collector_events {
 	void *arg;
@@ -93,6 +101,9 @@ struct collector_events {
 	/* Called about four times a second, for a progress line; NULL: not. remaining_ns UINT64_MAX: no end set. */
 	void (*tick)(void *arg, uint64_t elapsed_ns, uint64_t remaining_ns);
 };
+
+/* What the probes are opened with for that many processes. */
+struct probes_opts collector__probes_opts(const struct collector_opts *opts, size_t procs);
 
 /*
  * Observes the processes `pids` (none with opts->all), and with opts->follow all their children, until all are gone, the

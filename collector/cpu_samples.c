@@ -3,19 +3,21 @@
 #include "cpu_samples.h"
 
 #include <errno.h>
-#include <linux/perf_event.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <bpf/libbpf.h>
 
 #include "log.h"
+#include "planter.h"
 
 struct cpu_samples {
 	const struct bpf_program *program;
+	struct planter *planter;
+	const char *why_not;
 	bool refused;
 	struct {
 		pid_t tid;       /* 0: free */
@@ -24,12 +26,15 @@ struct cpu_samples {
 	} timer[CPU_SAMPLES_MAX];
 };
 
-struct cpu_samples *cpu_samples__new(const struct bpf_program *program)
+struct cpu_samples *cpu_samples__new(const struct bpf_program *program, struct planter *planter, const char *why_not)
 {
 	struct cpu_samples *s = calloc(1, sizeof(*s));
 
-	if (s)
-		s->program = program;
+	if (!s)
+		return NULL;
+	s->program = program;
+	s->planter = planter;
+	s->why_not = why_not;
 	return s;
 }
 
@@ -48,35 +53,51 @@ void cpu_samples__free(struct cpu_samples *s)
 	free(s);
 }
 
-/* The descriptor is the link's. NULL with errno: it can't be had. */
-static struct bpf_link *start(const struct cpu_samples *s, pid_t tid)
+/* The descriptor is the link's. 0 or -errno. */
+static int start(const struct bpf_program *program, struct planter *planter, pid_t tid, struct bpf_link **ret)
 {
-	struct perf_event_attr attr = {
-		.type = PERF_TYPE_SOFTWARE, .size = sizeof(attr), .config = PERF_COUNT_SW_TASK_CLOCK,
-		.sample_period = CPU_SAMPLES_PERIOD_NS, .disabled = 1,
-	};
-	int fd = (int)syscall(SYS_perf_event_open, &attr, tid, -1, -1, PERF_FLAG_FD_CLOEXEC);
-	struct bpf_link *link = fd < 0 ? NULL : bpf_program__attach_perf_event(s->program, fd);
-	int err = errno;
+	int fd, err = planter__timer(planter, tid, CPU_SAMPLES_PERIOD_NS, &fd);
 
-	if (fd >= 0 && !link)
-		close(fd);
-	errno = err;
-	return link;
+	if (err)
+		return err;
+	*ret = bpf_program__attach_perf_event(program, fd);
+	if (*ret)
+		return 0;
+	err = -errno;
+	close(fd);
+	return err;
 }
 
-static void refuse(struct cpu_samples *s, int err)
+int cpu_samples__try(const struct bpf_program *program, struct planter *planter, pid_t tid)
 {
-	if (err == ESRCH) /* it has just ended */
-		return;
+	struct bpf_link *link;
+	int err = start(program, planter, tid, &link);
+
+	return err ?: bpf_link__destroy(link);
+}
+
+/* Once; under -v it was said when the programs were loaded. */
+static void refuse(struct cpu_samples *s, const char *why)
+{
 	s->refused = true;
-	log_warn("which native code runs in long holds is told only of holders that sleep or lack a CPU: the kernel "
-		 "refuses a timer of a thread's CPU time (%s)", strerror(err));
+	if (!s->why_not[0] || log__level() < LOG_VERBOSE)
+		log_warn(CPU_SAMPLES_LOST "%s", why);
+}
+
+static void take_refusal(struct cpu_samples *s, int err)
+{
+	char why[128];
+
+	if (err == -ESRCH) /* it has just ended */
+		return;
+	snprintf(why, sizeof(why), "the kernel refuses a timer of its CPU time (%s)", strerror(-err));
+	refuse(s, why);
 }
 
 void cpu_samples__want(struct cpu_samples *s, pid_t tid, uint64_t now_ns)
 {
 	size_t room = CPU_SAMPLES_MAX;
+	int err;
 
 	for (size_t i = 0; i < CPU_SAMPLES_MAX; i++) {
 		if (s->timer[i].tid == tid) {
@@ -88,9 +109,13 @@ void cpu_samples__want(struct cpu_samples *s, pid_t tid, uint64_t now_ns)
 	}
 	if (s->refused || room == CPU_SAMPLES_MAX || tid <= 0)
 		return;
-	s->timer[room].link = start(s, tid);
-	if (!s->timer[room].link) {
-		refuse(s, errno);
+	if (s->why_not[0]) {
+		refuse(s, s->why_not);
+		return;
+	}
+	err = start(s->program, s->planter, tid, &s->timer[room].link);
+	if (err) {
+		take_refusal(s, err);
 		return;
 	}
 	s->timer[room].tid = tid;

@@ -12,15 +12,24 @@
 
 #define CPU_SAMPLES_MAX 32          /* threads at a time */
 #define CPU_SAMPLES_PERIOD_NS 7500000ull
+#define CPU_SAMPLES_LOST "the native code of long holds stays unknown while the holder runs on a CPU: " /* without them */
 #define CPU_SAMPLES_LAST_NS 2000000000ull /* a timer that nobody wanted for so long goes */
 
 struct bpf_program;
 struct cpu_samples;
+struct planter;
 
-struct cpu_samples *cpu_samples__new(const struct bpf_program *program); /* NULL: no memory */
+/*
+ * `planter` opens the timers; `why_not`: "", or why the kernel is known to refuse them, which is said when the first one is wanted.
+ * Both stay the caller's. NULL: no memory.
+ */
+struct cpu_samples *cpu_samples__new(const struct bpf_program *program, struct planter *planter, const char *why_not);
 void cpu_samples__free(struct cpu_samples *s);
 
-/* A look at this thread is wanted now (ns, CLOCK_MONOTONIC). Where that can't be had it is left at that, and said once. */
+/* Whether a timer of that thread, of any process, can be started: 0 or -errno. It is gone again on return. */
+int cpu_samples__try(const struct bpf_program *program, struct planter *planter, pid_t tid);
+
+/* A look at this thread is wanted now (ns, CLOCK_MONOTONIC). If the kernel refuses it, sampling is skipped, with one warning. */
 void cpu_samples__want(struct cpu_samples *s, pid_t tid, uint64_t now_ns);
 
 /* Takes away what was not wanted lately. */

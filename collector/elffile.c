@@ -14,21 +14,42 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "bytes.h"
 
-#define IMAGE_MAX (512ull << 20)     /* bytes of one file read into memory, all segments together */
+#define CLOCK_EVERY 4096             /* steps of a loop */
 #define NOTES_MAX (1u << 20)
 
 /* ---- reading -------------------------------------------------------------------------------- */
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
+}
+
+bool elffile__is_spent(struct elffile *ef, uint64_t at)
+{
+	/* Loops go by bytes, by 24, by whatever a file says: each passes a small remainder often enough. */
+	if (!ef->is_spent && at % CLOCK_EVERY < 32)
+		ef->is_spent = cpu_ns() - ef->began_cpu_ns > ef->budget.cpu_ms * 1000000ull;
+	return ef->is_spent;
+}
 
 const void *elffile_read__raw(struct elffile *ef, Elf *elf, uint64_t offset, uint64_t len)
 {
 	Elf_Data *data;
 
-	if (len == 0 || len > IMAGE_MAX - ef->loaded)
+	if (len == 0)
 		return NULL;
+	if (len > ef->budget.bytes - ef->loaded) {
+		ef->is_spent |= len <= ef->size; /* a damaged size is no work */
+		return NULL;
+	}
 	data = elf_getdata_rawchunk(elf, (int64_t)offset, len, ELF_T_BYTE);
 	if (!data || !data->d_buf || data->d_size < len)
 		return NULL;
@@ -70,7 +91,7 @@ bool elffile_read__once(struct elffile *ef, uint64_t vaddr, void *buf, size_t le
 {
 	struct segment *s = elffile_read__segment(ef, vaddr, len);
 
-	return s && len <= IMAGE_MAX && pread(ef->fd, buf, len, (off_t)(s->offset + (vaddr - s->vaddr))) == (ssize_t)len;
+	return s && len <= ef->budget.bytes && pread(ef->fd, buf, len, (off_t)(s->offset + (vaddr - s->vaddr))) == (ssize_t)len;
 }
 
 const uint8_t *elffile__bytes(struct elffile *ef, uint64_t vaddr, size_t len)
@@ -190,6 +211,13 @@ static int load(struct elffile *ef, int fd, struct reason *why)
 
 int elffile__open(int fd, struct elffile **ret, struct reason *why)
 {
+	static const struct elf_budget whole = ELF_BUDGET_WHOLE;
+
+	return elffile__open_within(fd, &whole, ret, why);
+}
+
+int elffile__open_within(int fd, const struct elf_budget *budget, struct elffile **ret, struct reason *why)
+{
 	struct elffile *ef;
 	int err;
 
@@ -199,6 +227,8 @@ int elffile__open(int fd, struct elffile **ret, struct reason *why)
 	if (!ef)
 		return reason__set(why, -ENOMEM, "out of memory");
 	ef->added_fd = ef->fd = -1;
+	ef->budget = *budget;
+	ef->began_cpu_ns = cpu_ns();
 	err = load(ef, fd, why);
 	if (err) {
 		elffile__close(ef);

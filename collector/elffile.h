@@ -31,6 +31,25 @@ struct elf_range {
  * 64-bit ELF), -errno.
  */
 int elffile__open(int fd, struct elffile **ret, struct reason *why);
+
+/*
+ * What one file may cost: bytes read into memory, CPU time of the calling thread. Beyond, nothing more is found in it, and
+ * elffile__is_spent() says so: who meets that must refuse the file, since what was found is not all there is.
+ */
+struct elf_budget {
+	uint64_t bytes;
+	uint32_t cpu_ms;
+};
+#define ELF_BUDGET_WHOLE {512ull << 20, 10000} /* for a process that was asked for */
+#define ELF_BUDGET_LOOK {128ull << 20, 250}    /* to see whether it is an interpreter's at all */
+
+int elffile__open_within(int fd, const struct elf_budget *budget, struct elffile **ret, struct reason *why);
+
+/*
+ * Whether that is used up. Asked in each loop whose length the file chooses, with how far it is (bytes or steps; 0: look at the
+ * clock in any case).
+ */
+bool elffile__is_spent(struct elffile *ef, uint64_t at);
 void elffile__close(struct elffile *ef);
 
 int elffile__machine(const struct elffile *ef);      /* EM_X86_64, EM_AARCH64 ... */

@@ -217,7 +217,7 @@ static void read_fdes(struct elffile *ef)
 
 	if (!bytes)
 		return;
-	while (at < eh.data.d_size) {
+	while (at < eh.data.d_size && !elffile__is_spent(ef, at)) {
 		int rc = dwarf_next_cfi(ident, &eh.data, true, at, &next, &entry);
 
 		if (rc > 0 || next == (Dwarf_Off)-1 || next <= at)

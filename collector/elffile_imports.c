@@ -16,13 +16,14 @@ static void collect_slots(struct elffile *ef, const struct insn_arch *arch, stru
 			  uint64_t size)
 {
 	const uint8_t *p = table ? elffile_read__table(ef, table, size) : NULL;
+	size_t name_size = strlen(im->name) + 1;
 
-	for (uint64_t i = 0; p && i + sizeof(Elf64_Rela) <= size; i += sizeof(Elf64_Rela)) {
+	for (uint64_t i = 0; p && i + sizeof(Elf64_Rela) <= size && !elffile__is_spent(ef, i); i += sizeof(Elf64_Rela)) {
 		uint64_t info = bytes__u64(p + i + 8);
 		uint32_t type = ELF64_R_TYPE(info);
 
 		if ((type == arch->jump_slot || type == arch->glob_dat) &&
-		    strcmp(elffile_symbols__dynamic_name(ef, ELF64_R_SYM(info)), im->name) == 0)
+		    elffile_symbols__is_named(ef, ELF64_R_SYM(info), im->name, name_size))
 			address_list__add(im->slots, &im->slots_n, ENTRIES_MAX, bytes__u64(p + i));
 	}
 }
@@ -41,7 +42,7 @@ static void collect_stubs(struct elffile *ef, const struct insn_arch *arch, stru
 	size_t len = range.end - range.start;
 	struct insn_stub stub;
 
-	for (size_t i = 0; code && i < len; i += arch->step)
+	for (size_t i = 0; code && i < len && !elffile__is_spent(ef, i); i += arch->step)
 		if (arch->stub(code, i, len, range.start, &stub) && is_slot(im, stub.slot))
 			address_list__add(im->stubs, &im->stubs_n, ENTRIES_MAX, range.start + stub.start);
 }

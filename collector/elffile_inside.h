@@ -46,6 +46,9 @@ struct elffile {
 	GElf_Ehdr ehdr;
 	uint64_t size;
 	uint64_t loaded;
+	struct elf_budget budget;
+	uint64_t began_cpu_ns;
+	bool is_spent;
 	struct segment segs[SEGMENTS_MAX];
 	size_t segs_n;
 	struct dynamic dyn;
@@ -73,7 +76,7 @@ struct elffile {
  */
 const void *elffile_read__raw(struct elffile *ef, Elf *elf, uint64_t offset, uint64_t len);
 
-/* The same of ours. */
+/* Bytes of ours by offset. */
 const void *elffile_read__file(struct elffile *ef, uint64_t offset, uint64_t len);
 
 /* Like elffile__bytes(), but reads no more of the file than asked: for the small tables of a first look. */
@@ -97,8 +100,8 @@ size_t elffile_read__plt(struct elffile *ef, struct elf_range *ret, size_t max);
 /* Fills ef->dynsym out of what PT_DYNAMIC says. */
 void elffile_symbols__read_dynamic(struct elffile *ef);
 
-/* Name of an entry of .dynsym, "" if there is no such. */
-const char *elffile_symbols__dynamic_name(struct elffile *ef, uint64_t index);
+/* Whether an entry of .dynsym has that name; `size` with its NUL. */
+bool elffile_symbols__is_named(const struct elffile *ef, uint64_t index, const char *name, size_t size);
 
 /* Adds an address to a list that has room for `max`, once. */
 static inline void address_list__add(uint64_t *list, size_t *n, size_t max, uint64_t value)

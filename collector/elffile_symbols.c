@@ -27,7 +27,7 @@ static uint64_t chain_len(struct elffile *ef, uint64_t vaddr)
 	for (uint64_t n = 0; n < all; n += LINKS_AT_ONCE) {
 		uint64_t some = all - n < LINKS_AT_ONCE ? all - n : LINKS_AT_ONCE;
 
-		if (!elffile_read__once(ef, vaddr + 4 * n, links, 4 * some))
+		if (elffile__is_spent(ef, n) || !elffile_read__once(ef, vaddr + 4 * n, links, 4 * some))
 			return 0;
 		for (uint64_t i = 0; i < some; i++)
 			if (links[i][0] & 1)
@@ -87,17 +87,17 @@ void elffile_symbols__read_dynamic(struct elffile *ef)
 	ef->dynsym.syms_n = ef->dynsym.syms && ef->dynsym.names ? n : 0;
 }
 
-const char *elffile_symbols__dynamic_name(struct elffile *ef, uint64_t index)
+bool elffile_symbols__is_named(const struct elffile *ef, uint64_t index, const char *name, size_t size)
 {
-	return index < ef->dynsym.syms_n ? symtab__string(&ef->dynsym, symtab__at(&ef->dynsym, index).st_name) : "";
+	return index < ef->dynsym.syms_n && symtab__is_named(&ef->dynsym, symtab__at(&ef->dynsym, index).st_name, name, size);
 }
 
 /* ---- all tables ---- */
 
-/* Finds a symbol defined under that name in one table. */
-static int find_in(const struct symtab *t, const char *name, struct elf_symbol *ret)
+/* Finds a symbol defined under that name in one table. A table is walked through as a whole: its size is in the budget. */
+static int find_in(struct elffile *ef, const struct symtab *t, const char *name, struct elf_symbol *ret)
 {
-	int64_t i = symtab__find(t, 0, name);
+	int64_t i = elffile__is_spent(ef, 0) ? -1 : symtab__find(t, 0, name);
 	Elf64_Sym sym;
 
 	if (i < 0)
@@ -113,7 +113,7 @@ static int find_in(const struct symtab *t, const char *name, struct elf_symbol *
 
 int elffile__dynsym(struct elffile *ef, const char *name, struct elf_symbol *ret)
 {
-	return find_in(&ef->dynsym, name, ret);
+	return find_in(ef, &ef->dynsym, name, ret);
 }
 
 /* Reads the .symtab of `elf`; empty where it has none. */
@@ -205,21 +205,22 @@ static int runtime_section(struct elffile *ef, struct elf_symbol *ret)
 
 int elffile__symbol(struct elffile *ef, const char *name, struct elf_symbol *ret)
 {
-	if (find_in(&ef->dynsym, name, ret) == 0 || find_in(symtab(ef), name, ret) == 0 ||
-	    find_in(&ef->added, name, ret) == 0)
+	if (find_in(ef, &ef->dynsym, name, ret) == 0 || find_in(ef, symtab(ef), name, ret) == 0 ||
+	    find_in(ef, &ef->added, name, ret) == 0)
 		return 0;
 	return strcmp(name, "_PyRuntime") == 0 ? runtime_section(ef, ret) : -ENOENT;
 }
 
 int elffile__runtime(struct elffile *ef, struct elf_symbol *ret)
 {
-	return find_in(&ef->dynsym, "_PyRuntime", ret) == 0 ? 0 : runtime_section(ef, ret);
+	return find_in(ef, &ef->dynsym, "_PyRuntime", ret) == 0 ? 0 : runtime_section(ef, ret);
 }
 
 /* Adds the functions that one table defines under that name. */
-static size_t functions_in(const struct symtab *t, const char *name, uint64_t *ret, size_t n, size_t max)
+static size_t functions_in(struct elffile *ef, const struct symtab *t, const char *name, uint64_t *ret, size_t n, size_t max)
 {
-	for (int64_t i = symtab__find(t, 0, name); i >= 0; i = symtab__find(t, (size_t)i + 1, name)) {
+	for (int64_t i = symtab__find(t, 0, name); i >= 0 && !elffile__is_spent(ef, (uint64_t)i);
+	     i = symtab__find(t, (size_t)i + 1, name)) {
 		Elf64_Sym sym = symtab__at(t, (size_t)i);
 
 		if (ELF64_ST_TYPE(sym.st_info) == STT_FUNC)
@@ -230,9 +231,9 @@ static size_t functions_in(const struct symtab *t, const char *name, uint64_t *r
 
 size_t elffile__functions(struct elffile *ef, const char *name, uint64_t *ret, size_t n, size_t max)
 {
-	n = functions_in(&ef->dynsym, name, ret, n, max);
-	n = functions_in(symtab(ef), name, ret, n, max);
-	return functions_in(&ef->added, name, ret, n, max);
+	n = functions_in(ef, &ef->dynsym, name, ret, n, max);
+	n = functions_in(ef, symtab(ef), name, ret, n, max);
+	return functions_in(ef, &ef->added, name, ret, n, max);
 }
 
 /* "name@VERSION", not "name@@VERSION": only programs linked long ago get it (the top bit in .gnu.version). */
@@ -248,7 +249,8 @@ size_t elffile__exports(struct elffile *ef, const char *name, uint64_t *ret, siz
 	const struct symtab *t = &ef->dynsym;
 	size_t n = 0;
 
-	for (int64_t i = symtab__find(t, 0, name); i >= 0; i = symtab__find(t, (size_t)i + 1, name)) {
+	for (int64_t i = symtab__find(t, 0, name); i >= 0 && !elffile__is_spent(ef, (uint64_t)i);
+	     i = symtab__find(t, (size_t)i + 1, name)) {
 		Elf64_Sym sym = symtab__at(t, (size_t)i);
 
 		if (ELF64_ST_TYPE(sym.st_info) == STT_FUNC && !is_old_version(ef, (size_t)i))
@@ -263,7 +265,7 @@ static Elf64_Sym covering(struct elffile *ef, uint64_t vaddr, const char **ret_n
 	const struct symtab *tables[] = {symtab(ef), &ef->added, &ef->dynsym};
 	Elf64_Sym sym = {0};
 
-	for (size_t i = 0; i < 3 && sym.st_size == 0; i++) {
+	for (size_t i = 0; i < 3 && sym.st_size == 0 && !elffile__is_spent(ef, 0); i++) {
 		sym = symtab__covering(tables[i], vaddr);
 		if (sym.st_size)
 			*ret_name = symtab__string(tables[i], sym.st_name);

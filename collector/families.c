@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <bpf/libbpf.h>
+
 #include "clock.h"
 
 struct family {
@@ -224,7 +226,8 @@ void family__leave(struct families *f, struct family *family)
 static int plant_group(struct families *f, struct family *family, int group)
 {
 	struct uprobe_place place = {.image_fd = family->image_fd, .pid = UPROBE_EVERYBODY};
-	int err = planter__plant(f->planter, f->programs[group], &place, &family->sites[group], f->multi, &family->links[group]);
+	int err = planter__plant(f->planter, bpf_program__fd(f->programs[group]), &place, &family->sites[group], f->multi,
+				 &family->links[group]);
 
 	family->planted_at = clock__mono_ns();
 	return err;

@@ -24,6 +24,7 @@
 
 #define FAMILY_GROUPS 3 /* groups of sites that are planted and lifted together */
 
+struct bpf_program;
 struct families;
 struct family;
 

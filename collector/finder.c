@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 bool finder__is_in_cgroup(const char *line, const char *cgroup)
@@ -39,13 +40,25 @@ static bool is_in_cgroup(pid_t pid, const char *cgroup)
 	return found;
 }
 
+static bool is_meant(const struct finder_filter *filter, pid_t pid, uid_t uid)
+{
+	if (pid == getpid() || (filter->by_user && uid != filter->uid))
+		return false;
+	return !filter->cgroup || is_in_cgroup(pid, filter->cgroup);
+}
+
+bool finder__may_fit(const struct finder_filter *filter, pid_t pid)
+{
+	char path[32];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/%d", (int)pid);
+	return stat(path, &st) == 0 && is_meant(filter, pid, st.st_uid);
+}
+
 bool finder__fits(const struct finder_filter *filter, const struct target *t)
 {
-	if (t->pid == getpid() || (filter->by_user && t->uid != filter->uid))
-		return false;
-	if (filter->match && regexec(filter->match, t->label, 0, NULL, 0))
-		return false;
-	return !filter->cgroup || is_in_cgroup(t->pid, filter->cgroup);
+	return is_meant(filter, t->pid, t->uid) && (!filter->match || regexec(filter->match, t->label, 0, NULL, 0) == 0);
 }
 
 /* Field 4 of /proc/PID/stat, behind a name that may hold anything. */

@@ -20,6 +20,12 @@ struct finder_filter {
 	const regex_t *match; /* on the label; NULL: any */
 };
 
+/*
+ * Whether a process can be wanted, by its user and its control group alone: told by /proc, before anything that is its own is
+ * looked at. Never gilscope itself.
+ */
+bool finder__may_fit(const struct finder_filter *filter, pid_t pid);
+
 /* Whether a process is wanted. Never gilscope itself. */
 bool finder__fits(const struct finder_filter *filter, const struct target *t);
 

@@ -13,6 +13,7 @@
 #include <bpf/libbpf.h>
 
 #include "target.h"
+#include "uprobe_link.h"
 
 #define BTF_FILE "/sys/kernel/btf/vmlinux"
 #define MASK "GILSCOPE_LACKS"
@@ -134,6 +135,13 @@ static int try_own_programs(void)
 	return libbpf_probe_bpf_prog_type(BPF_PROG_TYPE_SYSCALL, NULL);
 }
 
+static int try_uprobe_multi(void)
+{
+	int err = uprobe_link__try_multi();
+
+	return !err ? 1 : err == -EINVAL ? 0 : err;
+}
+
 /* By the kernel's description of its types: the tracepoint's function has as many arguments. */
 static int try_switch_state(void)
 {
@@ -203,6 +211,9 @@ static const struct {
 	[KERNEL_SWITCH_STATE] = {
 		"switch_state", "the state of who leaves a processor as an argument (Linux 5.18 and newer)", try_switch_state,
 		MADE_UP_FOR, "the state is read from the thread instead, and nothing is lost", .reads = true},
+	[KERNEL_UPROBE_MULTI] = {
+		"uprobe_multi", "uprobe_multi links (Linux 6.6 and newer)", try_uprobe_multi, MADE_UP_FOR,
+		"a perf event for each site takes their place: slower to lift, and many kernels ask CAP_SYS_ADMIN for it"},
 };
 
 const char *kernel_feature__name(enum kernel_feature feature)

@@ -3,10 +3,29 @@
 #include "keymap.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/random.h>
+#include <time.h>
 
 #define CAPACITY_MIN 32
+
+static uint64_t salt;
+
+static void make_salt(void)
+{
+	if (getrandom(&salt, sizeof(salt), GRND_NONBLOCK) != sizeof(salt))
+		salt = (uint64_t)clock() ^ (uintptr_t)&salt; /* early in a boot: better than nothing */
+}
+
+uint64_t keymap__salt(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, make_salt);
+	return salt;
+}
 
 /* Mixing step of MurmurHash3 (fmix64), over both words. */
 static uint64_t hash(uint64_t a, uint64_t b)

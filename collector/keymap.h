@@ -23,6 +23,12 @@ struct keymap {
 	size_t used;
 };
 
+/*
+ * A word of this process's own, for the second word of keys whose first is a hash of what somebody else wrote: nobody else can
+ * choose such keys for the sake of where they are put.
+ */
+uint64_t keymap__salt(void);
+
 /* The number stored under (a, b), or KEYMAP_NONE. */
 uint32_t keymap__get(const struct keymap *map, uint64_t a, uint64_t b);
 

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The process that plants and lifts. It is gilscope's child, waits for orders, and lives for nothing else.
+ * The process that plants and lifts, and opens timers of threads. It is gilscope's child, waits for orders, and lives for nothing
+ * else.
  *
  * Why not gilscope itself: the kernel changes a target's text page by page (get_user_pages), and gives up in the middle if
  * the thread that asked has a SIGKILL pending (mm/gup.c, fatal_signal_pending()). A gilscope that is killed while it plants
  * or lifts would leave breakpoints behind. The planter is not the one that gets killed; when gilscope is gone, however it
  * went, its end of the socket closes, and the planter lifts everything and exits.
+ *
+ * And it is the only process that keeps CAP_SYS_ADMIN, where planting takes that: it begins with what caps.h lets it have, with
+ * nothing of it in force, tries each kind of order with as little as will do, and gives up the rest when it is told that all
+ * kinds were tried. Its own life is in planter_process.c.
  */
 #ifndef GILSCOPE_PLANTER_H
 #define GILSCOPE_PLANTER_H
@@ -15,23 +20,38 @@
 
 #include "uprobe_link.h"
 
+/* What takes rights. */
+enum planter_deed {
+	PLANTER_MULTI,  /* plant through uprobe_multi */
+	PLANTER_PERF,   /* plant through perf events */
+	PLANTER_TIMER,  /* time a thread on the CPU */
+	PLANTER_DEEDS,
+};
+
 struct planter;
 
 /*
- * Forks the planter. Call when the programs are loaded: it works with the descriptors that exist now. 0 or -errno.
+ * Starts the process, if it is not there yet, with the rights that the caller has now, and keeps it for all struct planter until
+ * planter__dismiss(). To be called before rights are given up; without it, it lives as long as any struct planter. 0 or -errno.
  */
+int planter__prepare(void);
+
+/* Ends what planter__prepare() began, as soon as no struct planter is left. */
+void planter__dismiss(void);
+
+/* A bed of one's own in that process. 0 or -errno. */
 int planter__start(struct planter **ret);
 
 /* Whether it is still there. When it is not, neither are its probes. */
 bool planter__is_alive(const struct planter *planter);
 
-/* Lifts what is still planted and ends the planter; returns when both are done. NULL is legal. */
+/* Lifts what is still planted; returns when that is done. NULL is legal. */
 void planter__stop(struct planter *planter);
 
 /* As uprobe_link__open(); *ret_link is a number to lift it by, never 0. At most PLANTER_SITES_MAX sites. */
 #define PLANTER_SITES_MAX 256
-int planter__plant(struct planter *planter, const struct bpf_program *program, const struct uprobe_place *place,
-		   const struct uprobe_sites *sites, bool multi, uint32_t *ret_link);
+int planter__plant(struct planter *planter, int program_fd, const struct uprobe_place *place, const struct uprobe_sites *sites,
+		   bool multi, uint32_t *ret_link);
 
 /* Lifts; returns when the breakpoints are gone. 0 is legal. */
 void planter__lift(struct planter *planter, uint32_t link);
@@ -39,5 +59,17 @@ void planter__lift(struct planter *planter, uint32_t link);
 /* Lifts, and returns at once: for a process that is gone. planter__settle() returns when all of that is done. */
 void planter__drop(struct planter *planter, uint32_t link);
 void planter__settle(struct planter *planter);
+
+/*
+ * A perf event that fires each `period_ns` of the thread's time on the CPU, disabled; its descriptor, the caller's, is *ret_fd.
+ * 0, -ESRCH (the thread has ended), -EACCES or another -errno.
+ */
+int planter__timer(struct planter *planter, pid_t tid, uint64_t period_ns, int *ret_fd);
+
+/* The capabilities that a deed took when it last succeeded, or, after a refusal, those that it was refused with. */
+uint64_t planter__rights(const struct planter *planter, enum planter_deed deed);
+
+/* Every kind of deed that is going to be wanted was tried: gives up for good what none of them took. *ret_kept: what stays. */
+int planter__shed(struct planter *planter, uint64_t *ret_kept);
 
 #endif

@@ -19,8 +19,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <bpf/libbpf.h>
+
+#include "caps.h"
+#include "cpu_samples.h"
+#include "planter.h"
 #include "probes.h"
-#include "uprobe_link.h"
 
 #define CALLS 300        /* per thread and round */
 #define STEPPED_CALLS 40
@@ -224,7 +228,7 @@ static const char *judge(const struct probe_check *check)
 	if (check->hits[2])
 		return "its PID filter lets other processes through";
 	if (check->hits[0] < all)
-		return "its PID filter misses threads (Linux before 6.10)";
+		return "its PID filter misses threads, as that of Linux before 6.10 does";
 	return "";
 }
 
@@ -232,7 +236,7 @@ static int rehearse(const struct probe_check *check, struct child *child, const 
 		    struct timing *bare, struct timing *probed)
 {
 	struct uprobe_place place = {.image_fd = -1, .pid = child->pid};
-	struct uprobe_link *link = NULL;
+	uint32_t link = 0;
 	int err = ask_child(child, bare);
 
 	if (err)
@@ -240,14 +244,27 @@ static int rehearse(const struct probe_check *check, struct child *child, const 
 	place.image_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	if (place.image_fd < 0)
 		return -errno;
-	err = uprobe_link__open(check->program, &place, sites, check->multi, &link);
+	err = planter__plant(check->planter, bpf_program__fd(check->program), &place, sites, check->multi, &link);
 	if (!err) {
 		probe_check_emulated(); /* must not count */
 		err = ask_child(child, probed);
 	}
-	uprobe_link__close(link);
+	planter__lift(check->planter, link);
 	close(place.image_fd);
 	return err;
+}
+
+static void try_timer(const struct probe_check *check, pid_t pid, struct probes_features *features)
+{
+	int err = check->sampler ? cpu_samples__try(check->sampler, check->planter, pid) : 0;
+	bool rights = err == -EACCES || err == -EPERM;
+	bool admin = planter__rights(check->planter, PLANTER_TIMER) & CAP_SYS_ADMIN_BIT;
+
+	features->timer = check->sampler && !err;
+	features->timer_needs_admin = features->timer && admin;
+	features->timer_why = !err ? "" : !rights ? "the kernel has no timer of a thread's CPU time" :
+			      admin ? "the kernel refuses a timer of another thread's CPU time, even with CAP_SYS_ADMIN" :
+			      "the kernel refuses a timer of another thread's CPU time without CAP_SYS_ADMIN";
 }
 
 static double added(double with, double without)
@@ -266,13 +283,13 @@ int probe_check__run(const struct probe_check *check, struct probes_features *fe
 	if (!err) {
 		memset((void *)check->hits, 0, 3 * sizeof(*check->hits));
 		*check->tgid = (uint32_t)child.pid;
+		try_timer(check, child.pid, features);
 		err = rehearse(check, &child, &sites, &bare, &probed);
 		end_child(&child);
 	}
 	uprobe_sites__clear(&sites);
 	if (check->multi) {
-		features->multi_why = err ? "the kernel has no usable uprobe_multi (Linux 6.6 and newer have)" :
-					    judge(check);
+		features->multi_why = err ? "the kernel refuses it" : judge(check);
 		features->multi = !features->multi_why[0];
 		if (err || !features->multi)
 			return 0;

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 struct bpf_program;
+struct planter;
 struct probes_features;
 
 struct probe_check {
@@ -17,11 +18,13 @@ struct probe_check {
 	volatile unsigned long long *hits;
 	volatile uint32_t *tgid;           /* whose hits are not foreign */
 	bool multi;
+	struct planter *planter;           /* plants: with the rights that it has for targets */
+	const struct bpf_program *sampler; /* to be run by a timer of a thread's CPU time; NULL: that is not tried */
 };
 
 /*
- * Fills multi, multi_why and the two prices of `features`. 0, also when uprobe_multi turned out unfit (multi_why says
- * so), or -errno if no probe fired at all.
+ * Fills multi, multi_why and the two prices of `features`, and whether timers work. 0, also when uprobe_multi turned out unfit
+ * (multi_why says so) or timers are refused, or -errno if no probe could be planted (-ENODATA: it was, but did not fire).
  */
 int probe_check__run(const struct probe_check *check, struct probes_features *features);
 

@@ -18,7 +18,9 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "caps.h"
 #include "clock.h"
+#include "cpu_samples.h"
 #include "gil.skel.h"
 #include "log.h"
 #include "proc_layout.h"
@@ -128,6 +130,40 @@ static int start_planter(struct probes *p, struct reason *why)
 	return err ? reason__set(why, err, "can't start the process that plants the probes: %s", strerror(-err)) : 0;
 }
 
+/* All that takes rights was tried on a child of ours. */
+static int shed_rights(struct probes *p, struct reason *why)
+{
+	char names[128];
+	uint64_t *kept = &p->features.planter_rights;
+	int err = planter__shed(p->planter, kept);
+
+	if (err)
+		return reason__set(why, err, "the process that plants the probes can't give up rights: %s", strerror(-err));
+	log_verbose("the process that plants the probes keeps %s", *kept ? caps__names(*kept, names, sizeof(names)) :
+		    "no right at all");
+	if (p->opts.stacks.on && !p->features.timer)
+		log_verbose(CPU_SAMPLES_LOST "%s", p->features.timer_why);
+	return 0;
+}
+
+int probes__give_up_rights(bool starts_program, struct reason *why)
+{
+	int err = planter__prepare();
+
+	if (err)
+		return reason__set(why, err, "can't start the process that plants the probes: %s", strerror(-err));
+	return caps__keep(starts_program, why);
+}
+
+int probes__set_rights_aside(uint64_t *ret_aside, struct reason *why)
+{
+	int err = planter__prepare();
+
+	if (err)
+		return reason__set(why, err, "can't start the process that plants the probes: %s", strerror(-err));
+	return caps__set_aside(ret_aside, why);
+}
+
 static struct bpf_program *program_of(const struct probes *p, enum site_group group)
 {
 	if (p->opts.empty_programs)
@@ -164,12 +200,13 @@ int probes__open(const struct probes_opts *opts, struct probes **ret, struct rea
 	p->opts.max_threads = opts->max_threads ?: 2048;
 	p->opts.max_pairs = opts->max_pairs ?: 65536;
 	p->slots = calloc(p->opts.max_procs, sizeof(*p->slots));
-	err = p->slots ? probes_load__skeleton(p, why) : -ENOMEM;
+	err = p->slots ? start_planter(p, why) : -ENOMEM;
+	err = err ?: probes_load__skeleton(p, why);
 	err = err ?: tables__map(&p->tables, p->skel, &p->opts, why);
 	err = err ?: fill_free_slots(p);
 	err = err ?: free_all_procs(p);
 	err = err ?: attach_tracepoints(p, why);
-	err = err ?: start_planter(p, why);
+	err = err ?: shed_rights(p, why);
 	if (err) {
 		probes__close(p);
 		return err;
@@ -200,6 +237,11 @@ void probes__close(struct probes *p)
 const struct probes_features *probes__features(const struct probes *p)
 {
 	return &p->features;
+}
+
+struct planter *probes__planter(struct probes *p)
+{
+	return p->planter;
 }
 
 static uint64_t misses_of(const struct bpf_program *program)
@@ -408,7 +450,7 @@ static int plant_group(struct probes *p, struct proc_slot *s, enum site_group gr
 
 	if (s->links[group] || s->sites[group].n == 0)
 		return 0;
-	err = planter__plant(p->planter, program_of(p, group), &place, &s->sites[group], p->features.multi,
+	err = planter__plant(p->planter, bpf_program__fd(program_of(p, group)), &place, &s->sites[group], p->features.multi,
 			     &s->links[group]);
 	if (err)
 		return reason__set(why, err, "can't plant %zu probes in process %d: %s", s->sites[group].n,
@@ -584,7 +626,8 @@ int probes__heal(struct probes *p, uint32_t slot, pid_t child)
 
 		if (!s->links[group])
 			continue;
-		err = planter__plant(p->planter, program_of(p, group), &place, &s->sites[group], true, &link);
+		err = planter__plant(p->planter, bpf_program__fd(program_of(p, group)), &place, &s->sites[group], true,
+				     &link);
 		planter__lift(p->planter, link);
 	}
 	log_debug("healed forked child %d: %d", (int)child, err);

@@ -52,9 +52,25 @@ struct probes_features {
 	double stepped_price_ns; /* the same on a single-stepped one */
 	bool off_cpu;            /* what holders do off the CPU is seen, in full mode */
 	const char *off_cpu_why; /* "" or why not */
+	bool timer;              /* holders that run can be looked at by timers of their CPU time; false without stacks */
+	bool timer_needs_admin;  /* CAP_SYS_ADMIN, that is */
+	const char *timer_why;   /* "" or why not */
+	uint64_t planter_rights; /* the capabilities that the planter took in the rehearsal (caps.h) */
 };
 
 struct probes;
+
+/*
+ * For the whole process and for good: starts the planter (planter.h), which tries later what it needs, and gives up what
+ * observing does not take (caps__keep()). Before any thread is started. 0 or -errno with the sentence.
+ */
+int probes__give_up_rights(bool starts_program, struct reason *why);
+
+/*
+ * The same for a while: a file may have to be written afterwards. *ret_aside is for caps__take_back(). 0 or -errno with
+ * the sentence.
+ */
+int probes__set_rights_aside(uint64_t *ret_aside, struct reason *why);
 
 /* Loads the programs and checks the features on a child of our own (about 50 ms). 0, -EPERM (capability), -errno. */
 int probes__open(const struct probes_opts *opts, struct probes **ret, struct reason *why);
@@ -160,6 +176,7 @@ uint64_t probes__map_bytes(const struct probes *p);
 /* For the reader: the tables, mapped; written by the programs at any moment (see the sequence numbers). */
 struct gil_bpf;
 struct gil_bpf *probes__skeleton(struct probes *p);
+struct planter *probes__planter(struct probes *p); /* opens timers */
 struct gil_proc *probes__proc(struct probes *p, uint32_t slot);
 struct gil_state *probes__gil(struct probes *p, uint32_t slot, uint32_t gil); /* `gil`: a place that is used */
 struct gil_thread *probes__thread(struct probes *p, uint32_t thread_slot); /* maps what is needed: don't walk idle slots */

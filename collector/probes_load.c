@@ -7,30 +7,36 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 
+#include "caps.h"
 #include "gil.skel.h"
 #include "kernel_features.h"
+#include "load_refusal.h"
 #include "log.h"
 #include "probe_check.h"
 #include "stack_limit.h"
 
 #define KIN_MAX 16384 /* processes of followed families that have no slot: most are not Python */
 
-static int quiet_print(enum libbpf_print_level level, const char *fmt, va_list args)
-{
-	char text[512];
+/* Of the thread that loads: libbpf calls back in it. */
+static _Thread_local struct verifier_log said;
 
-	if (level == LIBBPF_DEBUG)
+static int take_message(enum libbpf_print_level level, const char *fmt, va_list args)
+{
+	char *text;
+
+	if (level == LIBBPF_DEBUG || vasprintf(&text, fmt, args) < 0)
 		return 0;
-	vsnprintf(text, sizeof(text), fmt, args);
-	text[strcspn(text, "\n")] = '\0';
-	log_debug("libbpf: %s", text);
+	verifier_log__take(&said, text);
+	free(text);
 	return 0;
 }
 
@@ -106,15 +112,14 @@ static int lacks_what_is_needed(struct reason *why)
 static int load_refused(int err, struct reason *why)
 {
 	struct utsname os = {0};
+	struct load_refusal refusal = {
+		.err = err, .effective = caps__effective(), .log = &said, .release = os.release,
+	};
 
 	if (lacks_what_is_needed(why))
 		return err;
 	uname(&os);
-	if (err == -EPERM || err == -EACCES)
-		return reason__set(why, err, "the kernel refuses to load BPF programs: run gilscope as root "
-				   "(sudo), or grant it CAP_BPF and CAP_PERFMON");
-	return reason__set(why, err, "kernel %s does not take gilscope's BPF programs (%s), though it lacks nothing that they are "
-			   "known to need; gilscope -vv says more", os.release, strerror(-err));
+	return load_refusal__say(&refusal, why);
 }
 
 /* In a PID namespace the programs must count as we do: one of them, run by ourselves, finds out where we are. */
@@ -147,7 +152,7 @@ static int load_skeleton(struct probes *p, bool multi, struct reason *why)
 	err = configure(p, p->skel);
 	err = err ?: gil_bpf__load(p->skel);
 	if (err)
-		load_refused(err, why);
+		err = load_refused(err, why);
 	else if (contained)
 		err = find_own_namespace(p->skel, why);
 	if (err) {
@@ -170,44 +175,94 @@ static int check(struct probes *p, bool multi)
 		.hits = p->skel->bss->check_hits,
 		.tgid = &p->skel->bss->check_tgid,
 		.multi = multi,
+		.planter = p->planter,
+		.sampler = p->opts.stacks.on ? p->skel->progs.gil_sample : NULL,
 	};
 
 	return probe_check__run(&check, &p->features);
 }
 
-/* Loads for uprobe_multi if that works, else again for perf links. */
+/* With perf links, the last way. */
+static int check_refused(const struct probes *p, int err, struct reason *why)
+{
+	bool rights = err == -EPERM || err == -EACCES;
+	bool admin = planter__rights(p->planter, PLANTER_PERF) & CAP_SYS_ADMIN_BIT;
+
+	if (rights && !admin)
+		return reason__set(why, err, "CAP_SYS_ADMIN is missing: this kernel refuses probes without it where "
+				   "uprobe_multi is not used (%s): run gilscope as root (sudo), or grant it that capability, too",
+				   p->features.multi_why);
+	if (rights)
+		return reason__set(why, err, "the kernel refuses probes (%s), though gilscope has CAP_SYS_ADMIN: a security "
+				   "module or the container's seccomp filter forbids them", strerror(-err));
+	if (err == -ENODATA)
+		return reason__set(why, err, "a probe was planted in a child of gilscope's own and did not fire: uprobes "
+				   "do not work on this kernel");
+	return reason__set(why, err, "a probe could not be planted in a child of gilscope's own (%s)%s", strerror(-err),
+			   err == -ENOTSUP ? ": this kernel has no uprobes" : "");
+}
+
+static const char *why_no_multi(const struct probes *p)
+{
+	if (p->opts.no_multi)
+		return "switched off";
+	return kernel_feature__try(KERNEL_UPROBE_MULTI) == 0 ? "the kernel has none; Linux 6.6 and newer have it" : "";
+}
+
+static int load_for_multi(struct probes *p, struct reason *why)
+{
+	int err = load_skeleton(p, true, why);
+
+	if (err)
+		return err;
+	err = check(p, true);
+	if (!p->features.multi)
+		close_skeleton(p);
+	return err;
+}
+
+/* Loads for uprobe_multi if that works, else for perf links. */
 static int load_best(struct probes *p, struct reason *why)
 {
-	int err;
+	int err = 0;
 
-	if (!p->opts.no_multi) {
-		err = load_skeleton(p, true, why);
-		if (err == -EPERM || err == -EACCES || err == -ENOTSUP)
-			return err;
-		if (!err) {
-			err = check(p, true);
-			if (!err && p->features.multi)
-				return 0;
-			close_skeleton(p);
-		} else {
-			p->features.multi_why = "the kernel has no uprobe_multi (Linux 6.6 and newer have)";
-		}
-	} else {
-		p->features.multi_why = "switched off";
-	}
+	said = (struct verifier_log){0};
+	p->features.multi_why = why_no_multi(p);
+	if (!p->features.multi_why[0])
+		err = load_for_multi(p, why);
+	if (err || p->features.multi)
+		return err;
 	log_verbose("one perf event per site instead of uprobe_multi: %s", p->features.multi_why);
 	err = load_skeleton(p, false, why);
 	if (err)
 		return err;
 	err = check(p, false);
-	return err ? reason__set(why, err, "a probe on a child of gilscope's own did not work (%s): uprobes seem to be "
-				 "switched off on this kernel", strerror(-err)) : 0;
+	return err ? check_refused(p, err, why) : 0;
+}
+
+/*
+ * Where the kernel itself does not have a function that the programs may call, libbpf looks for it in the kernel's modules, which
+ * takes CAP_SYS_ADMIN (BPF_BTF_GET_NEXT_ID), and gives up without. The form for older kernels calls none.
+ */
+static bool lacks_called_function(void)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+	bool lacks = btf && btf__find_by_name_kind(btf, "bpf_preempt_disable", BTF_KIND_FUNC) < 0;
+
+	btf__free(btf);
+	return lacks;
 }
 
 /* Whether the first form of the programs was refused for something that the other one does without. */
 static bool needs_older(void)
 {
-	return kernel_feature__try(KERNEL_SWITCH_STATE) == 0;
+	return kernel_feature__try(KERNEL_SWITCH_STATE) == 0 || lacks_called_function();
+}
+
+/* Whether less may be taken, since the programs were refused, and not for want of what all of them need. */
+static bool may_take_less(const struct probes *p, int err)
+{
+	return err && err != -EPERM && err != -ENOTSUP && !p->skel;
 }
 
 /*
@@ -216,19 +271,23 @@ static bool needs_older(void)
  */
 static int load_what_is_taken(struct probes *p, struct reason *why)
 {
+	struct reason *first = &p->off_cpu_refusal;
 	int err;
 
 	p->features.older = kernel_feature__try(KERNEL_LOOP) == 0 || kernel_feature__is_masked(KERNEL_SWITCH_STATE);
-	err = load_best(p, why);
-	if (err && err != -ENOTSUP && !p->features.older && needs_older()) {
+	err = load_best(p, first);
+	if (may_take_less(p, err) && !p->features.older && needs_older()) {
 		p->features.older = true;
-		err = load_best(p, why);
+		err = load_best(p, first);
 	}
-	if (!err || err == -ENOTSUP || !p->features.off_cpu)
-		return err;
-	p->features.off_cpu = false;
-	p->features.off_cpu_why = "the kernel does not take the programs for it";
-	return load_best(p, why);
+	if (may_take_less(p, err) && p->features.off_cpu) {
+		p->features.off_cpu = false;
+		p->features.off_cpu_why = first->text;
+		return load_best(p, why);
+	}
+	if (err && why)
+		*why = *first;
+	return err;
 }
 
 int probes_load__skeleton(struct probes *p, struct reason *why)
@@ -237,7 +296,7 @@ int probes_load__skeleton(struct probes *p, struct reason *why)
 
 	if (err)
 		return err;
-	libbpf_set_print(quiet_print);
+	libbpf_set_print(take_message);
 	p->features.multi_why = "";
 	p->features.off_cpu = !p->opts.no_off_cpu;
 	p->features.off_cpu_why = p->opts.no_off_cpu ? "switched off" : "";

@@ -17,10 +17,12 @@
 
 #include <hiredis/hiredis.h>
 
-#define MAX_PROCS 1000
-#define MAX_BOARD 1024
-#define PAGE 2000
+#include "clock.h"
+
 #define TIMEOUT_MS 5000
+#define QUESTION_MS 30000        /* all pages of a series */
+#define THREADS_AT_ONCE 200      /* whose series come in one exchange */
+#define THREAD_ROWS "1000"       /* of each, at most */
 
 /* ---- asking ---- */
 
@@ -40,10 +42,16 @@ struct asking {
 	int (*decode)(struct asking *a, size_t i, const struct redisReply *r);
 	void *out;
 	size_t *out_n;
+	const struct query_range *range; /* of a series */
 	bool skip_foreign;      /* a key of another type is counted, not an error */
 	enum redis_class refused;
 	struct reason *why;
 };
+
+static int64_t mono_ms(void)
+{
+	return (int64_t)(clock__mono_ns() / 1000000);
+}
 
 static int class_errno(enum redis_class cls)
 {
@@ -186,8 +194,8 @@ int query__now(struct query *q, int64_t *ret_ms, struct reason *why)
 	int err = ask_one(&a, 1, argv);
 	struct timespec ts;
 
-	/* A reader's ACL may lack TIME; then ours has to do. */
-	if (err != -EACCES || a.refused != REDIS_CLASS_CREDENTIALS)
+	/* A reader's ACL may lack TIME, and so may a proxy; then ours has to do. */
+	if (err != -EPIPE && a.refused != REDIS_CLASS_CREDENTIALS && a.refused != REDIS_CLASS_BUG)
 		return err;
 	clock_gettime(CLOCK_REALTIME, &ts);
 	*ret_ms = (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
@@ -253,7 +261,7 @@ static int newest_first(const void *a, const void *b)
 int query__procs(struct query *q, struct query_proc **ret, size_t *ret_n, struct reason *why)
 {
 	char key[256], max[16];
-	const char *argv[] = {"ZREVRANGE", key, "0", score_of(max, sizeof(max), MAX_PROCS), "WITHSCORES"};
+	const char *argv[] = {"ZREVRANGE", key, "0", score_of(max, sizeof(max), QUERY_MAX_PROCS), "WITHSCORES"};
 	struct query_proc *procs = NULL;
 	size_t n = 0;
 	struct asking a = {.q = q, .decode = decode_procs, .out = &procs, .out_n = &n, .why = why};
@@ -416,7 +424,7 @@ int query__board(struct query *q, const char *id, const char *board, struct quer
 {
 	struct asking a = {.q = q, .decode = decode_board, .out = ret, .out_n = ret_n, .why = why};
 
-	return ask_highest(&a, id, board, MAX_BOARD);
+	return ask_highest(&a, id, board, QUERY_MAX_BOARD);
 }
 
 int query__hash(struct query *q, const char *id, const char *what, char ***ret_pairs, size_t *ret_n, struct reason *why)
@@ -472,7 +480,7 @@ static int ask_page(struct asking *a, const char *key, const struct query_range 
 		snprintf(min, sizeof(min), "(%" PRId64, range->since_ms);
 	snprintf(max, sizeof(max), "%" PRId64, range->until_ms);
 	snprintf(offset, sizeof(offset), "%zu", rows->members > 0 ? rows->at_last : 0);
-	snprintf(count, sizeof(count), "%d", PAGE);
+	snprintf(count, sizeof(count), "%d", QUERY_PAGE);
 	if (!a->q->no_byscore) {
 		int err = ask_one(a, 9, modern);
 
@@ -488,6 +496,7 @@ static int ask_pages(struct query *q, const char *id, const char *series, enum t
 		     struct query_rows *rows, struct reason *why)
 {
 	struct asking a = {.q = q, .decode = decode_page, .out = rows, .why = why};
+	int64_t until = mono_ms() + QUESTION_MS;
 	char key[256], what[96];
 	int err;
 
@@ -496,14 +505,17 @@ static int ask_pages(struct query *q, const char *id, const char *series, enum t
 	do {
 		rows->page = 0;
 		err = ask_page(&a, key, range);
-	} while (!err && rows->page >= PAGE);
+	} while (!err && rows->page >= QUERY_PAGE && mono_ms() < until);
+	if (!err && rows->page >= QUERY_PAGE)
+		err = reason__set(why, -ETIMEDOUT, "%s: its answer has no end after %d s: choose a larger --step, or a shorter "
+				  "range", q->where, QUESTION_MS / 1000);
 	return err;
 }
 
 /* One thread's rows, added up. */
 static int decode_sum(struct asking *a, size_t i, const struct redisReply *r)
 {
-	struct query_rows rows = {.rows = NULL};
+	struct query_rows rows = {.range = a->range};
 	struct schema_row *sums = a->out;
 	int err = query_reply__page(r, &rows, &a->q->skipped);
 
@@ -516,7 +528,7 @@ static int decode_sum(struct asking *a, size_t i, const struct redisReply *r)
 static int append_range(struct query *q, const char *id, const char *thr, enum tier tier, const struct query_range *range)
 {
 	char key[256], what[96], min[24], max[24];
-	const char *argv[] = {"ZRANGEBYSCORE", key, min, max, "WITHSCORES", "LIMIT", "0", "1000"};
+	const char *argv[] = {"ZRANGEBYSCORE", key, min, max, "WITHSCORES", "LIMIT", "0", THREAD_ROWS};
 
 	snprintf(what, sizeof(what), "t:%s:%s", thr, tier__name(tier));
 	schema__proc_key(key, sizeof(key), q->prefix, id, what);
@@ -525,26 +537,38 @@ static int append_range(struct query *q, const char *id, const char *thr, enum t
 	return append(q, 8, argv);
 }
 
-int query__thread_sums(struct query *q, const char *id, const struct query_thread *threads, size_t n, enum tier tier,
-		       const struct query_range *range, struct schema_row *sums, struct reason *why)
+static int ask_sums(struct query *q, const char *id, const struct query_thread *threads, size_t n, enum tier tier,
+		    const struct query_range *range, struct schema_row *sums, struct reason *why)
 {
-	struct asking a = {.q = q, .decode = decode_sum, .out = sums, .skip_foreign = true, .why = why};
+	struct asking a = {.q = q, .decode = decode_sum, .out = sums, .range = range, .skip_foreign = true,
+			   .why = why};
 	int err = connect_again(q, why);
 
-	memset(sums, 0, n * sizeof(*sums));
 	for (size_t i = 0; !err && i < n; i++)
 		err = append_range(q, id, threads[i].thr, tier, range);
 	if (err == -ENOMEM) {
 		hang_up(q);
 		return reason__set(why, err, "out of memory");
 	}
-	return err || !n ? err : ask(&a, n);
+	return err ? err : ask(&a, n);
+}
+
+int query__thread_sums(struct query *q, const char *id, const struct query_thread *threads, size_t n, enum tier tier,
+		       const struct query_range *range, struct schema_row *sums, struct reason *why)
+{
+	int err = 0;
+
+	memset(sums, 0, n * sizeof(*sums));
+	for (size_t at = 0; !err && at < n; at += THREADS_AT_ONCE)
+		err = ask_sums(q, id, threads + at, n - at < THREADS_AT_ONCE ? n - at : THREADS_AT_ONCE, tier, range, sums + at,
+			       why);
+	return err;
 }
 
 int query__blame(struct query *q, const char *id, enum tier tier, const struct query_range *range, struct blame_sum *ret,
 		 struct reason *why)
 {
-	struct query_rows rows = {.blame = ret};
+	struct query_rows rows = {.range = range, .blame = ret};
 	int err;
 
 	*ret = (struct blame_sum){0};
@@ -558,7 +582,7 @@ int query__blame(struct query *q, const char *id, enum tier tier, const struct q
 int query__code(struct query *q, const char *id, enum tier tier, const struct query_range *range, struct code_sum *ret,
 		struct reason *why)
 {
-	struct query_rows rows = {.code = ret};
+	struct query_rows rows = {.range = range, .code = ret};
 	int err;
 
 	*ret = (struct code_sum){0};
@@ -571,7 +595,7 @@ int query__code(struct query *q, const char *id, enum tier tier, const struct qu
 int query__stacks(struct query *q, const struct query_proc *proc, const struct query_range *range, int64_t now_ms,
 		  struct stacks_sum *ret, struct reason *why)
 {
-	struct query_rows rows = {.stacks = ret};
+	struct query_rows rows = {.range = range, .stacks = ret};
 	enum tier tier = query__tier(proc, range, true, now_ms);
 	int err;
 
@@ -585,7 +609,7 @@ int query__stacks(struct query *q, const struct query_proc *proc, const struct q
 int query__series(struct query *q, const char *id, const char *series, enum tier tier, const struct query_range *range,
 		  struct schema_row **ret, size_t *ret_n, struct reason *why)
 {
-	struct query_rows rows = {.rows = NULL};
+	struct query_rows rows = {.range = range};
 	int err = ask_pages(q, id, series, tier, range, &rows, why);
 
 	if (err) {

@@ -52,10 +52,10 @@ static bool read_ms(const struct redisReply *r, int64_t *ret)
 	return true;
 }
 
-/* Member and score, alternating: the number of pairs, or -EPROTO. */
-static long pair_count(const struct redisReply *r)
+/* Member and score, alternating: the number of pairs, or -EPROTO, also if they are more than were asked for. */
+static long pair_count(const struct redisReply *r, size_t asked)
 {
-	if (!r || r->type != REDIS_REPLY_ARRAY || r->elements % 2 != 0)
+	if (!r || r->type != REDIS_REPLY_ARRAY || r->elements % 2 != 0 || r->elements / 2 > asked)
 		return -EPROTO;
 	return (long)(r->elements / 2);
 }
@@ -90,7 +90,7 @@ static bool is_id(const char *s, size_t len, uint32_t *ret_pid)
 
 int query_reply__procs(const struct redisReply *r, struct query_proc **ret, size_t *ret_n, uint64_t *skipped)
 {
-	long pairs = pair_count(r);
+	long pairs = pair_count(r, QUERY_MAX_PROCS);
 	struct query_proc *procs = pairs < 0 ? NULL : calloc((size_t)pairs + 1, sizeof(*procs));
 	size_t n = 0;
 
@@ -188,13 +188,13 @@ static bool has_thread(const struct query_thread *threads, size_t n, const char 
 /* Newest first, so of a renamed thread's names the first is the one it has. */
 int query_reply__threads(const struct redisReply *r, struct query_thread **ret, size_t *ret_n, uint64_t *skipped)
 {
-	long pairs = pair_count(r);
+	long pairs = pair_count(r, QUERY_MAX_THREADS);
 	struct query_thread *threads = pairs < 0 ? NULL : calloc((size_t)pairs + 1, sizeof(*threads));
 	size_t n = 0;
 
 	if (!threads)
 		return pairs < 0 ? -EPROTO : -ENOMEM;
-	for (long i = 0; i < pairs && n < QUERY_MAX_THREADS; i++) {
+	for (long i = 0; i < pairs; i++) {
 		struct query_thread *t = &threads[n];
 
 		if (!split_thread(r->element[2 * i], '|', t->thr, t->name, sizeof(t->name)) ||
@@ -210,7 +210,7 @@ int query_reply__threads(const struct redisReply *r, struct query_thread **ret, 
 
 int query_reply__board(const struct redisReply *r, struct query_score **ret, size_t *ret_n, uint64_t *skipped)
 {
-	long pairs = pair_count(r);
+	long pairs = pair_count(r, QUERY_MAX_BOARD);
 	struct query_score *scores = pairs < 0 ? NULL : calloc((size_t)pairs + 1, sizeof(*scores));
 	size_t n = 0;
 
@@ -240,7 +240,7 @@ static size_t room_for(const struct redisReply *r)
 
 int query_reply__hash(const struct redisReply *r, char ***ret_pairs, size_t *ret_n)
 {
-	long pairs = pair_count(r);
+	long pairs = pair_count(r, SIZE_MAX);
 	size_t words, size;
 	char **table, *text;
 
@@ -319,9 +319,26 @@ static int add_sum(struct query_rows *rows, const struct redisReply *member, uin
 	return err == -EBADMSG ? 0 : err;
 }
 
+static bool is_in_range(const struct query_range *range, double score)
+{
+	return !range || (score > (double)range->since_ms && score <= (double)range->until_ms);
+}
+
+/* One member of whatever it is a series of. */
+static int take_member(struct query_rows *rows, const struct redisReply *member, double score, uint64_t *skipped)
+{
+	if (!is_in_range(rows->range, score)) {
+		++*skipped;
+		return 0;
+	}
+	if (rows->blame || rows->code || rows->stacks)
+		return add_sum(rows, member, skipped);
+	return add_member(rows, member, score, skipped);
+}
+
 int query_reply__page(const struct redisReply *r, struct query_rows *rows, uint64_t *skipped)
 {
-	long pairs = pair_count(r);
+	long pairs = pair_count(r, QUERY_PAGE);
 
 	if (pairs < 0)
 		return -EPROTO;
@@ -337,8 +354,7 @@ int query_reply__page(const struct redisReply *r, struct query_rows *rows, uint6
 		rows->last_ms = score;
 		if (++rows->members > MAX_MEMBERS)
 			return -E2BIG;
-		err = rows->blame || rows->code || rows->stacks ? add_sum(rows, r->element[2 * i], skipped) :
-				    add_member(rows, r->element[2 * i], score, skipped);
+		err = take_member(rows, r->element[2 * i], score, skipped);
 		if (err)
 			return err;
 	}

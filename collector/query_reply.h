@@ -4,7 +4,8 @@
  * the fuzzer.
  *
  * Replies are hostile: of any type, length and content. What does not look as the schema says is left out and counted in
- * *skipped; every string that comes out is clean. All return 0, -EPROTO (not the type that was asked for) or -ENOMEM.
+ * *skipped; every string that comes out is clean. All return 0, -EPROTO (not the type that was asked for, or more members than
+ * were) or -ENOMEM.
  */
 #ifndef GILSCOPE_QUERY_REPLY_H
 #define GILSCOPE_QUERY_REPLY_H
@@ -16,8 +17,13 @@
 
 struct redisReply;
 
-#define QUERY_MAX_THREADS 10000  /* of a process; more are left out */
-#define QUERY_MAX_HASH 1024      /* pairs of a hash; the same */
+/* Asked for at a time. */
+#define QUERY_MAX_PROCS 1000
+#define QUERY_MAX_THREADS 10000  /* of a process */
+#define QUERY_MAX_BOARD 1024
+#define QUERY_PAGE 2000          /* members of a series */
+
+#define QUERY_MAX_HASH 1024      /* pairs of a hash; more are left out */
 
 /* ZREVRANGE procs WITHSCORES: ids and last_ms; the rest is query_reply__meta()'s. */
 int query_reply__procs(const struct redisReply *r, struct query_proc **ret, size_t *ret_n, uint64_t *skipped);
@@ -31,8 +37,9 @@ int query_reply__threads(const struct redisReply *r, struct query_thread **ret, 
 int query_reply__board(const struct redisReply *r, struct query_score **ret, size_t *ret_n, uint64_t *skipped);
 int query_reply__hash(const struct redisReply *r, char ***ret_pairs, size_t *ret_n);
 
-/* Rows of a series, page by page. Zeroed at the start, but for last_ms, blame, code and stacks; rows is the caller's to free. */
+/* Rows of a series, page by page. Zeroed at the start, but for range, blame, code and stacks; rows is the caller's to free. */
 struct query_rows {
+	const struct query_range *range; /* that was asked for; NULL: any */
 	struct schema_row *rows;
 	size_t n, room;
 	size_t members;      /* seen so far, skipped ones included */

@@ -29,26 +29,20 @@ static bool identify(struct reader *r, uint32_t proc, uint32_t slot, uint64_t ts
 
 /* ---- what lasts long ---- */
 
-/* Some of those who wait for that GIL now, by name. */
-static void name_victims(struct reader *r, uint32_t proc, uint32_t gil, char *buf, size_t size)
+/* Those who waited for that GIL at that moment, and wait on, by name. */
+static void name_victims(struct reader *r, const struct gil_stack_event *event, struct long_event *told)
 {
-	size_t len = 0, more = 0;
 	struct who who = {0};
 
-	buf[0] = '\0';
-	for (uint32_t slot = r->first[proc]; slot; slot = r->next[slot]) {
+	for (uint32_t slot = r->first[event->proc]; slot; slot = r->next[slot]) {
 		const struct gil_thread *t = probes__thread(r->probes, slot);
+		uint64_t since = t->cur.wait_since;
 
-		if (t->state != GIL_THREAD_LIVE || t->gil != gil || !t->cur.wait_since ||
-		    !reader_names__of_slot(r, proc, slot, &who))
-			continue;
-		if (len + strlen(who.name) + sizeof(", and 4294967295 more") < size)
-			len += (size_t)snprintf(buf + len, size - len, "%s%s", len ? ", " : "", who.name);
-		else
-			more++;
+		if (t->state == GIL_THREAD_LIVE && t->gil == event->gil && since && since <= event->at &&
+		    reader_names__of_slot(r, event->proc, slot, &who))
+			long_event__add_victim(told, who.name);
 	}
-	if (more)
-		snprintf(buf + len, size - len, " and %zu more", more);
+	long_event__count_victims(told);
 }
 
 /* Who and which stack, for those who want to know at once. */
@@ -73,7 +67,7 @@ static void tell_long(struct reader *r, const struct gil_stack_event *e)
 		who = waiter;
 	}
 	if (e->what == GIL_STACK_HOLD_LASTS)
-		name_victims(r, e->proc, e->gil, told.victims, sizeof(told.victims));
+		name_victims(r, e, &told);
 	told.thread = who.key;
 	snprintf(told.name, sizeof(told.name), "%s", who.name);
 	r->stacks.on_long(r->stacks.on_long_arg, e->proc, &told);
@@ -285,7 +279,8 @@ int reader_stacks__open(struct reader *r, const struct stack_tables *tables)
 	s->sums_max = tables->sums_max;
 	s->book = stack_book__new();
 	s->native_files = native_files__new();
-	s->cpu_samples = cpu_samples__new(tables->sampler);
+	s->cpu_samples = cpu_samples__new(tables->sampler, probes__planter(r->probes),
+					    probes__features(r->probes)->timer_why);
 	return s->book && s->native_files && s->cpu_samples ? open_rings(r, tables) : -ENOMEM;
 }
 

@@ -174,14 +174,6 @@ uint64_t *proc_sample__blamed(const struct proc_sample *s)
 	return ns;
 }
 
-/* FNV-1a, 64 bits. */
-static uint64_t hash_text(uint64_t hash, const char *text)
-{
-	for (; *text; text++)
-		hash = (hash ^ (uint8_t)*text) * 0x100000001b3ull;
-	return (hash ^ 0xff) * 0x100000001b3ull;
-}
-
 void code_cell__set_place(struct code_cell *cell, const char *function, const char *file, uint32_t line, uint32_t firstlineno)
 {
 	size_t len = strlen(file);
@@ -195,7 +187,7 @@ void code_cell__set_place(struct code_cell *cell, const char *function, const ch
 	text__clean(cell->file, sizeof(cell->file), file, strlen(file));
 	cell->line = line;
 	cell->firstlineno = firstlineno;
-	cell->place = hash_text(hash_text(0xcbf29ce484222325ull ^ line, cell->function), cell->file);
+	cell->place = text__hash(text__hash(TEXT_HASH ^ line, cell->function), cell->file);
 }
 
 void code_cell__set_native(struct code_cell *cell, const char *native)

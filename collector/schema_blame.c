@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* See schema_blame.h. A member has at most 64 pairs and some hundred victims, so looking for one is a walk. */
+/* See schema_blame.h. A member of ours has at most 64 pairs and some hundred victims; what a server sends may have any number. */
 #include "schema_blame.h"
 
 #include <errno.h>
@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_MEMBER (1024 * 1024)
+#include "schema_member.h"
+#include "text.h"
+
 #define MAX_PAIRS 65536 /* kept apart; the rest of a hostile history is refused */
 #define MAX_US 1e15
 
@@ -36,36 +38,55 @@ static void *append(void *array, size_t n, size_t size)
 	return n && (n & (n - 1)) ? array : reallocarray(array, n ? 2 * n : 1, size);
 }
 
+/* Of two with one hash the first is not found again: it stands there twice. */
+static struct blame_pair *find_pair(struct blame_sum *sum, const struct blame_pair *pair, uint64_t hash)
+{
+	uint32_t at = keymap__get(&sum->pair_index, hash, keymap__salt());
+	struct blame_pair *known = at == KEYMAP_NONE ? NULL : &sum->pairs[at];
+
+	return known && !strcmp(known->victim, pair->victim) && !strcmp(known->holder, pair->holder) ? known : NULL;
+}
+
+static uint64_t hash_of(const struct blame_pair *pair)
+{
+	return text__hash(text__hash(TEXT_HASH, pair->victim), pair->holder);
+}
+
 static int add_pair(struct blame_sum *sum, const struct blame_pair *pair)
 {
-	struct blame_pair *grown;
+	uint64_t hash = hash_of(pair);
+	struct blame_pair *known = find_pair(sum, pair, hash), *grown;
 
-	for (size_t i = 0; i < sum->pairs_n; i++)
-		if (!strcmp(sum->pairs[i].victim, pair->victim) && !strcmp(sum->pairs[i].holder, pair->holder)) {
-			sum->pairs[i].us += pair->us;
-			return 0;
-		}
+	if (known) {
+		known->us += pair->us;
+		return 0;
+	}
 	if (sum->pairs_n == MAX_PAIRS)
 		return -EBADMSG;
 	grown = append(sum->pairs, sum->pairs_n, sizeof(*grown));
 	if (!grown)
 		return -ENOMEM;
 	sum->pairs = grown;
+	if (keymap__put(&sum->pair_index, hash, keymap__salt(), (uint32_t)sum->pairs_n))
+		return -ENOMEM;
 	sum->pairs[sum->pairs_n++] = *pair;
 	return 0;
 }
 
 static struct blame_victim *victim_of(struct blame_sum *sum, const char *thr)
 {
+	uint64_t hash = text__hash(TEXT_HASH, thr);
+	uint32_t at = keymap__get(&sum->victim_index, hash, keymap__salt());
 	struct blame_victim *grown;
 
-	for (size_t i = 0; i < sum->victims_n; i++)
-		if (!strcmp(sum->victims[i].thr, thr))
-			return &sum->victims[i];
+	if (at != KEYMAP_NONE && !strcmp(sum->victims[at].thr, thr))
+		return &sum->victims[at];
 	grown = sum->victims_n < MAX_PAIRS ? append(sum->victims, sum->victims_n, sizeof(*grown)) : NULL;
 	if (!grown)
 		return NULL;
 	sum->victims = grown;
+	if (keymap__put(&sum->victim_index, hash, keymap__salt(), (uint32_t)sum->victims_n))
+		return NULL;
 	grown += sum->victims_n++;
 	memset(grown, 0, sizeof(*grown));
 	strcpy(grown->thr, thr);
@@ -145,9 +166,10 @@ static int walk(const json_t *row, struct blame_sum *sum, bool add)
 
 int blame_sum__add(struct blame_sum *sum, const char *json, size_t len)
 {
-	json_t *row = len <= MAX_MEMBER ? json_loadb(json, len, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, NULL) : NULL;
-	int err = row ? walk(row, sum, false) : -EBADMSG;
+	json_t *row = NULL;
+	int err = schema_member__parse(json, len, &row);
 
+	err = err ?: walk(row, sum, false);
 	err = err ?: walk(row, sum, true);
 	if (!err)
 		sum->sampled |= json_is_true(json_object_get(row, "sampled"));
@@ -165,13 +187,18 @@ static int larger_first(const void *a, const void *b)
 
 void blame_sum__sort(struct blame_sum *sum)
 {
-	if (sum->pairs_n)
-		qsort(sum->pairs, sum->pairs_n, sizeof(*sum->pairs), larger_first);
+	if (!sum->pairs_n)
+		return;
+	qsort(sum->pairs, sum->pairs_n, sizeof(*sum->pairs), larger_first);
+	for (size_t i = 0; sum->pair_index.used && i < sum->pairs_n; i++) /* replaces what is there: no memory is taken */
+		keymap__put(&sum->pair_index, hash_of(&sum->pairs[i]), keymap__salt(), (uint32_t)i);
 }
 
 void blame_sum__free(struct blame_sum *sum)
 {
 	free(sum->pairs);
 	free(sum->victims);
+	keymap__free(&sum->pair_index);
+	keymap__free(&sum->victim_index);
 	*sum = (struct blame_sum){0};
 }

@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "keymap.h"
+
 #define BLAME_THR_SIZE 40
 
 struct blame_victim {
@@ -28,6 +30,7 @@ struct blame_sum {
 	size_t pairs_n;
 	struct blame_victim *victims; /* who has a rest, a hand-over or an unknown part */
 	size_t victims_n;
+	struct keymap pair_index, victim_index; /* (hash, salt) -> the last one with it */
 	bool sampled; /* light mode had a part in it */
 };
 

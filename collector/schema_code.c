@@ -11,12 +11,12 @@
 
 #include "json_text.h"
 #include "long_event.h"
+#include "schema_member.h"
 #include "schema_writer.h"
 #include "text.h"
 
 #define PLACES_PER_ROW 24
 #define LONG_KEPT 1000        /* newest members of `long` */
-#define MAX_MEMBER (1024 * 1024)
 #define MAX_PLACES 4096       /* kept apart when read; more is refused */
 #define MAX_US 1e15
 
@@ -210,20 +210,15 @@ static bool is_same(const struct code_place *a, const struct code_place *b)
 	return a->line == b->line && !strcmp(a->thr, b->thr) && !strcmp(a->function, b->function) && !strcmp(a->file, b->file);
 }
 
-static int add_place(struct code_sum *sum, const struct code_place *place)
+static uint64_t hash_of(const struct code_place *place)
+{
+	return text__hash(text__hash(text__hash(TEXT_HASH ^ place->line, place->thr), place->function), place->file);
+}
+
+static int append_place(struct code_sum *sum, const struct code_place *place, uint64_t hash)
 {
 	struct code_place *grown;
 
-	for (size_t i = 0; i < sum->n; i++) {
-		if (!is_same(&sum->places[i], place))
-			continue;
-		sum->places[i].hold_us += place->hold_us;
-		sum->places[i].blame_us += place->blame_us;
-		sum->places[i].wait_us += place->wait_us;
-		if (place->native[0])
-			memcpy(sum->places[i].native, place->native, sizeof(place->native));
-		return 0;
-	}
 	if (sum->n == MAX_PLACES)
 		return -EBADMSG;
 	/* Powers of two: it need not be stored how much there is. */
@@ -231,7 +226,25 @@ static int add_place(struct code_sum *sum, const struct code_place *place)
 	if (!grown)
 		return -ENOMEM;
 	sum->places = grown;
+	if (keymap__put(&sum->index, hash, keymap__salt(), (uint32_t)sum->n))
+		return -ENOMEM;
 	sum->places[sum->n++] = *place;
+	return 0;
+}
+
+static int add_place(struct code_sum *sum, const struct code_place *place)
+{
+	uint64_t hash = hash_of(place);
+	uint32_t at = keymap__get(&sum->index, hash, keymap__salt());
+	struct code_place *known = at == KEYMAP_NONE ? NULL : &sum->places[at];
+
+	if (!known || !is_same(known, place))
+		return append_place(sum, place, hash);
+	known->hold_us += place->hold_us;
+	known->blame_us += place->blame_us;
+	known->wait_us += place->wait_us;
+	if (place->native[0])
+		memcpy(known->native, place->native, sizeof(place->native));
 	return 0;
 }
 
@@ -255,9 +268,10 @@ static int walk(const json_t *list, struct code_sum *sum, bool add)
 
 int code_sum__add(struct code_sum *sum, const char *json, size_t len)
 {
-	json_t *row = len <= MAX_MEMBER ? json_loadb(json, len, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, NULL) : NULL;
-	int err = row ? walk(json_object_get(row, "c"), sum, false) : -EBADMSG;
+	json_t *row = NULL;
+	int err = schema_member__parse(json, len, &row);
 
+	err = err ?: walk(json_object_get(row, "c"), sum, false);
 	err = err ?: walk(json_object_get(row, "c"), sum, true);
 	json_decref(row);
 	return err;
@@ -266,5 +280,6 @@ int code_sum__add(struct code_sum *sum, const char *json, size_t len)
 void code_sum__free(struct code_sum *sum)
 {
 	free(sum->places);
+	keymap__free(&sum->index);
 	*sum = (struct code_sum){0};
 }

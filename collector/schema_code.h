@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "keymap.h"
 #include "sample.h"
 #include "schema_blame.h"
 
@@ -29,6 +30,7 @@ struct code_place {
 struct code_sum {
 	struct code_place *places;
 	size_t n;
+	struct keymap index; /* (hash, salt) -> the last place with it */
 };
 
 /* Adds a member. 0, -EBADMSG (not one: nothing was added), -ENOMEM. */

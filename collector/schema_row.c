@@ -14,9 +14,9 @@
 #include <string.h>
 
 #include "json_text.h"
+#include "schema_member.h"
 #include "schema_writer.h"
 
-#define MAX_MEMBER (1024 * 1024)
 #define MAX_EXACT 9007199254740992.0 /* 2^53: beyond it a double skips integers */
 
 struct field {
@@ -347,16 +347,11 @@ static void get_off(const json_t *parts, enum schema_field blocked, struct schem
 
 int schema_row__decode(const char *json, size_t len, struct schema_row *row)
 {
-	/* Integers as reals: one that does not fit into 64 bits must not spoil the member. */
-	const size_t flags = JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL;
-	json_error_t error;
 	json_t *object;
+	int err = schema_member__parse(json, len, &object);
 
-	if (len > MAX_MEMBER)
-		return -EBADMSG;
-	object = json_loadb(json, len, flags, &error);
-	if (!object)
-		return json_error_code(&error) == json_error_out_of_memory ? -ENOMEM : -EBADMSG;
+	if (err)
+		return err;
 	memset(row, 0, sizeof(*row));
 	for (int f = 0; f < FIELD_COUNT; f++)
 		get_value(json_object_get(object, fields[f].name), (enum schema_field)f, row);

@@ -11,13 +11,13 @@
 #include <string.h>
 
 #include "json_text.h"
+#include "schema_member.h"
 #include "schema_writer.h"
 #include "text.h"
 
 #define FRAMES_MAX 4096       /* of a member */
 #define STACK_FRAMES_MAX 1024 /* of a stack */
 #define MEMBER_STACKS_MAX 1024
-#define MAX_MEMBER (1024 * 1024)
 #define MAX_US 1e15
 #define SUM_LINES_MAX 16384
 #define SUM_BYTES_MAX (32u * 1024 * 1024)
@@ -208,7 +208,7 @@ int schema_write__stacks(struct schema_writer *w, enum tier tier, const struct p
 
 static struct stacks_line *find(struct stacks_sum *sum, const char *line, uint64_t hash)
 {
-	uint32_t at = keymap__get(&sum->by_hash, hash, 0);
+	uint32_t at = keymap__get(&sum->by_hash, hash, keymap__salt());
 
 	/* Of two lines with one hash the first is not found again: it stands there twice. */
 	return at != KEYMAP_NONE && !strcmp(sum->lines[at].line, line) ? &sum->lines[at] : NULL;
@@ -241,7 +241,7 @@ static int add_clean(struct stacks_sum *sum, const char *line, const struct stac
 		return 0;
 	}
 	copy = make_room(sum) ? NULL : strdup(line);
-	if (!copy || keymap__put(&sum->by_hash, hash, 0, (uint32_t)sum->n)) {
+	if (!copy || keymap__put(&sum->by_hash, hash, keymap__salt(), (uint32_t)sum->n)) {
 		free(copy);
 		return -ENOMEM;
 	}
@@ -366,9 +366,10 @@ static int walk(const json_t *row, struct stacks_sum *sum, bool add)
 
 int stacks_sum__add(struct stacks_sum *sum, const char *json, size_t len)
 {
-	json_t *row = len <= MAX_MEMBER ? json_loadb(json, len, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, NULL) : NULL;
-	int err = row ? walk(row, sum, false) : -EBADMSG;
+	json_t *row = NULL;
+	int err = schema_member__parse(json, len, &row);
 
+	err = err ?: walk(row, sum, false);
 	err = err ?: walk(row, sum, true);
 	json_decref(row);
 	return err;

@@ -33,7 +33,7 @@ struct stacks_line {
 struct stacks_sum {
 	struct stacks_line *lines; /* in the order of their coming */
 	size_t n, room, bytes;
-	struct keymap by_hash;     /* (hash, 0) -> the last line with it */
+	struct keymap by_hash;     /* (hash, salt) -> the last line with it */
 	struct stack_weights rest;
 };
 

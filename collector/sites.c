@@ -180,7 +180,7 @@ static void scan_range(struct planner *p, struct elf_range range)
 	struct insn_scan scan = {0};
 	struct insn_ref ref = {0};
 
-	for (size_t i = 0; code && i < len; i += p->arch->step) {
+	for (size_t i = 0; code && i < len && !elffile__is_spent(p->ef, i); i += p->arch->step) {
 		if (!p->arch->look(&scan, code + i, len - i, range.start + i, &ref))
 			continue;
 		if (is_of_slot(ref.branch))
@@ -240,7 +240,7 @@ static void add_reached(struct planner *p, struct elf_range function)
 	uint64_t at = function.start;
 	struct insn_scan scan = {0};
 
-	while (code && capstone.disasm_iter(p->decoder, &code, &left, &at, p->insn)) {
+	while (code && !elffile__is_spent(p->ef, left) && capstone.disasm_iter(p->decoder, &code, &left, &at, p->insn)) {
 		uint64_t target = p->arch->target(p->insn, true), address = p->arch->code_address(&scan, p->insn);
 
 		if (target && (target < function.start || target >= function.end))
@@ -434,7 +434,7 @@ static bool is_entered(struct planner *p, struct elf_range function, uint64_t st
 	const uint8_t *code = elffile__bytes(p->ef, function.start, left);
 	uint64_t at = function.start;
 
-	while (code && capstone.disasm_iter(p->decoder, &code, &left, &at, p->insn)) {
+	while (code && !elffile__is_spent(p->ef, left) && capstone.disasm_iter(p->decoder, &code, &left, &at, p->insn)) {
 		uint64_t target = p->arch->target(p->insn, false);
 
 		if (target >= start && target <= end)
@@ -745,6 +745,8 @@ static int run(struct elffile *ef, int (*make)(struct planner *, struct reason *
 	int err = open_planner(&p, ef, why);
 
 	err = err ?: make(&p, why);
+	if (elffile__is_spent(ef, 0))
+		err = reason__set(why, -ENOTSUP, "its file takes more work than any interpreter's: it was not looked through");
 	close_planner(&p);
 	if (err) {
 		site_plan__free(p.plan);

@@ -28,10 +28,11 @@
 
 #include "log.h"
 #include "redis_conn.h"
+#include "run_dir.h"
 #include "store_server.h"
+#include "sure_path.h"
 
 #define GROUP "gilscope"
-#define SYSTEM_RUN_DIR "/run/gilscope"
 #define SYSTEM_DATA_DIR "/var/lib/gilscope"
 #define CAP_BYTES (512ull << 20)
 #define CAP_SHARE_OF_RAM 20      /* a twentieth */
@@ -77,38 +78,14 @@ static int fill_paths(struct store_paths *p, const char *run_dir, const char *da
 	return 0;
 }
 
-/* A directory from the environment, NULL if it is not set or not absolute (then XDG says to ignore it). */
-static const char *env_dir(const char *name)
-{
-	const char *value = getenv(name);
-
-	return value && value[0] == '/' ? value : NULL;
-}
-
-/* The user's run directory: below XDG_RUNTIME_DIR, or what it usually is, or a private one in /tmp. */
-static void user_run_dir(char dir[PATH_MAX])
-{
-	const char *xdg = env_dir("XDG_RUNTIME_DIR");
-	char usual[64];
-	struct stat st;
-
-	snprintf(usual, sizeof(usual), "/run/user/%u", (unsigned int)geteuid());
-	if (!xdg && stat(usual, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid())
-		xdg = usual;
-	if (xdg)
-		snprintf(dir, PATH_MAX, "%.4000s/gilscope", xdg);
-	else
-		snprintf(dir, PATH_MAX, "/tmp/gilscope-%u", (unsigned int)geteuid());
-}
-
 static int user_paths(struct store_paths *ret, struct reason *why)
 {
-	const char *state = env_dir("XDG_STATE_HOME"), *home = env_dir("HOME");
+	const char *state = run_dir__from_env("XDG_STATE_HOME"), *home = run_dir__from_env("HOME");
 	char run_dir[PATH_MAX], data_dir[PATH_MAX];
 
 	if (!state && !home)
 		return reason__set(why, -ENOENT, "store: neither HOME nor XDG_STATE_HOME says where this user's data belongs");
-	user_run_dir(run_dir);
+	run_dir__path(run_dir);
 	if (state)
 		snprintf(data_dir, sizeof(data_dir), "%.4000s/gilscope", state);
 	else
@@ -139,7 +116,7 @@ int store__paths(struct store_paths *ret, struct reason *why)
 	if (rv != 0)
 		return rv < 0 ? rv : 0;
 	if (geteuid() == 0)
-		return fill_paths(ret, SYSTEM_RUN_DIR, SYSTEM_DATA_DIR, why);
+		return fill_paths(ret, RUN_DIR_SYSTEM, SYSTEM_DATA_DIR, why);
 	return user_paths(ret, why);
 }
 
@@ -163,12 +140,44 @@ static int refuse_access(const struct store_paths *p, struct reason *why)
 	return reason__set(why, -EACCES, "the store in %s is not yours to read: use sudo, or join group " GROUP, p->run_dir);
 }
 
+/* What listens there is asked and told everything: it must be in a directory of this user's or of root's, and theirs itself. */
+static int judge_socket(const struct store_paths *p, struct reason *why)
+{
+	struct stat st;
+	int dir = sure_path__dir(p->run_dir, &st, why), err = 0;
+
+	if (dir < 0)
+		return dir;
+	if (fstatat(dir, strrchr(p->socket, '/') + 1, &st, AT_SYMLINK_NOFOLLOW))
+		err = errno == ENOENT || errno == EACCES ? 0 : -errno;
+	else if (!S_ISSOCK(st.st_mode))
+		err = reason__set(why, -EEXIST, "%s is in the way: not a socket", p->socket);
+	else if (st.st_uid != geteuid() && st.st_uid != 0)
+		err = reason__set(why, -EPERM, "%s belongs to another user (uid %u)", p->socket, (unsigned int)st.st_uid);
+	close(dir);
+	return err;
+}
+
+/* Nothing is said to what is not ours. 0, -ENOENT: nothing is there, -ECONNREFUSED ... */
+static int probe(const struct store_paths *p, struct reason *why)
+{
+	struct reason detail = {""};
+	int err = judge_socket(p, &detail);
+
+	if (err && err != -ENOENT)
+		return reason__set(why, err, "store: %s", detail.text);
+	return err ? err : store_server__probe(p->socket);
+}
+
 /* 0: a reader can use it now or start it; -ENOENT: there is nothing; -EACCES. */
 static int usable(const struct store_paths *p, struct reason *why)
 {
-	int err = store_server__probe(p->socket);
+	struct reason detail = {""};
+	int err = probe(p, &detail);
 	struct stat st;
 
+	if (detail.text[0])
+		return reason__set(why, -EACCES, "%s", detail.text);
 	if (err == -EACCES || err == -EPERM)
 		return refuse_access(p, why);
 	if (err == 0)
@@ -191,7 +200,7 @@ int store__find(struct store_paths *ret, struct reason *why)
 		*ret = own;
 		return 0;
 	}
-	err = only ? 0 : fill_paths(&sys, SYSTEM_RUN_DIR, SYSTEM_DATA_DIR, why);
+	err = only ? 0 : fill_paths(&sys, RUN_DIR_SYSTEM, SYSTEM_DATA_DIR, why);
 	if (err)
 		return err;
 	*ret = only ? own : sys;
@@ -218,26 +227,24 @@ static int make_parents(const char *dir)
 	return 0;
 }
 
-/* A directory of ours, 0750; *ret_mine false if it is another user's. */
+/* A directory of ours, 0750; *ret_mine false if it is root's and we are not. */
 static int make_dir(const char *dir, bool *ret_mine, struct reason *why)
 {
+	struct reason detail = {""};
 	struct stat st;
-	int err = make_parents(dir);
+	int fd, err = make_parents(dir);
 
 	if (!err && mkdir(dir, 0750) < 0 && errno != EEXIST)
 		err = -errno;
-	if (!err && lstat(dir, &st) < 0)
-		err = -errno;
 	if (err)
 		return reason__set(why, err, "store: %s: %s", dir, strerror(-err));
-	/* A symbolic link is followed for root only: in /tmp it may be somebody's trap. */
-	if (S_ISLNK(st.st_mode) && geteuid() == 0 && stat(dir, &st) < 0)
-		return reason__set(why, -errno, "store: %s: %s", dir, strerror(errno));
-	if (!S_ISDIR(st.st_mode))
-		return reason__set(why, -ENOTDIR, "store: %s is in the way: not a directory", dir);
+	fd = sure_path__dir(dir, &st, &detail);
+	if (fd == -ENOTDIR)
+		return reason__set(why, fd, "store: %s is in the way: not a directory", dir);
+	if (fd < 0)
+		return reason__set(why, fd, "store: %s; use sudo as that user, or another GILSCOPE_STORE_DIR", detail.text);
+	close(fd);
 	*ret_mine = st.st_uid == geteuid();
-	if (*ret_mine && (st.st_mode & 027) && chmod(dir, 0750) < 0)
-		return reason__set(why, -errno, "store: %s: %s", dir, strerror(errno));
 	return 0;
 }
 
@@ -250,14 +257,20 @@ static void share_with_group(const char *run_dir)
 		log_warn("store: %s: can't let group %s in: %s", run_dir, GROUP, strerror(errno));
 }
 
+static bool is_roots(const char *dir)
+{
+	struct stat st;
+
+	return stat(dir, &st) == 0 && st.st_uid == 0;
+}
+
 static int prepare_dirs(const struct store_paths *p, bool *ret_mine, struct reason *why)
 {
 	bool run_mine, data_mine = false;
-	struct stat st;
 	int err;
 
-	/* A running store of another user: nothing to be made here. */
-	if (stat(p->run_dir, &st) == 0 && st.st_uid != geteuid() && store_server__probe(p->socket) == 0) {
+	/* A running store of root's: nothing to be made here. */
+	if (geteuid() != 0 && is_roots(p->run_dir) && probe(p, NULL) == 0) {
 		*ret_mine = false;
 		return 0;
 	}
@@ -266,14 +279,9 @@ static int prepare_dirs(const struct store_paths *p, bool *ret_mine, struct reas
 		err = make_dir(p->data_dir, &data_mine, why);
 	if (err)
 		return err;
-	if (!run_mine || !data_mine) {
-		const char *dir = run_mine ? p->data_dir : p->run_dir;
-
-		if (stat(dir, &st) < 0)
-			return reason__set(why, -errno, "store: %s: %s", dir, strerror(errno));
-		return reason__set(why, -EPERM, "store: %s belongs to another user (uid %u); use sudo as that user, or another "
-				   "GILSCOPE_STORE_DIR", dir, (unsigned int)st.st_uid);
-	}
+	if (!run_mine || !data_mine)
+		return reason__set(why, -EPERM, "store: %s belongs to another user (uid 0); use sudo, or another "
+				   "GILSCOPE_STORE_DIR", run_mine ? p->data_dir : p->run_dir);
 	share_with_group(p->run_dir);
 	*ret_mine = true;
 	return 0;
@@ -486,7 +494,7 @@ static void ensure_watcher(const struct store_paths *p)
 /* Under the start lock. */
 static int bring_up(struct store *s, struct reason *why)
 {
-	struct stat st;
+	struct reason detail = {""};
 	int err;
 
 	s->users_fd = open_lock(s->paths.lock, s->mine, why);
@@ -496,13 +504,13 @@ static int bring_up(struct store *s, struct reason *why)
 		return reason__set(why, -errno, "store: %s: %s", s->paths.lock, strerror(errno));
 	if (s->mine)
 		ensure_watcher(&s->paths);
-	err = store_server__probe(s->paths.socket);
+	err = probe(&s->paths, &detail);
+	if (detail.text[0])
+		return reason__set(why, err, "%s", detail.text);
 	if (err == 0)
 		return wait_ready(s, -1, why);
 	if (!s->mine)
 		return refuse_access(&s->paths, why);
-	if (lstat(s->paths.socket, &st) == 0 && !S_ISSOCK(st.st_mode))
-		return reason__set(why, -EEXIST, "store: %s is in the way: not a socket", s->paths.socket);
 	if (err != -ENOENT && err != -ECONNREFUSED)
 		return reason__set(why, err, "store: %s: %s", s->paths.socket, strerror(-err));
 	return start_server(s, why);
@@ -641,6 +649,7 @@ static int clear_stopped(const struct store_paths *p, struct reason *why)
 
 int store__clear(const struct store_paths *paths, struct reason *why)
 {
+	struct reason detail = {""};
 	struct stat st;
 	int start, err;
 
@@ -648,6 +657,9 @@ int store__clear(const struct store_paths *paths, struct reason *why)
 		return errno == ENOENT ? 0 : reason__set(why, -errno, "store: %s: %s", paths->data_dir, strerror(errno));
 	if (stat(paths->run_dir, &st) < 0)
 		return clear_stopped(paths, why); /* after a reboot: nothing runs */
+	probe(paths, &detail);
+	if (detail.text[0])
+		return reason__set(why, -EPERM, "%s", detail.text);
 	start = take_start_lock(paths, st.st_uid == geteuid(), why);
 	if (start < 0)
 		return start;

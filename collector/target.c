@@ -318,8 +318,8 @@ static int visit_one(pid_t pid, struct search *s, int (*visit)(void *, pid_t, co
 	return rc;
 }
 
-int target__each(int (*visit)(void *arg, pid_t pid, const struct target *t, const char *why_not), void *arg,
-		 struct reason *why)
+int target__each(bool (*wanted)(void *arg, pid_t pid),
+		 int (*visit)(void *arg, pid_t pid, const struct target *t, const char *why_not), void *arg, struct reason *why)
 {
 	int rc = refuse_foreign_proc(why);
 	struct target_memory *memory;
@@ -337,7 +337,7 @@ int target__each(int (*visit)(void *arg, pid_t pid, const struct target *t, cons
 	while (rc == 0 && (entry = readdir(dir))) {
 		pid_t pid = target_proc__pid_of_entry(entry->d_name);
 
-		if (pid > 0)
+		if (pid > 0 && (!wanted || wanted(arg, pid)))
 			rc = visit_one(pid, &s, visit, arg);
 	}
 	closedir(dir);

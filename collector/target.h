@@ -136,9 +136,9 @@ bool target__is_contained(const struct target *t);
  * Calls `visit` for each process of this host that maps a CPython image. `why_not` is NULL where it can be
  * opened, else the sentence, and `t` is NULL then (a process that can't be looked into counts if it is called
  * python). `t` is closed after the call. Stops when visit returns non-zero, and returns that; else 0, or -errno with `why`:
- * -ENOTSUP if /proc is that of another PID namespace.
+ * -ENOTSUP if /proc is that of another PID namespace. Before anything of a process is looked at, `wanted` (NULL: each) is asked.
  */
-int target__each(int (*visit)(void *arg, pid_t pid, const struct target *t, const char *why_not), void *arg,
-		 struct reason *why);
+int target__each(bool (*wanted)(void *arg, pid_t pid),
+		 int (*visit)(void *arg, pid_t pid, const struct target *t, const char *why_not), void *arg, struct reason *why);
 
 #endif

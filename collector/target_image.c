@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "elffile.h"
+#include "expendable.h"
 #include "procmaps.h"
 #include "procmem.h"
 #include "regular.h"
@@ -164,64 +165,125 @@ static struct seen *seen_slot(const struct search *s, uint64_t dev, uint64_t ino
 	return NULL;
 }
 
-/* What the file is; for CPython the bias of its mapping, too. `why` says what is wrong with a damaged file. */
-static enum kind examine(int fd, const struct mapped_file *f, uint64_t *ret_bias, struct reason *why)
-{
-	const struct proc_map *map = &f->map;
-	struct elf_symbol symbol;
-	enum kind kind = KIND_OTHER;
-	struct elffile *ef;
+/* What examining a file came to. */
+struct found {
+	enum kind kind;
+	uint64_t bias;     /* of its mapping, for CPython */
+	bool is_spent;     /* it was too much work */
+	struct reason why; /* what is wrong with a damaged file */
+};
 
-	if (elffile__open(fd, &ef, why) != 0)
-		return KIND_OTHER;
+struct examination {
+	int fd;
+	const struct mapped_file *f;
+};
+
+static enum kind kind_of(struct elffile *ef, const struct mapped_file *f)
+{
+	struct elf_symbol symbol;
+
 	/* A program with CPython linked in need not export it; that of a library is found where it is exported. */
 	if (elffile__runtime(ef, &symbol) == 0 || (f->is_exe && elffile__symbol(ef, "_PyRuntime", &symbol) == 0))
-		kind = KIND_CPYTHON;
-	else if (elffile__dynsym(ef, "PyEval_RestoreThread", &symbol) == 0)
-		kind = KIND_OLD;
-	if (kind == KIND_CPYTHON &&
-	    (elffile__bias(ef, map->start, map->offset, map->end - map->start, ret_bias) != 0 ||
-	     (!elffile__is_relocatable(ef) && *ret_bias != 0))) {
-		reason__set(why, 0, "its code is not mapped the way its file says");
-		kind = KIND_OTHER;
-	}
-	elffile__close(ef);
-	return kind;
+		return KIND_CPYTHON;
+	return elffile__dynsym(ef, "PyEval_RestoreThread", &symbol) == 0 ? KIND_OLD : KIND_OTHER;
 }
 
-/* Opens and examines one mapped file; keeps it open in `t` if it is the interpreter. */
-static enum kind try_file(struct target *t, const struct search *s, const struct mapped_file *f, struct reason *why)
+static void examine(void *arg, void *result)
 {
-	struct seen *slot = seen_slot(s, f->map.dev, f->map.ino);
-	enum image_source source = IMAGE_EXE;
-	uint64_t bias = 0;
-	enum kind kind;
+	static const struct elf_budget budget = ELF_BUDGET_LOOK;
+	const struct examination *e = arg;
+	const struct proc_map *map = &e->f->map;
+	struct found *ret = result;
+	struct elffile *ef;
+
+	*ret = (struct found){.kind = KIND_OTHER};
+	if (elffile__open_within(e->fd, &budget, &ef, &ret->why) != 0)
+		return;
+	ret->kind = kind_of(ef, e->f);
+	ret->is_spent = elffile__is_spent(ef, 0);
+	if (ret->is_spent) {
+		reason__set(&ret->why, 0, "its file takes more work than any interpreter's");
+		ret->kind = KIND_OTHER;
+	} else if (ret->kind == KIND_CPYTHON &&
+		   (elffile__bias(ef, map->start, map->offset, map->end - map->start, &ret->bias) != 0 ||
+		    (!elffile__is_relocatable(ef) && ret->bias != 0))) {
+		reason__set(&ret->why, 0, "its code is not mapped the way its file says");
+		ret->kind = KIND_OTHER;
+	}
+	elffile__close(ef);
+}
+
+/* A file that neither root nor we made: whatever is in it happens to a child. */
+static void examine_theirs(struct examination *e, uid_t owner, struct found *ret)
+{
+	struct expendable limits = {.cpu_ms = 500, .wall_ms = 3000, .keep = &e->fd, .keep_n = 1};
+	int err;
+
+	*ret = (struct found){.kind = KIND_OTHER};
+	if (expendable__is_banned(owner)) {
+		reason__set(&ret->why, 0, "files of user %u take too much work", (unsigned int)owner);
+		return;
+	}
+	err = expendable__run(&limits, examine, e, ret, sizeof(*ret));
+	if (err)
+		reason__set(&ret->why, 0, "its file %s",
+			    err == -ETIMEDOUT ? "takes too long to read" : "cannot be read safely");
+	if (err || ret->is_spent)
+		expendable__blame(owner);
+}
+
+/* Opens the mapped file. A descriptor or -errno. */
+static int open_file(pid_t pid, const struct mapped_file *f, enum image_source *ret_source)
+{
 	char path[64];
 	struct stat st;
-	int fd;
 
-	if (slot && slot->kind != KIND_UNKNOWN && slot->kind != KIND_CPYTHON)
-		return slot->kind;
-	snprintf(path, sizeof(path), "/proc/%d/exe", t->pid);
-	fd = f->is_exe ? regular__open(path, &st) : open_mapped(t->pid, &f->map, &source);
-	if (fd < 0) {
-		reason__set(why, fd, "its file cannot be opened: %s", strerror(-fd));
-		return KIND_UNKNOWN;
-	}
-	kind = examine(fd, f, &bias, why);
-	if (slot)
-		*slot = (struct seen){f->map.dev, f->map.ino, kind};
-	if (kind != KIND_CPYTHON) {
-		close(fd);
-		return kind;
-	}
+	*ret_source = IMAGE_EXE;
+	if (!f->is_exe)
+		return open_mapped(pid, &f->map, ret_source);
+	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
+	return regular__open(path, &st);
+}
+
+static void keep_image(struct target *t, const struct mapped_file *f, int fd, enum image_source source, uint64_t bias)
+{
 	t->image.fd = fd;
 	t->image.source = source;
 	t->image.dev = f->map.dev;
 	t->image.ino = f->map.ino;
 	t->image.bias = bias;
 	name_image(t, &f->map);
-	return kind;
+}
+
+/* Opens and examines one mapped file; keeps it open in `t` if it is the interpreter. */
+static enum kind try_file(struct target *t, const struct search *s, const struct mapped_file *f, struct reason *why)
+{
+	struct seen *slot = seen_slot(s, f->map.dev, f->map.ino);
+	struct found found = {.kind = KIND_UNKNOWN};
+	struct examination e = {.f = f};
+	struct stat st = {.st_uid = (uid_t)-1};
+	enum image_source source;
+
+	if (slot && slot->kind != KIND_UNKNOWN && slot->kind != KIND_CPYTHON)
+		return slot->kind;
+	e.fd = open_file(t->pid, f, &source);
+	if (e.fd < 0) {
+		reason__set(why, e.fd, "its file cannot be opened: %s", strerror(-e.fd));
+		return KIND_UNKNOWN;
+	}
+	if (fstat(e.fd, &st) == 0 && (st.st_uid == 0 || st.st_uid == geteuid()))
+		examine(&e, &found);
+	else
+		examine_theirs(&e, st.st_uid, &found);
+	if (found.why.text[0])
+		reason__set(why, 0, "%s", found.why.text);
+	if (slot)
+		*slot = (struct seen){f->map.dev, f->map.ino, found.kind};
+	if (found.kind == KIND_CPYTHON)
+		keep_image(t, f, e.fd, source, found.bias);
+	else
+		close(e.fd);
+	return found.kind;
 }
 
 static bool is_libpython(const struct proc_map *map)

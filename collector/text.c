@@ -4,7 +4,6 @@
 
 #include <stdarg.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -148,4 +147,12 @@ void text__append(char *dst, size_t size, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(dst + len, size - len, fmt, args);
 	va_end(args);
+}
+
+/* The byte behind it is in no text, so that two texts are not one. */
+uint64_t text__hash(uint64_t from, const char *text)
+{
+	for (; *text; text++)
+		from = (from ^ (uint8_t)*text) * 0x100000001b3ull;
+	return (from ^ 0xff) * 0x100000001b3ull;
 }

@@ -6,6 +6,7 @@
 #define GILSCOPE_TEXT_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 /*
  * Copies at most `src_len` bytes of `src` to `dst` as valid UTF-8 without control characters: C0, DEL, C1,
@@ -27,6 +28,11 @@ size_t text__int(char dst[TEXT_INT_SIZE], long long value);
 
 /* Adds to the terminated string in `dst`, whose room is `size`; what does not fit is left out. */
 void text__append(char *dst, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+#define TEXT_HASH 0xcbf29ce484222325ull
+
+/* FNV-1a, 64 bits, of the text behind others whose hash is `from` (TEXT_HASH: none). */
+uint64_t text__hash(uint64_t from, const char *text);
 
 /* Bytes of the first character of a cleaned string, 0 at its end. */
 size_t text__char_bytes(const char *s);

@@ -1,23 +1,28 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * See uprobe_link.h. libbpf has a call for uprobe_multi from 1.3 on; the system call is the same on every version, and
- * small enough to be made here.
+ * small enough to be made here. libbpf's call for a perf link takes a program that it has loaded itself: this process may be
+ * another than the one that loads, and has a descriptor alone.
  */
 #include "uprobe_link.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <linux/bpf.h>
+#include <linux/perf_event.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <bpf/libbpf.h>
-#include <linux/bpf.h>
+#include <bpf/bpf.h>
+
+#define UPROBE_PMU "/sys/bus/event_source/devices/uprobe/type"
 
 struct uprobe_link {
-	int multi_fd;             /* -1: perf links */
-	struct bpf_link **links;
-	size_t links_n;
+	int *fds; /* of a uprobe_multi link, or of a perf link for each site */
+	size_t n;
 };
 
 int uprobe_sites__add(struct uprobe_sites *sites, uint64_t offset, uint64_t cookie)
@@ -52,11 +57,10 @@ struct multi_attr {
 	uint32_t cnt, flags, pid, pad;
 };
 
-static int open_multi(const struct bpf_program *program, const char *path, pid_t pid,
-		      const struct uprobe_sites *sites)
+static int create_multi(int program_fd, const char *path, pid_t pid, const struct uprobe_sites *sites)
 {
 	struct multi_attr attr = {
-		.prog_fd = (uint32_t)bpf_program__fd(program),
+		.prog_fd = (uint32_t)program_fd,
 		.attach_type = UPROBE_MULTI_ATTACH_TYPE,
 		.path = (uintptr_t)path,
 		.offsets = (uintptr_t)sites->offsets,
@@ -69,26 +73,94 @@ static int open_multi(const struct bpf_program *program, const char *path, pid_t
 	return fd < 0 ? -errno : (int)fd;
 }
 
-static int open_perf(struct uprobe_link *link, const struct bpf_program *program, const char *path, pid_t pid,
-		     const struct uprobe_sites *sites)
+/* The shortest program there is. A kernel with uprobe_multi then looks for the file and says that it is none (-EBADF). */
+int uprobe_link__try_multi(void)
 {
-	link->links = calloc(sites->n, sizeof(struct bpf_link *));
-	if (!link->links)
-		return -ENOMEM;
-	for (size_t i = 0; i < sites->n; i++) {
-		LIBBPF_OPTS(bpf_uprobe_opts, opts, .bpf_cookie = sites->cookies[i]);
+	const struct bpf_insn nothing[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	uint64_t offset = 0, cookie = 0;
+	struct uprobe_sites site = {.offsets = &offset, .cookies = &cookie, .n = 1};
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = UPROBE_MULTI_ATTACH_TYPE);
+	int program_fd = bpf_prog_load(BPF_PROG_TYPE_KPROBE, "gil_nothing", "GPL", nothing, 2, &opts), link_fd;
 
-		link->links[i] = bpf_program__attach_uprobe_opts(program, pid == UPROBE_EVERYBODY ? -1 : pid, path,
-								 sites->offsets[i], &opts);
-		if (!link->links[i])
-			return -errno;
-		link->links_n++;
-	}
+	if (program_fd < 0)
+		return program_fd;
+	link_fd = create_multi(program_fd, "/", 0, &site);
+	close(program_fd);
+	if (link_fd >= 0)
+		close(link_fd);
+	return link_fd >= 0 || link_fd == -EBADF ? 0 : link_fd;
+}
+
+static int open_multi(struct uprobe_link *link, int program_fd, const char *path, pid_t pid, const struct uprobe_sites *sites)
+{
+	int fd = create_multi(program_fd, path, pid, sites);
+
+	if (fd < 0)
+		return fd;
+	link->fds[link->n++] = fd;
 	return 0;
 }
 
-int uprobe_link__open(const struct bpf_program *program, const struct uprobe_place *place,
-		      const struct uprobe_sites *sites, bool multi, struct uprobe_link **ret)
+/* The kernel numbers its kinds of perf events anew at each boot. */
+static int uprobe_type(uint32_t *ret)
+{
+	FILE *file = fopen(UPROBE_PMU, "re");
+	int found = file ? fscanf(file, "%" SCNu32, ret) : 0;
+
+	if (file)
+		fclose(file);
+	return found == 1 ? 0 : -ENOTSUP;
+}
+
+/* The link keeps the event. */
+static int link_event(int program_fd, int event_fd, uint64_t cookie)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .perf_event.bpf_cookie = cookie);
+	int fd = bpf_link_create(program_fd, event_fd, BPF_PERF_EVENT, &opts), err;
+
+	if (fd < 0 || !ioctl(event_fd, PERF_EVENT_IOC_ENABLE, 0))
+		return fd;
+	err = -errno;
+	close(fd);
+	return err;
+}
+
+static int open_site(int program_fd, uint32_t type, const char *path, pid_t pid, uint64_t offset, uint64_t cookie)
+{
+	struct perf_event_attr attr = {
+		.type = type, .size = sizeof(attr), .config1 = (uintptr_t)path, .config2 = offset,
+	};
+	bool everybody = pid == UPROBE_EVERYBODY;
+	int event_fd = (int)syscall(SYS_perf_event_open, &attr, everybody ? -1 : pid, everybody ? 0 : -1, -1,
+				    PERF_FLAG_FD_CLOEXEC);
+	int fd = event_fd < 0 ? -errno : link_event(program_fd, event_fd, cookie);
+
+	if (event_fd >= 0)
+		close(event_fd);
+	return fd;
+}
+
+static int open_perf(struct uprobe_link *link, int program_fd, const char *path, pid_t pid, const struct uprobe_sites *sites)
+{
+	uint32_t type;
+	int err = uprobe_type(&type);
+
+	for (size_t i = 0; !err && i < sites->n; i++) {
+		int fd = open_site(program_fd, type, path, pid, sites->offsets[i], sites->cookies[i]);
+
+		if (fd < 0)
+			err = fd;
+		else
+			link->fds[link->n++] = fd;
+	}
+	return err;
+}
+
+int uprobe_link__open(int program_fd, const struct uprobe_place *place, const struct uprobe_sites *sites, bool multi,
+		      struct uprobe_link **ret)
 {
 	struct uprobe_link *link = calloc(1, sizeof(*link));
 	char path[64];
@@ -96,15 +168,10 @@ int uprobe_link__open(const struct bpf_program *program, const struct uprobe_pla
 
 	if (!link)
 		return -ENOMEM;
-	link->multi_fd = -1;
+	link->fds = calloc(sites->n ?: 1, sizeof(*link->fds));
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", place->image_fd);
-	if (multi) {
-		err = open_multi(program, path, place->pid, sites);
-		link->multi_fd = err;
-		err = err < 0 ? err : 0;
-	} else {
-		err = open_perf(link, program, path, place->pid, sites);
-	}
+	err = !link->fds ? -ENOMEM : multi ? open_multi(link, program_fd, path, place->pid, sites) :
+					     open_perf(link, program_fd, path, place->pid, sites);
 	if (err) {
 		uprobe_link__close(link);
 		return err;
@@ -117,10 +184,8 @@ void uprobe_link__close(struct uprobe_link *link)
 {
 	if (!link)
 		return;
-	if (link->multi_fd >= 0)
-		close(link->multi_fd);
-	for (size_t i = 0; i < link->links_n; i++)
-		bpf_link__destroy(link->links[i]);
-	free(link->links);
+	for (size_t i = 0; i < link->n; i++)
+		close(link->fds[i]);
+	free(link->fds);
 	free(link);
 }

@@ -30,15 +30,17 @@ struct uprobe_place {
 	pid_t pid;    /* the only process in which the probes count, or UPROBE_EVERYBODY: all that map the file, now or later */
 };
 
-struct bpf_program;
 struct uprobe_link;
 
+/* Whether this kernel makes uprobe_multi links at all: 0, or -errno of the attempt. Plants nothing. Needs the rights to load. */
+int uprobe_link__try_multi(void);
+
 /*
- * Plants all sites or none. `multi`: `program` was loaded with UPROBE_MULTI_ATTACH_TYPE. 0 or -errno. Closing lifts them
- * and returns when they are gone; NULL is legal.
+ * Plants all sites or none. `program_fd`: of a loaded program; `multi`: with UPROBE_MULTI_ATTACH_TYPE. 0, -ENOTSUP (the
+ * kernel has no uprobes) or -errno. Closing lifts them and returns when they are gone; NULL is legal.
  */
-int uprobe_link__open(const struct bpf_program *program, const struct uprobe_place *place,
-		      const struct uprobe_sites *sites, bool multi, struct uprobe_link **ret);
+int uprobe_link__open(int program_fd, const struct uprobe_place *place, const struct uprobe_sites *sites, bool multi,
+		      struct uprobe_link **ret);
 void uprobe_link__close(struct uprobe_link *link);
 
 #endif

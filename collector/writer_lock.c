@@ -12,21 +12,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int lock_path(const char *id, char path[PATH_MAX])
-{
-	const char *runtime = getenv("XDG_RUNTIME_DIR");
-	char dir[PATH_MAX - 160];
+#include "run_dir.h"
+#include "sure_path.h"
 
-	if (geteuid() == 0)
-		snprintf(dir, sizeof(dir), "/run/gilscope");
-	else if (runtime && runtime[0] == '/')
-		snprintf(dir, sizeof(dir), "%s/gilscope", runtime);
-	else
-		snprintf(dir, sizeof(dir), "/tmp/gilscope-%u", (unsigned int)geteuid());
+/* Its directory and its name there. A descriptor or -errno. */
+static int open_dir(const char *id, char name[NAME_MAX + 1], struct reason *why)
+{
+	char dir[PATH_MAX];
+	struct stat st;
+
+	run_dir__path(dir);
 	if (mkdir(dir, 0750) && errno != EEXIST)
-		return -errno;
-	snprintf(path, PATH_MAX, "%s/%s.lock", dir, id);
-	return 0;
+		return reason__set(why, -errno, "%s: %s", dir, strerror(errno));
+	snprintf(name, NAME_MAX + 1, "%s.lock", id);
+	return sure_path__dir(dir, &st, why);
 }
 
 static int owner_of(int fd)
@@ -39,10 +38,10 @@ static int owner_of(int fd)
 }
 
 /* The file may have been removed by its last owner between open and lock: then the lock is worth nothing. */
-static int open_locked(const char *path, int *ret_owner)
+static int open_locked(int dir, const char *name, int *ret_owner)
 {
 	for (int tries = 0; tries < 10; tries++) {
-		int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+		int fd = openat(dir, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 		struct stat mine, named;
 
 		if (fd < 0)
@@ -52,30 +51,40 @@ static int open_locked(const char *path, int *ret_owner)
 			close(fd);
 			return -EBUSY;
 		}
-		if (!fstat(fd, &mine) && !stat(path, &named) && mine.st_ino == named.st_ino)
+		if (!fstat(fd, &mine) && !fstatat(dir, name, &named, AT_SYMLINK_NOFOLLOW) && mine.st_ino == named.st_ino)
 			return fd;
 		close(fd);
 	}
 	return -EAGAIN;
 }
 
+static int write_owner(int fd)
+{
+	char text[32];
+	int len = snprintf(text, sizeof(text), "%d\n", (int)getpid());
+
+	/* A lock that an older version left may be open to others. */
+	return fchmod(fd, 0600) || ftruncate(fd, 0) || pwrite(fd, text, (size_t)len, 0) != len ? -EIO : 0;
+}
+
 int writer_lock__take(const char *id, int *ret_fd, struct reason *why)
 {
-	char path[PATH_MAX], text[32];
-	int fd, len, owner = 0, err = lock_path(id, path);
+	struct reason detail = {""};
+	char name[NAME_MAX + 1];
+	int fd, owner = 0, dir = open_dir(id, name, &detail);
 
-	if (err)
-		return reason__set(why, err, "can't make the directory for the lock of %s: %s", id, strerror(-err));
-	fd = open_locked(path, &owner);
+	if (dir < 0)
+		return reason__set(why, dir, "no directory for the lock of %s: %s", id, detail.text);
+	fd = open_locked(dir, name, &owner);
+	close(dir);
 	if (fd == -EBUSY)
 		return reason__set(why, -EBUSY, "process %s is already observed by gilscope with PID %d: look at its "
 				   "numbers with \"gilscope query\", or attach with --no-store", id, owner);
 	if (fd < 0)
-		return reason__set(why, fd, "can't lock %s: %s", path, strerror(-fd));
-	len = snprintf(text, sizeof(text), "%d\n", (int)getpid());
-	if (ftruncate(fd, 0) || pwrite(fd, text, (size_t)len, 0) != len) {
+		return reason__set(why, fd, "can't lock %s: %s", name, strerror(-fd));
+	if (write_owner(fd)) {
 		close(fd);
-		return reason__set(why, -EIO, "can't write %s", path);
+		return reason__set(why, -EIO, "can't write %s", name);
 	}
 	*ret_fd = fd;
 	return 0;
@@ -83,11 +92,15 @@ int writer_lock__take(const char *id, int *ret_fd, struct reason *why)
 
 void writer_lock__drop(const char *id, int fd)
 {
-	char path[PATH_MAX];
+	char name[NAME_MAX + 1];
+	int dir;
 
 	if (fd < 0)
 		return;
-	if (!lock_path(id, path))
-		unlink(path);
+	dir = open_dir(id, name, NULL);
+	if (dir >= 0) {
+		unlinkat(dir, name, 0);
+		close(dir);
+	}
 	close(fd);
 }

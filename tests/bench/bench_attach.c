@@ -160,7 +160,7 @@ static struct probes *time_opening(enum method method, struct parts *parts)
 	struct probes_features features = {.multi_why = ""};
 	struct probe_check check = {
 		.program = skel->progs.gil_check, .hits = skel->bss->check_hits, .tgid = &skel->bss->check_tgid,
-		.multi = method == MULTI,
+		.multi = method == MULTI, .planter = probes__planter(p),
 	};
 
 	opened = now_ms();

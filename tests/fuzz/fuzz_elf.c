@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * ELF files from outside: whatever the bytes, the whole way from opening to the probe plan ends without a crash, each
- * refusal has a sentence, and no site lies outside the file.
+ * refusal has a sentence, and no site lies outside the file. It ends in time, too: a file has a budget.
+ *
+ * With FUZZ_LARGE (fuzz_elf_large.c) the first byte of an input says how large a file it is the beginning of, up to 64 MiB: the
+ * rest is filled with its end, over and over. That is slow, and so a fuzzer of its own.
  */
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../../collector/debugfile.h"
@@ -21,6 +25,52 @@ static void expect(int truth)
 {
 	if (!truth)
 		abort();
+}
+
+#define CPU_MS 500          /* of a file's budget */
+#define CPU_SLACK_S 4       /* what is under way when it is spent, with sanitizers */
+#define TAIL 512
+#ifdef FUZZ_LARGE
+#define IS_LARGE 1
+#else
+#define IS_LARGE 0
+#endif
+#define GROWN_MAX (64u << 20)
+
+static double cpu_s(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+static void put(int fd, const uint8_t *data, size_t size)
+{
+	expect(write(fd, data, size) == (ssize_t)size);
+}
+
+/* Writes what an input means; its size. */
+static size_t make_file(int fd, const uint8_t *data, size_t size)
+{
+	static uint8_t fill[1 << 20];
+	size_t tail, grown, n;
+
+	if (!IS_LARGE || size < 1) {
+		put(fd, data, size);
+		return size;
+	}
+	grown = (size_t)4096 << data[0] % 15;
+	data++;
+	size--;
+	put(fd, data, size);
+	tail = size < TAIL ? size : TAIL;
+	for (n = 0; tail && n + tail <= sizeof(fill); n += tail)
+		memcpy(fill + n, data + size - tail, tail);
+	for (; n && size < grown; size += n)
+		put(fd, fill, n < grown - size ? n : (n = grown - size));
+	expect(size <= GROWN_MAX + 4096 * 1024);
+	return size;
 }
 
 static void plan(struct elffile *ef, size_t size, bool library)
@@ -84,17 +134,21 @@ static void look(struct elffile *ef, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static const struct elf_budget budget = {.bytes = 256u << 20, .cpu_ms = CPU_MS};
 	int fd = memfd_create("fuzz", MFD_CLOEXEC);
 	struct reason why = {""};
 	struct elffile *ef = NULL;
+	double began = cpu_s();
 
-	expect(fd >= 0 && write(fd, data, size) == (ssize_t)size);
-	if (elffile__open(fd, &ef, &why) != 0) {
+	expect(fd >= 0);
+	size = make_file(fd, data, size);
+	if (elffile__open_within(fd, &budget, &ef, &why) != 0) {
 		expect(ef == NULL && why.text[0]);
 	} else {
 		look(ef, size);
 		elffile__close(ef);
 	}
 	close(fd);
+	expect(cpu_s() - began < CPU_MS / 1e3 + CPU_SLACK_S);
 	return 0;
 }

@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include "../../collector/query.h"
+#include "../../collector/schema_code.h"
+#include "../../collector/schema_blame.h"
 #include "../../collector/sink.h"
 #include "../support/odd_server.h"
 #include "../support/private_redis.h"
@@ -130,6 +132,33 @@ Test(query, members_of_one_stamp_are_one_row, .init = setup, .fini = teardown)
 	cr_expect_eq(rows[0].value[FIELD_D], 900000);
 	cr_expect_eq(rows[0].value[FIELD_HOLD], 303);
 	cr_expect_eq(rows[0].value[FIELD_N], 6);
+	free(rows);
+}
+
+/* No interval takes less than nothing, or hours: whoever wrote that is no gilscope, whatever else stands there. */
+Test(query, member_that_cannot_be_is_left_out_and_counted, .init = setup, .fini = teardown)
+{
+	static const char *const lengths[] = {"-1", "7200000001", "1e300", "\"1\"", "null", "[1]"};
+	static const struct query_range range = {.since_ms = T0 - 1, .until_ms = T0};
+	const size_t n = sizeof(lengths) / sizeof(lengths[0]);
+	struct schema_row *rows;
+	struct blame_sum blame;
+	struct code_sum code;
+
+	for (size_t i = 0; i < n; i++) {
+		run("ZADD\t" KEY("p:1s") "\t%lld\t{\"t\":%lld,\"d\":%s,\"hold\":5}", T0, T0, lengths[i]);
+		run("ZADD\t" KEY("blame:1s") "\t%lld\t{\"t\":%lld,\"d\":%s,\"b\":[[\"1\",\"2\",5]]}", T0, T0, lengths[i]);
+		run("ZADD\t" KEY("code:1s") "\t%lld\t{\"t\":%lld,\"d\":%s,\"c\":[]}", T0, T0, lengths[i]);
+	}
+	run("ZADD\t" KEY("p:1s") "\t%lld\t{\"t\":%lld,\"d\":1000000,\"hold\":7}", T0, T0);
+	cr_assert_eq(series("p", T0 - 1, T0, &rows), 1);
+	cr_expect_eq(rows[0].value[FIELD_HOLD], 7);
+	cr_expect_eq(query__skipped(q), n);
+	cr_expect_eq(query__blame(q, ID, TIER_BASE, &range, &blame, &why), 0);
+	cr_expect_eq(blame.pairs_n, 0);
+	cr_expect_eq(query__skipped(q), 2 * n);
+	cr_expect_eq(query__code(q, ID, TIER_BASE, &range, &code, &why), 0);
+	cr_expect_eq(query__skipped(q), 3 * n);
 	free(rows);
 }
 

@@ -14,6 +14,7 @@
 #include "../../collector/redis_conn.h"
 #include "../support/odd_server.h"
 #include "../support/private_redis.h"
+#include "../support/program.h"
 
 #define TIMEOUT_MS 200
 
@@ -157,7 +158,7 @@ Test(redis_conn, tls_without_tls_is_refused_in_words)
 #endif
 
 struct odd_case {
-	enum oddity oddity;
+	int oddity;
 	int err;
 	char sentence[64];
 };
@@ -166,9 +167,12 @@ static struct odd_case odd_cases[] = {
 	{ODD_SILENT, -ETIMEDOUT, "no answer within"},
 	{ODD_HANGS_UP, -EPIPE, "closed the connection"},
 	{ODD_GARBAGE, -EPROTO, "does not speak Redis's protocol"},
-	{ODD_TRICKLES, -ETIMEDOUT, "no answer within"},
-	{ODD_HUGE_ARRAY, -EPROTO, "does not speak Redis's protocol"},
-	{ODD_DEEP_ARRAYS, -EPROTO, "does not speak Redis's protocol"},
+	{ODD_TRICKLES, -ETIMEDOUT, "its answer has no end after"},
+	{ODD_HUGE_ARRAY, -EPROTO, "its answer has more elements than"},
+	{ODD_DEEP_ARRAYS, -EPROTO, "its answer has more elements than"},
+	{ODD_HUGE_STRINGS, -EPROTO, "its answer is larger than 64 MiB"},
+	{ODD_ENDLESS_LINE, -EPROTO, "a line of its answer is longer than 64 KiB"},
+	{ODD_MANY_ELEMENTS, -EPROTO, "its answer has more elements than"},
 	{ODD_FULL, -EAGAIN, "max number of clients"},
 };
 
@@ -191,6 +195,61 @@ ParameterizedTest(struct odd_case *o, redis_conn, odd_server_holds_nobody)
 	cr_expect_null(c);
 	getrusage(RUSAGE_SELF, &usage);
 	cr_expect_lt(usage.ru_maxrss, 256 * 1024, "memory was taken on the server's word");
+	odd_server__stop(&odd);
+}
+
+/* A reader that has work with each reply. */
+static int dawdle(void *arg, size_t i, const struct redisReply *reply)
+{
+	usleep(10000);
+	return 0;
+}
+
+/* There is always something to read, so that no wait ever ends by itself: the deadline does. */
+Test(redis_conn, deadline_is_not_extended_by_data)
+{
+	struct redisContext *c = NULL;
+	struct reason why = {""};
+	struct odd_server odd;
+
+	odd_server__start(&odd, ODD_GREETS | ODD_FLOODS);
+	cr_assert_eq(open_url(odd.url, &c, &why), 0, "%s", why.text);
+	cr_expect_eq(redis_conn__exchange(c, 1000, TIMEOUT_MS, -1, dawdle, NULL, &why), -ETIMEDOUT, "%s", why.text);
+	cr_expect_not_null(strstr(why.text, "its answer has no end after"), "%s", why.text);
+	redis_conn__close(c);
+	odd_server__stop(&odd);
+}
+
+/* ---- the verbs that read a history ---- */
+
+static struct odd_case odd_histories[] = {
+	{ODD_GREETS | ODD_HUGE_STRINGS, 1, "its answer is larger than 64 MiB"},
+	{ODD_GREETS | ODD_ENDLESS_LINE, 1, "a line of its answer is longer than 64 KiB"},
+	{ODD_GREETS | ODD_MANY_ELEMENTS, 1, "its answer has more elements than"},
+	{ODD_GREETS | ODD_FLOODS, 1, "the reply is not what gilscope's schema says"},
+};
+
+ParameterizedTestParameters(redis_conn, odd_history_holds_no_verb)
+{
+	return cr_make_param_array(struct odd_case, odd_histories, sizeof(odd_histories) / sizeof(odd_histories[0]));
+}
+
+/* The limit of memory is the kernel's: what wants more is told that there is none. */
+ParameterizedTest(struct odd_case *o, redis_conn, odd_history_holds_no_verb, .timeout = 120)
+{
+	static const char *const verbs[] = {"report", "query", "flame"};
+	struct odd_server odd;
+
+	odd_server__start(&odd, o->oddity);
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+		struct program p;
+
+		program__run(&p, "ulimit -v 700000; \"$GILSCOPE\" %s service --redis %s", verbs[i], odd.url);
+		cr_expect_eq(p.status, o->err, "%s: %d", verbs[i], p.status);
+		cr_expect_not_null(strstr(p.err, o->sentence), "%s: %s", verbs[i], p.err);
+		cr_expect_eq(strchr(p.err, '\n'), p.err + strlen(p.err) - 1, "%s: one sentence: %s", verbs[i], p.err);
+		program__free(&p);
+	}
 	odd_server__stop(&odd);
 }
 
@@ -220,4 +279,45 @@ Test(redis_conn, wake_up_ends_the_wait)
 	cr_expect_eq(redis_conn__open_until(&url, 3600 * 1000, wake, &c, &why), -ECANCELED, "%s", why.text);
 	odd_server__stop(&odd);
 	close(wake);
+}
+
+/* CLIENT SETNAME is a courtesy: what does not know it, a proxy say, is talked with all the same. */
+Test(redis_conn, proxy_without_setname_is_good_enough, .init = start_plain, .fini = stop_redis)
+{
+	static const char *const unknown[] = {"CLIENT", NULL};
+	const char *argv[] = {"SET", "k", "v", NULL};
+	struct redisContext *c = NULL;
+	struct reason why = {""};
+	struct odd_server proxy;
+
+	odd_server__start_proxy(&proxy, &redis, unknown);
+	cr_assert_eq(open_url(proxy.url, &c, &why), 0, "%s", why.text);
+	cr_expect_eq(redis_conn__do(c, argv, TIMEOUT_MS, &why), 0, "%s", why.text);
+	cr_expect_str_eq(private_redis__ask(&redis, "GET k"), "v");
+	redis_conn__close(c);
+	odd_server__stop(&proxy);
+}
+
+Test(redis_conn, command_at_which_the_server_hangs_up_is_named, .init = start_plain, .fini = stop_redis)
+{
+	static const char *const unknown[] = {"SELECT", "TIME", "FUNCTION", NULL};
+	const char *argv[] = {"TIME", NULL}, *with_word[] = {"FUNCTION", "LIST", NULL};
+	struct redisContext *c = NULL;
+	struct reason why = {""};
+	struct odd_server proxy;
+	char url[128];
+
+	odd_server__start_proxy(&proxy, &redis, unknown);
+	snprintf(url, sizeof(url), "%s/3", proxy.url);
+	cr_expect_eq(open_url(url, &c, &why), -EPIPE);
+	cr_expect_not_null(strstr(why.text, "closed the connection at SELECT (as a proxy does"), "%s", why.text);
+	cr_assert_eq(open_url(proxy.url, &c, &why), 0, "%s", why.text);
+	cr_expect_eq(redis_conn__do(c, argv, TIMEOUT_MS, &why), -EPIPE);
+	cr_expect_not_null(strstr(why.text, "closed the connection at TIME (as a proxy does"), "%s", why.text);
+	redis_conn__close(c);
+	cr_assert_eq(open_url(proxy.url, &c, &why), 0, "%s", why.text);
+	cr_expect_eq(redis_conn__do(c, with_word, TIMEOUT_MS, &why), -EPIPE);
+	cr_expect_not_null(strstr(why.text, "at FUNCTION LIST (as a proxy does"), "%s", why.text);
+	redis_conn__close(c);
+	odd_server__stop(&proxy);
 }

@@ -19,6 +19,7 @@
 #include "../support/interpreters.h"
 #include "../support/observer.h"
 #include "../support/program.h"
+#include "../support/pythons.h"
 #include "../support/python_memory.h"
 #include "../support/workload.h"
 
@@ -558,4 +559,47 @@ Test(stacks, in_light_mode_waiters_name_the_holder)
 	cr_expect_gt(blame, 0u);
 	observer__detach(&o);
 	workload__kill(&w);
+}
+
+/* Held 2 ms out of 5, by one thread: where the last look finds nobody, one of the next ones does, and shares say how often. */
+Test(stacks, dump_finds_the_holder_between_short_holds)
+{
+	struct interpreter in;
+	struct workload w;
+	int again = 0;
+
+	interpreter__stock(&in);
+	workload__start(&w, &in, "hog_victim.py 100000 --hold-ms 2 --gap-ms 3 --victims 0");
+	workload__go(&w);
+	for (int tries = 0; tries < 12; tries++) {
+		json_t *dump = dump_of(w.pid), *hog = dumped(dump, "hog");
+		json_t *gil = json_array_get(json_object_get(dump, "gils"), 0);
+		double held = json_number_value(json_object_get(gil, "held"));
+
+		cr_expect_str_eq(json_string_value(json_object_get(hog, "state")), "holds");
+		cr_expect_gt(json_array_size(json_object_get(hog, "stack")), 0);
+		if (json_object_get(gil, "looks")) {
+			again++;
+			cr_expect_gt(json_integer_value(json_object_get(gil, "looks")), 1);
+			cr_expect(held > 0 && held < 1, "%.3f", held);
+			cr_expect_leq(json_number_value(json_object_get(hog, "held")), held);
+		}
+		json_decref(dump);
+	}
+	cr_expect_gt(again, 0);
+	workload__kill(&w);
+}
+
+Test(stacks, dump_of_an_idle_process_says_how_long_nobody_had_it)
+{
+	struct child python;
+	json_t *dump, *gil;
+
+	child__start_python(&python, "/usr/bin/python3");
+	dump = dump_of(python.pid);
+	gil = json_array_get(json_object_get(dump, "gils"), 0);
+	cr_expect_gt(json_integer_value(json_object_get(gil, "looks")), 1);
+	cr_expect_float_eq(json_number_value(json_object_get(gil, "held")), 0, 0);
+	json_decref(dump);
+	child__stop(&python);
 }

@@ -18,6 +18,7 @@
 
 #include "../../collector/redis_conn.h"
 #include "../../collector/store.h"
+#include "../../collector/writer_lock.h"
 #include "../support/private_redis.h"
 
 TestSuite(store, .timeout = 300);
@@ -456,14 +457,14 @@ Test(store, reader_finds_it_running_stopped_or_not_at_all, .init = setup, .fini 
 	cr_expect_eq(store__find(&found, &why), 0, "%s", why.text);
 }
 
-/* Runs `act` as user nobody in a child; its exit status says whether its claims hold. */
-static void as_nobody(int (*act)(void))
+/* Runs `act` as that user in a child; its exit status says whether its claims hold. */
+static void as_user(uid_t uid, int (*act)(void))
 {
 	int status;
 	pid_t pid = fork();
 
 	if (pid == 0) {
-		if (setgroups(0, NULL) || setresgid(65534, 65534, 65534) || setresuid(65534, 65534, 65534))
+		if (setgroups(0, NULL) || setresgid(uid, uid, uid) || setresuid(uid, uid, uid))
 			_exit(99);
 		_exit(act());
 	}
@@ -497,10 +498,98 @@ Test(store, store_of_another_user_is_refused_in_words, .init = setup, .fini = te
 {
 	struct store *s = open_store();
 
-	as_nobody(claim_hidden);
+	as_user(65534, claim_hidden);
 	store__close(s);
 	cr_assert_eq(chmod(base, 0755), 0);
-	as_nobody(claim_foreign);
+	as_user(65534, claim_foreign);
+}
+
+/* ---- a directory that somebody made under our name ---- */
+
+static int victim; /* a user id of this run's own: its directory has a fixed name */
+static int trap; /* a listening socket of user nobody's, in the place of ours */
+
+static void set_trap(void)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+
+	victim = 100000 + (int)getpid();
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "/tmp/gilscope-%d/redis.sock", victim);
+	shell("rm -rf /tmp/gilscope-%d && mkdir -m 777 /tmp/gilscope-%d && chown 65534 /tmp/gilscope-%d", victim, victim, victim);
+	trap = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	cr_assert_eq(bind(trap, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	cr_assert_eq(chmod(addr.sun_path, 0777), 0);
+	cr_assert_eq(listen(trap, 4), 0);
+	cr_assert_eq(chmod(base, 0755), 0);
+	shell("mkdir -m 700 %s/home && chown %d %s/home", base, victim, base);
+}
+
+static bool trap_caught_somebody(void)
+{
+	int fd = accept(trap, NULL, NULL);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+static void move_in(void)
+{
+	char home[96];
+
+	snprintf(home, sizeof(home), "%s/home", base);
+	unsetenv("GILSCOPE_STORE_DIR");
+	unsetenv("XDG_RUNTIME_DIR");
+	unsetenv("XDG_STATE_HOME");
+	setenv("HOME", home, 1);
+}
+
+/* As the user whose directory it should be. */
+static int claim_trapped(void)
+{
+	struct store_paths own, found;
+	struct reason why = {""};
+	struct store *s = NULL;
+	char expected[64];
+	int fd = -1;
+
+	move_in();
+	snprintf(expected, sizeof(expected), "/tmp/gilscope-%d/", victim);
+	if (store__paths(&own, &why) || strncmp(own.socket, expected, strlen(expected)) != 0)
+		return 1;
+	if (store__find(&found, &why) == 0 && strcmp(found.socket, own.socket) == 0)
+		return 2;
+	if (store__open(&own, &s, &why) != -EPERM || !strstr(why.text, "belongs to another user (uid 65534)"))
+		return 3;
+	if (store__clear(&own, &why) != -EPERM)
+		return 4;
+	if (writer_lock__take("h:1:00000001", &fd, &why) != -EPERM || !strstr(why.text, "belongs to another user (uid 65534)"))
+		return 5;
+	return 0;
+}
+
+Test(store, directory_that_another_user_made_under_our_name_is_not_believed, .init = setup, .fini = teardown)
+{
+	char lock[64];
+
+	set_trap();
+	as_user((uid_t)victim, claim_trapped);
+	cr_expect_not(trap_caught_somebody(), "it was talked to");
+	snprintf(lock, sizeof(lock), "/tmp/gilscope-%d/h:1:00000001.lock", victim);
+	cr_expect_neq(access(lock, F_OK), 0);
+	close(trap);
+	shell("rm -rf /tmp/gilscope-%d", victim);
+}
+
+/* Ours, but open to all since it was made so: it is taken back before anything is believed. */
+Test(store, own_directory_is_closed_to_others, .init = setup, .fini = teardown)
+{
+	struct stat st;
+
+	cr_assert_eq(chmod(base, 01777), 0);
+	store__close(open_store());
+	cr_assert_eq(stat(base, &st), 0);
+	cr_expect_eq(st.st_mode & 027, 0, "%o", st.st_mode);
 }
 
 Test(store, obstacles_are_named, .init = setup, .fini = teardown)

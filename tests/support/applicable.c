@@ -33,6 +33,7 @@ static const struct need {
 	{MACHINE_BPF, "integration", "stacks/@(in_light_mode|name|share)_*"},
 	{MACHINE_BPF, "integration", "top/!(shows_what_redis_has_*|refuses_*|redis_may_go_away_*|needs_a_terminal)"},
 	{MACHINE_ROOT, "integration", "store/store_of_another_user_is_refused_in_words"},
+	{MACHINE_ROOT, "integration", "store/directory_that_another_user_made_under_our_name_is_not_believed"},
 	{MACHINE_ROOT, "integration", "cli/doctor_without_rights_says_what_it_could_not_check"},
 	{MACHINE_ROOT, "integration", "applicable/*"},
 	{MACHINE_X86_64, "unit", "arm64/a_process_of_another_machine_is_refused"},

@@ -14,6 +14,11 @@ enum oddity {
 	ODD_DEEP_ARRAYS, /* arrays in arrays, each announcing many elements */
 	ODD_FULL,        /* "max number of clients", then closes */
 	ODD_PONG_ONLY,   /* greets well (SETNAME, PING), then falls silent */
+	ODD_HUGE_STRINGS, /* an array of half a million strings of 4 MB */
+	ODD_ENDLESS_LINE, /* an error whose words do not end */
+	ODD_MANY_ELEMENTS, /* arrays in an array, none of them absurd by itself: 32 million elements */
+	ODD_FLOODS,      /* replies of 8 kB, as fast as they are taken, that nobody asked for */
+	ODD_GREETS = 64, /* with one of these: greets well first */
 };
 
 struct odd_server {
@@ -22,7 +27,15 @@ struct odd_server {
 	char url[64];
 };
 
-void odd_server__start(struct odd_server *s, enum oddity oddity);
+/*
+ * What does not know all of Redis's commands, in front of a server that does: closes the connection at one whose name is in
+ * `unknown` (ends with NULL), as nutcracker does, and hands everything else on.
+ */
+struct private_redis;
+void odd_server__start_proxy(struct odd_server *s, const struct private_redis *redis, const char *const *unknown);
+
+/* `oddity`: one of the above. */
+void odd_server__start(struct odd_server *s, int oddity);
 void odd_server__stop(struct odd_server *s);
 
 #endif

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Capabilities: read from /proc, and CAP_SYS_ADMIN for those that were split off from it. */
+/* Capabilities: read from /proc, CAP_SYS_ADMIN for those that were split off from it, and who keeps which. */
 #include <criterion/criterion.h>
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
-#include "../../cli/caps.h"
+#include "../../collector/caps.h"
 
 #define BIT(n) (1ull << (n))
 
@@ -40,4 +44,63 @@ Test(caps, what_is_kept_is_what_is_needed)
 	cr_expect_eq(caps__kept(all, true), needed | BIT(6) | BIT(7));
 	cr_expect_eq(caps__kept(BIT(21) | BIT(19), false), BIT(21) | BIT(19), "CAP_SYS_ADMIN stands for the missing ones");
 	cr_expect_eq(caps__kept(0, true), 0);
+}
+
+Test(caps, the_planter_begins_with_no_more_than_it_may_need)
+{
+	uint64_t all = (1ull << 41) - 1;
+
+	cr_expect_eq(caps__of_planter(all), BIT(38) | BIT(21));
+	cr_expect_eq(caps__of_planter(BIT(38) | BIT(39)), BIT(38));
+	cr_expect_eq(caps__of_planter(0), 0);
+}
+
+Test(caps, names_fit_or_are_cut)
+{
+	char buf[64];
+
+	cr_expect_str_eq(caps__names(BIT(39) | BIT(21) | BIT(5), buf, sizeof(buf)), "CAP_BPF, CAP_SYS_ADMIN");
+	cr_expect_str_eq(caps__names(0, buf, sizeof(buf)), "");
+	cr_expect_str_eq(caps__names(BIT(39) | BIT(38) | BIT(21), buf, 12), "CAP_BPF, CA");
+}
+
+/* A document's words with single blanks between them, without the marks of troff and Markdown. */
+static char *read_words(const char *path)
+{
+	FILE *file = fopen(path, "r");
+	char *text = calloc(1, 1 << 20);
+	size_t len = 0;
+	int c;
+
+	cr_assert(file, "%s", path);
+	while ((c = fgetc(file)) != EOF && len < (1 << 20) - 1) {
+		if (c == '\\' || c == '`' || c == '"')
+			continue;
+		if (isspace(c) && len && text[len - 1] == ' ')
+			continue;
+		text[len++] = isspace(c) ? ' ' : (char)c;
+	}
+	fclose(file);
+	return text;
+}
+
+/* doctor prints the table itself. */
+static void expect_row(const char *path, const char *row)
+{
+	char *text = read_words(path);
+
+	cr_expect(strstr(text, row), "%s lacks: %s", path, row);
+	free(text);
+}
+
+Test(caps, the_readme_and_the_manual_page_say_what_the_table_says)
+{
+	char row[256];
+
+	for (int i = 0; i < CAPS_COUNT; i++) {
+		snprintf(row, sizeof(row), "| %s | %s | %s |", caps__name(i), caps__text(i), caps__when(i));
+		expect_row("README.md", row);
+		snprintf(row, sizeof(row), ".B %s %s: %s.", caps__name(i), caps__text(i), caps__when(i));
+		expect_row("cli/gilscope.8", row);
+	}
 }

@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #include "../../collector/elffile.h"
+#include "../../collector/sites.h"
+#include "../support/hostile_elf.h"
 #include "../support/pythons.h"
 
 static struct elffile *must_open(const char *path, int *ret_fd)
@@ -225,4 +227,59 @@ Test(elffile, functions_are_the_same_without_sections)
 	cr_assert_gt(found, 1000);
 	must_close(whole, fd);
 	must_close(bare, bare_fd);
+}
+
+/* ---- files that are work ---- */
+
+static struct elffile *open_hostile(size_t symbols, size_t names, int sparse, const struct elf_budget *budget)
+{
+	struct reason why = {""};
+	struct elffile *ef = NULL;
+	int fd = memory_file("", 0);
+
+	hostile_elf__write(fd, symbols, names, sparse);
+	cr_assert_eq(elffile__open_within(fd, budget, &ef, &why), 0, "%s", why.text);
+	close(fd);
+	return ef;
+}
+
+/* Each of its 700,000 names goes on to the end of 16 MB. */
+Test(elffile, names_without_an_end_are_not_searched_for_it, .timeout = 20)
+{
+	static const struct elf_budget budget = ELF_BUDGET_LOOK;
+	struct elffile *ef = open_hostile(700000, 16 << 20, 0, &budget);
+	struct elf_import import;
+	struct elf_symbol symbol;
+	uint64_t list[4];
+
+	cr_expect_eq(elffile__symbol(ef, "_PyRuntime", &symbol), -ENOENT);
+	cr_expect_eq(elffile__dynsym(ef, "PyEval_RestoreThread", &symbol), -ENOENT);
+	cr_expect_eq(elffile__functions(ef, "pthread_cond_timedwait", list, 0, 4), 0);
+	cr_expect_eq(elffile__import(ef, "pthread_cond_timedwait", &import), -ENOENT);
+	cr_expect_not(elffile__is_spent(ef, 0), "this is no work");
+	elffile__close(ef);
+}
+
+Test(elffile, file_of_more_bytes_than_its_budget_is_spent)
+{
+	static const struct elf_budget budget = {.bytes = 64 << 20, .cpu_ms = 10000};
+	struct elffile *ef = open_hostile(20000000, 4096, 1, &budget);
+	struct elf_symbol symbol;
+
+	cr_expect(elffile__is_spent(ef, 0));
+	cr_expect_eq(elffile__dynsym(ef, "_PyRuntime", &symbol), -ENOENT);
+	elffile__close(ef);
+}
+
+Test(elffile, file_of_more_time_than_its_budget_is_spent_and_finds_nothing_more)
+{
+	static const struct elf_budget budget = {.bytes = 512 << 20, .cpu_ms = 0};
+	struct elffile *ef = open_hostile(1000, 4096, 0, &budget);
+	struct site_plan *plan;
+	struct reason why = {""};
+
+	cr_expect(elffile__is_spent(ef, 0));
+	cr_expect_eq(sites__plan(ef, &plan, &why), -ENOTSUP);
+	cr_expect_not_null(strstr(why.text, "takes more work than any interpreter's"), "%s", why.text);
+	elffile__close(ef);
 }

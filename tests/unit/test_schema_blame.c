@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "../../collector/schema_blame.h"
@@ -99,4 +100,29 @@ Test(schema_blame, many_pairs_are_kept_apart)
 		cr_expect_eq(pair_us(&sum, thr, "7"), i);
 	}
 	blame_sum__free(&sum);
+}
+
+/* A server that writes members of its own decides neither how long adding them up takes nor how much is kept. */
+Test(schema_blame, member_of_many_pairs_is_added_without_walking_through_them, .timeout = 60)
+{
+	struct blame_sum sum = {0};
+	size_t room = 1 << 20, len = 0;
+	char *row = malloc(room);
+	int pairs = 40000;
+
+	cr_assert_not_null(row);
+	len += (size_t)sprintf(row, "{\"b\":[");
+	for (int i = 0; i < pairs; i++)
+		len += (size_t)sprintf(row + len, "%s[\"%d\",\"7\",1]", i ? "," : "", i);
+	sprintf(row + len, "]}");
+	for (int i = 0; i < 40; i++)
+		cr_assert_eq(add(&sum, row), 0);
+	cr_expect_eq(sum.pairs_n, pairs);
+	cr_expect_eq(pair_us(&sum, "39999", "7"), 40);
+	blame_sum__sort(&sum);
+	cr_assert_eq(add(&sum, row), 0, "after sorting, too");
+	cr_expect_eq(sum.pairs_n, pairs);
+	cr_expect_eq(pair_us(&sum, "0", "7"), 41);
+	blame_sum__free(&sum);
+	free(row);
 }

@@ -681,11 +681,11 @@ Test(target, each_visits_pythons_and_only_those)
 
 	child__start_python(&child, python.exe);
 	v.python = child.pid;
-	cr_expect_eq(target__each(count_visit, &v, NULL), 0);
+	cr_expect_eq(target__each(NULL, count_visit, &v, NULL), 0);
 	cr_expect_eq(v.python_seen, 1);
 	cr_expect_eq(v.self_seen, 0);
 	v = (struct visits){.python = child.pid, .stop_with = 42};
-	cr_expect_eq(target__each(count_visit, &v, NULL), 42);
+	cr_expect_eq(target__each(NULL, count_visit, &v, NULL), 42);
 	cr_expect_eq(v.calls, 1);
 	child__stop(&child);
 }

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A user whose files are made to be work: what lists and looks through all processes goes on to the others. What it costs is the
+ * CPU time of gilscope and of its children, so that a busy machine changes nothing.
+ */
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../support/bpf_env.h"
+#include "../support/hostile_elf.h"
+#include "../support/interpreters.h"
+#include "../support/program.h"
+#include "../support/pythons.h"
+#include "../support/tool.h"
+
+#define NOBODY 65534
+#define IDLE 200
+
+static char dir[64], file[96];
+static pid_t idle[IDLE], hostile;
+
+static void become_nobody(void)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (setgroups(0, NULL) || setresgid(NOBODY, NOBODY, NOBODY) || setresuid(NOBODY, NOBODY, NOBODY))
+		_exit(1);
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* the change of user took it away */
+}
+
+/* A process of nobody's that maps the file as code, once it does. */
+static pid_t map_hostile(void)
+{
+	int ready[2], fd;
+	char byte;
+	pid_t pid;
+
+	cr_assert_eq(pipe(ready), 0);
+	pid = fork();
+	cr_assert_geq(pid, 0);
+	if (pid == 0) {
+		become_nobody();
+		fd = open(file, O_RDONLY);
+		if (fd < 0 || mmap(NULL, 1 << 20, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0) == MAP_FAILED ||
+		    write(ready[1], "x", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	close(ready[1]);
+	cr_assert_eq(read(ready[0], &byte, 1), 1, "it does not run");
+	close(ready[0]);
+	return pid;
+}
+
+static void make_file(size_t symbols, size_t names, int sparse)
+{
+	int fd = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+	cr_assert_geq(fd, 0);
+	hostile_elf__write(fd, symbols, names, sparse);
+	cr_assert_eq(fchown(fd, NOBODY, NOBODY), 0);
+	close(fd);
+}
+
+static void set_up(void)
+{
+	bpf_env__require();
+	temp_dir__make(dir, sizeof(dir));
+	cr_assert_eq(chmod(dir, 0755), 0);
+	snprintf(file, sizeof(file), "%s/lib.so", dir);
+}
+
+static void end(pid_t pid)
+{
+	if (pid > 0) {
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+}
+
+static void tear_down(void)
+{
+	for (size_t i = 0; i < IDLE; i++)
+		end(idle[i]);
+	end(hostile);
+	temp_dir__remove(dir);
+}
+
+TestSuite(hostile, .init = set_up, .fini = tear_down, .timeout = 120);
+
+static double children_cpu_s(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_CHILDREN, &usage);
+	return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+	       (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+static void start_idle(void)
+{
+	for (size_t i = 0; i < IDLE; i++) {
+		idle[i] = fork();
+		if (idle[i] == 0) {
+			become_nobody();
+			execl("/bin/sleep", "sleep", "300", (char *)NULL);
+			_exit(127);
+		}
+	}
+}
+
+/* Files of 32 MB whose names have no end, and of 480 MB of symbols. */
+static const struct {
+	size_t symbols, names;
+	int sparse;
+} files[] = {{700000, 16 << 20, 0}, {20000000, 4096, 1}};
+
+Test(hostile, list_of_two_hundred_processes_takes_less_than_a_second)
+{
+	start_idle();
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		double before = children_cpu_s();
+		struct program p;
+
+		make_file(files[i].symbols, files[i].names, files[i].sparse);
+		hostile = map_hostile();
+		program__run(&p, "timeout 60 \"$GILSCOPE\" ls --json");
+		cr_expect_eq(p.status, 0, "file %zu: %s", i, p.err);
+		cr_expect_lt(children_cpu_s() - before, 1, "file %zu: %.2f s", i, children_cpu_s() - before);
+		program__free(&p);
+		end(hostile);
+	}
+	hostile = 0;
+}
+
+/* An interpreter of a user's own is looked into by a child, and is an interpreter like any other. */
+Test(hostile, interpreter_that_a_user_built_is_listed_as_what_it_is)
+{
+	struct interpreter stock;
+	struct program p;
+	char exe[96], pid[32];
+
+	interpreter__stock(&stock);
+	snprintf(exe, sizeof(exe), "%s/python3", dir);
+	must_run("cp -L '%s' %s && chown %d %s", stock.exe, exe, NOBODY, exe);
+	hostile = fork();
+	if (hostile == 0) {
+		become_nobody();
+		execl(exe, exe, "-c", "import time; time.sleep(60)", (char *)NULL);
+		_exit(127);
+	}
+	usleep(500000);
+	snprintf(pid, sizeof(pid), "%d", (int)hostile);
+	program__run(&p, "\"$GILSCOPE\" ls | grep -w %s", pid);
+	cr_expect_not_null(strstr(p.out, "full, light"), "%s", p.out);
+	cr_expect_not_null(strstr(p.out, stock.version), "%s", p.out);
+	program__free(&p);
+}
+
+/* The user and the control group are told by /proc alone. */
+Test(hostile, file_of_a_user_who_is_not_meant_is_not_even_opened)
+{
+	int watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	char event[4096];
+	struct program p;
+
+	make_file(1000, 4096, 0);
+	hostile = map_hostile();
+	cr_assert_geq(inotify_add_watch(watch, file, IN_OPEN), 0);
+	program__run(&p, "\"$GILSCOPE\" attach --all --no-store --match no-such-program --user root --duration 300ms; "
+		     "\"$GILSCOPE\" attach --all --no-store --match no-such-program --cgroup /no/such --duration 300ms");
+	cr_expect_lt(read(watch, event, sizeof(event)), 0, "somebody opened it");
+	program__free(&p);
+	program__run(&p, "\"$GILSCOPE\" attach --all --no-store --match no-such-program --user nobody --duration 300ms");
+	cr_expect_gt(read(watch, event, sizeof(event)), 0, "nobody looks at what is meant: %s", p.err);
+	program__free(&p);
+	close(watch);
+}
