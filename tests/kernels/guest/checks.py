@@ -290,26 +290,34 @@ def a_killed_collector_leaves_no_trace():
     return "%d changed bytes, then none; it runs on" % planted
 
 
+def expect_child(summary, acquires):
+    """All is counted. From 7.0 on the kernel itself may leave out a fork or an exit, anywhere on the machine: that is said, and spoils
+    no count here. Whether it is said."""
+    expect_equal(summary["process"]["n"], acquires, "acquires of process %d" % summary["pid"])
+    other = {name: n for name, n in summary["losses"].items() if name != "event_missed"}
+    expect(not other, "process %d lost %s" % (summary["pid"], other))
+    return "event_missed" in summary["losses"]
+
+
 @check("pools")
 def forked_pools_are_counted_exactly():
     pools = int(os.environ.get("POOLS", "10"))
-    children = made = 0
+    children = made = missed = 0
     with Counted() as counted, Workload(STOCK, os.path.join(observe.HERE, "pools.py"), pools, **counted.environment) as workload:
-        with Gilscope("attach", workload.pid, "--children", "--no-store", "--json", "--mode", "full", "-v") as gilscope:
+        with Gilscope("attach", workload.pid, "--children", "--no-store", "--json", "--mode", "full") as gilscope:
             gilscope.hears("armed in")
             workload.go()
             truth = workload.truth()
             gilscope.stop()
             for pid, calls in (child for pool in truth["pools"] for child in pool):
-                summary = gilscope.summary(pid)
-                expect_equal(summary["process"]["n"], counted.acquires(pid), "acquires of process %d" % pid)
-                expect(counted.acquires(pid) >= calls, "the counter has %d, the program made %d calls" % (
-                    counted.acquires(pid), calls))
-                expect_nothing_lost(summary)
+                acquires = counted.acquires(pid)
+                expect(acquires >= calls, "the counter has %d, the program made %d calls" % (acquires, calls))
+                missed += expect_child(gilscope.summary(pid), acquires)
                 children += 1
-                made += counted.acquires(pid)
+                made += acquires
     expect_equal(children, 3 * pools, "processes")
-    return "%d pools, %d processes, %d of %d" % (pools, children, made, made)
+    return "%d pools, %d processes, %d of %d%s" % (
+        pools, children, made, made, "; event_missed in %d of them" % missed if missed else "")
 
 
 # ---- the form of the programs for older kernels ---------------------------------------------------------------

@@ -17,7 +17,7 @@ OUTPUT = os.environ.get("GILSCOPE_OUTPUT", "")
 GILSCOPE = os.path.join(OUTPUT, "gilscope")
 WORKLOADS = os.environ.get("WORKLOADS", os.path.join(HERE, "..", "workloads"))
 RESULTS = os.environ.get("RESULTS", "/tmp/results")
-PATIENCE = 240
+PATIENCE = 900
 
 
 class Failed(Exception):
