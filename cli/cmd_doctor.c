@@ -117,11 +117,11 @@ static void check_features(struct doctor *d)
 		untold += there < 0;
 	}
 	if (untold)
-		find(d, NOTE, "features", NULL, "%d of the %d features that gilscope's programs use could not be looked for without "
-		     "CAP_BPF and CAP_PERFMON", untold, KERNEL_FEATURES);
+		find(d, NOTE, "features", NULL, "%d of the %d features that gilscope's programs use could not be looked for "
+		     "without CAP_BPF and CAP_PERFMON", untold, KERNEL_FEATURES);
 	else if (!missing)
-		find(d, FINE, "features", NULL, "the kernel has all that gilscope's programs use: BTF, uprobes, ring buffers, task "
-		     "storage, attach cookies, bpf_loop and %d more", KERNEL_FEATURES - 6);
+		find(d, FINE, "features", NULL, "the kernel has all that gilscope's programs use: BTF, uprobes, ring buffers, "
+		     "task storage, attach cookies, bpf_loop and %d more", KERNEL_FEATURES - 6);
 }
 
 /* CAP_SYS_ADMIN is another matter: whether it is needed is known when probes were tried. */
