@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What every program in gil.bpf.c must be, whatever it does: safe where it can be preempted (bpf/no_private_stack.bpf.h); and what
+ * What every program in gil.bpf.c must be, whatever it does: safe where it can be preempted (bpf/no_private_stack.bpf.h). And what
  * the form for older kernels must be (bpf/gil_older.bpf.c).
  */
 #include <criterion/criterion.h>
