@@ -20,8 +20,8 @@ struct cpu_samples;
 struct planter;
 
 /*
- * `planter` opens the timers; `why_not`: "", or why the kernel is known to refuse them, which is said when the first one is wanted.
- * Both stay the caller's. NULL: no memory.
+ * `planter` opens the timers; `why_not`: "", or why the kernel is known to refuse them, which is said when the first one is
+ * wanted. Both stay the caller's. NULL: no memory.
  */
 struct cpu_samples *cpu_samples__new(const struct bpf_program *program, struct planter *planter, const char *why_not);
 void cpu_samples__free(struct cpu_samples *s);
