@@ -87,12 +87,15 @@ GIL_INLINE __u32 tgid_of(struct task_struct *task)
 	return ids_of(task) >> 32;
 }
 
-/* Run once by the collector itself: where is it? */
+/*
+ * Run once by the collector itself: where is it? The pointer is read as a number: Linux 6.1 allows no arithmetic with a level
+ * that it does not know on a pointer that it does.
+ */
 SEC("syscall")
 int gil_where(void *ctx)
 {
-	struct pid *pid = bpf_get_current_task_btf()->thread_pid;
-	__u32 level = pid->level;
+	struct pid *pid = BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), thread_pid);
+	__u32 level = BPF_CORE_READ(pid, level);
 
 	bpf_probe_read_kernel(&pidns_here, sizeof(pidns_here),
 			      (void *)((__u64)&pid->numbers + (__u64)level * bpf_core_type_size(struct upid) +

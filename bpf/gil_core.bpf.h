@@ -176,7 +176,7 @@ GIL_INLINE __u64 gil_charge(const struct gil_at *at, struct gil_thread *t, __u32
 		return 0;
 	span = upto - sum->wait_place;
 	held = gil_held_at(view, upto);
-	held_part = held - sum->place_held;
+	held_part = held > sum->place_held ? held - sum->place_held : 0;
 	if (held_part > span) /* cannot be, unless an event was missed */
 		held_part = span;
 	gil_off_take(&sum->place_off, off, held_part, &sum->wait_off);
@@ -403,28 +403,43 @@ GIL_INLINE void gil_enter(struct gil_at *at)
 	g->cur.events++;
 }
 
+/* Counts an open hand-off up to `now`, at which it is over. */
+GIL_INLINE void gil_count_handoff(struct gil_totals *sum, __u64 now)
+{
+	__u64 len = now > sum->handoff_since ? now - sum->handoff_since : 0;
+
+	sum->wait_ns += len;
+	sum->handover_ns += len;
+	sum->handoff_ns += len;
+	sum->handoff_len += len;
+	sum->handoff_since = 0;
+}
+
 /* The thread that was forced out has its successor: its hand-off ends now. */
 GIL_INLINE void gil_end_handoff(const struct gil_at *at, bool inferred)
 {
 	struct gil_state *g = at->gil;
 	struct gil_thread *t = gil_thread_at(g->handoff_slot);
-	__u64 len;
 
 	if (t && t->tid == g->handoff_tid && t->arm_gen == at->proc->arm_gen && t->cur.handoff_since &&
 	    at->now >= t->cur.handoff_since) {
 		gil_write_begin(&t->seq);
 		gil_thread_roll(t, at->bound);
-		len = at->now - t->cur.handoff_since;
-		t->cur.wait_ns += len;
-		t->cur.handover_ns += len;
-		t->cur.handoff_ns += len;
-		t->cur.handoff_len += len;
-		t->cur.handoff_since = 0;
+		gil_count_handoff(&t->cur, at->now);
 		if (inferred)
 			t->cur.inferred++;
 		gil_write_end(&t->seq);
 	}
 	g->handoff_slot = 0;
+}
+
+/* It does something else, so its hand-off is over, though no successor was seen. Its record has rolled. */
+GIL_INLINE void gil_leave_handoff(struct gil_thread *t, __u64 now)
+{
+	if (!t->cur.handoff_since)
+		return;
+	gil_count_handoff(&t->cur, now);
+	t->cur.inferred++;
 }
 
 /* ---- events: full ---- */
@@ -456,6 +471,7 @@ GIL_INLINE void gil_on_wait(struct gil_at *at, __u32 slot, __u64 holder_tstate)
 		t->cur.retries++;
 	} else {
 		gil_thread_roll(t, at->bound);
+		gil_leave_handoff(t, at->now);
 		gil_stack_waiters(g, at->now);
 		gil_begin_wait(at, t);
 		if (cfg_trace)
@@ -490,6 +506,46 @@ GIL_INLINE __u64 gil_end_wait(const struct gil_at *at, struct gil_thread *t, __u
 	return len;
 }
 
+/* A wait that ends without its acquire: the rest of it is charged to nobody known. */
+GIL_INLINE void gil_give_up_wait(struct gil_state *g, struct gil_thread *t, __u64 now)
+{
+	if (!t->cur.wait_since)
+		return;
+	if (now > t->cur.wait_place) {
+		t->cur.wait_ns += now - t->cur.wait_place;
+		t->cur.unknown_ns += now - t->cur.wait_place;
+		t->cur.wait_off.ns[GIL_OFF_UNSEEN] += now - t->cur.wait_place;
+	}
+	if (g && g->cur.waiters) {
+		gil_stack_waiters(g, now);
+		__sync_fetch_and_add(&g->cur.waiters, -1);
+	}
+	t->cur.wait_since = 0;
+	t->cur.wait_place = 0;
+}
+
+/*
+ * An acquire of a GIL that is owned: the owner's release was not seen, and its hold ends here at the latest. It is the owner's
+ * all the same, since it has been told of as long as it was open; what it was spent on is not known.
+ */
+GIL_INLINE void gil_end_unseen(const struct gil_at *at)
+{
+	struct gil_state *g = at->gil;
+	struct gil_thread *t = gil_thread_at(g->cur.owner_slot);
+	__u64 len = at->now > g->cur.acquired_at ? at->now - g->cur.acquired_at : 0;
+
+	gil_lost(at->proc, GIL_LOSS_ACQUIRE_OWNED);
+	gil_close_hold(g, at->now);
+	if (!t || g->cur.owner_slot == GIL_SLOT_SEED || t->proc != at->proc_slot || t->gil != at->gil_index)
+		return;
+	gil_write_begin(&t->seq);
+	gil_thread_roll(t, at->bound);
+	t->cur.hold_ns += len;
+	t->cur.hold_off.ns[GIL_OFF_UNSEEN] += len;
+	t->cur.releases++;
+	gil_write_end(&t->seq);
+}
+
 /*
  * `cached` says that the last owner takes it again and nobody waits: then its record need not be touched, since a hold
  * counts when it ends and the reader sees the open one in the GIL's state.
@@ -503,10 +559,8 @@ GIL_INLINE void gil_on_acquire(struct gil_at *at, __u32 slot, bool cached, __u64
 
 	gil_write_begin(&g->seq);
 	gil_enter(at);
-	if (g->cur.state == GIL_OWNER_HELD) {
-		gil_lost(at->proc, GIL_LOSS_ACQUIRE_OWNED);
-		gil_close_hold(g, at->now);
-	}
+	if (g->cur.state == GIL_OWNER_HELD)
+		gil_end_unseen(at);
 	if (g->handoff_slot)
 		gil_end_handoff(at, false);
 	gil_write_end(&g->seq);
@@ -518,6 +572,10 @@ GIL_INLINE void gil_on_acquire(struct gil_at *at, __u32 slot, bool cached, __u64
 			gil_thread_rearm(t, at->proc->arm_gen);
 			if (cfg_trace && t->cur.wait_since)
 				flags = GIL_TRACE_WAITED;
+			if (t->cur.handoff_since) {
+				gil_thread_roll(t, at->bound);
+				gil_leave_handoff(t, at->now);
+			}
 			waited = gil_end_wait(at, t, slot);
 			t->tstate = tstate;
 			gil_write_end(&t->seq);
@@ -563,6 +621,12 @@ GIL_INLINE void gil_name_seed(const struct gil_at *at, __u32 slot)
 	g->seed_slot = slot;
 }
 
+/* Whether a slot that has the GIL is still the current thread's, or that of all who found none. */
+GIL_INLINE bool gil_is_owners(const struct gil_at *at, __u32 slot)
+{
+	return slot == gil_slot_other(at) || gil_slot_is(at, slot);
+}
+
 GIL_INLINE void gil_on_release(struct gil_at *at, __u32 slot, bool forced)
 {
 	struct gil_state *g = at->gil;
@@ -579,6 +643,9 @@ GIL_INLINE void gil_on_release(struct gil_at *at, __u32 slot, bool forced)
 		unseen = g->cur.state == GIL_OWNER_UNKNOWN || g->cur.owner_slot == GIL_SLOT_SEED;
 		if (unseen)
 			gil_name_seed(at, slot);
+		/* As long as it was open the hold was told of as that record's, be it one of a thread that had none. */
+		else if (slot != g->cur.owner_slot && gil_is_owners(at, g->cur.owner_slot))
+			t = gil_thread_at(slot = g->cur.owner_slot);
 		len = at->now > g->cur.acquired_at ? at->now - g->cur.acquired_at : 0;
 		gil_stack_waiters(g, at->now);
 		gil_close_hold(g, at->now);
@@ -618,6 +685,8 @@ GIL_INLINE void gil_on_handoff(struct gil_at *at, __u32 slot, bool count_forced,
 	gil_write_begin(&t->seq);
 	gil_thread_rearm(t, at->proc->arm_gen);
 	gil_thread_roll(t, at->bound);
+	gil_leave_handoff(t, at->now);
+	gil_give_up_wait(at->gil, t, at->now); /* its acquire was not seen */
 	/* Light: it took the GIL in between without queueing, so that wait ended unseen. */
 	if (t->cur.handoff_len && !t->cur.wait_since) {
 		gil_count_wait(&t->cur, t->cur.handoff_len);
@@ -700,23 +769,18 @@ GIL_INLINE void gil_tell_trace_of_exit(struct gil_state *g, const struct gil_thr
 GIL_INLINE void gil_on_thread_exit(struct gil_state *g, struct gil_thread *t, __u32 slot, __u64 now)
 {
 	__u64 mine = (__u64)slot << 32 | t->tid;
+	__u32 proc_slot = t->proc;
+	struct gil_proc *proc = bpf_map_lookup_elem(&procs, &proc_slot);
 
 	gil_write_begin(&t->seq);
+	if (proc)
+		gil_thread_rearm(t, proc->arm_gen);
 	gil_thread_roll(t, gil_bound_at(now));
 	if (g)
 		gil_end_with(g, t, slot, now);
-	if (t->cur.wait_since && now > t->cur.wait_place) {
-		t->cur.wait_ns += now - t->cur.wait_place;
-		t->cur.unknown_ns += now - t->cur.wait_place;
-		t->cur.wait_off.ns[GIL_OFF_UNSEEN] += now - t->cur.wait_place;
-	}
-	if (t->cur.wait_since && g && g->cur.waiters) {
-		gil_stack_waiters(g, now);
-		__sync_fetch_and_add(&g->cur.waiters, -1);
-	}
-	t->cur.wait_since = 0;
-	t->cur.wait_place = 0;
-	t->cur.handoff_since = 0;
+	gil_give_up_wait(g, t, now);
+	if (t->cur.handoff_since)
+		gil_count_handoff(&t->cur, now);
 	bpf_get_current_comm(t->comm, sizeof(t->comm));
 	t->state = GIL_THREAD_DEAD;
 	gil_write_end(&t->seq);

@@ -19,7 +19,7 @@
  *
  *   GIL_LOOP_BODY(name, struct a, a, struct b, b)   is given `__u64 turn`, counted from 0; returns 1 to end the loop, else 0
  *   {
- *   	...
+ *           ...
  *   }
  *
  * gil_loop(turns, most, name, a, b) calls it `turns` times, a constant `most` at most.

@@ -87,7 +87,8 @@ enum gil_drop_request {
 	X(STACK_DROPPED, "stack_dropped", "stacks, long holds and long waits that found the ring buffer full") \
 	X(STACK_FULL, "stack_full", "times of stacks beyond the table") \
 	X(SCRATCH_TAKEN, "scratch_taken", "stacks not looked at, since two threads were in the GIL's calls at once") \
-	X(EVENT_MISSED, "event_missed", "events of threads and processes that the kernel left out, anywhere on the machine")
+	X(EVENT_MISSED, "event_missed", "events of threads and processes that the kernel left out, anywhere on the machine") \
+	X(WENT_BACK, "went_back", "sums that seemed to shrink or to exceed their time, and were cut")
 
 enum gil_loss {
 #define X(id, name, text) GIL_LOSS_##id,
@@ -282,7 +283,7 @@ struct gil_proc {
 	__u32 gil_slot[GIL_PER_PROC]; /* where in the table of GILs its state is; [0]: the process's own slot number */
 	struct gil_frame_layout frames;
 	__u64 hits[8];      /* per enum gil_site_kind: probe hits since attach, racy by a few */
-	__u64 lost[16];     /* per enum gil_loss */
+	__u64 lost[24];     /* per enum gil_loss */
 };
 
 /*
@@ -536,6 +537,6 @@ _Static_assert(sizeof(struct gil_stack_event) == 72 + GIL_STACK_DEPTH * 16, "gil
 _Static_assert(sizeof(struct gil_native_event) == 32 + GIL_REGS * 8 + GIL_NATIVE_BYTES, "gil_native_event layout");
 _Static_assert(GIL_NATIVE_BYTES % GIL_NATIVE_PIECE == 0, "stacks are read in whole pieces");
 _Static_assert((GIL_PER_PROC & (GIL_PER_PROC - 1)) == 0, "indices of GILs are masked");
-_Static_assert(GIL_LOSS_COUNT <= 16, "gil_proc.lost is too short");
+_Static_assert(GIL_LOSS_COUNT <= 24, "gil_proc.lost is too short");
 
 #endif

@@ -29,7 +29,7 @@ static int look_at(const pid_t *pids, int n, struct reason *why)
 {
 	for (int i = 0; i < n; i++) {
 		struct target *t;
-		int err = target__open(pids[i], &t, why);
+		int err = kin__explain(pids[i], target__open(pids[i], &t, why), why);
 
 		if (err)
 			return err;

@@ -20,10 +20,12 @@
 #include "../collector/probes.h"
 #include "../collector/query.h"
 #include "../collector/redis_functions.h"
+#include "../collector/redis_server.h"
 #include "args.h"
 #include "cmds.h"
 #include "history.h"
 #include "inspect.h"
+#include "kin.h"
 #include "out.h"
 #include "watch.h"
 
@@ -115,11 +117,11 @@ static void check_features(struct doctor *d)
 		untold += there < 0;
 	}
 	if (untold)
-		find(d, NOTE, "features", NULL, "%d of the %d features that gilscope's programs use could not be looked for without "
-		     "CAP_BPF and CAP_PERFMON", untold, KERNEL_FEATURES);
+		find(d, NOTE, "features", NULL, "%d of the %d features that gilscope's programs use could not be looked for "
+		     "without CAP_BPF and CAP_PERFMON", untold, KERNEL_FEATURES);
 	else if (!missing)
-		find(d, FINE, "features", NULL, "the kernel has all that gilscope's programs use: BTF, uprobes, ring buffers, task "
-		     "storage, attach cookies, bpf_loop and %d more", KERNEL_FEATURES - 6);
+		find(d, FINE, "features", NULL, "the kernel has all that gilscope's programs use: BTF, uprobes, ring buffers, "
+		     "task storage, attach cookies, bpf_loop and %d more", KERNEL_FEATURES - 6);
 }
 
 /* CAP_SYS_ADMIN is another matter: whether it is needed is known when probes were tried. */
@@ -285,6 +287,44 @@ static void check_functions(struct doctor *d, const struct redis_url *url)
 		     "%s function library for dashboards%s%s", lack[found], why.text[0] ? ": " : "", why.text);
 }
 
+/* Whether what is written will be there later. */
+static void check_eviction(struct doctor *d, const struct redis_url *url)
+{
+	struct redis_server server = {0};
+	struct redisContext *c = NULL;
+	struct reason why = {0};
+	int err = redis_conn__open(url, CHECK_MS, &c, &why);
+
+	err = err ? err : redis_server__look(c, CHECK_MS, -1, &server, &why);
+	redis_conn__close(c);
+	if (err || !server.policy[0])
+		find(d, NOTE, "history", NULL, "whether Redis throws keys away when its memory is full could not be seen%s%s",
+		     why.text[0] ? ": " : "", why.text);
+	else if (redis_server__evicts(&server))
+		find(d, NOTE, "history", "Better " REDIS_SERVER_ADVICE ".", "Redis may throw away any of the history when its "
+		     "memory is full: maxmemory-policy is %s%s", server.policy,
+		     server.max_bytes ? "" : " (without a maxmemory so far)");
+	else
+		find(d, FINE, "history", NULL, "when its memory is full Redis %s (maxmemory-policy %s)",
+		     strcmp(server.policy, "noeviction") ? "throws away first what is kept for the shortest time" :
+							   "refuses samples, which are kept meanwhile", server.policy);
+}
+
+/* What the collector can't do without; not with what rights. */
+static void check_commands(struct doctor *d, const struct redis_url *url)
+{
+	static const char *const commands[][2] = {{"MULTI"}, {"EXEC"}};
+	struct redisContext *c = NULL;
+	struct reason why = {0};
+	int err = redis_conn__open(url, CHECK_MS, &c, &why);
+
+	for (size_t i = 0; err != -EPIPE && c && i < sizeof(commands) / sizeof(commands[0]); i++)
+		err = redis_conn__do(c, commands[i], CHECK_MS, &why);
+	redis_conn__close(c);
+	if (err == -EPIPE)
+		find(d, NOTE, "history", NULL, "Redis can't be written to: %s", why.text);
+}
+
 static void check_redis(struct doctor *d)
 {
 	struct redis_url url = {0};
@@ -306,6 +346,8 @@ static void check_redis(struct doctor *d)
 		     "Redis is not usable: %s", why.text);
 	else {
 		find(d, FINE, "history", NULL, "Redis answers at %s", redis_url__text(&url, text, sizeof(text)));
+		check_commands(d, &url);
+		check_eviction(d, &url);
 		check_functions(d, &url);
 	}
 	query__close(q);
@@ -454,7 +496,7 @@ static void check_process(struct doctor *d, pid_t pid, struct out **ret_sites)
 	struct inspection in;
 	struct reason why = {0};
 
-	if (target__open(pid, &t, &why)) {
+	if (kin__explain(pid, target__open(pid, &t, &why), &why)) {
 		find(d, WRONG, "process", NULL, "%s", why.text);
 		return;
 	}

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "../collector/snapshot.h"
@@ -15,8 +16,11 @@
 #include "code.h"
 #include "human.h"
 #include "inspect.h"
+#include "kin.h"
 #include "out.h"
 #include "rows.h"
+
+#define SHARES_SHOWN 8
 
 static const char *const states[] = {
 	[SNAPSHOT_ELSEWHERE] = "elsewhere", [SNAPSHOT_HOLDS] = "holds", [SNAPSHOT_WAITS] = "waits",
@@ -60,6 +64,53 @@ static void print_thread(const struct snapshot_thread *t)
 	print_stack(t);
 }
 
+static int by_held(const void *a, const void *b)
+{
+	const struct snapshot_thread *x = *(const struct snapshot_thread *const *)a;
+	const struct snapshot_thread *y = *(const struct snapshot_thread *const *)b;
+
+	return x->held != y->held ? (x->held < y->held ? 1 : -1) : x->tid < y->tid ? -1 : x->tid > y->tid;
+}
+
+static double share(const struct snapshot *s, uint32_t looks)
+{
+	return s->again_looks ? (double)looks / s->again_looks : 0;
+}
+
+static void print_holders(const struct snapshot *s, const struct snapshot_thread *const *threads, size_t n)
+{
+	char text[HUMAN_SIZE];
+
+	for (size_t i = 0; i < n && i < SHARES_SHOWN && threads[i]->held; i++)
+		printf("%s %s %s", i ? "," : " (", threads[i]->name[0] ? threads[i]->name : "(no name)",
+		       human__share(text, share(s, threads[i]->held)));
+	puts(n > SHARES_SHOWN && threads[SHARES_SHOWN]->held ? ", ...)." : ").");
+}
+
+/* Of a GIL that nobody had at the last look: how often somebody has. */
+static void print_shares(const struct snapshot *s, size_t gil)
+{
+	const struct snapshot_thread **threads = calloc(s->threads_n + 1, sizeof(*threads));
+	char text[HUMAN_SIZE], span[HUMAN_SIZE];
+	size_t n = 0;
+
+	for (size_t i = 0; threads && i < s->threads_n; i++)
+		if (s->threads[i].gil == gil)
+			threads[n++] = &s->threads[i];
+	printf("It was looked at %u times more within %s: ", s->again_looks, human__us(span, (double)s->again_ns / 1e3));
+	if (s->looks[gil].held)
+		printf("held at %s of them", human__share(text, share(s, s->looks[gil].held)));
+	else
+		puts("nobody ever had it.");
+	if (threads && n)
+		qsort(threads, n, sizeof(*threads), by_held);
+	if (threads && n && threads[0]->held)
+		print_holders(s, threads, n);
+	else if (s->looks[gil].held)
+		puts(", by threads that are new.");
+	free(threads);
+}
+
 static void print_gil(const struct inspection *in, const struct snapshot *s, size_t gil)
 {
 	size_t waiters = count(s, gil, SNAPSHOT_WAITS), elsewhere = count(s, gil, SNAPSHOT_ELSEWHERE);
@@ -72,6 +123,8 @@ static void print_gil(const struct inspection *in, const struct snapshot *s, siz
 	printf("%s; %zu thread%s wait%s for it, %zu %s elsewhere.\n",
 	       count(s, gil, SNAPSHOT_HOLDS) ? "is held" : "is free", waiters, waiters == 1 ? "" : "s", waiters == 1 ? "s" : "",
 	       elsewhere, elsewhere == 1 ? "is" : "are");
+	if (s->looks[gil].again)
+		print_shares(s, gil);
 	for (int state = SNAPSHOT_HOLDS; state <= SNAPSHOT_WAITS; state++)
 		for (size_t i = 0; i < s->threads_n; i++)
 			if (s->threads[i].gil == gil && s->threads[i].state == (enum snapshot_state)state)
@@ -104,7 +157,7 @@ static json_t *stack_json(const struct snapshot_thread *t)
 	return list;
 }
 
-static json_t *thread_json(const struct inspection *in, const struct snapshot_thread *t)
+static json_t *thread_json(const struct inspection *in, const struct snapshot *s, const struct snapshot_thread *t)
 {
 	json_t *json = json_pack("{si ss ss sI sI}", "tid", (int)t->tid, "name", t->name, "state", states[t->state], "seen",
 				 (json_int_t)(t->seen_ns / 1000), "g", (json_int_t)in->gils[t->gil].interp_id);
@@ -112,21 +165,36 @@ static json_t *thread_json(const struct inspection *in, const struct snapshot_th
 	if (json && t->stack)
 		json_object_update_new(json, json_pack("{so sb sb}", "stack", stack_json(t), "more", (int)t->more, "moving",
 						       (int)t->moving));
+	if (json && s->looks[t->gil].again)
+		json_object_set_new(json, "held", out__json_num(share(s, t->held)));
 	if (json && t->native[0])
 		json_object_set_new(json, "native", json_string(t->native));
 	return json;
 }
 
+static json_t *gil_json(const struct inspection *in, const struct snapshot *s, size_t gil)
+{
+	json_t *json = json_pack("{sI}", "g", (json_int_t)in->gils[gil].interp_id);
+
+	if (json && s->looks[gil].again)
+		json_object_update_new(json, json_pack("{sI sI so}", "looks", (json_int_t)s->again_looks, "us",
+						       (json_int_t)(s->again_ns / 1000), "held",
+						       out__json_num(share(s, s->looks[gil].held))));
+	return json;
+}
+
 static void print_json(const struct target *t, const struct inspection *in, const struct snapshot *s)
 {
-	json_t *threads = json_array();
+	json_t *threads = json_array(), *gils = json_array();
 	char label[256];
 
+	for (size_t g = 0; g < s->gils_n; g++)
+		json_array_append_new(gils, gil_json(in, s, g));
 	text__clean(label, sizeof(label), t->label, strlen(t->label));
 	for (size_t i = 0; i < s->threads_n; i++)
-		json_array_append_new(threads, thread_json(in, &s->threads[i]));
-	out__dump(json_pack("{si ss ss ss so}", "pid", (int)t->pid, "label", label, "python", in->python.text, "gil",
-			    inspect__gil_kind(in), "threads", threads),
+		json_array_append_new(threads, thread_json(in, s, &s->threads[i]));
+	out__dump(json_pack("{si ss ss ss so so}", "pid", (int)t->pid, "label", label, "python", in->python.text, "gil",
+			    inspect__gil_kind(in), "gils", gils, "threads", threads),
 		  stdout, true);
 }
 
@@ -164,7 +232,7 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 
 	if (err)
 		return options__fail(verb, EXIT_USAGE, &why);
-	err = target__open(pid, &t, &why);
+	err = kin__explain(pid, target__open(pid, &t, &why), &why);
 	err = err ? err : take(t, &in, &s, &why);
 	if (!err)
 		(o->format == FORMAT_JSON ? print_json : print_text)(t, &in, &s);
@@ -181,6 +249,8 @@ const struct verb verb_dump = {
 	.about = "Shows the threads of a process that hold the GIL or wait for it at this moment, each with its Python stack, "
 		 "the innermost function first. The process is looked at ten times within a fifth of a second (or for "
 		 "0.8 s, where a thread is never seen at rest): what did not change has lasted that long at least. "
+		 "A GIL that nobody has at the last look is looked at for 50 ms more: shown is who has it then, and how "
+		 "often who had it. "
 		 "Nothing is put into it; reading its memory takes root, CAP_SYS_PTRACE, or its own user.",
 	.options = {OPTION_JSON},
 	.min_args = 1,

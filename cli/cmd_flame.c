@@ -15,6 +15,7 @@
 #include "cmds.h"
 #include "human.h"
 #include "kin.h"
+#include "out.h"
 #include "outfile.h"
 #include "past.h"
 #include "stack_flame.h"
@@ -81,6 +82,7 @@ static int look(struct view *v, pid_t pid, struct reason *why)
 	kin__mention(&pid, 1, "flame takes one PID");
 	err = collector__run(&opts, &pid, 1, &events, why);
 	caps__take_back(aside);
+	err = kin__explain(pid, err, why);
 	if (!err && v->err)
 		err = reason__set(why, v->err, "the stacks could not be kept: %s", strerror(-v->err));
 	if (!err && !v->known)
@@ -144,9 +146,9 @@ static int write_out(struct view *v, const struct flame *flame, struct reason *w
 		flame__write(flame, title, FLAME_NS, to);
 	if (v->file.to)
 		err = outfile__keep(&v->file, why);
-	else if (fflush(to) || ferror(to))
-		err = reason__set(why, -EIO, "standard output: %s", strerror(errno));
-	if (err)
+	else
+		err = out__flush(to, "standard output", why);
+	if (err || (!v->file.to && out__reader_left(to)))
 		return err;
 	log_info("%s of %s", human__us(weight, (double)flame__total(flame) / 1e3), words);
 	if (!flame__total(flame))

@@ -365,6 +365,7 @@ static int look(struct report *r, pid_t pid, struct reason *why)
 	kin__mention(&pid, 1, "report takes one PID");
 	err = collector__run(&opts, &pid, 1, &events, why);
 	caps__take_back(aside);
+	err = kin__explain(pid, err, why);
 	if (!err && !r->threads)
 		err = reason__set(why, -ENODATA, "process %d could not be looked at", (int)pid);
 	return err;

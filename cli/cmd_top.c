@@ -24,6 +24,7 @@
 #include "args.h"
 #include "cmds.h"
 #include "history.h"
+#include "kin.h"
 #include "top_screen.h"
 #include "top_source.h"
 #include "top_view.h"
@@ -96,7 +97,7 @@ static int find_known(const struct options *o, const char *word, struct query_pr
 static int attach_to(struct start *start, pid_t pid, struct reason *why)
 {
 	struct target *t;
-	int err = target__open(pid, &t, why);
+	int err = kin__explain(pid, target__open(pid, &t, why), why);
 
 	if (err)
 		return err;

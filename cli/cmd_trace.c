@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -22,6 +23,7 @@
 #include "human.h"
 #include "kin.h"
 #include "live.h"
+#include "out.h"
 #include "outfile.h"
 #include "rows.h"
 #include "screen.h"
@@ -156,15 +158,13 @@ static void on_notice(void *arg, const struct collector_proc *proc, const char *
 /* The names of threads that came and went between two looks. */
 static void on_ended(void *arg, const struct collector_proc *proc, const struct proc_sample *totals, enum collector_end how)
 {
-	static const char *const words[] = {[END_EXIT] = "exit", [END_EXEC] = "exec", [END_DURATION] = "duration",
-					    [END_SIGNAL] = "signal", [END_ERROR] = "error"};
 	struct recording *r = arg;
 
 	for (size_t i = 0; r->json && i < totals->threads_n; i++)
 		if (totals->threads[i].key.tid)
 			trace_json__name(r->json, totals->threads[i].key.tid, totals->threads[i].name);
 	if (!r->ended || !r->ended[0])
-		r->ended = words[how];
+		r->ended = collector_end__name(how);
 }
 
 static void say_result(const struct recording *r)
@@ -202,7 +202,7 @@ static int record(struct recording *r, pid_t pid, struct reason *why)
 
 	schema_opts__default(&opts.schema);
 	kin__mention(&pid, 1, "trace takes one PID");
-	err = collector__run(&opts, &pid, 1, &events, why);
+	err = kin__explain(pid, collector__run(&opts, &pid, 1, &events, why), why);
 	screen__end();
 	if (!err && !r->trace)
 		return reason__set(why, -ENODATA, "process %d could not be traced", (int)pid);
@@ -222,6 +222,10 @@ static int finish(struct recording *r, int err, struct reason *why)
 	}
 	written = trace_json__close(r->json, &tail);
 	written = r->err ? r->err : written;
+	if (written && out__reader_left(r->to)) { /* | head: it has what it wanted */
+		__fpurge(r->to);
+		return err;
+	}
 	if (written)
 		return err ? err : reason__set(why, written, "%s could not be written to its end: %s",
 					       r->o->output ? r->o->output : "standard output", strerror(-written));

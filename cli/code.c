@@ -122,7 +122,8 @@ static void say_hold(const struct long_event *e, const char *len, char *buf, siz
 	if (e->ended)
 		text__append(buf, size, "; others waited %s meanwhile", human__us(waited, (double)e->waited_ns / 1e3));
 	else if (e->waiters)
-		text__append(buf, size, "; %u wait%s: %s", e->waiters, e->waiters == 1 ? "s" : "", e->victims);
+		text__append(buf, size, "; %u wait%s%s%s", e->waiters, e->waiters == 1 ? "s" : "", e->victims[0] ? ": " : "",
+			     e->victims);
 }
 
 static void say_wait(const struct long_event *e, const char *len, char *buf, size_t size)

@@ -267,6 +267,12 @@ static void tell_losses(const struct history *h)
 	if (stats.commands_refused)
 		log_warn("%s: the server refused %" PRIu64 " commands%s%s", h->where, stats.commands_refused,
 			 stats.trouble[0] ? ": " : "", stats.trouble);
+	if (stats.keys_lost)
+		log_warn("%s: %" PRIu64 " keys of the history at least were thrown away or deleted meanwhile: it is not complete",
+			 h->where, stats.keys_lost);
+	else if (stats.keys_evicted && !stats.keys_known)
+		log_warn("%s: the server has thrown away %" PRIu64 " keys meanwhile, and does not tell whether they were of the "
+			 "history", h->where, stats.keys_evicted);
 }
 
 bool history__arrives(const struct history *h)

@@ -16,6 +16,7 @@
 #include "../collector/planter.h"
 #include "args.h"
 #include "cmds.h"
+#include "out.h"
 #include "secrets.h"
 #include "suggest.h"
 
@@ -140,11 +141,12 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
 /* A reader that went away (| head) is no failure; a full disk is. */
 static int finish(int status)
 {
-	if ((fflush(stdout) || ferror(stdout)) && errno != EPIPE && status == EXIT_OK) {
-		log_error("standard output: %s", strerror(errno));
-		return EXIT_FAILED;
-	}
-	return status;
+	struct reason why;
+
+	if (!out__flush(stdout, "standard output", &why) || status != EXIT_OK)
+		return status;
+	log_error("%s", why.text);
+	return EXIT_FAILED;
 }
 
 /* Large tables go back to the system when they are freed. Left alone, glibc keeps them in a heap full of holes. */

@@ -439,8 +439,9 @@ static const struct option_entry entries[OPTION_COUNT] = {
 	[OPTION_HOST] = {"host", 0, "NAME", "host name to store instead of this machine's", set_host},
 	[OPTION_USER] = {"user", 'u', "NAME", "run: run the command as this user (default under sudo: the one who called "
 			 "sudo); attach --all: only this user's processes", set_user},
-	[OPTION_REDIS] = {"redis", 'r', "URL", "Redis server: redis://[user[:pass]@]host[:port][/db], rediss:// (TLS) or "
-			  "unix:///path[?db=N] (default: $GILSCOPE_REDIS, else gilscope's own store)", set_redis},
+	[OPTION_REDIS] = {"redis", 'r', "URL", "Redis server: redis://[user[:pass]@]host[:port][/db], rediss:// (TLS), "
+			  "valkey://, valkeys:// or unix:///path[?db=N] (default: $GILSCOPE_REDIS, else gilscope's own "
+			  "store)", set_redis},
 	[OPTION_PASSWORD_FILE] = {"redis-password-file", 0, "FILE", "its password is the first line of FILE (else "
 				  "$GILSCOPE_REDIS_PASSWORD or $REDISCLI_AUTH)", set_password_file},
 	[OPTION_RETENTION] = {"retention", 0, "A,B,C", "keep process samples of 1 s, 10 s, 60 s for A, B, C "

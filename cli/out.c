@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -439,6 +440,25 @@ int out__dump(json_t *json, FILE *to, bool indent)
 	if (err || fputc('\n', to) == EOF || fflush(to))
 		return -EIO;
 	return 0;
+}
+
+bool out__reader_left(FILE *to)
+{
+	struct pollfd p = {.fd = fileno(to)};
+
+	return poll(&p, 1, 0) > 0 && (p.revents & (POLLERR | POLLHUP));
+}
+
+/* errno tells of the flush alone: what failed before is known to have failed, and no more. */
+int out__flush(FILE *to, const char *name, struct reason *why)
+{
+	int err = fflush(to) ? -errno : 0;
+
+	if ((!err && !ferror(to)) || out__reader_left(to))
+		return 0;
+	if (err)
+		return reason__set(why, err, "%s: %s", name, strerror(-err));
+	return reason__set(why, -EIO, "%s: not all of it could be written", name);
 }
 
 void out__terminal(int fd, size_t *ret_columns, size_t *ret_lines)

@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "../collector/reason.h"
+
 enum out_unit {
 	OUT_TEXT,
 	OUT_COUNT,   /* "1,234", "12.3k" */
@@ -66,6 +68,15 @@ json_t *out__json(const struct out *o);
 
 /* Writes `json` and a newline on one line, or indented, and drops the reference. 0 or -EIO. */
 int out__dump(json_t *json, FILE *to, bool indent);
+
+/* Whether `to` is a pipe or a socket that nobody reads any more (| head). */
+bool out__reader_left(FILE *to);
+
+/*
+ * Writes out what is buffered, and tells what went wrong with that or with any writing before: -errno, with a sentence that
+ * calls the stream `name`. 0 also where nobody reads it any more, which is no failure.
+ */
+int out__flush(FILE *to, const char *name, struct reason *why);
 
 /* A number as JSON: an integer where it is one; NULL (which jansson's setters refuse) where it is not finite. */
 json_t *out__json_num(double value);

@@ -210,14 +210,16 @@ static struct who who_of(const struct watch *w, const struct collector_proc *pro
 /* A reader that went away (| head) or a full disk: end the run in good order, by the way that Ctrl-C takes. */
 static void check_data(struct watch *w)
 {
-	if (fflush(w->data) == 0 || w->broken)
+	struct reason why;
+
+	if (w->broken)
 		return;
-	w->broken = true;
-	if (errno != EPIPE) {
-		w->failed = true;
-		log_error("%s: %s", w->file.to ? w->options->output : "standard output", strerror(errno));
-	}
-	kill(getpid(), SIGTERM);
+	w->failed = out__flush(w->data, w->file.to ? w->options->output : "standard output", &why) != 0;
+	w->broken = w->failed || ferror(w->data);
+	if (w->failed)
+		log_error("%s", why.text);
+	if (w->broken)
+		kill(getpid(), SIGTERM);
 }
 
 /* What could not be written is known by now: nobody shall stumble over it again. */
@@ -348,14 +350,6 @@ static void on_lasting(void *arg, const struct collector_proc *proc, const struc
 	on_notice(arg, proc, code__long(e, text, sizeof(text)));
 }
 
-static const char *end_name(enum collector_end how)
-{
-	static const char *const names[] = {[END_EXIT] = "exit", [END_EXEC] = "exec", [END_DURATION] = "duration",
-					    [END_SIGNAL] = "signal", [END_ERROR] = "error"};
-
-	return names[how];
-}
-
 /* Lines to paste are shown where they would find something. */
 static void print_history(const struct watch *w, const char *id)
 {
@@ -396,7 +390,7 @@ static void keep_summary(struct watch *w, const struct who *who, const struct pr
 	size_t len = 0;
 	FILE *to;
 
-	family_table__add(w->run, who, totals, end_name(how));
+	family_table__add(w->run, who, totals, collector_end__name(how));
 	if (w->first_id[0] || w->options->format == FORMAT_JSON)
 		return;
 	snprintf(w->first_id, sizeof(w->first_id), "%s", who->id);
@@ -440,7 +434,7 @@ static void on_ended(void *arg, const struct collector_proc *proc, const struct 
 	if (w->run)
 		keep_summary(w, &who, totals, how);
 	if (w->options->format == FORMAT_JSON)
-		put_json(w, &who, totals, end_name(how));
+		put_json(w, &who, totals, collector_end__name(how));
 	else if (!w->run)
 		print_summary(w, &who, totals, how);
 }

@@ -102,7 +102,7 @@ uint64_t blame_list__charge(struct blame_list *list, const struct gil_state *gil
 			    const struct gil_totals *waiter, uint64_t bound)
 {
 	uint64_t span = bound - waiter->wait_place, first = waiter->place_head ? waiter->place_head - 1 : 0;
-	uint64_t from = waiter->place_held, held = held_clock(at, bound) - from;
+	uint64_t from = waiter->place_held, clock = held_clock(at, bound), held = clock > from ? clock - from : 0;
 
 	if (held > span) /* cannot be, unless an event was missed */
 		held = span;
@@ -291,40 +291,74 @@ static size_t first_of(const struct blame_reading *r, uint32_t victim)
 /* ---- settling ---- */
 
 /* Cumulative blame of the victim at the boundary. */
-static void total_at(const struct blame_reading *r, uint32_t victim, const struct blame_list *open, struct blame_list *ret)
+static int total_at(const struct blame_reading *r, uint32_t victim, const struct blame_list *open, struct blame_list *ret)
 {
+	int err = 0;
+
 	for (size_t i = first_of(r, victim); i < r->n && r->pairs[i].victim == victim; i++)
-		blame_list__add(ret, r->pairs[i].who, r->pairs[i].ns);
+		err = blame_list__add(ret, r->pairs[i].who, r->pairs[i].ns) ?: err;
 	for (size_t i = 0; i < open->n; i++)
-		blame_list__add(ret, open->part[i].who, open->part[i].ns);
+		err = blame_list__add(ret, open->part[i].who, open->part[i].ns) ?: err;
+	return err;
 }
 
-uint64_t blame_memo__settle(struct blame_memo *memo, const struct blame_reading *reading, uint32_t victim,
-			    const struct blame_list *open, struct blame_list *ret)
+static uint64_t part_of(const struct blame_list *list, uint64_t who)
+{
+	size_t at = place_of(list, who);
+
+	return at < list->n && list->part[at].who == who ? list->part[at].ns : 0;
+}
+
+/* What was owed to whoever held the GIL when the probes were armed is charged under the name that this one has got since. */
+static int name_seed(struct blame_list *last, const struct blame_list *total, uint32_t seed_slot)
+{
+	uint64_t told = part_of(last, GIL_SLOT_SEED), charged = part_of(total, GIL_SLOT_SEED);
+
+	if (told <= charged)
+		return 0;
+	last->part[place_of(last, GIL_SLOT_SEED)].ns = charged;
+	return blame_list__add(last, seed_slot, told - charged);
+}
+
+int blame_memo__settle(struct blame_memo *memo, const struct blame_reading *reading, uint32_t victim, uint32_t seed_slot,
+		       const struct blame_list *open, struct blame_list *ret)
 {
 	struct blame_list total = {0}, *last = &memo->last;
 	size_t then = 0;
-	uint64_t back = 0;
+	int err = total_at(reading, victim, open, &total);
 
-	total_at(reading, victim, open, &total);
+	if (seed_slot)
+		err = name_seed(last, &total, seed_slot) ?: err;
+
 	for (size_t now = 0; now < total.n; now++) {
 		const struct blame_part *part = &total.part[now];
 		uint64_t before;
 
 		/* Pairs that existed only as a residue, and were not charged after all. */
-		for (; then < last->n && last->part[then].who < part->who; then++)
-			back += last->part[then].ns;
+		while (then < last->n && last->part[then].who < part->who)
+			then++;
 		before = then < last->n && last->part[then].who == part->who ? last->part[then++].ns : 0;
-		if (part->ns < before)
-			back += before - part->ns;
-		else if (part->ns > before)
-			blame_list__add(ret, part->who, part->ns - before);
+		if (part->ns > before)
+			err = blame_list__add(ret, part->who, part->ns - before) ?: err;
 	}
-	for (; then < last->n; then++)
-		back += last->part[then].ns;
 	blame_list__clear(&memo->last);
 	memo->last = total;
-	return back;
+	return err;
+}
+
+void blame_memo__forget_open(struct blame_memo *memo, const struct blame_reading *reading, uint32_t victim)
+{
+	struct blame_list none = {0}, total = {0};
+
+	total_at(reading, victim, &none, &total);
+	for (size_t i = 0; i < memo->last.n; i++) {
+		struct blame_part *told = &memo->last.part[i];
+		uint64_t charged = part_of(&total, told->who);
+
+		if (told->ns > charged)
+			told->ns = charged;
+	}
+	blame_list__clear(&total);
 }
 
 void blame_memo__forget(struct blame_memo *memo, const bool *gone)

@@ -4,7 +4,7 @@
  *
  * A waiter is charged at its own events (each switch interval). One that slept over the boundary still owes the span up to
  * it: the reader walks the GIL's ring for that residue as the program will later. Should the ring have been lapped by then,
- * the program charges the residue to unknown instead; blame_memo__settle() notices and says how much to take back.
+ * the program charges the residue to unknown instead; time_memo__explain() sees to it that it is told once.
  */
 #ifndef GILSCOPE_BLAME_MEMO_H
 #define GILSCOPE_BLAME_MEMO_H
@@ -76,11 +76,14 @@ struct blame_memo {
 };
 
 /*
- * What `victim` was charged with between the last boundary and that of `reading`, into `ret`; remembers the new state. Returns
- * how much was given to holders at the last boundary and has turned out unknown since: to be taken from unknown.
+ * What `victim` was charged with between the last boundary and that of `reading`, into `ret`; remembers the new state. What was
+ * given to a holder at the last boundary and has turned out unknown since is not new unknown time: time_memo__explain().
+ * `seed_slot` is who GIL_SLOT_SEED has turned out to be, 0: not known. 0 or -ENOMEM.
  */
-uint64_t blame_memo__settle(struct blame_memo *memo, const struct blame_reading *reading, uint32_t victim,
-			    const struct blame_list *open, struct blame_list *ret);
+int blame_memo__settle(struct blame_memo *memo, const struct blame_reading *reading, uint32_t victim, uint32_t seed_slot,
+		       const struct blame_list *open, struct blame_list *ret);
+/* As time_memo__forget_open(): `reading` is the table since the probes were disarmed. */
+void blame_memo__forget_open(struct blame_memo *memo, const struct blame_reading *reading, uint32_t victim);
 /* Forgets holders whose slots are given back: another thread will have them. */
 void blame_memo__forget(struct blame_memo *memo, const bool *gone);
 void blame_memo__clear(struct blame_memo *memo);

@@ -31,6 +31,7 @@
 #include "grid.h"
 #include "log.h"
 #include "observed.h"
+#include "redis_server.h"
 #include "spawn.h"
 
 #define MS COLLECTOR_MS
@@ -122,6 +123,8 @@ static void take_sample(struct collector *c, struct observed *o, bool partial)
 
 	if (!observed__was_there(o, reader__interval_start(c->shop.reader)))
 		return;
+	if (!o->gone_at)
+		observed__mind_interpreter(o, &c->shop);
 	err = reader__collect(c->shop.reader, o->slot, &s);
 	if (err) {
 		log_warn("process %d: an interval could not be read: %s", (int)o->target->pid, strerror(-err));
@@ -210,6 +213,24 @@ static void announce_anew(struct collector *c)
 			observed__announce(c->roster.places[i], &c->shop);
 }
 
+/* A server that throws keys away: said at once, and when it has. Its keys are given their times to live again. */
+static void mind_eviction(struct collector *c, const struct sink_stats *stats)
+{
+	if (stats->policy[0] && !c->said_policy)
+		collector__notice(c, NULL, "Redis may throw away any of the history when its memory is full (maxmemory-policy "
+				  "%s): " REDIS_SERVER_ADVICE, stats->policy);
+	c->said_policy |= stats->policy[0] != '\0';
+	if (stats->keys_evicted != c->keys_evicted || stats->keys_lost != c->keys_lost)
+		announce_anew(c);
+	c->keys_evicted = stats->keys_evicted;
+	c->keys_lost = stats->keys_lost;
+	if (stats->keys_lost && !c->said_keys_lost)
+		collector__notice(c, NULL, "keys of the history are gone from Redis (%llu so far), and what they held with them: "
+				  "it has thrown them away, or somebody has deleted them",
+				  (unsigned long long)stats->keys_lost);
+	c->said_keys_lost |= stats->keys_lost > 0;
+}
+
 /* One line when the store goes away and one when it is back. What becomes of samples meanwhile, the trouble says. */
 static void mind_sink(struct collector *c)
 {
@@ -222,6 +243,7 @@ static void mind_sink(struct collector *c)
 	if (stats.reconnects != c->reconnects)
 		announce_anew(c);
 	c->reconnects = stats.reconnects;
+	mind_eviction(c, &stats);
 	away = stats.trouble[0] != '\0' && !is_refusal(c, &stats);
 	if (away && !c->sink_was_away)
 		collector__notice(c, NULL, "%s", stats.trouble);

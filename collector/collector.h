@@ -65,13 +65,21 @@ struct collector_proc {
 	bool gil_disabled;         /* free-threaded, GIL off now: there is nothing to measure */
 };
 
+/* How the observation of a process ends, by the name that meta, --json and a trace give it: X(identifier, name). */
+#define COLLECTOR_ENDS(X) \
+	X(EXIT, "exit")         /* the target exited */ \
+	X(EXEC, "exec")         /* it became another program (not Python) */ \
+	X(DURATION, "duration") \
+	X(SIGNAL, "signal") \
+	X(ERROR, "error")
+
 enum collector_end {
-	END_EXIT,      /* the target exited */
-	END_EXEC,      /* it became another program (not Python) */
-	END_DURATION,
-	END_SIGNAL,
-	END_ERROR,
+#define X(id, name) END_##id,
+	COLLECTOR_ENDS(X)
+#undef X
 };
+
+const char *collector_end__name(enum collector_end how);
 
 struct collector_events {
 	void *arg;

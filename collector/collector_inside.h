@@ -34,6 +34,8 @@ struct collector {
 	int child_status;
 	bool sink_was_away;
 	bool said_full, said_not_shared; /* these notices come once */
+	bool said_policy, said_keys_lost;
+	uint64_t keys_evicted, keys_lost; /* the same */
 	uint64_t reconnects;         /* of the sink, when last looked */
 	uint64_t refused;            /* commands that Redis refused so far, and what was said of it */
 	struct observed *traced;     /* NULL: nobody yet, or nobody any more */

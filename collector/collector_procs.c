@@ -21,18 +21,24 @@
 #define SCANS_MAX 8          /* looks for children that were forked during the one before */
 #define ANCESTORS_MAX 64
 
-static const char *const end_words[] = {
-	[END_EXIT] = "exited", [END_EXEC] = "exec", [END_DURATION] = "duration", [END_SIGNAL] = "signal",
-	[END_ERROR] = "error",
-};
-
 /* ---- the end ---- */
+
+const char *collector_end__name(enum collector_end how)
+{
+	static const char *const names[] = {
+#define X(id, name) [END_##id] = name,
+		COLLECTOR_ENDS(X)
+#undef X
+	};
+
+	return names[how];
+}
 
 static void say_good_bye(struct collector *c, struct observed *o, enum collector_end how)
 {
 	if (o == c->traced)
 		tracing__end(c, c->boundary);
-	observed__finish(o, &c->shop, c->boundary_ms, end_words[how]);
+	observed__finish(o, &c->shop, c->boundary_ms, collector_end__name(how));
 	/* The summary of the last one says where the history is: let it be there. */
 	if (c->opts->sink && roster__count(&c->roster) == 1 && !c->opts->all)
 		sink__flush(c->opts->sink, LAST_WORDS_MS);

@@ -203,7 +203,8 @@ static const struct {
 		"task_registers", "bpf_task_pt_regs (Linux 5.15 and newer)", try_task_registers, ALWAYS,
 		"native code is looked for with a thread's registers"},
 	[KERNEL_OWN_PROGRAMS] = {
-		"own_programs", "BPF programs that gilscope can run itself (Linux 5.14 and newer)", try_own_programs, IN_CONTAINER,
+		"own_programs", "BPF programs that gilscope can run itself (Linux 5.14 and newer)", try_own_programs,
+		IN_CONTAINER,
 		"in a PID namespace (a container) gilscope needs one to find out which it is"},
 	[KERNEL_LOOP] = {
 		"loop", "bpf_loop (Linux 5.17 and newer)", try_loop, MADE_UP_FOR,

@@ -18,11 +18,18 @@ struct long_event {
 	char holder_name[THREAD_NAME_SIZE];
 	uint32_t gil;            /* whose GIL */
 	uint32_t waiters;        /* threads waiting at that moment */
-	char victims[LONG_VICTIMS_SIZE]; /* of a hold that goes on: some of them by name, "a, b and 3 more" */
+	uint32_t victims_n;      /* of a hold that goes on: so many of them stand in `victims` by name */
+	char victims[LONG_VICTIMS_SIZE]; /* "a, b and 3 more", `waiters` in all; "": none is known by name */
 	uint64_t at_ns;          /* CLOCK_MONOTONIC */
 	uint64_t since_ns;
 	uint64_t waited_ns;      /* of a hold: how long others have waited during it, in sum */
 	const struct stack_text *stack; /* the holder's; of a wait that has ended the waiter's. NULL: not known. The call's */
 };
+
+/* Names one of those who waited, unless `waiters` are named already or there is no room for the name. */
+void long_event__add_victim(struct long_event *e, const char *name);
+
+/* After the last name: says how many of `waiters` have none. */
+void long_event__count_victims(struct long_event *e);
 
 #endif

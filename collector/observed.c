@@ -252,12 +252,25 @@ static struct batch *batch_for(const struct workshop *shop)
 	return shop->opts->sink ? batch__new() : NULL;
 }
 
+/* What the sink lost so far, of all processes, for the process's meta. */
+static void note_sink_losses(struct observed *o, struct workshop *shop)
+{
+	struct sink_stats stats;
+
+	sink__stats(shop->opts->sink, &stats);
+	schema_writer__set_sink_losses(o->writer, &(struct sink_losses){
+		.points = stats.points_dropped, .batches = stats.batches_dropped, .refused = stats.commands_refused,
+		.keys = stats.keys_lost, .keys_known = stats.keys_known,
+	});
+}
+
 void observed__announce(struct observed *o, struct workshop *shop)
 {
 	struct batch *b = batch_for(shop);
 
 	if (!b)
 		return;
+	note_sink_losses(o, shop);
 	if (schema_writer__announce(o->writer, b) || batch__error(b)) {
 		batch__free(b);
 		return;
@@ -473,6 +486,9 @@ static uint64_t seed_of(const struct observed *o, uint64_t gil)
 	uint32_t locked = 0;
 	uint64_t holder = 0;
 
+	/* Up to 3.11 it stays locked when its interpreter is finalized. */
+	if (pyver__is_finalized(o->target->pid, &o->recipe->offsets, o->runtime))
+		return 0;
 	if (procmem__read_u32(o->target->pid, gil + o->recipe->offsets.gil_locked, &locked) || locked != 1)
 		return 0;
 	if (procmem__read_u64(o->target->pid, gil + o->recipe->offsets.gil_last_holder, &holder))
@@ -488,6 +504,39 @@ void observed__seed(struct observed *o, struct workshop *shop)
 		reader__seed(shop->reader, o->slot, i, seed_of(o, proc->gil_addr[i]));
 }
 
+/* ---- a process without an interpreter ---- */
+
+/* Since when the hold lasts that is open now; `bound` if there is none. */
+static uint64_t open_hold_since(const struct observed *o, struct workshop *shop, uint64_t bound)
+{
+	const struct gil_proc *proc = probes__proc(shop->probes, o->slot);
+	uint64_t since = bound;
+
+	for (uint32_t i = 0; i < GIL_PER_PROC; i++) {
+		const struct gil_view *gil = &probes__gil(shop->probes, o->slot, i)->cur;
+
+		if (proc->gil_addr[i] > GIL_PLACE_LAST && gil->state == GIL_OWNER_HELD && gil->acquired_at < since)
+			since = gil->acquired_at;
+	}
+	return since;
+}
+
+void observed__mind_interpreter(struct observed *o, struct workshop *shop)
+{
+	bool finalized = pyver__is_finalized(o->target->pid, &o->recipe->offsets, o->runtime);
+	uint64_t bound = reader__interval_end(shop->reader), armed_at;
+
+	if (finalized && !o->finalized) {
+		probes__disarm(shop->probes, o->slot);
+		o->open_since = open_hold_since(o, shop, bound);
+		if (reader__forget_open(shop->reader, o->slot, reader__interval_start(shop->reader)))
+			log_debug("process %d: what was open when it was finalized can't be forgotten", (int)o->target->pid);
+		probes__arm(shop->probes, o->slot, &armed_at);
+		observed__seed(o, shop);
+	}
+	o->finalized = finalized;
+}
+
 /* ---- changing the mode ---- */
 
 void observed__pause(struct observed *o, struct workshop *shop)
@@ -499,7 +548,12 @@ void observed__pause(struct observed *o, struct workshop *shop)
 int observed__switch(struct observed *o, struct workshop *shop, enum gil_mode mode, struct reason *why)
 {
 	uint64_t begin = o->paused_at ?: clock__mono_ns(), armed_at;
-	int err = probes__switch(shop->probes, o->slot, mode, &armed_at, why);
+	int err = reader__forget_open(shop->reader, o->slot, reader__interval_end(shop->reader));
+
+	if (err)
+		return reason__set(why, err, "what is open in process %d can't be forgotten: %s", (int)o->target->pid,
+				   strerror(-err));
+	err = probes__switch(shop->probes, o->slot, mode, &armed_at, why);
 
 	if (err)
 		return err;
@@ -539,10 +593,19 @@ static void end_early(struct proc_sample *s, uint64_t by_ns)
 	s->observed_ns -= by_ns < s->observed_ns ? by_ns : s->observed_ns;
 }
 
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 static void complete(struct observed *o, struct proc_sample *s, uint64_t bound)
 {
 	uint64_t cpu, rss;
 
+	/* Its last hold ended at some time before the boundary, nobody knows when. */
+	if (o->open_since)
+		s->observed_ns = s->len_ns - (bound > o->open_since ? min_u64(bound - o->open_since, s->len_ns) : 0);
+	o->open_since = 0;
 	if (o->gone_at && o->gone_at < bound)
 		end_early(s, bound - o->gone_at);
 	s->observed_ns = s->observed_ns > o->unarmed_ns ? s->observed_ns - o->unarmed_ns : 0;
@@ -607,6 +670,7 @@ static int store(struct observed *o, struct workshop *shop, const struct proc_sa
 
 	if (!out.batch)
 		return -ENOMEM;
+	note_sink_losses(o, shop);
 	err = aggr__add(o->aggr, s, emit_window, &out);
 	err = err ?: schema_writer__sample(o->writer, TIER_BASE, s, aggr__totals(o->aggr), out.batch);
 	send(shop, out.batch, err);

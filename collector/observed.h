@@ -38,6 +38,8 @@ struct observed {
 	bool published;            /* its first sample is sent */
 	uint64_t paused_at;        /* ns: disarmed for a change since then; 0: not */
 	uint64_t unarmed_ns;       /* of the running interval, during a change of mode */
+	bool finalized;            /* it had no interpreter at the last boundary */
+	uint64_t open_since;       /* ns: what was held since then ended, with it, at a time that is not known; 0: not just now */
 	uint64_t cpu_ns;           /* at the last sample */
 	double price_ns[8];        /* by enum gil_site_kind */
 	bool sighted, blind;       /* an acquire was seen; the main GIL changes and no probe sees it: see note_sight() */
@@ -96,6 +98,12 @@ void observed__announce(struct observed *o, struct workshop *shop);
 
 /* Reads locked and last_holder of each GIL after arming: the seed. */
 void observed__seed(struct observed *o, struct workshop *shop);
+
+/*
+ * Call at each boundary before its sample is collected: where the process has no interpreter any more (Py_Finalize), nobody holds
+ * its GIL, though no event and up to 3.11 not even the GIL itself says so.
+ */
+void observed__mind_interpreter(struct observed *o, struct workshop *shop);
 
 /* Stops counting, for a change of mode to come: observed__switch() ends it. */
 void observed__pause(struct observed *o, struct workshop *shop);

@@ -764,6 +764,13 @@ int pyver__interpreters(pid_t pid, const struct pyoffsets *off, uint64_t runtime
 	return -EAGAIN;
 }
 
+bool pyver__is_finalized(pid_t pid, const struct pyoffsets *off, uint64_t runtime)
+{
+	uint64_t interp;
+
+	return procmem__read_u64(pid, runtime + off->runtime_interpreters_head, &interp) == 0 && !interp;
+}
+
 uint64_t pyver__main_gil(pid_t pid, const struct pyoffsets *off, uint64_t runtime)
 {
 	uint64_t interp, next, gil;

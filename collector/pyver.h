@@ -125,6 +125,9 @@ int pyver__find_gils(const struct target *t, struct elffile *ef, const struct py
  */
 int pyver__interpreters(pid_t pid, const struct pyoffsets *off, uint64_t runtime, uint64_t *ret_ids, int max, int *ret_n);
 
+/* Whether it has no interpreter now: none was started yet, or the last one was finalized. False also where that can't be read. */
+bool pyver__is_finalized(pid_t pid, const struct pyoffsets *off, uint64_t runtime);
+
 /* Address of the main interpreter's GIL, by the address of _PyRuntime; 0: there is none yet, or it can't be read. */
 uint64_t pyver__main_gil(pid_t pid, const struct pyoffsets *off, uint64_t runtime);
 

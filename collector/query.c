@@ -194,8 +194,8 @@ int query__now(struct query *q, int64_t *ret_ms, struct reason *why)
 	int err = ask_one(&a, 1, argv);
 	struct timespec ts;
 
-	/* A reader's ACL may lack TIME; then ours has to do. */
-	if (err != -EACCES || a.refused != REDIS_CLASS_CREDENTIALS)
+	/* A reader's ACL may lack TIME, and so may a proxy; then ours has to do. */
+	if (err != -EPIPE && a.refused != REDIS_CLASS_CREDENTIALS && a.refused != REDIS_CLASS_BUG)
 		return err;
 	clock_gettime(CLOCK_REALTIME, &ts);
 	*ret_ms = (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;

@@ -150,7 +150,25 @@ void reader__seed(struct reader *r, uint32_t slot, uint32_t gil, uint64_t tstate
 	if (gil >= GIL_PER_PROC)
 		return;
 	r->watches[slot].seed[gil] = tstate;
-	r->watches[slot].seed_given[gil] = 0;
+}
+
+int reader__forget_open(struct reader *r, uint32_t slot, uint64_t from)
+{
+	int err = blame_reading__read(&r->blame, r->blame_fd, UINT64_MAX);
+
+	r->blame_bound = 0;
+	reader_slots__find_end(r);
+	for (uint32_t i = GIL_SLOT_OTHER; !err && i < r->slots_end; i++) {
+		const struct gil_thread *t = probes__thread(r->probes, i);
+
+		if (!r->memos[i] || t->proc != slot)
+			continue;
+		time_memo__forget_open(&r->memos[i]->times, &t->cur,
+				       probes__gil(r->probes, slot, t->gil % GIL_PER_PROC)->since, from);
+		blame_memo__forget_open(&r->memos[i]->blame, &r->blame, i);
+		r->memos[i]->settled = 0;
+	}
+	return err;
 }
 
 /* ---- the interval in force ---- */
@@ -176,6 +194,11 @@ void reader__advance(struct reader *r, uint64_t end_ns)
 uint64_t reader__interval_start(struct reader *r)
 {
 	return r->clock->start;
+}
+
+uint64_t reader__interval_end(struct reader *r)
+{
+	return r->clock->end;
 }
 
 void reader__cut(struct reader *r, uint64_t end_ns)
@@ -314,24 +337,16 @@ static long holder_of(struct collection *c, const struct blame_part *part, uint3
 }
 
 /* Blame of one victim in this interval; what does not fit goes to its unknown part. */
-static void add_blame(struct collection *c, uint32_t slot, struct memo *m, uint32_t gil, long victim,
-		      struct blame_list *open)
+static void add_blame(struct collection *c, uint32_t gil, long victim, const struct blame_list *parts)
 {
-	struct blame_list parts = {0};
-	uint64_t back = blame_memo__settle(&m->blame, &c->r->blame, slot, open, &parts);
-	struct metrics *mine = &c->sample->threads[victim].m;
-
-	/* What was charged to a holder at the last boundary and is forgotten since: it was unknown after all. */
-	mine->unknown_ns = mine->unknown_ns > back ? mine->unknown_ns - back : 0;
-	for (size_t i = 0; i < parts.n; i++) {
-		long holder = holder_of(c, &parts.part[i], gil);
+	for (size_t i = 0; i < parts->n; i++) {
+		long holder = holder_of(c, &parts->part[i], gil);
 
 		/* Several parts may be one thread's: by its slot, its state, or as who held when the probes were armed. */
 		if (holder < 0 || proc_sample__charge(c->sample, &c->r->blame_places, (uint32_t)victim, (uint32_t)holder,
-						      parts.part[i].ns))
-			c->sample->threads[victim].m.unknown_ns += parts.part[i].ns;
+						      parts->part[i].ns))
+			c->sample->threads[victim].m.unknown_ns += parts->part[i].ns;
 	}
-	blame_list__clear(&parts);
 }
 
 /*
@@ -383,17 +398,6 @@ static void note_settled(struct memo *m, const struct moment *at)
 	m->state = rec->state;
 }
 
-/* Its hold since arming has ended and is in the record now, as a whole. */
-static void take_back_seed(struct collection *c, struct memo *m, const struct record *rec)
-{
-	uint64_t *given = &c->watch->seed_given[rec->gil % GIL_PER_PROC];
-
-	if (!rec->at.unseen || rec->arm_gen != c->proc.arm_gen)
-		return;
-	time_memo__was_told(&m->times, *given);
-	*given = 0;
-}
-
 static bool nothing_happened(const struct metrics *m)
 {
 	return !m->hold_ns && !m->wait_ns && !m->acquires && !m->contended && !m->forced && !m->waiting &&
@@ -401,7 +405,7 @@ static bool nothing_happened(const struct metrics *m)
 }
 
 static int add_to_sample(struct collection *c, uint32_t slot, const struct record *rec, const struct metrics *metrics,
-			 bool exited, struct blame_list *open)
+			 bool exited, const struct blame_list *parts)
 {
 	struct memo *m = c->r->memos[slot];
 	long index = sample_thread(c, &m->key, rec->gil, m->name);
@@ -410,8 +414,14 @@ static int add_to_sample(struct collection *c, uint32_t slot, const struct recor
 	if (index < 0 || metrics__sum(&c->sample->threads[index].m, metrics))
 		return -ENOMEM;
 	c->sample->threads[index].exited = exited;
-	add_blame(c, slot, m, rec->gil, index, open);
+	add_blame(c, rec->gil, index, parts);
 	return 0;
+}
+
+static void count_violations(struct collection *c, struct memo *m)
+{
+	c->watch->violations += m->times.violations;
+	m->times.violations = 0;
 }
 
 static int collect_record(struct collection *c, uint32_t slot, const struct record *rec)
@@ -421,16 +431,18 @@ static int collect_record(struct collection *c, uint32_t slot, const struct reco
 	struct metrics metrics = {.known = known_in(c)};
 	struct memo *m = c->r->memos[slot];
 	const struct moment at = {
-		.rec = rec, .gil = &c->gils[rec->gil % GIL_PER_PROC], .bound = c->bound, .slot = slot,
+		.rec = rec, .gil = &c->gils[rec->gil % GIL_PER_PROC], .from = c->from, .bound = c->bound, .slot = slot,
 		.arm_gen = c->proc.arm_gen, .mode = c->proc.mode,
 	};
-	struct blame_list open = {0};
+	struct blame_list open = {0}, parts = {0};
 	int err;
 
-	take_back_seed(c, m, rec);
 	err = time_memo__settle(&m->times, &at, &metrics, &open);
+	err = blame_memo__settle(&m->blame, &c->r->blame, slot, at.gil->state.seed_slot, &open, &parts) ?: err;
+	time_memo__explain(&m->times, &metrics, &parts);
+	count_violations(c, m);
 	if (!m->resting && (!nothing_happened(&metrics) || (dead && !other)))
-		err = add_to_sample(c, slot, rec, &metrics, dead && rec->state == GIL_THREAD_DEAD, &open) ?: err;
+		err = add_to_sample(c, slot, rec, &metrics, dead && rec->state == GIL_THREAD_DEAD, &parts) ?: err;
 	if (dead && !m->resting)
 		m->rests_since = c->bound;
 	m->resting = dead;
@@ -439,6 +451,7 @@ static int collect_record(struct collection *c, uint32_t slot, const struct reco
 	note_settled(m, &at);
 	metrics__clear(&metrics);
 	blame_list__clear(&open);
+	blame_list__clear(&parts);
 	return err;
 }
 
@@ -492,7 +505,6 @@ static int add_seed_hold(struct collection *c, uint32_t gil)
 	m->hold_ns += c->bound - since;
 	m->hold_off.ns[GIL_OFF_UNSEEN] += c->bound - since;
 	m->hold_max_ns = max_u64(m->hold_max_ns, age);
-	c->watch->seed_given[gil] = age;
 	return hist__count(&m->hold_open, age);
 }
 
@@ -543,13 +555,19 @@ static int sum_up(struct collection *c)
 	return err;
 }
 
+/* A counter of the programs is racy by a few. */
+static uint64_t since_last(uint64_t now, uint64_t last)
+{
+	return now > last ? now - last : 0;
+}
+
 static void count_hits(struct collection *c)
 {
 	struct watch *w = c->watch;
 	double cost = 0;
 
 	for (int kind = 0; kind < 8; kind++) {
-		uint64_t delta = c->proc.hits[kind] - w->hits[kind];
+		uint64_t delta = since_last(c->proc.hits[kind], w->hits[kind]);
 
 		c->sample->hits += delta;
 		cost += (double)delta * w->price_ns[kind];
@@ -557,11 +575,12 @@ static void count_hits(struct collection *c)
 	}
 	c->sample->cost_ns = (uint64_t)cost;
 	for (int loss = 0; loss < GIL_LOSS_COUNT; loss++) {
-		c->sample->lost[loss] = c->proc.lost[loss] - w->lost[loss];
+		c->sample->lost[loss] = since_last(c->proc.lost[loss], w->lost[loss]);
 		w->lost[loss] = c->proc.lost[loss];
 	}
 	c->sample->lost[GIL_LOSS_TORN_READ] += w->torn;
-	w->torn = 0;
+	c->sample->lost[GIL_LOSS_WENT_BACK] += w->violations;
+	w->torn = w->violations = 0;
 	/* Whose they were nobody knows. */
 	c->sample->lost[GIL_LOSS_EVENT_MISSED] += c->r->missed - w->missed;
 	w->missed = c->r->missed;

@@ -43,6 +43,15 @@ int reader__collect(struct reader *r, uint32_t slot, struct proc_sample **ret);
 /* When the running interval began, ns. */
 uint64_t reader__interval_start(struct reader *r);
 
+/* When it ends, ns. */
+uint64_t reader__interval_end(struct reader *r);
+
+/*
+ * A process's probes are disarmed and will be armed anew: what is open now will never be told of, and what was told of it at
+ * `from`, the last boundary that was collected, is forgotten. 0 or -errno.
+ */
+int reader__forget_open(struct reader *r, uint32_t slot, uint64_t from);
+
 /* Moves the published boundary forward in time: the running interval is to end at `end_ns`, a little ahead of now. */
 void reader__cut(struct reader *r, uint64_t end_ns);
 

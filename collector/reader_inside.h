@@ -41,11 +41,10 @@ struct watch {
 	double price_ns[8];
 	uint64_t hits[8], lost[GIL_LOSS_COUNT];
 	uint64_t born_at;
-	uint64_t torn;
+	uint64_t torn, violations;
 	uint64_t missed;        /* reader.missed, as far as the samples have told of it */
 	uint64_t oldest_wait;   /* ns: no open wait is charged up to an earlier moment than this */
 	uint64_t seed[GIL_PER_PROC]; /* PyThreadState that held the GIL when the probes were armed, 0: nobody */
-	uint64_t seed_given[GIL_PER_PROC]; /* ns of that hold in samples so far, while it had no record */
 };
 
 /* What reader_stacks.c keeps. They come by ring buffers of their own: a burst pushes no process event out. */

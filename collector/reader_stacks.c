@@ -29,26 +29,20 @@ static bool identify(struct reader *r, uint32_t proc, uint32_t slot, uint64_t ts
 
 /* ---- what lasts long ---- */
 
-/* Some of those who wait for that GIL now, by name. */
-static void name_victims(struct reader *r, uint32_t proc, uint32_t gil, char *buf, size_t size)
+/* Those who waited for that GIL at that moment, and wait on, by name. */
+static void name_victims(struct reader *r, const struct gil_stack_event *event, struct long_event *told)
 {
-	size_t len = 0, more = 0;
 	struct who who = {0};
 
-	buf[0] = '\0';
-	for (uint32_t slot = r->first[proc]; slot; slot = r->next[slot]) {
+	for (uint32_t slot = r->first[event->proc]; slot; slot = r->next[slot]) {
 		const struct gil_thread *t = probes__thread(r->probes, slot);
+		uint64_t since = t->cur.wait_since;
 
-		if (t->state != GIL_THREAD_LIVE || t->gil != gil || !t->cur.wait_since ||
-		    !reader_names__of_slot(r, proc, slot, &who))
-			continue;
-		if (len + strlen(who.name) + sizeof(", and 4294967295 more") < size)
-			len += (size_t)snprintf(buf + len, size - len, "%s%s", len ? ", " : "", who.name);
-		else
-			more++;
+		if (t->state == GIL_THREAD_LIVE && t->gil == event->gil && since && since <= event->at &&
+		    reader_names__of_slot(r, event->proc, slot, &who))
+			long_event__add_victim(told, who.name);
 	}
-	if (more)
-		snprintf(buf + len, size - len, " and %zu more", more);
+	long_event__count_victims(told);
 }
 
 /* Who and which stack, for those who want to know at once. */
@@ -73,13 +67,18 @@ static void tell_long(struct reader *r, const struct gil_stack_event *e)
 		who = waiter;
 	}
 	if (e->what == GIL_STACK_HOLD_LASTS)
-		name_victims(r, e->proc, e->gil, told.victims, sizeof(told.victims));
+		name_victims(r, e, &told);
 	told.thread = who.key;
 	snprintf(told.name, sizeof(told.name), "%s", who.name);
 	r->stacks.on_long(r->stacks.on_long_arg, e->proc, &told);
 }
 
 /* ---- out of the rings ---- */
+
+static void want_samples(struct reader *r, uint32_t proc, uint32_t slot, uint64_t at)
+{
+	cpu_samples__want(r->stacks.cpu_samples, probes__pid(r->probes, proc), (pid_t)probes__thread(r->probes, slot)->tid, at);
+}
 
 /* Native code, of stacks that are known by now. */
 static void take_samples(struct reader *r)
@@ -101,7 +100,7 @@ static int take_native(void *ctx, void *data, size_t size)
 	w = &r->watches[e->proc];
 	if (!w->native)
 		w->native = native__new(r->stacks.native_files, probes__pid(r->probes, e->proc));
-	cpu_samples__want(r->stacks.cpu_samples, (pid_t)probes__thread(r->probes, e->slot)->tid, e->at);
+	want_samples(r, e->proc, e->slot, e->at);
 	if (w->native && native__name(w->native, e->at, &e->regs, e->stack, e->stack_len, &chain))
 		stack_book__saw_native(r->stacks.book, e->hash, &chain);
 	return 0;
@@ -120,7 +119,7 @@ static int take_stack(void *ctx, void *data, size_t size)
 		stack_book__learn(r->stacks.book, e, r->watches[e->proc].stacks);
 	/* Others wait for it: it holds the GIL. */
 	if (e->waiters && e->slot && e->slot < r->slots_n)
-		cpu_samples__want(r->stacks.cpu_samples, (pid_t)probes__thread(r->probes, e->slot)->tid, e->at);
+		want_samples(r, e->proc, e->slot, e->at);
 	if (e->what != GIL_STACK_SEEN)
 		take_samples(r);
 	if (e->what != GIL_STACK_SEEN && r->stacks.on_long)

@@ -171,8 +171,29 @@ int redis_conn__append(struct redisContext *c, int argc, const char *const *argv
 	return 0;
 }
 
+#define COMMAND_SIZE 48
+
+/* The name of the command that waits to be sent, as in "CLIENT SETNAME" or "TIME"; "" if there is none. */
+static void name_command(const struct redisContext *c, char name[COMMAND_SIZE])
+{
+	char first[20] = "", second[20] = "";
+
+	sscanf(c->obuf ? c->obuf : "", "*%*d\r\n$%*d\r\n%19[A-Z_]\r\n$%*d\r\n%19[A-Z]", first, second);
+	if (strcmp(first, "CLIENT") != 0 && strcmp(first, "FUNCTION") != 0)
+		second[0] = '\0';
+	snprintf(name, COMMAND_SIZE, "%s%s%s", first, second[0] ? " " : "", second);
+}
+
+static int hung_up(const char *command, struct reason *why)
+{
+	if (!command[0])
+		return reason__set(why, -EPIPE, "the server closed the connection");
+	return reason__set(why, -EPIPE, "the server closed the connection at %s (as a proxy does at a command that it does not "
+			   "know: then give the address of the server itself)", command);
+}
+
 /* The context's error as a code and a sentence. */
-static int context_error(const struct redisContext *c, struct reason *why)
+static int context_error(const struct redisContext *c, const char *command, struct reason *why)
 {
 	int err = c->err;
 
@@ -180,7 +201,7 @@ static int context_error(const struct redisContext *c, struct reason *why)
 		err = REDIS_ERR_EOF; /* hung up with our words unread */
 	switch (err) {
 	case REDIS_ERR_EOF:
-		return reason__set(why, -EPIPE, "the server closed the connection");
+		return hung_up(command, why);
 	case REDIS_ERR_PROTOCOL:
 	case REDIS_ERR_OOM:
 		return reason__set(why, -EPROTO, "what answers does not speak Redis's protocol (%s)", c->errstr);
@@ -195,6 +216,7 @@ struct exchange {
 	int timeout_ms, wake_fd;
 	redis_reply_fn *on_reply;
 	void *arg;
+	char command[COMMAND_SIZE]; /* the one that is sent; "": there are several */
 };
 
 /* Hands out the replies that have arrived. */
@@ -205,7 +227,7 @@ static int take_replies(struct redisContext *c, const struct exchange *x, size_t
 		int err = 0;
 
 		if (redisGetReplyFromReader(c, &reply) != REDIS_OK)
-			return context_error(c, why);
+			return context_error(c, x->command, why);
 		if (!reply)
 			return 0;
 		if (x->on_reply)
@@ -231,12 +253,12 @@ static bool line_is_endless(const redisReader *reader)
 	return reader->len - reader->pos > MAX_LINE && !memmem(reader->buf + reader->pos, MAX_LINE, "\r\n", 2);
 }
 
-static int read_more(struct redisContext *c, struct budget *budget, struct reason *why)
+static int read_more(struct redisContext *c, struct budget *budget, const char *command, struct reason *why)
 {
 	size_t before = c->reader->len, got;
 
 	if (redisBufferRead(c) != REDIS_OK)
-		return context_error(c, why);
+		return context_error(c, command, why);
 	got = c->reader->len - before;
 	if (got > budget->bytes)
 		return reason__set(why, -EPROTO, "its answer is larger than %u MiB", MAX_BYTES >> 20);
@@ -269,13 +291,13 @@ static int talk(struct redisContext *c, struct budget *budget, const struct exch
 			return no_answer(err, began, why);
 		/* Read first: a server that refuses says so before it hangs up. */
 		if (err & ~POLLOUT) {
-			int failed = read_more(c, budget, why);
+			int failed = read_more(c, budget, x->command, why);
 
 			if (failed)
 				return failed;
 		}
 		if ((err & POLLOUT) && !(err & (POLLERR | POLLHUP)) && redisBufferWrite(c, &sent) != REDIS_OK)
-			return context_error(c, why);
+			return context_error(c, x->command, why);
 		quiet = now_ms() + x->timeout_ms;
 	}
 }
@@ -287,6 +309,8 @@ int redis_conn__exchange(struct redisContext *c, size_t n, int timeout_ms, int w
 	struct budget budget = {.bytes = MAX_BYTES, .elements = MAX_ELEMENTS};
 	int err;
 
+	if (n == 1)
+		name_command(c, x.command);
 	c->reader->privdata = &budget;
 	err = talk(c, &budget, &x, why);
 	c->reader->privdata = NULL;
@@ -585,25 +609,43 @@ enum greeting {
 };
 
 struct greet {
+	struct redisContext *c;
+	const struct opening *o;
+	bool careful;           /* one by one, and without what is only a courtesy: some hang up at what they don't know */
 	enum greeting sent[4];
-	size_t n;
+	size_t n, answered;
 	struct reason *why;
 };
 
-static int greet_append(struct greet *g, struct redisContext *c, enum greeting what, int argc, const char *const *argv)
+static int greet_reply(void *arg, size_t i, const struct redisReply *reply);
+
+/* Hears what was said since the last time. */
+static int greet_listen(struct greet *g)
+{
+	size_t n = g->n - g->answered;
+	int err = redis_conn__exchange(g->c, n, g->o->timeout_ms, g->o->wake_fd, greet_reply, g, g->why);
+
+	g->answered = g->n;
+	return err;
+}
+
+static int greet_say(struct greet *g, enum greeting what, int argc, const char *const *argv)
 {
 	size_t lens[3];
 
 	for (int i = 0; i < argc; i++)
 		lens[i] = strlen(argv[i]);
 	g->sent[g->n++] = what;
-	return redis_conn__append(c, argc, argv, lens);
+	if (redis_conn__append(g->c, argc, argv, lens))
+		return reason__set(g->why, -ENOMEM, "out of memory");
+	return g->careful ? greet_listen(g) : 0;
 }
 
 /* The first refusal that matters ends it: a server that has too many clients sends one and hangs up. */
 static int greet_reply(void *arg, size_t i, const struct redisReply *reply)
 {
 	struct greet *g = arg;
+	enum greeting what = g->sent[g->answered + i];
 	enum redis_class cls;
 	int err;
 
@@ -611,62 +653,69 @@ static int greet_reply(void *arg, size_t i, const struct redisReply *reply)
 		return 0;
 	cls = redis_class__of(reply->str);
 	/* MISCONF and NOPERM on PING: it may not write, or not ping; whoever asks for more will be told. */
-	if (g->sent[i] == GREET_PING && (cls == REDIS_CLASS_CAPACITY || strncmp(reply->str, "NOPERM", 6) == 0))
+	if (what == GREET_PING && (cls == REDIS_CLASS_CAPACITY || strncmp(reply->str, "NOPERM", 6) == 0))
 		return 0;
-	if (g->sent[i] == GREET_NAME && cls != REDIS_CLASS_TRANSIENT)
+	if (what == GREET_NAME && cls != REDIS_CLASS_TRANSIENT)
 		return 0; /* only a courtesy */
 	err = class_errno(cls);
-	if (g->sent[i] == GREET_AUTH && cls == REDIS_CLASS_BUG)
+	if (what == GREET_AUTH && cls == REDIS_CLASS_BUG)
 		err = -EACCES; /* AUTH with a user before 6.0: wrong number of arguments */
 	return reason__set(g->why, err, "%s%s", reply->str, err == -EACCES ? " (check user and password)" : "");
 }
 
-static int greet(struct redisContext *c, const struct opening *o, struct reason *why)
+static int greet(struct redisContext *c, const struct opening *o, bool careful, struct reason *why)
 {
 	const struct redis_url *url = o->url;
 	const char *with_user[] = {"AUTH", url->user, url->password}, *plain[] = {"AUTH", url->password};
 	const char *name[] = {"CLIENT", "SETNAME", "gilscope"}, *ping[] = {"PING"};
-	struct greet g = {.why = why};
+	struct greet g = {.c = c, .o = o, .careful = careful, .why = why};
 	char db[16];
 	const char *select[] = {"SELECT", db};
 	int err = 0;
 
 	snprintf(db, sizeof(db), "%d", url->db);
 	if (url->user[0])
-		err = greet_append(&g, c, GREET_AUTH, 3, with_user);
+		err = greet_say(&g, GREET_AUTH, 3, with_user);
 	else if (url->password[0])
-		err = greet_append(&g, c, GREET_AUTH, 2, plain);
-	if (!err)
-		err = greet_append(&g, c, GREET_NAME, 3, name);
+		err = greet_say(&g, GREET_AUTH, 2, plain);
+	if (!err && !careful)
+		err = greet_say(&g, GREET_NAME, 3, name);
 	if (!err && url->db)
-		err = greet_append(&g, c, GREET_SELECT, 2, select);
+		err = greet_say(&g, GREET_SELECT, 2, select);
 	if (!err)
-		err = greet_append(&g, c, GREET_PING, 1, ping);
+		err = greet_say(&g, GREET_PING, 1, ping);
+	return err || careful ? err : greet_listen(&g);
+}
+
+static int reach(const struct opening *o, bool careful, struct redisContext **ret, struct reason *why)
+{
+	struct redisContext *c = NULL;
+	int err = connect_any(o, &c, why);
+
+	if (!err && o->url->tls)
+		err = start_tls(c, o, why);
+	if (!err)
+		err = greet(c, o, careful, why);
 	if (err)
-		return reason__set(why, err, "out of memory");
-	return redis_conn__exchange(c, g.n, o->timeout_ms, o->wake_fd, greet_reply, &g, why);
+		redis_conn__close(c);
+	else
+		*ret = c;
+	return err;
 }
 
 int redis_conn__open_until(const struct redis_url *url, int timeout_ms, int wake_fd,
 			   struct redisContext **ret, struct reason *why)
 {
 	struct opening o = {.url = url, .timeout_ms = timeout_ms, .wake_fd = wake_fd};
-	struct redisContext *c = NULL;
 	struct reason detail = {""};
 	char where[512];
 	int err = url->tls ? tls_usable(&detail) : 0;
 
-	if (!err)
-		err = connect_any(&o, &c, &detail);
-	if (!err && url->tls)
-		err = start_tls(c, &o, &detail);
-	if (!err)
-		err = greet(c, &o, &detail);
-	if (err) {
-		redis_conn__close(c);
+	err = err ?: reach(&o, false, ret, &detail);
+	if (err == -EPIPE)
+		err = reach(&o, true, ret, &detail);
+	if (err)
 		return reason__set(why, err, "%s: %s", redis_url__text(url, where, sizeof(where)), detail.text);
-	}
-	*ret = c;
 	return 0;
 }
 

@@ -2,9 +2,10 @@
 /*
  * One connection to a Redis server: URL, connect, TLS, AUTH, SELECT, deadline, backoff, reply classes.
  *
- * Besides sink_redis.c, redis_functions.c and query*.c the only file that sees hiredis; URL, classes and backoff are the
- * pure half, in redis_url.c. A context is never reconnected: after an error it is freed and made anew (redisReconnect loses
- * time-outs, AUTH and TLS). SIGPIPE must be ignored or blocked by the caller's thread. Descriptors are close-on-exec.
+ * Besides sink_redis.c, redis_server.c, redis_functions.c and query*.c the only file that sees hiredis; URL, classes and
+ * backoff are the pure half, in redis_url.c. A context is never reconnected: after an error it is freed and made anew
+ * (redisReconnect loses time-outs, AUTH and TLS). SIGPIPE must be ignored or blocked by the caller's thread. Descriptors are
+ * close-on-exec.
  */
 #ifndef GILSCOPE_REDIS_CONN_H
 #define GILSCOPE_REDIS_CONN_H
@@ -28,8 +29,9 @@ struct redis_url {
 };
 
 /*
- * redis://[user[:pass]@]host[:port][/db], rediss://, unix:///path[?db=N], or a bare /path.sock. Behind a ? may stand, joined
- * by &: db=N, and with rediss:// cacert=FILE, cert=FILE and key=FILE (PEM), sni=NAME. 0 or -EINVAL.
+ * redis://[user[:pass]@]host[:port][/db], rediss://, unix:///path[?db=N], or a bare /path.sock; valkey:// and valkeys:// are the
+ * first two by other names. Behind a ? may stand, joined by &: db=N, and with TLS cacert=FILE, cert=FILE and key=FILE (PEM),
+ * sni=NAME. 0 or -EINVAL.
  */
 int redis_url__parse(const char *text, struct redis_url *ret, struct reason *why);
 
@@ -49,9 +51,10 @@ const char *redis_url__whole(const struct redis_url *url, char *buf, size_t size
 bool redis_conn__has_tls(void);
 
 /*
- * Connected, authenticated, database selected, PING answered; timeout_ms for each step. The context is a
- * non-blocking redisContext *: talk through redis_conn__exchange(). 0, -ECONNREFUSED ..., -EAGAIN (loading, too many
- * clients), -EACCES (credentials), -EPROTONOSUPPORT (no TLS here), -ETIMEDOUT.
+ * Connected, authenticated, database selected, PING answered; timeout_ms for each step. A server that hangs up is greeted once
+ * more without what is only a courtesy (CLIENT SETNAME, which proxies do not know). The context is a non-blocking redisContext *:
+ * talk through redis_conn__exchange(). 0, -ECONNREFUSED ..., -EAGAIN (loading, too many clients), -EACCES (credentials),
+ * -EPROTONOSUPPORT (no TLS here), -ETIMEDOUT.
  */
 struct redisContext;
 int redis_conn__open(const struct redis_url *url, int timeout_ms, struct redisContext **ret, struct reason *why);
@@ -67,9 +70,10 @@ int redis_conn__append(struct redisContext *c, int argc, const char *const *argv
 /*
  * Sends what was appended and reads `n` replies, each given to `on_reply` (which keeps nothing of it; non-zero stops
  * and is returned). A silence is bounded by timeout_ms, the whole by four of them, whatever comes meanwhile; all replies
- * together by 64 MiB and half a million elements, a line by 64 KiB: the server decides neither time nor memory. After any
- * error but on_reply's the context is good for redis_conn__close() only. 0, -ETIMEDOUT, -ECANCELED (wake_fd), -EPIPE (closed
- * by the server), -EPROTO (not Redis, or more than that), -errno.
+ * together by 64 MiB and half a million elements, a line by 64 KiB: the server decides neither time nor memory. A server that
+ * closes the connection at a single command (n = 1) is told of with that command's name. After any error but on_reply's the
+ * context is good for redis_conn__close() only. 0, -ETIMEDOUT, -ECANCELED (wake_fd), -EPIPE (closed by the server), -EPROTO
+ * (not Redis, or more than that), -errno.
  */
 struct redisReply;
 typedef int redis_reply_fn(void *arg, size_t i, const struct redisReply *reply);

@@ -260,23 +260,37 @@ static int parse_tcp(const char *s, struct redis_url *url, struct reason *why)
 	return parse_query(db.at + db.len, url, why);
 }
 
+/* What leads to a server by TCP; Valkey's tools have names of their own for the same. NULL: none of these. */
+static const char *skip_scheme(const char *text, bool *ret_tls)
+{
+	static const struct {
+		const char *name;
+		bool tls;
+	} schemes[] = {{"redis://", false}, {"rediss://", true}, {"valkey://", false}, {"valkeys://", true}};
+
+	for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++)
+		if (strncmp(text, schemes[i].name, strlen(schemes[i].name)) == 0) {
+			*ret_tls = schemes[i].tls;
+			return text + strlen(schemes[i].name);
+		}
+	return NULL;
+}
+
 int redis_url__parse(const char *text, struct redis_url *ret, struct reason *why)
 {
 	struct redis_url url = {0};
+	const char *rest = skip_scheme(text, &url.tls);
 	int err;
 
-	if (strncmp(text, "redis://", 8) == 0) {
-		err = parse_tcp(text + 8, &url, why);
-	} else if (strncmp(text, "rediss://", 9) == 0) {
-		url.tls = true;
-		err = parse_tcp(text + 9, &url, why);
+	if (rest) {
+		err = parse_tcp(rest, &url, why);
 	} else if (strncmp(text, "unix://", 7) == 0) {
 		err = parse_unix(text + 7, &url, why);
 	} else if (text[0] == '/') {
 		err = set_path((struct piece){text, strlen(text)}, false, &url, why);
 	} else {
-		err = reason__set(why, -EINVAL, "Redis URL: must begin with redis://, rediss:// or unix://, or be a "
-				  "socket's absolute path");
+		err = reason__set(why, -EINVAL, "Redis URL: must begin with redis://, rediss://, valkey://, valkeys:// "
+				  "or unix://, or be a socket's absolute path");
 	}
 	if (!err)
 		*ret = url;

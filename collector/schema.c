@@ -159,6 +159,7 @@ bool schema_put__due(const struct schema_writer *w, struct arming *a, int64_t no
 int schema_put__row(struct schema_writer *w, struct batch *b, const char *what, int64_t t, char *text,
 		    uint32_t retention_s, struct arming *a, bool expire_now)
 {
+	bool kept = a->epoch && t >= a->at_ms && t - a->at_ms < (int64_t)retention_s * 1000;
 	bool due = schema_put__due(w, a, t);
 
 	if (!text)
@@ -171,6 +172,11 @@ int schema_put__row(struct schema_writer *w, struct batch *b, const char *what, 
 		schema_put__command(w, b, "ZREMRANGEBYSCORE", what);
 		batch__arg(b, "-inf");
 		batch__arg_fmt(b, "(%" PRId64, t - (int64_t)retention_s * 1000);
+	}
+	/* It has a time to live since it was armed, unless somebody has thrown it away: the sink counts where this sets one. */
+	if (due && kept) {
+		schema_put__expire(w, b, what, schema__ttl_s(w, retention_s));
+		batch__arg(b, "NX");
 	}
 	if (due || expire_now)
 		schema_put__expire(w, b, what, schema__ttl_s(w, retention_s));

@@ -90,7 +90,13 @@ int schema_writer__announce(struct schema_writer *w, struct batch *b);
 /*
  * What the sink lost since it was opened, for meta (lost_sink_*): from sink_stats. Of all processes that share it.
  */
-void schema_writer__set_sink_losses(struct schema_writer *w, uint64_t points, uint64_t batches, uint64_t refused);
+struct sink_losses {
+	uint64_t points, batches, refused;
+	uint64_t keys;      /* of the history, thrown away by the server or somebody */
+	bool keys_known;    /* the server can tell of those */
+};
+
+void schema_writer__set_sink_losses(struct schema_writer *w, const struct sink_losses *lost);
 
 /* A long hold or wait, at `t_ms` of the wall clock, into `long`. 0 or -ENOMEM. */
 int schema_writer__long(struct schema_writer *w, const struct long_event *e, int64_t t_ms, struct batch *b);

@@ -101,12 +101,16 @@ const char *schema_writer__id(const struct schema_writer *w)
 	return w->id;
 }
 
-void schema_writer__set_sink_losses(struct schema_writer *w, uint64_t points, uint64_t batches, uint64_t refused)
+static bool same_losses(const struct sink_losses *a, const struct sink_losses *b)
 {
-	w->lost_changed |= points != w->sink_points || batches != w->sink_batches || refused != w->sink_refused;
-	w->sink_points = points;
-	w->sink_batches = batches;
-	w->sink_refused = refused;
+	return a->points == b->points && a->batches == b->batches && a->refused == b->refused && a->keys == b->keys &&
+	       a->keys_known == b->keys_known;
+}
+
+void schema_writer__set_sink_losses(struct schema_writer *w, const struct sink_losses *lost)
+{
+	w->lost_changed |= !same_losses(&w->sink_lost, lost);
+	w->sink_lost = *lost;
 }
 
 /* ---- meta ---- */
@@ -121,9 +125,11 @@ static void put_lost(struct schema_writer *w, struct batch *b)
 #define X(id, name, text) schema_put__pair_int(b, "lost_" name, (long long)w->lost[GIL_LOSS_##id]);
 	GIL_LOSSES(X)
 #undef X
-	schema_put__pair_int(b, "lost_sink_points", (long long)w->sink_points);
-	schema_put__pair_int(b, "lost_sink_batches", (long long)w->sink_batches);
-	schema_put__pair_int(b, "lost_sink_refused", (long long)w->sink_refused);
+	schema_put__pair_int(b, "lost_sink_points", (long long)w->sink_lost.points);
+	schema_put__pair_int(b, "lost_sink_batches", (long long)w->sink_lost.batches);
+	schema_put__pair_int(b, "lost_sink_refused", (long long)w->sink_lost.refused);
+	if (w->sink_lost.keys_known)
+		schema_put__pair_int(b, "lost_sink_keys", (long long)w->sink_lost.keys);
 }
 
 /* The GILs that have series, as "0,1,5"; nothing where there is but one. */

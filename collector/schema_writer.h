@@ -70,7 +70,7 @@ struct schema_writer {
 	bool lost_changed;
 	uint32_t epoch;           /* bumped when every TTL must be set again */
 	uint64_t lost[GIL_LOSS_COUNT];
-	uint64_t sink_points, sink_batches, sink_refused;
+	struct sink_losses sink_lost;
 	enum gil_mode mode;
 	int64_t last_ms, ended_ms;
 	char ended_how[64];

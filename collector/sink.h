@@ -16,6 +16,10 @@ struct sink_stats {
 	uint64_t batches_written, commands_written, points_written;
 	uint64_t batches_dropped, points_dropped; /* buffer full or too old: the last resort */
 	uint64_t commands_refused;   /* error replies that concern one key only (WRONGTYPE ...) */
+	uint64_t keys_lost;          /* of the history, seen to be made anew though they were kept: evicted, deleted */
+	bool keys_known;             /* the server can tell of them (Redis 7), and has been asked */
+	uint64_t keys_evicted;       /* anybody's, by the server, while it was looked at */
+	char policy[32];             /* maxmemory-policy where it may throw away any of the history, else "" */
 	uint64_t reconnects;
 	uint64_t queued_bytes, queued_batches;
 	bool connected;

@@ -30,6 +30,7 @@
 #include "log.h"
 #include "redis_conn.h"
 #include "redis_functions.h"
+#include "redis_server.h"
 #include "text.h"
 
 #define DEFAULT_MAX_BYTES (64ull << 20)
@@ -38,6 +39,7 @@
 #define MAX_COMMANDS 1000
 #define DEFAULT_TIMEOUT_MS 5000
 #define ORPHAN_AFTER_MS 1000
+#define SERVER_LOOK_MS 5000 /* between two looks at the server's memory */
 
 /* A batch on its way. Counted references: an announce may be replaced while it is being sent. */
 struct parcel {
@@ -66,6 +68,10 @@ struct tally {
 	enum redis_class worst;   /* of what sending again may cure, else OK */
 	uint64_t commands;
 	uint64_t refused;         /* replies that sending again can't cure */
+	const struct parcel *at;  /* the command whose reply is next */
+	size_t at_i;
+	uint64_t keys_lost;
+	bool keys_known;
 	char text[160];           /* the error that decides, as the server put it */
 	char refused_text[160];
 };
@@ -90,6 +96,10 @@ struct sink_redis {
 
 	/* The thread's own. */
 	struct redisContext *conn;
+	struct redis_server server; /* at the last look */
+	int64_t server_at;        /* ms, monotonic: when that was; 0: on this connection not yet */
+	bool no_info;             /* it hangs up when it is looked at */
+	bool careful;             /* one command at a time, after the server hung up on many: at which one? */
 };
 
 static int64_t mono_ms(void)
@@ -227,11 +237,33 @@ static void tally_error(struct tally *t, const char *text)
 	}
 }
 
+/* A row's "EXPIRE key s NX" sets nothing, unless the key has been made anew since it was armed (schema_put__row()). */
+static bool is_check(struct tally *t)
+{
+	const char *const *argv;
+	const size_t *lens;
+	int argc;
+
+	if (!t->at)
+		return false;
+	argc = batch__get(t->at->b, t->at_i++, &argv, &lens);
+	if (t->at_i == batch__commands(t->at->b)) {
+		t->at = t->at->next;
+		t->at_i = 0;
+	}
+	return argc == 4 && strcmp(argv[0], "EXPIRE") == 0;
+}
+
 static int tally_reply(void *arg, size_t i, const struct redisReply *reply)
 {
 	struct tally *t = arg;
 
 	t->commands++;
+	if (is_check(t)) {
+		t->keys_known |= reply->type == REDIS_REPLY_INTEGER;
+		t->keys_lost += reply->type == REDIS_REPLY_INTEGER && reply->integer == 1;
+		return 0;
+	}
 	if (reply->type == REDIS_REPLY_ERROR) {
 		/* EXECABORT only repeats that a command before it was refused, which has been counted. */
 		if (strncmp(reply->str, "EXECABORT", 9) != 0)
@@ -255,8 +287,9 @@ static int exchange(struct sink_redis *s, size_t n, struct tally *t, struct reas
 /* Sends a list of parcels in pipelines of commands_per_batch. */
 static int send_parcels(struct sink_redis *s, const struct parcel *p, struct tally *t, struct reason *why)
 {
-	size_t pending = 0;
+	size_t pending = 0, at_once = s->careful ? 1 : s->opts.commands_per_batch;
 
+	t->at = p;
 	for (; p; p = p->next) {
 		for (size_t i = 0; i < batch__commands(p->b); i++) {
 			const char *const *argv;
@@ -265,7 +298,7 @@ static int send_parcels(struct sink_redis *s, const struct parcel *p, struct tal
 
 			if (redis_conn__append(s->conn, argc, argv, lens))
 				return reason__set(why, -ENOMEM, "out of memory");
-			if (++pending < s->opts.commands_per_batch)
+			if (++pending < at_once)
 				continue;
 			err = exchange(s, pending, t, why);
 			if (err)
@@ -282,6 +315,7 @@ static void disconnect(struct sink_redis *s)
 {
 	redis_conn__close(s->conn);
 	s->conn = NULL;
+	s->server_at = 0;
 	s->stats.connected = false;
 	for (struct announce *a = s->announces; a; a = a->next)
 		a->due = true;
@@ -319,18 +353,33 @@ static void lost_connection(struct sink_redis *s, int err, const struct reason *
 	back_off(s, err == -EACCES ? REDIS_CLASS_CREDENTIALS : REDIS_CLASS_TRANSIENT);
 }
 
-/* Readers' functions; without them only readers miss something. */
-static int bring_functions(struct sink_redis *s, struct redisContext *conn, struct reason *why)
+static int open_connection(struct sink_redis *s, struct redisContext **ret, struct reason *why)
 {
-	enum functions_found found;
-	int err = redis_functions__load(conn, s->opts.timeout_ms, s->stop_fd, &found, why);
+	return redis_conn__open_until(&s->url, s->opts.timeout_ms, s->stop_fd, ret, why);
+}
 
-	if (!err && found == FUNCTIONS_FOREIGN && !s->told_of_functions)
+static void say_of_functions(struct sink_redis *s, enum functions_found found, const struct reason *why)
+{
+	if (found == FUNCTIONS_FOREIGN && !s->told_of_functions)
 		log_warn("%s: %s: dashboards call it, gilscope does not, and leaves it as it is", s->where, why->text);
-	else if (!err && why->text[0])
+	else if (why->text[0])
 		log_verbose("sink: %s does not take the function library for dashboards: %s", s->where, why->text);
-	s->told_of_functions |= !err && found == FUNCTIONS_FOREIGN;
-	return err;
+	s->told_of_functions |= found == FUNCTIONS_FOREIGN;
+}
+
+/* Readers' functions; without them only readers miss something: a server that hangs up at them is reached again. */
+static int bring_functions(struct sink_redis *s, struct redisContext **conn, struct reason *why)
+{
+	enum functions_found found = FUNCTIONS_NONE;
+	int err = redis_functions__load(*conn, s->opts.timeout_ms, s->stop_fd, &found, why);
+
+	if (!err || err == -EPIPE)
+		say_of_functions(s, found, why);
+	if (!err)
+		return 0;
+	redis_conn__close(*conn);
+	*conn = NULL;
+	return err == -EPIPE ? open_connection(s, conn, why) : err;
 }
 
 /* Connects if need be. The lock is given up meanwhile. */
@@ -344,11 +393,8 @@ static bool connected(struct sink_redis *s)
 		return true;
 	pthread_mutex_unlock(&s->lock);
 	err = s->opts.before_connect ? s->opts.before_connect(s->opts.arg, &why) : 0;
-	err = err ?: redis_conn__open_until(&s->url, s->opts.timeout_ms, s->stop_fd, &conn, &why);
-	if (!err && (err = bring_functions(s, conn, &why)) != 0) {
-		redis_conn__close(conn);
-		conn = NULL;
-	}
+	err = err ?: open_connection(s, &conn, &why);
+	err = err ?: bring_functions(s, &conn, &why);
 	pthread_mutex_lock(&s->lock);
 	if (s->closing) {
 		redis_conn__close(conn);
@@ -372,6 +418,11 @@ static bool settled(struct sink_redis *s, int err, const struct tally *t, const 
 
 	if (s->closing)
 		return false;
+	if (err == -EPIPE && !s->careful) {
+		s->careful = true;
+		disconnect(s);
+		return false;
+	}
 	if (err) {
 		lost_connection(s, err, why);
 		return false;
@@ -388,6 +439,8 @@ static bool settled(struct sink_redis *s, int err, const struct tally *t, const 
 	s->attempt = 0;
 	s->stats.commands_written += t->commands - t->refused;
 	s->stats.commands_refused += t->refused;
+	s->stats.keys_lost += t->keys_lost;
+	s->stats.keys_known |= t->keys_known;
 	text[0] = '\0';
 	if (t->refused)
 		snprintf(text, sizeof(text), "%s answers \"%s\": %s", s->where, t->refused_text,
@@ -455,6 +508,7 @@ static void send_queue(struct sink_redis *s)
 	pthread_mutex_lock(&s->lock);
 	/* settled() may pause, and what is in flight is out of trim()'s reach: so judge with it back in the queue. */
 	if (!err && t.worst == REDIS_CLASS_OK && !s->closing) {
+		s->careful = false;
 		land(s);
 		settled(s, err, &t, &why);
 		return;
@@ -462,6 +516,36 @@ static void send_queue(struct sink_redis *s)
 	fifo__give_back(&s->flight, &s->queue);
 	trim(s);
 	settled(s, err, &t, &why);
+}
+
+static bool server_due(const struct sink_redis *s)
+{
+	return s->conn && !s->no_info && (!s->server_at || mono_ms() - s->server_at >= SERVER_LOOK_MS);
+}
+
+/* Whether it throws keys away, and whether it did. Not to be had is no trouble. */
+static void look_at_server(struct sink_redis *s)
+{
+	struct redis_server now;
+	struct reason why = {""};
+	bool first = !s->server_at;
+	int err;
+
+	pthread_mutex_unlock(&s->lock);
+	err = redis_server__look(s->conn, s->opts.timeout_ms, s->stop_fd, &now, &why);
+	pthread_mutex_lock(&s->lock);
+	if (s->closing)
+		return;
+	if (err) {
+		s->no_info = err == -EPIPE;
+		disconnect(s);
+		return;
+	}
+	if (!first && now.evicted_keys > s->server.evicted_keys)
+		s->stats.keys_evicted += now.evicted_keys - s->server.evicted_keys;
+	s->server = now;
+	s->server_at = mono_ms();
+	snprintf(s->stats.policy, sizeof(s->stats.policy), "%s", redis_server__evicts(&now) ? now.policy : "");
 }
 
 static void sink_redis__free(struct sink_redis *s);
@@ -481,7 +565,9 @@ static void *sink_thread(void *arg)
 		}
 		if (!connected(s))
 			continue;
-		if (announce_due(s))
+		if (server_due(s))
+			look_at_server(s);
+		else if (announce_due(s))
 			send_announce(s);
 		else if (s->queue.head)
 			send_queue(s);

@@ -227,16 +227,72 @@ static int read_stacks(struct snapshot *s, pid_t pid, const struct pyoffsets *of
 	return err;
 }
 
+/* ---- looking for a holder ---- */
+
+static bool is_held(const struct snapshot *s, size_t gil)
+{
+	for (size_t i = 0; i < s->threads_n; i++)
+		if (s->threads[i].gil == gil && s->threads[i].state == SNAPSHOT_HOLDS)
+			return true;
+	return false;
+}
+
+/* Counts who has it; true: somebody does. */
+static bool count_holder(struct snapshot *s, pid_t pid, const struct pyoffsets *off, size_t gil)
+{
+	uint64_t holder = look_at_gil(pid, off, s->gils[gil].gil).holder;
+
+	for (size_t i = 0; holder && i < s->threads_n; i++)
+		if (s->threads[i].tstate == holder)
+			s->threads[i].held++;
+	s->looks[gil].held += holder != 0;
+	return holder != 0;
+}
+
+static bool count_holders(struct snapshot *s, pid_t pid, const struct pyoffsets *off)
+{
+	bool found = false;
+
+	for (size_t g = 0; g < s->gils_n; g++)
+		if (s->looks[g].again)
+			found |= count_holder(s, pid, off, g);
+	s->again_looks++;
+	return found;
+}
+
+/*
+ * Many short holds: at a single look nobody may have it. The first holder that is found is who holds it, with the stack of that
+ * moment; looked is on to the end all the same, since shares out of a time that ends with a hold would be too large.
+ */
+static int look_again(struct snapshot *s, pid_t pid, const struct pyoffsets *off, struct gil_now *before)
+{
+	const struct timespec pause = {.tv_nsec = SNAPSHOT_AGAIN_PAUSE_NS};
+	uint64_t begin = clock__mono_ns();
+	bool done = false;
+	int err = 0;
+
+	while (!err && clock__mono_ns() - begin < SNAPSHOT_AGAIN_NS) {
+		if (count_holders(s, pid, off) && !done) {
+			look(s, pid, off, before, false);
+			for (size_t g = 0; !done && g < s->gils_n; g++)
+				done = s->looks[g].again && is_held(s, g);
+			err = done ? read_stacks(s, pid, off) : 0;
+		}
+		nanosleep(&pause, NULL);
+	}
+	s->again_ns = clock__mono_ns() - begin;
+	return err || done ? err : read_stacks(s, pid, off);
+}
+
 int snapshot__take(struct snapshot *s, pid_t pid, uint64_t runtime, const struct pyoffsets *off, const struct gil_address *gils,
 		   size_t gils_n)
 {
 	struct gil_now *before = calloc(gils_n + 1, sizeof(*before));
+	bool again = false;
 	int err;
 
-	*s = (struct snapshot){.gils = gils, .gils_n = gils_n};
-	if (!before)
-		return -ENOMEM;
-	err = list_threads(s, pid, runtime, off);
+	*s = (struct snapshot){.gils = gils, .gils_n = gils_n, .looks = calloc(gils_n + 1, sizeof(*s->looks))};
+	err = before && s->looks ? list_threads(s, pid, runtime, off) : -ENOMEM;
 	for (int i = 0; !err && i < (all_known(s) ? SNAPSHOT_LOOKS : SNAPSHOT_MORE_LOOKS); i++) {
 		const struct timespec pause = {.tv_nsec = SNAPSHOT_PAUSE_NS};
 
@@ -244,7 +300,10 @@ int snapshot__take(struct snapshot *s, pid_t pid, uint64_t runtime, const struct
 			nanosleep(&pause, NULL);
 		look(s, pid, off, before, i == 0);
 	}
-	err = err ?: read_stacks(s, pid, off);
+	for (size_t g = 0; !err && g < gils_n; g++)
+		again |= s->looks[g].again = !is_held(s, g);
+	if (!err)
+		err = again ? look_again(s, pid, off, before) : read_stacks(s, pid, off);
 	free(before);
 	return err;
 }
@@ -254,5 +313,6 @@ void snapshot__free(struct snapshot *s)
 	for (size_t i = 0; i < s->threads_n; i++)
 		free(s->threads[i].stack);
 	free(s->threads);
+	free(s->looks);
 	*s = (struct snapshot){0};
 }

@@ -3,7 +3,9 @@
  * The state now, without a probe: who holds each GIL, who waits for it, and where in the code they are. Read from the target's
  * memory and /proc while it runs on, so it is a number of looks over a fifth of a second or more, and every stack is read
  * until two readings agree. What has not changed between looks is said to have lasted as long as was looked; a GIL that its
- * holder let go and took again between two of them does not show. Pure.
+ * holder let go and took again between two of them does not show. Where a GIL has no holder at the last look, it is looked
+ * at some more, for a short time and fast: who has it then, if anybody, is who holds it, and how often each thread had it is
+ * counted. Pure.
  */
 #ifndef GILSCOPE_SNAPSHOT_H
 #define GILSCOPE_SNAPSHOT_H
@@ -21,6 +23,8 @@
 #define SNAPSHOT_LOOKS 10
 #define SNAPSHOT_MORE_LOOKS 40     /* as long as there are threads that were only seen on a CPU, or wanting one */
 #define SNAPSHOT_PAUSE_NS 20000000 /* between two of them */
+#define SNAPSHOT_AGAIN_NS 50000000 /* where a GIL has no holder: so long it is looked for one, */
+#define SNAPSHOT_AGAIN_PAUSE_NS 250000 /* with this pause */
 
 enum snapshot_state {
 	SNAPSHOT_ELSEWHERE, /* neither holds nor waits */
@@ -41,12 +45,21 @@ struct snapshot_thread {
 	size_t stack_n;
 	bool more;                   /* there are frames further out */
 	char native[NATIVE_NAME_SIZE]; /* of a holder, "module.so: function" of C code that it is in; "": none, or not known */
+	uint32_t held;               /* of snapshot.again_looks: at so many it had its GIL */
 	bool moving;                 /* it ran Python meanwhile: no two readings agreed, and the stack may be torn */
+};
+
+struct snapshot_gil {
+	bool again;                  /* it had no holder at the last of the looks */
+	uint32_t held;               /* of snapshot.again_looks: at so many somebody had it */
 };
 
 struct snapshot {
 	const struct gil_address *gils; /* the caller's */
+	struct snapshot_gil *looks;  /* of each of them. Owned */
 	size_t gils_n;
+	uint32_t again_looks;        /* looks for a holder, of GILs that had none; 0: all had one */
+	uint64_t again_ns;           /* that took so long */
 	struct snapshot_thread *threads;
 	size_t threads_n;
 };

@@ -102,6 +102,18 @@ static int add_open_ages(const struct moment *at, struct metrics *m)
 	return err;
 }
 
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* What a sum has grown by. One that has shrunk is counted, and has not grown. */
+static uint64_t grown(uint64_t now, uint64_t last, uint64_t *violations)
+{
+	*violations += now < last;
+	return now > last ? now - last : 0;
+}
+
 /*
  * What is new since the last boundary; remembers the state at this one, and of what is off the CPU how much was given out: its
  * parts never exceed the whole.
@@ -109,18 +121,20 @@ static int add_open_ages(const struct moment *at, struct metrics *m)
 static int subtract(struct metrics *m, struct time_memo *memo, struct cumulative *now, const struct gil_totals *at)
 {
 	struct cumulative *last = &memo->last;
+	uint64_t relabelled = 0;
 	int err;
 
-	m->hold_ns = now->hold_ns - last->hold_ns;
-	m->wait_ns = now->wait_ns - last->wait_ns;
-	m->handover_ns = now->handover_ns - last->handover_ns;
-	m->unknown_ns = now->unknown_ns - last->unknown_ns;
+	m->hold_ns = grown(now->hold_ns, last->hold_ns, &memo->violations);
+	m->wait_ns = grown(now->wait_ns, last->wait_ns, &memo->violations);
+	/* What was handover at the last boundary may be nobody's now: time_memo__explain(). */
+	m->handover_ns = min_u64(grown(now->handover_ns, last->handover_ns, &relabelled), m->wait_ns);
+	m->unknown_ns = grown(now->unknown_ns, last->unknown_ns, &relabelled);
 	gil_off_take(&last->hold_off, &now->hold_off, m->hold_ns, &m->hold_off);
 	gil_off_take(&last->wait_off, &now->wait_off, m->wait_ns - m->handover_ns, &m->wait_off);
-	m->acquires = now->acquires - last->acquires;
-	m->contended = now->contended - last->contended;
-	m->forced = now->forced - last->forced;
-	m->inferred = now->inferred - last->inferred;
+	m->acquires = grown(now->acquires, last->acquires, &memo->violations);
+	m->contended = grown(now->contended, last->contended, &memo->violations);
+	m->forced = grown(now->forced, last->forced, &memo->violations);
+	m->inferred = grown(now->inferred, last->inferred, &memo->violations);
 	now->hold_off = last->hold_off;
 	now->wait_off = last->wait_off;
 	memo->last = *now;
@@ -134,20 +148,76 @@ static int subtract(struct metrics *m, struct time_memo *memo, struct cumulative
 	return err;
 }
 
+/*
+ * A hold that was there when the probes were armed, at `since`, is in the record as a whole when it ends. What of it lies before
+ * `from` was told of then, or will never be: it is not of this interval.
+ */
+static void leave_out_seed(struct time_memo *memo, const struct gil_totals *ended, uint64_t since, uint64_t from)
+{
+	uint64_t told = since < from ? from - since : 0;
+	struct cumulative *last = &memo->last;
+
+	if (ended->unseen > memo->unseen && ended->hold_ns > last->hold_ns) {
+		told = min_u64(told, ended->hold_ns - last->hold_ns);
+		last->hold_ns += told;
+		last->hold_off.ns[GIL_OFF_UNSEEN] += told;
+	}
+	memo->unseen = ended->unseen;
+}
+
 int time_memo__settle(struct time_memo *memo, const struct moment *at, struct metrics *ret, struct blame_list *open)
 {
 	struct cumulative now;
 	int err;
 
+	leave_out_seed(memo, &at->rec->at, at->gil->state.since, at->from);
 	cumulate(at, &now, open);
 	err = subtract(ret, memo, &now, &at->rec->at);
 	return add_open_ages(at, ret) ?: err;
 }
 
-void time_memo__was_told(struct time_memo *memo, uint64_t hold_ns)
+/* Takes up to `ns` away; what remains to be taken. */
+static uint64_t cut(uint64_t *from, uint64_t ns)
 {
-	memo->last.hold_ns += hold_ns;
-	memo->last.hold_off.ns[GIL_OFF_UNSEEN] += hold_ns;
+	uint64_t part = min_u64(*from, ns);
+
+	*from -= part;
+	return ns - part;
+}
+
+void time_memo__explain(struct time_memo *memo, struct metrics *m, struct blame_list *parts)
+{
+	uint64_t sum = blame_list__sum(parts) + m->handover_ns + m->unknown_ns;
+	uint64_t over = sum > m->wait_ns ? sum - m->wait_ns : 0;
+
+	m->unknown_ns += m->wait_ns > sum ? m->wait_ns - sum : 0;
+	over = cut(&m->unknown_ns, over);
+	memo->violations += over || sum < m->wait_ns;
+	over = cut(&m->handover_ns, over);
+	for (size_t i = 0; over && i < parts->n; i++)
+		over = cut((uint64_t *)&parts->part[i].ns, over);
+}
+
+static void lower(uint64_t *last, uint64_t now)
+{
+	if (*last > now)
+		*last = now;
+}
+
+void time_memo__forget_open(struct time_memo *memo, const struct gil_totals *now, uint64_t since, uint64_t from)
+{
+	struct cumulative *last = &memo->last;
+
+	leave_out_seed(memo, now, since, from);
+	lower(&last->hold_ns, now->hold_ns);
+	lower(&last->wait_ns, now->wait_ns);
+	lower(&last->handover_ns, now->handover_ns);
+	lower(&last->unknown_ns, now->unknown_ns);
+	lower(&last->acquires, now->releases - now->unseen);
+	for (int kind = 0; kind < GIL_OFF_KINDS; kind++) {
+		lower((uint64_t *)&last->hold_off.ns[kind], now->hold_off.ns[kind]);
+		lower((uint64_t *)&last->wait_off.ns[kind], now->wait_off.ns[kind]);
+	}
 }
 
 void time_memo__clear(struct time_memo *memo)

@@ -17,7 +17,7 @@
 struct moment {
 	const struct record *rec;
 	const struct gil_record *gil; /* of the GIL that the record is of */
-	uint64_t bound;         /* B: ns, CLOCK_MONOTONIC */
+	uint64_t from, bound;   /* the boundary before, and B: ns, CLOCK_MONOTONIC */
 	uint32_t slot;          /* the thread's */
 	uint32_t arm_gen;       /* the process's: what an earlier one left open does not count */
 	enum gil_mode mode;
@@ -33,7 +33,9 @@ struct time_memo {
 		uint64_t acquires, contended, forced, inferred;
 		struct gil_off hold_off, wait_off;
 	} last;
+	uint64_t unseen;        /* of the record */
 	struct hist hold, wait;
+	uint64_t violations;    /* sums that seemed to shrink, and what was cut for that; the caller's to count and to clear */
 };
 
 /*
@@ -42,8 +44,18 @@ struct time_memo {
  */
 int time_memo__settle(struct time_memo *memo, const struct moment *at, struct metrics *ret, struct blame_list *open);
 
-/* So many ns of a hold were told of before the record had it: of what it has now, they are not new. */
-void time_memo__was_told(struct time_memo *memo, uint64_t hold_ns);
+/*
+ * Makes the parts of a wait what it is made of: wait = `parts` (by holder) + handover + unknown. Time that was given to one of
+ * them at the last boundary and stands in another one now is not told twice.
+ */
+void time_memo__explain(struct time_memo *memo, struct metrics *m, struct blame_list *parts);
+
+/*
+ * The probes are being armed anew: what was open when they were disarmed will never be in the record, of which `now` is the
+ * state since then. What was told of it already is forgotten, so that what comes is new. `since` is gil_state.since of the
+ * record's GIL, `from` the last boundary.
+ */
+void time_memo__forget_open(struct time_memo *memo, const struct gil_totals *now, uint64_t since, uint64_t from);
 
 /* Frees what it owns; it is zeroed then. */
 void time_memo__clear(struct time_memo *memo);

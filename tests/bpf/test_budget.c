@@ -244,6 +244,22 @@ static void ask_for_statistics(struct gil_bpf *skel)
 	}
 }
 
+/* The first that was refused, and the end of what the verifier says of it. */
+static void tell_refused(const struct gil_bpf *skel, const char *suffix)
+{
+	struct bpf_program *program;
+
+	bpf_object__for_each_program(program, skel->obj) {
+		size_t size;
+		const char *log = bpf_program__log_buf(program, &size);
+		size_t len = strlen(log);
+
+		if (bpf_program__autoload(program) && bpf_program__fd(program) < 0)
+			cr_assert_fail("%s%s does not load (%s): %s", bpf_program__name(program), suffix, strerror(errno),
+				       log + (len > 600 ? len - 600 : 0));
+	}
+}
+
 /* `suffix` tells the lines of the one form from those of the other. */
 static void expect_form_within_budget(bool older, const char *suffix, FILE *results)
 {
@@ -254,7 +270,8 @@ static void expect_form_within_budget(bool older, const char *suffix, FILE *resu
 	cr_assert_not_null(skel);
 	configure(skel);
 	ask_for_statistics(skel);
-	cr_assert_eq(gil_bpf__load(skel), 0, "the programs%s do not load: %s", suffix, strerror(errno));
+	if (gil_bpf__load(skel))
+		tell_refused(skel, suffix);
 	bpf_object__for_each_program(program, skel->obj) {
 		expect_within_budget(program, suffix, results);
 		n++;

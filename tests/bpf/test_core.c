@@ -14,6 +14,9 @@
 #include <bpf/libbpf.h>
 
 #include "../../bpf/gil_types.h"
+#include "../../collector/blame_memo.h"
+#include "../../collector/record.h"
+#include "../../collector/time_memo.h"
 #include "../support/bpf_env.h"
 #include "gil_step.h"
 #include "gil_test.skel.h"
@@ -969,6 +972,216 @@ Test(core, random_walk_agrees_with_a_plain_model_to_the_nanosecond)
 	compare(&m);
 	for (int loss = 0; loss < GIL_LOSS_COUNT; loss++)
 		cr_expect_eq(proc->lost[loss], 0, "loss %d", loss);
+}
+
+/* ---- any sequence of events ---- */
+
+#define ANY_TIDS 7
+#define ANY_GILS 2
+#define ANY_SEEDS 40
+#define ANY_INTERVALS 60
+
+/* What the reader remembers of each record, and what happened since it last looked. */
+struct any {
+	struct time_memo times[THREADS];
+	struct blame_memo blame[THREADS];
+	uint64_t rests_since[THREADS]; /* 0: not */
+	uint64_t oldest_wait;
+	uint64_t from, now, events;
+};
+
+static uint64_t off_sum(const struct gil_off *off)
+{
+	return off->ns[GIL_OFF_BLOCKED] + off->ns[GIL_OFF_PREEMPTED] + off->ns[GIL_OFF_UNSEEN];
+}
+
+/* What the definitions of the fields allow. */
+static void expect_allowed(const struct any *a, const struct metrics *m, uint64_t blamed_ns, uint64_t len, uint64_t events)
+{
+	cr_assert_leq(m->hold_ns, len, "held %llu of %llu ns", (unsigned long long)m->hold_ns, (unsigned long long)len);
+	cr_assert_leq(m->wait_ns, len, "waited %llu of %llu ns", (unsigned long long)m->wait_ns, (unsigned long long)len);
+	cr_assert_eq(m->wait_ns, blamed_ns + m->handover_ns + m->unknown_ns, "wait %llu, blame %llu, handover %llu, unknown %llu",
+		     (unsigned long long)m->wait_ns, (unsigned long long)blamed_ns, (unsigned long long)m->handover_ns,
+		     (unsigned long long)m->unknown_ns);
+	cr_assert_leq(m->handover_ns + m->unknown_ns, m->wait_ns);
+	cr_assert_leq(off_sum(&m->hold_off), m->hold_ns);
+	cr_assert_leq(off_sum(&m->wait_off), m->wait_ns - m->handover_ns);
+	cr_assert_leq(m->acquires, events);
+	cr_assert_leq(m->contended, events);
+	cr_assert_leq(m->forced, events);
+	cr_assert_leq(m->inferred, events);
+	cr_assert_leq(m->waiting, 1);
+	cr_assert_leq(m->hold_max_ns, a->now);
+	cr_assert_leq(m->wait_max_ns, a->now);
+}
+
+/* As reader.c does it for one record; returns what it held. */
+static uint64_t any_collect_one(struct any *a, uint32_t slot, const struct gil_record *gils, const struct blame_reading *reading,
+				uint64_t bound)
+{
+	struct blame_list open = {0}, parts = {0};
+	struct metrics m = {.known = KNOWN_ALL};
+	struct record rec;
+	struct moment at = {
+		.rec = &rec, .from = a->from, .bound = bound, .slot = slot, .arm_gen = proc->arm_gen, .mode = proc->mode,
+	};
+	uint64_t hold;
+
+	cr_assert(record__read(&threads[slot], bound, &rec));
+	at.gil = &gils[rec.gil];
+	cr_assert_eq(time_memo__settle(&a->times[slot], &at, &m, &open), 0);
+	cr_assert_eq(blame_memo__settle(&a->blame[slot], reading, slot, at.gil->state.seed_slot, &open, &parts), 0);
+	time_memo__explain(&a->times[slot], &m, &parts);
+	cr_assert_eq(a->times[slot].violations, 0, "%llu violations", (unsigned long long)a->times[slot].violations);
+	expect_allowed(a, &m, blame_list__sum(&parts), bound - a->from, a->events);
+	if (rec.state == GIL_THREAD_DEAD && rec.bound < bound && !a->rests_since[slot])
+		a->rests_since[slot] = bound;
+	if (rec.at.wait_since && rec.at.wait_place < a->oldest_wait)
+		a->oldest_wait = rec.at.wait_place;
+	hold = m.hold_ns;
+	metrics__clear(&m);
+	blame_list__clear(&open);
+	blame_list__clear(&parts);
+	return hold;
+}
+
+static void any_collect(struct any *a, uint64_t bound)
+{
+	struct gil_record gils[ANY_GILS] = {0};
+	struct blame_reading reading = {0};
+	uint64_t held[ANY_GILS] = {0};
+
+	for (int g = 0; g < ANY_GILS; g++) {
+		cr_assert(gil_record__read(&gil[g], bound, &gils[g]));
+		gils[g].current = gils[g].state.arm_gen == proc->arm_gen && gils[g].at.events > 0;
+	}
+	cr_assert_eq(blame_reading__read(&reading, bpf_map__fd(skel->maps.blame), bound), 0);
+	a->oldest_wait = UINT64_MAX;
+	for (uint32_t slot = GIL_SLOT_OTHER; slot < THREADS; slot++)
+		if (threads[slot].state != GIL_THREAD_FREE || slot == GIL_SLOT_OTHER)
+			held[threads[slot].gil] += any_collect_one(a, slot, gils, &reading, bound);
+	for (int g = 0; g < ANY_GILS; g++)
+		cr_assert_leq(held[g], bound - a->from, "GIL %d was held %llu of %llu ns", g, (unsigned long long)held[g],
+			      (unsigned long long)(bound - a->from));
+	blame_reading__clear(&reading);
+	a->from = bound;
+	a->events = 0;
+}
+
+/* Records of threads that have ended and were collected, once no wait can be charged to them any more. */
+static void any_give_back(struct any *a)
+{
+	struct blame_reading reading = {0};
+	bool gone[THREADS] = {false};
+
+	cr_assert_eq(blame_reading__read(&reading, bpf_map__fd(skel->maps.blame), a->from), 0);
+	for (uint32_t slot = GIL_SLOT_OTHER + 1; slot < THREADS; slot++)
+		gone[slot] = a->rests_since[slot] && a->rests_since[slot] < a->from && a->rests_since[slot] <= a->oldest_wait;
+	blame_reading__forget(&reading, bpf_map__fd(skel->maps.blame), gone);
+	for (uint32_t slot = GIL_SLOT_OTHER; slot < THREADS; slot++)
+		blame_memo__forget(&a->blame[slot], gone);
+	for (uint32_t slot = GIL_SLOT_OTHER + 1; slot < THREADS; slot++) {
+		if (!gone[slot])
+			continue;
+		time_memo__clear(&a->times[slot]);
+		blame_memo__clear(&a->blame[slot]);
+		a->rests_since[slot] = 0;
+		memset(&threads[slot], 0, sizeof(threads[slot]));
+		cr_assert_eq(bpf_map_update_elem(bpf_map__fd(skel->maps.free_slots), NULL, &slot, 0), 0);
+	}
+	blame_reading__clear(&reading);
+}
+
+/* As a change of mode does it, or an interpreter that is gone: what is open is forgotten. */
+static void any_rearm(struct any *a)
+{
+	struct blame_reading reading = {0};
+
+	cr_assert_eq(blame_reading__read(&reading, bpf_map__fd(skel->maps.blame), UINT64_MAX), 0);
+	for (uint32_t slot = GIL_SLOT_OTHER; slot < THREADS; slot++) {
+		time_memo__forget_open(&a->times[slot], &threads[slot].cur, gil[threads[slot].gil].since, a->from);
+		blame_memo__forget_open(&a->blame[slot], &reading, slot);
+	}
+	blame_reading__clear(&reading);
+	proc->mode = rand() % 3 ? GIL_MODE_FULL : GIL_MODE_LIGHT;
+	proc->arm_gen++;
+	proc->armed_at = a->now;
+}
+
+/* One event out of all that the mode's probes can send, whether or not it makes sense now. */
+static void any_event(struct any *a)
+{
+	static const enum gil_step_op full[] = {
+		STEP_WAIT, STEP_WAIT, STEP_WAIT, STEP_ACQUIRE, STEP_ACQUIRE, STEP_ACQUIRE, STEP_RELEASE, STEP_RELEASE,
+		STEP_RELEASE, STEP_HANDOFF, STEP_OUT, STEP_WOKEN, STEP_IN, STEP_EXIT,
+	};
+	static const enum gil_step_op light[] = {
+		STEP_WAIT, STEP_WAIT, STEP_WAIT, STEP_HANDOFF, STEP_WAKE, STEP_WAKE, STEP_OUT, STEP_IN, STEP_EXIT,
+	};
+	bool is_full = proc->mode == GIL_MODE_FULL;
+	/* Clocks of two CPUs differ by a little. */
+	uint64_t at = rand() % 20 ? a->now : a->now - (uint64_t)(rand() % 2000);
+
+	struct gil_step one = {
+		.op = is_full ? full[(size_t)rand() % (sizeof(full) / sizeof(full[0]))] :
+				light[(size_t)rand() % (sizeof(light) / sizeof(light[0]))],
+		.gil = (uint32_t)(rand() % 5 == 0),
+		.tid = 100 + (uint32_t)(rand() % ANY_TIDS), .now = at, .tstate = (uint64_t)(rand() % 4) * 0x1000,
+		.forced = rand() % 4 == 0,
+	};
+
+	run_step(one);
+	a->events++;
+}
+
+/* All threads at once, as at the end of a process or its exec. */
+static void any_all_exit(struct any *a)
+{
+	for (uint32_t i = 0; i < ANY_TIDS; i++)
+		run_step((struct gil_step){.op = STEP_EXIT, .gil = (uint32_t)(rand() % ANY_GILS), .tid = 100 + i, .now = a->now});
+	a->events += ANY_TIDS;
+}
+
+/* An interval of up to 2 ms, in which the next boundary is known; it is collected some events after it. */
+static void any_interval(struct any *a)
+{
+	uint64_t bound = a->now + 1 + (uint64_t)(rand() % (2 * (int)MS));
+	int late = rand() % 12;
+
+	skel->bss->gil_clock.start = a->from;
+	skel->bss->gil_clock.end = bound;
+	while (a->now < bound || late-- > 0) {
+		a->now += (uint64_t)(rand() % (100 * (int)US));
+		any_event(a);
+	}
+	any_collect(a, bound);
+	any_give_back(a);
+	if (rand() % 6 == 0)
+		any_rearm(a);
+	if (rand() % 15 == 0)
+		any_all_exit(a);
+}
+
+static void any_end(struct any *a)
+{
+	for (uint32_t slot = 0; slot < THREADS; slot++) {
+		time_memo__clear(&a->times[slot]);
+		blame_memo__clear(&a->blame[slot]);
+	}
+}
+
+Test(core, no_sequence_of_events_makes_a_number_that_cannot_be, .timeout = 120)
+{
+	for (unsigned int seed = 1; seed <= ANY_SEEDS; seed++) {
+		struct any a = {.from = 1 * MS, .now = 2 * MS};
+
+		srand(seed);
+		for (int i = 0; i < ANY_INTERVALS; i++)
+			any_interval(&a);
+		any_end(&a);
+		close_core();
+		open_core();
+	}
 }
 
 /* ---- a trace ---- */

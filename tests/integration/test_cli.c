@@ -108,6 +108,60 @@ Test(cli, a_full_disk_is_a_failure_and_a_reader_that_left_is_none)
 	cr_expect_str_eq(p.err, "0\n");
 }
 
+/* An entrypoint, a "sh -c": what is meant is what it has started. */
+Test(cli, a_shell_that_wraps_a_python_is_refused_with_its_child, .init = bpf_env__require)
+{
+	static const char verbs[][8] = {"attach", "dump", "report", "flame", "trace"};
+	char *const argv[] = {"/bin/sh", "-c", "/usr/bin/python3 -c 'print(\"ready\", flush=True); input()'; exit 0", NULL};
+	struct child shell;
+	char path[64], expected[64];
+	int python;
+	FILE *f;
+
+	child__start(&shell, argv, NULL);
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)shell.pid, (int)shell.pid);
+	f = fopen(path, "re");
+	cr_assert(f && fscanf(f, "%d", &python) == 1);
+	fclose(f);
+	snprintf(expected, sizeof(expected), "; below it there is one: %d (python3 -c)", python);
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+		program__run(&p, "\"$GILSCOPE\" %s %d", verbs[i], (int)shell.pid);
+		cr_expect_eq(p.status, 1, "%s: %d", verbs[i], p.status);
+		cr_expect(strstr(p.err, expected), "%s: %s", verbs[i], p.err);
+		cr_expect_null(strstr(p.err, "not looked at"), "%s: %s", verbs[i], p.err);
+		program__free(&p);
+		p = (struct program){0};
+	}
+	program__run(&p, "\"$GILSCOPE\" doctor --json %d", (int)shell.pid);
+	cr_expect(strstr(p.out, expected), "%s", p.out);
+	child__stop(&shell);
+}
+
+/* Each verb that goes on for a while, or says more than a pipe's reader wants of it. */
+Test(cli, a_reader_that_left_ends_every_verb_in_silence, .init = bpf_env__require)
+{
+	static const struct {
+		char verb[8], options[48];
+	} cases[] = {
+		{"attach", "--no-store --json --duration 3s"}, {"attach", "--no-store --interval 100ms --duration 3s"},
+		{"trace", "--duration 1s"}, {"flame", "--folded --duration 1s"}, {"report", "--json --duration 1s"},
+		{"dump", "--json"},
+	};
+	struct child python;
+	char words[400];
+
+	child__start_python(&python, "/usr/bin/python3");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		snprintf(words, sizeof(words), "%s %d %s", cases[i].verb, (int)python.pid, cases[i].options);
+		program__run(&p, "{ \"$GILSCOPE\" %s; echo \"status $?\" >&2; } | head -c 50", words);
+		cr_expect(strstr(p.err, "status 0"), "%s: %s", words, p.err);
+		cr_expect_null(strstr(p.err, "standard output"), "%s: %s", words, p.err);
+		program__free(&p);
+		p = (struct program){0};
+	}
+	child__stop(&python);
+}
+
 Test(cli, ls_json_names_a_process_and_how_it_can_be_probed)
 {
 	struct child python;

@@ -17,6 +17,7 @@
 #include "../support/hogs.h"
 #include "../support/interpreters.h"
 #include "../support/json_lines.h"
+#include "../support/observer.h"
 #include "../support/program.h"
 #include "../support/pythons.h"
 #include "../support/server.h"
@@ -524,4 +525,98 @@ Test(embedded, programs_in_one_file_whose_interpreter_is_deleted)
 	for (size_t i = 0; i < started; i++)
 		workload__quit(&w[i]);
 	exact__end(&e);
+}
+
+/* ---- an interpreter that ends, and another one ---- */
+
+static void expect_word(struct workload *w, const char *word)
+{
+	char *line = workload__hear(w);
+
+	cr_assert_str_eq(line, word);
+	free(line);
+}
+
+/* Python is asked for its next step, and does it. */
+static void next_step(struct workload *w, const char *word)
+{
+	workload__go(w);
+	expect_word(w, word);
+}
+
+static struct metrics interval_of(struct observer *o, uint64_t *ret_observed_ns)
+{
+	struct proc_sample *s = observer__interval(o);
+	struct metrics m = {.hold_ns = s->total.hold_ns, .wait_ns = s->total.wait_ns, .acquires = s->total.acquires};
+
+	cr_expect_eq(s->lost[GIL_LOSS_WENT_BACK], 0);
+	*ret_observed_ns = s->observed_ns;
+	proc_sample__free(s);
+	return m;
+}
+
+/* Nobody holds a GIL, or waits for one, where there is no interpreter; and that is known. */
+static void expect_nothing(struct observer *o)
+{
+	uint64_t observed;
+	struct metrics m;
+
+	interval_of(o, &observed); /* in which it ended */
+	usleep(100000);
+	m = interval_of(o, &observed);
+	cr_expect_eq(m.hold_ns, 0);
+	cr_expect_eq(m.wait_ns, 0);
+	cr_expect_eq(m.acquires, 0);
+	cr_expect_gt(observed, 0);
+}
+
+/* Threads that spin. */
+static void expect_busy(struct observer *o)
+{
+	uint64_t observed;
+	struct metrics m;
+
+	interval_of(o, &observed);
+	usleep(300000);
+	m = interval_of(o, &observed);
+	cr_expect_gt(m.hold_ns, observed / 2);
+	cr_expect_leq(m.hold_ns, observed);
+	cr_expect_leq(m.wait_ns, 3 * observed);
+}
+
+Test(embedded, nobody_has_a_gil_between_two_interpreters)
+{
+	char *argv[] = {(char *)built("reinit"), (char *)"3", NULL};
+	struct observer o;
+	struct workload w;
+
+	workload__spawn_program(&w, 0, argv, NULL, NULL);
+	workload__await_ready(&w);
+	observer__attach(&o, w.pid, GIL_MODE_FULL);
+	expect_busy(&o);
+	for (int round = 0; round < 2; round++) {
+		next_step(&w, "finalized");
+		expect_nothing(&o);
+		next_step(&w, "running");
+		expect_busy(&o);
+	}
+	observer__detach(&o);
+	workload__kill(&w);
+}
+
+Test(embedded, attaching_between_two_interpreters_finds_no_holder)
+{
+	char *argv[] = {(char *)built("reinit"), (char *)"2", NULL};
+	struct observer o;
+	struct workload w;
+
+	workload__spawn_program(&w, 0, argv, NULL, NULL);
+	workload__await_ready(&w);
+	next_step(&w, "finalized");
+	observer__attach(&o, w.pid, GIL_MODE_FULL);
+	expect_nothing(&o);
+	next_step(&w, "running");
+	expect_busy(&o);
+	observer__detach(&o);
+	workload__kill(&w);
 }

@@ -42,15 +42,20 @@ static void attach(struct scene *s, const char *where)
 	tool__await(&s->tool, "armed");
 }
 
-static void set_up(struct scene *s, bool redis_is_there)
+static void attach_to_redis(struct scene *s)
 {
 	char where[160];
 
+	snprintf(where, sizeof(where), " --redis %s", s->redis.url);
+	attach(s, where);
+}
+
+static void set_up(struct scene *s, bool redis_is_there)
+{
 	private_redis__init(&s->redis, false);
 	if (redis_is_there)
 		private_redis__start(&s->redis, true, NULL);
-	snprintf(where, sizeof(where), " --redis %s", s->redis.url);
-	attach(s, where);
+	attach_to_redis(s);
 }
 
 static void tear_down(struct scene *s)
@@ -253,4 +258,166 @@ Test(history, paused_redis_delays_nobody)
 	end_run(&s);
 	expect_each_once(&s, 0);
 	tear_down(&s);
+}
+
+/* A key that is another program's: what concerns it is refused, all else arrives. */
+Test(history, what_the_server_refused_is_counted_in_meta)
+{
+	struct scene s;
+	long long stamps[256];
+
+	private_redis__init(&s.redis, false);
+	private_redis__start(&s.redis, true, NULL);
+	private_redis__ask(&s.redis, "SET gil:procs taken");
+	attach_to_redis(&s);
+	sleep(2);
+	end_run(&s);
+	cr_assert_gt(stamps_said(&s, 0, stamps, 256), 0);
+	cr_expect_gt(private_redis__int(&s.redis, "HGET gil:{%s}:meta lost_sink_refused", s.id), 0);
+	cr_expect_str_eq(private_redis__ask(&s.redis, "HGET gil:{%s}:meta lost_sink_points", s.id), "0");
+	tear_down(&s);
+}
+
+/* How the run ended, as the summary on standard output has it; free() it. */
+static char *end_said(struct scene *s)
+{
+	char *out = tool__stdout(&s->tool), *rest = out, *line, *end = NULL;
+
+	while ((line = strsep(&rest, "\n"))) {
+		json_t *row = json_loads(line, 0, NULL);
+		const char *said = row ? json_string_value(json_object_get(row, "end")) : NULL;
+
+		if (said) {
+			free(end);
+			end = strdup(said);
+		}
+		json_decref(row);
+	}
+	free(out);
+	return end;
+}
+
+static void expect_end(struct scene *s, const char *end)
+{
+	long long stamps[256];
+	char *said = end_said(s);
+
+	stamps_said(s, 0, stamps, 256);
+	cr_assert_not_null(said);
+	cr_expect_str_eq(said, end);
+	cr_expect_str_eq(private_redis__ask(&s->redis, "HGET gil:{%s}:meta end", s->id), end);
+	free(said);
+}
+
+Test(history, an_exit_has_one_name_in_json_and_in_redis)
+{
+	struct scene s;
+
+	set_up(&s, true);
+	sleep(1);
+	workload__kill(&s.target);
+	cr_assert_eq(tool__wait(&s.tool, 30), 0);
+	expect_end(&s, "exit");
+	tear_down(&s);
+}
+
+Test(history, an_end_by_signal_has_one_name_in_json_and_in_redis)
+{
+	struct scene s;
+
+	set_up(&s, true);
+	sleep(1);
+	end_run(&s);
+	expect_end(&s, "signal");
+	tear_down(&s);
+}
+
+/* ---- a Redis that throws keys away ---- */
+
+static void start_evicting(struct scene *s, const char *policy)
+{
+	const char *const options[] = {"--maxmemory-policy", policy, NULL};
+
+	private_redis__init(&s->redis, false);
+	private_redis__start(&s->redis, true, options);
+	attach_to_redis(s);
+}
+
+/* No room for more than a few samples: from here on each new one costs an old key. */
+static void make_full(struct scene *s)
+{
+	const char *used = strstr(private_redis__ask(&s->redis, "INFO memory"), "used_memory:");
+
+	cr_assert_not_null(used);
+	cr_assert_str_eq(private_redis__ask(&s->redis, "CONFIG SET maxmemory %lld",
+					    strtoll(used + strlen("used_memory:"), NULL, 10) + 20000), "OK");
+}
+
+static void expect_said(struct scene *s, const char *words, bool expected)
+{
+	char *said = tool__stderr(&s->tool);
+
+	cr_expect_eq(strstr(said, words) != NULL, expected, "\"%s\" in %s", words, said);
+	free(said);
+}
+
+Test(history, keys_that_redis_throws_away_are_noticed_and_counted)
+{
+	struct scene s;
+	long long stamps[256], ttl;
+
+	start_evicting(&s, "volatile-lru");
+	tool__await(&s.tool, "maxmemory-policy volatile-lru");
+	sleep(1);
+	make_full(&s);
+	tool__await(&s.tool, "keys of the history are gone from Redis");
+	private_redis__ask(&s.redis, "CONFIG SET maxmemory 0");
+	sleep(8); /* a look at the server, and the next samples */
+	stamps_said(&s, 0, stamps, 256);
+	ttl = private_redis__int(&s.redis, "TTL gil:{%s}:p:1s", s.id);
+	cr_expect_gt(ttl, 0, "a key that was made anew is kept for ever: %lld", ttl);
+	end_run(&s);
+	expect_said(&s, "thrown away or deleted meanwhile: it is not complete", true);
+	cr_expect_gt(private_redis__int(&s.redis, "HGET gil:{%s}:meta lost_sink_keys", s.id), 0);
+	tear_down(&s);
+}
+
+Test(history, redis_that_keeps_its_keys_is_not_complained_of)
+{
+	struct scene s;
+
+	start_evicting(&s, "noeviction");
+	sleep(3);
+	end_run(&s);
+	expect_said(&s, "maxmemory", false);
+	expect_said(&s, "thrown away", false);
+	tear_down(&s);
+}
+
+Test(history, doctor_says_whether_redis_throws_keys_away)
+{
+	static const struct {
+		char policy[16], words[64];
+	} cases[] = {
+		{"allkeys-lru", "may throw away any of the history"}, {"volatile-random", "may throw away any of the history"},
+		{"noeviction", "refuses samples"}, {"volatile-ttl", "kept for the shortest time"},
+	};
+	struct private_redis redis;
+	char words[200];
+	struct tool t;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const char *const options[] = {"--maxmemory-policy", cases[i].policy, NULL};
+		char *said;
+
+		private_redis__init(&redis, false);
+		private_redis__start(&redis, true, options);
+		snprintf(words, sizeof(words), "doctor --json --redis %s", redis.url);
+		tool__run(&t, words);
+		said = tool__stdout(&t);
+		cr_expect(strstr(said, cases[i].words) && strstr(said, cases[i].policy), "%s: %s", cases[i].policy, said);
+		free(said);
+		tool__clear(&t);
+		private_redis__fini(&redis);
+	}
 }

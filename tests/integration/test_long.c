@@ -5,6 +5,7 @@
  */
 #include <criterion/criterion.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,5 +130,51 @@ Test(long_holds, are_in_redis_as_the_program_tells_of_them)
 	cr_expect_eq(ended, 1, "%s", json_dumps(all, 0));
 	cr_expect_leq(lasting, 1, "%s", json_dumps(all, 0));
 	json_decref(all);
+	workload__quit(&w);
+}
+
+/* How many "N wait: a, b and M more" counts, and how many it names. */
+static void read_alert(const char *line, size_t *ret_counted, size_t *ret_named)
+{
+	const char *at = strstr(line, " and goes on"), *names, *more;
+
+	cr_assert(at && (at = strstr(at, "; ")), "%s", line);
+	*ret_counted = strtoul(at + 2, NULL, 10);
+	names = strstr(at, ": ");
+	*ret_named = names != NULL;
+	for (; names && (names = strstr(names, ", ")); names += 2)
+		++*ret_named;
+	more = strstr(at, " and ");
+	*ret_named += more ? strtoul(more + strlen(" and "), NULL, 10) : 0;
+}
+
+/* Each hold is hardly longer than the threshold: while the alert is made, the next ones have it already. */
+Test(long_holds, alerts_count_as_many_as_they_name)
+{
+	struct interpreter stock;
+	struct tool tool;
+	char words[256], *said, *rest, *line;
+	size_t alerts = 0, counted, named;
+
+	interpreter__stock(&stock);
+	workload__start(&w, &stock, "hog_victim.py 80 --hold-ms 21 --victims 5");
+	snprintf(words, sizeof(words), "attach %d --no-store --alert-hold 20ms --stacks 5ms", (int)w.pid);
+	tool__start(&tool, words);
+	tool__await(&tool, "armed");
+	workload__go(&w);
+	workload__truth(&w);
+	kill(tool.pid, SIGINT);
+	cr_assert_eq(tool__wait(&tool, 60), 0);
+	rest = said = tool__stderr(&tool);
+	while ((line = strsep(&rest, "\n"))) {
+		if (!strstr(line, " and goes on"))
+			continue;
+		read_alert(line, &counted, &named);
+		cr_expect(!named || counted == named, "%s", line);
+		alerts += named > 0;
+	}
+	cr_expect_gt(alerts, 10, "%s", tool__stderr(&tool));
+	free(said);
+	tool__clear(&tool);
 	workload__quit(&w);
 }

@@ -280,3 +280,44 @@ Test(redis_conn, wake_up_ends_the_wait)
 	odd_server__stop(&odd);
 	close(wake);
 }
+
+/* CLIENT SETNAME is a courtesy: what does not know it, a proxy say, is talked with all the same. */
+Test(redis_conn, proxy_without_setname_is_good_enough, .init = start_plain, .fini = stop_redis)
+{
+	static const char *const unknown[] = {"CLIENT", NULL};
+	const char *argv[] = {"SET", "k", "v", NULL};
+	struct redisContext *c = NULL;
+	struct reason why = {""};
+	struct odd_server proxy;
+
+	odd_server__start_proxy(&proxy, &redis, unknown);
+	cr_assert_eq(open_url(proxy.url, &c, &why), 0, "%s", why.text);
+	cr_expect_eq(redis_conn__do(c, argv, TIMEOUT_MS, &why), 0, "%s", why.text);
+	cr_expect_str_eq(private_redis__ask(&redis, "GET k"), "v");
+	redis_conn__close(c);
+	odd_server__stop(&proxy);
+}
+
+Test(redis_conn, command_at_which_the_server_hangs_up_is_named, .init = start_plain, .fini = stop_redis)
+{
+	static const char *const unknown[] = {"SELECT", "TIME", "FUNCTION", NULL};
+	const char *argv[] = {"TIME", NULL}, *with_word[] = {"FUNCTION", "LIST", NULL};
+	struct redisContext *c = NULL;
+	struct reason why = {""};
+	struct odd_server proxy;
+	char url[128];
+
+	odd_server__start_proxy(&proxy, &redis, unknown);
+	snprintf(url, sizeof(url), "%s/3", proxy.url);
+	cr_expect_eq(open_url(url, &c, &why), -EPIPE);
+	cr_expect_not_null(strstr(why.text, "closed the connection at SELECT (as a proxy does"), "%s", why.text);
+	cr_assert_eq(open_url(proxy.url, &c, &why), 0, "%s", why.text);
+	cr_expect_eq(redis_conn__do(c, argv, TIMEOUT_MS, &why), -EPIPE);
+	cr_expect_not_null(strstr(why.text, "closed the connection at TIME (as a proxy does"), "%s", why.text);
+	redis_conn__close(c);
+	cr_assert_eq(open_url(proxy.url, &c, &why), 0, "%s", why.text);
+	cr_expect_eq(redis_conn__do(c, with_word, TIMEOUT_MS, &why), -EPIPE);
+	cr_expect_not_null(strstr(why.text, "at FUNCTION LIST (as a proxy does"), "%s", why.text);
+	redis_conn__close(c);
+	odd_server__stop(&proxy);
+}

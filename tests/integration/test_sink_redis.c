@@ -511,3 +511,67 @@ Test(redis_sink, tls_without_tls_is_refused_at_once)
 	cr_expect_not_null(strstr(why.text, "has no TLS"), "%s", why.text);
 }
 #endif
+
+/* ---- behind a proxy ---- */
+
+static void setup_server(void)
+{
+	setup();
+	private_redis__start(&redis, true, NULL);
+}
+
+Test(redis_sink, writes_through_a_proxy_that_knows_only_what_is_needed, .init = setup_server, .fini = teardown)
+{
+	static const char *const unknown[] = {"CLIENT", "FUNCTION", "FCALL_RO", NULL};
+	struct odd_server proxy;
+
+	odd_server__start_proxy(&proxy, &redis, unknown);
+	open_sink(proxy.url, (struct sink_redis_opts){.timeout_ms = 0});
+	for (int i = 0; i < 20; i++)
+		cr_expect_eq(sink__write(sink, samples("s", i * 30, 30)), 0);
+	flush();
+	cr_expect_eq(private_redis__int(&redis, "ZCARD s"), 600);
+	cr_expect_str_empty(stats().trouble);
+	odd_server__stop(&proxy);
+}
+
+Test(redis_sink, names_the_command_that_a_proxy_does_not_know, .init = setup_server, .fini = teardown)
+{
+	static const char *const unknown[] = {"CLIENT", "FUNCTION", "FCALL_RO", "MULTI", NULL};
+	struct odd_server proxy;
+
+	odd_server__start_proxy(&proxy, &redis, unknown);
+	open_sink(proxy.url, (struct sink_redis_opts){.timeout_ms = 0});
+	cr_expect_eq(sink__write(sink, samples("s", 0, 30)), 0);
+	cr_expect_eq(sink__write(sink, one_command("MULTI")), 0);
+	expect_trouble("closed the connection at MULTI (as a proxy does at a command that it does not know");
+	cr_expect_eq(stats().points_dropped, 0);
+	odd_server__stop(&proxy);
+}
+
+Test(redis_sink, keys_thrown_away_are_not_known_where_the_server_can_not_tell, .init = setup_running, .fini = teardown)
+{
+	sink__write(sink, samples("s", 0, 30));
+	flush();
+	cr_expect_not(stats().keys_known, "nothing was asked");
+	sink__write(sink, one_command("EXPIRE s 100 NONSENSE"));
+	flush();
+	cr_expect_not(stats().keys_known);
+	cr_expect_eq(stats().commands_refused, 0, "%s", stats().trouble);
+}
+
+Test(redis_sink, keys_made_anew_are_counted, .init = setup_running, .fini = teardown)
+{
+	sink__write(sink, samples("s", 0, 30));
+	sink__write(sink, one_command("EXPIRE s 100"));
+	sink__write(sink, one_command("EXPIRE s 100 NX"));
+	flush();
+	cr_expect(stats().keys_known);
+	cr_expect_eq(stats().keys_lost, 0);
+	private_redis__ask(&redis, "DEL s");
+	sink__write(sink, samples("s", 0, 30));
+	sink__write(sink, one_command("EXPIRE s 100 NX"));
+	sink__write(sink, one_command("EXPIRE s 100"));
+	flush();
+	cr_expect_eq(stats().keys_lost, 1);
+}

@@ -5,6 +5,7 @@
  */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #include "../support/interpreters.h"
 #include "../support/observer.h"
 #include "../support/program.h"
+#include "../support/pythons.h"
 #include "../support/python_memory.h"
 #include "../support/workload.h"
 
@@ -558,4 +560,88 @@ Test(stacks, in_light_mode_waiters_name_the_holder)
 	cr_expect_gt(blame, 0u);
 	observer__detach(&o);
 	workload__kill(&w);
+}
+
+/* Held 2 ms out of 5, by one thread: where the last look finds nobody, one of the next ones does, and shares say how often. */
+Test(stacks, dump_finds_the_holder_between_short_holds)
+{
+	struct interpreter in;
+	struct workload w;
+	int again = 0;
+
+	interpreter__stock(&in);
+	workload__start(&w, &in, "hog_victim.py 100000 --hold-ms 2 --gap-ms 3 --victims 0");
+	workload__go(&w);
+	for (int tries = 0; tries < 12; tries++) {
+		json_t *dump = dump_of(w.pid), *hog = dumped(dump, "hog");
+		json_t *gil = json_array_get(json_object_get(dump, "gils"), 0);
+		double held = json_number_value(json_object_get(gil, "held"));
+
+		cr_expect_str_eq(json_string_value(json_object_get(hog, "state")), "holds");
+		cr_expect_gt(json_array_size(json_object_get(hog, "stack")), 0);
+		if (json_object_get(gil, "looks")) {
+			again++;
+			cr_expect_gt(json_integer_value(json_object_get(gil, "looks")), 1);
+			cr_expect(held > 0 && held < 1, "%.3f", held);
+			cr_expect_leq(json_number_value(json_object_get(hog, "held")), held);
+		}
+		json_decref(dump);
+	}
+	cr_expect_gt(again, 0);
+	workload__kill(&w);
+}
+
+Test(stacks, dump_of_an_idle_process_says_how_long_nobody_had_it)
+{
+	struct child python;
+	json_t *dump, *gil;
+
+	child__start_python(&python, "/usr/bin/python3");
+	dump = dump_of(python.pid);
+	gil = json_array_get(json_object_get(dump, "gils"), 0);
+	cr_expect_gt(json_integer_value(json_object_get(gil, "looks")), 1);
+	cr_expect_float_eq(json_number_value(json_object_get(gil, "held")), 0, 0);
+	json_decref(dump);
+	child__stop(&python);
+}
+
+/* A library that forks by itself while another thread has the GIL: in the child nobody will ever let go of it. */
+static const char late_fork[] = "#include <unistd.h>\nint late_fork(void) { usleep(30000); return fork(); }\n";
+static const char orphan[] =
+	"import ctypes, os, sys, threading, time\n"
+	"lib = ctypes.CDLL(sys.argv[1])\n"
+	"def spin():\n"
+	"    while True: sum(range(100000))\n"
+	"threading.Thread(target=spin, name='spin', daemon=True).start()\n"
+	"time.sleep(0.2)\n"
+	"pid = lib.late_fork()\n"
+	"open(sys.argv[2], 'w').write(str(pid))\n"
+	"print('ready', flush=True)\n"
+	"input()\n";
+
+/* The id of the child's holder is that of a thread of its parent, which runs: what that one does is none of the child's. */
+Test(stacks, dump_takes_no_native_code_of_another_process)
+{
+	char dir[64], lib[96], said[96], *text;
+	char *argv[] = {(char *)"/usr/bin/python3", (char *)"-c", (char *)orphan, lib, said, NULL};
+	struct child parent;
+	json_t *dump;
+	pid_t child;
+	size_t len;
+
+	temp_dir__make(dir, sizeof(dir));
+	snprintf(lib, sizeof(lib), "%s/late_fork.so", dir);
+	snprintf(said, sizeof(said), "%s/pid", dir);
+	must_compile(lib, "-shared -fPIC", late_fork);
+	child__start(&parent, argv, NULL);
+	text = must_read(said, &len);
+	child = (pid_t)atoi(text);
+	cr_assert_gt(child, 0);
+	dump = dump_of(child);
+	cr_expect_null(json_object_get(dumped(dump, "spin"), "native"), "%s", json_dumps(dump, 0));
+	json_decref(dump);
+	kill(child, SIGKILL);
+	child__stop(&parent);
+	free(text);
+	temp_dir__remove(dir);
 }

@@ -117,9 +117,10 @@ struct proc_sample *observer__interval(struct observer *o)
 
 	reader__cut(o->shop.reader, mono_ns() + SECOND / 1000);
 	usleep(1000 + SETTLE_US);
+	observed__mind_interpreter(&o->proc, &o->shop);
 	cr_assert_eq(reader__collect(o->shop.reader, o->proc.slot, &s), 0);
 	s->end_ms = (int64_t)(mono_ns() / 1000000);
-	cr_assert_eq(observed__publish(&o->proc, &o->shop, s, UINT64_MAX, true), 0);
+	cr_assert_eq(observed__publish(&o->proc, &o->shop, s, reader__interval_end(o->shop.reader), true), 0);
 	reader__advance(o->shop.reader, mono_ns() + FAR);
 	assert_wait_is_explained(s);
 	assert_parts_are_no_more_than_the_whole(s);

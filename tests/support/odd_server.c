@@ -3,16 +3,22 @@
 #include "odd_server.h"
 
 #include <criterion/criterion.h>
+#include <hiredis/hiredis.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "private_redis.h"
 
 static void say(int fd, const char *text)
 {
@@ -129,7 +135,73 @@ static void serve(int fd, int oddity)
 	drain(fd);
 }
 
-static void serve_all(int listener, int oddity)
+/* ---- a proxy ---- */
+
+struct proxy {
+	const char *const *unknown; /* NULL: no proxy */
+	const char *behind;         /* the socket of the server */
+};
+
+static bool is_known(const struct proxy *p, const redisReply *command)
+{
+	for (const char *const *name = p->unknown; *name; name++)
+		if (strcasecmp(command->element[0]->str, *name) == 0)
+			return false;
+	return true;
+}
+
+/* A command has the form of a reply: an array of strings. */
+static bool hand_on(const struct proxy *p, int server, redisReader *reader)
+{
+	redisReply *command = NULL;
+
+	while (redisReaderGetReply(reader, (void **)&command) == REDIS_OK && command) {
+		const char *argv[4096];
+		size_t lens[4096];
+		char *text;
+		long long len;
+
+		if (!is_known(p, command))
+			return false;
+		for (size_t i = 0; i < command->elements; i++) {
+			argv[i] = command->element[i]->str;
+			lens[i] = command->element[i]->len;
+		}
+		len = redisFormatCommandArgv(&text, (int)command->elements, argv, lens);
+		if (send(server, text, (size_t)len, MSG_NOSIGNAL) != len)
+			return false;
+		redisFreeCommand(text);
+		freeReplyObject(command);
+		command = NULL;
+	}
+	return reader->err == 0;
+}
+
+static void relay(int client, const struct proxy *p)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	struct pollfd fds[2] = {{.fd = client, .events = POLLIN}, {.events = POLLIN}};
+	redisReader *reader = redisReaderCreate();
+	char buf[65536];
+
+	strcpy(a.sun_path, p->behind);
+	fds[1].fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	if (connect(fds[1].fd, (struct sockaddr *)&a, sizeof(a)))
+		return;
+	while (poll(fds, 2, -1) > 0) {
+		ssize_t n = fds[0].revents ? recv(client, buf, sizeof(buf), 0) : 0;
+
+		if (fds[0].revents && (n <= 0 || redisReaderFeed(reader, buf, (size_t)n) || !hand_on(p, fds[1].fd, reader)))
+			return;
+		n = fds[1].revents ? recv(fds[1].fd, buf, sizeof(buf), 0) : 0;
+		if (fds[1].revents && (n <= 0 || send(client, buf, (size_t)n, MSG_NOSIGNAL) != n))
+			return;
+	}
+}
+
+/* ---- all of them ---- */
+
+static void serve_all(int listener, int oddity, const struct proxy *proxy)
 {
 	signal(SIGCHLD, SIG_IGN);
 	for (;;) {
@@ -139,14 +211,17 @@ static void serve_all(int listener, int oddity)
 			continue;
 		if (fork() == 0) {
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
-			serve(fd, oddity);
+			if (proxy->unknown)
+				relay(fd, proxy);
+			else
+				serve(fd, oddity);
 			_exit(0);
 		}
 		close(fd);
 	}
 }
 
-void odd_server__start(struct odd_server *s, int oddity)
+static void start(struct odd_server *s, int oddity, const struct proxy *proxy)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof(a);
@@ -161,9 +236,19 @@ void odd_server__start(struct odd_server *s, int oddity)
 	cr_assert(s->pid >= 0);
 	if (s->pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		serve_all(fd, oddity);
+		serve_all(fd, oddity, proxy);
 	}
 	close(fd);
+}
+
+void odd_server__start(struct odd_server *s, int oddity)
+{
+	start(s, oddity, &(struct proxy){0});
+}
+
+void odd_server__start_proxy(struct odd_server *s, const struct private_redis *redis, const char *const *unknown)
+{
+	start(s, ODD_SILENT, &(struct proxy){.unknown = unknown, .behind = redis->socket});
 }
 
 void odd_server__stop(struct odd_server *s)

@@ -27,6 +27,13 @@ struct odd_server {
 	char url[64];
 };
 
+/*
+ * What does not know all of Redis's commands, in front of a server that does: closes the connection at one whose name is in
+ * `unknown` (ends with NULL), as nutcracker does, and hands everything else on.
+ */
+struct private_redis;
+void odd_server__start_proxy(struct odd_server *s, const struct private_redis *redis, const char *const *unknown);
+
 /* `oddity`: one of the above. */
 void odd_server__start(struct odd_server *s, int oddity);
 void odd_server__stop(struct odd_server *s);

@@ -155,11 +155,12 @@ static void remove_by_rank(struct toy_redis *r, const char *const *argv)
 	drop_if_empty(r, argv[1]);
 }
 
-static void expire(struct toy_redis *r, const char *const *argv)
+static void expire(struct toy_redis *r, const char *const *argv, int argc)
 {
 	long i = find_key(r, argv[1]);
 
-	if (i >= 0)
+	cr_assert(argc == 3 || (argc == 4 && strcmp(argv[3], "NX") == 0));
+	if (i >= 0 && (argc == 3 || !r->keys[i].ttl_s))
 		r->keys[i].ttl_s = strtoll(argv[2], NULL, 10);
 }
 
@@ -176,7 +177,7 @@ static void run(struct toy_redis *r, const char *const *argv, int argc)
 	else if (strcmp(c, "DEL") == 0 || strcmp(c, "UNLINK") == 0)
 		delete_key(r, argv[1]);
 	else if (strcmp(c, "EXPIRE") == 0)
-		expire(r, argv);
+		expire(r, argv, argc);
 	else if (strcmp(c, "ZREMRANGEBYSCORE") == 0)
 		remove_by_score(r, argv);
 	else if (strcmp(c, "ZREMRANGEBYRANK") == 0)

@@ -100,7 +100,7 @@ Test(blame_memo, what_is_settled_is_what_came_since)
 
 	blame_list__add(&owed, 9, 12);
 	blame_list__add(&owed, 4, 8);
-	cr_assert_eq(blame_memo__settle(&memo, &reading, 7, &owed, &parts), 0);
+	cr_assert_eq(blame_memo__settle(&memo, &reading, 7, 0, &owed, &parts), 0);
 	cr_assert_eq(parts.n, 4);
 	cr_assert_eq(part_of(&parts, 2), 60);
 	cr_assert_eq(part_of(&parts, 9), 42);
@@ -108,11 +108,11 @@ Test(blame_memo, what_is_settled_is_what_came_since)
 	cr_assert_eq(part_of(&parts, blame_holder(0, 0x1000)), 5);
 	blame_list__clear(&parts);
 
-	/* Of what was owed to 9 only 2 were charged; what was owed to 4, never. Both turn out unknown. */
+	/* Of what was owed to 9 only 2 were charged; what was owed to 4, never. Both turn out unknown, and are nobody's anew. */
 	values[2].cur_ns = 32;
 	blame_reading__clear(&reading);
 	reading = reading_of(keys, values, 5, 2 * BOUND);
-	cr_assert_eq(blame_memo__settle(&memo, &reading, 7, &none, &parts), 10 + 8);
+	cr_assert_eq(blame_memo__settle(&memo, &reading, 7, 0, &none, &parts), 0);
 	cr_assert_eq(parts.n, 1);
 	cr_assert_eq(part_of(&parts, 2), 40);
 	blame_list__clear(&parts);
@@ -130,12 +130,37 @@ Test(blame_memo, a_slot_given_back_is_forgotten)
 	struct blame_list parts = {0}, none = {0};
 	struct blame_memo memo = {0};
 
-	blame_memo__settle(&memo, &reading, 7, &none, &parts);
+	blame_memo__settle(&memo, &reading, 7, 0, &none, &parts);
 	blame_list__clear(&parts);
 	blame_memo__forget(&memo, gone);
-	cr_assert_eq(blame_memo__settle(&memo, &reading, 7, &none, &parts), 0);
+	cr_assert_eq(blame_memo__settle(&memo, &reading, 7, 0, &none, &parts), 0);
 	cr_assert_eq(parts.n, 1, "the one known by its thread state is another");
 	cr_assert_eq(part_of(&parts, 9), 50);
+	blame_list__clear(&parts);
+	blame_reading__clear(&reading);
+	blame_memo__clear(&memo);
+}
+
+/* Whoever held the GIL when the probes were armed has a name by the time at which the waiter is charged. */
+Test(blame_memo, what_was_owed_to_a_holder_without_a_name_is_not_told_again_under_its_name)
+{
+	struct gil_blame_key keys[] = {{.victim = 7, .holder = GIL_SLOT_SEED}, {.victim = 7, .holder = 9}};
+	struct gil_blame values[] = {{.cur_ns = 50}, {.cur_ns = 30}};
+	struct blame_reading reading = reading_of(keys, values, 1, BOUND);
+	struct blame_list owed = {0}, parts = {0}, none = {0};
+	struct blame_memo memo = {0};
+
+	blame_list__add(&owed, GIL_SLOT_SEED, 20);
+	cr_assert_eq(blame_memo__settle(&memo, &reading, 7, 0, &owed, &parts), 0);
+	cr_assert_eq(part_of(&parts, GIL_SLOT_SEED), 70);
+	blame_list__clear(&parts);
+	blame_list__clear(&owed);
+	blame_reading__clear(&reading);
+	/* 20 of the 30 are those. */
+	reading = reading_of(keys, values, 2, 2 * BOUND);
+	cr_assert_eq(blame_memo__settle(&memo, &reading, 7, 9, &none, &parts), 0);
+	cr_assert_eq(parts.n, 1);
+	cr_assert_eq(part_of(&parts, 9), 10);
 	blame_list__clear(&parts);
 	blame_reading__clear(&reading);
 	blame_memo__clear(&memo);

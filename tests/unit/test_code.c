@@ -319,3 +319,59 @@ Test(code, long_ones_are_kept)
 	batch__free(b);
 	schema_writer__free(w);
 }
+
+static struct long_event held(uint32_t waiters)
+{
+	return (struct long_event){
+		.thread = {.tid = 7}, .name = "hog", .at_ns = 300 * MS, .since_ns = 100 * MS, .waiters = waiters,
+	};
+}
+
+static void expect_alert(const struct long_event *e, const char *end)
+{
+	char buf[1024];
+	size_t len = strlen(code__long(e, buf, sizeof(buf)));
+
+	cr_assert_gt(len, strlen(end));
+	cr_expect_str_eq(buf + len - strlen(end), end, "%s", buf);
+}
+
+/* Who waits is looked up a moment after how many wait: others by then, or fewer. */
+Test(code, an_alert_names_no_more_and_no_fewer_than_it_counts)
+{
+	static const char *const waiting[] = {"http-2", "http-1", "http-7"};
+	static const struct {
+		uint32_t waiters;
+		size_t named;
+		char end[64];
+	} cases[] = {
+		{1, 2, "goes on; 1 waits: http-2"}, {4, 1, "goes on; 4 wait: http-2 and 3 more"},
+		{2, 2, "goes on; 2 wait: http-2, http-1"}, {3, 3, "goes on; 3 wait: http-2, http-1, http-7"},
+		{3, 0, "goes on; 3 wait"}, {1, 0, "goes on; 1 waits"}, {0, 1, "goes on"},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct long_event e = held(cases[i].waiters);
+
+		for (size_t n = 0; n < cases[i].named; n++)
+			long_event__add_victim(&e, waiting[n]);
+		long_event__count_victims(&e);
+		expect_alert(&e, cases[i].end);
+	}
+}
+
+Test(code, an_alert_counts_the_names_that_it_has_no_room_for)
+{
+	struct long_event e = held(500);
+	size_t named = 1;
+	char end[32];
+
+	for (int i = 0; i < 500; i++)
+		long_event__add_victim(&e, "a name of some length");
+	long_event__count_victims(&e);
+	for (const char *at = e.victims; (at = strstr(at, ", ")); at++)
+		named++;
+	cr_expect_gt(named, 5);
+	snprintf(end, sizeof(end), " and %zu more", 500 - named);
+	expect_alert(&e, end);
+}

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Tables, JSON and CSV from the same rows: widths, hostile names, unknown against zero. */
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <math.h>
+#include <signal.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../../cli/human.h"
 #include "../../cli/out.h"
@@ -272,4 +276,75 @@ Test(human, a_trace_is_not_shown_as_nothing)
 	cr_expect_str_eq(human__share(buf, 1), "100.0%");
 	cr_expect_str_eq(human__ago(buf, 500), "now");
 	cr_expect_str_eq(human__ago(buf, 7200000), "2 h ago");
+}
+
+/* ---- what becomes of it ---- */
+
+/* Far more than a stream's buffer: writing fails in the middle of it, and leaves nothing for a flush to fail at. */
+static void write_much(FILE *to)
+{
+	for (int i = 0; i < 100000; i++)
+		fputs("0123456789", to);
+	fputs("\n", to);
+}
+
+Test(out, a_reader_that_left_is_no_failure_whatever_errno_says_by_now)
+{
+	struct reason why = {""};
+	int ends[2];
+	FILE *to;
+
+	signal(SIGPIPE, SIG_IGN);
+	cr_assert_eq(pipe(ends), 0);
+	to = fdopen(ends[1], "w");
+	cr_expect_not(out__reader_left(to));
+	close(ends[0]);
+	write_much(to);
+	errno = ENOENT;
+	cr_expect(out__reader_left(to));
+	cr_expect_eq(out__flush(to, "standard output", &why), 0, "%s", why.text);
+	fclose(to);
+}
+
+Test(out, what_failed_earlier_is_told_without_a_reason_that_nobody_knows)
+{
+	struct reason why = {""};
+	FILE *to = fopen("/dev/full", "w");
+
+	write_much(to);
+	__fpurge(to);
+	errno = EEXIST;
+	cr_expect_eq(out__flush(to, "standard output", &why), -EIO);
+	cr_expect_str_eq(why.text, "standard output: not all of it could be written");
+	fclose(to);
+}
+
+Test(out, a_full_disk_is_called_so)
+{
+	struct reason why = {""};
+	FILE *to = fopen("/dev/full", "w");
+
+	fputs("x", to);
+	errno = ENOENT;
+	cr_expect_eq(out__flush(to, "a.json", &why), -ENOSPC);
+	cr_expect_str_eq(why.text, "a.json: No space left on device");
+	fclose(to);
+}
+
+Test(out, what_is_written_is_written)
+{
+	struct reason why = {""};
+	char *buf = NULL;
+	size_t len = 0;
+	FILE *to = tmpfile();
+
+	fputs("x", to);
+	errno = EIO;
+	cr_expect_eq(out__flush(to, "a.json", &why), 0);
+	fclose(to);
+	/* A stream without a descriptor has no reader that could leave. */
+	to = open_memstream(&buf, &len);
+	cr_expect_not(out__reader_left(to));
+	fclose(to);
+	free(buf);
 }

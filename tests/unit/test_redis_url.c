@@ -32,6 +32,8 @@ static struct good goods[] = {
 	{"redis://[::1]:7/2", "redis://[::1]:7/2", ""},
 	{"redis://[fe80::1%eth0]", "redis://[fe80::1%eth0]:6379", ""},
 	{"rediss://u:p@h:6380/1", "rediss://u@h:6380/1", "p"},
+	{"valkey://u:p@h/2", "redis://u@h:6379/2", "p"},
+	{"valkeys://h:6380?sni=v", "rediss://h:6380", ""},
 	{"unix:///run/r.sock", "unix:///run/r.sock", ""},
 	{"unix:///run/r.sock?db=2", "unix:///run/r.sock?db=2", ""},
 	{"unix://:p@/run/r.sock", "unix:///run/r.sock", "p"},
@@ -68,7 +70,7 @@ static struct bad bads[] = {
 	{"redis://[::1"}, {"redis://[]"}, {"redis://[::1]x"}, {"redis://u:%zz@h"}, {"redis://u:%0@h"}, {"redis://u:%00@h"},
 	{"redis://u:secret/word@h"}, {"redis://::1"}, {"unix://"}, {"unix://run/r.sock"}, {"unix://?db=1"},
 	{"unix:///a?db=x"}, {"unix:///a%2"},
-	{"redis://h?cacert=/ca"}, {"rediss://h?cacert="}, {"rediss://h?cacert"}, {"rediss://h?cert=/c"}, {"rediss://h?key=/k"},
+	{"redis://h?cacert=/ca"}, {"valkey://h?cacert=/ca"}, {"valkey:/h"}, {"rediss://h?cacert="}, {"rediss://h?cacert"}, {"rediss://h?cert=/c"}, {"rediss://h?key=/k"},
 	{"rediss://h?cacert=%zz"}, {"rediss://h?db=1&&sni=x"}, {"rediss://h?ca=/x"}, {"unix:///a?cacert=/ca"},
 };
 

@@ -1658,7 +1658,11 @@ Test(schema, meta_says_who_and_what_was_lost)
 	s->lost[GIL_LOSS_RING_LAPPED] = 3;
 	write_base(&st, s);
 	s->end_ms += 1000;
-	schema_writer__set_sink_losses(st.w, 11, 2, 1);
+	schema_writer__set_sink_losses(st.w, &(struct sink_losses){.points = 11, .batches = 2, .refused = 1});
+	write_base(&st, s);
+	cr_assert_null(toy_redis__hget(&st.redis, key_name(&st, "meta"), "lost_sink_keys"), "not known is not 0");
+	s->end_ms += 1000;
+	schema_writer__set_sink_losses(st.w, &(struct sink_losses){.points = 11, .keys = 3, .keys_known = true});
 	write_base(&st, s);
 	meta = key_name(&st, "meta");
 	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "label"), "python3 app.py");
@@ -1668,10 +1672,11 @@ Test(schema, meta_says_who_and_what_was_lost)
 	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "price_ns"), "912.3");
 	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "keep_proc_s"), "3600,86400,604800");
 	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "keep_thread_s"), "3600,21600,86400");
-	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "last_ms"), "1795339306000");
-	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "lost_ring_lapped"), "6");
+	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "last_ms"), "1795339307000");
+	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "lost_ring_lapped"), "9");
 	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "lost_no_slot"), "0");
 	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "lost_sink_points"), "11");
+	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "lost_sink_keys"), "3");
 	cr_assert_str_eq(toy_redis__hget(&st.redis, meta, "schema"), "1");
 	cr_assert_str_eq(toy_redis__hget(&st.redis, "gil:schema", "version"), "1");
 	cr_assert_null(toy_redis__hget(&st.redis, meta, "notes"));

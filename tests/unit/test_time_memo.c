@@ -152,11 +152,90 @@ Test(time_memo, what_was_told_of_a_hold_before_its_record_had_it_is_not_told_aga
 
 	/* Held when the probes were armed: 800 ns of it were in samples already when its release told of it. */
 	b.rec.at = (struct gil_totals){.hold_ns = 1000, .hold_off.ns[GIL_OFF_UNSEEN] = 1000, .releases = 1, .unseen = 1};
-	time_memo__was_told(&b.memo, 800);
+	b.gil.state.since = 2000;
+	at.from = 2800;
 	m = settle(&b, &at);
 	cr_assert_eq(m.hold_ns, 200);
 	cr_assert_eq(m.hold_off.ns[GIL_OFF_UNSEEN], 200);
 	cr_assert_eq(m.acquires, 0);
 	metrics__clear(&m);
 	time_memo__clear(&b.memo);
+}
+
+/* What no order of events should bring about: it is 0 and counted, never a number that has wrapped. */
+Test(time_memo, sums_that_shrink_are_zero_and_counted)
+{
+	struct bench b = {.rec.at = {
+		.hold_ns = 900, .wait_ns = 500, .handover_ns = 500, .releases = 3, .contended = 2, .forced = 1,
+	}};
+	struct moment at = moment_of(&b, 1000);
+	struct metrics m = settle(&b, &at);
+
+	metrics__clear(&m);
+	b.rec.at = (struct gil_totals){.hold_ns = 100, .wait_ns = 50, .handover_ns = 50, .releases = 1, .contended = 1};
+	at = moment_of(&b, 2000);
+	m = settle(&b, &at);
+	cr_assert_eq(m.hold_ns, 0);
+	cr_assert_eq(m.wait_ns, 0);
+	cr_assert_eq(m.handover_ns, 0);
+	cr_assert_eq(m.acquires + m.contended + m.forced, 0);
+	cr_assert_eq(b.memo.violations, 5, "hold, wait, acquires, contended and forced");
+	metrics__clear(&m);
+	time_memo__clear(&b.memo);
+}
+
+Test(time_memo, a_hold_that_is_open_when_the_probes_are_armed_anew_is_told_once)
+{
+	struct bench b = {0};
+	struct moment at = moment_of(&b, 2000);
+	struct metrics m;
+
+	begin_hold(&b, 500);
+	m = settle(&b, &at);
+	cr_assert_eq(m.hold_ns, 1500);
+	metrics__clear(&m);
+	/* Armed anew at 2100: what is in the record from now on is of later. */
+	time_memo__forget_open(&b.memo, &b.rec.at, 0, 2000);
+	b.gil.at = (struct gil_view){.state = GIL_OWNER_FREE, .events = 1};
+	b.gil.state.since = 2100;
+	b.rec.at = (struct gil_totals){.hold_ns = 600, .releases = 1, .unseen = 1};
+	at = moment_of(&b, 3000);
+	at.from = 2000;
+	m = settle(&b, &at);
+	cr_assert_eq(m.hold_ns, 600);
+	cr_assert_eq(m.acquires, 0);
+	cr_assert_eq(b.memo.violations, 0);
+	metrics__clear(&m);
+	time_memo__clear(&b.memo);
+}
+
+static void expect_explained(struct metrics m, const uint64_t *owed, size_t n, struct metrics expected, uint64_t blamed,
+			     uint64_t violations)
+{
+	struct blame_list parts = {0};
+	struct time_memo memo = {0};
+
+	for (size_t i = 0; i < n; i++)
+		blame_list__add(&parts, 5 + i, owed[i]);
+	time_memo__explain(&memo, &m, &parts);
+	cr_expect_eq(m.unknown_ns, expected.unknown_ns);
+	cr_expect_eq(m.handover_ns, expected.handover_ns);
+	cr_expect_eq(blame_list__sum(&parts), blamed);
+	cr_expect_eq(memo.violations, violations);
+	cr_expect_eq(blame_list__sum(&parts) + m.handover_ns + m.unknown_ns, m.wait_ns);
+	blame_list__clear(&parts);
+}
+
+Test(time_memo, a_wait_is_what_it_is_made_of)
+{
+	static const uint64_t owed[] = {30, 20};
+
+	expect_explained((struct metrics){.wait_ns = 100, .handover_ns = 40, .unknown_ns = 10}, owed, 2,
+			 (struct metrics){.handover_ns = 40, .unknown_ns = 10}, 50, 0);
+	/* 25 were somebody's at the last boundary and are nobody's now. */
+	expect_explained((struct metrics){.wait_ns = 100, .handover_ns = 40, .unknown_ns = 35}, owed, 2,
+			 (struct metrics){.handover_ns = 40, .unknown_ns = 10}, 50, 0);
+	expect_explained((struct metrics){.wait_ns = 60, .handover_ns = 40}, owed, 2, (struct metrics){.handover_ns = 10}, 50, 1);
+	expect_explained((struct metrics){.wait_ns = 10, .handover_ns = 40}, owed, 2, (struct metrics){0}, 10, 1);
+	expect_explained((struct metrics){.wait_ns = 100}, owed, 2, (struct metrics){.unknown_ns = 50}, 50, 1);
 }
