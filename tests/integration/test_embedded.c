@@ -567,8 +567,8 @@ static bool has_one_thread(void *arg)
 }
 
 /*
- * Nobody holds a GIL, or waits for one, where there is no interpreter; and that is known. Its daemon threads waited at its end, and
- * are gone once each has had the GIL for a last time.
+ * Nobody holds a GIL, or waits for one, where there is no interpreter; and that is known. Its daemon threads waited at its end,
+ * and are gone once each has had the GIL for a last time.
  */
 static void expect_nothing(struct observer *o)
 {
