@@ -584,9 +584,11 @@ int collector__run(const struct collector_opts *opts, const pid_t *pids, size_t 
 /* Waits for the end of a child whose observation is over. */
 static void await_child(struct collector *c)
 {
-	while (c->child && waitpid(c->child, &c->child_status, 0) < 0 && errno == EINTR)
-		;
-	c->child = 0;
+	struct pollfd signals = {.fd = c->signal_fd, .events = POLLIN};
+
+	for (reap_child(c); c->child; reap_child(c))
+		if (poll(&signals, 1, -1) > 0)
+			on_signal(c);
 }
 
 int collector__spawn(const struct collector_opts *opts, char *const argv[], const char *run_as,

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "procmaps.h"
 #include "procmem.h"
@@ -150,6 +151,8 @@ int site_texts__compare(const struct site_text *texts, size_t n, pid_t pid, uint
 
 int site_text_tally__judge(const struct site_text_tally *tally, size_t n, pid_t pid, struct reason *why)
 {
+	pid_t tracer;
+
 	if (tally->elsewhere)
 		return reason__set(why, -ENOTSUP, "process %d runs %zu of %zu places of the probe plan from other memory than "
 				   "its interpreter's file (its text was moved, as for huge pages): " WITHOUT_PROBES,
@@ -162,9 +165,10 @@ int site_text_tally__judge(const struct site_text_tally *tally, size_t n, pid_t 
 		return reason__set(why, -ENOTSUP, "the code of process %d could not be read at %zu of %zu places of the probe "
 				   "plan, so it cannot be compared with its file: " WITHOUT_PROBES, (int)pid,
 				   tally->unread, n);
-	if (tally->breakpoints && target__tracer(pid) > 0)
+	tracer = target__tracer(pid);
+	if (tally->breakpoints && tracer > 0 && tracer != getpid()) /* `run` traces what it starts */
 		return reason__set(why, -ENOTSUP, "process %d has breakpoints at %zu of %zu places of the probe plan and a "
 				   "debugger (process %d) is attached: they may be its own, so " WITHOUT_PROBES, (int)pid,
-				   tally->breakpoints, n, (int)target__tracer(pid));
+				   tally->breakpoints, n, (int)tracer);
 	return 0;
 }

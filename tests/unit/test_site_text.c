@@ -5,8 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../../collector/site_text.h"
@@ -93,6 +96,29 @@ Test(site_text, with_a_breakpoint_on_the_instruction_is_the_same_and_counted)
 	cr_expect_eq(tally.same, 1);
 	cr_expect_eq(tally.breakpoints, 1);
 	cr_expect_eq(judged(&tally), 0);
+}
+
+/* As gilscope does with the program that it starts. */
+Test(site_text, with_a_breakpoint_in_a_process_that_we_trace_is_no_debuggers)
+{
+	struct site_text t = text_at(SITE);
+	struct site_text_tally tally;
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		memcpy(memory + SITE, trap, sizeof(trap));
+		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+		raise(SIGSTOP);
+		_exit(0);
+	}
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_assert(WIFSTOPPED(status));
+	cr_assert_eq(site_texts__compare(&t, 1, pid, inode, &tally), 0);
+	cr_expect_eq(tally.breakpoints, 1);
+	cr_expect_eq(site_text_tally__judge(&tally, 1, pid, NULL), 0);
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
 }
 
 Test(site_text, with_breakpoints_around_is_the_same)
