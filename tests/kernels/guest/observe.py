@@ -7,6 +7,7 @@ what would never end.
 import json
 import os
 import re
+import select
 import signal
 import struct
 import subprocess
@@ -17,7 +18,7 @@ OUTPUT = os.environ.get("GILSCOPE_OUTPUT", "")
 GILSCOPE = os.path.join(OUTPUT, "gilscope")
 WORKLOADS = os.environ.get("WORKLOADS", os.path.join(HERE, "..", "workloads"))
 RESULTS = os.environ.get("RESULTS", "/tmp/results")
-PATIENCE = 900
+PATIENCE = int(os.environ.get("PATIENCE", "900"))
 
 
 class Failed(Exception):
@@ -44,6 +45,18 @@ def patiently(done, what):
     raise Failed("not within %d s: %s" % (PATIENCE, what))
 
 
+def note_threads(pid):
+    """Where each thread of a process is that hangs, in the results."""
+    with open(os.path.join(RESULTS, "hangs-%d" % pid), "w") as out:
+        for tid in sorted(os.listdir("/proc/%d/task" % pid), key=int):
+            for name in ("comm", "status", "syscall", "stack"):
+                try:
+                    with open("/proc/%d/task/%s/%s" % (pid, tid, name)) as file:
+                        out.write("== %s %s\n%s\n" % (tid, name, file.read()))
+                except OSError as why:
+                    out.write("== %s %s: %s\n" % (tid, name, why))
+
+
 class Python:
     """An interpreter: its name, and the words that run it."""
 
@@ -56,8 +69,9 @@ class Workload:
 
     def __init__(self, python, script, *words, **environment):
         path = script if os.path.isabs(script) else os.path.join(WORKLOADS, script)
+        self.heard = b""
         self.process = subprocess.Popen(
-            python.words + [path] + [str(word) for word in words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            python.words + [path] + [str(word) for word in words], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             env=dict(os.environ, PYTHONPATH=WORKLOADS, **environment))
         self.pid = int(self.hear().split()[1])
 
@@ -72,13 +86,20 @@ class Workload:
             self.process.kill()
 
     def say(self, line):
-        self.process.stdin.write(line + "\n")
+        self.process.stdin.write(line.encode() + b"\n")
         self.process.stdin.flush()
 
     def hear(self):
-        line = self.process.stdout.readline()
-        expect(line, "the workload has ended: %s" % " ".join(self.process.args))
-        return line.strip()
+        while b"\n" not in self.heard:
+            ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
+            if not ready:
+                note_threads(self.process.pid)
+                raise Failed("the workload says nothing for %d s: %s" % (PATIENCE, " ".join(self.process.args)))
+            more = os.read(self.process.stdout.fileno(), 65536)
+            expect(more, "the workload has ended: %s" % " ".join(self.process.args))
+            self.heard += more
+        line, _, self.heard = self.heard.partition(b"\n")
+        return line.decode().strip()
 
     def go(self):
         self.say("go")
