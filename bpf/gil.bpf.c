@@ -88,8 +88,8 @@ GIL_INLINE __u32 tgid_of(struct task_struct *task)
 }
 
 /*
- * Run once by the collector itself: where is it? The pointer is read as a number: Linux 6.1 allows no arithmetic with a level that it
- * does not know on a pointer that it does.
+ * Run once by the collector itself: where is it? The pointer is read as a number: Linux 6.1 allows no arithmetic with a level
+ * that it does not know on a pointer that it does.
  */
 SEC("syscall")
 int gil_where(void *ctx)

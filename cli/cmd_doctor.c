@@ -88,7 +88,7 @@ static void check_kernel(struct doctor *d)
 	}
 	find(d, FINE, "kernel", NULL, "Linux %s", u.release);
 	if (strcmp(u.machine, "aarch64") == 0)
-		find(d, NOTE, "machine", NULL, "aarch64: the plan is tested, probes on this machine are not");
+		find(d, NOTE, "machine", NULL, "aarch64: gilscope is tested on emulated machines of this kind only");
 	else if (strcmp(u.machine, "x86_64") != 0)
 		find(d, WRONG, "machine", "gilscope reads x86-64 and aarch64 code.", "this machine is %s", u.machine);
 }

@@ -13,6 +13,7 @@
 
 #include "log.h"
 #include "planter.h"
+#include "target.h"
 
 struct cpu_samples {
 	const struct bpf_program *program;
@@ -53,10 +54,21 @@ void cpu_samples__free(struct cpu_samples *s)
 	free(s);
 }
 
-/* The descriptor is the link's. 0 or -errno. */
-static int start(const struct bpf_program *program, struct planter *planter, pid_t tid, struct bpf_link **ret)
+/* Opened while the id was that of a thread of `pid`: before and after. 0 or -errno. */
+static int open_timer(struct planter *planter, pid_t pid, pid_t tid, int *ret_fd)
 {
-	int fd, err = planter__timer(planter, tid, CPU_SAMPLES_PERIOD_NS, &fd);
+	int err = target__has_thread(pid, tid) ? planter__timer(planter, tid, CPU_SAMPLES_PERIOD_NS, ret_fd) : -ESRCH;
+
+	if (err || target__has_thread(pid, tid))
+		return err;
+	close(*ret_fd);
+	return -ESRCH;
+}
+
+/* The descriptor is the link's. 0 or -errno. */
+static int start(const struct bpf_program *program, struct planter *planter, pid_t pid, pid_t tid, struct bpf_link **ret)
+{
+	int fd, err = open_timer(planter, pid, tid, &fd);
 
 	if (err)
 		return err;
@@ -68,10 +80,10 @@ static int start(const struct bpf_program *program, struct planter *planter, pid
 	return err;
 }
 
-int cpu_samples__try(const struct bpf_program *program, struct planter *planter, pid_t tid)
+int cpu_samples__try(const struct bpf_program *program, struct planter *planter, pid_t pid, pid_t tid)
 {
 	struct bpf_link *link;
-	int err = start(program, planter, tid, &link);
+	int err = start(program, planter, pid, tid, &link);
 
 	return err ?: bpf_link__destroy(link);
 }
@@ -94,7 +106,7 @@ static void take_refusal(struct cpu_samples *s, int err)
 	refuse(s, why);
 }
 
-void cpu_samples__want(struct cpu_samples *s, pid_t tid, uint64_t now_ns)
+void cpu_samples__want(struct cpu_samples *s, pid_t pid, pid_t tid, uint64_t now_ns)
 {
 	size_t room = CPU_SAMPLES_MAX;
 	int err;
@@ -113,7 +125,7 @@ void cpu_samples__want(struct cpu_samples *s, pid_t tid, uint64_t now_ns)
 		refuse(s, s->why_not);
 		return;
 	}
-	err = start(s->program, s->planter, tid, &s->timer[room].link);
+	err = start(s->program, s->planter, pid, tid, &s->timer[room].link);
 	if (err) {
 		take_refusal(s, err);
 		return;

@@ -20,17 +20,20 @@ struct cpu_samples;
 struct planter;
 
 /*
- * `planter` opens the timers; `why_not`: "", or why the kernel is known to refuse them, which is said when the first one is wanted.
- * Both stay the caller's. NULL: no memory.
+ * `planter` opens the timers; `why_not`: "", or why the kernel is known to refuse them, which is said when the first one is
+ * wanted. Both stay the caller's. NULL: no memory.
  */
 struct cpu_samples *cpu_samples__new(const struct bpf_program *program, struct planter *planter, const char *why_not);
 void cpu_samples__free(struct cpu_samples *s);
 
-/* Whether a timer of that thread, of any process, can be started: 0 or -errno. It is gone again on return. */
-int cpu_samples__try(const struct bpf_program *program, struct planter *planter, pid_t tid);
+/* Whether a timer of that thread of that process can be started: 0 or -errno. It is gone again on return. */
+int cpu_samples__try(const struct bpf_program *program, struct planter *planter, pid_t pid, pid_t tid);
 
-/* A look at this thread is wanted now (ns, CLOCK_MONOTONIC). If the kernel refuses it, sampling is skipped, with one warning. */
-void cpu_samples__want(struct cpu_samples *s, pid_t tid, uint64_t now_ns);
+/*
+ * A look at thread `tid` of process `pid` is wanted now (ns, CLOCK_MONOTONIC). Where the kernel refuses it there are none, with
+ * one warning; a thread of another process is never looked at.
+ */
+void cpu_samples__want(struct cpu_samples *s, pid_t pid, pid_t tid, uint64_t now_ns);
 
 /* Takes away what was not wanted lately. */
 void cpu_samples__tidy(struct cpu_samples *s, uint64_t now_ns);

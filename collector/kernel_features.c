@@ -213,7 +213,7 @@ static const struct {
 		MADE_UP_FOR, "the state is read from the thread instead, and nothing is lost", .reads = true},
 	[KERNEL_UPROBE_MULTI] = {
 		"uprobe_multi", "uprobe_multi links (Linux 6.6 and newer)", try_uprobe_multi, MADE_UP_FOR,
-		"a perf event for each site takes their place: slower to lift, and many kernels ask CAP_SYS_ADMIN for it"},
+		"a perf event for each site takes their place: slower to lift, and many kernels ask CAP_SYS_ADMIN of it"},
 };
 
 const char *kernel_feature__name(enum kernel_feature feature)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "procmem.h"
+#include "target.h"
 
 #define PERIOD_NS 1000000 /* of its CPU time */
 #define PAGES 8           /* of the kernel's buffer, a power of two: a sample or two */
@@ -122,7 +123,7 @@ static bool first_sample(struct perf_event_mmap_page *head, size_t page, struct 
 	return false;
 }
 
-static bool look_running(pid_t tid, struct native_look *ret)
+static bool look_running(pid_t pid, pid_t tid, struct native_look *ret)
 {
 	struct perf_event_attr attr = {
 		.type = PERF_TYPE_SOFTWARE, .size = sizeof(attr), .config = PERF_COUNT_SW_TASK_CLOCK,
@@ -135,9 +136,16 @@ static bool look_running(pid_t tid, struct native_look *ret)
 	bool found = false;
 	void *mem;
 
+	if (!target__has_thread(pid, tid))
+		return false;
 	wait.fd = (int)syscall(SYS_perf_event_open, &attr, tid, -1, -1, PERF_FLAG_FD_CLOEXEC);
 	if (wait.fd < 0)
 		return false;
+	/* Still: the event is of the thread that had the id then, not of one that gets it later. */
+	if (!target__has_thread(pid, tid)) {
+		close(wait.fd);
+		return false;
+	}
 	mem = mmap(NULL, (1 + PAGES) * page, PROT_READ, MAP_SHARED, wait.fd, 0);
 	if (mem != MAP_FAILED) {
 		if (poll(&wait, 1, NATIVE_LOOK_MS) > 0)
@@ -154,5 +162,5 @@ bool native_look__take(pid_t pid, pid_t tid, struct native_look *ret)
 	if (look_asleep(pid, tid, ret))
 		return true;
 	memset(ret, 0, sizeof(*ret));
-	return look_running(tid, ret);
+	return look_running(pid, tid, ret);
 }

@@ -75,6 +75,11 @@ static void tell_long(struct reader *r, const struct gil_stack_event *e)
 
 /* ---- out of the rings ---- */
 
+static void want_samples(struct reader *r, uint32_t proc, uint32_t slot, uint64_t at)
+{
+	cpu_samples__want(r->stacks.cpu_samples, probes__pid(r->probes, proc), (pid_t)probes__thread(r->probes, slot)->tid, at);
+}
+
 /* Native code, of stacks that are known by now. */
 static void take_samples(struct reader *r)
 {
@@ -95,7 +100,7 @@ static int take_native(void *ctx, void *data, size_t size)
 	w = &r->watches[e->proc];
 	if (!w->native)
 		w->native = native__new(r->stacks.native_files, probes__pid(r->probes, e->proc));
-	cpu_samples__want(r->stacks.cpu_samples, (pid_t)probes__thread(r->probes, e->slot)->tid, e->at);
+	want_samples(r, e->proc, e->slot, e->at);
 	if (w->native && native__name(w->native, e->at, &e->regs, e->stack, e->stack_len, &chain))
 		stack_book__saw_native(r->stacks.book, e->hash, &chain);
 	return 0;
@@ -114,7 +119,7 @@ static int take_stack(void *ctx, void *data, size_t size)
 		stack_book__learn(r->stacks.book, e, r->watches[e->proc].stacks);
 	/* Others wait for it: it holds the GIL. */
 	if (e->waiters && e->slot && e->slot < r->slots_n)
-		cpu_samples__want(r->stacks.cpu_samples, (pid_t)probes__thread(r->probes, e->slot)->tid, e->at);
+		want_samples(r, e->proc, e->slot, e->at);
 	if (e->what != GIL_STACK_SEEN)
 		take_samples(r);
 	if (e->what != GIL_STACK_SEEN && r->stacks.on_long)

@@ -151,19 +151,20 @@ int site_texts__compare(const struct site_text *texts, size_t n, pid_t pid, uint
 int site_text_tally__judge(const struct site_text_tally *tally, size_t n, pid_t pid, struct reason *why)
 {
 	if (tally->elsewhere)
-		return reason__set(why, -ENOTSUP, "process %d runs %zu of %zu places of the probe plan from other memory than its "
-				   "interpreter's file (its text was moved, as for huge pages): " WITHOUT_PROBES, (int)pid,
-				   tally->elsewhere, n);
+		return reason__set(why, -ENOTSUP, "process %d runs %zu of %zu places of the probe plan from other memory than "
+				   "its interpreter's file (its text was moved, as for huge pages): " WITHOUT_PROBES,
+				   (int)pid, tally->elsewhere, n);
 	if (tally->changed)
-		return reason__set(why, -ENOTSUP, "process %d has other code in memory than in its interpreter's file at %zu of %zu "
-				   "places of the probe plan, at 0x%" PRIx64 " for one (live patching or a hook): "
+		return reason__set(why, -ENOTSUP, "process %d has other code in memory than in its interpreter's file at %zu of "
+				   "%zu places of the probe plan, at 0x%" PRIx64 " for one (live patching or a hook): "
 				   WITHOUT_PROBES, (int)pid, tally->changed, n, tally->first);
 	if (tally->unread)
 		return reason__set(why, -ENOTSUP, "the code of process %d could not be read at %zu of %zu places of the probe "
-				   "plan, so it cannot be compared with its file: " WITHOUT_PROBES, (int)pid, tally->unread, n);
+				   "plan, so it cannot be compared with its file: " WITHOUT_PROBES, (int)pid,
+				   tally->unread, n);
 	if (tally->breakpoints && target__tracer(pid) > 0)
-		return reason__set(why, -ENOTSUP, "process %d has breakpoints at %zu of %zu places of the probe plan and a debugger "
-				   "(process %d) is attached: they may be its own, so " WITHOUT_PROBES, (int)pid,
+		return reason__set(why, -ENOTSUP, "process %d has breakpoints at %zu of %zu places of the probe plan and a "
+				   "debugger (process %d) is attached: they may be its own, so " WITHOUT_PROBES, (int)pid,
 				   tally->breakpoints, n, (int)target__tracer(pid));
 	return 0;
 }

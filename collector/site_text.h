@@ -47,9 +47,9 @@ struct site_text_tally {
 int site_texts__compare(const struct site_text *texts, size_t n, pid_t pid, uint64_t ino, struct site_text_tally *ret);
 
 /*
- * 0 if probes may be planted by what the tally says, else -ENOTSUP with the sentence: what of the code is not the file's, and what
- * can be done without probes. A tally with breakpoints is refused where a debugger is attached to the process: then they may be its
- * own, which lifting a probe would take out.
+ * 0 if probes may be planted by what the tally says, else -ENOTSUP with the sentence: what of the code is not the file's, and
+ * what can be done without probes. A tally with breakpoints is refused where a debugger is attached to the process: then they
+ * may be its own, which lifting a probe would take out.
  */
 int site_text_tally__judge(const struct site_text_tally *tally, size_t n, pid_t pid, struct reason *why);
 

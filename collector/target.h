@@ -112,6 +112,11 @@ int target__usage(pid_t pid, uint64_t *ret_cpu_ns, uint64_t *ret_rss_kib);
 uint32_t target__cpus(pid_t pid);
 
 /* Name of thread `tid` of `pid` (comm), cleaned, into `name`. 0 or -errno. */
+/*
+ * Whether `tid` is a thread of that very process now. An id that was read in a process's memory need not be: it may be that of a
+ * thread that has ended, or one of the process that this one was forked from.
+ */
+bool target__has_thread(pid_t pid, pid_t tid);
 int target__thread_comm(pid_t pid, pid_t tid, char *name, size_t size);
 
 /*

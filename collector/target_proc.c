@@ -74,6 +74,14 @@ int target__stat(pid_t pid, pid_t tid, uint64_t *ret_start_ticks, uint64_t *ret_
 	return 0;
 }
 
+bool target__has_thread(pid_t pid, pid_t tid)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d", (int)pid, (int)tid);
+	return pid > 0 && tid > 0 && access(path, F_OK) == 0;
+}
+
 int target__thread_comm(pid_t pid, pid_t tid, char *name, size_t size)
 {
 	char path[64], *text;

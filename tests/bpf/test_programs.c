@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What every program in gil.bpf.c must be, whatever it does: safe where it can be preempted (bpf/no_private_stack.bpf.h). And
- * what the form for older kernels must be (bpf/gil_older.bpf.c).
+ * What each program in gil.bpf.c must be, whatever it does: safe where it can be preempted
+ * (bpf/no_private_stack.bpf.h). The same of the form for older kernels (bpf/gil_older.bpf.c).
  */
 #include <criterion/criterion.h>
 #include <errno.h>

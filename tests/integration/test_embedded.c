@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../support/bpf_env.h"
@@ -18,6 +19,7 @@
 #include "../support/interpreters.h"
 #include "../support/json_lines.h"
 #include "../support/observer.h"
+#include "../support/private_redis.h"
 #include "../support/program.h"
 #include "../support/pythons.h"
 #include "../support/server.h"
@@ -555,12 +557,25 @@ static struct metrics interval_of(struct observer *o, uint64_t *ret_observed_ns)
 	return m;
 }
 
-/* Nobody holds a GIL, or waits for one, where there is no interpreter; and that is known. */
+static bool has_one_thread(void *arg)
+{
+	char path[64];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)*(pid_t *)arg);
+	return stat(path, &st) == 0 && st.st_nlink == 3;
+}
+
+/*
+ * Nobody holds a GIL, or waits for one, where there is no interpreter; and that is known. Its daemon threads waited at its end,
+ * and are gone once each has had the GIL for a last time.
+ */
 static void expect_nothing(struct observer *o)
 {
 	uint64_t observed;
 	struct metrics m;
 
+	cr_assert(eventually(has_one_thread, &o->proc.target->pid, 60000), "its threads do not end");
 	interval_of(o, &observed); /* in which it ended */
 	usleep(100000);
 	m = interval_of(o, &observed);

@@ -5,6 +5,7 @@
  */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -602,4 +603,45 @@ Test(stacks, dump_of_an_idle_process_says_how_long_nobody_had_it)
 	cr_expect_float_eq(json_number_value(json_object_get(gil, "held")), 0, 0);
 	json_decref(dump);
 	child__stop(&python);
+}
+
+/* A library that forks by itself while another thread has the GIL: in the child nobody will ever let go of it. */
+static const char late_fork[] = "#include <unistd.h>\nint late_fork(void) { usleep(30000); return fork(); }\n";
+static const char orphan[] =
+	"import ctypes, os, sys, threading, time\n"
+	"lib = ctypes.CDLL(sys.argv[1])\n"
+	"def spin():\n"
+	"    while True: sum(range(100000))\n"
+	"threading.Thread(target=spin, name='spin', daemon=True).start()\n"
+	"time.sleep(0.2)\n"
+	"pid = lib.late_fork()\n"
+	"open(sys.argv[2], 'w').write(str(pid))\n"
+	"print('ready', flush=True)\n"
+	"input()\n";
+
+/* The id of the child's holder is that of a thread of its parent, which runs: what that one does is none of the child's. */
+Test(stacks, dump_takes_no_native_code_of_another_process)
+{
+	char dir[64], lib[96], said[96], *text;
+	char *argv[] = {(char *)"/usr/bin/python3", (char *)"-c", (char *)orphan, lib, said, NULL};
+	struct child parent;
+	json_t *dump;
+	pid_t child;
+	size_t len;
+
+	temp_dir__make(dir, sizeof(dir));
+	snprintf(lib, sizeof(lib), "%s/late_fork.so", dir);
+	snprintf(said, sizeof(said), "%s/pid", dir);
+	must_compile(lib, "-shared -fPIC", late_fork);
+	child__start(&parent, argv, NULL);
+	text = must_read(said, &len);
+	child = (pid_t)atoi(text);
+	cr_assert_gt(child, 0);
+	dump = dump_of(child);
+	cr_expect_null(json_object_get(dumped(dump, "spin"), "native"), "%s", json_dumps(dump, 0));
+	json_decref(dump);
+	kill(child, SIGKILL);
+	child__stop(&parent);
+	free(text);
+	temp_dir__remove(dir);
 }

@@ -123,8 +123,8 @@ Test(load_refusal, other_failures_quote_what_libbpf_said_of_the_cause)
 	verifier_log__take(&log, "libbpf: failed to load object 'gil_bpf'\n");
 	verifier_log__take(&log, "libbpf: failed to load BPF skeleton 'gil_bpf': -22\n");
 	say(&r, &why);
-	cr_expect(strstr(why.text, "could not be loaded into this kernel (6.1.0-test): Invalid argument: libbpf: extern (func ksym) "
-			 "'bpf_made_up': not found"), "%s", why.text);
+	cr_expect(strstr(why.text, "could not be loaded into this kernel (6.1.0-test): Invalid argument: libbpf: extern "
+			 "(func ksym) 'bpf_made_up': not found"), "%s", why.text);
 }
 
 static size_t lines_heard, bytes_heard;

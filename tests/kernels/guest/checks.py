@@ -290,15 +290,6 @@ def a_killed_collector_leaves_no_trace():
     return "%d changed bytes, then none; it runs on" % planted
 
 
-def expect_child(summary, acquires):
-    """All is counted. From 7.0 on the kernel itself may leave out a fork or an exit, anywhere on the machine: that is said, and spoils
-    no count here. Whether it is said."""
-    expect_equal(summary["process"]["n"], acquires, "acquires of process %d" % summary["pid"])
-    other = {name: n for name, n in summary["losses"].items() if name != "event_missed"}
-    expect(not other, "process %d lost %s" % (summary["pid"], other))
-    return "event_missed" in summary["losses"]
-
-
 @check("pools")
 def forked_pools_are_counted_exactly():
     pools = int(os.environ.get("POOLS", "10"))
@@ -312,7 +303,9 @@ def forked_pools_are_counted_exactly():
             for pid, calls in (child for pool in truth["pools"] for child in pool):
                 acquires = counted.acquires(pid)
                 expect(acquires >= calls, "the counter has %d, the program made %d calls" % (acquires, calls))
-                missed += expect_child(gilscope.summary(pid), acquires)
+                summary = gilscope.summary(pid)
+                expect_equal(summary["process"]["n"], acquires, "acquires of process %d" % pid)
+                missed += expect_nothing_lost(summary)
                 children += 1
                 made += acquires
     expect_equal(children, 3 * pools, "processes")
