@@ -40,7 +40,7 @@ static struct {
 	bool succeeded[PLANTER_DEEDS];
 } rights;
 
-/* Before 5.19 every bpf() call takes CAP_BPF where kernel.unprivileged_bpf_disabled is set, that for a link included. */
+/* 5.15 asks CAP_BPF for every bpf() call where kernel.unprivileged_bpf_disabled is set, for that of a link, too; 6.1 does not. */
 static const uint64_t ladder[] = {0, CAP_PERFMON_BIT, CAP_BPF_BIT | CAP_PERFMON_BIT, CAP_SYS_ADMIN_BIT};
 
 /* Nothing of them is in force but while a deed is done. */
