@@ -15,7 +15,7 @@
 
 /* X(name, number, who keeps it, what for, when) */
 #define CAPS(X) \
-	X(CAP_BPF, 39, CAP_OF_GILSCOPE, "load the probe programs", "always") \
+	X(CAP_BPF, 39, CAP_OF_BOTH, "load the probe programs", "always") \
 	X(CAP_PERFMON, 38, CAP_OF_BOTH, "load the probe programs, and time threads on the CPU", "always") \
 	X(CAP_SYS_PTRACE, 19, CAP_OF_GILSCOPE, "read the memory of processes", "for processes of other users") \
 	X(CAP_DAC_READ_SEARCH, 2, CAP_OF_GILSCOPE, "open the files of processes", "in other users' private directories") \
@@ -32,6 +32,7 @@ enum cap {
 };
 
 #define CAP_BIT(number) (1ull << (number))
+#define CAP_BPF_BIT CAP_BIT(39)
 #define CAP_PERFMON_BIT CAP_BIT(38)
 #define CAP_SYS_ADMIN_BIT CAP_BIT(21)
 

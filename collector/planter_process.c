@@ -40,7 +40,8 @@ static struct {
 	bool succeeded[PLANTER_DEEDS];
 } rights;
 
-static const uint64_t ladder[] = {0, CAP_PERFMON_BIT, CAP_SYS_ADMIN_BIT};
+/* 5.15 asks CAP_BPF for every bpf() call where kernel.unprivileged_bpf_disabled is set, for that of a link, too; 6.1 does not. */
+static const uint64_t ladder[] = {0, CAP_PERFMON_BIT, CAP_BPF_BIT | CAP_PERFMON_BIT, CAP_SYS_ADMIN_BIT};
 
 /* Nothing of them is in force but while a deed is done. */
 static void begin_rights(void)

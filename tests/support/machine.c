@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../../collector/kernel_features.h"
 #include "bpf_env.h"
 
 const unsigned char machine__program_32[128] = {
@@ -65,6 +66,12 @@ static void no_32_bit_programs(char *why, size_t size)
 {
 	snprintf(why, size, "%s", exec_error(machine__program_32, sizeof(machine__program_32)) == ENOEXEC ?
 		 "this kernel does not execute them" : "");
+}
+
+/* Kernels before 5.17 take the older form of the programs alone. */
+static void no_bpf_loop(char *why, size_t size)
+{
+	snprintf(why, size, "%s", kernel_feature__try(KERNEL_LOOP) == 0 ? "this kernel has none" : "");
 }
 
 static void no_pid_namespaces(char *why, size_t size)

@@ -17,6 +17,7 @@
 	X(X86_64, "an x86-64 processor", not_x86_64) \
 	X(PROGRAMS_32, "32-bit programs", no_32_bit_programs) \
 	X(PID_NAMESPACES, "PID namespaces for this user", no_pid_namespaces) \
+	X(BPF_LOOP, "bpf_loop", no_bpf_loop) \
 	X(KERNEL_THREADS, "a view of the kernel's threads", no_kernel_threads)
 
 enum machine_row {
