@@ -23,28 +23,18 @@
 
 /* ---- probes outside of the interpreter ---- */
 
-/* `switch_number` stands before `cond` in every version (Include/internal/pycore_gil.h). Zeros where it can't be read. */
-static struct gil_look look_at_main_gil(const struct observed *o, const struct gil_proc *proc)
+/* Zeros where it can't be read. */
+static struct gil_words look_at_main_gil(const struct observed *o, const struct gil_proc *proc)
 {
-	struct gil_look look = {0};
-	uint64_t gil = proc->gil_addr[0];
+	struct gil_words words = {0};
 
-	if (!gil || procmem__read_u32(o->target->pid, gil + o->recipe->offsets.gil_locked, &look.locked) ||
-	    procmem__read_u64(o->target->pid, gil + o->recipe->offsets.gil_last_holder, &look.holder) ||
-	    procmem__read_u64(o->target->pid, gil + o->recipe->offsets.gil_cond - 8, &look.switches))
-		return (struct gil_look){0};
-	return look;
+	gil_words__read(o->target->pid, &o->recipe->offsets, proc->gil_addr[0], &words);
+	return words;
 }
 
-/* Whether the GIL was taken since it was looked at after arming, or let go. */
-static bool taken_since(const struct gil_look *was, const struct gil_look *is)
+static bool has_changed(const struct gil_words *was, const struct gil_words *is)
 {
-	return is->holder != was->holder || is->switches != was->switches || is->locked > was->locked;
-}
-
-static bool has_changed(const struct gil_look *was, const struct gil_look *is)
-{
-	return was->holder && is->holder && (taken_since(was, is) || is->locked < was->locked);
+	return was->last_holder && is->last_holder && (gil_words__taken_since(was, is) || is->locked < was->locked);
 }
 
 /*
@@ -54,7 +44,7 @@ static bool has_changed(const struct gil_look *was, const struct gil_look *is)
  */
 static void note_sight(struct observed *o, struct workshop *shop, const struct proc_sample *s)
 {
-	struct gil_look is;
+	struct gil_words is;
 	bool any_event;
 
 	if (o->recipe->plan->library_fd < 0 || o->sighted)
@@ -65,7 +55,7 @@ static void note_sight(struct observed *o, struct workshop *shop, const struct p
 		return;
 	is = look_at_main_gil(o, probes__proc(shop->probes, o->slot));
 	any_event = probes__gil(shop->probes, o->slot, 0)->cur.events > 0;
-	if (!has_changed(&o->armed_as, &is) || (any_event && (!taken_since(&o->armed_as, &is) || ++o->strange_looks < 2)))
+	if (!has_changed(&o->armed_as, &is) || (any_event && (!gil_words__taken_since(&o->armed_as, &is) || ++o->strange_looks < 2)))
 		return;
 	o->blind = true;
 	log_warn("process %d takes its GIL without the C library's condition variables: nothing of it can be seen",
@@ -480,20 +470,16 @@ int observed__adopt_newcomer(struct observed *o, struct workshop *shop, const st
 	return 0;
 }
 
-/* locked, then last_holder: only a hint, since the target runs on between the two. */
+/* Only a hint, since the target runs on between the words. */
 static uint64_t seed_of(const struct observed *o, uint64_t gil)
 {
-	uint32_t locked = 0;
-	uint64_t holder = 0;
+	struct gil_words words;
 
 	/* Up to 3.11 it stays locked when its interpreter is finalized. */
-	if (pyver__is_finalized(o->target->pid, &o->recipe->offsets, o->runtime))
+	if (pyver__is_finalized(o->target->pid, &o->recipe->offsets, o->runtime) ||
+	    gil_words__read(o->target->pid, &o->recipe->offsets, gil, &words))
 		return 0;
-	if (procmem__read_u32(o->target->pid, gil + o->recipe->offsets.gil_locked, &locked) || locked != 1)
-		return 0;
-	if (procmem__read_u64(o->target->pid, gil + o->recipe->offsets.gil_last_holder, &holder))
-		return 0;
-	return holder;
+	return gil_words__holder(&words);
 }
 
 void observed__seed(struct observed *o, struct workshop *shop)

@@ -9,14 +9,9 @@
 #define GILSCOPE_OBSERVED_H
 
 #include "collector.h"
+#include "gil_words.h"
 #include "reader.h"
 #include "recipe.h"
-
-/* What changes in a GIL that is used. */
-struct gil_look {
-	uint64_t holder, switches;
-	uint32_t locked;
-};
 
 struct observed {
 	bool used;
@@ -44,7 +39,7 @@ struct observed {
 	double price_ns[8];        /* by enum gil_site_kind */
 	bool sighted, blind;       /* an acquire was seen; the main GIL changes and no probe sees it: see note_sight() */
 	uint32_t strange_looks;    /* at a GIL that was taken, as it seems, without a probe's telling */
-	struct gil_look armed_as;  /* its fields just after arming */
+	struct gil_words armed_as;  /* its fields just after arming */
 	/* auto mode */
 	uint64_t hits_cost_ns;     /* cost at the last look */
 	uint64_t looked_at;        /* ns, monotonic */

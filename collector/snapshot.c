@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "clock.h"
+#include "gil_words.h"
 #include "native.h"
 #include "native_look.h"
 #include "procmem.h"
@@ -30,15 +31,10 @@ struct gil_now {
 
 static struct gil_now look_at_gil(pid_t pid, const struct pyoffsets *off, uint64_t gil)
 {
-	struct gil_now now = {0};
-	uint32_t locked = 0;
+	struct gil_words words = {0};
 
-	/* `switch_number` stands before `cond` in every version (Include/internal/pycore_gil.h). */
-	if (procmem__read_u64(pid, gil + off->gil_last_holder, &now.holder) ||
-	    procmem__read_u64(pid, gil + off->gil_cond - 8, &now.switches) ||
-	    procmem__read_u32(pid, gil + off->gil_locked, &locked) || locked != 1)
-		now.holder = 0;
-	return now;
+	gil_words__read(pid, off, gil, &words);
+	return (struct gil_now){gil_words__holder(&words), words.switches};
 }
 
 /* The address that a thread is blocked on in futex(), 0: it is not. *ret_blocked: it is blocked at all, on whatever. */
