@@ -14,8 +14,8 @@
 
 struct gil_words {
 	uint64_t last_holder; /* address of a thread state, 0: never taken */
-	uint64_t switches;    /* how often it was taken by another thread than before; wraps at 2^64 (CPython's unsigned long) */
-	uint32_t locked;      /* 1: taken, 0: free; -1 before it is made. Up to 3.11 it stays 1 when the interpreter ends */
+	uint64_t switches;    /* how often another thread than before took it; an unsigned long of CPython's, it wraps */
+	uint32_t locked;      /* 1: taken, 0: free, -1: not made yet. Up to 3.11 it stays 1 when the interpreter ends */
 };
 
 /* Reads the GIL at `gil` of a process. 0 or what procmem__read() returns, *ret untouched. */
