@@ -55,7 +55,8 @@ static void note_sight(struct observed *o, struct workshop *shop, const struct p
 		return;
 	is = look_at_main_gil(o, probes__proc(shop->probes, o->slot));
 	any_event = probes__gil(shop->probes, o->slot, 0)->cur.events > 0;
-	if (!has_changed(&o->armed_as, &is) || (any_event && (!gil_words__taken_since(&o->armed_as, &is) || ++o->strange_looks < 2)))
+	if (!has_changed(&o->armed_as, &is) ||
+	    (any_event && (!gil_words__taken_since(&o->armed_as, &is) || ++o->strange_looks < 2)))
 		return;
 	o->blind = true;
 	log_warn("process %d takes its GIL without the C library's condition variables: nothing of it can be seen",
