@@ -52,11 +52,11 @@ endif
 PURE := reason log text regular sure_path run_dir expendable symtab procmem capstone_lib insn insn_x86 insn_arm64
 PURE += site_text target target_proc target_image elffile elffile_symbols elffile_imports elffile_frames debugfile image pyver sites recipe grid
 PURE += record time_memo proc_layout caps verifier_log load_refusal
-PURE += hist keymap pair_index stack_cells sample long_event window minute aggr keep json_text batch sink_mem trace trace_json
+PURE += hist keymap pair_index stack_cells tick_share sample long_event window minute aggr keep json_text batch sink_mem trace trace_json
 PURE += schema schema_member schema_row schema_blame schema_code schema_stacks verdict schema_series schema_sample schema_threads schema_wide schema_board schema_meta schema_ttl
 PURE += procmaps label cgroup pynames pystr pylines pystack unwind demangle native native_tally native_look stack_book gil_words snapshot
-KERNEL := kernel_features probes probes_load probes_programs stack_limit probes_tables probes_kin families planter planter_process uprobe_link probe_check blame_memo gil_life stack_sums cpu_samples
-KERNEL += reader reader_slots reader_names reader_stacks reader_trace
+KERNEL := kernel_features probes probes_load probes_programs stack_limit probes_tables probes_kin families planter planter_process uprobe_link probe_check blame_memo gil_life stack_sums tick_sums ticks
+KERNEL += reader reader_slots reader_names reader_stacks reader_ticks reader_trace
 PURE += redis_url
 REDIS := redis_conn redis_server redis_functions sink_redis store_server store query_reply query
 WIRES := writer_lock spawn observed finder roster collector collector_modes collector_trace collector_procs

@@ -898,25 +898,37 @@ GIL_INLINE void keep_registers(const struct gil_task *mine, struct task_struct *
 		bpf_probe_read_kernel(regs, NATIVE_REGS * sizeof(regs->word[0]), (void *)bpf_task_pt_regs(task));
 }
 
+GIL_INLINE void switched_in(struct gil_task *mine)
+{
+	__u64 now = bpf_ktime_get_ns();
+
+	if (cfg_stacks)
+		gil_tick_return(mine, now, gil_bound_at(now));
+	gil_on_switched_in(mine, now, gil_bound_at(now));
+}
+
 /* Every switch of the machine comes by here: whoever never took a GIL costs one look-up that finds nothing. */
 GIL_INLINE void switched(bool runnable, struct task_struct *prev, struct task_struct *next)
 {
 	struct gil_task *mine = bpf_task_storage_get(&tasks, prev, NULL, 0);
-	__u64 now;
+	struct gil_state *g = mine ? gil_held_by(mine) : NULL;
+	__u64 now, left = 0;
 
-	if (mine && gil_held_by(mine)) {
-		if (cfg_stacks)
-			keep_registers(mine, prev);
+	if (g) {
+		if (mine->off) /* that it came back was not told */
+			switched_in(mine);
 		now = bpf_ktime_get_ns();
-		gil_on_switched_out(mine, runnable, now, gil_bound_at(now));
+		if (cfg_stacks) {
+			keep_registers(mine, prev);
+			left = gil_tick_leave(g, now, gil_bound_at(now));
+		}
+		gil_on_switched_out(mine, runnable, now, gil_bound_at(now), left);
 	}
 	if (!*(volatile __u32 *)&gil_holders_off)
 		return;
 	mine = bpf_task_storage_get(&tasks, next, NULL, 0);
-	if (mine && mine->off) {
-		now = bpf_ktime_get_ns();
-		gil_on_switched_in(mine, now, gil_bound_at(now));
-	}
+	if (mine && mine->off)
+		switched_in(mine);
 }
 
 /*
@@ -955,15 +967,21 @@ int BPF_PROG(gil_wakeup, struct task_struct *task)
 	return 0;
 }
 
-/* A timer of a holder's own CPU time: what it interrupts stands still. */
+/* A timer of a thread's own CPU time (gil_tick.bpf.h). One that ticks has a CPU, whether the kernel told of the switch or not. */
 SEC("perf_event")
 int gil_sample(void *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct gil_task *mine = bpf_task_storage_get(&tasks, task, NULL, 0);
 	struct gil_state *g = mine ? gil_held_by(mine) : NULL;
+	__u64 now, hash;
 
-	if (cfg_stacks && g)
-		gil_native_here(g, (const void *)bpf_task_pt_regs(task), bpf_ktime_get_ns());
+	if (!cfg_stacks || !g)
+		return 0;
+	if (mine->off)
+		switched_in(mine);
+	now = bpf_ktime_get_ns();
+	hash = gil_tick(g, now, gil_bound_at(now));
+	gil_native_here(g, mine, hash, (const void *)bpf_task_pt_regs(task), now);
 	return 0;
 }

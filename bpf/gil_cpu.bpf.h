@@ -42,8 +42,11 @@ GIL_INLINE const struct gil_cpu *gil_cpu_now(const struct gil_state *g)
 	return &g->cpu[gil_cpu_turn(g) & 1];
 }
 
-/* A change of state; `bound` is the newest boundary not after `now`. */
-GIL_INLINE void gil_cpu_set(struct gil_state *g, enum gil_cpu_state state, __u64 now, __u64 bound)
+/*
+ * A change of state; `bound` is the newest boundary not after `now`. `left`: the stack in which the holder loses its CPU; one that
+ * lacks it already has left it before.
+ */
+GIL_INLINE void gil_cpu_set_in(struct gil_state *g, enum gil_cpu_state state, __u64 now, __u64 bound, __u64 left)
 {
 	const struct gil_cpu *old = gil_cpu_now(g);
 	struct gil_cpu *fresh = &g->cpu[(gil_cpu_turn(g) + 1) & 1];
@@ -60,7 +63,14 @@ GIL_INLINE void gil_cpu_set(struct gil_state *g, enum gil_cpu_state state, __u64
 	fresh->cur.off = gil_off_at(&old->cur, now);
 	fresh->cur.since = now;
 	fresh->cur.state = state;
+	fresh->cur.left = left;
+	fresh->cur.left_at = old->cur.state == GIL_CPU_ON ? now : old->cur.left_at;
 	__sync_fetch_and_add(&g->cpu_turn, 1);
+}
+
+GIL_INLINE void gil_cpu_set(struct gil_state *g, enum gil_cpu_state state, __u64 now, __u64 bound)
+{
+	gil_cpu_set_in(g, state, now, bound, state == GIL_CPU_ON ? 0 : gil_cpu_now(g)->cur.left);
 }
 
 /* The clocks at `when`, the newest boundary or later, read beside their writer. */
@@ -159,13 +169,14 @@ GIL_INLINE struct gil_state *gil_held_by(const struct gil_task *mine)
 	return g && *(volatile __u32 *)&g->holder_tid == mine->tid ? g : NULL;
 }
 
-GIL_INLINE void gil_on_switched_out(struct gil_task *mine, bool runnable, __u64 now, __u64 bound)
+/* `left`: hash of the stack in which it is; 0: not known. */
+GIL_INLINE void gil_on_switched_out(struct gil_task *mine, bool runnable, __u64 now, __u64 bound, __u64 left)
 {
 	struct gil_state *g = gil_held_by(mine);
 
 	if (!g)
 		return;
-	gil_cpu_set(g, runnable ? GIL_CPU_PREEMPTED : GIL_CPU_BLOCKED, now, bound);
+	gil_cpu_set_in(g, runnable ? GIL_CPU_PREEMPTED : GIL_CPU_BLOCKED, now, bound, left);
 	mine->off = 1;
 	__sync_fetch_and_add(&gil_holders_off, 1);
 }

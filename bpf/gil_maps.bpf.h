@@ -129,6 +129,7 @@ struct gil_task {
 	__u32 tid; /* its id, as in gil_state.holder_tid */
 	__u32 off; /* switched out while it held that GIL */
 	__u32 pad;
+	__u64 native_at; /* ns: its native code was looked at last */
 };
 
 /* Freed with the task. (Under test-run there is one task only: the tests key by tid.) */

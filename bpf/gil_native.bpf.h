@@ -7,12 +7,10 @@
  *
  *   the holder is off the CPU  a context switch leaves its registers here. A waiter that comes by shares its memory, and copies
  *                              the stack, which stands still: if it ran meanwhile (cpu_turn), the copy is thrown away
- *   it runs                    a timer of its own CPU time interrupts it (userland sets one up for a thread that was seen to
- *                              hold for long while others wait, and takes it away when that is over)
+ *   it runs                    a timer of its own CPU time interrupts it (gil_tick.bpf.h), which walks the Python stack as well
  *
- * Either way it is taken only of a hold over the threshold that others wait for and in which a waiter has seen the Python
- * stack: its hash is what a sample is filed under, if the thread is still there. With cfg_stacks off the verifier drops all of
- * it. Part of gil_stack.bpf.h.
+ * Either way it is taken only of a hold over the threshold that others wait for, and filed under the hash of the Python stack. With
+ * cfg_stacks off the verifier drops all of it. Part of gil_stack.bpf.h.
  */
 #ifndef GILSCOPE_GIL_NATIVE_BPF_H
 #define GILSCOPE_GIL_NATIVE_BPF_H
@@ -26,6 +24,8 @@
 #define NATIVE_REGS 21
 #define NATIVE_SP 19
 #endif
+
+#define GIL_NATIVE_PERIOD_NS 7000000ull /* between two looks at a thread that runs: several KB each */
 
 /* GIL slot -> registers of its holder when it lost its CPU. Valid while the GIL's off-CPU state says that it has none. */
 struct {
@@ -56,17 +56,12 @@ GIL_INLINE void gil_native_copy(struct gil_native_event *event)
 	}
 }
 
-/* The holder's registers have been filled in: its stack follows. Whether it was in the Python stack `hash` all the while. */
-GIL_INLINE bool gil_native_fill(struct gil_native_event *event, const struct gil_proc *proc, const struct gil_state *g,
-				__u32 proc_slot, __u64 now)
+/* Registers, `slot`, `proc` and `hash` have been filled in: the stack follows. */
+GIL_INLINE void gil_native_fill(struct gil_native_event *event, __u64 now)
 {
-	event->proc = proc_slot;
-	event->slot = g->cur.owner_slot;
 	event->pad = 0;
-	event->hash = g->account.last_hash;
 	event->at = now;
 	gil_native_copy(event);
-	return gil_stack_still(proc, &g->top);
 }
 
 /* A waiter has just had a look at the holder of that GIL. Global, so that it is verified once. */
@@ -87,36 +82,40 @@ __noinline int gil_native_beside(struct gil_proc *proc, __u32 gil_slot, __u32 pr
 	if (!event)
 		return 0;
 	bpf_probe_read_kernel(&event->regs, sizeof(event->regs), regs);
-	if (gil_native_fill(event, proc, g, proc_slot, now) && __sync_fetch_and_add(&g->cpu_turn, 0) == turn)
+	event->proc = proc_slot;
+	event->slot = g->cur.owner_slot;
+	event->hash = g->account.last_hash;
+	gil_native_fill(event, now);
+	if (gil_stack_still(proc, &g->top) && __sync_fetch_and_add(&g->cpu_turn, 0) == turn)
 		bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
 	else
 		bpf_ringbuf_discard(event, BPF_RB_NO_WAKEUP);
 	return 0;
 }
 
-/* The current thread, which holds this GIL, was interrupted by its timer; `regs` is the kernel's record of its registers. */
-GIL_INLINE void gil_native_here(struct gil_state *g, const void *regs, __u64 now)
+/*
+ * The current thread, which holds this GIL in the Python stack `hash`, was interrupted by its timer; `regs` is the kernel's record
+ * of its registers.
+ */
+GIL_INLINE void gil_native_here(const struct gil_state *g, struct gil_task *mine, __u64 hash, const void *regs, __u64 now)
 {
-	struct gil_thread *holder;
 	struct gil_native_event *event;
-	struct gil_proc *proc;
+	struct gil_thread *holder;
 	__u32 slot = g->cur.owner_slot;
 
-	if (!g->account.last_hash || !g->cur.waiters || now < g->cur.acquired_at + cfg_stack_ns)
+	if (!hash || !g->cur.waiters || now < g->cur.acquired_at + cfg_stack_ns || now < mine->native_at + GIL_NATIVE_PERIOD_NS)
 		return;
 	holder = bpf_map_lookup_elem(&threads, &slot);
-	if (!holder)
-		return;
-	slot = holder->proc;
-	proc = bpf_map_lookup_elem(&procs, &slot);
-	event = proc ? bpf_ringbuf_reserve(&native_events, sizeof(*event), 0) : NULL;
+	event = holder ? bpf_ringbuf_reserve(&native_events, sizeof(*event), 0) : NULL;
 	if (!event)
 		return;
+	mine->native_at = now;
 	bpf_probe_read_kernel(&event->regs, NATIVE_REGS * sizeof(event->regs.word[0]), regs);
-	if (gil_native_fill(event, proc, g, slot, now))
-		bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
-	else
-		bpf_ringbuf_discard(event, BPF_RB_NO_WAKEUP);
+	event->proc = holder->proc;
+	event->slot = slot;
+	event->hash = hash;
+	gil_native_fill(event, now);
+	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
 }
 
 #endif

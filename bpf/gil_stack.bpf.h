@@ -236,6 +236,18 @@ GIL_INLINE void gil_stack_describe(struct gil_stack_event *event, const struct g
 	event->waited_ns = job->waited_ns;
 }
 
+/* Walks the frames of the thread state that the job names: into the event, and the job's `top`. */
+GIL_INLINE void gil_stack_walk(const struct gil_proc *proc, struct gil_stack_scratch *out)
+{
+	out->event.depth = 0;
+	out->hash = gil_mix(0, out->job.proc_slot);
+	out->job.top = gil_stack_top(&proc->frames, out->job.tstate);
+	out->next = out->job.top.frame;
+	gil_loop(STACK_TURNS, STACK_TURNS, gil_stack_step, &proc->frames, out);
+	gil_stack_describe(&out->event, &out->job, out->hash);
+	out->event.more = out->next != 0;
+}
+
 /*
  * Walks the frames of the thread state that the job in the scratch of that GIL names, and gives them what the job says. Global,
  * so that it is verified once.
@@ -246,13 +258,7 @@ __noinline int gil_stack_take(struct gil_proc *proc, __u32 gil_slot)
 
 	if (!proc || !out)
 		return 0;
-	out->event.depth = 0;
-	out->hash = gil_mix(0, out->job.proc_slot);
-	out->job.top = gil_stack_top(&proc->frames, out->job.tstate);
-	out->next = out->job.top.frame;
-	gil_loop(STACK_TURNS, STACK_TURNS, gil_stack_step, &proc->frames, out);
-	gil_stack_describe(&out->event, &out->job, out->hash);
-	out->event.more = out->next != 0;
+	gil_stack_walk(proc, out);
 	gil_stack_give(proc, out);
 	out->job.hash = out->hash;
 	return 0;
@@ -292,6 +298,7 @@ GIL_INLINE void gil_stack_give_last(struct gil_proc *proc, struct gil_stack_scra
 }
 
 #include "gil_native.bpf.h"
+#include "gil_tick.bpf.h"
 
 /* ---- the account of a hold ---- */
 

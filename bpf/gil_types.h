@@ -86,6 +86,7 @@ enum gil_drop_request {
 	X(NO_PROC, "no_proc", "children beyond the number of processes that can be observed at once") \
 	X(STACK_DROPPED, "stack_dropped", "stacks, long holds and long waits that found the ring buffer full") \
 	X(STACK_FULL, "stack_full", "times of stacks beyond the table") \
+	X(STACK_UNREAD, "stack_unread", "looks at a holder whose frames could not be read") \
 	X(SCRATCH_TAKEN, "scratch_taken", "stacks not looked at, since two threads were in the GIL's calls at once") \
 	X(EVENT_MISSED, "event_missed", "events of threads and processes that the kernel left out, anywhere on the machine") \
 	X(WENT_BACK, "went_back", "sums that seemed to shrink or to exceed their time, and were cut")
@@ -235,6 +236,23 @@ struct gil_stack_event {
 	struct gil_frame frames[GIL_STACK_DEPTH];
 };
 
+/* ---- ticks (gil_tick.bpf.h) ---- */
+
+/* A stack of a thread in one interval. */
+struct gil_tick_key {
+	__u64 hash;              /* of its frames; 0: they could not be read, or the table had no room */
+	__u64 bound;             /* ns: the boundary at which the interval began */
+	__u32 slot;              /* in the thread table */
+	__u32 proc;
+};
+
+struct gil_tick_sum {
+	__u64 ticks;             /* of the timer of the thread's CPU time, while it held the GIL */
+	__u64 waited;            /* the numbers of threads that waited at them, added up */
+	__u64 off_ns;            /* held without a CPU, having lost it in this stack */
+	__u64 off_waited_ns;     /* others waited meanwhile, in sum */
+};
+
 /* ---- native stacks of holders (gil_native.bpf.h) ---- */
 
 #define GIL_REGS 34            /* words: the longest of the machines' */
@@ -252,7 +270,7 @@ struct gil_native_event {
 	__u32 slot;              /* in the thread table */
 	__u32 stack_len;         /* bytes of `stack` that could be read */
 	__u32 pad;
-	__u64 hash;              /* of the Python stack in which it was seen last, in this hold */
+	__u64 hash;              /* of the Python stack in which it was */
 	__u64 at;                /* ns, CLOCK_MONOTONIC */
 	struct gil_regs regs;
 	__u8 stack[GIL_NATIVE_BYTES]; /* from the stack pointer on */
@@ -412,6 +430,8 @@ struct gil_cpu_view {
 	__u32 pad;
 	__u64 since;        /* ns: in that state */
 	struct gil_off off; /* before that */
+	__u64 left;         /* off the CPU: hash of the stack in which the holder lost it; 0: not known */
+	__u64 left_at;      /* ns: when that was */
 };
 
 struct gil_cpu {
@@ -454,6 +474,7 @@ struct gil_state {
 	__u32 cpu_turn;     /* cpu[cpu_turn & 1] is whole, the other one may be being written */
 	__u32 settled_turn; /* the turn at which cur.settled was right */
 	__u32 pad;
+	__u64 left_waited_ns; /* of others in this hold, when its holder last lost its CPU */
 	struct gil_cpu cpu[2];
 	struct gil_walk walk;
 	struct gil_ring_entry ring[GIL_RING_LEN];
@@ -523,7 +544,7 @@ _Static_assert(sizeof(struct gil_hist) == 1056, "gil_hist layout");
 _Static_assert(sizeof(struct gil_totals) == 28 * 8 + 2 * 1056, "gil_totals layout");
 _Static_assert(sizeof(struct gil_thread) == 64 + 2 * sizeof(struct gil_totals), "gil_thread layout");
 _Static_assert(sizeof(struct gil_view) == 72, "gil_view layout");
-_Static_assert(sizeof(struct gil_cpu) == 88, "gil_cpu layout");
+_Static_assert(sizeof(struct gil_cpu) == 120, "gil_cpu layout");
 _Static_assert(sizeof(struct gil_ring_entry) == 16, "gil_ring_entry layout");
 _Static_assert(sizeof(struct gil_blame_key) == 16, "gil_blame_key layout");
 _Static_assert(sizeof(struct gil_event) == 72, "gil_event layout");
@@ -533,6 +554,7 @@ _Static_assert(sizeof(struct gil_owner) == 24, "gil_owner layout");
 _Static_assert(sizeof(struct gil_frame_layout) == 48, "gil_frame_layout layout");
 _Static_assert(sizeof(struct gil_frame) == 16, "gil_frame layout");
 _Static_assert(sizeof(struct gil_stack_key) == 24, "gil_stack_key layout");
+_Static_assert(sizeof(struct gil_tick_key) == 24, "gil_tick_key layout");
 _Static_assert(sizeof(struct gil_stack_event) == 72 + GIL_STACK_DEPTH * 16, "gil_stack_event layout");
 _Static_assert(sizeof(struct gil_native_event) == 32 + GIL_REGS * 8 + GIL_NATIVE_BYTES, "gil_native_event layout");
 _Static_assert(GIL_NATIVE_BYTES % GIL_NATIVE_PIECE == 0, "stacks are read in whole pieces");

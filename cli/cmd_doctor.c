@@ -14,13 +14,13 @@
 
 #include "../collector/caps.h"
 #include "../collector/collector.h"
-#include "../collector/cpu_samples.h"
 #include "../collector/kernel_features.h"
 #include "../collector/log.h"
 #include "../collector/probes.h"
 #include "../collector/query.h"
 #include "../collector/redis_functions.h"
 #include "../collector/redis_server.h"
+#include "../collector/ticks.h"
 #include "args.h"
 #include "cmds.h"
 #include "history.h"
@@ -165,9 +165,9 @@ static void report_probes(struct doctor *d, const struct probes_features *f)
 		find(d, NOTE, "off cpu", NULL, "whether a holder of the GIL runs, sleeps or lacks a CPU stays unknown: %s",
 		     f->off_cpu_why);
 	if (f->timer)
-		find(d, FINE, "native", NULL, "the native code of long holds is sampled by a timer of the holder's CPU time");
+		find(d, FINE, "ticks", NULL, "which code a holder of the GIL spends its time in is told by a timer of its CPU time");
 	else
-		find(d, NOTE, "native", NULL, CPU_SAMPLES_LOST "%s", f->timer_why);
+		find(d, NOTE, "ticks", NULL, TICKS_LOST "%s", f->timer_why);
 	if (f->price_ns > 0)
 		find(d, FINE, "price", NULL, "a probe hit costs about %.2f us here (%.1f us where it has to be single-stepped)",
 		     f->price_ns / 1e3, f->stepped_price_ns / 1e3);

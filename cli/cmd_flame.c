@@ -11,6 +11,7 @@
 
 #include "../collector/caps.h"
 #include "../collector/log.h"
+#include "../collector/ticks.h"
 #include "args.h"
 #include "cmds.h"
 #include "human.h"
@@ -67,7 +68,7 @@ static int look(struct view *v, pid_t pid, struct reason *why)
 		.duration_ns = v->o->duration_ns ? v->o->duration_ns : DEFAULT_NS,
 		.mode = MODE_FULL,
 		.max_overhead = 1,
-		.stacks = {.on = true, .threshold_ns = v->o->stacks_ns},
+		.stacks = {.on = true, .threshold_ns = v->o->stacks_ns, .tick_ns = TICKS_FINE_NS},
 	};
 	struct collector_events events = {
 		.arg = v, .armed = on_armed, .notice = on_notice, .ended = on_ended, .stack = on_stack,

@@ -14,6 +14,7 @@
 #include "../collector/schema_code.h"
 #include "../collector/target.h"
 #include "../collector/text.h"
+#include "../collector/ticks.h"
 #include "args.h"
 #include "cmds.h"
 #include "code.h"
@@ -347,7 +348,7 @@ static int look(struct report *r, pid_t pid, struct reason *why)
 		.duration_ns = duration_ns,
 		.mode = r->o->mode,
 		.max_overhead = r->o->max_overhead,
-		.stacks = {.on = true, .threshold_ns = r->o->stacks_ns},
+		.stacks = {.on = true, .threshold_ns = r->o->stacks_ns, .tick_ns = TICKS_FINE_NS},
 	};
 	struct collector_events events = {
 		.arg = r, .sample = on_sample, .notice = on_notice, .ended = on_ended, .stack = r->o->html ? on_stack : NULL,

@@ -61,7 +61,8 @@ void planter__drop(struct planter *planter, uint32_t link);
 void planter__settle(struct planter *planter);
 
 /*
- * A perf event that fires each `period_ns` of the thread's time on the CPU, disabled; its descriptor, the caller's, is *ret_fd.
+ * A perf event that fires each `period_ns` of the thread's time on the CPU, and, where the kernel can, of that of the threads that it
+ * will start, and theirs; disabled. Its descriptor, the caller's, is *ret_fd.
  * 0, -ESRCH (the thread has ended), -EACCES or another -errno.
  */
 int planter__timer(struct planter *planter, pid_t tid, uint64_t period_ns, int *ret_fd);

@@ -233,10 +233,14 @@ static int open_timer(void *arg)
 	struct timing *t = arg;
 	struct perf_event_attr attr = {
 		.type = PERF_TYPE_SOFTWARE, .size = sizeof(attr), .config = PERF_COUNT_SW_TASK_CLOCK,
-		.sample_period = t->order->period_ns, .disabled = 1,
+		.sample_period = t->order->period_ns, .disabled = 1, .inherit = 1, .inherit_thread = 1,
 	};
 
 	t->ret_fd = (int)syscall(SYS_perf_event_open, &attr, t->order->pid, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	if (t->ret_fd < 0 && errno == EINVAL) { /* before 5.13 */
+		attr.inherit = attr.inherit_thread = 0;
+		t->ret_fd = (int)syscall(SYS_perf_event_open, &attr, t->order->pid, -1, -1, PERF_FLAG_FD_CLOEXEC);
+	}
 	return t->ret_fd < 0 ? -errno : 0;
 }
 

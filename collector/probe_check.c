@@ -22,8 +22,8 @@
 #include <bpf/libbpf.h>
 
 #include "caps.h"
-#include "cpu_samples.h"
 #include "planter.h"
+#include "ticks.h"
 #include "probes.h"
 
 #define CALLS 300        /* per thread and round */
@@ -256,7 +256,7 @@ static int rehearse(const struct probe_check *check, struct child *child, const 
 
 static void try_timer(const struct probe_check *check, pid_t pid, struct probes_features *features)
 {
-	int err = check->sampler ? cpu_samples__try(check->sampler, check->planter, pid, pid) : 0;
+	int err = check->sampler ? ticks__try(bpf_program__fd(check->sampler), check->planter, pid, pid) : 0;
 	bool rights = err == -EACCES || err == -EPERM;
 	bool admin = planter__rights(check->planter, PLANTER_TIMER) & CAP_SYS_ADMIN_BIT;
 

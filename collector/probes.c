@@ -20,9 +20,9 @@
 
 #include "caps.h"
 #include "clock.h"
-#include "cpu_samples.h"
 #include "gil.skel.h"
 #include "log.h"
+#include "ticks.h"
 #include "proc_layout.h"
 
 /* ---- opening ---- */
@@ -142,7 +142,7 @@ static int shed_rights(struct probes *p, struct reason *why)
 	log_verbose("the process that plants the probes keeps %s", *kept ? caps__names(*kept, names, sizeof(names)) :
 		    "no right at all");
 	if (p->opts.stacks.on && !p->features.timer)
-		log_verbose(CPU_SAMPLES_LOST "%s", p->features.timer_why);
+		log_verbose(TICKS_LOST "%s", p->features.timer_why);
 	return 0;
 }
 
@@ -233,6 +233,11 @@ void probes__close(struct probes *p)
 }
 
 /* ---- access for the reader ---- */
+
+const struct stack_opts *probes__stack_opts(const struct probes *p)
+{
+	return &p->opts.stacks;
+}
 
 const struct probes_features *probes__features(const struct probes *p)
 {

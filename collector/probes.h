@@ -29,6 +29,7 @@ struct stack_opts {
 	uint64_t threshold_ns;   /* holds and waits from here on; 0: every hold that made somebody wait */
 	uint64_t long_hold_ns;   /* told one by one from here on; 0: none */
 	uint64_t long_wait_ns;
+	uint64_t tick_ns;        /* of a holder's CPU time between two looks at its code (ticks.h); 0: the usual */
 };
 
 struct probes_opts {
@@ -76,6 +77,7 @@ int probes__set_rights_aside(uint64_t *ret_aside, struct reason *why);
 int probes__open(const struct probes_opts *opts, struct probes **ret, struct reason *why);
 void probes__close(struct probes *p);
 const struct probes_features *probes__features(const struct probes *p);
+const struct stack_opts *probes__stack_opts(const struct probes *p);
 
 /*
  * Forks, execs and exits of the whole machine that the kernel left out since the programs were loaded, because the program was at

@@ -61,6 +61,7 @@ static int set_up_stacks(struct gil_bpf *skel, const struct probes_opts *opts)
 	if (!stacks->on) {
 		err = err ?: bpf_map__set_max_entries(skel->maps.native_events, (uint32_t)sysconf(_SC_PAGESIZE));
 		err = err ?: bpf_map__set_max_entries(skel->maps.stack_sums, 1);
+		err = err ?: bpf_map__set_max_entries(skel->maps.tick_sums, 1);
 		err = err ?: bpf_map__set_max_entries(skel->maps.stack_events, (uint32_t)sysconf(_SC_PAGESIZE));
 	}
 	return err;

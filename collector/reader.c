@@ -41,7 +41,8 @@ static int open_stacks(struct reader *r, const struct gil_bpf *skel)
 	const struct stack_tables tables = {
 		.events_fd = bpf_map__fd(skel->maps.stack_events), .native_fd = bpf_map__fd(skel->maps.native_events),
 		.sums_fd = bpf_map__fd(skel->maps.stack_sums), .sums_max = bpf_map__max_entries(skel->maps.stack_sums),
-		.sampler = skel->progs.gil_sample,
+		.ticks_fd = bpf_map__fd(skel->maps.tick_sums), .ticks_max = bpf_map__max_entries(skel->maps.tick_sums),
+		.sampler_fd = bpf_program__fd(skel->progs.gil_sample), .tick_ns = probes__stack_opts(r->probes)->tick_ns,
 	};
 
 	return skel->rodata->cfg_stacks ? reader_stacks__open(r, &tables) : 0;
@@ -187,6 +188,7 @@ void reader__advance(struct reader *r, uint64_t end_ns)
 	blame_reading__clear(&r->blame); /* megabytes where hundreds of threads wait for each other */
 	r->blame_bound = 0;
 	r->stacks.sums.n = 0;
+	r->stacks.tick_sums.n = 0;
 	__atomic_store_n(&r->clock->start, passed, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&r->clock->end, end_ns, __ATOMIC_SEQ_CST);
 }

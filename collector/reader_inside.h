@@ -11,6 +11,8 @@
 #include "reader.h"
 #include "record.h"
 #include "stack_sums.h"
+#include "tick_share.h"
+#include "tick_sums.h"
 #include "time_memo.h"
 
 /* What is remembered of a thread slot between readings. */
@@ -53,10 +55,12 @@ struct stack_side {
 	struct ring_buffer *ring, *native_ring;
 	struct stack_book *book;
 	struct native_files *native_files;
-	struct cpu_samples *cpu_samples;
-	int sums_fd;
-	uint32_t sums_max;
+	struct ticks *ticks;
+	uint64_t tick_ns;
+	int sums_fd, ticks_fd;
+	uint32_t sums_max, ticks_max;
 	struct stack_sums sums; /* of all, as of `sums_bound` */
+	struct tick_sums tick_sums;
 	uint64_t sums_bound;
 	void (*on_long)(void *arg, uint32_t slot, const struct long_event *e);
 	void *on_long_arg;
@@ -157,11 +161,11 @@ long collection__thread(struct collection *c, const struct who *who, uint32_t gi
 
 /* ---- reader_stacks.c ---- */
 
-struct bpf_program;
 struct stack_tables {
-	int events_fd, native_fd, sums_fd;
-	uint32_t sums_max;
-	const struct bpf_program *sampler;
+	int events_fd, native_fd, sums_fd, ticks_fd;
+	uint32_t sums_max, ticks_max;
+	int sampler_fd;
+	uint64_t tick_ns; /* 0: TICKS_USUAL_NS */
 };
 
 /* 0 or -errno; reader_stacks__close() is due in any case. */
@@ -180,8 +184,26 @@ int reader_stacks__read(struct reader *r, uint64_t bound);
 /* One process's part of what was read, into its sample. 0 or -ENOMEM. */
 int reader_stacks__add(struct collection *c);
 
+/* What was found to have been spent in a stack. */
+struct stack_part {
+	uint64_t hold_ns, blame_ns, wait_ns;
+	uint64_t times, ticks;  /* looks; of them ticks that `hold_ns` rests on */
+	double hold_var;
+};
+
+/* A part of a thread (its index in the sample) and stack, into the sample. 0 or -ENOMEM. */
+int reader_stacks__give(struct collection *c, uint32_t thread, uint64_t hash, const struct stack_part *part);
+
 /* The slot is to be another process's. */
 void reader_stacks__forget(struct reader *r, uint32_t slot);
+
+/* ---- reader_ticks.c ---- */
+
+/*
+ * What one process's holders spent their time in, by their ticks, into its sample. *ret_ticked, the caller's to free: whether it was
+ * seen of a thread, by its index in the sample at that moment. 0 or -ENOMEM.
+ */
+int reader_ticks__add(struct collection *c, bool **ret_ticked);
 
 /* ---- reader_trace.c ---- */
 

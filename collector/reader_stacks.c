@@ -10,13 +10,13 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <bpf/libbpf.h>
 
-#include "clock.h"
-#include "cpu_samples.h"
 #include "stack_book.h"
+#include "ticks.h"
 
 #define CODE_CELLS 64       /* of one process and interval; what more there is goes to code_rest */
 #define STACK_CELLS 256     /* the same of whole stacks */
@@ -75,16 +75,10 @@ static void tell_long(struct reader *r, const struct gil_stack_event *e)
 
 /* ---- out of the rings ---- */
 
-static void want_samples(struct reader *r, uint32_t proc, uint32_t slot, uint64_t at)
-{
-	cpu_samples__want(r->stacks.cpu_samples, probes__pid(r->probes, proc), (pid_t)probes__thread(r->probes, slot)->tid, at);
-}
-
 /* Native code, of stacks that are known by now. */
 static void take_samples(struct reader *r)
 {
 	ring_buffer__consume(r->stacks.native_ring);
-	cpu_samples__tidy(r->stacks.cpu_samples, clock__mono_ns());
 }
 
 static int take_native(void *ctx, void *data, size_t size)
@@ -100,7 +94,6 @@ static int take_native(void *ctx, void *data, size_t size)
 	w = &r->watches[e->proc];
 	if (!w->native)
 		w->native = native__new(r->stacks.native_files, probes__pid(r->probes, e->proc));
-	want_samples(r, e->proc, e->slot, e->at);
 	if (w->native && native__name(w->native, e->at, &e->regs, e->stack, e->stack_len, &chain))
 		stack_book__saw_native(r->stacks.book, e->hash, &chain);
 	return 0;
@@ -117,9 +110,6 @@ static int take_stack(void *ctx, void *data, size_t size)
 		return 0;
 	if (e->depth || e->what != GIL_STACK_HOLD_ENDED)
 		stack_book__learn(r->stacks.book, e, r->watches[e->proc].stacks);
-	/* Others wait for it: it holds the GIL. */
-	if (e->waiters && e->slot && e->slot < r->slots_n)
-		want_samples(r, e->proc, e->slot, e->at);
 	if (e->what != GIL_STACK_SEEN)
 		take_samples(r);
 	if (e->what != GIL_STACK_SEEN && r->stacks.on_long)
@@ -149,6 +139,7 @@ int reader_stacks__read(struct reader *r, uint64_t bound)
 		return 0;
 	s->sums_bound = bound;
 	err = stack_sums__take(&s->sums, s->sums_fd, s->sums_max);
+	err = tick_sums__take(&s->tick_sums, s->ticks_fd, s->ticks_max, bound) ?: err;
 	ring_buffer__consume(s->ring);
 	take_samples(r);
 	return err;
@@ -177,9 +168,9 @@ static int give_stack(struct collection *c, const struct stack_owner *owner, con
 
 /* C code stands inside the innermost Python frame, but only for what it did: a wait is not its. */
 static int give_stacks(struct collection *c, const struct stack_owner *owner, const struct stack_text *text,
-		       const struct native_chain *native, const struct gil_stack_sum *sum)
+		       const struct native_chain *native, const struct stack_part *part)
 {
-	struct stack_weights held = {.hold_ns = sum->hold_ns, .blame_ns = sum->blame_ns}, waited = {.wait_ns = sum->wait_ns};
+	struct stack_weights held = {.hold_ns = part->hold_ns, .blame_ns = part->blame_ns}, waited = {.wait_ns = part->wait_ns};
 	const char *line = text ? text->line : "?";
 	char longer[STACK_TEXT_MAX + NATIVE_LINE_SIZE];
 
@@ -191,24 +182,18 @@ static int give_stacks(struct collection *c, const struct stack_owner *owner, co
 	return give_stack(c, owner, longer, &held) ?: waited.wait_ns ? give_stack(c, owner, line, &waited) : 0;
 }
 
-static int add_stack(struct collection *c, const struct gil_stack_key *key, const struct gil_stack_sum *sum)
+int reader_stacks__give(struct collection *c, uint32_t thread, uint64_t hash, const struct stack_part *part)
 {
-	const struct stack_text *text = stack_book__find(c->r->stacks.book, key->hash);
+	const struct stack_text *text = stack_book__find(c->r->stacks.book, hash);
 	const struct native_chain *native = text ? native_tally__winner(text->native) : NULL;
-	uint32_t gil = key->slot && key->slot < c->r->slots_n ? probes__thread(c->r->probes, key->slot)->gil : 0;
+	const struct thread_sample *t = &c->sample->threads[thread];
+	const struct stack_owner owner = {thread, t->key, t->name};
 	struct code_cell cell = {
-		.hold_ns = sum->hold_ns, .blame_ns = sum->blame_ns, .wait_ns = sum->wait_ns, .times = (uint32_t)sum->times,
+		.thread = thread, .hold_ns = part->hold_ns, .blame_ns = part->blame_ns, .wait_ns = part->wait_ns,
+		.times = (uint32_t)(part->times + part->ticks), .ticks = part->ticks, .hold_var = part->hold_var,
 	};
-	struct stack_owner owner;
-	struct who who = {0};
-	bool known = identify(c->r, c->slot, key->slot, key->tstate, &who);
-	long thread = collection__thread(c, known ? &who : NULL, gil);
 
-	if (thread < 0)
-		return -ENOMEM;
-	cell.thread = (uint32_t)thread;
-	owner = (struct stack_owner){cell.thread, who.key, known ? who.name : "unknown"};
-	if (give_stacks(c, &owner, text, native, sum))
+	if (give_stacks(c, &owner, text, native, part))
 		return -ENOMEM;
 	if (text)
 		code_cell__set_place(&cell, text->leaf.function, text->leaf.file, text->leaf.line, text->leaf.firstlineno);
@@ -218,15 +203,42 @@ static int add_stack(struct collection *c, const struct gil_stack_key *key, cons
 	return proc_sample__add_code(c->sample, &cell, SIZE_MAX);
 }
 
+/* What waits and retries have seen. Of a thread that has ticks, they say what it was in when it held. */
+static int add_sum(struct collection *c, const struct gil_stack_key *key, const struct gil_stack_sum *sum, const bool *ticked,
+		   size_t ticked_n)
+{
+	uint32_t gil = key->slot && key->slot < c->r->slots_n ? probes__thread(c->r->probes, key->slot)->gil : 0;
+	struct stack_part part = {
+		.hold_ns = sum->hold_ns, .blame_ns = sum->blame_ns, .wait_ns = sum->wait_ns, .times = sum->times,
+	};
+	struct who who = {0};
+	bool known = identify(c->r, c->slot, key->slot, key->tstate, &who);
+	long thread = collection__thread(c, known ? &who : NULL, gil);
+
+	if (thread < 0)
+		return -ENOMEM;
+	if ((size_t)thread < ticked_n && ticked[thread])
+		part.hold_ns = part.blame_ns = 0;
+	return part.hold_ns + part.blame_ns + part.wait_ns ?
+	       reader_stacks__give(c, (uint32_t)thread, key->hash, &part) : 0;
+}
+
 int reader_stacks__add(struct collection *c)
 {
 	const struct stack_sums *sums = &c->r->stacks.sums;
-	int err = 0;
+	bool *ticked = NULL;
+	size_t ticked_n;
+	int err;
 
 	c->sample->code_known = c->watch->stacks != NULL;
+	if (!c->r->stacks.on)
+		return 0;
+	err = reader_ticks__add(c, &ticked);
+	ticked_n = c->sample->threads_n;
 	for (size_t i = 0; !err && i < sums->n; i++)
 		if (sums->keys[i].proc == c->slot)
-			err = add_stack(c, &sums->keys[i], &sums->values[i]);
+			err = add_sum(c, &sums->keys[i], &sums->values[i], ticked, ticked_n);
+	free(ticked);
 	return err ?: proc_sample__cap_code(c->sample, CODE_CELLS);
 }
 
@@ -248,6 +260,8 @@ int reader_stacks__watch(struct reader *r, uint32_t slot)
 {
 	struct watch *w = &r->watches[slot];
 
+	if (r->stacks.on)
+		ticks__follow(r->stacks.ticks, probes__pid(r->probes, slot));
 	return r->stacks.on && pystack__new(probes__pid(r->probes, slot), &w->off, &w->stacks) == -ENOMEM ? -ENOMEM : 0;
 }
 
@@ -262,6 +276,8 @@ static void forget_names(struct watch *w)
 void reader_stacks__forget(struct reader *r, uint32_t slot)
 {
 	forget_names(&r->watches[slot]);
+	if (r->stacks.ticks)
+		ticks__forget(r->stacks.ticks, probes__pid(r->probes, slot));
 	if (r->stacks.book)
 		stack_book__forget(r->stacks.book, slot);
 }
@@ -284,9 +300,11 @@ int reader_stacks__open(struct reader *r, const struct stack_tables *tables)
 	s->sums_max = tables->sums_max;
 	s->book = stack_book__new();
 	s->native_files = native_files__new();
-	s->cpu_samples = cpu_samples__new(tables->sampler, probes__planter(r->probes),
-					    probes__features(r->probes)->timer_why);
-	return s->book && s->native_files && s->cpu_samples ? open_rings(r, tables) : -ENOMEM;
+	s->ticks_fd = tables->ticks_fd;
+	s->ticks_max = tables->ticks_max;
+	s->tick_ns = tables->tick_ns ? tables->tick_ns : TICKS_USUAL_NS;
+	s->ticks = ticks__new(tables->sampler_fd, probes__planter(r->probes), probes__features(r->probes)->timer_why, s->tick_ns);
+	return s->book && s->native_files && s->ticks ? open_rings(r, tables) : -ENOMEM;
 }
 
 void reader_stacks__close(struct reader *r)
@@ -295,9 +313,10 @@ void reader_stacks__close(struct reader *r)
 
 	ring_buffer__free(s->ring);
 	ring_buffer__free(s->native_ring);
-	cpu_samples__free(s->cpu_samples);
+	ticks__free(s->ticks);
 	stack_book__free(s->book);
 	stack_sums__clear(&s->sums);
+	tick_sums__clear(&s->tick_sums);
 	for (uint32_t slot = 0; r->watches && slot < r->watches_n; slot++)
 		forget_names(&r->watches[slot]);
 	native_files__free(s->native_files);

@@ -59,7 +59,7 @@ bool record__read(const struct gil_thread *t, uint64_t bound, struct record *ret
 }
 
 /* The off-CPU clocks have a sequence of their own: bpf/gil_cpu.bpf.h. */
-static bool read_off(const struct gil_state *g, uint64_t bound, struct gil_off *ret)
+static bool read_off(const struct gil_state *g, uint64_t bound, struct gil_record *ret)
 {
 	for (int tries = 0; tries < SEQ_TRIES; tries++) {
 		uint32_t turn = __atomic_load_n(&g->cpu_turn, __ATOMIC_ACQUIRE);
@@ -67,7 +67,8 @@ static bool read_off(const struct gil_state *g, uint64_t bound, struct gil_off *
 
 		if (seq_changed(&g->cpu_turn, turn))
 			continue;
-		*ret = gil_off_at(cpu.bound >= bound ? &cpu.snap : &cpu.cur, bound);
+		ret->cpu = cpu.bound >= bound ? cpu.snap : cpu.cur;
+		ret->off = gil_off_at(&ret->cpu, bound);
 		return true;
 	}
 	return false;
@@ -82,7 +83,7 @@ static bool copy_gil(const struct gil_state *g, uint64_t bound, struct gil_recor
 		ret->state = *g;
 		if (!seq_changed(&g->seq, seq)) {
 			ret->at = ret->state.bound >= bound ? ret->state.snap : ret->state.cur;
-			return read_off(g, bound, &ret->off);
+			return read_off(g, bound, ret);
 		}
 		tries++;
 	}

@@ -28,6 +28,7 @@ struct gil_record {
 	uint64_t addr;          /* the same */
 	struct gil_view at;
 	struct gil_off off;     /* the off-CPU clocks at B */
+	struct gil_cpu_view cpu; /* what its holder did then */
 	struct gil_state state;
 };
 

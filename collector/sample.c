@@ -215,6 +215,8 @@ static void add_code(struct code_cell *dst, const struct code_cell *src)
 {
 	add_native(dst, src);
 	dst->times += src->times;
+	dst->ticks += src->ticks;
+	dst->hold_var += src->hold_var;
 	dst->hold_ns += src->hold_ns;
 	dst->blame_ns += src->blame_ns;
 	dst->wait_ns += src->wait_ns;

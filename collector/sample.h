@@ -100,6 +100,8 @@ struct code_cell {
 	uint32_t line;          /* 0: not known */
 	uint32_t firstlineno;   /* of the function */
 	uint32_t times;         /* looks at it */
+	uint64_t ticks;         /* of the thread's CPU time, in all that `hold_ns` rests on; 0: it rests on looks */
+	double hold_var;        /* ns^2: the variance of hold_ns by chance, from those ticks */
 	uint64_t place;         /* hash of function, file and line, for quick comparison */
 	char function[CODE_FUNCTION_SIZE]; /* cleaned; "?": not known; "": no Python code ran */
 	char file[CODE_FILE_SIZE];         /* cleaned; a long path has lost its beginning */

@@ -48,7 +48,7 @@ GIL_INLINE void schedule(const struct gil_at *at, const struct gil_step *step)
 	if (!task)
 		return;
 	if (step->op == STEP_OUT)
-		gil_on_switched_out(task, !step->forced, step->now, bound);
+		gil_on_switched_out(task, !step->forced, step->now, bound, 0);
 	else if (step->op == STEP_WOKEN)
 		gil_on_woken(task, step->now, bound);
 	else

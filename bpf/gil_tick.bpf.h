@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Which code a holder spends its time in: ticks while it runs, and the stack that it leaves its CPU in while it does not.
+ *
+ * A timer of each thread's own CPU time (../collector/ticks.h) interrupts it. Where it holds a GIL at that moment, its frames are
+ * walked and the tick counts for that stack. A hold is hit the more often the longer it is on the CPU and at any place of it alike,
+ * whether others wait or not; so userland divides what is known exactly, the thread's time on the CPU as a holder, by its ticks.
+ * What a holder does off the CPU needs no ticks: the stack stands still from the switch on, and the whole time is that stack's.
+ *
+ * Nothing here writes what waiters on other CPUs write under gil->mutex: the sums have a table of their own, with the interval in
+ * its key, and are added to atomically. A tick comes in a hard interrupt, a switch happens with interrupts off: neither can
+ * interrupt the other, so that one scratch per CPU serves both. Part of gil_stack.bpf.h; with cfg_stacks off the verifier drops it.
+ */
+#ifndef GILSCOPE_GIL_TICK_BPF_H
+#define GILSCOPE_GIL_TICK_BPF_H
+
+#include "gil_cpu.bpf.h"
+
+/* A stack of a thread in an interval -> what is its. Added by the programs, taken by userland when the interval is over. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct gil_tick_key);
+	__type(value, struct gil_tick_sum);
+} tick_sums SEC(".maps");
+
+struct gil_tick_scratch {
+	struct gil_stack_scratch walk;
+	struct gil_tick_key key;
+	struct gil_tick_sum fresh;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct gil_tick_scratch);
+} tick_scratch SEC(".maps");
+
+GIL_INLINE struct gil_tick_scratch *gil_tick_scratch_here(void)
+{
+	__u32 only = 0;
+
+	return bpf_map_lookup_elem(&tick_scratch, &only);
+}
+
+/* ---- adding ---- */
+
+GIL_INLINE struct gil_tick_sum *gil_tick_sum_of(struct gil_tick_scratch *out)
+{
+	struct gil_tick_sum *sum = bpf_map_lookup_elem(&tick_sums, &out->key);
+
+	if (sum)
+		return sum;
+	__builtin_memset(&out->fresh, 0, sizeof(out->fresh));
+	bpf_map_update_elem(&tick_sums, &out->key, &out->fresh, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&tick_sums, &out->key);
+}
+
+/* The sum that the key in the scratch names; where there is no room, that of what has no place. */
+GIL_INLINE struct gil_tick_sum *gil_tick_sum_or_rest(struct gil_proc *proc, struct gil_tick_scratch *out)
+{
+	struct gil_tick_sum *sum = gil_tick_sum_of(out);
+
+	if (sum)
+		return sum;
+	gil_lost(proc, GIL_LOSS_STACK_FULL);
+	out->key.hash = 0;
+	return gil_tick_sum_of(out);
+}
+
+GIL_INLINE struct gil_proc *gil_tick_key(struct gil_tick_scratch *out, const struct gil_state *g, __u64 bound)
+{
+	struct gil_thread *holder;
+	__u32 slot = g->cur.owner_slot;
+
+	holder = bpf_map_lookup_elem(&threads, &slot);
+	if (!holder)
+		return NULL;
+	out->key.slot = slot;
+	out->key.proc = slot = holder->proc;
+	out->key.bound = bound;
+	out->walk.job.gil = holder->gil;
+	return bpf_map_lookup_elem(&procs, &slot);
+}
+
+/* ---- looking ---- */
+
+/*
+ * Walks the frames of the thread that the key in the scratch names, and has its hash in the key. They leave once per interval,
+ * before their sum is there. Global, so that it is verified once.
+ */
+__noinline int gil_tick_walk(struct gil_proc *proc)
+{
+	struct gil_tick_scratch *out = gil_tick_scratch_here();
+	struct gil_stack_event *event;
+	__u32 depth;
+
+	if (!proc || !out)
+		return 0;
+	event = &out->walk.event;
+	gil_stack_walk(proc, &out->walk);
+	depth = event->depth;
+	out->key.hash = event->hash;
+	if (!depth && event->more) {
+		gil_lost(proc, GIL_LOSS_STACK_UNREAD);
+		out->key.hash = 0;
+		return 0;
+	}
+	if (depth > GIL_STACK_DEPTH || bpf_map_lookup_elem(&tick_sums, &out->key))
+		return 0;
+	if (bpf_ringbuf_output(&stack_events, event, sizeof(*event) - (GIL_STACK_DEPTH - depth) * sizeof(event->frames[0]), 0))
+		gil_lost(proc, GIL_LOSS_STACK_DROPPED);
+	return 0;
+}
+
+/* Where the current thread is, which holds that GIL: its sum in the running interval, and the key in the scratch. */
+GIL_INLINE struct gil_tick_sum *gil_tick_look(const struct gil_state *g, struct gil_tick_scratch *out, __u64 now, __u64 bound)
+{
+	struct gil_stack_job *job = &out->walk.job;
+	struct gil_proc *proc;
+	__u64 gil;
+
+	__builtin_memset(job, 0, sizeof(*job));
+	proc = gil_tick_key(out, g, bound);
+	if (!proc)
+		return NULL;
+	job->what = GIL_STACK_SEEN;
+	job->proc_slot = out->key.proc;
+	job->slot = out->key.slot;
+	job->at = now;
+	gil = proc->gil_addr[job->gil & (GIL_PER_PROC - 1)];
+	if (bpf_probe_read_user(&job->tstate, sizeof(job->tstate), (void *)(gil + proc->off_last_holder))) {
+		gil_lost(proc, GIL_LOSS_READ_FAULT);
+		out->key.hash = 0;
+	} else {
+		gil_tick_walk(proc);
+	}
+	return gil_tick_sum_or_rest(proc, out);
+}
+
+/* ---- on the CPU ---- */
+
+/* A tick of the current thread, which holds that GIL. The hash of its stack; 0: not known. */
+GIL_INLINE __u64 gil_tick(const struct gil_state *g, __u64 now, __u64 bound)
+{
+	struct gil_tick_scratch *out = gil_tick_scratch_here();
+	struct gil_tick_sum *sum = out ? gil_tick_look(g, out, now, bound) : NULL;
+
+	if (!sum)
+		return 0;
+	__sync_fetch_and_add(&sum->ticks, 1);
+	__sync_fetch_and_add(&sum->waited, g->cur.waiters);
+	return out->key.hash;
+}
+
+/* ---- off the CPU ---- */
+
+/* How long others have waited in this hold, in sum. Read beside its writers: it may be off by what they just add. */
+GIL_INLINE __u64 gil_tick_waited(const struct gil_state *g, __u64 now)
+{
+	__u64 open = now > g->account.counted_at ? now - g->account.counted_at : 0;
+
+	return g->account.waited_ns + g->cur.waiters * open;
+}
+
+/* The current thread, which holds that GIL, loses its CPU: the stack that it is in. */
+GIL_INLINE __u64 gil_tick_leave(struct gil_state *g, __u64 now, __u64 bound)
+{
+	struct gil_tick_scratch *out = gil_tick_scratch_here();
+
+	if (!out || !gil_tick_look(g, out, now, bound))
+		return 0;
+	g->left_waited_ns = gil_tick_waited(g, now);
+	return out->key.hash;
+}
+
+/*
+ * It has one again: the time since then, in the running interval, is that stack's. What was before the interval's begin userland
+ * has seen as open (gil_cpu_view as of the boundary).
+ */
+GIL_INLINE void gil_tick_return(const struct gil_task *mine, __u64 now, __u64 bound)
+{
+	struct gil_state *g = mine->off ? gil_held_by(mine) : NULL;
+	struct gil_tick_scratch *out = gil_tick_scratch_here();
+	struct gil_cpu_view was;
+	struct gil_tick_sum *sum;
+	struct gil_proc *proc;
+	__u64 waited;
+
+	if (!g || !out)
+		return;
+	was = gil_cpu_now(g)->cur;
+	if (was.state == GIL_CPU_ON || !was.left || now <= was.left_at || now <= bound)
+		return;
+	proc = gil_tick_key(out, g, bound);
+	out->key.hash = was.left;
+	sum = proc ? gil_tick_sum_or_rest(proc, out) : NULL;
+	if (!sum)
+		return;
+	waited = gil_tick_waited(g, now);
+	waited = was.left_at < bound ? g->cur.waiters * (now - bound) :
+		 waited > g->left_waited_ns ? waited - g->left_waited_ns : 0;
+	__sync_fetch_and_add(&sum->off_ns, now - (was.left_at < bound ? bound : was.left_at));
+	__sync_fetch_and_add(&sum->off_waited_ns, waited);
+}
+
+#endif

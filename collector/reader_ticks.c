@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Ticks of holders: from the programs' table to the sample's code. Who it was, reader_names.c says; how times are divided,
+ * tick_share.h; where a stack ends in the sample, reader_stacks.c.
+ */
+#include "reader_inside.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "ticks.h"
+
+#define MISSED_TICKS 20 /* a thread that held for so many periods without one has no timer */
+
+struct dividing {
+	struct collection *c;
+	struct tick_part *parts;
+	uint64_t *hashes;        /* of the parts */
+	size_t parts_n;
+	struct tick_thread *threads; /* as the sample's, when all parts have theirs */
+	size_t threads_n;
+};
+
+/* ---- what was seen ---- */
+
+/* 0 or -ENOMEM. */
+static int add_part(struct dividing *d, uint32_t slot, uint64_t hash, const struct gil_tick_sum *sum)
+{
+	struct collection *c = d->c;
+	struct who who = {0};
+	bool known = slot < c->r->slots_n && reader_names__of_slot(c->r, c->slot, slot, &who);
+	long thread = collection__thread(c, known ? &who : NULL, known ? probes__thread(c->r->probes, slot)->gil : 0);
+
+	if (thread < 0)
+		return -ENOMEM;
+	d->hashes[d->parts_n] = hash;
+	d->parts[d->parts_n++] = (struct tick_part){.thread = (uint32_t)thread, .nowhere = !hash, .sum = *sum};
+	return 0;
+}
+
+/* A holder that lacked its CPU at the boundary: what the programs have not added yet. */
+static int add_open(struct dividing *d, const struct gil_record *g)
+{
+	const struct collection *c = d->c;
+	uint64_t from = g->cpu.left_at > c->from ? g->cpu.left_at : c->from, len = c->bound > from ? c->bound - from : 0;
+	bool off = g->cpu.state == GIL_CPU_BLOCKED || g->cpu.state == GIL_CPU_PREEMPTED;
+
+	if (!g->current || !off || !g->cpu.left || g->at.state != GIL_OWNER_HELD || !len)
+		return 0;
+	return add_part(d, g->at.owner_slot, g->cpu.left, &(struct gil_tick_sum){
+		.off_ns = len, .off_waited_ns = g->at.waiters * len,
+	});
+}
+
+static int find_parts(struct dividing *d)
+{
+	const struct tick_sums *sums = &d->c->r->stacks.tick_sums;
+	int err = 0;
+
+	d->parts = calloc(sums->n + GIL_PER_PROC, sizeof(*d->parts));
+	d->hashes = calloc(sums->n + GIL_PER_PROC, sizeof(*d->hashes));
+	if (!d->parts || !d->hashes)
+		return -ENOMEM;
+	for (size_t i = 0; !err && i < sums->n; i++)
+		if (sums->keys[i].proc == d->c->slot)
+			err = add_part(d, sums->keys[i].slot, sums->keys[i].hash, &sums->values[i]);
+	for (uint32_t gil = 0; !err && gil < GIL_PER_PROC; gil++)
+		err = add_open(d, &d->c->gils[gil]);
+	return err;
+}
+
+/* ---- what there is to divide ---- */
+
+static uint64_t less(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+static int find_threads(struct dividing *d)
+{
+	const struct proc_sample *s = d->c->sample;
+	uint64_t *blamed = proc_sample__blamed(s);
+
+	d->threads_n = s->threads_n;
+	d->threads = calloc(s->threads_n + 1, sizeof(*d->threads));
+	if (!blamed || !d->threads) {
+		free(blamed);
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < s->threads_n; i++) {
+		const struct gil_off *off = &s->threads[i].m.hold_off;
+		uint64_t off_ns = off->ns[GIL_OFF_BLOCKED] + off->ns[GIL_OFF_PREEMPTED];
+
+		d->threads[i] = (struct tick_thread){
+			.off_ns = off_ns, .unseen_ns = off->ns[GIL_OFF_UNSEEN], .blame_ns = blamed[i],
+			.on_ns = less(s->threads[i].m.hold_ns, off_ns + off->ns[GIL_OFF_UNSEEN]),
+		};
+	}
+	free(blamed);
+	return 0;
+}
+
+/* ---- into the sample ---- */
+
+static void give_rest(struct collection *c, const struct tick_thread *t)
+{
+	c->sample->code_rest.hold_ns += t->rest_hold_ns;
+	c->sample->code_rest.blame_ns += t->rest_blame_ns;
+	stack_weights__add(&c->sample->stacks.rest, &(struct stack_weights){.hold_ns = t->rest_hold_ns, .blame_ns = t->rest_blame_ns});
+}
+
+static int give_all(struct dividing *d, bool *ticked)
+{
+	int err = 0;
+
+	for (size_t i = 0; !err && i < d->parts_n; i++) {
+		const struct tick_part *p = &d->parts[i];
+
+		ticked[p->thread] = true;
+		if (!p->nowhere && (p->sum.ticks || p->sum.off_ns))
+			err = reader_stacks__give(d->c, p->thread, d->hashes[i], &(struct stack_part){
+				.hold_ns = p->hold_ns, .blame_ns = p->blame_ns, .ticks = p->sum.ticks, .hold_var = p->hold_var,
+			});
+	}
+	for (size_t i = 0; i < d->threads_n; i++)
+		if (ticked[i])
+			give_rest(d->c, &d->threads[i]);
+	return err;
+}
+
+static void want_timers(const struct dividing *d)
+{
+	struct reader *r = d->c->r;
+
+	for (size_t i = 0; i < d->threads_n; i++)
+		if (!d->threads[i].ticks && d->threads[i].on_ns > MISSED_TICKS * r->stacks.tick_ns)
+			ticks__want(r->stacks.ticks, probes__pid(r->probes, d->c->slot), (pid_t)d->c->sample->threads[i].key.tid);
+}
+
+int reader_ticks__add(struct collection *c, bool **ret_ticked)
+{
+	struct dividing d = {.c = c};
+	int err = find_parts(&d);
+
+	err = err ?: find_threads(&d);
+	*ret_ticked = err ? NULL : calloc(d.threads_n + 1, sizeof(bool));
+	if (!err && !*ret_ticked)
+		err = -ENOMEM;
+	if (!err) {
+		tick_share__divide(d.threads, d.threads_n, d.parts, d.parts_n);
+		err = give_all(&d, *ret_ticked);
+		if (c->proc.mode == GIL_MODE_FULL)
+			want_timers(&d);
+	}
+	free(d.parts);
+	free(d.hashes);
+	free(d.threads);
+	return err;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * How a thread's exact times of an interval are divided among the stacks that it was seen in.
+ *
+ *   on a CPU    hold = the thread's hold on a CPU x the stack's share of its ticks. The ticks are drawn from all of that time alike,
+ *               however long the single holds are, so no place is preferred; the error is that of counting
+ *   without     hold = what was measured from the switch on, not more in all than the thread's exact sum
+ *   blame       others' waiting for the thread, by (number of waiters at the ticks) x (time per tick), and by what was measured
+ *
+ * What ticks and switches have not told, such as a thread's time without any tick, is nobody's: it stays in `rest`. The parts and the
+ * rest are together what there was to divide, to the nanosecond. Pure.
+ */
+#ifndef GILSCOPE_TICK_SHARE_H
+#define GILSCOPE_TICK_SHARE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../bpf/gil_types.h"
+
+/* A stack of a thread. */
+struct tick_part {
+	uint32_t thread;         /* the caller's number of it */
+	bool nowhere;            /* it was seen, but not where */
+	struct gil_tick_sum sum;
+	uint64_t hold_ns, blame_ns; /* the outcome */
+	double hold_var;         /* ns^2: the variance of hold_ns, for the error of counting */
+};
+
+/* A thread, by that number. */
+struct tick_thread {
+	uint64_t on_ns;          /* held on a CPU, exactly */
+	uint64_t off_ns;         /* held without one */
+	uint64_t unseen_ns;      /* held, and whether on a CPU is not known */
+	uint64_t blame_ns;       /* others waited for it */
+	uint64_t ticks;          /* set by tick_share__divide(): in all */
+	uint64_t rest_hold_ns, rest_blame_ns; /* and these: what has no place */
+	uint64_t off_seen_ns;
+	double weight;
+};
+
+/* Divides. `parts` of threads that have none is legal: then all is rest. */
+void tick_share__divide(struct tick_thread *threads, size_t threads_n, struct tick_part *parts, size_t parts_n);
+
+#endif
