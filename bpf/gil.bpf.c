@@ -902,8 +902,8 @@ GIL_INLINE void switched_in(struct gil_task *mine)
 {
 	__u64 now = bpf_ktime_get_ns();
 
-	if (cfg_stacks)
-		gil_tick_return(mine, now, gil_bound_at(now));
+	if (cfg_stacks && gil_held_by(mine))
+		gil_tick_settle(mine->gil - 1, now, gil_bound_at(now));
 	gil_on_switched_in(mine, now, gil_bound_at(now));
 }
 

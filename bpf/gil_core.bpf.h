@@ -648,6 +648,8 @@ GIL_INLINE void gil_on_release(struct gil_at *at, __u32 slot, bool forced)
 			t = gil_thread_at(slot = g->cur.owner_slot);
 		len = at->now > g->cur.acquired_at ? at->now - g->cur.acquired_at : 0;
 		gil_stack_waiters(g, at->now);
+		if (cfg_stacks && cfg_off_cpu && gil_cpu_now(g)->cur.state != GIL_CPU_ON)
+			gil_tick_settle(at->gil_slot, at->now, at->bound);
 		gil_close_hold(g, at->now);
 		was_off = gil_cpu_released(g, len, at->now, at->bound, &off);
 	}

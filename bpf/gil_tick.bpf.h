@@ -27,7 +27,6 @@ struct {
 struct gil_tick_scratch {
 	struct gil_stack_scratch walk;
 	struct gil_tick_key key;
-	struct gil_tick_sum fresh;
 };
 
 struct {
@@ -46,30 +45,30 @@ GIL_INLINE struct gil_tick_scratch *gil_tick_scratch_here(void)
 
 /* ---- adding ---- */
 
-GIL_INLINE struct gil_tick_sum *gil_tick_sum_of(struct gil_tick_scratch *out)
+GIL_INLINE struct gil_tick_sum *gil_tick_sum_of(const struct gil_tick_key *key)
 {
-	struct gil_tick_sum *sum = bpf_map_lookup_elem(&tick_sums, &out->key);
+	struct gil_tick_sum *sum = bpf_map_lookup_elem(&tick_sums, key), fresh = {};
 
 	if (sum)
 		return sum;
-	__builtin_memset(&out->fresh, 0, sizeof(out->fresh));
-	bpf_map_update_elem(&tick_sums, &out->key, &out->fresh, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&tick_sums, &out->key);
+	bpf_map_update_elem(&tick_sums, key, &fresh, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&tick_sums, key);
 }
 
-/* The sum that the key in the scratch names; where there is no room, that of what has no place. */
-GIL_INLINE struct gil_tick_sum *gil_tick_sum_or_rest(struct gil_proc *proc, struct gil_tick_scratch *out)
+/* The sum that the key names; where there is no room, that of what has no place, which the key names then. */
+GIL_INLINE struct gil_tick_sum *gil_tick_sum_or_rest(struct gil_proc *proc, struct gil_tick_key *key)
 {
-	struct gil_tick_sum *sum = gil_tick_sum_of(out);
+	struct gil_tick_sum *sum = gil_tick_sum_of(key);
 
 	if (sum)
 		return sum;
 	gil_lost(proc, GIL_LOSS_STACK_FULL);
-	out->key.hash = 0;
-	return gil_tick_sum_of(out);
+	key->hash = 0;
+	return gil_tick_sum_of(key);
 }
 
-GIL_INLINE struct gil_proc *gil_tick_key(struct gil_tick_scratch *out, const struct gil_state *g, __u64 bound)
+/* Whose time it is that the holder of that GIL spends; its process, or NULL. */
+GIL_INLINE struct gil_proc *gil_tick_key(struct gil_tick_key *key, const struct gil_state *g, __u64 bound, __u32 *ret_gil)
 {
 	struct gil_thread *holder;
 	__u32 slot = g->cur.owner_slot;
@@ -77,10 +76,10 @@ GIL_INLINE struct gil_proc *gil_tick_key(struct gil_tick_scratch *out, const str
 	holder = bpf_map_lookup_elem(&threads, &slot);
 	if (!holder)
 		return NULL;
-	out->key.slot = slot;
-	out->key.proc = slot = holder->proc;
-	out->key.bound = bound;
-	out->walk.job.gil = holder->gil;
+	key->slot = slot;
+	key->proc = slot = holder->proc;
+	key->bound = bound;
+	*ret_gil = holder->gil;
 	return bpf_map_lookup_elem(&procs, &slot);
 }
 
@@ -122,7 +121,7 @@ GIL_INLINE struct gil_tick_sum *gil_tick_look(const struct gil_state *g, struct 
 	__u64 gil;
 
 	__builtin_memset(job, 0, sizeof(*job));
-	proc = gil_tick_key(out, g, bound);
+	proc = gil_tick_key(&out->key, g, bound, &job->gil);
 	if (!proc)
 		return NULL;
 	job->what = GIL_STACK_SEEN;
@@ -136,7 +135,7 @@ GIL_INLINE struct gil_tick_sum *gil_tick_look(const struct gil_state *g, struct 
 	} else {
 		gil_tick_walk(proc);
 	}
-	return gil_tick_sum_or_rest(proc, out);
+	return gil_tick_sum_or_rest(proc, &out->key);
 }
 
 /* ---- on the CPU ---- */
@@ -176,33 +175,36 @@ GIL_INLINE __u64 gil_tick_leave(struct gil_state *g, __u64 now, __u64 bound)
 }
 
 /*
- * It has one again: the time since then, in the running interval, is that stack's. What was before the interval's begin userland
- * has seen as open (gil_cpu_view as of the boundary).
+ * The holder of that GIL has a CPU again, or lets go without our having been told so: the time since it lost it, in the running
+ * interval, is that stack's. What was before the interval's begin userland has seen as open (gil_cpu_view as of the boundary).
+ * Nothing of it is in the scratch, since a release can be preempted. Global, so that it is verified once.
  */
-GIL_INLINE void gil_tick_return(const struct gil_task *mine, __u64 now, __u64 bound)
+__noinline int gil_tick_settle(__u32 gil_slot, __u64 now, __u64 bound)
 {
-	struct gil_state *g = mine->off ? gil_held_by(mine) : NULL;
-	struct gil_tick_scratch *out = gil_tick_scratch_here();
-	struct gil_cpu_view was;
+	struct gil_state *g = bpf_map_lookup_elem(&gils, &gil_slot);
+	const struct gil_cpu_view *was;
+	struct gil_tick_key key = {};
 	struct gil_tick_sum *sum;
 	struct gil_proc *proc;
-	__u64 waited;
+	__u64 waited, from;
+	__u32 gil;
 
-	if (!g || !out)
-		return;
-	was = gil_cpu_now(g)->cur;
-	if (was.state == GIL_CPU_ON || !was.left || now <= was.left_at || now <= bound)
-		return;
-	proc = gil_tick_key(out, g, bound);
-	out->key.hash = was.left;
-	sum = proc ? gil_tick_sum_or_rest(proc, out) : NULL;
-	if (!sum)
-		return;
+	if (!g)
+		return 0;
+	was = &gil_cpu_now(g)->cur;
+	from = was->left_at > bound ? was->left_at : bound;
+	if (was->state == GIL_CPU_ON || !was->left || now <= from)
+		return 0;
 	waited = gil_tick_waited(g, now);
-	waited = was.left_at < bound ? g->cur.waiters * (now - bound) :
-		 waited > g->left_waited_ns ? waited - g->left_waited_ns : 0;
-	__sync_fetch_and_add(&sum->off_ns, now - (was.left_at < bound ? bound : was.left_at));
+	waited = was->left_at < bound ? g->cur.waiters * (now - bound) : waited > g->left_waited_ns ? waited - g->left_waited_ns : 0;
+	key.hash = was->left;
+	proc = gil_tick_key(&key, g, bound, &gil);
+	sum = proc ? gil_tick_sum_or_rest(proc, &key) : NULL;
+	if (!sum)
+		return 0;
+	__sync_fetch_and_add(&sum->off_ns, now - from);
 	__sync_fetch_and_add(&sum->off_waited_ns, waited);
+	return 0;
 }
 
 #endif

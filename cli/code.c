@@ -95,6 +95,10 @@ json_t *code__json(const struct proc_sample *s)
 
 		if (one && s->total.known & KNOWN_HOLD)
 			json_object_set_new(one, "hold", json_integer((json_int_t)(c->hold_ns / 1000)));
+		if (one && c->ticks) {
+			json_object_set_new(one, "ticks", json_integer((json_int_t)c->ticks));
+			json_object_set_new(one, "error", json_real(sqrt(c->hold_var) / 1e3));
+		}
 		if (one && c->native[0])
 			json_object_set_new(one, "native", json_string(c->native));
 		json_array_append_new(list, one);

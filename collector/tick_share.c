@@ -38,19 +38,16 @@ static double seen_blame(const struct tick_thread *t, const struct tick_part *p)
 static double unseen_blame(const struct tick_thread *t)
 {
 	double hold = (double)t->on_ns + (double)t->off_ns + (double)t->unseen_ns;
-	double unseen = (double)t->unseen_ns + (t->ticks ? 0 : (double)t->on_ns) +
+	double unseen = (double)t->unseen_ns + (t->ticks || t->off_seen_ns ? 0 : (double)t->on_ns) +
 			max_double((double)t->off_ns - (double)t->off_seen_ns, 0);
 
 	return hold > 0 ? unseen * (double)t->blame_ns / hold : 0;
 }
 
-static uint64_t hold_of(const struct tick_thread *t, const struct tick_part *p)
+/* What stands between two places of a scale that ends at `all`, of `whole`: without rounding away anything over all of it. */
+static uint64_t between(uint64_t whole, double from, double to, double all)
 {
-	uint64_t on = share_of(t->on_ns, (double)p->sum.ticks, (double)t->ticks);
-	uint64_t off = t->off_seen_ns <= t->off_ns ? p->sum.off_ns :
-		       share_of(t->off_ns, (double)p->sum.off_ns, (double)t->off_seen_ns);
-
-	return on + off;
+	return share_of(whole, to, all) - share_of(whole, from, all);
 }
 
 static double variance_of(const struct tick_thread *t, const struct tick_part *p)
@@ -60,16 +57,43 @@ static double variance_of(const struct tick_thread *t, const struct tick_part *p
 	return n > 0 ? (double)t->on_ns * (double)t->on_ns * share * (1 - share) / n : 0;
 }
 
+static uint64_t take_hold(struct tick_thread *t, const struct tick_part *p)
+{
+	uint64_t on_ticks = t->given.ticks + p->sum.ticks, off = t->given.off_ns + p->sum.off_ns;
+	uint64_t hold;
+
+	if (t->ticks)
+		hold = between(t->on_ns, (double)t->given.ticks, (double)on_ticks, (double)t->ticks);
+	else
+		hold = between(t->on_ns, (double)t->given.off_ns, (double)off, (double)t->off_seen_ns);
+	if (t->off_seen_ns <= t->off_ns)
+		hold += p->sum.off_ns;
+	else
+		hold += between(t->off_ns, (double)t->given.off_ns, (double)off, (double)t->off_seen_ns);
+	t->given.ticks = on_ticks;
+	t->given.off_ns = off;
+	return hold;
+}
+
+static uint64_t take_blame(struct tick_thread *t, const struct tick_part *p)
+{
+	double to = t->given.weight + seen_blame(t, p);
+	uint64_t blame = between(t->blame_ns, t->given.weight, to, t->weight);
+
+	t->given.weight = to;
+	return blame;
+}
+
 /* What is given is taken from the rest. */
 static void give(struct tick_thread *t, struct tick_part *p)
 {
-	p->hold_ns = min_u64(hold_of(t, p), t->rest_hold_ns);
-	p->blame_ns = min_u64(share_of(t->blame_ns, seen_blame(t, p), t->weight), t->rest_blame_ns);
+	p->hold_ns = take_hold(t, p);
+	p->blame_ns = take_blame(t, p);
 	p->hold_var = variance_of(t, p);
 	if (p->nowhere)
 		return;
-	t->rest_hold_ns -= p->hold_ns;
-	t->rest_blame_ns -= p->blame_ns;
+	t->rest_hold_ns -= min_u64(p->hold_ns, t->rest_hold_ns);
+	t->rest_blame_ns -= min_u64(p->blame_ns, t->rest_blame_ns);
 }
 
 void tick_share__divide(struct tick_thread *threads, size_t threads_n, struct tick_part *parts, size_t parts_n)
@@ -77,13 +101,13 @@ void tick_share__divide(struct tick_thread *threads, size_t threads_n, struct ti
 	for (size_t i = 0; i < threads_n; i++) {
 		struct tick_thread *t = &threads[i];
 
-		t->ticks = t->off_seen_ns = 0;
+		t->ticks = t->off_seen_ns = t->given.ticks = t->given.off_ns = 0;
 		t->rest_hold_ns = t->on_ns + t->off_ns + t->unseen_ns;
 		t->rest_blame_ns = t->blame_ns;
 	}
 	count(threads, parts, parts_n);
 	for (size_t i = 0; i < threads_n; i++)
-		threads[i].weight = unseen_blame(&threads[i]);
+		threads[i].given.weight = threads[i].weight = unseen_blame(&threads[i]);
 	for (size_t i = 0; i < parts_n; i++)
 		threads[parts[i].thread].weight += seen_blame(&threads[parts[i].thread], &parts[i]);
 	for (size_t i = 0; i < parts_n; i++)

@@ -3,11 +3,13 @@
  * How a thread's exact times of an interval are divided among the stacks that it was seen in.
  *
  *   on a CPU    hold = the thread's hold on a CPU x the stack's share of its ticks. The ticks are drawn from all of that time alike,
- *               however long the single holds are, so no place is preferred; the error is that of counting
+ *               however long the single holds are, so no place is preferred; the error
+ *               is that of counting. Of a thread that was too short on a CPU for a single tick, but lost it while it held, it goes
+ *               the way of the next line: it was there just before and after
  *   without     hold = what was measured from the switch on, not more in all than the thread's exact sum
  *   blame       others' waiting for the thread, by (number of waiters at the ticks) x (time per tick), and by what was measured
  *
- * What ticks and switches have not told, such as a thread's time without any tick, is nobody's: it stays in `rest`. The parts and the
+ * What ticks and switches have not told, such as the time of a thread of which nothing was seen, is nobody's: it stays in `rest`. The parts and the
  * rest are together what there was to divide, to the nanosecond. Pure.
  */
 #ifndef GILSCOPE_TICK_SHARE_H
@@ -34,10 +36,16 @@ struct tick_thread {
 	uint64_t off_ns;         /* held without one */
 	uint64_t unseen_ns;      /* held, and whether on a CPU is not known */
 	uint64_t blame_ns;       /* others waited for it */
-	uint64_t ticks;          /* set by tick_share__divide(): in all */
-	uint64_t rest_hold_ns, rest_blame_ns; /* and these: what has no place */
+	/* set by tick_share__divide(): */
+	uint64_t ticks;          /* in all */
+	uint64_t rest_hold_ns, rest_blame_ns; /* what has no place */
+	/* its own: */
 	uint64_t off_seen_ns;
-	double weight;
+	double weight;           /* of all blame */
+	struct {
+		uint64_t ticks, off_ns;
+		double weight;
+	} given;
 };
 
 /* Divides. `parts` of threads that have none is legal: then all is rest. */

@@ -138,6 +138,7 @@ void cycle_holding(int start, int end, uint64_t n, uint64_t hold_ns);
 void confined_cycle(int start, uint64_t n, int through, int never);
 uint64_t cycle_ns(uint64_t n);
 void nap(uint64_t ns);
+void burn(uint64_t ns);
 void model_forward(uint64_t ns) __asm__("_ZN6engine5ModelIfE7forwardEmPKf"); /* as a C++ compiler would call it */
 void hog(struct hog_truth *t, int start, int end, uint64_t n, uint64_t hold_ns, uint64_t gap_ns);
 int hog_until_told(struct hog_truth *t, int start, int end);
@@ -352,6 +353,15 @@ uint64_t cycle_ns(uint64_t n)
 void nap(uint64_t ns)
 {
 	sleep_until(now_ns() + ns);
+}
+
+/* On a CPU, as far as it gets one. */
+void burn(uint64_t ns)
+{
+	uint64_t end = now_ns() + ns;
+
+	while (now_ns() < end)
+		;
 }
 
 void model_forward(uint64_t ns)

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Time goes to the code that spent it: functions that clock themselves (workloads/shares.py) against what is told of each.
+ *
+ * What is told rests on ticks, so it may be off by chance: as many standard errors as are allowed here no run of any length exceeds
+ * more often than once in a million. The truth is the program's; how busy the machine is changes neither side alone.
+ */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../collector/ticks.h"
+#include "../support/json_lines.h"
+#include "../support/observer.h"
+#include "../support/tool.h"
+#include "../support/workload.h"
+
+TestSuite(shares, .timeout = 300);
+
+#define ERRORS 5.5
+#define POINT 0.01
+#define LETS_GO "lets_go"
+#define LETS_GO_MOST 0.005 /* what a line that only lets go may have */
+
+static const char *const functions[] = {
+	"c_shortest", "c_short", "c_longest", "python_short", "asleep_short", "c_middle", "python_long", "c_then_asleep",
+	"asleep_long", "c_long",
+};
+
+#define FUNCTIONS (sizeof(functions) / sizeof(functions[0]))
+
+/* What was told of the worker; the last one is lets_go's. */
+struct told {
+	double hold[FUNCTIONS + 1], blame[FUNCTIONS + 1];
+	double all_hold, all_blame;
+	double ticks;
+};
+
+/* Which function a stack is in; FUNCTIONS + 1: none. */
+static size_t function_of(const char *line)
+{
+	char call[64];
+
+	for (size_t i = 0; i <= FUNCTIONS; i++) {
+		snprintf(call, sizeof(call), "%s (", i < FUNCTIONS ? functions[i] : LETS_GO);
+		if (strstr(line, call))
+			return i;
+	}
+	return FUNCTIONS + 1;
+}
+
+static void tell(struct told *told, const char *line, double hold, double blame)
+{
+	size_t which = function_of(line);
+
+	told->all_hold += hold;
+	told->all_blame += blame;
+	if (which > FUNCTIONS)
+		return;
+	told->hold[which] += hold;
+	told->blame[which] += blame;
+}
+
+/* ---- the truth ---- */
+
+static double truth_of(json_t *truth, const char *what, size_t which)
+{
+	return (double)json_integer_value(json_object_get(json_object_get(truth, what), functions[which]));
+}
+
+static double truth_of_all(json_t *truth, const char *what)
+{
+	double sum = 0;
+
+	for (size_t i = 0; i < FUNCTIONS; i++)
+		sum += truth_of(truth, what, i);
+	return sum;
+}
+
+static double error_of(double share, double ticks)
+{
+	return sqrt(share * (1 - share) / ticks);
+}
+
+/* Numbers of waiters differ from tick to tick, at most by as many as there are: a few times the error of counting. */
+static void expect_shares(const char *what, const double *told, double told_all, double ticks, json_t *truth, const char *clocked,
+			  double errors)
+{
+	double all = truth_of_all(truth, clocked);
+
+	cr_assert_gt(ticks, 100);
+	for (size_t i = 0; i < FUNCTIONS; i++) {
+		double right = truth_of(truth, clocked, i) / all, share = told[i] / told_all;
+
+		cr_expect_leq(fabs(share - right), errors * error_of(right, ticks) + POINT / 2,
+			      "%s of %s: %.2f %%, its own clock says %.2f %% (%.0f ticks)", what, functions[i], 100 * share,
+			      100 * right, ticks);
+	}
+	cr_expect_leq(told[FUNCTIONS] / told_all, LETS_GO_MOST + errors * error_of(LETS_GO_MOST, ticks), "%s of %s: %.2f %%", what,
+		      LETS_GO, 100 * told[FUNCTIONS] / told_all);
+}
+
+/* ---- the reader's samples ---- */
+
+static void read_sample(struct told *told, const struct proc_sample *s, const char *name)
+{
+	for (size_t i = 0; i < s->stacks.n; i++) {
+		const struct stack_cell *cell = &s->stacks.cells[i];
+
+		if (strcmp(s->threads[cell->thread].name, name) == 0)
+			tell(told, cell->line, (double)cell->w.hold_ns, (double)cell->w.blame_ns);
+	}
+	for (size_t i = 0; i < s->code_n; i++)
+		if (strcmp(s->threads[s->code[i].thread].name, name) == 0)
+			told->ticks += (double)s->code[i].ticks;
+}
+
+static void observe(const char *command, struct told *told, json_t **ret_truth, struct workload *w)
+{
+	const struct stack_opts stacks = {.on = true, .threshold_ns = 5000000, .tick_ns = TICKS_FINE_NS};
+	struct interpreter in;
+	struct proc_sample *s;
+	struct observer o;
+
+	interpreter__stock(&in);
+	workload__start(w, &in, command);
+	observer__attach_stacks(&o, w->pid, GIL_MODE_FULL, &stacks);
+	workload__go(w);
+	*ret_truth = workload__truth(w);
+	s = observer__interval(&o);
+	observer__assert_lossless(s);
+	read_sample(told, s, "worker");
+	proc_sample__free(s);
+	observer__detach(&o);
+}
+
+Test(shares, are_the_functions_own_where_nobody_waits)
+{
+	struct told told = {0};
+	struct workload w;
+	json_t *truth;
+
+	observe("shares.py 3", &told, &truth, &w);
+	expect_shares("hold", told.hold, told.all_hold, told.ticks, truth, "spent_ns", ERRORS);
+	workload__quit(&w);
+}
+
+Test(shares, are_the_functions_own_where_others_wait)
+{
+	struct told told = {0};
+	struct workload w;
+	json_t *truth;
+
+	observe("shares.py 3 3 --shuffle", &told, &truth, &w);
+	expect_shares("hold", told.hold, told.all_hold, told.ticks, truth, "spent_ns", ERRORS);
+	expect_shares("blame", told.blame, told.all_blame, told.ticks, truth, "waited_ns", 2 * ERRORS);
+	workload__quit(&w);
+}
+
+/* ---- the program's ---- */
+
+/* "worker;...;function (file:1) MICROSECONDS": a line each. */
+static void read_folded(struct told *told, char *text)
+{
+	char *save = NULL;
+
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		char *value = strrchr(line, ' ');
+
+		if (value && strncmp(line, "worker", 6) == 0)
+			tell(told, line, strtod(value, NULL), 0);
+	}
+}
+
+Test(shares, are_drawn_by_flame_and_told_by_attach_with_their_ticks)
+{
+	struct told drawn = {0}, told = {0};
+	struct interpreter in;
+	struct tool flame, attach;
+	json_t *truth, *lines, *row;
+	struct workload w;
+	char words[96], *text;
+	size_t i;
+
+	interpreter__stock(&in);
+	workload__start(&w, &in, "shares.py 3");
+	snprintf(words, sizeof(words), "flame %d --weight hold --folded --duration 2m", (int)w.pid);
+	tool__start(&flame, words);
+	tool__await(&flame, "armed");
+	snprintf(words, sizeof(words), "attach %d --json --no-store --mode full", (int)w.pid);
+	tool__start(&attach, words);
+	tool__await(&attach, "armed");
+	workload__go(&w);
+	truth = json_incref(workload__truth(&w));
+	workload__quit(&w);
+	cr_assert_eq(tool__wait(&flame, 60), 0);
+	cr_assert_eq(tool__wait(&attach, 60), 0);
+
+	text = tool__stdout(&flame);
+	read_folded(&drawn, text);
+	free(text);
+	expect_shares("drawn hold", drawn.hold, drawn.all_hold, truth_of_all(truth, "spent_ns") / 2 / TICKS_FINE_NS, truth,
+		      "spent_ns", ERRORS);
+
+	text = tool__stdout(&attach);
+	lines = json_lines__parse(text);
+	json_array_foreach(json_object_get(json_lines__summary(lines), "code"), i, row) {
+		double hold = (double)json_integer_value(json_object_get(row, "hold"));
+		double ticks = (double)json_integer_value(json_object_get(row, "ticks"));
+		const char *function = json_string_value(json_object_get(row, "function"));
+
+		if (strcmp(json_string_value(json_object_get(row, "name")), "worker") != 0)
+			continue;
+		told.all_hold += hold;
+		told.ticks += ticks;
+		for (size_t f = 0; f <= FUNCTIONS; f++)
+			if (strcmp(function, f < FUNCTIONS ? functions[f] : LETS_GO) == 0)
+				told.hold[f] += hold;
+		/* Its error is that of counting: nobody shows less than there is. */
+		if (ticks > 0)
+			cr_expect_gt(json_real_value(json_object_get(row, "error")), 0, "%s", function);
+	}
+	cr_assert_gt(told.ticks, 100);
+	for (i = 0; i < FUNCTIONS; i++) {
+		double right = truth_of(truth, "spent_ns", i) / truth_of_all(truth, "spent_ns");
+
+		if (strncmp(functions[i], "python", 6) == 0) /* the innermost frame is count_up's */
+			continue;
+		cr_expect_leq(fabs(told.hold[i] / told.all_hold - right), ERRORS * error_of(right, told.ticks) + POINT / 2,
+			      "%s: %.2f %%, not %.2f %%", functions[i], 100 * told.hold[i] / told.all_hold, 100 * right);
+	}
+	cr_expect_leq(told.hold[FUNCTIONS] / told.all_hold, LETS_GO_MOST + ERRORS * error_of(LETS_GO_MOST, told.ticks));
+	free(text);
+	json_decref(lines);
+	json_decref(truth);
+	tool__clear(&flame);
+	tool__clear(&attach);
+}
