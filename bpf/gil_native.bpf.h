@@ -9,8 +9,8 @@
  *                              the stack, which stands still: if it ran meanwhile (cpu_turn), the copy is thrown away
  *   it runs                    a timer of its own CPU time interrupts it (gil_tick.bpf.h), which walks the Python stack as well
  *
- * Either way it is taken only of a hold over the threshold that others wait for, and filed under the hash of the Python stack. With
- * cfg_stacks off the verifier drops all of it. Part of gil_stack.bpf.h.
+ * Either way it is taken only of a hold over the threshold that others wait for, and filed under the hash of the Python
+ * stack. With cfg_stacks off the verifier drops all of it. Part of gil_stack.bpf.h.
  */
 #ifndef GILSCOPE_GIL_NATIVE_BPF_H
 #define GILSCOPE_GIL_NATIVE_BPF_H
@@ -94,8 +94,8 @@ __noinline int gil_native_beside(struct gil_proc *proc, __u32 gil_slot, __u32 pr
 }
 
 /*
- * The current thread, which holds this GIL in the Python stack `hash`, was interrupted by its timer; `regs` is the kernel's record
- * of its registers.
+ * The current thread, which holds this GIL in the Python stack `hash`, was interrupted by its timer; `regs` is the kernel's
+ * record of its registers.
  */
 GIL_INLINE void gil_native_here(const struct gil_state *g, struct gil_task *mine, __u64 hash, const void *regs, __u64 now)
 {

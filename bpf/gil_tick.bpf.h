@@ -2,14 +2,16 @@
 /*
  * Which code a holder spends its time in: ticks while it runs, and the stack that it leaves its CPU in while it does not.
  *
- * A timer of each thread's own CPU time (../collector/ticks.h) interrupts it. Where it holds a GIL at that moment, its frames are
- * walked and the tick counts for that stack. A hold is hit the more often the longer it is on the CPU and at any place of it alike,
- * whether others wait or not; so userland divides what is known exactly, the thread's time on the CPU as a holder, by its ticks.
- * What a holder does off the CPU needs no ticks: the stack stands still from the switch on, and the whole time is that stack's.
+ * A timer of each thread's own CPU time (../collector/ticks.h) interrupts it. Where it holds a GIL at that moment, its frames
+ * are walked and the tick counts for that stack. A hold is hit the more often the longer it is on the CPU and at any place of
+ * it alike, whether others wait or not; so userland divides what is known exactly, the thread's time on the CPU as a holder,
+ * by its ticks. What a holder does off the CPU needs no ticks: the stack stands still from the switch on, and the whole time
+ * is that stack's.
  *
- * Nothing here writes what waiters on other CPUs write under gil->mutex: the sums have a table of their own, with the interval in
- * its key, and are added to atomically. A tick comes in a hard interrupt, a switch happens with interrupts off: neither can
- * interrupt the other, so that one scratch per CPU serves both. Part of gil_stack.bpf.h; with cfg_stacks off the verifier drops it.
+ * Nothing here writes what waiters on other CPUs write under gil->mutex: the sums have a table of their own, with the
+ * interval in its key, and are added to atomically. A tick comes in a hard interrupt, a switch happens with interrupts off:
+ * neither can interrupt the other, so that one scratch per CPU serves both. Part of gil_stack.bpf.h; with cfg_stacks off the
+ * verifier drops it.
  */
 #ifndef GILSCOPE_GIL_TICK_BPF_H
 #define GILSCOPE_GIL_TICK_BPF_H
@@ -196,7 +198,8 @@ __noinline int gil_tick_settle(__u32 gil_slot, __u64 now, __u64 bound)
 	if (was->state == GIL_CPU_ON || !was->left || now <= from)
 		return 0;
 	waited = gil_tick_waited(g, now);
-	waited = was->left_at < bound ? g->cur.waiters * (now - bound) : waited > g->left_waited_ns ? waited - g->left_waited_ns : 0;
+	waited = was->left_at < bound ? g->cur.waiters * (now - bound) :
+		 waited > g->left_waited_ns ? waited - g->left_waited_ns : 0;
 	key.hash = was->left;
 	proc = gil_tick_key(&key, g, bound, &gil);
 	sum = proc ? gil_tick_sum_or_rest(proc, &key) : NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The process that plants and lifts, and opens timers of threads. It is gilscope's child, waits for orders, and lives for nothing
- * else.
+ * The process that plants and lifts, and opens timers of threads. It is gilscope's child, waits for orders, and lives for
+ * nothing else.
  *
  * Why not gilscope itself: the kernel changes a target's text page by page (get_user_pages), and gives up in the middle if
  * the thread that asked has a SIGKILL pending (mm/gup.c, fatal_signal_pending()). A gilscope that is killed while it plants
@@ -31,8 +31,9 @@ enum planter_deed {
 struct planter;
 
 /*
- * Starts the process, if it is not there yet, with the rights that the caller has now, and keeps it for all struct planter until
- * planter__dismiss(). To be called before rights are given up; without it, it lives as long as any struct planter. 0 or -errno.
+ * Starts the process, if it is not there yet, with the rights that the caller has now, and keeps it for all struct planter
+ * until planter__dismiss(). To be called before rights are given up; without it, it lives as long as any struct planter. 0 or
+ * -errno.
  */
 int planter__prepare(void);
 
@@ -61,8 +62,8 @@ void planter__drop(struct planter *planter, uint32_t link);
 void planter__settle(struct planter *planter);
 
 /*
- * A perf event that fires each `period_ns` of the thread's time on the CPU, and, where the kernel can, of that of the threads that it
- * will start, and theirs; disabled. Its descriptor, the caller's, is *ret_fd.
+ * A perf event that fires each `period_ns` of the thread's time on the CPU, and, where the kernel can, of that of the threads
+ * that it will start, and theirs; disabled. Its descriptor, the caller's, is *ret_fd.
  * 0, -ESRCH (the thread has ended), -EACCES or another -errno.
  */
 int planter__timer(struct planter *planter, pid_t tid, uint64_t period_ns, int *ret_fd);

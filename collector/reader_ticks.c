@@ -104,9 +104,11 @@ static int find_threads(struct dividing *d)
 
 static void give_rest(struct collection *c, const struct tick_thread *t)
 {
-	c->sample->code_rest.hold_ns += t->rest_hold_ns;
-	c->sample->code_rest.blame_ns += t->rest_blame_ns;
-	stack_weights__add(&c->sample->stacks.rest, &(struct stack_weights){.hold_ns = t->rest_hold_ns, .blame_ns = t->rest_blame_ns});
+	const struct stack_weights rest = {.hold_ns = t->rest_hold_ns, .blame_ns = t->rest_blame_ns};
+
+	c->sample->code_rest.hold_ns += rest.hold_ns;
+	c->sample->code_rest.blame_ns += rest.blame_ns;
+	stack_weights__add(&c->sample->stacks.rest, &rest);
 }
 
 static int give_all(struct dividing *d, bool *ticked)

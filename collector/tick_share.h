@@ -2,15 +2,15 @@
 /*
  * How a thread's exact times of an interval are divided among the stacks that it was seen in.
  *
- *   on a CPU    hold = the thread's hold on a CPU x the stack's share of its ticks. The ticks are drawn from all of that time alike,
- *               however long the single holds are, so no place is preferred; the error
- *               is that of counting. Of a thread that was too short on a CPU for a single tick, but lost it while it held, it goes
- *               the way of the next line: it was there just before and after
+ *   on a CPU    hold = the thread's hold on a CPU x the stack's share of its ticks. The ticks are drawn from all of that time
+ *               alike, however long the single holds are, so no place is preferred; the error is that of counting. Of a thread
+ *               that was too short on a CPU for a single tick, but lost it while it held, it goes the way of the next line: it
+ *               was there just before and after
  *   without     hold = what was measured from the switch on, not more in all than the thread's exact sum
  *   blame       others' waiting for the thread, by (number of waiters at the ticks) x (time per tick), and by what was measured
  *
- * What ticks and switches have not told, such as the time of a thread of which nothing was seen, is nobody's: it stays in `rest`. The parts and the
- * rest are together what there was to divide, to the nanosecond. Pure.
+ * What ticks and switches have not told, such as the time of a thread of which nothing was seen, is nobody's: it stays in
+ * `rest`. The parts and the rest are together what there was to divide, to the nanosecond. Pure.
  */
 #ifndef GILSCOPE_TICK_SHARE_H
 #define GILSCOPE_TICK_SHARE_H

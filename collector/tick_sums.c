@@ -35,8 +35,8 @@ static int read_all(struct tick_sums *sums, int map_fd, size_t map_size)
 
 	while (!err && sums->n < map_size) {
 		got = (__u32)(map_size - sums->n);
-		err = bpf_map_lookup_batch(map_fd, first ? NULL : &batch, &batch, sums->keys + sums->n, sums->values + sums->n, &got,
-					   NULL);
+		err = bpf_map_lookup_batch(map_fd, first ? NULL : &batch, &batch, sums->keys + sums->n,
+					   sums->values + sums->n, &got, NULL);
 		if (err && errno != ENOENT)
 			return -errno;
 		sums->n += got;

@@ -16,8 +16,8 @@ struct tick_sums {
 };
 
 /*
- * Moves what belongs to intervals that began before `bound` (ns) into `sums`, whose last contents are gone; of the running interval
- * all stays in the table, where programs add to it. 0, -ENOMEM or -errno.
+ * Moves what belongs to intervals that began before `bound` (ns) into `sums`, whose last contents are gone; of the running
+ * interval all stays in the table, where programs add to it. 0, -ENOMEM or -errno.
  */
 int tick_sums__take(struct tick_sums *sums, int map_fd, size_t map_size, uint64_t bound);
 void tick_sums__clear(struct tick_sums *sums);

@@ -2,9 +2,9 @@
 /*
  * Timers of threads' own CPU time, at which a program looks what code a holder of the GIL is in (gil_sample in bpf/gil.bpf.c).
  *
- * A thread that begins later inherits the timer of the one that started it (perf_event_attr.inherit_thread, Linux 5.13), so that
- * even one that lives for some milliseconds has its ticks; where the kernel knows no such thing, ticks__want() is for newcomers. A
- * timer costs nothing while its thread does not run. Includes no libbpf: a program is its descriptor.
+ * A thread that begins later inherits the timer of the one that started it (perf_event_attr.inherit_thread, Linux 5.13), so
+ * that even one that lives for some milliseconds has its ticks; where the kernel knows no such thing, ticks__want() is for
+ * newcomers. A timer costs nothing while its thread does not run. Includes no libbpf: a program is its descriptor.
  */
 #ifndef GILSCOPE_TICKS_H
 #define GILSCOPE_TICKS_H
@@ -22,9 +22,9 @@ struct planter;
 struct ticks;
 
 /*
- * `program_fd`: of gil_sample; `planter` opens the timers; `why_not`: "", or why the kernel is known to refuse them, which is said
- * when the first one is wanted. All stay the caller's. `period_ns` > 0: of each thread's CPU time, and a few percent more or less,
- * so that no program keeps step with it. NULL: no memory.
+ * `program_fd`: of gil_sample; `planter` opens the timers; `why_not`: "", or why the kernel is known to refuse them, which is
+ * said when the first one is wanted. All stay the caller's. `period_ns` > 0: of each thread's CPU time, and a few percent
+ * more or less, so that no program keeps step with it. NULL: no memory.
  */
 struct ticks *ticks__new(int program_fd, struct planter *planter, const char *why_not, uint64_t period_ns);
 void ticks__free(struct ticks *t);

@@ -2,8 +2,8 @@
 /*
  * Time goes to the code that spent it: functions that clock themselves (workloads/shares.py) against what is told of each.
  *
- * What is told rests on ticks, so it may be off by chance: as many standard errors as are allowed here no run of any length exceeds
- * more often than once in a million. The truth is the program's; how busy the machine is changes neither side alone.
+ * What is told rests on ticks, so it may be off by chance: as many standard errors as are allowed here no run of any length
+ * exceeds more often than once in a million. The truth is the program's; how busy the machine is changes neither side alone.
  */
 #include <criterion/criterion.h>
 #include <math.h>
@@ -98,8 +98,8 @@ static void expect_shares(const char *what, const double *told, double told_all,
 			      "%s of %s: %.2f %%, its own clock says %.2f %% (%.0f ticks)", what, functions[i], 100 * share,
 			      100 * right, ticks);
 	}
-	cr_expect_leq(told[FUNCTIONS] / told_all, LETS_GO_MOST + errors * error_of(LETS_GO_MOST, ticks), "%s of %s: %.2f %%", what,
-		      LETS_GO, 100 * told[FUNCTIONS] / told_all);
+	cr_expect_leq(told[FUNCTIONS] / told_all, LETS_GO_MOST + errors * error_of(LETS_GO_MOST, ticks), "%s of %s: %.2f %%",
+		      what, LETS_GO, 100 * told[FUNCTIONS] / told_all);
 }
 
 /* ---- the reader's samples ---- */

@@ -3,9 +3,9 @@
 
 A thread does ten things again and again, each in a function of its own that keeps the GIL: C code and bytecode on a CPU, C code
 asleep, from 0.05 to 12 ms. After each it lets go, for a moment, in another function. Each function is clocked by the program
-(CLOCK_MONOTONIC), so the truth is what part of the thread's holding each had. Waiters come for the GIL all the time and clock their
-waits, so the truth is as well how much of them was during each function. Nobody is ever forced to let go: no function's time has
-waiting in it.
+(CLOCK_MONOTONIC), so the truth is what part of the thread's holding each had. Waiters come for the GIL all the time and clock
+their waits, so the truth is as well how much of them was during each function. Nobody is ever forced to let go: no function's
+time has waiting in it.
 """
 import argparse
 import bisect
@@ -85,7 +85,8 @@ def lets_go():
 
 
 SHORT, LONG = turns_of(0.7 * MS), turns_of(2.5 * MS)
-FUNCTIONS = [c_shortest, c_short, c_longest, python_short, asleep_short, c_middle, python_long, c_then_asleep, asleep_long, c_long]
+FUNCTIONS = [c_shortest, c_short, c_longest, python_short, asleep_short, c_middle, python_long, c_then_asleep, asleep_long,
+             c_long]
 ROOM = 100000
 stop = ctypes.c_int(0)
 waits = [(Span * ROOM)() for _ in range(args.waiters)]

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Exact times divided by ticks: nothing is lost or made, no place is preferred however short the holds are. */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "../../collector/tick_share.h"
+
+TestSuite(tick_share);
+
+#define MS 1000000ull
+
+Test(tick_share, time_on_a_cpu_goes_by_ticks)
+{
+	struct tick_thread t = {.on_ns = 100 * MS, .blame_ns = 30 * MS};
+	struct tick_part p[2] = {{.sum = {.ticks = 30, .waited = 30}}, {.sum = {.ticks = 70}}};
+
+	tick_share__divide(&t, 1, p, 2);
+	cr_expect_eq(p[0].hold_ns, 30 * MS);
+	cr_expect_eq(p[1].hold_ns, 70 * MS);
+	cr_expect_eq(p[0].blame_ns, 30 * MS);
+	cr_expect_eq(p[1].blame_ns, 0);
+	cr_expect_eq(t.rest_hold_ns + t.rest_blame_ns, 0);
+	/* 100 ms x sqrt(0.3 x 0.7 / 100) */
+	cr_expect_leq(fabs(sqrt(p[0].hold_var) - 4.5826e6), 1e3);
+}
+
+Test(tick_share, time_off_the_cpu_is_as_measured)
+{
+	struct tick_thread t = {.on_ns = 10 * MS, .off_ns = 50 * MS, .blame_ns = 110 * MS};
+	struct tick_part p[2] = {{.sum = {.ticks = 5, .waited = 5}}, {.sum = {.off_ns = 50 * MS, .off_waited_ns = 100 * MS}}};
+
+	tick_share__divide(&t, 1, p, 2);
+	cr_expect_eq(p[0].hold_ns, 10 * MS);
+	cr_expect_eq(p[1].hold_ns, 50 * MS);
+	cr_expect_eq(p[0].blame_ns, 10 * MS);
+	cr_expect_eq(p[1].blame_ns, 100 * MS);
+	cr_expect_eq(p[1].hold_var, 0);
+}
+
+Test(tick_share, what_was_not_seen_has_no_place)
+{
+	struct tick_thread t[3] = {
+		{.on_ns = 7 * MS, .blame_ns = 3 * MS},
+		{.on_ns = 10 * MS, .off_ns = 20 * MS, .unseen_ns = 10 * MS, .blame_ns = 40 * MS},
+		{.on_ns = 10 * MS, .blame_ns = 10 * MS},
+	};
+	struct tick_part p[3] = {
+		{.thread = 1, .sum = {.ticks = 10, .waited = 10}},
+		{.thread = 2, .sum = {.ticks = 1, .waited = 1}},
+		{.thread = 2, .nowhere = true, .sum = {.ticks = 4, .waited = 4}},
+	};
+
+	tick_share__divide(t, 3, p, 3);
+	cr_expect_eq(t[0].rest_hold_ns, 7 * MS, "no tick, no switch");
+	cr_expect_eq(t[0].rest_blame_ns, 3 * MS);
+	cr_expect_eq(p[0].hold_ns, 10 * MS);
+	cr_expect_eq(t[1].rest_hold_ns, 30 * MS, "off the CPU in a stack that is not known");
+	cr_expect_eq(p[0].blame_ns, 10 * MS);
+	cr_expect_eq(p[1].hold_ns, 2 * MS, "ticks without a stack count, too");
+	cr_expect_eq(t[2].rest_hold_ns, 8 * MS);
+	cr_expect_eq(t[2].rest_blame_ns, 8 * MS);
+}
+
+Test(tick_share, a_thread_too_short_on_a_cpu_for_a_tick_was_where_it_slept)
+{
+	struct tick_thread t = {.on_ns = MS, .off_ns = 40 * MS, .blame_ns = 41 * MS};
+	struct tick_part p[2] = {
+		{.sum = {.off_ns = 30 * MS, .off_waited_ns = 30 * MS}}, {.sum = {.off_ns = 10 * MS, .off_waited_ns = 10 * MS}},
+	};
+
+	tick_share__divide(&t, 1, p, 2);
+	cr_expect_eq(p[0].hold_ns, 30 * MS + 750000);
+	cr_expect_eq(t.rest_hold_ns + t.rest_blame_ns, 0);
+}
+
+/* More was measured than there was: clocks of two CPUs. */
+Test(tick_share, no_more_is_given_than_there_is)
+{
+	struct tick_thread t = {.off_ns = 10 * MS};
+	struct tick_part p[2] = {{.sum = {.off_ns = 9 * MS}}, {.sum = {.off_ns = 3 * MS}}};
+
+	tick_share__divide(&t, 1, p, 2);
+	cr_expect_eq(p[0].hold_ns + p[1].hold_ns, 10 * MS);
+	cr_expect_eq(t.rest_hold_ns, 0);
+}
+
+Test(tick_share, nothing_is_rounded_away)
+{
+	for (uint64_t n = 1; n < 200; n++) {
+		struct tick_thread t = {.on_ns = 1000000007, .off_ns = 999999937, .blame_ns = 123456789123ull};
+		struct tick_part p[200] = {{0}};
+		uint64_t hold = 0, blame = 0;
+
+		for (uint64_t i = 0; i < n; i++)
+			p[i].sum = (struct gil_tick_sum){1 + i % 7, i % 5 + 1, 1 + 37 * i, 1 + 91 * i};
+		tick_share__divide(&t, 1, p, n);
+		for (uint64_t i = 0; i < n; i++) {
+			hold += p[i].hold_ns;
+			blame += p[i].blame_ns;
+		}
+		cr_assert_eq(hold + t.rest_hold_ns, t.on_ns + t.off_ns);
+		cr_assert_eq(blame + t.rest_blame_ns, t.blame_ns);
+	}
+}
+
+/* Holds of any length, made up: one place takes a tenth of each, right at its end; told is a tenth, within chance. */
+Test(tick_share, no_length_of_hold_is_preferred)
+{
+	const double lengths_us[] = {20, 300, 1000, 9000};
+
+	srand48(1);
+	for (size_t l = 0; l < sizeof(lengths_us) / sizeof(lengths_us[0]); l++) {
+		struct tick_thread t = {.on_ns = 4000 * MS};
+		struct tick_part p[2] = {{0}};
+
+		for (double at_us = 0; at_us < 4e6; at_us += 1000) {
+			double within = fmod(at_us + 1000 * drand48(), lengths_us[l]) / lengths_us[l];
+
+			p[within > 0.9].sum.ticks++;
+		}
+		tick_share__divide(&t, 1, p, 2);
+		cr_expect_leq(fabs((double)p[1].hold_ns - 400e6), 5 * sqrt(p[1].hold_var), "holds of %.0f us: %.1f %%",
+			      lengths_us[l], (double)p[1].hold_ns / 4e7);
+	}
+}
