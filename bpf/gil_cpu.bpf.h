@@ -43,8 +43,8 @@ GIL_INLINE const struct gil_cpu *gil_cpu_now(const struct gil_state *g)
 }
 
 /*
- * A change of state; `bound` is the newest boundary not after `now`. `left`: the stack in which the holder loses its CPU; one that
- * lacks it already has left it before.
+ * A change of state; `bound` is the newest boundary not after `now`. `left`: the stack in which the holder loses its CPU; one
+ * that lacks it already has left it before.
  */
 GIL_INLINE void gil_cpu_set_in(struct gil_state *g, enum gil_cpu_state state, __u64 now, __u64 bound, __u64 left)
 {

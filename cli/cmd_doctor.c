@@ -165,7 +165,8 @@ static void report_probes(struct doctor *d, const struct probes_features *f)
 		find(d, NOTE, "off cpu", NULL, "whether a holder of the GIL runs, sleeps or lacks a CPU stays unknown: %s",
 		     f->off_cpu_why);
 	if (f->timer)
-		find(d, FINE, "ticks", NULL, "which code a holder of the GIL spends its time in is told by a timer of its CPU time");
+		find(d, FINE, "ticks", NULL,
+		     "which code a holder of the GIL spends its time in is told by a timer of its CPU time");
 	else
 		find(d, NOTE, "ticks", NULL, TICKS_LOST "%s", f->timer_why);
 	if (f->price_ns > 0)

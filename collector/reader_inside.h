@@ -200,8 +200,8 @@ void reader_stacks__forget(struct reader *r, uint32_t slot);
 /* ---- reader_ticks.c ---- */
 
 /*
- * What one process's holders spent their time in, by their ticks, into its sample. *ret_ticked, the caller's to free: whether it was
- * seen of a thread, by its index in the sample at that moment. 0 or -ENOMEM.
+ * What one process's holders spent their time in, by their ticks, into its sample. *ret_ticked, the caller's to free: whether
+ * it was seen of a thread, by its index in the sample at that moment. 0 or -ENOMEM.
  */
 int reader_ticks__add(struct collection *c, bool **ret_ticked);
 
