@@ -831,6 +831,7 @@ static __noinline __u32 slot_for_child(struct gil_proc *parent, __u32 tgid)
 	proc->gil_slot[0] = slot;
 	__builtin_memset(proc->hits, 0, sizeof(proc->hits));
 	__builtin_memset(proc->lost, 0, sizeof(proc->lost));
+	proc->ticks = proc->tick_ns = 0;
 	if (bpf_map_update_elem(&tgids, &tgid, &slot, BPF_ANY)) {
 		bpf_map_push_elem(&free_procs, &slot, BPF_ANY);
 		goto full;

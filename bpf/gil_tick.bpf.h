@@ -142,16 +142,38 @@ GIL_INLINE struct gil_tick_sum *gil_tick_look(const struct gil_state *g, struct 
 
 /* ---- on the CPU ---- */
 
-/* A tick of the current thread, which holds that GIL. The hash of its stack; 0: not known. */
+/* A look that began at `since` has cost the target that much. */
+GIL_INLINE void gil_tick_price(const struct gil_tick_scratch *out, __u64 since, __u32 ticks)
+{
+	__u32 slot = out->key.proc;
+	struct gil_proc *proc = bpf_map_lookup_elem(&procs, &slot);
+
+	if (!proc)
+		return;
+	__sync_fetch_and_add(&proc->ticks, ticks);
+	__sync_fetch_and_add(&proc->tick_ns, bpf_ktime_get_ns() - since);
+}
+
+/* Fewer looks where they are dear (userland's to say), drawn at random: those that are left are as fair. */
+GIL_INLINE bool gil_tick_counts(struct gil_tick_scratch *out, const struct gil_state *g, __u64 bound)
+{
+	__u32 gil;
+	struct gil_proc *proc = gil_tick_key(&out->key, g, bound, &gil);
+
+	return proc && !(proc->tick_thin && bpf_get_prandom_u32() & proc->tick_thin);
+}
+
+/* A tick of the current thread, which holds that GIL. The hash of its stack; 0: not known, or not looked at. */
 GIL_INLINE __u64 gil_tick(const struct gil_state *g, __u64 now, __u64 bound)
 {
 	struct gil_tick_scratch *out = gil_tick_scratch_here();
-	struct gil_tick_sum *sum = out ? gil_tick_look(g, out, now, bound) : NULL;
+	struct gil_tick_sum *sum = out && gil_tick_counts(out, g, bound) ? gil_tick_look(g, out, now, bound) : NULL;
 
 	if (!sum)
 		return 0;
 	__sync_fetch_and_add(&sum->ticks, 1);
 	__sync_fetch_and_add(&sum->waited, g->cur.waiters);
+	gil_tick_price(out, now, 1);
 	return out->key.hash;
 }
 
@@ -173,6 +195,7 @@ GIL_INLINE __u64 gil_tick_leave(struct gil_state *g, __u64 now, __u64 bound)
 	if (!out || !gil_tick_look(g, out, now, bound))
 		return 0;
 	g->left_waited_ns = gil_tick_waited(g, now);
+	gil_tick_price(out, now, 0);
 	return out->key.hash;
 }
 

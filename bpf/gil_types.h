@@ -302,6 +302,10 @@ struct gil_proc {
 	struct gil_frame_layout frames;
 	__u64 hits[8];      /* per enum gil_site_kind: probe hits since attach, racy by a few */
 	__u64 lost[24];     /* per enum gil_loss */
+	__u64 ticks;        /* looked at (gil_tick.bpf.h) */
+	__u64 tick_ns;      /* what those looks took, and those at switches */
+	__u32 tick_thin;    /* by userland: a tick is looked at if a random number has none of these bits */
+	__u32 pad2;
 };
 
 /*

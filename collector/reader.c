@@ -575,7 +575,7 @@ static void count_hits(struct collection *c)
 		cost += (double)delta * w->price_ns[kind];
 		w->hits[kind] = c->proc.hits[kind];
 	}
-	c->sample->cost_ns = (uint64_t)cost;
+	c->sample->cost_ns = (uint64_t)cost + reader_ticks__cost(c);
 	for (int loss = 0; loss < GIL_LOSS_COUNT; loss++) {
 		c->sample->lost[loss] = since_last(c->proc.lost[loss], w->lost[loss]);
 		w->lost[loss] = c->proc.lost[loss];

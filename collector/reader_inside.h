@@ -42,6 +42,7 @@ struct watch {
 	bool foreign;           /* the target counts its ids in another PID namespace */
 	double price_ns[8];
 	uint64_t hits[8], lost[GIL_LOSS_COUNT];
+	uint64_t tick_cost_ns;
 	uint64_t born_at;
 	uint64_t torn, violations;
 	uint64_t missed;        /* reader.missed, as far as the samples have told of it */
@@ -204,6 +205,9 @@ void reader_stacks__forget(struct reader *r, uint32_t slot);
  * it was seen of a thread, by its index in the sample at that moment. 0 or -ENOMEM.
  */
 int reader_ticks__add(struct collection *c, bool **ret_ticked);
+
+/* What ticks have cost the process in this interval, ns; has fewer of them looked at if that is too much. */
+uint64_t reader_ticks__cost(struct collection *c);
 
 /* ---- reader_trace.c ---- */
 

@@ -11,6 +11,7 @@
 #include "ticks.h"
 
 #define MISSED_TICKS 20 /* a thread that held for so many periods without one has no timer */
+#define THINNEST 31     /* one tick of 32 */
 
 struct dividing {
 	struct collection *c;
@@ -133,9 +134,10 @@ static int give_all(struct dividing *d, bool *ticked)
 static void want_timers(const struct dividing *d)
 {
 	struct reader *r = d->c->r;
+	uint64_t period_ns = r->stacks.tick_ns * (d->c->proc.tick_thin + 1);
 
 	for (size_t i = 0; i < d->threads_n; i++)
-		if (!d->threads[i].ticks && d->threads[i].on_ns > MISSED_TICKS * r->stacks.tick_ns)
+		if (!d->threads[i].ticks && d->threads[i].on_ns > MISSED_TICKS * period_ns)
 			ticks__want(r->stacks.ticks, probes__pid(r->probes, d->c->slot), (pid_t)d->c->sample->threads[i].key.tid);
 }
 
@@ -158,4 +160,26 @@ int reader_ticks__add(struct collection *c, bool **ret_ticked)
 	free(d.hashes);
 	free(d.threads);
 	return err;
+}
+
+/* ---- what it costs ---- */
+
+/* Half as many, or twice as many if those cost clearly less than they may. */
+static uint32_t thinner_or_not(uint32_t thin, double share)
+{
+	if (share > TICKS_MOST)
+		return thin < THINNEST ? 2 * thin + 1 : thin;
+	return 2.5 * share < TICKS_MOST ? thin / 2 : thin;
+}
+
+uint64_t reader_ticks__cost(struct collection *c)
+{
+	uint64_t all_ns = c->proc.tick_ns + c->proc.ticks * TICKS_TRAP_NS, cost_ns = less(all_ns, c->watch->tick_cost_ns);
+	double len_ns = (double)less(c->bound, c->from);
+
+	c->watch->tick_cost_ns = all_ns;
+	if (c->r->stacks.on && len_ns > 0)
+		probes__proc(c->r->probes, c->slot)->tick_thin =
+			thinner_or_not(c->proc.tick_thin, (double)cost_ns / len_ns);
+	return cost_ns;
 }

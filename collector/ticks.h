@@ -15,6 +15,8 @@
 #define TICKS_TIMERS_MAX 512         /* descriptors; threads that inherit one need none */
 #define TICKS_USUAL_NS 4000000ull    /* of CPU time between two ticks of a thread: 250 a second of it */
 #define TICKS_FINE_NS 1000000ull     /* for a look of some seconds */
+#define TICKS_MOST 0.02              /* of a core that looks may cost a process; where they would cost more, fewer are taken */
+#define TICKS_TRAP_NS 1000ull        /* of the interrupt around a look */
 /* Without them. */
 #define TICKS_LOST "which code a holder of the GIL spends its time in is seen only when others wait and where long holds end: "
 
