@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The inside of target.h, shared by its own files only: target.c opens processes, target_proc.c reads the small files of /proc,
- * target_files.c knows what a process maps, target_image.c finds the file that carries the interpreter, target_runtimes.c chooses
- * where there are several.
+ * target_label.c says what a process is called, target_files.c knows what a process maps, target_image.c finds the file that
+ * carries the interpreter, target_runtimes.c chooses where there are several.
  */
 #ifndef GILSCOPE_TARGET_INSIDE_H
 #define GILSCOPE_TARGET_INSIDE_H
@@ -27,6 +27,7 @@ bool target__is_named_python(const struct target *t);
 
 struct stat_fields {
 	char state;
+	pid_t parent; /* 0: outside of our PID namespace, or none */
 	unsigned int flags;
 	uint64_t start_ticks;
 	uint64_t start_stack;
@@ -87,6 +88,14 @@ struct runtime_layout {
  */
 #define RUNTIMES_LOOK_NS 20000000
 void target_runtimes__choose(struct target *t, const struct runtime_layout *layouts);
+
+/* ---- target_label.c ---- */
+
+/* A label for a process whose main thread is named `comm`; see label.h. Cleaned, always terminated (size > 0). */
+void target_label__read(pid_t pid, const char *comm, char *buf, size_t size);
+
+/* Makes the label of a process that of a child which it has just forked. */
+void target_label__of_fork(char *label, size_t size);
 
 /* ---- target_image.c ---- */
 
