@@ -2,9 +2,9 @@
 /*
  * From a PID to the file that carries its interpreter.
  *
- * Reads /proc only; executes and writes nothing of the target. The interpreter is the mapped file that defines `_PyRuntime` in its
- * dynamic symbols (the executable, or libpython), never a matter of the process's name. Where a process has several, it is the
- * one whose interpreter was started (runtimes). It is held open as a descriptor: analysis and probes go to that very inode,
+ * Reads /proc only; executes and writes nothing of the target. The interpreter is the mapped file that defines `_PyRuntime` in
+ * its dynamic symbols (the executable, or libpython), never a matter of the process's name. Where a process has several, it is
+ * the one whose interpreter was started (runtimes). It is held open as a descriptor: analysis and probes go to that very inode,
  * whatever happens to its name, in whatever mount namespace. Next: elffile.h, pyver.h, sites.h.
  */
 #ifndef GILSCOPE_TARGET_H
