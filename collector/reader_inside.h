@@ -22,6 +22,7 @@ struct memo {
 	uint32_t name_age;
 	bool inside_asked;      /* key.inside is as well known as it will ever be */
 	bool name_pythons;      /* the name is Python's: better than the kernel's, even if old */
+	bool ticked;            /* ticks or switches have told where it spent its holds: they will */
 	bool resting;           /* collected for good, to be given back later */
 	uint64_t rests_since;   /* the boundary at which that was */
 	uint32_t seq, state;    /* of the record when it was read last */

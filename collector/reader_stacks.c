@@ -203,6 +203,14 @@ int reader_stacks__give(struct collection *c, uint32_t thread, uint64_t hash, co
 	return proc_sample__add_code(c->sample, &cell, SIZE_MAX);
 }
 
+/* Ticks tell of this thread's holds. In an interval in which they did not, it hardly held, or its end was told before. */
+static bool is_ticked(const struct collection *c, uint32_t slot)
+{
+	const struct memo *m = slot && slot < c->r->slots_n ? c->r->memos[slot] : NULL;
+
+	return c->proc.mode == GIL_MODE_FULL && m && m->ticked;
+}
+
 /* What waits and retries have seen. Of a thread that has ticks, they say what it was in when it held. */
 static int add_sum(struct collection *c, const struct gil_stack_key *key, const struct gil_stack_sum *sum, const bool *ticked,
 		   size_t ticked_n)
@@ -217,10 +225,33 @@ static int add_sum(struct collection *c, const struct gil_stack_key *key, const 
 
 	if (thread < 0)
 		return -ENOMEM;
-	if ((size_t)thread < ticked_n && ticked[thread])
+	if (((size_t)thread < ticked_n && ticked[thread]) || is_ticked(c, key->slot))
 		part.hold_ns = part.blame_ns = 0;
 	return part.hold_ns + part.blame_ns + part.wait_ns ?
 	       reader_stacks__give(c, (uint32_t)thread, key->hash, &part) : 0;
+}
+
+static uint64_t less(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+/* Of what was held and waited, all that is in no place. */
+static void note_rest(struct proc_sample *s)
+{
+	struct stack_weights rest = {0};
+
+	for (size_t i = 0; i < s->threads_n; i++)
+		rest.hold_ns += s->threads[i].m.hold_ns;
+	for (size_t i = 0; i < s->blame_n; i++)
+		rest.blame_ns += s->blame[i].ns;
+	for (size_t i = 0; i < s->code_n; i++) {
+		rest.hold_ns = less(rest.hold_ns, s->code[i].hold_ns);
+		rest.blame_ns = less(rest.blame_ns, s->code[i].blame_ns);
+	}
+	s->code_rest.hold_ns += rest.hold_ns;
+	s->code_rest.blame_ns += rest.blame_ns;
+	stack_weights__add(&s->stacks.rest, &rest);
 }
 
 int reader_stacks__add(struct collection *c)
@@ -239,6 +270,8 @@ int reader_stacks__add(struct collection *c)
 		if (sums->keys[i].proc == c->slot)
 			err = add_sum(c, &sums->keys[i], &sums->values[i], ticked, ticked_n);
 	free(ticked);
+	if (!err && c->sample->code_known && c->proc.mode == GIL_MODE_FULL)
+		note_rest(c->sample);
 	return err ?: proc_sample__cap_code(c->sample, CODE_CELLS);
 }
 

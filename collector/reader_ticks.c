@@ -34,6 +34,8 @@ static int add_part(struct dividing *d, uint32_t slot, uint64_t hash, const stru
 
 	if (thread < 0)
 		return -ENOMEM;
+	if (known && c->r->memos[slot])
+		c->r->memos[slot]->ticked = true;
 	d->hashes[d->parts_n] = hash;
 	d->parts[d->parts_n++] = (struct tick_part){.thread = (uint32_t)thread, .nowhere = !hash, .sum = *sum};
 	return 0;
@@ -103,15 +105,6 @@ static int find_threads(struct dividing *d)
 
 /* ---- into the sample ---- */
 
-static void give_rest(struct collection *c, const struct tick_thread *t)
-{
-	const struct stack_weights rest = {.hold_ns = t->rest_hold_ns, .blame_ns = t->rest_blame_ns};
-
-	c->sample->code_rest.hold_ns += rest.hold_ns;
-	c->sample->code_rest.blame_ns += rest.blame_ns;
-	stack_weights__add(&c->sample->stacks.rest, &rest);
-}
-
 static int give_all(struct dividing *d, bool *ticked)
 {
 	int err = 0;
@@ -125,9 +118,6 @@ static int give_all(struct dividing *d, bool *ticked)
 				.hold_ns = p->hold_ns, .blame_ns = p->blame_ns, .ticks = p->sum.ticks, .hold_var = p->hold_var,
 			});
 	}
-	for (size_t i = 0; i < d->threads_n; i++)
-		if (ticked[i])
-			give_rest(d->c, &d->threads[i]);
 	return err;
 }
 

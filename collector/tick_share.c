@@ -15,7 +15,9 @@ static double max_double(double a, double b)
 /* whole x part / all, rounded down; 0 <= part <= all. */
 static uint64_t share_of(uint64_t whole, double part, double all)
 {
-	return all > 0 ? min_u64(whole, (uint64_t)((double)whole * part / all)) : 0;
+	if (all <= 0 || part <= 0)
+		return 0;
+	return part < all ? min_u64(whole, (uint64_t)((double)whole * part / all)) : whole;
 }
 
 static void count(struct tick_thread *threads, const struct tick_part *parts, size_t parts_n)
