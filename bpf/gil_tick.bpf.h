@@ -108,7 +108,7 @@ __noinline int gil_tick_walk(struct gil_proc *proc)
 		out->key.hash = 0;
 		return 0;
 	}
-	if (depth > GIL_STACK_DEPTH || bpf_map_lookup_elem(&tick_sums, &out->key))
+	if (bpf_map_lookup_elem(&tick_sums, &out->key) || depth > GIL_STACK_DEPTH)
 		return 0;
 	if (bpf_ringbuf_output(&stack_events, event, sizeof(*event) - (GIL_STACK_DEPTH - depth) * sizeof(event->frames[0]), 0))
 		gil_lost(proc, GIL_LOSS_STACK_DROPPED);

@@ -119,7 +119,7 @@ static void expect_same_stack(const struct proc_sample *newer, const struct proc
 	const char *name = json_string_value(json_object_get(hog, "function")), *a, *b;
 	char frame[64];
 
-	/* Where it sleeps: on a busy machine it may be kept from a CPU elsewhere, before one observer's probe and after the other's. */
+	/* Where it sleeps: a busy machine may keep it from a CPU between the probes of the two. */
 	snprintf(frame, sizeof(frame), "%s (workloads/guilty.py:%lld)", name, truth__int(hog, "call_line"));
 	a = heaviest(newer, (pid_t)truth__int(hog, "tid"), frame);
 	b = heaviest(older, (pid_t)truth__int(hog, "tid"), frame);
