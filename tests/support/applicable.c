@@ -26,7 +26,7 @@ static const struct need {
 } needs[] = {
 	{MACHINE_BPF, "bpf", "*"},
 	{MACHINE_BPF, "integration", "@(all|bad_input|chain|churn|containers|embedded|exact|fallbacks|families|flame|gils|history)/*"},
-	{MACHINE_BPF, "integration", "@(long_holds|modes|off_cpu|older|rendered|report|run|safety|trace_program|truth|usage)/*"},
+	{MACHINE_BPF, "integration", "@(long_holds|modes|off_cpu|older|processes|rendered|report|run|safety|trace_program|truth|usage)/*"},
 	{MACHINE_BPF, "integration", "cli/@(a_fatal_signal|attach|ctrl_c|key_of|light_mode|query|redis|run|sigterm|the_lines)_*"},
 	{MACHINE_BPF, "integration", "names/@(are_found_in_another_pid_namespace|are_the_kernels_*|reach_the_samples_*)"},
 	{MACHINE_BPF, "integration", "native/!(dump_*)"},
@@ -36,6 +36,7 @@ static const struct need {
 	{MACHINE_BPF_LOOP, "bpf", "budget/every_program_fits_what_linux_6_1_allows"},
 	{MACHINE_BPF_LOOP, "integration", "older/*_as_the_newer_form_does"},
 	{MACHINE_BPF_LOOP, "integration", "older/*_that_the_newer_form_sees"},
+	{MACHINE_ROOT, "integration", "store_rights/*"},
 	{MACHINE_ROOT, "integration", "store/store_of_another_user_is_refused_in_words"},
 	{MACHINE_ROOT, "integration", "store/directory_that_another_user_made_under_our_name_is_not_believed"},
 	{MACHINE_ROOT, "integration", "cli/doctor_without_rights_says_what_it_could_not_check"},
