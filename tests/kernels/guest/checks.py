@@ -212,9 +212,10 @@ def code_that_makes_others_wait_is_named():
                  cell["line"] in (thread["line"], thread["call_line"])]
         blame = sum(cell["blame"] for cell in cells)
         hold = sum(cell["hold"] for cell in cells)
-        expect(hold >= thread["hold_low_ns"] / 1e3, "%s held %d us, the program says %d at least" % (
+        # A sleeper: what little of its time it runs is its code's by a tick or none, on one line or the next.
+        expect(hold >= thread["hold_low_ns"] / 1e3 * 31 / 32, "%s held %d us, the program says %d at least" % (
             thread["function"], hold, thread["hold_low_ns"] / 1e3))
-        expect(blame >= thread["blame_low_ns"] / 1e3, "others waited %d us for %s, the program says %d at least" % (
+        expect(blame >= thread["blame_low_ns"] / 1e3 * 31 / 32, "others waited %d us for %s, the program says %d at least" % (
             blame, thread["function"], thread["blame_low_ns"] / 1e3))
     expect_nothing_lost(summary)
     return "heavy and modest, by line"
