@@ -120,14 +120,14 @@ Test(sight, waiters_without_an_event_are_said_in_light_mode)
 
 /* ---- those that are seen ---- */
 
-static void expect_seen(const char *command, const char *options)
+static void expect_seen_in(const struct interpreter *in, const char *command, const char *options)
 {
 	struct workload w;
 	struct tool t;
 	char *out, *said;
 	json_t *summary;
 
-	start(&w, command);
+	workload__start(&w, in, command);
 	attach(&t, w.pid, options);
 	workload__go(&w);
 	usleep(1000000);
@@ -145,6 +145,14 @@ static void expect_seen(const char *command, const char *options)
 	workload__kill(&w);
 }
 
+static void expect_seen(const char *command, const char *options)
+{
+	struct interpreter stock;
+
+	interpreter__stock(&stock);
+	expect_seen_in(&stock, command, options);
+}
+
 Test(sight, busy_processes_are_never_said_to_move_unseen)
 {
 	static const char *const commands[] = {"release_loop.py 100000000 4", "churn.py 100000 2 --wave 8", "cpu_threads.py 4 60"};
@@ -153,6 +161,59 @@ Test(sight, busy_processes_are_never_said_to_move_unseen)
 		expect_seen(commands[i], "--mode full");
 		expect_seen(commands[i], "--mode light");
 	}
+}
+
+/* Sub-interpreters with GILs of their own, where there is a Python that has them. */
+Test(sight, gils_of_sub_interpreters_are_seen)
+{
+	static struct interpreter all[INTERPRETERS_MAX];
+	size_t n = interpreters__find(all, INTERPRETERS_MAX);
+	const char *command = "gils.py main:2:100000000 own:2:100000000 shared:1:100000000";
+
+	if (all[n - 1].minor < 12)
+		command = "release_loop.py 100000000 4";
+	expect_seen_in(&all[n - 1], command, "--mode full");
+	expect_seen_in(&all[n - 1], command, "--mode light");
+}
+
+/* Children that are forked while they are observed make their GIL anew. */
+Test(sight, forked_children_are_seen)
+{
+	struct tool t;
+	char *said;
+
+	cr_expect_eq(tool__run(&t, "run --children --no-store --mode full --interval 200ms --output /dev/null -- "
+			       "/usr/bin/python3 tests/workloads/forked.py 3 200003"), 7);
+	said = tool__stderr(&t);
+	cr_expect_null(strstr(said, LOST), "%s", said);
+	cr_expect_null(strstr(said, "moved_unseen"), "%s", said);
+	free(said);
+	tool__clear(&t);
+}
+
+/* Interpreters that end and begin, while daemon threads run. */
+Test(sight, an_interpreter_that_is_started_again_is_seen)
+{
+	char program[256], *argv[] = {program, (char *)"3", NULL}, *said;
+	struct workload w;
+	struct tool t;
+
+	snprintf(program, sizeof(program), "%.200s/workloads/reinit", getenv("GILSCOPE_OUTPUT"));
+	workload__spawn_program(&w, 0, argv, NULL, NULL);
+	workload__await_ready(&w);
+	attach(&t, w.pid, "--mode full");
+	for (int step = 0; step < 4; step++) {
+		usleep(400000);
+		workload__go(&w);
+		free(workload__hear(&w));
+	}
+	kill(t.pid, SIGINT);
+	cr_expect_eq(tool__wait(&t, PATIENCE_S), 0);
+	said = tool__stderr(&t);
+	cr_expect_null(strstr(said, LOST), "%s", said);
+	free(said);
+	tool__clear(&t);
+	workload__kill(&w);
 }
 
 /* Full mode is left at once, and tried again. */
