@@ -165,8 +165,8 @@ int target__thread_comm(pid_t pid, pid_t tid, char *name, size_t size);
 pid_t target__id_inside(pid_t pid, pid_t tid);
 
 /*
- * The address that a thread is blocked on in futex(), as /proc/PID/task/TID/syscall tells; 0: it is not. *ret_blocked: it is blocked
- * at all, on whatever.
+ * The address that a thread is blocked on in futex(), as /proc/PID/task/TID/syscall tells; 0: it is not. *ret_blocked: it is
+ * blocked at all, on whatever.
  */
 uint64_t target__futex(pid_t pid, pid_t tid, bool *ret_blocked);
 

@@ -155,7 +155,8 @@ static void expect_seen(const char *command, const char *options)
 
 Test(sight, busy_processes_are_never_said_to_move_unseen)
 {
-	static const char *const commands[] = {"release_loop.py 100000000 4", "churn.py 100000 2 --wave 8", "cpu_threads.py 4 60"};
+	static const char *const commands[] = {"release_loop.py 100000000 4", "churn.py 100000 2 --wave 8",
+					       "cpu_threads.py 4 60"};
 
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
 		expect_seen(commands[i], "--mode full");
