@@ -18,6 +18,7 @@
 #define GILSCOPE_GIL_NATIVE_BPF_H
 
 #include "gil_cpu.bpf.h"
+#include "gil_gc.bpf.h"
 
 #if defined(__TARGET_ARCH_arm64)
 #define NATIVE_REGS 34 /* of struct user_pt_regs */
@@ -58,11 +59,11 @@ GIL_INLINE void gil_native_copy(struct gil_native_event *event)
 
 /* The holder's registers have been filled in: its stack follows. Whether it was in the Python stack `hash` all the while. */
 GIL_INLINE bool gil_native_fill(struct gil_native_event *event, const struct gil_proc *proc, const struct gil_state *g,
-				__u32 proc_slot, __u64 now)
+				__u32 proc_slot, bool main, __u64 now)
 {
 	event->proc = proc_slot;
 	event->slot = g->cur.owner_slot;
-	event->pad = 0;
+	event->collecting = main ? gil_gc_goes_on(proc) : 0;
 	event->hash = g->account.last_hash;
 	event->at = now;
 	gil_native_copy(event);
@@ -87,7 +88,7 @@ __noinline int gil_native_beside(struct gil_proc *proc, __u32 gil_slot, __u32 pr
 	if (!event)
 		return 0;
 	bpf_probe_read_kernel(&event->regs, sizeof(event->regs), regs);
-	if (gil_native_fill(event, proc, g, proc_slot, now) && __sync_fetch_and_add(&g->cpu_turn, 0) == turn)
+	if (gil_native_fill(event, proc, g, proc_slot, gil_slot == proc_slot, now) && __sync_fetch_and_add(&g->cpu_turn, 0) == turn)
 		bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
 	else
 		bpf_ringbuf_discard(event, BPF_RB_NO_WAKEUP);
@@ -113,7 +114,7 @@ GIL_INLINE void gil_native_here(struct gil_state *g, const void *regs, __u64 now
 	if (!event)
 		return;
 	bpf_probe_read_kernel(&event->regs, NATIVE_REGS * sizeof(event->regs.word[0]), regs);
-	if (gil_native_fill(event, proc, g, slot, now))
+	if (gil_native_fill(event, proc, g, slot, !holder->gil, now))
 		bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
 	else
 		bpf_ringbuf_discard(event, BPF_RB_NO_WAKEUP);
