@@ -88,7 +88,8 @@ __noinline int gil_native_beside(struct gil_proc *proc, __u32 gil_slot, __u32 pr
 	if (!event)
 		return 0;
 	bpf_probe_read_kernel(&event->regs, sizeof(event->regs), regs);
-	if (gil_native_fill(event, proc, g, proc_slot, gil_slot == proc_slot, now) && __sync_fetch_and_add(&g->cpu_turn, 0) == turn)
+	if (gil_native_fill(event, proc, g, proc_slot, gil_slot == proc_slot, now) &&
+	    __sync_fetch_and_add(&g->cpu_turn, 0) == turn)
 		bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
 	else
 		bpf_ringbuf_discard(event, BPF_RB_NO_WAKEUP);

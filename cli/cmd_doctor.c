@@ -438,8 +438,8 @@ static void report_gc(struct doctor *d, const struct inspection *in)
 	if (!gc_words__are_known(&in->offsets))
 		find(d, NOTE, "gc", NULL, "where this CPython's garbage collector is, is not known: nothing is said of it");
 	else
-		find(d, FINE, "gc", NULL, "garbage collection: its times are sampled, by looking at gc.collecting in the process's "
-		     "memory%s", in->offsets.gc_stats != PYOFF_NONE || in->offsets.gc_ring != PYOFF_NONE ?
+		find(d, FINE, "gc", NULL, "garbage collection: its times are sampled, by looking at gc.collecting in the "
+		     "process's memory%s", in->offsets.gc_stats != PYOFF_NONE || in->offsets.gc_ring != PYOFF_NONE ?
 		     "; the number of collections is the interpreter's own count" : "");
 }
 

@@ -23,7 +23,7 @@ struct gc_words {
 /* Whether this version's layout is known at all. */
 bool gc_words__are_known(const struct pyoffsets *off);
 
-/* Address of an interpreter's garbage collector, by the interpreter's (3.8: by that of _PyRuntime, `interp` is ignored); 0: none. */
+/* Address of an interpreter's garbage collector, by its own (3.8: by that of _PyRuntime, `interp` is ignored); 0: none. */
 uint64_t gc_words__state(const struct pyoffsets *off, uint64_t runtime, uint64_t interp);
 
 /* Reads the collector at `state`. 0, -EBADMSG (that is no collector) or what procmem__read() returns; *ret untouched then. */

@@ -55,7 +55,7 @@ enum known {
 struct gc_time {
 	uint64_t hold_ns;       /* of hold_ns */
 	uint64_t wait_ns;       /* of all others' wait_ns: they waited meanwhile */
-	uint64_t max_ns;        /* longest collection that ended in the interval or was open at its end; sampled: at least that long */
+	uint64_t max_ns;        /* longest that ended in the interval or was open at its end; sampled: at least that long */
 	double err2;            /* square of hold_ns's standard error, ns^2; 0: exact */
 	uint64_t n[3];          /* collections, by generation: 0 the youngest */
 };

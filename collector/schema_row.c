@@ -522,7 +522,8 @@ static void merge_gc(struct schema_row *dst, const struct schema_row *src)
 		return;
 	}
 	if (has(dst, FIELD_GC) || has(src, FIELD_GC))
-		set(dst, FIELD_GC, (has(dst, FIELD_GC) ? dst->value[FIELD_GC] : 0) + (has(src, FIELD_GC) ? src->value[FIELD_GC] : 0));
+		set(dst, FIELD_GC, (has(dst, FIELD_GC) ? dst->value[FIELD_GC] : 0) +
+					   (has(src, FIELD_GC) ? src->value[FIELD_GC] : 0));
 	if (has(dst, FIELD_GC_ERR) || has(src, FIELD_GC_ERR))
 		set(dst, FIELD_GC_ERR, hypot(has(dst, FIELD_GC_ERR) ? a : 0, has(src, FIELD_GC_ERR) ? b : 0));
 }

@@ -323,14 +323,14 @@ static void garbage(const struct verdict_input *in, struct verdict *v)
 		SAY(f->evidence, "; others waited %s meanwhile", ms(b, in->gc_wait_us));
 	SAY(f->evidence, ".");
 	if (worst != SIZE_MAX) {
-		SAY(f->evidence, " %s ran the most of it, %s: a collection is run by whoever happens to make the object that is one "
-		    "too many.", in->threads[worst].name, ms(b, in->threads[worst].gc_us));
+		SAY(f->evidence, " %s ran the most of it, %s: a collection is run by whoever happens to make the object that "
+		    "is one too many.", in->threads[worst].name, ms(b, in->threads[worst].gc_us));
 		say_code(v, f, in);
 	}
 	if (!isnan(in->gc_err_us))
 		SAY(f->evidence, " These times are sampled, give or take %s.", ms(b, in->gc_err_us));
-	SAY(f->remedy, "gc.freeze() once all is loaded that stays takes it out of every collection. gc.set_threshold() with larger "
-	    "numbers makes them rarer; gc.disable() around what is urgent, and gc.collect() where a pause hurts nobody, moves "
+	SAY(f->remedy, "gc.freeze() once all is loaded that stays takes it out of every collection. gc.set_threshold() with "
+	    "larger numbers makes them rarer; gc.disable() around what is urgent, and gc.collect() where a pause hurts nobody, moves "
 	    "them. What has no cycles is freed without.");
 }
 

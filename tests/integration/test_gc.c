@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Garbage collection, against what the program's own gc.callbacks clocked in C, and gc.get_stats() counted. Where it is sampled, what
- * is told comes with its standard error: four of them are allowed for besides the tenth that it may be off in any case.
+ * Garbage collection, against what the program's own gc.callbacks clocked in C, and gc.get_stats() counted. Where it is sampled,
+ * what is told comes with its standard error: four of them are allowed for besides the tenth that it may be off in any case.
  */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
@@ -74,15 +74,16 @@ static void expect_truth(const struct run *r, const char *who)
 {
 	double clocked = (double)truth__int(r->w.truth, "gc_ns") / 1e3, gc = told(r, "gc");
 
-	cr_expect_lt(fabs(gc - clocked), OFF_BY * clocked + told_error(r), "%s: %.0f us, it clocked %.0f (standard error %.0f)", who,
-		     gc, clocked, told(r, "gc_err"));
+	cr_expect_lt(fabs(gc - clocked), OFF_BY * clocked + told_error(r), "%s: %.0f us, it clocked %.0f (standard error %.0f)",
+		     who, gc, clocked, told(r, "gc_err"));
 	for (int i = 0; i < 3; i++) {
 		char field[8], told_field[8];
 
 		snprintf(field, sizeof(field), "n%d", i);
 		snprintf(told_field, sizeof(told_field), "gc_n%d", i);
-		cr_expect_eq(told(r, told_field), (double)truth__int(r->w.truth, field), "%s: %.0f collections of generation %d, not %lld",
-			     who, told(r, told_field), i, truth__int(r->w.truth, field));
+		cr_expect_eq(told(r, told_field), (double)truth__int(r->w.truth, field),
+			     "%s: %.0f collections of generation %d, not %lld", who, told(r, told_field), i,
+			     truth__int(r->w.truth, field));
 	}
 	cr_expect_leq(told(r, "gc"), told(r, "hold"));
 	cr_expect_leq(told(r, "gc_wait"), told(r, "wait"));
@@ -103,8 +104,8 @@ ParameterizedTest(struct interpreter *in, gc, is_what_the_programs_own_clock_say
 	run_beside(&r, in, "garbage.py 40 --rest-ms 10");
 	expect_truth(&r, in->version);
 	if (!isnan(told(&r, "gc_max")))
-		cr_expect_leq(told(&r, "gc_max"), (double)truth__int(r.w.truth, "longest_ns") / 1e3 + 1000, "%s: %.0f us", in->version,
-			      told(&r, "gc_max"));
+		cr_expect_leq(told(&r, "gc_max"), (double)truth__int(r.w.truth, "longest_ns") / 1e3 + 1000, "%s: %.0f us",
+			      in->version, told(&r, "gc_max"));
 	end_run(&r);
 }
 

@@ -97,7 +97,10 @@ static const struct guilt {
 	char thread[12];               /* of what is found, where a thread is named; "": any */
 	char code[12];                 /* in its worst place's function; "": not asked */
 } guilts[] = {
-	/* Garbage_collection, Long_hold, Blocked_hold, Starved_holder, Cpu_sharing, conVoy, Handover, Many_threads, One_thread, Fine:    GLBSCVHMOF */
+	/*
+	 * Garbage_collection, Long_hold, Blocked_hold, Starved_holder, Cpu_sharing,
+	 * conVoy, Handover, Many_threads, One_thread, Fine:                           GLBSCVHMOF
+	 */
 	{"cpu_threads.py 3 60", "yes",                                        "-.-cF-c---", "cpu-", "compute ("},
 	{"cpu_threads.py 24 60", "yes",                                       "-.-..-.F--", "", ""},
 	{"cpu_threads.py 1 60", "no",                                         "---c----F-", "cpu-0", ""},

@@ -330,7 +330,8 @@ Test(verdict, long_holds_that_nobody_asks_to_end_do_not_hide_a_convoy)
 /* What collects garbage for most of its holds: its long holds are that, and nothing that wants smaller pieces. */
 static size_t add_collector(void)
 {
-	size_t serve = add_thread(load_of("serve", 5 * S, 0.1 * S, 100, 20, 0, 5 * MS, 400 * MS, 480 * MS, 1 * MS, 2 * MS, 3 * MS));
+	size_t serve = add_thread(load_of("serve", 5 * S, 0.1 * S, 100, 20, 0, 5 * MS, 400 * MS, 480 * MS, 1 * MS, 2 * MS,
+					  3 * MS));
 	size_t beat = add_thread(load_of("beat", 0.1 * S, 4 * S, 1000, 30, 0, 90, 100, 120, 2 * MS, 300 * MS, 470 * MS));
 
 	add_pair(beat, serve, 4 * S);
@@ -348,7 +349,8 @@ Test(verdict, garbage_collection_has_a_name_and_a_remedy_of_its_own)
 
 	expect(BOUND_PARTLY, PATTERN_GARBAGE, PATTERN_COUNT);
 	cr_expect_eq(s.v.findings[0].thread, serve);
-	cr_expect_not_null(strstr(s.v.findings[0].evidence, "for 4.5 s (45 % of the time, 88 % of all"), "%s", s.v.findings[0].evidence);
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "for 4.5 s (45 % of the time, 88 % of all"), "%s",
+			   s.v.findings[0].evidence);
 	cr_expect_not_null(strstr(s.v.findings[0].evidence, "9 full collections and 870 of the young"));
 	cr_expect_not_null(strstr(s.v.findings[0].evidence, "the longest 450 ms"));
 	cr_expect_not_null(strstr(s.v.findings[0].evidence, "others waited 3.8 s"));
