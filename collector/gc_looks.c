@@ -109,9 +109,18 @@ static uint64_t jittered(struct workshop *shop, uint64_t ns)
 	return ns / 2 + (uint64_t)*x * ns / UINT32_MAX;
 }
 
+/* What this thread has spent: on a busy machine much more time than that goes by. */
+static uint64_t spent_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
+}
+
 void gc_looks__turn(struct roster *roster, struct workshop *shop, uint64_t now, uint64_t bound)
 {
-	uint64_t cost, pause;
+	uint64_t begin = spent_ns(), cost, pause;
 	size_t n = 0;
 
 	if (!shop->next_look || now < shop->next_look)
@@ -124,8 +133,7 @@ void gc_looks__turn(struct roster *roster, struct workshop *shop, uint64_t now, 
 		look(o, shop, bound);
 		n++;
 	}
-	cost = clock__mono_ns() - now + COST_OF_WAKING_NS;
-	/* A look that took long once was interrupted; where they always do, the pauses follow. */
+	cost = spent_ns() - begin + COST_OF_WAKING_NS;
 	shop->look_cost = shop->look_cost ? (7 * shop->look_cost + cost) / 8 : cost;
 	pause = shop->look_cost * COST_MOST > PERIOD_NS ? shop->look_cost * COST_MOST : PERIOD_NS;
 	shop->next_look = n ? clock__mono_ns() + jittered(shop, pause) : 0;
