@@ -110,17 +110,17 @@ static void off_cpu(FILE *to, const struct schema_row *row, enum schema_field wh
 static void garbage(FILE *to, const struct schema_row *row)
 {
 	double hold = rows__field(row, FIELD_HOLD), gc = rows__field(row, FIELD_GC), err = rows__field(row, FIELD_GC_ERR);
-	char buf[HUMAN_SIZE], gloss[128], share[HUMAN_SIZE], longest[HUMAN_SIZE];
+	char buf[HUMAN_SIZE], gloss[128], share[HUMAN_SIZE];
 
 	if (!(gc >= GC_SAID * hold) || !(hold > 0))
 		return;
 	snprintf(gloss, sizeof(gloss), "of that garbage was collected");
 	if (!isnan(err))
 		text__append(gloss, sizeof(gloss), " (sampled, +- %s)", human__share(share, err / hold));
-	if (rows__field(row, FIELD_GC_MAX) > 0)
-		text__append(gloss, sizeof(gloss), ", longest %s%s", isnan(err) ? "" : "over ",
-			     human__us(longest, rows__field(row, FIELD_GC_MAX)));
 	fact(to, "garbage", human__share(buf, gc / hold), gloss);
+	if (rows__field(row, FIELD_GC_MAX) > 0)
+		fact(to, "longest", human__us(buf, rows__field(row, FIELD_GC_MAX)),
+		     isnan(err) ? "collection" : "collection, at least");
 }
 
 static void waiting(FILE *to, const struct schema_row *row)
