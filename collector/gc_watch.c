@@ -36,7 +36,8 @@ struct gc_gil {
 	bool used;
 	uint32_t number;
 	struct gc_look last;
-	bool has_last, counting;
+	uint64_t bound;          /* of the last look's interval, which may lie behind it */
+	bool has_last;
 	struct gc_run run;
 	struct gc_sums now, next; /* the running interval; what is behind its end already */
 	uint64_t collections[GC_GENERATIONS]; /* at the last look that could tell */
@@ -189,6 +190,7 @@ void gc_watch__note(struct gc_watch *w, uint32_t gil, uint32_t number, const str
 	note_times(g, look, bound);
 	if (number == 0)
 		remember_collector(w, g->run.collector);
+	g->bound = bound;
 	g->last = *look;
 	g->has_last = true;
 }
@@ -297,14 +299,21 @@ static void put_threads(struct proc_sample *s, const struct gc_gil *g)
 			}
 }
 
+/* How long the collection that goes on had lasted when the interval ended. */
+static uint64_t surely_at_bound(const struct gc_gil *g)
+{
+	uint64_t behind = g->last.at > g->bound ? g->last.at - g->bound : 0;
+
+	return g->run.collector && g->run.surely_ns > behind ? g->run.surely_ns - behind : 0;
+}
+
 static void settle_gil(struct gc_gil *g, struct proc_sample *s, bool with_times, uint32_t *known)
 {
 	struct metrics *m = metrics_of(s, g->number);
 	struct gc_time time = {0};
 
 	if (with_times && is_seen(&g->now, s)) {
-		if (g->run.collector)
-			note_longest(&g->now, g->run.surely_ns);
+		note_longest(&g->now, surely_at_bound(g));
 		time = g->now.time;
 	} else if (g->number == 0) {
 		*known &= ~(uint32_t)(KNOWN_GC | KNOWN_GC_WAIT);

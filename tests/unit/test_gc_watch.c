@@ -122,6 +122,7 @@ Test(gc_watch, a_collection_is_divided_at_the_intervals_end)
 		look(at * MS, true, WORKER, 1, 0);
 	s = settle(34 * MS);
 	cr_expect_eq(s->total.gc.hold_ns, 29 * MS, "%llu", (unsigned long long)s->total.gc.hold_ns);
+	cr_expect_eq(s->total.gc.max_ns, 24 * MS, "so long it had lasted at the end");
 	proc_sample__free(s);
 	bound = UINT64_MAX;
 	look(50 * MS, true, WORKER, 1, 0);
