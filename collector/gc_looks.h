@@ -8,7 +8,7 @@
 #include "observed.h"
 #include "roster.h"
 
-/* Begins with a process that counts since a moment ago. Without memory, or where the layout is not known, nothing is told of it. */
+/* Begins with a process that counts since a moment ago. Without memory, or a known layout, nothing is told. */
 void gc_looks__begin(struct observed *o, struct workshop *shop);
 
 /*

@@ -330,8 +330,8 @@ static void garbage(const struct verdict_input *in, struct verdict *v)
 	if (!isnan(in->gc_err_us))
 		SAY(f->evidence, " These times are sampled, give or take %s.", ms(b, in->gc_err_us));
 	SAY(f->remedy, "gc.freeze() once all is loaded that stays takes it out of every collection. gc.set_threshold() with "
-	    "larger numbers makes them rarer; gc.disable() around what is urgent, and gc.collect() where a pause hurts nobody, moves "
-	    "them. What has no cycles is freed without.");
+	    "larger numbers makes them rarer; gc.disable() around what is urgent, and gc.collect() where a pause hurts nobody, "
+	    "moves them. What has no cycles is freed without.");
 }
 
 /* Each of many who wait adds to the sum, so that little becomes much of the time: it must be a share of the waiting, too. */
