@@ -16,6 +16,7 @@
 #define GILSCOPE_GIL_NATIVE_BPF_H
 
 #include "gil_cpu.bpf.h"
+#include "gil_gc.bpf.h"
 
 #if defined(__TARGET_ARCH_arm64)
 #define NATIVE_REGS 34 /* of struct user_pt_regs */
@@ -56,10 +57,9 @@ GIL_INLINE void gil_native_copy(struct gil_native_event *event)
 	}
 }
 
-/* Registers, `slot`, `proc` and `hash` have been filled in: the stack follows. */
+/* Registers, `slot`, `proc`, `hash` and `collecting` have been filled in: the stack follows. */
 GIL_INLINE void gil_native_fill(struct gil_native_event *event, __u64 now)
 {
-	event->pad = 0;
 	event->at = now;
 	gil_native_copy(event);
 }
@@ -85,6 +85,7 @@ __noinline int gil_native_beside(struct gil_proc *proc, __u32 gil_slot, __u32 pr
 	event->proc = proc_slot;
 	event->slot = g->cur.owner_slot;
 	event->hash = g->account.last_hash;
+	event->collecting = gil_slot == proc_slot ? gil_gc_goes_on(proc) : 0;
 	gil_native_fill(event, now);
 	if (gil_stack_still(proc, &g->top) && __sync_fetch_and_add(&g->cpu_turn, 0) == turn)
 		bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
@@ -101,6 +102,7 @@ GIL_INLINE void gil_native_here(const struct gil_state *g, struct gil_task *mine
 {
 	struct gil_native_event *event;
 	struct gil_thread *holder;
+	struct gil_proc *proc;
 	__u32 slot = g->cur.owner_slot;
 
 	if (!hash || !g->cur.waiters || now < g->cur.acquired_at + cfg_stack_ns || now < mine->native_at + GIL_NATIVE_PERIOD_NS)
@@ -114,6 +116,9 @@ GIL_INLINE void gil_native_here(const struct gil_state *g, struct gil_task *mine
 	event->proc = holder->proc;
 	event->slot = slot;
 	event->hash = hash;
+	slot = holder->proc;
+	proc = bpf_map_lookup_elem(&procs, &slot);
+	event->collecting = proc && !holder->gil ? gil_gc_goes_on(proc) : 0;
 	gil_native_fill(event, now);
 	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
 }

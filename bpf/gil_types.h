@@ -270,7 +270,7 @@ struct gil_native_event {
 	__u32 proc;
 	__u32 slot;              /* in the thread table */
 	__u32 stack_len;         /* bytes of `stack` that could be read */
-	__u32 pad;
+	__u32 collecting;        /* its interpreter, the main one, collected garbage */
 	__u64 hash;              /* of the Python stack in which it was */
 	__u64 at;                /* ns, CLOCK_MONOTONIC */
 	struct gil_regs regs;
@@ -297,6 +297,7 @@ struct gil_proc {
 	__u32 relative;     /* as gil_kin.relative */
 	__u32 pad;
 	__u64 drop_where;   /* address or offset, by drop_kind */
+	__u64 gc_where;     /* address of the main interpreter's gc.collecting; 0: not known (yet) */
 	__u64 runtime;      /* address of its _PyRuntime; 0: not known */
 	__u64 gil_addr[GIL_PER_PROC]; /* known GILs, or enum gil_place; [0] is the main one, further ones are learned */
 	struct gil_owner gil_owner[GIL_PER_PROC];

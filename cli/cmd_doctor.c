@@ -15,6 +15,7 @@
 #include "../collector/caps.h"
 #include "../collector/collector.h"
 #include "../collector/kernel_features.h"
+#include "../collector/gc_words.h"
 #include "../collector/log.h"
 #include "../collector/probes.h"
 #include "../collector/query.h"
@@ -436,6 +437,17 @@ static void report_gils(struct doctor *d, const struct inspection *in)
 		     "ones is counted as lost", GIL_PER_PROC);
 }
 
+/* How much of the time is garbage collection, and whether that is measured. */
+static void report_gc(struct doctor *d, const struct inspection *in)
+{
+	if (!gc_words__are_known(&in->offsets))
+		find(d, NOTE, "gc", NULL, "where this CPython's garbage collector is, is not known: nothing is said of it");
+	else
+		find(d, FINE, "gc", NULL, "garbage collection: its times are sampled, by looking at gc.collecting in the "
+		     "process's memory%s", in->offsets.gc_stats != PYOFF_NONE || in->offsets.gc_ring != PYOFF_NONE ?
+		     "; the number of collections is the interpreter's own count" : "");
+}
+
 /* Each step that was reached, then the one that failed. */
 static void report_inspection(struct doctor *d, const struct inspection *in)
 {
@@ -451,6 +463,8 @@ static void report_inspection(struct doctor *d, const struct inspection *in)
 		find(d, WRONG, "code", NULL, "%s", in->moved.text);
 	if (in->reached > INSPECT_OFFSETS)
 		find(d, FINE, "offsets", NULL, "%s", inspect__offsets_source(in));
+	if (in->reached > INSPECT_OFFSETS)
+		report_gc(d, in);
 	if (in->reached == INSPECT_DONE)
 		report_gils(d, in);
 	else if (in->err == -EAGAIN)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "../collector/caps.h"
+#include "../collector/gc_watch.h"
 #include "../collector/log.h"
 #include "../collector/schema_code.h"
 #include "../collector/target.h"
@@ -55,6 +56,7 @@ static struct verdict_load load_of(const struct schema_row *row, const char *nam
 		.hold_preempted = rows__off_us(row, FIELD_HOLD_PREEMPTED),
 		.wait_blocked = rows__off_us(row, FIELD_WAIT_BLOCKED),
 		.wait_preempted = rows__off_us(row, FIELD_WAIT_PREEMPTED),
+		.gc_us = rows__field(row, FIELD_GC),
 	};
 }
 
@@ -84,7 +86,10 @@ static void set_code(struct report *r, size_t thread, const struct function_time
 	snprintf(r->codes[thread], sizeof(r->codes[thread]), "%s", worst->place);
 	if (worst->native[0])
 		text__append(r->codes[thread], sizeof(r->codes[thread]), ", in %s", worst->native);
-	r->guilt[thread] = (struct verdict_code){r->codes[thread], worst->blame_us, worst->native[0] != '\0'};
+	r->guilt[thread] = (struct verdict_code){
+		.place = r->codes[thread], .us = worst->blame_us, .native = worst->native[0] != '\0',
+		.gc = strcmp(worst->native, GC_NAME) == 0,
+	};
 }
 
 /* Of all threads together, and of each. Without memory there is none. */
@@ -132,6 +137,11 @@ static void fill_input(struct report *r, double observed_us, int cpus)
 	r->in.handover_us = rows__field(&r->all, FIELD_HANDOVER);
 	r->in.unknown_us = isnan(unknown) ? 0 : unknown;
 	r->in.cpu_us = rows__field(&r->all, FIELD_CPU);
+	r->in.gc_err_us = rows__field(&r->all, FIELD_GC_ERR);
+	r->in.gc_wait_us = rows__field(&r->all, FIELD_GC_WAIT);
+	r->in.gc_max_us = rows__field(&r->all, FIELD_GC_MAX);
+	for (int i = 0; i < 3; i++)
+		r->in.gc_n[i] = rows__field(&r->all, FIELD_GC_N0 + i);
 	r->in.jammed = d > 0 ? r->jammed_us / d : 0;
 	r->in.lost = isnan(lost) ? 0 : lost;
 	r->in.gils = isnan(gils) ? 1 : (unsigned int)gils;
@@ -530,6 +540,13 @@ static void print_json(const struct report *r)
 		{"wait_preempted", r->in.all.wait_preempted},
 		{"handover", r->in.handover_us},
 		{"unknown", r->in.unknown_us},
+		{"gc", r->in.all.gc_us},
+		{"gc_err", r->in.gc_err_us},
+		{"gc_wait", r->in.gc_wait_us},
+		{"gc_max", r->in.gc_max_us},
+		{"gc_n0", r->in.gc_n[0]},
+		{"gc_n1", r->in.gc_n[1]},
+		{"gc_n2", r->in.gc_n[2]},
 		{"cpu", r->in.cpu_us},
 		{"n", r->in.all.n},
 		{"c", r->in.all.c},

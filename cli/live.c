@@ -148,13 +148,16 @@ static void rate(struct flow *flow, double count, double seconds, const char *wh
 static void rate_lines(struct flow *flow, const struct proc_sample *s, const struct schema_row *row, const char *store)
 {
 	double seconds = rows__seconds(s), wait = rows__field(row, FIELD_WAIT), handover = rows__field(row, FIELD_HANDOVER);
-	char buf[HUMAN_SIZE], losses[512];
+	const struct gc_shares gc = rows__gc(row);
+	char buf[HUMAN_SIZE], losses[512], words[96];
 
 	rate(flow, rows__field(row, FIELD_N), seconds, "acquires/s");
 	rate(flow, rows__field(row, FIELD_C), seconds, "contended/s");
 	rate(flow, rows__field(row, FIELD_FORCED), seconds, "forced/s");
 	if (wait > 0 && !isnan(handover))
 		flow_add(flow, "handover %s of waiting", human__share(buf, handover / wait));
+	if (rows__gc_words(&gc, words, sizeof(words))[0])
+		flow_add(flow, "%s", words);
 	flow_add(flow, "%u threads", s->live_threads);
 	flow_add(flow, "cost %s of a core", human__share(buf, rows__share(s, s->cost_ns)));
 	flow_add(flow, "%s", rows__losses(s, losses, sizeof(losses)));

@@ -68,6 +68,32 @@ const char *rows__off_words(const struct off_shares *off, char *buf, size_t size
 	return buf;
 }
 
+#define GC_SAID 0.01
+
+struct gc_shares rows__gc(const struct schema_row *row)
+{
+	double cov = rows__field(row, FIELD_COV), observed_us = rows__field(row, FIELD_D) * (isnan(cov) ? 1 : cov);
+	double time = observed_us > 0 ? observed_us : NAN;
+
+	return (struct gc_shares){
+		.held = rows__field(row, FIELD_GC) / time, .err = rows__field(row, FIELD_GC_ERR) / time,
+		.longest = rows__field(row, FIELD_GC_MAX),
+	};
+}
+
+const char *rows__gc_words(const struct gc_shares *gc, char *buf, size_t size)
+{
+	char share[HUMAN_SIZE], longest[HUMAN_SIZE];
+
+	buf[0] = '\0';
+	if (!(gc->held >= GC_SAID))
+		return buf;
+	snprintf(buf, size, "garbage collection %s", human__share(share, gc->held));
+	if (gc->longest > 0)
+		text__append(buf, size, ", longest %s%s", isnan(gc->err) ? "" : "over ", human__us(longest, gc->longest));
+	return buf;
+}
+
 const char *rows__mode(const struct proc_sample *s)
 {
 	return s->mode == GIL_MODE_FULL ? "full mode" : s->mode == GIL_MODE_LIGHT ? "light mode" : "full and light mode";

@@ -41,6 +41,18 @@ struct off_shares {
 /* Of FIELD_HOLD or FIELD_WAIT. */
 struct off_shares rows__off(const struct schema_row *row, enum schema_field whole);
 
+/* Garbage collection, as shares of the observed time; NAN: not known. */
+struct gc_shares {
+	double held;     /* the GIL was held for it */
+	double err;      /* standard error of that; NAN: it is exact */
+	double longest;  /* us; where it is sampled: at least that */
+};
+
+struct gc_shares rows__gc(const struct schema_row *row);
+
+/* "garbage collection 12.1%, longest over 310 ms"; "": next to none, or not known. Returns buf. */
+const char *rows__gc_words(const struct gc_shares *gc, char *buf, size_t size);
+
 /* "62.0% on CPU, 30.0% asleep, 8.0% without CPU"; parts that are nothing are left out; "": not known. Returns buf. */
 const char *rows__off_words(const struct off_shares *off, char *buf, size_t size);
 

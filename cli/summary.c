@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "../collector/schema.h"
+#include "../collector/text.h"
 #include "blame_table.h"
 #include "code.h"
 #include "human.h"
@@ -90,6 +91,7 @@ static void heading(FILE *to, const struct who *who, const struct proc_sample *t
 
 #define SHOWN_PAIRS 5
 #define OFF_CPU_SAID 0.01
+#define GC_SAID 0.01
 
 /* What keeps holds long without anybody computing, and waits with them; little of it is nothing to say. */
 static void off_cpu(FILE *to, const struct schema_row *row, enum schema_field whole)
@@ -104,6 +106,23 @@ static void off_cpu(FILE *to, const struct schema_row *row, enum schema_field wh
 	if (off.starved >= OFF_CPU_SAID)
 		fact(to, "no CPU", human__share(buf, off.starved), hold ? "of that its holder could have run, but had no CPU" :
 		     "of the waiting, the holder had no CPU");
+}
+
+/* Of the time it was held, as the lines before; where it is sampled, with its error. */
+static void garbage(FILE *to, const struct schema_row *row)
+{
+	double hold = rows__field(row, FIELD_HOLD), gc = rows__field(row, FIELD_GC), err = rows__field(row, FIELD_GC_ERR);
+	char buf[HUMAN_SIZE], gloss[128], share[HUMAN_SIZE];
+
+	if (!(gc >= GC_SAID * hold) || !(hold > 0))
+		return;
+	snprintf(gloss, sizeof(gloss), "of that garbage was collected");
+	if (!isnan(err))
+		text__append(gloss, sizeof(gloss), " (sampled, +- %s)", human__share(share, err / hold));
+	fact(to, "garbage", human__share(buf, gc / hold), gloss);
+	if (rows__field(row, FIELD_GC_MAX) > 0)
+		fact(to, "longest", human__us(buf, rows__field(row, FIELD_GC_MAX)),
+		     isnan(err) ? "collection" : "collection, at least");
 }
 
 static void waiting(FILE *to, const struct schema_row *row)
@@ -133,6 +152,7 @@ static void busy(FILE *to, const struct proc_sample *t, const struct schema_row 
 	else
 		fact(to, "GIL busy", human__share(buf, rows__field(row, FIELD_UTIL)), several);
 	off_cpu(to, row, FIELD_HOLD);
+	garbage(to, row);
 	waiting(to, row);
 	off_cpu(to, row, FIELD_WAIT);
 }

@@ -56,6 +56,7 @@ static struct top_numbers numbers_of(const struct schema_row *row, double observ
 		.wait_max = rows__field(row, FIELD_WAIT_MAX),
 		.hold_off = rows__off(row, FIELD_HOLD),
 		.wait_off = rows__off(row, FIELD_WAIT),
+		.gc = rows__gc(row),
 	};
 }
 

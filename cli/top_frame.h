@@ -26,6 +26,7 @@ struct top_numbers {
 	double hold_p50, hold_p99, hold_max;
 	double wait_p50, wait_p99, wait_max;
 	struct off_shares hold_off, wait_off; /* what the holder did meanwhile */
+	struct gc_shares gc;
 };
 
 struct top_thread {

@@ -183,6 +183,14 @@ static void off_cpu(struct part_flow *flow, const struct off_shares *off)
 		part__add(flow, LOOK_WARN, "held: %s", rows__off_words(off, text, sizeof(text)));
 }
 
+static void garbage(struct part_flow *flow, const struct gc_shares *gc)
+{
+	char text[96];
+
+	if (rows__gc_words(gc, text, sizeof(text))[0])
+		part__add(flow, LOOK_WARN, "%s", text);
+}
+
 static void losses(struct part_flow *flow, const struct top_frame *f)
 {
 	char buf[HUMAN_SIZE];
@@ -213,6 +221,7 @@ static size_t rate_lines(const struct top_model *m, const struct top_frame *f, s
 	rate(&flow, is->c, "contended/s");
 	rate(&flow, is->forced, "forced/s");
 	off_cpu(&flow, &is->hold_off);
+	garbage(&flow, &is->gc);
 	if (m->gil < 0 && f->is.wait > 0)
 		share_of(&flow, "handover", f->handover / f->is.wait, " of waiting");
 	if (!isnan(f->threads_alive))

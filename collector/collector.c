@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "gc_looks.h"
 #include "grid.h"
 #include "log.h"
 #include "observed.h"
@@ -292,6 +293,8 @@ static void set_timer(struct collector *c)
 		when = c->deadline;
 	if (next_try < when)
 		when = next_try;
+	if (gc_looks__next(&c->shop) < when)
+		when = gc_looks__next(&c->shop);
 	if (c->traced && c->next_drain < when)
 		when = c->next_drain;
 	spec.it_value.tv_sec = (time_t)(when / SECOND);
@@ -306,6 +309,7 @@ static void on_timer(struct collector *c)
 	if (read(c->timer_fd, &expirations, sizeof(expirations)) < 0 && errno != EAGAIN)
 		log_debug("timerfd: %s", strerror(errno));
 	now = clock__mono_ns();
+	gc_looks__turn(&c->roster, &c->shop, now, c->boundary);
 	tracing__drain(c, now);
 	procs__try_pending(c, now);
 	if (now >= c->boundary + settle_ns(c))

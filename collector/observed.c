@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "gc_looks.h"
+#include "gc_watch.h"
 #include "image.h"
 #include "log.h"
 #include "procmem.h"
@@ -155,6 +157,7 @@ static int plant_and_arm(struct observed *o, struct workshop *shop, bool startin
 				   err == -EALREADY ? "counts already" : "can't be counted");
 	observed__seed(o, shop);
 	o->armed_as = look_at_main_gil(o, probes__proc(shop->probes, o->slot));
+	gc_looks__begin(o, shop);
 	return 0;
 }
 
@@ -368,6 +371,7 @@ static int inherit(struct observed *o, struct workshop *shop, const struct obser
 static int take_over(struct observed *o, struct workshop *shop, uint32_t slot, bool late)
 {
 	uint64_t armed_at;
+	int err;
 
 	o->used = true;
 	o->slot = slot;
@@ -375,7 +379,10 @@ static int take_over(struct observed *o, struct workshop *shop, uint32_t slot, b
 		probes__disarm(shop->probes, o->slot);
 		probes__arm(shop->probes, o->slot, &armed_at);
 	}
-	return reader__watch(shop->reader, o->slot, &o->recipe->offsets, o->runtime, o->born_at, o->price_ns);
+	err = reader__watch(shop->reader, o->slot, &o->recipe->offsets, o->runtime, o->born_at, o->price_ns);
+	if (!err)
+		gc_looks__begin(o, shop);
+	return err;
 }
 
 int observed__adopt(struct observed *o, struct workshop *shop, const struct observed *parent, const struct gil_event *e,
@@ -683,6 +690,7 @@ int observed__publish(struct observed *o, struct workshop *shop, struct proc_sam
 	o->published = true;
 	note_sight(o, shop, s);
 	complete(o, s, bound);
+	gc_looks__settle(o, shop, s, bound);
 	look_at_gil(o, s);
 	s->partial = partial || s->observed_ns < s->len_ns || s->len_ns + SHORT_NS < shop->opts->interval_ns;
 	return shop->opts->sink ? store(o, shop, s) : aggr__add(o->aggr, s, NULL, NULL);
@@ -728,6 +736,7 @@ void observed__free(struct observed *o, struct workshop *shop)
 		probes__remove(shop->probes, o->slot);
 	writer_lock__drop(o->id, o->lock_fd);
 	schema_writer__free(o->writer);
+	gc_watch__free(o->gc);
 	aggr__free(o->aggr);
 	recipes__give_back(&shop->recipes, o->recipe);
 	target__close(o->target);

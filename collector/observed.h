@@ -51,6 +51,8 @@ struct observed {
 	uint32_t strange_looks;    /* at a GIL that was taken, as it seems, without a probe's telling */
 	struct gil_words armed_as;  /* its fields just after arming */
 	struct sights sights;
+	struct gc_watch *gc;       /* NULL: of its garbage collection nothing is known */
+	uint64_t gc_state;         /* address of its main interpreter's garbage collector, 0: not found yet */
 	/* auto mode */
 	uint64_t hits_cost_ns;     /* cost at the last look */
 	uint64_t looked_at;        /* ns, monotonic */
@@ -65,6 +67,9 @@ struct workshop {
 	struct recipes recipes;
 	struct target_memory *memory; /* NULL: few processes are looked at */
 	bool begun;                /* the first interval has: with the first process's arming */
+	uint64_t next_look;        /* ns: at who collects garbage (gc_looks.h); 0: at nobody */
+	uint64_t look_cost;        /* ns, of our own time */
+	uint32_t look_jitter;
 };
 
 /* Time spent on planning is no time observed: the first interval begins with the first process, or by this. */

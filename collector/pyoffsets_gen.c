@@ -52,6 +52,15 @@
 #define TSTATE_BREAKER NONE
 #endif
 
+#if PY_VERSION_HEX >= 0x03090000
+#define RUNTIME_GC NONE
+#define INTERP_GC INTERP(gc)
+#else
+#define RUNTIME_GC RUNTIME(gc)
+#define INTERP_GC NONE
+#endif
+#define GC(field) ((long)offsetof(struct _gc_runtime_state, field))
+
 #if PY_VERSION_HEX >= 0x030b0000
 #define INTERP_THREADS INTERP(threads.head)
 #define TSTATE_NATIVE TSTATE(native_thread_id)
@@ -199,6 +208,11 @@ int main(void)
 	field("interp_threads_head", INTERP_THREADS);
 	field("interp_gil", INTERP_GIL);
 	field("interp_gil_drop_request", INTERP_DROP);
+	field("runtime_gc", RUNTIME_GC);
+	field("interp_gc", INTERP_GC);
+	field("gc_collecting", GC(collecting));
+	field("gc_stats", GC(generation_stats));
+	field("gc_ring", NONE);
 	field("tstate_next", TSTATE(next));
 	field("tstate_interp", TSTATE(interp));
 	field("tstate_thread_id", TSTATE(thread_id));

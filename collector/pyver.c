@@ -26,6 +26,7 @@
 #define ATTEMPTS 6                /* the target runs on while it is read: a torn look is repeated */
 #define ATTEMPT_PAUSE_NS 2000000
 #define INTERVAL_MAX_US 10000000000000ull /* sys.setswitchinterval() takes any float; over 100 days is no switch interval */
+#define GC_STATS_BYTES 72         /* three struct gc_generation_stats */
 #define STRUCT_MAX (16u << 20)    /* no struct of CPython's is larger */
 #define IMAGE_RANGES 64
 
@@ -478,6 +479,57 @@ static void fill_frames(struct pyoffsets *off, const uint64_t *w, const struct d
 	off->code_bytes = (uint32_t)code[9];
 }
 
+/*
+ * The garbage collector's words stand behind those of strings, and how many words are before them differs even within a
+ * version's alphas: so they are found by the strings', which the table of objects has as well. 3.13: {size, collecting}; 3.15:
+ * {size, collecting, frame, generation_stats_size, generation_stats} (Include/internal/pycore_debug_offsets.h). Up to 3.14 the
+ * numbers of collections stand before `collecting` (struct _gc_runtime_state). NULL: they are not there, or not once.
+ */
+#define GC_WORDS_FROM 57
+#define GC_WORDS 128
+#define GC_RING_BYTES 1112 /* struct gc_stats of 3.15, with a GIL */
+
+static const uint64_t *find_gc_words(const uint64_t *w, size_t n, const struct pyoffsets *off)
+{
+	const uint64_t *found = NULL;
+
+	for (size_t i = GC_WORDS_FROM; i + 8 <= n; i++) {
+		if (w[i] != off->unicode_state || w[i + 1] != off->unicode_length || w[i + 2] != off->unicode_ascii_size)
+			continue;
+		if (found)
+			return NULL;
+		found = w + i + 3;
+	}
+	return found;
+}
+
+static void forget_gc(struct pyoffsets *off)
+{
+	off->runtime_gc = off->interp_gc = off->gc_collecting = off->gc_stats = off->gc_ring = PYOFF_NONE;
+}
+
+/* With a torn word, or where strings are not known, nothing is known of the garbage collector. */
+static void fill_gc(struct elffile *ef, struct pyoffsets *off, const struct debug_layout *l)
+{
+	uint64_t w[GC_WORDS], at, size;
+	const uint64_t *gc;
+
+	forget_gc(off);
+	if (!off->unicode_state || !debug_words(ef, w, GC_WORDS))
+		return;
+	gc = find_gc_words(w, GC_WORDS, off);
+	at = w[l->imports_modules - 1];
+	if (!gc || !fits(at, 8, w[l->interp_size]) || gc[0] > w[l->interp_size] - at || !fits(gc[1], 4, gc[0]))
+		return;
+	off->interp_gc = (uint32_t)at;
+	off->gc_collecting = (uint32_t)gc[1];
+	size = GC_STATS_BYTES;
+	if (l->minor <= 14 && gc[1] >= size && (gc[1] - size) % 8 == 0)
+		off->gc_stats = (uint32_t)(gc[1] - size);
+	else if (l->minor > 14 && gc[3] == GC_RING_BYTES && fits(gc[4], 8, gc[0]))
+		off->gc_ring = (uint32_t)gc[4];
+}
+
 static int offsets_from_words(struct elffile *ef, const struct elf_symbol *runtime, const struct pyver *v,
 			      struct pyoffsets *ret, struct reason *why)
 {
@@ -497,6 +549,7 @@ static int offsets_from_words(struct elffile *ef, const struct elf_symbol *runti
 	fill_objects(ret, words, layout, free_threaded);
 	fill_from_words(ret, words, layout, elffile__machine(ef));
 	fill_frames(ret, words, layout);
+	fill_gc(ef, ret, layout);
 	ret->runtime_size = runtime->size;
 	return 0;
 }
@@ -771,12 +824,10 @@ bool pyver__is_finalized(pid_t pid, const struct pyoffsets *off, uint64_t runtim
 	return procmem__read_u64(pid, runtime + off->runtime_interpreters_head, &interp) == 0 && !interp;
 }
 
-uint64_t pyver__main_gil(pid_t pid, const struct pyoffsets *off, uint64_t runtime)
+uint64_t pyver__main_interpreter(pid_t pid, const struct pyoffsets *off, uint64_t runtime)
 {
-	uint64_t interp, next, gil;
+	uint64_t interp, next;
 
-	if (off->runtime_gil != PYOFF_NONE)
-		return runtime + off->runtime_gil;
 	if (procmem__read_u64(pid, runtime + off->runtime_interpreters_head, &interp) || !interp)
 		return 0;
 	/* New interpreters stand in front: the main one is the last. */
@@ -784,9 +835,19 @@ uint64_t pyver__main_gil(pid_t pid, const struct pyoffsets *off, uint64_t runtim
 		if (procmem__read_u64(pid, interp + off->interp_next, &next))
 			return 0;
 		if (!next)
-			return procmem__read_u64(pid, interp + off->interp_gil, &gil) ? 0 : gil;
+			return interp;
 	}
 	return 0;
+}
+
+uint64_t pyver__main_gil(pid_t pid, const struct pyoffsets *off, uint64_t runtime)
+{
+	uint64_t interp, gil;
+
+	if (off->runtime_gil != PYOFF_NONE)
+		return runtime + off->runtime_gil;
+	interp = pyver__main_interpreter(pid, off, runtime);
+	return interp && !procmem__read_u64(pid, interp + off->interp_gil, &gil) ? gil : 0;
 }
 
 /* ---- thread ids ------------------------------------------------------------------------------------------------ */

@@ -53,6 +53,11 @@ struct pyoffsets {
 	uint32_t interp_threads_head;
 	uint32_t interp_gil;              /* 3.12+: pointer to the interpreter's GIL */
 	uint32_t interp_gil_drop_request; /* 3.9-3.12 */
+	uint32_t runtime_gc;              /* 3.8: the garbage collector's state in _PyRuntime */
+	uint32_t interp_gc;               /* 3.9+: in the interpreter */
+	uint32_t gc_collecting;           /* in that state: int; PYOFF_NONE: not known, then nothing of it is */
+	uint32_t gc_stats;                /* to 3.14: the numbers of collections, see gc_words.h */
+	uint32_t gc_ring;                 /* 3.15: a pointer to them */
 	uint32_t tstate_next;
 	uint32_t tstate_interp;
 	uint32_t tstate_thread_id;
@@ -127,6 +132,9 @@ int pyver__interpreters(pid_t pid, const struct pyoffsets *off, uint64_t runtime
 
 /* Whether it has no interpreter now: none was started yet, or the last one was finalized. False also where that can't be read. */
 bool pyver__is_finalized(pid_t pid, const struct pyoffsets *off, uint64_t runtime);
+
+/* Address of the main interpreter, by the address of _PyRuntime; 0: there is none now, or it can't be read. */
+uint64_t pyver__main_interpreter(pid_t pid, const struct pyoffsets *off, uint64_t runtime);
 
 /* Address of the main interpreter's GIL, by the address of _PyRuntime; 0: there is none yet, or it can't be read. */
 uint64_t pyver__main_gil(pid_t pid, const struct pyoffsets *off, uint64_t runtime);

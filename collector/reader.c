@@ -146,6 +146,11 @@ int reader__watch(struct reader *r, uint32_t slot, const struct pyoffsets *off, 
 	return pynames__new(probes__pid(r->probes, slot), runtime, off, &w->names);
 }
 
+void reader__ask_gc(struct reader *r, uint32_t slot, const struct gc_watch *gc)
+{
+	r->watches[slot].gc = gc;
+}
+
 void reader__seed(struct reader *r, uint32_t slot, uint32_t gil, uint64_t tstate)
 {
 	if (gil >= GIL_PER_PROC)
@@ -273,11 +278,13 @@ static uint64_t max_u64(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
+#define KNOWN_BY_PROBES (KNOWN_ALL & ~KNOWN_OF_GC)
+
 static uint32_t known_in(const struct collection *c)
 {
 	if (c->proc.mode == GIL_MODE_LIGHT)
 		return KNOWN_WAIT | KNOWN_FORCED;
-	return probes__features(c->r->probes)->off_cpu ? KNOWN_ALL : KNOWN_ALL & ~KNOWN_OFF_CPU;
+	return probes__features(c->r->probes)->off_cpu ? KNOWN_BY_PROBES : KNOWN_BY_PROBES & ~KNOWN_OFF_CPU;
 }
 
 /* Places are given to other GILs in the course of time, ids of interpreters are not. */

@@ -29,6 +29,10 @@ int reader__watch(struct reader *r, uint32_t slot, const struct pyoffsets *off, 
  */
 void reader__seed(struct reader *r, uint32_t slot, uint32_t gil, uint64_t tstate);
 
+/* Who knows which of its threads collects garbage: its C code is called that then. Outlives the process's slot. */
+struct gc_watch;
+void reader__ask_gc(struct reader *r, uint32_t slot, const struct gc_watch *gc);
+
 /* Publishes the first interval [start, end) (ns, CLOCK_MONOTONIC). Call before arming. */
 #define READER_NO_END (UINT64_MAX / 2) /* its end is not known yet: reader__cut() says it later */
 void reader__begin(struct reader *r, uint64_t start_ns, uint64_t end_ns);

@@ -40,6 +40,7 @@ struct watch {
 	struct pynames *names;
 	struct pystack *stacks; /* NULL: frames of this version are not known, or not asked for */
 	struct native *native;  /* NULL: not asked for yet */
+	const struct gc_watch *gc; /* who collects garbage, the caller's; NULL: nobody knows */
 	bool foreign;           /* the target counts its ids in another PID namespace */
 	double price_ns[8];
 	uint64_t hits[8], lost[GIL_LOSS_COUNT];

@@ -6,6 +6,7 @@
  * Sums and frames meet in the stack book, by their hash; who it was, reader_names.c says. Sums end in the sample, what lasts long
  * goes to who wants to know at once. Includes libbpf for the rings; how frames and code are named is pystack.h's and native.h's.
  */
+#include "gc_watch.h"
 #include "reader_inside.h"
 
 #include <errno.h>
@@ -81,6 +82,16 @@ static void take_samples(struct reader *r)
 	ring_buffer__consume(r->stacks.native_ring);
 }
 
+/* Where in the interpreter it is says little of a collection, which lasts for long and is in every interpreter elsewhere. */
+static bool name_code(const struct reader *r, struct watch *w, const struct gil_native_event *e, struct native_chain *ret)
+{
+	if (e->collecting && w->gc && gc_watch__collects(w->gc, probes__thread(r->probes, e->slot)->tstate)) {
+		*ret = (struct native_chain){.name = GC_NAME, .line = GC_NAME};
+		return true;
+	}
+	return w->native && native__name(w->native, e->at, &e->regs, e->stack, e->stack_len, ret);
+}
+
 static int take_native(void *ctx, void *data, size_t size)
 {
 	const struct gil_native_event *e = data;
@@ -94,7 +105,7 @@ static int take_native(void *ctx, void *data, size_t size)
 	w = &r->watches[e->proc];
 	if (!w->native)
 		w->native = native__new(r->stacks.native_files, probes__pid(r->probes, e->proc));
-	if (w->native && native__name(w->native, e->at, &e->regs, e->stack, e->stack_len, &chain))
+	if (name_code(r, w, e, &chain))
 		stack_book__saw_native(r->stacks.book, e->hash, &chain);
 	return 0;
 }

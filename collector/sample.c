@@ -328,6 +328,16 @@ static inline uint64_t max_u64(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
+void gc_time__add(struct gc_time *dst, const struct gc_time *src)
+{
+	dst->hold_ns += src->hold_ns;
+	dst->wait_ns += src->wait_ns;
+	dst->max_ns = max_u64(dst->max_ns, src->max_ns);
+	dst->err2 += src->err2;
+	for (size_t i = 0; i < sizeof(dst->n) / sizeof(dst->n[0]); i++)
+		dst->n[i] += src->n[i];
+}
+
 /* What adds up over time as well as over threads. */
 static int add_ended(struct metrics *dst, const struct metrics *src)
 {
@@ -346,6 +356,7 @@ static int add_ended(struct metrics *dst, const struct metrics *src)
 	gil_off_add(&dst->wait_off, &src->wait_off);
 	dst->hold_max_ns = max_u64(dst->hold_max_ns, src->hold_max_ns);
 	dst->wait_max_ns = max_u64(dst->wait_max_ns, src->wait_max_ns);
+	gc_time__add(&dst->gc, &src->gc);
 	err = hist__add(&dst->hold, &src->hold);
 	return hist__add(&dst->wait, &src->wait) ?: err;
 }

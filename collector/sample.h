@@ -42,7 +42,22 @@ enum known {
 	KNOWN_FORCED = 8,
 	KNOWN_HANDOVER = 16,    /* light cannot tell it from blame */
 	KNOWN_OFF_CPU = 32,     /* hold_off, wait_off */
-	KNOWN_ALL = 63,
+	KNOWN_GC = 64,          /* gc.hold_ns, gc.max_ns */
+	KNOWN_GC_WAIT = 128,    /* gc.wait_ns */
+	KNOWN_GC_NUMBERS = 256, /* gc.n */
+	KNOWN_GC_EXACT = 512,   /* the times of gc are measured, else sampled */
+	KNOWN_ALL = 1023,
+};
+
+#define KNOWN_OF_GC (KNOWN_GC | KNOWN_GC_WAIT | KNOWN_GC_NUMBERS | KNOWN_GC_EXACT)
+
+/* Garbage collection: parts of what the metrics beside it have, while the thread that collects has the GIL. */
+struct gc_time {
+	uint64_t hold_ns;       /* of hold_ns */
+	uint64_t wait_ns;       /* of all others' wait_ns: they waited meanwhile */
+	uint64_t max_ns;        /* longest that ended in the interval or was open at its end; sampled: at least that long */
+	double err2;            /* square of hold_ns's standard error, ns^2; 0: exact */
+	uint64_t n[3];          /* collections, by generation: 0 the youngest */
 };
 
 struct metrics {
@@ -60,6 +75,7 @@ struct metrics {
 	uint64_t inferred;      /* light: hand-offs whose end no waiter saw, timed by what followed */
 	uint64_t hold_max_ns;   /* longest that ended in the interval or was open at its end */
 	uint64_t wait_max_ns;
+	struct gc_time gc;
 	struct hist hold;       /* ended in the interval, at full length */
 	struct hist wait;
 	struct hist hold_open;  /* open at the end, at the age so far */
@@ -219,6 +235,9 @@ int metrics__merge(struct metrics *dst, const struct metrics *src);
 
 /* dst += src of the same interval, another thread: sums including what is open. 0 or -ENOMEM, as above. */
 int metrics__sum(struct metrics *dst, const struct metrics *src);
+
+/* Sums, and the larger maximum. */
+void gc_time__add(struct gc_time *dst, const struct gc_time *src);
 
 /* Forgets what is open. */
 void metrics__clear_open(struct metrics *m);

@@ -153,7 +153,14 @@ const char *schema__global_key(char *buf, size_t size, const char *prefix, const
 	X(WAIT_BLOCKED, "wait_blocked", "us", "of wait: the holder slept") \
 	X(WAIT_PREEMPTED, "wait_preempted", "us", "of wait: the holder could run but had no CPU") \
 	X(WAIT_UNSEEN, "wait_unseen", "us", "of wait: whether the holder ran is not known") \
-	X(INSIDE, "inside", "n", "id of the thread in its own PID namespace, if that is another")
+	X(INSIDE, "inside", "n", "id of the thread in its own PID namespace, if that is another") \
+	X(GC, "gc", "us", "of hold: garbage was collected") \
+	X(GC_ERR, "gc_err", "us", "standard error of gc where it is sampled") \
+	X(GC_WAIT, "gc_wait", "us", "of wait: others collected garbage meanwhile") \
+	X(GC_MAX, "gc_max", "us", "longest collection; sampled: at least so long") \
+	X(GC_N0, "gc_n0", "n", "collections of the youngest generation") \
+	X(GC_N1, "gc_n1", "n", "collections of the middle generation") \
+	X(GC_N2, "gc_n2", "n", "full collections")
 
 enum schema_field {
 #define X(id, name, unit, text) FIELD_##id,

@@ -108,6 +108,30 @@ static void set_off(const struct metrics *m, struct schema_row *row, enum schema
 		set_us(row, blocked + 2, off->ns[GIL_OFF_UNSEEN]);
 }
 
+/* Nothing collected is said: it is known. */
+static void set_gc(const struct metrics *m, struct schema_row *row)
+{
+	if (m->known & KNOWN_GC) {
+		set_us(row, FIELD_GC, m->gc.hold_ns);
+		if (!(m->known & KNOWN_GC_EXACT))
+			set_us(row, FIELD_GC_ERR, (uint64_t)sqrt(m->gc.err2));
+		if (m->gc.max_ns > 0)
+			set_us(row, FIELD_GC_MAX, m->gc.max_ns);
+	}
+	if (m->known & KNOWN_GC_WAIT)
+		set_us(row, FIELD_GC_WAIT, m->gc.wait_ns);
+	for (int i = 0; m->known & KNOWN_GC_NUMBERS && i < 3; i++)
+		set(row, FIELD_GC_N0 + i, (double)m->gc.n[i]);
+}
+
+/* Of a thread only what it has collected: there is a row per thread and second. */
+static void forget_idle_gc(struct schema_row *row)
+{
+	uint64_t gc = BIT(GC) | BIT(GC_ERR) | BIT(GC_WAIT) | BIT(GC_MAX) | BIT(GC_N0) | BIT(GC_N1) | BIT(GC_N2);
+
+	row->has &= ~gc | (row->value[FIELD_GC] > 0 ? BIT(GC) : 0);
+}
+
 static void set_metrics(const struct metrics *m, struct schema_row *row)
 {
 	if (m->known & KNOWN_HOLD) {
@@ -129,6 +153,7 @@ static void set_metrics(const struct metrics *m, struct schema_row *row)
 		row->has_wait_hist = true;
 		hist_coarse__from(&row->wait_hist, &m->wait);
 	}
+	set_gc(m, row);
 	if (m->known & KNOWN_ACQUIRES)
 		set(row, FIELD_N, (double)m->acquires);
 	if (m->known & KNOWN_FORCED)
@@ -204,6 +229,8 @@ void schema_row__from(const struct proc_sample *s, const struct metrics *m, bool
 		set_metrics(m, row);
 	if (is_process)
 		set_shares(s, m, row);
+	else
+		forget_idle_gc(row);
 	if (is_process && m == &s->total)
 		set_process(s, row);
 	if (thread && thread->gil != 0)
@@ -219,15 +246,15 @@ static const uint8_t process_order[] = {
 	FIELD_T, FIELD_D, FIELD_HOLD, FIELD_UTIL, FIELD_WAIT, FIELD_HANDOVER, FIELD_UNKNOWN, FIELD_WAITERS, FIELD_N,
 	FIELD_C, FIELD_FORCED, FIELD_INFERRED, FIELD_THREADS, FIELD_WAIT_P50, FIELD_WAIT_P99, FIELD_WAIT_MAX, FIELD_HOLD_P50,
 	FIELD_HOLD_P99, FIELD_HOLD_MAX, FIELD_HOLD_BLOCKED, FIELD_HOLD_PREEMPTED, FIELD_HOLD_UNSEEN, FIELD_WAIT_BLOCKED,
-	FIELD_WAIT_PREEMPTED, FIELD_WAIT_UNSEEN, FIELD_CPU, FIELD_RSS, FIELD_COST, FIELD_LOST, FIELD_COV, FIELD_GILS, FIELD_G,
-	FIELD_INSIDE,
+	FIELD_WAIT_PREEMPTED, FIELD_WAIT_UNSEEN, FIELD_GC, FIELD_GC_ERR, FIELD_GC_WAIT, FIELD_GC_MAX, FIELD_GC_N0, FIELD_GC_N1,
+	FIELD_GC_N2, FIELD_CPU, FIELD_RSS, FIELD_COST, FIELD_LOST, FIELD_COV, FIELD_GILS, FIELD_G, FIELD_INSIDE,
 };
 static const uint8_t thread_order[] = {
 	FIELD_T, FIELD_D, FIELD_HOLD, FIELD_WAIT, FIELD_HANDOVER, FIELD_UNKNOWN, FIELD_N, FIELD_C, FIELD_FORCED,
 	FIELD_INFERRED, FIELD_HOLD_P50, FIELD_HOLD_P99, FIELD_HOLD_MAX, FIELD_WAIT_P50, FIELD_WAIT_P99, FIELD_WAIT_MAX,
 	FIELD_HOLD_BLOCKED, FIELD_HOLD_PREEMPTED, FIELD_HOLD_UNSEEN, FIELD_WAIT_BLOCKED, FIELD_WAIT_PREEMPTED, FIELD_WAIT_UNSEEN,
-	FIELD_G, FIELD_INSIDE, FIELD_UTIL, FIELD_WAITERS, FIELD_THREADS, FIELD_CPU, FIELD_RSS, FIELD_COST, FIELD_LOST, FIELD_COV,
-	FIELD_GILS,
+	FIELD_GC, FIELD_G, FIELD_INSIDE, FIELD_UTIL, FIELD_WAITERS, FIELD_THREADS, FIELD_CPU, FIELD_RSS, FIELD_COST, FIELD_LOST,
+	FIELD_COV, FIELD_GILS, FIELD_GC_ERR, FIELD_GC_WAIT, FIELD_GC_MAX, FIELD_GC_N0, FIELD_GC_N1, FIELD_GC_N2,
 };
 
 _Static_assert(sizeof(process_order) == FIELD_COUNT && sizeof(thread_order) == FIELD_COUNT, "a field is missing");
@@ -366,8 +393,8 @@ int schema_row__decode(const char *json, size_t len, struct schema_row *row)
 /* ---- two into one ---- */
 
 #define SUMS (BIT(D) | BIT(HOLD) | BIT(WAIT) | BIT(HANDOVER) | BIT(N) | BIT(C) | BIT(FORCED) | BIT(CPU) | \
-	      BIT(COST) | BIT(LOST))
-#define MAXIMA (BIT(HOLD_MAX) | BIT(WAIT_MAX) | BIT(GILS))
+	      BIT(COST) | BIT(LOST) | BIT(GC_WAIT) | BIT(GC_N0) | BIT(GC_N1) | BIT(GC_N2))
+#define MAXIMA (BIT(HOLD_MAX) | BIT(WAIT_MAX) | BIT(GILS) | BIT(GC_MAX))
 #define LATEST (BIT(THREADS) | BIT(RSS) | BIT(INSIDE))
 
 /* Observed time of a row in us. */
@@ -485,6 +512,22 @@ static void merge_off(struct schema_row *dst, const struct schema_row *src, enum
 			set(dst, f, dst->value[f] + src->value[f]);
 }
 
+/* A row of a thread that has none has collected nothing; one of a process does not know. One that is sampled makes both so. */
+static void merge_gc(struct schema_row *dst, const struct schema_row *src)
+{
+	double a = dst->value[FIELD_GC_ERR], b = src->value[FIELD_GC_ERR];
+
+	if (has(dst, FIELD_COV) && (!has(dst, FIELD_GC) || !has(src, FIELD_GC))) {
+		dst->has &= ~(BIT(GC) | BIT(GC_ERR) | BIT(GC_MAX));
+		return;
+	}
+	if (has(dst, FIELD_GC) || has(src, FIELD_GC))
+		set(dst, FIELD_GC, (has(dst, FIELD_GC) ? dst->value[FIELD_GC] : 0) +
+					   (has(src, FIELD_GC) ? src->value[FIELD_GC] : 0));
+	if (has(dst, FIELD_GC_ERR) || has(src, FIELD_GC_ERR))
+		set(dst, FIELD_GC_ERR, hypot(has(dst, FIELD_GC_ERR) ? a : 0, has(src, FIELD_GC_ERR) ? b : 0));
+}
+
 static void merge_field(struct schema_row *dst, const struct schema_row *src, int f, bool src_later)
 {
 	uint64_t bit = 1ull << f;
@@ -515,6 +558,7 @@ void schema_row__merge(struct schema_row *dst, const struct schema_row *src)
 	merge_distributions(dst, src);
 	for (int f = 0; f < FIELD_COUNT; f++)
 		merge_field(dst, src, f, src_later);
+	merge_gc(dst, src); /* behind the maxima, which go with it */
 	if (has(dst, FIELD_G) && (!has(src, FIELD_G) || src->value[FIELD_G] != dst->value[FIELD_G]))
 		dst->has &= ~BIT(G);
 	if (src_later)

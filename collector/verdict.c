@@ -44,6 +44,10 @@
 #define FREE_QUEUE 0.5 /* queueing for a GIL that is free, or whose holder has no CPU, counts from here on, ... */
 #define GAIN_WORTH 1.1 /* ... if that much could be gained; else the CPUs are the limit */
 #define QUEUE 8.0
+#define GC_TIME 0.05           /* of the time: garbage collection is a finding from here on, ... */
+#define GC_WAITING 0.02        /* ... or where others waited for it for so much of it, ... */
+#define GC_SURE 2.0            /* ... standard errors of what is sampled left out */
+#define GC_EXPLAINS 0.5        /* of a thread's holds: what is long of them is that */
 #define ENOUGH_US 200000.0 /* to say anything */
 #define GAIN_SAID 1.05     /* less is next to nothing */
 #define IDLE_CPU 0.01      /* of a CPU: a process that uses less does next to nothing */
@@ -176,13 +180,21 @@ static bool may_be_bytecode(const struct verdict_load *t)
 	return starved(t) >= MAY_BE_STARVED && t->forced >= FORCED_SHARE * t->n && !(left_us >= LONG_US);
 }
 
+/* Its long holds have a name of their own. */
+static bool collects(const struct verdict_input *in, size_t thread)
+{
+	const struct verdict_load *t = &in->threads[thread];
+
+	return (t->gc_us > 0 && t->gc_us >= GC_EXPLAINS * t->hold_us) || (in->codes && in->codes[thread].gc);
+}
+
 static bool holds_long(const struct verdict_input *in, size_t thread)
 {
 	const struct verdict_load *t = &in->threads[thread];
 	size_t victim = worst_victim(in, thread);
 
 	return t->hold_max >= LONG_US && share(in, blame_of(in, thread)) >= LONG_BLAME && victim != SIZE_MAX &&
-	       in->threads[victim].wait_max >= LONG_US && !may_be_bytecode(t);
+	       in->threads[victim].wait_max >= LONG_US && !may_be_bytecode(t) && !collects(in, thread);
 }
 
 /* What a long hold was, as far as that is known of all holds of the thread. */
@@ -260,6 +272,66 @@ static double blocked_us(const struct verdict_load *t)
 static double preempted_us(const struct verdict_load *t)
 {
 	return t->hold_preempted;
+}
+
+static double gc_us(const struct verdict_load *t)
+{
+	return t->gc_us;
+}
+
+/* How many collections there were, where that is known. */
+static void say_collections(const struct verdict_input *in, char *text, size_t size)
+{
+	if (isnan(in->gc_n[0] + in->gc_n[1] + in->gc_n[2]))
+		return;
+	text__append(text, size, ", in %.0f full collection%s and %.0f of the young generations", in->gc_n[2],
+		     in->gc_n[2] == 1 ? "" : "s", in->gc_n[0] + in->gc_n[1]);
+}
+
+static void say_longest(const struct verdict_input *in, char *text, size_t size)
+{
+	char a[32];
+
+	if (in->gc_max_us > 0)
+		text__append(text, size, ", the longest %s%s", isnan(in->gc_err_us) ? "" : "at least ", ms(a, in->gc_max_us));
+}
+
+/* What of the times of garbage collection is sure. */
+static double surely(const struct verdict_input *in, double us)
+{
+	return us - (isnan(in->gc_err_us) ? 0 : GC_SURE * in->gc_err_us);
+}
+
+static void garbage(const struct verdict_input *in, struct verdict *v)
+{
+	size_t worst = worst_of(in, gc_us);
+	struct verdict_finding *f;
+	char a[32], b[32];
+
+	if (!(surely(in, in->all.gc_us) >= GC_TIME * in->observed_us) &&
+	    !(surely(in, in->gc_wait_us) >= GC_WAITING * in->observed_us))
+		return;
+	f = claim(v, PATTERN_GARBAGE, worst);
+	SAY(f->evidence, "Garbage collection held the GIL for %s (%.0f %% of the time", ms(a, in->all.gc_us),
+	    100 * share(in, in->all.gc_us));
+	if (in->all.hold_us > 0)
+		SAY(f->evidence, ", %.0f %% of all that it was held", 100 * in->all.gc_us / in->all.hold_us);
+	SAY(f->evidence, ")");
+	say_collections(in, f->evidence, sizeof(f->evidence));
+	say_longest(in, f->evidence, sizeof(f->evidence));
+	if (in->gc_wait_us > 0)
+		SAY(f->evidence, "; others waited %s meanwhile", ms(b, in->gc_wait_us));
+	SAY(f->evidence, ".");
+	if (worst != SIZE_MAX) {
+		SAY(f->evidence, " %s ran the most of it, %s: a collection is run by whoever happens to make the object that "
+		    "is one too many.", in->threads[worst].name, ms(b, in->threads[worst].gc_us));
+		say_code(v, f, in);
+	}
+	if (!isnan(in->gc_err_us))
+		SAY(f->evidence, " These times are sampled, give or take %s.", ms(b, in->gc_err_us));
+	SAY(f->remedy, "gc.freeze() once all is loaded that stays takes it out of every collection. gc.set_threshold() with "
+	    "larger numbers makes them rarer; gc.disable() around what is urgent, and gc.collect() where a pause hurts nobody, "
+	    "moves them. What has no cycles is freed without.");
 }
 
 /* Each of many who wait adds to the sum, so that little becomes much of the time: it must be a share of the waiting, too. */
@@ -494,7 +566,8 @@ static void one_thread(const struct verdict_input *in, struct verdict *v)
 static bool leaves_time_unexplained(const struct verdict *v)
 {
 	for (size_t i = 0; i < v->findings_n; i++)
-		if (v->findings[i].pattern != PATTERN_STARVED_HOLDER && v->findings[i].pattern != PATTERN_HANDOVER)
+		if (v->findings[i].pattern != PATTERN_STARVED_HOLDER && v->findings[i].pattern != PATTERN_HANDOVER &&
+		    v->findings[i].pattern != PATTERN_GARBAGE)
 			return false;
 	return true;
 }
@@ -650,6 +723,7 @@ void verdict__reach(const struct verdict_input *in, struct verdict *ret)
 	limits(in, ret);
 	if (ret->bound == BOUND_UNKNOWN)
 		return;
+	garbage(in, ret);
 	long_holds(in, ret);
 	blocked_holds(in, ret);
 	starved_holders(in, ret);

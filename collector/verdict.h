@@ -23,6 +23,7 @@ struct verdict_load {
 	double wait_p50, wait_p99, wait_max;
 	double hold_blocked, hold_preempted; /* of hold_us: asleep, without a CPU */
 	double wait_blocked, wait_preempted; /* of wait_us: the holder was */
+	double gc_us; /* of hold_us: it collected garbage */
 };
 
 /* The function of a thread that made others wait the most, "f (file.py:12)", NULL: not known; how long, summed over them. */
@@ -30,6 +31,7 @@ struct verdict_code {
 	const char *place;
 	double us;
 	bool native; /* the place names the C code, too: it need not be looked for */
+	bool gc;     /* which is garbage collection */
 };
 
 /* `us` of the victim's waiting fell into holds of the holder. Indices into threads. */
@@ -45,6 +47,9 @@ struct verdict_input {
 	double util;                    /* of the busiest GIL, 0..1 */
 	double handover_us, unknown_us; /* of all.wait_us */
 	double cpu_us;                  /* CPU time of the process */
+	double gc_err_us;               /* standard error of all.gc_us; NAN: that is exact */
+	double gc_wait_us, gc_max_us;   /* others waited meanwhile; the longest, where sampled at least that */
+	double gc_n[3];                 /* collections, by generation */
 	double jammed;                  /* share of the time in which the GIL was busy and threads queued (VERDICT_JAMMED_*) */
 	double lost;                    /* events lost or out of order */
 	int cpus;                       /* that the process may use, >= 1 */
@@ -70,6 +75,7 @@ enum gil_bound {
 
 /* What is recognised: X(identifier, name in JSON). Worst first. */
 #define VERDICT_PATTERNS(X) \
+	X(GARBAGE, "garbage_collection") /* garbage is collected for much of the time, or while others wait */ \
 	X(LONG_HOLD, "long_hold")       /* C code keeps the GIL for long at a stretch */ \
 	X(BLOCKED_HOLD, "blocked_hold") /* the GIL is held by a thread that sleeps */ \
 	X(STARVED_HOLDER, "starved_holder") /* the GIL is held by a thread that has no CPU */ \

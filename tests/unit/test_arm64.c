@@ -218,6 +218,8 @@ static void write_claims(const char *path, const struct pyver *ver, const struct
 		fprintf(f, "AT(PyThreadState, native_thread_id, %u);\n", off->tstate_native_thread_id);
 	if (off->tstate_eval_breaker != PYOFF_NONE)
 		fprintf(f, "AT(PyThreadState, eval_breaker, %u);\n", off->tstate_eval_breaker);
+	fprintf(f, "AT(PyInterpreterState, gc, %u);\nAT(struct _gc_runtime_state, collecting, %u);\n"
+		   "AT(struct _gc_runtime_state, generation_stats, %u);\n", off->interp_gc, off->gc_collecting, off->gc_stats);
 	if (ver->minor >= 11)
 		fprintf(f, "AT(PyInterpreterState, threads.head, %u);\n", off->interp_threads_head);
 	fclose(f);

@@ -111,6 +111,16 @@ static const struct {
 };
 #define FIELDS_N (sizeof(fields) / sizeof(fields[0]))
 
+/* What the CSV does not name. */
+static const struct {
+	char member[40];
+	size_t at;
+} gc_fields[] = {
+	{"interp_gc", offsetof(struct pyoffsets, interp_gc)},
+	{"gc_collecting", offsetof(struct pyoffsets, gc_collecting)},
+	{"gc_stats", offsetof(struct pyoffsets, gc_stats)},
+};
+
 static uint32_t *field_of(struct pyoffsets *off, const char *name)
 {
 	for (size_t i = 0; i < FIELDS_N; i++)
@@ -573,9 +583,83 @@ ParameterizedTest(struct python *python, pyver, self_described_offsets_agree_wit
 		snprintf(line, sizeof(line), ".%.39s = %u,", fields[f].member, offset);
 		cr_expect_not_null(strstr(made, line), "%s: the headers do not say %s", python->image, line);
 	}
+	for (size_t f = 0; f < sizeof(gc_fields) / sizeof(gc_fields[0]); f++) {
+		char line[80];
+
+		snprintf(line, sizeof(line), ".%.39s = %u,", gc_fields[f].member, *(uint32_t *)((char *)&off + gc_fields[f].at));
+		cr_expect_not_null(strstr(made, line), "%s: the headers do not say %s", python->image, line);
+	}
 	free(made);
 	elffile__close(ef);
 	close(fd);
+}
+
+/* _PyRuntime with `n` words. */
+static void make_long_runtime(const char *path, const uint64_t *words, size_t n, uint64_t size)
+{
+	char source[8192];
+	int len = snprintf(source, sizeof(source), "struct { unsigned long w[%zu]; char rest[%llu]; } _PyRuntime = {{", n,
+			   (unsigned long long)(size - n * 8));
+
+	for (size_t i = 0; i < n; i++)
+		len += snprintf(source + len, sizeof(source) - (size_t)len, "%lluu,", (unsigned long long)words[i]);
+	snprintf(source + len, sizeof(source) - (size_t)len, "}, {1}};\nconst unsigned long Py_Version = %lluu;\n",
+		 (unsigned long long)words[1]);
+	must_compile(path, "-fdata-sections", source);
+}
+
+/* Where the garbage collector is: the words of strings come before its own, at another place in each version. */
+Test(pyver, the_garbage_collectors_words_are_those_behind_the_strings)
+{
+	static struct header_set sets[40];
+	static const struct {
+		int minor;
+		size_t at;           /* of {size, collecting, ...} */
+		uint64_t words[5];   /* those */
+		uint64_t torn[4];    /* instead of the one before, and of the three behind: 0: as it was */
+		uint32_t interp, collecting, stats, ring;
+	} cases[] = {
+		{13, 71, {240, 200}, {0}, 7400, 200, 128, PYOFF_NONE},
+		{14, 81, {264, 192}, {0}, 7400, 192, 120, PYOFF_NONE},
+		{15, 93, {240, 128, 136, 1112, 120}, {0}, 7400, 128, PYOFF_NONE, 120},
+		{15, 93, {240, 128, 136, 1120, 120}, {0}, 7400, 128, PYOFF_NONE, PYOFF_NONE},
+		{14, 81, {264, 264}, {0}, PYOFF_NONE, PYOFF_NONE, PYOFF_NONE, PYOFF_NONE},
+		{14, 81, {1ull << 40, 192}, {0}, PYOFF_NONE, PYOFF_NONE, PYOFF_NONE, PYOFF_NONE},
+		{14, 81, {264, 192}, {41}, PYOFF_NONE, PYOFF_NONE, PYOFF_NONE, PYOFF_NONE},
+		{14, 81, {264, 192}, {0, 32, 16, 40}, PYOFF_NONE, PYOFF_NONE, PYOFF_NONE, PYOFF_NONE},
+	};
+	size_t n = read_header_sets(sets, 40);
+	char dir[PATH_MAX], path[PATH_MAX + 16];
+
+	temp_dir__make(dir, sizeof(dir));
+	snprintf(path, sizeof(path), "%s/lib.so", dir);
+	for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
+		uint64_t words[128] = {0};
+		struct pyoffsets off;
+		struct elffile *ef;
+		struct pyver ver;
+		int fd;
+
+		for (size_t i = 0; i < n; i++)
+			if (sets[i].minor == cases[c].minor && !sets[i].free_threaded)
+				memcpy(words, words_of(&sets[i]).word, sizeof(struct words));
+		cr_assert_neq(words[0], 0);
+		words[cases[c].minor == 13 ? 10 : 11] = 7400;
+		words[cases[c].at - 3] = 32, words[cases[c].at - 2] = 16, words[cases[c].at - 1] = cases[c].torn[0] ?: 40;
+		memcpy(words + cases[c].at, cases[c].words, sizeof(cases[c].words));
+		if (cases[c].torn[1])
+			memcpy(words + cases[c].at + 8, cases[c].torn + 1, 3 * sizeof(uint64_t));
+		make_long_runtime(path, words, 128, words[3]);
+		ef = must_open_file(path, &fd);
+		must_know(ef, path, &ver, &off);
+		cr_expect_eq(off.interp_gc, cases[c].interp, "case %zu: %d", c, (int)off.interp_gc);
+		cr_expect_eq(off.gc_collecting, cases[c].collecting, "case %zu: %d", c, (int)off.gc_collecting);
+		cr_expect_eq(off.gc_stats, cases[c].stats, "case %zu: %d", c, (int)off.gc_stats);
+		cr_expect_eq(off.gc_ring, cases[c].ring, "case %zu: %d", c, (int)off.gc_ring);
+		elffile__close(ef);
+		close(fd);
+	}
+	temp_dir__remove(dir);
 }
 
 /* A layout of frames that can't be costs the stacks, not the rest. */

@@ -52,8 +52,8 @@ static void set_up(void)
 	report.thrs = thrs;
 	strcpy(codes[0], "search (app.py:12)");
 	strcpy(codes[2], "<lambda> (a&b.py:3)");
-	guilt[0] = (struct verdict_code){codes[0], 1000, false};
-	guilt[2] = (struct verdict_code){codes[2], 700000, false};
+	guilt[0] = (struct verdict_code){.place = codes[0], .us = 1000};
+	guilt[2] = (struct verdict_code){.place = codes[2], .us = 700000};
 	report.codes = codes;
 	report.guilt = guilt;
 	functions[0] = (struct function_time){.place = "<lambda> (a&b.py:3)", .who = "2 threads", .blame_us = 700000};

@@ -133,7 +133,9 @@ static struct metrics metrics_of(uint64_t x)
 	struct metrics m = {
 		.known = KNOWN_ALL, .waiting = (uint32_t)x, .hold_ns = x, .wait_ns = 2 * x, .handover_ns = 3 * x,
 		.unknown_ns = 4 * x, .acquires = 5 * x, .contended = 6 * x, .forced = 7 * x, .hold_max_ns = x,
-		.wait_max_ns = 1000 - x, .hold_off.ns = {8 * x, 9 * x, 10 * x}, .wait_off.ns = {11 * x, 12 * x, 13 * x},
+		.wait_max_ns = 1000 - x,
+		.gc = {x, 2 * x, 1000 - x, 3.0 * (double)x, {x, 2 * x, 3 * x}},
+		.hold_off.ns = {8 * x, 9 * x, 10 * x}, .wait_off.ns = {11 * x, 12 * x, 13 * x},
 	};
 
 	count(&m.hold, 1, x);
@@ -160,6 +162,12 @@ static void check_ended_sum(const struct metrics *m)
 	cr_assert_eq(m->wait_max_ns, 990);
 	cr_assert_eq(counted(&m->hold, 1), 30);
 	cr_assert_eq(counted(&m->wait, 2), 30);
+	cr_assert_eq(m->gc.hold_ns, 30);
+	cr_assert_eq(m->gc.wait_ns, 60);
+	cr_assert_eq(m->gc.max_ns, 990);
+	cr_assert_float_eq(m->gc.err2, 90, 0.001);
+	for (unsigned int i = 0; i < 3; i++)
+		cr_assert_eq(m->gc.n[i], 30 * (i + 1));
 }
 
 Test(sample, merging_over_time_keeps_what_is_open_of_the_later_one)

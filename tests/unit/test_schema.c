@@ -160,6 +160,7 @@ static struct proc_sample *golden_sample(void)
 		.known = KNOWN_ALL, .hold_ns = 812345678, .wait_ns = 2400000999, .handover_ns = 31000999, .acquires = 421,
 		.contended = 398, .forced = 190, .hold_max_ns = 5001000, .wait_max_ns = 20100000,
 		.hold_off.ns = {12000999, 340000999, 0}, .wait_off.ns = {35000999, 1010000999, 0},
+		.gc = {.hold_ns = 310000999, .wait_ns = 290000999, .max_ns = 120000999, .err2 = 4e12, .n = {60, 5, 1}},
 	};
 
 	for (int i = 0; i < 421; i++)
@@ -198,8 +199,52 @@ Test(schema, process_member_to_the_letter)
 		     "\"handover\":31000,\"waiters\":2.4,\"n\":421,\"c\":398,\"forced\":190,\"threads\":9,"
 		     "\"wait_p50\":2031,\"wait_p99\":19922,\"wait_max\":20100,\"hold_p50\":1015,\"hold_p99\":4980,"
 		     "\"hold_max\":5001,\"hold_blocked\":12000,\"hold_preempted\":340000,\"wait_blocked\":35000,"
-		     "\"wait_preempted\":1010000,\"cpu\":990000,\"rss\":10240,\"cost\":800,\"lost\":0,\"cov\":1,"
+		     "\"wait_preempted\":1010000,\"gc\":310000,\"gc_wait\":290000,\"gc_max\":120000,\"gc_n0\":60,"
+		     "\"gc_n1\":5,\"gc_n2\":1,\"cpu\":990000,\"rss\":10240,\"cost\":800,\"lost\":0,\"cov\":1,"
 		     "\"hh\":[47,400,56,21],\"wh\":[51,390,64,8]}");
+	proc_sample__free(s);
+}
+
+/* Times of garbage collection that are sampled have their error with them; without it they are exact. */
+Test(schema, sampled_garbage_collection_says_how_far_off_it_may_be)
+{
+	struct proc_sample *s = golden_sample();
+	struct schema_row row, other;
+
+	schema_row__from(s, &s->total, true, &row);
+	cr_expect_not(row.has >> FIELD_GC_ERR & 1);
+	s->total.known &= ~(uint32_t)KNOWN_GC_EXACT;
+	schema_row__from(s, &s->total, true, &other);
+	cr_expect_eq(other.value[FIELD_GC_ERR], 2000);
+	schema_row__merge(&row, &other);
+	cr_expect_eq(row.value[FIELD_GC_ERR], 2000, "one part of it is sampled");
+	schema_row__merge(&row, &other);
+	cr_expect_float_eq(row.value[FIELD_GC_ERR], 2828.4, 0.1);
+	cr_expect_eq(row.value[FIELD_GC], 930000);
+	cr_expect_eq(row.value[FIELD_GC_N2], 3);
+	s->total.known &= ~(uint32_t)KNOWN_GC;
+	schema_row__from(s, &s->total, true, &other);
+	schema_row__merge(&row, &other);
+	cr_expect_not(row.has >> FIELD_GC & 1, "of a part of the time it is not known");
+	cr_expect_not(row.has >> FIELD_GC_MAX & 1);
+	cr_expect(row.has >> FIELD_GC_N0 & 1, "but the number is");
+	proc_sample__free(s);
+}
+
+/* A thread's row says what it has collected, and nothing if it has not: there are many. */
+Test(schema, a_thread_that_collected_nothing_does_not_say_so)
+{
+	struct proc_sample *s = golden_sample();
+	struct schema_row row, idle;
+
+	schema_row__from(s, &s->threads[0].m, false, &row);
+	cr_expect_eq(row.value[FIELD_GC], 310000);
+	s->threads[0].m.gc = (struct gc_time){0};
+	schema_row__from(s, &s->threads[0].m, false, &idle);
+	for (int f = FIELD_GC; f <= FIELD_GC_N2; f++)
+		cr_expect_not(idle.has >> f & 1);
+	schema_row__merge(&row, &idle);
+	cr_expect_eq(row.value[FIELD_GC], 310000, "what it collected before stays");
 	proc_sample__free(s);
 }
 
@@ -210,7 +255,7 @@ Test(schema, thread_member_to_the_letter)
 	check_member(s, &s->threads[0].m, false, false,
 		     "{\"t\":1795339305000,\"d\":1000000,\"hold\":812345,\"wait\":2400000,\"handover\":31000,"
 		     "\"n\":421,\"c\":398,\"forced\":190,\"hold_p50\":1015,\"hold_p99\":4980,\"hold_max\":5001,"
-		     "\"wait_p50\":2031,\"wait_p99\":19922,\"wait_max\":20100,\"ho\":[12000,340000],"
+		     "\"wait_p50\":2031,\"wait_p99\":19922,\"wait_max\":20100,\"gc\":310000,\"ho\":[12000,340000],"
 		     "\"wo\":[35000,1010000]}");
 	s->threads[0].gil = 2;
 	s->threads[0].key.inside = 17;
@@ -260,7 +305,8 @@ Test(schema, a_known_zero_is_written_and_undefined_quantiles_are_not)
 
 	check_member(s, &s->total, true, true,
 		     "{\"t\":1795339305000,\"d\":1000000,\"hold\":0,\"util\":0,\"wait\":0,\"handover\":0,"
-		     "\"waiters\":0,\"n\":0,\"c\":0,\"forced\":0,\"threads\":0,\"cost\":0,\"lost\":0,\"cov\":1,"
+		     "\"waiters\":0,\"n\":0,\"c\":0,\"forced\":0,\"threads\":0,\"gc\":0,\"gc_wait\":0,\"gc_n0\":0,\"gc_n1\":0,"
+		     "\"gc_n2\":0,\"cost\":0,\"lost\":0,\"cov\":1,"
 		     "\"hh\":[],\"wh\":[]}");
 	s->observed_ns = 0;
 	s->total.known = 0;

@@ -110,6 +110,22 @@ Test(summary, a_service_in_full_mode_reads_like_this)
 	expect_fits(80);
 }
 
+Test(summary, garbage_collection_is_said_with_its_error)
+{
+	service();
+	s->total.gc = (struct gc_time){.hold_ns = s->total.hold_ns / 5, .max_ns = 31000000, .err2 = 1e12};
+	s->total.known &= ~(uint32_t)KNOWN_GC_EXACT;
+	summary(20);
+	cr_expect(strstr(text, "  garbage        20.0%  of that garbage was collected (sampled, +- 0.2%)\n"
+			       "  longest      31.0 ms  collection, at least\n"), "%s", text);
+	expect_fits(80);
+	free(text);
+	s->total.known |= KNOWN_GC_EXACT;
+	summary(20);
+	cr_expect(strstr(text, "  garbage        20.0%  of that garbage was collected\n"
+			       "  longest      31.0 ms  collection\n"), "%s", text);
+}
+
 Test(summary, holders_off_the_cpu_are_said_where_there_is_something_to_say)
 {
 	service();

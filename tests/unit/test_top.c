@@ -316,6 +316,28 @@ Test(top, holders_of_which_nothing_is_known_are_said_to_run_nowhere)
 	expect("Waits for it      3.0% of the time");
 }
 
+/* A fifth of all holds; sampled, then exact. */
+Test(top, garbage_collection_is_said_where_there_is_some)
+{
+	three_threads();
+	draw(100, 24);
+	expect_not("garbage");
+	s->total.gc.hold_ns = s->total.hold_ns / 5;
+	s->total.gc.max_ns = 31000000;
+	s->total.known &= ~(uint32_t)KNOWN_GC_EXACT;
+	tell_sample();
+	draw(100, 24);
+	expect("garbage collection 16.2%, longest over 31.0 ms");
+	s->total.known |= KNOWN_GC_EXACT;
+	tell_sample();
+	draw(100, 24);
+	expect("garbage collection 16.2%, longest 31.0 ms");
+	s->total.known &= ~(uint32_t)KNOWN_GC;
+	tell_sample();
+	draw(100, 24);
+	expect_not("garbage");
+}
+
 /* As rows out of Redis have them. */
 Test(top, parts_are_known_if_the_first_is_there_and_nothing_of_nothing)
 {

@@ -327,6 +327,56 @@ Test(verdict, long_holds_that_nobody_asks_to_end_do_not_hide_a_convoy)
 	cr_expect_not_null(found(PATTERN_CONVOY));
 }
 
+/* What collects garbage for most of its holds: its long holds are that, and nothing that wants smaller pieces. */
+static size_t add_collector(void)
+{
+	size_t serve = add_thread(load_of("serve", 5 * S, 0.1 * S, 100, 20, 0, 5 * MS, 400 * MS, 480 * MS, 1 * MS, 2 * MS,
+					  3 * MS));
+	size_t beat = add_thread(load_of("beat", 0.1 * S, 4 * S, 1000, 30, 0, 90, 100, 120, 2 * MS, 300 * MS, 470 * MS));
+
+	add_pair(beat, serve, 4 * S);
+	s.threads[serve].gc_us = s.in.all.gc_us = 4.5 * S;
+	s.in.gc_wait_us = 3.8 * S;
+	s.in.gc_max_us = 450 * MS;
+	s.in.gc_err_us = NAN;
+	s.in.gc_n[0] = 800, s.in.gc_n[1] = 70, s.in.gc_n[2] = 9;
+	return serve;
+}
+
+Test(verdict, garbage_collection_has_a_name_and_a_remedy_of_its_own)
+{
+	size_t serve = add_collector();
+
+	expect(BOUND_PARTLY, PATTERN_GARBAGE, PATTERN_COUNT);
+	cr_expect_eq(s.v.findings[0].thread, serve);
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "for 4.5 s (45 % of the time, 88 % of all"), "%s",
+			   s.v.findings[0].evidence);
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "9 full collections and 870 of the young"));
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "the longest 450 ms"));
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "others waited 3.8 s"));
+	cr_expect_null(strstr(s.v.findings[0].evidence, "sampled"));
+	cr_expect_not_null(strstr(s.v.findings[0].remedy, "gc.freeze()"));
+	cr_expect_null(strstr(s.v.findings[0].remedy, "smaller pieces"));
+}
+
+Test(verdict, sampled_garbage_collection_is_a_finding_only_beyond_its_error)
+{
+	add_collector();
+	s.in.gc_err_us = 20 * MS;
+	expect(BOUND_PARTLY, PATTERN_GARBAGE, PATTERN_COUNT);
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "at least 450 ms"));
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "sampled, give or take 20 ms"));
+	s.in.all.gc_us = s.threads[0].gc_us = 0.6 * S;
+	s.in.gc_wait_us = 0.3 * S;
+	s.in.gc_err_us = 0.2 * S;
+	verdict__reach(&s.in, &s.v);
+	cr_expect_null(found(PATTERN_GARBAGE));
+	cr_expect_not_null(found(PATTERN_LONG_HOLD), "most of its holds are something else");
+	s.in.all.gc_us = s.in.gc_wait_us = NAN;
+	verdict__reach(&s.in, &s.v);
+	cr_expect_null(found(PATTERN_GARBAGE), "not known");
+}
+
 /* Behind other computing threads a reader waits for several intervals at each take. */
 Test(verdict, a_queue_makes_a_convoy_wait_for_longer)
 {

@@ -955,3 +955,45 @@ uint64_t idlers_stop(void)
 	idlers_quit = 0;
 	return waits;
 }
+
+/* ---- garbage collection ---- */
+
+/*
+ * As gc.callbacks and weakref's callbacks want it, called with the GIL. No bytecode runs between a collection's begin or end and
+ * its clock, so nobody can take the GIL there.
+ */
+struct garbage {
+	uint64_t begun_ns, let_go_ns; /* the one that goes on; of it without the GIL */
+	uint64_t total_ns, longest_ns, n;
+};
+
+void garbage_clock(struct garbage *g, void *phase, void *info);
+void garbage_let_go(struct garbage *g, uint64_t ns, void *reference);
+
+/* At a collection's begin and at its end, by turns. */
+void garbage_clock(struct garbage *g, void *phase, void *info)
+{
+	uint64_t now = now_ns(), len;
+
+	if (!g->begun_ns) {
+		g->let_go_ns = 0;
+		g->begun_ns = now;
+		return;
+	}
+	len = now - g->begun_ns - g->let_go_ns;
+	g->begun_ns = 0;
+	g->total_ns += len;
+	g->n++;
+	if (len > g->longest_ns)
+		g->longest_ns = len;
+}
+
+void garbage_let_go(struct garbage *g, uint64_t ns, void *reference)
+{
+	uint64_t begin = now_ns();
+	void *state = PyEval_SaveThread();
+
+	sleep_until(begin + ns);
+	PyEval_RestoreThread(state);
+	g->let_go_ns += now_ns() - begin;
+}

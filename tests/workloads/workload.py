@@ -65,6 +65,10 @@ class Late(ctypes.Structure):
         "rounds", "blame_low_ns", "blame_high_ns", "free_low_ns", "free_high_ns", "least_ns", "wanted", "got")] + [("tid", ctypes.c_int), ("call", ctypes.c_int * 2), ("over", ctypes.c_int * 2)]
 
 
+class Garbage(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in ("begun_ns", "let_go_ns", "total_ns", "longest_ns", "n")]
+
+
 def as_dict(truth):
     return {name: getattr(truth, name) for name, _ in truth._fields_}
 
@@ -93,6 +97,8 @@ def _libraries():
         "chain_member": (None, [ctypes.POINTER(Chain), num, num]),
         "late_open": (num, [ctypes.POINTER(Late), u64]), "late_taker": (None, [ctypes.POINTER(Late), num]),
         "late_giver": (None, [ctypes.POINTER(Late), num, num, u64]),
+        "garbage_clock": (None, [ctypes.POINTER(Garbage), ctypes.py_object, ctypes.py_object]),
+        "garbage_let_go": (None, [ctypes.POINTER(Garbage), u64, ctypes.py_object]),
         "idlers_start": (num, [num, u64, ctypes.POINTER(num)]), "idlers_stop": (u64, []),
     }
     libraries = ctypes.PyDLL(path), ctypes.CDLL(path)
