@@ -54,6 +54,7 @@ PURE += site_text target target_proc target_image elffile elffile_symbols elffil
 PURE += record time_memo proc_layout caps verifier_log load_refusal
 PURE += hist keymap pair_index stack_cells sample long_event window minute aggr keep json_text batch sink_mem trace trace_json
 PURE += schema schema_member schema_row schema_blame schema_code schema_stacks verdict schema_series schema_sample schema_threads schema_wide schema_board schema_meta schema_ttl
+PURE += task_state holder_look
 PURE += procmaps label cgroup pynames pystr pylines pystack unwind demangle native native_tally native_look stack_book gil_words snapshot
 KERNEL := kernel_features probes probes_load probes_programs stack_limit probes_tables probes_kin families planter planter_process uprobe_link probe_check blame_memo gil_life stack_sums cpu_samples
 KERNEL += reader reader_slots reader_names reader_stacks reader_trace

@@ -427,13 +427,14 @@ static void count_violations(struct collection *c, struct memo *m)
 static int collect_record(struct collection *c, uint32_t slot, const struct record *rec)
 {
 	bool other = slot < probes__first_thread(c->r->probes);
-	bool dead = rec->state != GIL_THREAD_LIVE && rec->bound < c->bound;
 	struct metrics metrics = {.known = known_in(c)};
 	struct memo *m = c->r->memos[slot];
 	const struct moment at = {
 		.rec = rec, .gil = &c->gils[rec->gil % GIL_PER_PROC], .from = c->from, .bound = c->bound, .slot = slot,
 		.arm_gen = c->proc.arm_gen, .mode = c->proc.mode,
 	};
+	/* Who ended with the GIL has it for ever, and is told of as long. */
+	bool dead = rec->state != GIL_THREAD_LIVE && rec->bound < c->bound && !moment__open_hold_since(&at);
 	struct blame_list open = {0}, parts = {0};
 	int err;
 

@@ -94,6 +94,7 @@ def _libraries():
         "late_open": (num, [ctypes.POINTER(Late), u64]), "late_taker": (None, [ctypes.POINTER(Late), num]),
         "late_giver": (None, [ctypes.POINTER(Late), num, num, u64]),
         "idlers_start": (num, [num, u64, ctypes.POINTER(num)]), "idlers_stop": (u64, []),
+        "stuck_hold": (None, [num, num]), "stuck_tell": (num, [num, num]), "stuck_fork": (num, []),
     }
     libraries = ctypes.PyDLL(path), ctypes.CDLL(path)
     for library in libraries:
