@@ -41,6 +41,7 @@
 #define TICK_NS COLLECTOR_TICK_NS
 #define MARGIN_NS (20 * MS)         /* shortest interval */
 #define FLUSH_TIMEOUT_MS 5000
+#define LOOKED_AT_OFTEN 8           /* processes */
 #define FORGET_NS (30 * SECOND)     /* see target_memory__forget() */
 
 static struct grid_clocks read_clocks(void)
@@ -125,6 +126,7 @@ static void take_sample(struct collector *c, struct observed *o, bool partial)
 		return;
 	if (!o->gone_at)
 		observed__mind_interpreter(o, &c->shop);
+	observed_look__before(o, &c->shop);
 	err = reader__collect(c->shop.reader, o->slot, &s);
 	if (err) {
 		log_warn("process %d: an interval could not be read: %s", (int)o->target->pid, strerror(-err));
@@ -252,6 +254,17 @@ static void mind_sink(struct collector *c)
 	c->sink_was_away = away;
 }
 
+/* Of many processes only when they are collected, and once a second: it costs some small files each. */
+static void look_at(struct collector *c, struct observed *o, uint64_t now)
+{
+	char news[HOLDING_WORDS_SIZE * 2];
+
+	if (roster__count(&c->roster) <= LOOKED_AT_OFTEN || now >= o->look.looked_at + SECOND)
+		observed_look__take(o, &c->shop);
+	if (observed_look__news(o, &o->told, news)[0])
+		collector__notice(c, o, "%s", news);
+}
+
 static void on_tick(struct collector *c, uint64_t now)
 {
 	uint64_t left = c->deadline == UINT64_MAX ? UINT64_MAX : c->deadline > now ? c->deadline - now : 0;
@@ -270,8 +283,10 @@ static void on_tick(struct collector *c, uint64_t now)
 		c->forgot_at = now;
 	}
 	for (size_t i = 0; i < c->roster.max; i++)
-		if (roster__at(&c->roster, i))
+		if (roster__at(&c->roster, i)) {
 			modes__mind_budget(c, c->roster.places[i], now);
+			look_at(c, c->roster.places[i], now);
+		}
 	if (c->events->tick)
 		c->events->tick(c->events->arg, now - c->started, left);
 }

@@ -10,6 +10,7 @@
 
 #include "collector.h"
 #include "gil_words.h"
+#include "observed_look.h"
 #include "reader.h"
 #include "recipe.h"
 
@@ -40,6 +41,9 @@ struct observed {
 	bool sighted, blind;       /* an acquire was seen; the main GIL changes and no probe sees it: see note_sight() */
 	uint32_t strange_looks;    /* at a GIL that was taken, as it seems, without a probe's telling */
 	struct gil_words armed_as;  /* its fields just after arming */
+	uint64_t seeds[GIL_PER_PROC]; /* who had each GIL just after arming, PyThreadState; 0: nobody, or not known */
+	struct observed_look look;
+	struct observed_news told;  /* of what was found by looking, people were told */
 	/* auto mode */
 	uint64_t hits_cost_ns;     /* cost at the last look */
 	uint64_t looked_at;        /* ns, monotonic */

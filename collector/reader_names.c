@@ -177,3 +177,10 @@ bool reader__thread_name(struct reader *r, uint32_t slot, pid_t tid, char name[T
 	return target__stat(probes__pid(r->probes, slot), tid, &start_ticks, &stack) == 0 &&
 	       live_name(r, slot, tid, 0, start_ticks, name);
 }
+
+void reader__tstate_name(struct reader *r, uint32_t slot, uint64_t tstate, char name[THREAD_NAME_SIZE])
+{
+	const char *python = tstate ? python_name(r, slot, 0, tstate, 0) : NULL;
+
+	snprintf(name, THREAD_NAME_SIZE, "%s", python ? python : "");
+}
