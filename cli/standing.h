@@ -8,9 +8,14 @@
 
 #include <jansson.h>
 
-#include "../collector/task_state.h"
+#include "../collector/holding.h"
 
 /* What a thread does: {"state":"S","call":"futex","wchan":"..."}, as far as it is known. NULL: no memory. */
 json_t *standing__task_json(const struct task_state *task);
+
+/*
+ * What is told of `h` (schema_holding.h); an empty object where there is nothing. NULL: no memory.
+ */
+json_t *standing__json(const struct holding *h);
 
 #endif

@@ -68,9 +68,11 @@ static bool has_moved(const struct holder_look *was, const struct holder_look *i
 					      was->task.slept == is->task.slept && was->task.cpu_ns == is->task.cpu_ns);
 }
 
-static uint64_t begin_of(const struct gil_state *g, const struct holder_look *look, enum sight sight)
+static uint64_t begin_of(const struct gil_proc *proc, const struct gil_state *g, const struct holder_look *look, enum sight sight)
 {
-	return sight == SIGHT_UNSEEN ? g->since : sight == SIGHT_LONG ? g->cur.acquired_at : look->at_ns;
+	if (sight == SIGHT_UNSEEN) /* before its first event the GIL's own state is that of an earlier arming, or of none */
+		return g->arm_gen == proc->arm_gen && g->since > proc->armed_at ? g->since : proc->armed_at;
+	return sight == SIGHT_LONG ? g->cur.acquired_at : look->at_ns;
 }
 
 /* In light mode most GILs have been taken since: that is found out by their words alone. */
@@ -105,7 +107,7 @@ static void look_at_gil(struct observed *o, struct workshop *shop, uint32_t i, u
 	    !(sight == SIGHT_LIGHT && has_moved(&w->last, &look)))
 		go_on(&o->look, w, &look, sight);
 	else
-		w->since_ns = begin_of(g, &look, sight);
+		w->since_ns = begin_of(proc, g, &look, sight);
 	w->before = sight == SIGHT_UNSEEN && !o->born_at;
 	w->last = look;
 	if (look.kind == HOLDER_THREAD && task_state__is_off(&look.task) && look.task.letter != 't')

@@ -150,6 +150,10 @@ const char *schema__global_key(char *buf, size_t size, const char *prefix, const
 	X(WAIT_BLOCKED, "wait_blocked", "us", "of wait: the holder slept") \
 	X(WAIT_PREEMPTED, "wait_preempted", "us", "of wait: the holder could run but had no CPU") \
 	X(WAIT_UNSEEN, "wait_unseen", "us", "of wait: whether the holder ran is not known") \
+	X(STOPPED, "stopped", "us", "none of its threads could run: stopped by a signal; at least so long") \
+	X(TRACED, "traced", "us", "the same: held by a tracer") \
+	X(FROZEN, "frozen", "us", "the same: its control group was frozen") \
+	X(HOLD_GONE, "hold_gone", "us", "of hold, at least: the holder was not there any more") \
 	X(INSIDE, "inside", "n", "id of the thread in its own PID namespace, if that is another")
 
 enum schema_field {
