@@ -59,8 +59,8 @@ const char *holder_kind__remedy(enum holder_kind k)
 		       "pthread_exit(), the exit system call, or ends its thread from a signal handler.";
 	case HOLDER_LEFT_BY_FORK:
 		return "Only a restart helps this process. C code of the parent calls fork() without the GIL and goes on in the "
-		       "child: have it fork with the GIL (os.fork), execute a program at once, or use multiprocessing's \"spawn\" "
-		       "or \"forkserver\".";
+		       "child: have it fork with the GIL (os.fork), execute a program at once, or use multiprocessing's "
+		       "\"spawn\" or \"forkserver\".";
 	case HOLDER_GONE:
 		return "Only a restart helps this process. Look for C code that forks without the GIL, or ends a thread "
 		       "that has it.";

@@ -48,8 +48,8 @@ const char *holding__words(const struct holding *h, char buf[HOLDING_WORDS_SIZE]
 		if (h->tracer)
 			text__append(buf, HOLDING_WORDS_SIZE, ", process %d", (int)h->tracer);
 	} else if (holder_kind__is_gone(h->by)) {
-		text__append(buf, HOLDING_WORDS_SIZE, "the GIL is held by %s%s%s%s: nobody can take it", holder_kind__words(h->by),
-			     h->name[0] ? " (" : "", h->name, h->name[0] ? ")" : "");
+		text__append(buf, HOLDING_WORDS_SIZE, "the GIL is held by %s%s%s%s: nobody can take it",
+			     holder_kind__words(h->by), h->name[0] ? " (" : "", h->name, h->name[0] ? ")" : "");
 	} else if (h->by == HOLDER_THREAD) {
 		text__append(buf, HOLDING_WORDS_SIZE, "%s has held the GIL %s%.1f s%s", name,
 			     h->before ? "since before gilscope looked, " : "for ", (double)h->lasted_ns / 1e9,

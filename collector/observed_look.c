@@ -268,8 +268,8 @@ const char *observed_look__news(const struct observed *o, struct observed_news *
 
 		if (!holder_kind__is_gone(kind) || buf[0])
 			continue;
-		text__append(buf, size, "the GIL of process %d is held by %s: nobody can take it any more. %s", (int)o->target->pid,
-			     holder_kind__words(kind), holder_kind__remedy(kind));
+		text__append(buf, size, "the GIL of process %d is held by %s: nobody can take it any more. %s",
+			     (int)o->target->pid, holder_kind__words(kind), holder_kind__remedy(kind));
 	}
 	was->gone = l->gone;
 	return buf;

@@ -142,7 +142,7 @@ struct proc_sample {
 	size_t code_n;
 	struct code_rest code_rest;
 	bool code_known;        /* stacks are asked for */
-	struct holding holding; /* what was seen by looking at the process; known of base samples, and the last of them in windows */
+	struct holding holding; /* what was seen by looking at the process; in windows the last of it, and sums */
 	struct stack_cells stacks; /* the same looks, by whole stacks; totals have none */
 };
 

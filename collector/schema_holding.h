@@ -8,8 +8,9 @@
 #define SCHEMA_HOLDING_SIZE 1024 /* bytes of its text, the NUL included */
 
 /*
- * An object of what there is to tell: held_by g tid name place state call wchan before lasted gone standstill tracer, and how long it stood
- * still as stopped, traced, frozen; durations in us. "{}" where there is nothing. malloc'd, caller frees; NULL: no memory.
+ * An object of what there is to tell: held_by g tid name place state call wchan before lasted gone standstill tracer, and how
+ * long it stood still as stopped, traced, frozen; durations in us. "{}" where there is nothing. malloc'd, caller frees; NULL:
+ * no memory.
  */
 char *schema_holding__encode(const struct holding *h);
 

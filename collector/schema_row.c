@@ -165,7 +165,8 @@ static void set_shares(const struct proc_sample *s, const struct metrics *m, str
 		set(row, FIELD_WAITERS, (double)m->wait_ns / observed);
 }
 
-_Static_assert(FIELD_FROZEN == FIELD_STOPPED + STANDSTILL_FROZEN - STANDSTILL_STOPPED, "fields of standstills follow one another");
+_Static_assert(FIELD_FROZEN == FIELD_STOPPED + STANDSTILL_FROZEN - STANDSTILL_STOPPED,
+	       "the fields of standstills follow one another");
 
 /* What is written only where it was seen. */
 static void set_seen(struct schema_row *row, enum schema_field f, uint64_t ns)

@@ -102,7 +102,7 @@ static double without_gil(const struct verdict_input *in)
 
 /* ---- words ---- */
 
-const char *verdict_inside__ms(char buf[32], double us)
+const char *verdict__ms(char buf[32], double us)
 {
 	if (us < 1000)
 		snprintf(buf, 32, "%.0f us", us);
@@ -113,7 +113,7 @@ const char *verdict_inside__ms(char buf[32], double us)
 	return buf;
 }
 
-struct verdict_finding *verdict_inside__claim(struct verdict *v, enum verdict_pattern pattern, size_t thread)
+struct verdict_finding *verdict__claim(struct verdict *v, enum verdict_pattern pattern, size_t thread)
 {
 	struct verdict_finding *f = &v->findings[v->findings_n++];
 
@@ -139,7 +139,7 @@ static void say_code(const struct verdict *v, struct verdict_finding *f, const s
 			return;
 	if (code && code->place && code->us > 0)
 		text__append(f->evidence, sizeof(f->evidence), " %s's worst place is %s: others waited %s for that.",
-			     in->threads[f->thread].name, code->place, verdict_inside__ms(a, code->us));
+			     in->threads[f->thread].name, code->place, verdict__ms(a, code->us));
 }
 
 #define SAY(text, ...) text__append(text, sizeof(text), __VA_ARGS__)
@@ -199,15 +199,16 @@ static bool holds_long(const struct verdict_input *in, size_t thread)
 	const struct verdict_load *t = &in->threads[thread];
 	size_t victim = worst_victim(in, thread);
 
-	return t->hold_max - verdict_stuck__excused_us(in) >= LONG_US && share(in, blame_of(in, thread)) >= LONG_BLAME && victim != SIZE_MAX &&
-	       in->threads[victim].wait_max >= LONG_US && !may_be_bytecode(t);
+	return t->hold_max - verdict_stuck__excused_us(in) >= LONG_US && victim != SIZE_MAX &&
+	       share(in, blame_of(in, thread)) >= LONG_BLAME && in->threads[victim].wait_max >= LONG_US && !may_be_bytecode(t);
 }
 
 /* What a long hold was, as far as that is known of all holds of the thread. */
 static void say_kind(const struct verdict_input *in, const struct verdict_load *t, char *text, size_t size)
 {
 	if (unseen(t) >= 0.5)
-		text__append(text, size, "C code that does not let go, or a holder that slept or had no CPU: which is not known%s",
+		text__append(text, size,
+			     "C code that does not let go, or a holder that slept or had no CPU: which is not known%s",
 			     may_compute(in, t->hold_us) ? "." : ", but the process had no CPU time for the first.");
 	else if (asleep(t) >= 0.5)
 		text__append(text, size, "a call that sleeps with the GIL, for %.0f %% of the time that it had it.",
@@ -241,14 +242,14 @@ static void long_holds(const struct verdict_input *in, struct verdict *v)
 		return;
 	t = &in->threads[worst];
 	victim = worst_victim(in, worst);
-	f = verdict_inside__claim(v, PATTERN_LONG_HOLD, worst);
-	SAY(f->evidence, "%s kept the GIL for up to %s at a stretch", t->name, verdict_inside__ms(a, t->hold_max));
+	f = verdict__claim(v, PATTERN_LONG_HOLD, worst);
+	SAY(f->evidence, "%s kept the GIL for up to %s at a stretch", t->name, verdict__ms(a, t->hold_max));
 	if (t->hold_p99 >= LONG_US)
-		SAY(f->evidence, " (p99 %s)", verdict_inside__ms(a, t->hold_p99));
+		SAY(f->evidence, " (p99 %s)", verdict__ms(a, t->hold_p99));
 	SAY(f->evidence,
 	    " and so made others wait %s in all, %s the most, for up to %s at a time. Python code that runs gives it "
 	    "up 5 ms after somebody asks: this is ",
-	    verdict_inside__ms(a, blame_of(in, worst)), in->threads[victim].name, verdict_inside__ms(b, in->threads[victim].wait_max));
+	    verdict__ms(a, blame_of(in, worst)), in->threads[victim].name, verdict__ms(b, in->threads[victim].wait_max));
 	say_kind(in, t, f->evidence, sizeof(f->evidence));
 	say_code(v, f, in);
 	say_others(f->evidence, sizeof(f->evidence), n - 1, "did the same");
@@ -297,7 +298,8 @@ static void say_who_waited(const struct verdict_input *in, size_t holder, double
 	if (!(wait_us >= 1) || victim == SIZE_MAX)
 		text__append(text, size, " Nobody else wanted it meanwhile.");
 	else
-		text__append(text, size, " Others waited %s for that, %s the most.", verdict_inside__ms(a, wait_us), in->threads[victim].name);
+		text__append(text, size, " Others waited %s for that, %s the most.", verdict__ms(a, wait_us),
+			     in->threads[victim].name);
 }
 
 static void blocked_holds(const struct verdict_input *in, struct verdict *v)
@@ -309,12 +311,12 @@ static void blocked_holds(const struct verdict_input *in, struct verdict *v)
 	if (worst == SIZE_MAX || verdict_stuck__explains(v, worst) ||
 	    !is_much(in, in->all.hold_blocked - verdict_stuck__excused_us(in), in->all.wait_blocked))
 		return;
-	f = verdict_inside__claim(v, PATTERN_BLOCKED_HOLD, worst);
+	f = verdict__claim(v, PATTERN_BLOCKED_HOLD, worst);
 	SAY(f->evidence,
 	    "The GIL was held for %s (%.0f %% of the time) by threads that slept in a system call or a page fault: by %s for "
 	    "%s.",
-	    verdict_inside__ms(a, in->all.hold_blocked), 100 * share(in, in->all.hold_blocked), in->threads[worst].name,
-	    verdict_inside__ms(b, blocked_us(&in->threads[worst])));
+	    verdict__ms(a, in->all.hold_blocked), 100 * share(in, in->all.hold_blocked), in->threads[worst].name,
+	    verdict__ms(b, blocked_us(&in->threads[worst])));
 	say_who_waited(in, worst, in->all.wait_blocked, f->evidence, sizeof(f->evidence));
 	say_code(v, f, in);
 	SAY(f->remedy, "This is a bug of an extension: it blocks (I/O, a lock, a sleep) without releasing the GIL. ");
@@ -332,10 +334,10 @@ static void starved_holders(const struct verdict_input *in, struct verdict *v)
 
 	if (worst == SIZE_MAX || !is_much(in, in->all.hold_preempted, in->all.wait_preempted))
 		return;
-	f = verdict_inside__claim(v, PATTERN_STARVED_HOLDER, worst);
+	f = verdict__claim(v, PATTERN_STARVED_HOLDER, worst);
 	SAY(f->evidence,
 	    "The GIL was held for %s (%.0f %% of the time) by threads that could have run but had no CPU, most of it by %s.",
-	    verdict_inside__ms(a, in->all.hold_preempted), 100 * share(in, in->all.hold_preempted), in->threads[worst].name);
+	    verdict__ms(a, in->all.hold_preempted), 100 * share(in, in->all.hold_preempted), in->threads[worst].name);
 	say_who_waited(in, worst, in->all.wait_preempted, f->evidence, sizeof(f->evidence));
 	SAY(f->remedy, "Too few CPUs: look at the machine's load and at the cgroup's limit (nr_throttled in its cpu.stat). "
 		       "Give the process more CPU, or take load away; it may run on %d.", in->cpus);
@@ -374,7 +376,7 @@ static void cpu_sharing(const struct verdict_input *in, struct verdict *v)
 		w = small;
 	if (w.n < 2 || !(waiters(in) >= SOME_WAITERS) || !may_compute(in, w.held_us - verdict_stuck__excused_us(in)))
 		return;
-	f = verdict_inside__claim(v, PATTERN_CPU_SHARING, w.heaviest);
+	f = verdict__claim(v, PATTERN_CPU_SHARING, w.heaviest);
 	SAY(f->evidence,
 	    "%zu threads compute and share one GIL: together they held it %.1f %% of the time and had it taken away %.0f "
 	    "times a second.",
@@ -439,12 +441,12 @@ static void convoys(const struct verdict_input *in, struct verdict *v)
 	if (!n)
 		return;
 	t = &in->threads[worst];
-	f = verdict_inside__claim(v, PATTERN_CONVOY, worst);
+	f = verdict__claim(v, PATTERN_CONVOY, worst);
 	SAY(f->evidence,
 	    "%s needs the GIL only for moments (half of its holds are below %s), but %.0f %% of its takes had to "
 	    "wait, "
 	    "half of them %s or longer: each time until %s is made to let go.",
-	    t->name, verdict_inside__ms(a, t->hold_p50), 100 * t->c / t->n, verdict_inside__ms(b, t->wait_p50),
+	    t->name, verdict__ms(a, t->hold_p50), 100 * t->c / t->n, verdict__ms(b, t->wait_p50),
 	    in->threads[taken_from(in, worst)].name);
 	say_others(f->evidence, sizeof(f->evidence), n - 1, n == 2 ? "pays the same" : "pay the same");
 	SAY(f->remedy, "Keep what computes out of the process that serves. A shorter sys.setswitchinterval() (say "
@@ -461,12 +463,12 @@ static void slow_handover(const struct verdict_input *in, struct verdict *v)
 	if (!(waiters(in) >= HANDOVER_WAITERS) || !(part >= HANDOVER_SHARE) ||
 	    verdict_stuck__still_share(in) >= STOOD_STILL_PARTLY)
 		return;
-	f = verdict_inside__claim(v, PATTERN_HANDOVER, SIZE_MAX);
+	f = verdict__claim(v, PATTERN_HANDOVER, SIZE_MAX);
 	SAY(f->evidence,
 	    "During %.0f %% of the waiting (%s) nobody held the GIL: it was free, and the next thread was still "
 	    "being woken "
 	    "or had no CPU.",
-	    100 * part, verdict_inside__ms(a, in->handover_us));
+	    100 * part, verdict__ms(a, in->handover_us));
 	SAY(f->remedy, "Many short releases cost a wake-up each: fewer threads or larger pieces of I/O per call. If "
 		       "the machine's CPUs "
 		       "are all busy, or a cgroup limits them, give it more.");
@@ -478,7 +480,7 @@ static void long_queue(const struct verdict_input *in, struct verdict *v)
 
 	if (!(waiters(in) >= QUEUE))
 		return;
-	f = verdict_inside__claim(v, PATTERN_MANY_THREADS, SIZE_MAX);
+	f = verdict__claim(v, PATTERN_MANY_THREADS, SIZE_MAX);
 	SAY(f->evidence, "%.1f threads queue for the GIL on average: each has to let all others go first.",
 	    waiters(in));
 	SAY(f->remedy, "A pool much smaller than %zu threads would do the same work with less waiting per task.",
@@ -512,7 +514,7 @@ static void one_thread(const struct verdict_input *in, struct verdict *v)
 	if (!(in->util >= BUSY) || waiters(in) >= SOME_WAITERS || who == SIZE_MAX || verdict_stuck__explains(v, who) ||
 	    !runs_mostly(in, &in->threads[who]))
 		return;
-	f = verdict_inside__claim(v, PATTERN_ONE_THREAD, who);
+	f = verdict__claim(v, PATTERN_ONE_THREAD, who);
 	SAY(f->evidence,
 	    "%s computes by itself (it held the GIL %.1f %% of the time) and hardly anybody wants it meanwhile: %.2f "
 	    "threads "
@@ -535,7 +537,7 @@ static bool leaves_time_unexplained(const struct verdict *v)
 /* Somebody has it, and it is not known what for: no advice is better than a wrong one. */
 static void held_unseen(const struct verdict_input *in, struct verdict *v)
 {
-	struct verdict_finding *f = verdict_inside__claim(v, PATTERN_FINE, SIZE_MAX);
+	struct verdict_finding *f = verdict__claim(v, PATTERN_FINE, SIZE_MAX);
 
 	SAY(f->evidence, "The GIL was held %.1f %% of the time, and of %.0f %% of that it is not known whether the holder ran.",
 	    100 * in->util, 100 * unseen(&in->all));
@@ -555,7 +557,7 @@ static void fine(const struct verdict_input *in, struct verdict *v)
 		held_unseen(in, v);
 		return;
 	}
-	f = verdict_inside__claim(v, PATTERN_FINE, SIZE_MAX);
+	f = verdict__claim(v, PATTERN_FINE, SIZE_MAX);
 	if (isnan(in->util))
 		SAY(f->evidence, "Hardly anybody waited for the GIL, %.2f threads on average", waiters(in));
 	else
@@ -588,6 +590,12 @@ static double wanted_cpus(const struct verdict_input *in)
 	double outside = without_gil(in);
 
 	return in->util + (isnan(outside) ? 0 : outside) + waiters(in);
+}
+
+/* Of them those that would be busy: who sleeps with the GIL is not. */
+static double busy_cpus(const struct verdict_input *in)
+{
+	return wanted_cpus(in) - (in->all.hold_blocked > 0 ? share(in, in->all.hold_blocked) : 0);
 }
 
 static double most_gained(const struct verdict_input *in)
@@ -641,7 +649,8 @@ static void headline(const struct verdict_input *in, struct verdict *v)
 	};
 
 	if (verdict_stuck__still_share(in) >= STOOD_STILL) {
-		SAY(v->headline, "NOTHING RAN. The process stood still nearly all the time: whether it is bound by the GIL can't be told.");
+		SAY(v->headline, "NOTHING RAN. The process stood still nearly all the time: whether it is bound by the GIL can't "
+				 "be told.");
 		return;
 	}
 	SAY(v->headline, "%s%s", stuck_for_ever(v) ? "STUCK. " : "", words[v->bound]);
@@ -676,13 +685,13 @@ static void gain(const struct verdict_input *in, struct verdict *v)
 	else if (v->bound == BOUND_NO)
 		SAY(v->gain, "All that there is to gain without the GIL is the waiting for it: %s of all threads together, in "
 			     "%s.",
-		    verdict_inside__ms(a, in->all.wait_us), verdict_inside__ms(b, in->observed_us));
+		    verdict__ms(a, in->all.wait_us), verdict__ms(b, in->observed_us));
 	else
 		SAY(v->gain,
 		    "Without the GIL it could do at best %.2f times the work: threads that hold it%s wait for it%s would keep "
 		    "%.2f CPUs busy, and there %s %d.",
 		    v->gain_max, outside >= 0.01 ? "," : " or", outside >= 0.01 ? " or run without it" : "",
-		    wanted_cpus(in) - (isnan(in->all.hold_blocked) ? 0 : share(in, in->all.hold_blocked)), in->cpus == 1 ? "is" : "are", in->cpus);
+		    busy_cpus(in), in->cpus == 1 ? "is" : "are", in->cpus);
 	if (v->bound != BOUND_NO && v->gain_max >= GAIN_SAID && starved(&in->all) >= MAY_BE_STARVED)
 		SAY(v->gain, " That takes CPUs to be free: holders lacked one for %.0f %% of their time.",
 		    100 * starved(&in->all));

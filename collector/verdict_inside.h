@@ -9,10 +9,10 @@
 #include "verdict.h"
 
 /* Each pattern is claimed once, of the thread that it is worst for (SIZE_MAX: none); so there is room for all. */
-struct verdict_finding *verdict_inside__claim(struct verdict *v, enum verdict_pattern pattern, size_t thread);
+struct verdict_finding *verdict__claim(struct verdict *v, enum verdict_pattern pattern, size_t thread);
 
 /* "12.3 ms". Returns buf. */
-const char *verdict_inside__ms(char buf[32], double us);
+const char *verdict__ms(char buf[32], double us);
 
 /* ---- verdict_stuck.c ---- */
 
@@ -25,7 +25,7 @@ double verdict_stuck__still_share(const struct verdict_input *in);
 /* So much of what was held or waited is no thread's doing: the process stood still. In us. */
 double verdict_stuck__excused_us(const struct verdict_input *in);
 
-/* The hold that goes on and does not move, or will never end: what else could be said of that thread is said by that. SIZE_MAX: none. */
+/* What else could be said of that thread is said by a hold of its that does not move; or by one that will never end. */
 bool verdict_stuck__explains(const struct verdict *v, size_t thread);
 bool verdict_stuck__is_claimed(const struct verdict *v, enum verdict_pattern pattern);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * See verdict_inside.h. Rests on what was seen by looking at the process (holding.h), not on probes: it stands still; the GIL's holder is
- * not there any more; one sleeps with the GIL and goes on doing so.
+ * See verdict_inside.h. Rests on what was seen by looking at the process (holding.h), not on probes: it stands still; the GIL's
+ * holder is not there any more; one sleeps with the GIL and goes on doing so.
  */
 #include "verdict_inside.h"
 
@@ -72,12 +72,12 @@ static void standstill(const struct verdict_input *in, struct verdict *v)
 
 	if (kind == STANDSTILL_NONE || (verdict_stuck__still_share(in) < STILL_SAID && !h->standstill))
 		return;
-	f = verdict_inside__claim(v, PATTERN_STANDSTILL, SIZE_MAX);
+	f = verdict__claim(v, PATTERN_STANDSTILL, SIZE_MAX);
 	SAY(f->evidence, "The process %s%s", h->standstill ? "" : "was seen to stand still: it ", standstill__words(kind));
 	if (h->tracer)
 		SAY(f->evidence, ", process %d", (int)h->tracer);
 	SAY(f->evidence, ". For %s (%.0f %% of the time) at least none of its threads could run%s.",
-	    verdict_inside__ms(a, fmin(in->observed_us, verdict_stuck__excused_us(in))), 100 * verdict_stuck__still_share(in),
+	    verdict__ms(a, fmin(in->observed_us, verdict_stuck__excused_us(in))), 100 * verdict_stuck__still_share(in),
 	    h->standstill ? "" : "; then it went on");
 	SAY(f->remedy, "%s", standstill__remedy(kind));
 }
@@ -100,11 +100,12 @@ static void gone_holder(const struct verdict_input *in, struct verdict *v)
 
 	if (!holder_kind__is_gone(h->by) || part(in, (double)h->gone_ns) < GONE_SAID)
 		return;
-	f = verdict_inside__claim(v, PATTERN_GONE_HOLDER, in->holder);
+	f = verdict__claim(v, PATTERN_GONE_HOLDER, in->holder);
 	SAY(f->evidence, "The GIL is held by %s", holder_kind__words(h->by));
 	if (h->name[0])
 		SAY(f->evidence, " (%s)", h->name);
-	SAY(f->evidence, ": nobody can take it, for %s at least.", verdict_inside__ms(a, fmin(in->observed_us, (double)h->gone_ns / 1e3)));
+	SAY(f->evidence, ": nobody can take it, for %s at least.",
+	    verdict__ms(a, fmin(in->observed_us, (double)h->gone_ns / 1e3)));
 	say_waiters(in, "for ever", f->evidence, sizeof(f->evidence));
 	if (h->place[0])
 		SAY(f->evidence, " It was in %s.", h->place);
@@ -128,9 +129,9 @@ static void stuck_holder(const struct verdict_input *in, struct verdict *v)
 
 	if (!is_stuck(in))
 		return;
-	f = verdict_inside__claim(v, PATTERN_STUCK_HOLDER, in->holder);
+	f = verdict__claim(v, PATTERN_STUCK_HOLDER, in->holder);
 	SAY(f->evidence, "%s has held the GIL %s%s%s and goes on: it is %s", h->name[0] ? h->name : "A thread",
-	    h->before ? "since before gilscope looked, for " : "for ", verdict_inside__ms(a, (double)h->lasted_ns / 1e3),
+	    h->before ? "since before gilscope looked, for " : "for ", verdict__ms(a, (double)h->lasted_ns / 1e3),
 	    h->before ? " at least," : "", task_state__words(&h->task, words));
 	if (!isnan(in->cpu_us))
 		SAY(f->evidence, ", and the process used %.1f %% of a CPU", 100 * in->cpu_us / in->observed_us);
@@ -138,8 +139,9 @@ static void stuck_holder(const struct verdict_input *in, struct verdict *v)
 	say_waiters(in, "for it", f->evidence, sizeof(f->evidence));
 	say_place(in, in->holder, f->evidence, sizeof(f->evidence));
 	SAY(f->remedy,
-	    "Find what that call waits for, and who is to end it (gilscope dump shows all stacks). Who has to take the GIL first to end it "
-	    "never will: that is a deadlock. Have the call release the GIL (Py_BEGIN_ALLOW_THREADS; ctypes.CDLL instead of PyDLL).");
+	    "Find what that call waits for, and who is to end it (gilscope dump shows all stacks). Who has to take the GIL first "
+	    "to end it never will: that is a deadlock. Have the call release the GIL (Py_BEGIN_ALLOW_THREADS; ctypes.CDLL "
+	    "instead of PyDLL).");
 }
 
 void verdict_stuck__claim(const struct verdict_input *in, struct verdict *v)

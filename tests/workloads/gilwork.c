@@ -951,7 +951,7 @@ uint64_t idlers_stop(void)
 
 /* ---- stuck: the GIL is held and not let go (stuck.py) ---------------------------------------------------- */
 
-enum { STUCK_MUTEX, STUCK_READ, STUCK_ENDED, STUCK_NAP, STUCK_SPIN };
+enum { STUCK_MUTEX, STUCK_READ, STUCK_ENDED, STUCK_NAP, STUCK_SPIN, STUCK_STOPPED };
 
 static _Atomic int stuck_tid;
 
@@ -970,6 +970,8 @@ void stuck_hold(int how, int pipe)
 			abort();
 	} else if (how == STUCK_ENDED) {
 		syscall(SYS_exit, 0); /* of this thread alone */
+	} else if (how == STUCK_STOPPED) {
+		kill(getpid(), SIGSTOP);
 	} else if (how == STUCK_NAP) {
 		nap(3600 * 1000000000ull);
 	} else {

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""usage: stuck.py mutex|read|ended|spin|forked [--late]
+"""usage: stuck.py mutex|read|ended|spin|forked|stopped [--late]
 
 The thread `holder` keeps the GIL: it sleeps in C for ever on a mutex, reads from a pipe until a line comes, ends in C without letting go, or
-computes in C for ever; or (forked) C code forks without the GIL while `holder` has it, and in the child nobody ever lets go. The
+computes in C for ever, stops the process (only --late: nothing is said then); or (forked) C code forks without the GIL while `holder` has it, and in the child nobody ever lets go. The
 thread `other` (in the child: the first one) waits for it.
 
 It says `ready` when that is so, and then at once a line of JSON: the process that is stuck, the ids of holder and waiter. With
@@ -15,7 +15,7 @@ import workload
 from workload import drop, keep
 
 how, late = sys.argv[1], "--late" in sys.argv[2:]
-kinds = {"mutex": 0, "read": 1, "ended": 2, "forked": 3, "spin": 4}
+kinds = {"mutex": 0, "read": 1, "ended": 2, "forked": 3, "spin": 4, "stopped": 5}
 ours, theirs = os.pipe()
 begun = []
 
