@@ -124,17 +124,21 @@ static bool is_gone(const struct observed *o)
 
 /* ---- does it stand still ---- */
 
-/* What used a CPU since the last look did not stand still all the while, and one more look will tell. */
+/*
+ * It stands still if it does at two looks in a row and used no CPU between: one that a tracer runs step by step is seen stopped
+ * at many a look.
+ */
 static void look_at_standing(struct observed *o, uint64_t now)
 {
 	struct observed_look *l = &o->look;
-	enum standstill was = l->standstill;
 	uint64_t cpu = 0, rss;
 	bool moved = target__usage(o->target->pid, &cpu, &rss) != 0 || cpu != l->cpu_ns || !l->looked_at;
+	enum standstill seen = moved && l->looked_at && !l->seen ? STANDSTILL_NONE : standstill__of(o->target->pid, &l->tracer);
 
-	l->standstill = moved && !was && l->looked_at ? STANDSTILL_NONE : standstill__of(o->target->pid, &l->tracer);
-	if (was && l->standstill == was)
-		l->still_ns[was] += now - l->looked_at;
+	l->standstill = seen == l->seen && !moved ? seen : STANDSTILL_NONE;
+	if (l->standstill)
+		l->still_ns[seen] += now - l->looked_at;
+	l->seen = seen;
 	l->cpu_ns = cpu;
 }
 

@@ -26,7 +26,8 @@ struct observed_look {
 	struct gil_watch gils[GIL_PER_PROC];
 	uint64_t looked_at;       /* ns, CLOCK_MONOTONIC; 0: not yet */
 	uint64_t cpu_ns;          /* of the process, then */
-	enum standstill standstill;
+	enum standstill seen;     /* at the last look, */
+	enum standstill standstill; /* and at the one before, with no CPU time in between */
 	pid_t tracer;
 	uint64_t still_ns[STANDSTILL_COUNT], gone_ns; /* since the last collection */
 	bool gone;                /* a GIL's holder is */
