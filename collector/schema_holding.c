@@ -102,7 +102,7 @@ void schema_holding__decode(const char *text, size_t len, struct holding *ret)
 	ret->tid = (uint32_t)get_number(json, "tid", INT32_MAX);
 	get_text(json, "name", ret->name, sizeof(ret->name));
 	get_text(json, "place", ret->place, sizeof(ret->place));
-	ret->task.letter = text_of(json, "state")[0];
+	ret->task.letter = strspn(text_of(json, "state"), "RSDTtZXIPKW") ? text_of(json, "state")[0] : 0;
 	get_text(json, "call", ret->task.call, sizeof(ret->task.call));
 	get_text(json, "wchan", ret->task.wchan, sizeof(ret->task.wchan));
 	ret->before = json_is_true(json_object_get(json, "before"));
