@@ -167,12 +167,24 @@ static void print_standstill(const struct snapshot *s)
 	printf(": none of its threads runs. %s\n", standstill__remedy(s->standstill));
 }
 
+/* Of several Pythons in the process: which one this is. */
+static void print_runtime(const struct target *t)
+{
+	char text[RUNTIMES_TEXT_SIZE];
+
+	if (!runtimes__text(&t->runtimes, text)[0])
+		return;
+	fputs("Note: ", stdout);
+	options__wrap(stdout, text, 6, 0);
+}
+
 static void print_text(const struct target *t, const struct inspection *in, const struct snapshot *s)
 {
 	char label[256];
 
 	text__clean(label, sizeof(label), t->label, strlen(t->label));
 	printf("%s (pid %d), CPython %s\n", label, (int)t->pid, in->python.text);
+	print_runtime(t);
 	if (!in->gil_enabled) {
 		puts("The GIL is disabled in this process: nobody holds it, nobody waits.");
 		return;
@@ -226,9 +238,8 @@ static json_t *gil_json(const struct inspection *in, const struct snapshot *s, s
 
 static void print_json(const struct target *t, const struct inspection *in, const struct snapshot *s)
 {
-	json_t *threads = json_array(), *gils = json_array();
-	char label[256];
-	json_t *json;
+	json_t *threads = json_array(), *gils = json_array(), *json;
+	char label[256], runtime[RUNTIMES_TEXT_SIZE];
 
 	for (size_t g = 0; g < s->gils_n; g++)
 		json_array_append_new(gils, gil_json(in, s, g));
@@ -241,6 +252,8 @@ static void print_json(const struct target *t, const struct inspection *in, cons
 		json_object_set_new(json, "standstill", json_string(standstill__name(s->standstill)));
 	if (json && s->tracer)
 		json_object_set_new(json, "tracer", json_integer(s->tracer));
+	if (json && runtimes__text(&t->runtimes, runtime)[0])
+		json_object_set_new(json, "runtime", json_string(runtime));
 	out__dump(json, stdout, true);
 }
 
