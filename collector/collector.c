@@ -127,6 +127,7 @@ static void take_sample(struct collector *c, struct observed *o, bool partial)
 	if (!o->gone_at) {
 		observed__mind_interpreter(o, &c->shop);
 		runtimes__mind(c, o);
+		sights__mind(c, o);
 	}
 	observed_look__before(o, &c->shop);
 	err = reader__collect(c->shop.reader, o->slot, &s);
@@ -286,6 +287,7 @@ static void on_tick(struct collector *c, uint64_t now)
 	}
 	for (size_t i = 0; i < c->roster.max; i++)
 		if (roster__at(&c->roster, i)) {
+			sights__mind(c, c->roster.places[i]);
 			modes__mind_budget(c, c->roster.places[i], now);
 			look_at(c, c->roster.places[i], now);
 		}

@@ -13,6 +13,16 @@
 #include "observed_look.h"
 #include "reader.h"
 #include "recipe.h"
+#include "sight.h"
+
+/* Whether what its GILs do is seen: collector_sight.c. */
+struct sights {
+	struct sight gils[GIL_PER_PROC];
+	struct sight_sleeper sleeper; /* light mode; its count: of the main GIL's events at the last look */
+	uint32_t arm_gen;          /* of the last look */
+	uint32_t unseen;           /* looks of the running interval at which a GIL had moved unseen */
+	bool blind;                /* since such a look, until events are seen again */
+};
 
 struct observed {
 	bool used;
@@ -44,6 +54,7 @@ struct observed {
 	uint64_t seeds[GIL_PER_PROC]; /* who had each GIL just after arming, PyThreadState; 0: nobody, or not known */
 	struct observed_look look;
 	struct observed_news told;  /* of what was found by looking, people were told */
+	struct sights sights;
 	/* auto mode */
 	uint64_t hits_cost_ns;     /* cost at the last look */
 	uint64_t looked_at;        /* ns, monotonic */
@@ -103,6 +114,11 @@ void observed__seed(struct observed *o, struct workshop *shop);
  * its GIL, though no event and up to 3.11 not even the GIL itself says so.
  */
 void observed__mind_interpreter(struct observed *o, struct workshop *shop);
+
+/*
+ * What is open in it is open no more: nobody knows when it ended. Armed again at once. `what`: the occasion, for the log.
+ */
+void observed__forget_open(struct observed *o, struct workshop *shop, const char *what);
 
 /* Stops counting, for a change of mode to come: observed__switch() ends it. */
 void observed__pause(struct observed *o, struct workshop *shop);

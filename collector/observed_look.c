@@ -12,26 +12,26 @@
 /* ---- who has it ---- */
 
 /* What the probes know of a hold that is open. */
-enum sight {
-	SIGHT_NONE,   /* there is none, or a short one */
-	SIGHT_LONG,   /* of a thread that they know, for long */
-	SIGHT_UNSEEN, /* it was there before them */
-	SIGHT_LIGHT,  /* they see no holds */
+enum hold_view {
+	HOLD_VIEW_NONE,   /* there is none, or a short one */
+	HOLD_VIEW_LONG,   /* of a thread that they know, for long */
+	HOLD_VIEW_UNSEEN, /* it was there before them */
+	HOLD_VIEW_LIGHT,  /* they see no holds */
 };
 
-static enum sight sight_of(const struct gil_proc *proc, const struct gil_state *g, uint64_t seed, uint64_t now)
+static enum hold_view sight_of(const struct gil_proc *proc, const struct gil_state *g, uint64_t seed, uint64_t now)
 {
 	bool current = g->arm_gen == proc->arm_gen && g->cur.events > 0;
 
 	if (proc->mode == GIL_MODE_LIGHT)
-		return SIGHT_LIGHT;
+		return HOLD_VIEW_LIGHT;
 	if (!current)
-		return seed ? SIGHT_UNSEEN : SIGHT_NONE;
+		return seed ? HOLD_VIEW_UNSEEN : HOLD_VIEW_NONE;
 	if (g->cur.state != GIL_OWNER_HELD)
-		return SIGHT_NONE;
+		return HOLD_VIEW_NONE;
 	if (g->cur.owner_slot == GIL_SLOT_SEED)
-		return SIGHT_UNSEEN;
-	return now > g->cur.acquired_at + HOLDING_LONG_NS ? SIGHT_LONG : SIGHT_NONE;
+		return HOLD_VIEW_UNSEEN;
+	return now > g->cur.acquired_at + HOLDING_LONG_NS ? HOLD_VIEW_LONG : HOLD_VIEW_NONE;
 }
 
 static void add_spent(struct task_spent *sum, const struct task_spent *more)
@@ -43,7 +43,7 @@ static void add_spent(struct task_spent *sum, const struct task_spent *more)
 }
 
 /* The hold that was looked at before goes on. */
-static void go_on(struct observed_look *l, struct gil_watch *w, const struct holder_look *look, enum sight sight)
+static void go_on(struct observed_look *l, struct gil_watch *w, const struct holder_look *look, enum hold_view sight)
 {
 	uint64_t len = look->at_ns - w->last.at_ns;
 	struct task_spent spent = {.asleep_ns = len};
@@ -52,7 +52,7 @@ static void go_on(struct observed_look *l, struct gil_watch *w, const struct hol
 		l->gone_ns += len;
 	else
 		spent = task_state__spent(&w->last.task, &look->task, len);
-	if (sight == SIGHT_UNSEEN)
+	if (sight == HOLD_VIEW_UNSEEN)
 		add_spent(&w->spent, &spent);
 }
 
@@ -68,11 +68,12 @@ static bool has_moved(const struct holder_look *was, const struct holder_look *i
 					      was->task.slept == is->task.slept && was->task.cpu_ns == is->task.cpu_ns);
 }
 
-static uint64_t begin_of(const struct gil_proc *proc, const struct gil_state *g, const struct holder_look *look, enum sight sight)
+static uint64_t begin_of(const struct gil_proc *proc, const struct gil_state *g, const struct holder_look *look,
+			 enum hold_view sight)
 {
-	if (sight == SIGHT_UNSEEN) /* before its first event the GIL's own state is that of an earlier arming, or of none */
+	if (sight == HOLD_VIEW_UNSEEN) /* before its first event the GIL's own state is that of an earlier arming, or of none */
 		return g->arm_gen == proc->arm_gen && g->since > proc->armed_at ? g->since : proc->armed_at;
-	return sight == SIGHT_LONG ? g->cur.acquired_at : look->at_ns;
+	return sight == HOLD_VIEW_LONG ? g->cur.acquired_at : look->at_ns;
 }
 
 /* In light mode most GILs have been taken since: that is found out by their words alone. */
@@ -93,22 +94,22 @@ static void look_at_gil(struct observed *o, struct workshop *shop, uint32_t i, u
 	const struct gil_proc *proc = probes__proc(shop->probes, o->slot);
 	const struct gil_state *g = probes__gil(shop->probes, o->slot, i);
 	struct gil_watch *w = &o->look.gils[i];
-	enum sight sight = sight_of(proc, g, o->seeds[i], now);
+	enum hold_view sight = sight_of(proc, g, o->seeds[i], now);
 	struct holder_look look;
 
-	if (sight == SIGHT_NONE || (sight == SIGHT_LIGHT && !has_gone_on(o, w, proc->gil_addr[i]))) {
+	if (sight == HOLD_VIEW_NONE || (sight == HOLD_VIEW_LIGHT && !has_gone_on(o, w, proc->gil_addr[i]))) {
 		w->last.kind = HOLDER_UNKNOWN;
 		return;
 	}
 	holder_look__take(o->target->pid, o->runtime, &o->recipe->offsets, proc->gil_addr[i], &look);
-	if (sight == SIGHT_UNSEEN && !o->seeds[i] && look.kind != HOLDER_NOBODY) /* forked or adopted: nobody has looked yet */
+	if (sight == HOLD_VIEW_UNSEEN && !o->seeds[i] && look.kind != HOLDER_NOBODY)
 		reader__seed(shop->reader, o->slot, i, o->seeds[i] = gil_words__holder(&look.words));
 	if (w->last.kind != HOLDER_UNKNOWN && is_same_hold(&w->last, &look) &&
-	    !(sight == SIGHT_LIGHT && has_moved(&w->last, &look)))
+	    !(sight == HOLD_VIEW_LIGHT && has_moved(&w->last, &look)))
 		go_on(&o->look, w, &look, sight);
 	else
 		w->since_ns = begin_of(proc, g, &look, sight);
-	w->before = sight == SIGHT_UNSEEN && !o->born_at;
+	w->before = sight == HOLD_VIEW_UNSEEN && !o->born_at;
 	w->last = look;
 	if (look.kind == HOLDER_THREAD && task_state__is_off(&look.task) && look.task.letter != 't')
 		reader__see_native(shop->reader, o->slot, i, look.tid);
