@@ -26,7 +26,11 @@ struct signal_struct {
 	struct {
 		int counter;
 	} live;
+	unsigned int flags;
 } __attribute__((preserve_access_index));
+
+/* signal_struct.flags, include/linux/sched/signal.h: SIGNAL_GROUP_EXIT, and before 5.17 SIGNAL_GROUP_COREDUMP. */
+#define GROUP_ENDS 0xc
 
 struct mm_struct {
 	unsigned long start_stack;
@@ -710,6 +714,7 @@ struct gil_closing {
 	__u64 now;
 	__u32 tid;
 	__u32 of;     /* at an exec: whatever thread of this process slot it is, it was the old program's */
+	bool alone;   /* the process goes on without the thread */
 };
 
 /* In a plain loop it would be verified for each GIL that a thread may know: 1.5 s of a start. */
@@ -721,15 +726,15 @@ GIL_LOOP_BODY(close_record, struct gil_task, mine, const struct gil_closing, clo
 	if (turn >= GIL_PER_PROC)
 		return 1;
 	if (t && (t->tid == closing->tid || t->proc == closing->of) && t->state == GIL_THREAD_LIVE)
-		gil_on_thread_exit(gil_of(t), t, *slot, closing->now);
+		gil_on_thread_exit(gil_of(t), t, *slot, closing->now, closing->alone);
 	*slot = GIL_SLOT_NONE;
 	return 0;
 }
 
-GIL_INLINE void close_records(struct task_struct *task, __u32 of)
+GIL_INLINE void close_records(struct task_struct *task, __u32 of, bool alone)
 {
 	struct gil_task *mine = bpf_task_storage_get(&tasks, task, NULL, 0);
-	struct gil_closing closing = {.now = bpf_ktime_get_ns(), .tid = (__u32)ids_of(task), .of = of};
+	struct gil_closing closing = {.now = bpf_ktime_get_ns(), .tid = (__u32)ids_of(task), .of = of, .alone = alone};
 
 	if (!mine)
 		return;
@@ -751,10 +756,11 @@ GIL_INLINE void process_ended(__u32 tgid, __u32 slot)
 
 GIL_INLINE void exited(struct task_struct *task)
 {
+	bool last = !BPF_CORE_READ(task, signal, live.counter);
 	__u32 tgid = tgid_of(task), *slot;
 
-	close_records(task, GIL_PROC_NONE);
-	if (BPF_CORE_READ(task, signal, live.counter))
+	close_records(task, GIL_PROC_NONE, !last && !(BPF_CORE_READ(task, signal, flags) & GROUP_ENDS));
+	if (!last)
 		return;
 	slot = bpf_map_lookup_elem(&tgids, &tgid);
 	if (slot)
@@ -796,7 +802,7 @@ GIL_INLINE void executed(struct task_struct *task)
 	if (proc) {
 		proc->armed = 0;
 		/* Another thread than the first has the first one's id from here on. */
-		close_records(task, slot);
+		close_records(task, slot, false);
 		relative = proc->relative;
 	}
 	if ((was || (proc && proc->follow)) && !follow(tgid, bpf_ktime_get_ns(), relative) && proc)

@@ -732,15 +732,35 @@ GIL_INLINE void gil_on_wake(struct gil_at *at, __u32 slot)
 
 /* ---- a thread is gone ---- */
 
+GIL_INLINE bool gil_is_holder(const struct gil_state *g, const struct gil_thread *t, __u32 slot, __u64 now)
+{
+	return g->arm_gen == t->arm_gen && g->cur.state == GIL_OWNER_HELD && g->cur.owner_slot == slot &&
+	       g->cur.owner_tid == t->tid && now >= g->cur.acquired_at;
+}
+
+/*
+ * A thread that ends with the GIL, in a process that goes on, has it for ever: nobody else can take it. Its hold stays open,
+ * off the CPU, and its record is not given back while it is (reader.c). A release would not be its.
+ */
+GIL_INLINE void gil_hold_for_ever(struct gil_state *g, const struct gil_thread *t, __u64 now)
+{
+	__u64 bound = gil_bound_at(now);
+
+	gil_cpu_releasing(g, t->tid);
+	gil_write_begin(&g->seq);
+	gil_roll(g, bound);
+	g->cur.owner_tid = 0;
+	if (cfg_off_cpu)
+		gil_cpu_set(g, GIL_CPU_BLOCKED, now, bound);
+	gil_write_end(&g->seq);
+}
+
 /* A process that ends takes the GIL with it: nobody releases it, but the hold ends here. */
-GIL_INLINE void gil_end_with(struct gil_state *g, struct gil_thread *t, __u32 slot, __u64 now)
+GIL_INLINE void gil_end_with(struct gil_state *g, struct gil_thread *t, __u64 now)
 {
 	__u64 len, bound = gil_bound_at(now);
 	struct gil_off off = {};
 
-	if (g->arm_gen != t->arm_gen || g->cur.state != GIL_OWNER_HELD || g->cur.owner_slot != slot ||
-	    g->cur.owner_tid != t->tid || now < g->cur.acquired_at)
-		return;
 	len = now - g->cur.acquired_at;
 	gil_cpu_releasing(g, t->tid);
 	gil_write_begin(&g->seq);
@@ -767,8 +787,8 @@ GIL_INLINE void gil_tell_trace_of_exit(struct gil_state *g, const struct gil_thr
 		});
 }
 
-/* What it was waiting for it will never get: the rest of the wait is charged to nobody known. */
-GIL_INLINE void gil_on_thread_exit(struct gil_state *g, struct gil_thread *t, __u32 slot, __u64 now)
+/* What it was waiting for it will never get: the rest of the wait is charged to nobody known. `alone`: its process goes on. */
+GIL_INLINE void gil_on_thread_exit(struct gil_state *g, struct gil_thread *t, __u32 slot, __u64 now, bool alone)
 {
 	__u64 mine = (__u64)slot << 32 | t->tid;
 	__u32 proc_slot = t->proc;
@@ -778,8 +798,12 @@ GIL_INLINE void gil_on_thread_exit(struct gil_state *g, struct gil_thread *t, __
 	if (proc)
 		gil_thread_rearm(t, proc->arm_gen);
 	gil_thread_roll(t, gil_bound_at(now));
-	if (g)
-		gil_end_with(g, t, slot, now);
+	if (g && gil_is_holder(g, t, slot, now)) {
+		if (alone)
+			gil_hold_for_ever(g, t, now);
+		else
+			gil_end_with(g, t, now);
+	}
 	gil_give_up_wait(g, t, now);
 	if (t->cur.handoff_since)
 		gil_count_handoff(&t->cur, now);

@@ -19,6 +19,7 @@
 #include "kin.h"
 #include "out.h"
 #include "rows.h"
+#include "standing.h"
 
 #define SHARES_SHOWN 8
 
@@ -53,13 +54,33 @@ static void print_stack(const struct snapshot_thread *t)
 		puts("    (no Python code)");
 }
 
-static void print_thread(const struct snapshot_thread *t)
+/* What a holder does; NULL: it is not the holder any more, or not known. */
+static const struct task_state *doing(const struct snapshot *s, const struct snapshot_thread *t)
+{
+	const struct holder_look *look = &s->looks[t->gil].holder;
+
+	return t->state == SNAPSHOT_HOLDS && look->kind == HOLDER_THREAD && look->tid == t->tid ? &look->task : NULL;
+}
+
+static void print_doing(const struct task_state *task)
+{
+	char words[TASK_DOING_SIZE];
+
+	if (task && task_state__words(task, words)[0])
+		printf(", %s", words);
+}
+
+static void print_thread(const struct snapshot *s, const struct snapshot_thread *t)
 {
 	char seen[HUMAN_SIZE];
 
-	printf("\n%s (%d) %s", t->name[0] ? t->name : "(no name)", (int)t->tid, states[t->state]);
-	if (t->seen_ns)
+	if (t->tid)
+		printf("\n%s (%d) %s", t->name[0] ? t->name : "(no name)", (int)t->tid, states[t->state]);
+	else
+		printf("\n%s (gone) had it", t->name[0] ? t->name : "(no name)");
+	if (t->seen_ns && t->tid)
 		printf(", for %s at least", human__us(seen, (double)t->seen_ns / 1e3));
+	print_doing(doing(s, t));
 	puts(t->moving ? "; it runs, so its stack may be torn" : "");
 	print_stack(t);
 }
@@ -120,15 +141,30 @@ static void print_gil(const struct inspection *in, const struct snapshot *s, siz
 		printf("\nGIL %s: ", rows__gil_name((uint32_t)in->gils[gil].interp_id, name, sizeof(name)));
 	else
 		printf("\nThe GIL ");
-	printf("%s; %zu thread%s wait%s for it, %zu %s elsewhere.\n",
-	       count(s, gil, SNAPSHOT_HOLDS) ? "is held" : "is free", waiters, waiters == 1 ? "" : "s", waiters == 1 ? "s" : "",
-	       elsewhere, elsewhere == 1 ? "is" : "are");
+	if (holder_kind__is_gone(s->looks[gil].holder.kind))
+		printf("is held by %s: nobody can take it; %zu thread%s wait%s for ever, %zu %s elsewhere.\n",
+		       holder_kind__words(s->looks[gil].holder.kind), waiters, waiters == 1 ? "" : "s", waiters == 1 ? "s" : "",
+		       elsewhere, elsewhere == 1 ? "is" : "are");
+	else
+		printf("%s; %zu thread%s wait%s for it, %zu %s elsewhere.\n",
+		       count(s, gil, SNAPSHOT_HOLDS) ? "is held" : "is free", waiters, waiters == 1 ? "" : "s",
+		       waiters == 1 ? "s" : "", elsewhere, elsewhere == 1 ? "is" : "are");
 	if (s->looks[gil].again)
 		print_shares(s, gil);
 	for (int state = SNAPSHOT_HOLDS; state <= SNAPSHOT_WAITS; state++)
 		for (size_t i = 0; i < s->threads_n; i++)
 			if (s->threads[i].gil == gil && s->threads[i].state == (enum snapshot_state)state)
-				print_thread(&s->threads[i]);
+				print_thread(s, &s->threads[i]);
+}
+
+static void print_standstill(const struct snapshot *s)
+{
+	if (s->standstill == STANDSTILL_NONE)
+		return;
+	printf("\nThe process %s", standstill__words(s->standstill));
+	if (s->tracer)
+		printf(", process %d", (int)s->tracer);
+	printf(": none of its threads runs. %s\n", standstill__remedy(s->standstill));
 }
 
 /* Of several Pythons in the process: which one this is. */
@@ -153,6 +189,7 @@ static void print_text(const struct target *t, const struct inspection *in, cons
 		puts("The GIL is disabled in this process: nobody holds it, nobody waits.");
 		return;
 	}
+	print_standstill(s);
 	for (size_t g = 0; g < s->gils_n; g++)
 		print_gil(in, s, g);
 }
@@ -181,6 +218,8 @@ static json_t *thread_json(const struct inspection *in, const struct snapshot *s
 		json_object_set_new(json, "held", out__json_num(share(s, t->held)));
 	if (json && t->native[0])
 		json_object_set_new(json, "native", json_string(t->native));
+	if (json && doing(s, t))
+		json_object_set_new(json, "task", standing__task_json(doing(s, t)));
 	return json;
 }
 
@@ -188,6 +227,8 @@ static json_t *gil_json(const struct inspection *in, const struct snapshot *s, s
 {
 	json_t *json = json_pack("{sI}", "g", (json_int_t)in->gils[gil].interp_id);
 
+	if (json && s->looks[gil].holder.kind != HOLDER_UNKNOWN)
+		json_object_set_new(json, "held_by", json_string(holder_kind__name(s->looks[gil].holder.kind)));
 	if (json && s->looks[gil].again)
 		json_object_update_new(json, json_pack("{sI sI so}", "looks", (json_int_t)s->again_looks, "us",
 						       (json_int_t)(s->again_ns / 1000), "held",
@@ -207,6 +248,10 @@ static void print_json(const struct target *t, const struct inspection *in, cons
 		json_array_append_new(threads, thread_json(in, s, &s->threads[i]));
 	json = json_pack("{si ss ss ss so so}", "pid", (int)t->pid, "label", label, "python", in->python.text, "gil",
 			 inspect__gil_kind(in), "gils", gils, "threads", threads);
+	if (json && s->standstill)
+		json_object_set_new(json, "standstill", json_string(standstill__name(s->standstill)));
+	if (json && s->tracer)
+		json_object_set_new(json, "tracer", json_integer(s->tracer));
 	if (json && runtimes__text(&t->runtimes, runtime)[0])
 		json_object_set_new(json, "runtime", json_string(runtime));
 	out__dump(json, stdout, true);

@@ -507,12 +507,15 @@ const struct verb verb_query = {
 		 "Metrics: t d hold util wait handover unknown waiters n c forced inferred "
 		 "threads hold_p50 hold_p99 hold_max wait_p50 wait_p99 wait_max cpu rss cost lost cov gils g inside "
 		 "hold_blocked hold_preempted hold_unseen wait_blocked wait_preempted wait_unseen "
-		 "gc gc_err gc_wait gc_max gc_n0 gc_n1 gc_n2. "
+		 "gc gc_err gc_wait gc_max gc_n0 gc_n1 gc_n2 "
+		 "stopped traced frozen hold_gone. "
 		 "n: takes of the GIL (acquires); "
 		 "c: those that had to wait (contended); forced: releases that a waiter asked for; "
 		 "inferred: hand-offs whose end light mode did not see; hold_blocked, hold_preempted: the part of the "
 		 "holds in which the thread slept, or lacked a CPU; wait_blocked, wait_preempted: the part of the waits in "
-		 "which the holder did; gc, gc_wait: the part in which garbage was collected; hold, wait, handover, cpu, "
+		 "which the holder did; gc, gc_wait: the part in which garbage was collected; stopped, traced, frozen: none "
+		 "of its threads could run; hold_gone: the part of the holds in which the holder was not there any more; "
+		 "hold, wait, handover, cpu, "
 		 "cost and percentiles in microseconds, rss in KiB; util, waiters and cov per observed time.",
 	.options = {OPTION_METRIC, OPTION_THREAD, OPTION_THREADS, OPTION_TREE, OPTION_GIL, OPTION_SINCE, OPTION_UNTIL,
 		    OPTION_STEP, OPTION_FORMAT, OPTION_JSON, OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX},

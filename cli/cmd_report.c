@@ -28,6 +28,7 @@
 #include "report_html.h"
 #include "rows.h"
 #include "stack_flame.h"
+#include "standing.h"
 
 #define DEFAULT_SINCE "5m"
 #define DEFAULT_LOOK_NS (10ull * 1000000000)
@@ -54,6 +55,7 @@ static struct verdict_load load_of(const struct schema_row *row, const char *nam
 		.wait_max = rows__field(row, FIELD_WAIT_MAX),
 		.hold_blocked = rows__off_us(row, FIELD_HOLD_BLOCKED),
 		.hold_preempted = rows__off_us(row, FIELD_HOLD_PREEMPTED),
+		.hold_unseen = rows__off_us(row, FIELD_HOLD_UNSEEN),
 		.wait_blocked = rows__off_us(row, FIELD_WAIT_BLOCKED),
 		.wait_preempted = rows__off_us(row, FIELD_WAIT_PREEMPTED),
 		.gc_us = rows__field(row, FIELD_GC),
@@ -124,6 +126,18 @@ static void note_interval(struct report *r, const struct schema_row *row)
 		r->jammed_us += rows__field(row, FIELD_D);
 }
 
+/* The thread that goes on holding; SIZE_MAX: none, or one without a row. */
+static size_t holder_of(const struct report *r)
+{
+	char thr[BLAME_THR_SIZE];
+
+	snprintf(thr, sizeof(thr), "%u", r->holding.tid);
+	for (size_t i = 0; r->holding.tid && i < r->in.threads_n; i++)
+		if (strcmp(r->thrs[i], thr) == 0)
+			return i;
+	return SIZE_MAX;
+}
+
 /* What both sources have in common: the process's row is there. */
 static void fill_input(struct report *r, double observed_us, int cpus)
 {
@@ -146,6 +160,8 @@ static void fill_input(struct report *r, double observed_us, int cpus)
 	r->in.lost = isnan(lost) ? 0 : lost;
 	r->in.gils = isnan(gils) ? 1 : (unsigned int)gils;
 	r->in.cpus = cpus;
+	r->in.holding = &r->holding;
+	r->in.holder = holder_of(r);
 	r->gil_disabled = r->gil_disabled && !(r->in.all.n > 0) && !(r->in.all.wait_us > 0);
 	r->in.threads = r->threads;
 	r->in.pairs = r->pairs;
@@ -196,6 +212,13 @@ static void take_code(struct report *r, const struct code_sum *code)
 
 _Static_assert(RUNTIMES_TEXT_SIZE <= SCHEMA_RUNTIME_SIZE, "the sentence is cut in Redis");
 
+static uint64_t ns_of(const struct schema_row *row, enum schema_field f)
+{
+	double us = rows__field(row, f);
+
+	return us > 0 && us < 1e15 ? (uint64_t)(us * 1e3) : 0;
+}
+
 static void describe_past(struct report *r, const struct past *p)
 {
 	snprintf(r->id, sizeof(r->id), "%s", p->proc.id);
@@ -205,6 +228,20 @@ static void describe_past(struct report *r, const struct past *p)
 	r->gil_disabled = strncmp(p->proc.gil, "free-threaded", 13) == 0;
 	snprintf(r->when, sizeof(r->when), "since %s %s", p->o->since ? p->o->since : DEFAULT_SINCE,
 		 p->proc.live ? "ago" : "before its end");
+}
+
+/* What is so now, meta says, if the range reaches until now; for how long it was so, the samples. */
+static void take_standing(struct report *r, const struct past *p)
+{
+	struct holding now = {0};
+
+	if (p->proc.live && !p->o->until)
+		schema_holding__decode(p->proc.holding, strlen(p->proc.holding), &now);
+	now.gone_ns = ns_of(&r->all, FIELD_HOLD_GONE);
+	for (int s = STANDSTILL_NONE + 1; s < STANDSTILL_COUNT; s++)
+		now.still_ns[s] = ns_of(&r->all, FIELD_STOPPED + (s - STANDSTILL_STOPPED));
+	r->holding = now;
+	r->in.waiting = r->all.value[FIELD_WAITERS];
 }
 
 /* Only the page shows them. */
@@ -255,6 +292,7 @@ static int read_past(struct report *r, struct past *p, struct reason *why)
 		for (size_t i = 0; i < p->threads_n; i++)
 			add_load(r, p->threads[i].thread.name, p->threads[i].thread.thr, &p->threads[i].sum);
 		take_pairs(r, &blame);
+		take_standing(r, p);
 		fill_input(r, past__span_us(p), (int)(p->proc.cpus ? p->proc.cpus : 1));
 		take_code(r, &code);
 	}
@@ -325,6 +363,8 @@ static void on_ended(void *arg, const struct collector_proc *proc, const struct 
 	snprintf(r->when, sizeof(r->when), "%s just now", human__us(span, (double)totals->len_ns / 1e3));
 	schema_row__from(totals, &totals->total, true, &r->all);
 	take_totals(r, totals);
+	r->holding = totals->holding;
+	r->in.waiting = totals->total.waiting;
 	fill_input(r, (double)totals->observed_ns / 1e3, (int)(target__cpus(proc->target->pid) ?: 1));
 	take_code_of(r, totals);
 }
@@ -522,6 +562,7 @@ static void print_json(const struct report *r)
 				 "python", r->python, "gil_bound", gil_bound__name(r->verdict.bound), "headline",
 				 r->verdict.headline, "gain", r->verdict.gain, "limits", r->verdict.limits,
 				 "findings", findings_json(r), "cpus", r->in.cpus);
+	json_t *holding = standing__json(&r->holding);
 	const struct {
 		const char *name;
 		double value;
@@ -535,6 +576,7 @@ static void print_json(const struct report *r)
 		{"hold", r->in.all.hold_us},
 		{"hold_blocked", r->in.all.hold_blocked},
 		{"hold_preempted", r->in.all.hold_preempted},
+		{"hold_unseen", r->in.all.hold_unseen},
 		{"wait", r->in.all.wait_us},
 		{"wait_blocked", r->in.all.wait_blocked},
 		{"wait_preempted", r->in.all.wait_preempted},
@@ -555,6 +597,9 @@ static void print_json(const struct report *r)
 
 	for (size_t i = 0; json && i < sizeof(numbers) / sizeof(numbers[0]); i++)
 		json_object_set_new(json, numbers[i].name, out__json_num(numbers[i].value));
+	if (json && json_object_size(holding))
+		json_object_set(json, "holding", holding);
+	json_decref(holding);
 	if (json && r->runtime[0])
 		json_object_set_new(json, "runtime", json_string(r->runtime));
 	if (json && table)

@@ -137,6 +137,16 @@ static void gils_line(struct flow *flow, const struct proc_sample *s)
 	free(sorted);
 }
 
+/* What hangs or stands still; where it does not fit, dump and report have all of it. */
+static void standing_line(struct flow *flow, const struct proc_sample *s)
+{
+	char words[HOLDING_WORDS_SIZE], shown[256];
+
+	if (holding__words(&s->holding, words)[0])
+		flow_add(flow, "%s", out__cut(shown, sizeof(shown), words, flow->width));
+	flow_end(flow);
+}
+
 static void rate(struct flow *flow, double count, double seconds, const char *what)
 {
 	char buf[HUMAN_SIZE];
@@ -276,6 +286,7 @@ int live__block(FILE *to, const struct who *who, const struct proc_sample *s, co
 	schema_row__from(s, &s->total, true, &row);
 	busy_line(&flow, s, &row);
 	gils_line(&flow, s);
+	standing_line(&flow, s);
 	rate_lines(&flow, s, &row, store);
 	sorted = rows__sorted(s, &n);
 	text = pair_text(s, size, &pairs);
@@ -311,6 +322,7 @@ static void put_clock(FILE *to, int64_t ms)
 static void put_numbers(FILE *to, const struct proc_sample *s)
 {
 	char busy[HUMAN_SIZE], rate[HUMAN_SIZE], forced[HUMAN_SIZE], cost[HUMAN_SIZE], losses[512], queue[16];
+	char words[HOLDING_WORDS_SIZE];
 	double seconds = rows__seconds(s), waiters;
 	struct schema_row row;
 
@@ -330,6 +342,8 @@ static void put_numbers(FILE *to, const struct proc_sample *s)
 		fprintf(to, "  %s", rows__mode(s));
 	if (rows__lost(s))
 		fprintf(to, "  %s", rows__losses(s, losses, sizeof(losses)));
+	if (holding__words(&s->holding, words)[0])
+		fprintf(to, "  %s", words);
 	fputc('\n', to);
 }
 

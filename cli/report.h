@@ -46,6 +46,7 @@ struct report {
 	struct stacks_sum stacks;    /* for the page only */
 	const char *no_stacks;       /* why there are none, a sentence; NULL: there are, or nothing was long enough */
 	double jammed_us;
+	struct holding holding; /* what was seen by looking at the process */
 	bool gil_disabled; /* and nothing of it was ever seen */
 	struct verdict verdict;
 };

@@ -157,6 +157,22 @@ static void busy(FILE *to, const struct proc_sample *t, const struct schema_row 
 	off_cpu(to, row, FIELD_WAIT);
 }
 
+/* What hangs or stands still, or did: such a time is no other's fault. */
+static void standing(FILE *to, const struct proc_sample *t)
+{
+	enum standstill kind = holding__mostly(&t->holding);
+	char buf[HUMAN_SIZE], words[HOLDING_WORDS_SIZE];
+
+	if (holding__still_ns(&t->holding))
+		fact(to, standstill__name(kind), human__share(buf, fmin(1, rows__share(t, holding__still_ns(&t->holding)))),
+		     "of the time at least none of its threads could run");
+	if (t->holding.gone_ns)
+		fact(to, "gone", human__share(buf, fmin(1, rows__share(t, t->holding.gone_ns))),
+		     "of the time at least its holder was not there any more");
+	if (holding__words(&t->holding, words)[0])
+		fprintf(to, "  at the end %s\n", words);
+}
+
 static void one_count(FILE *to, const char *what, double n, double seconds, const char *gloss)
 {
 	char total[HUMAN_SIZE], rate[HUMAN_SIZE];
@@ -329,6 +345,7 @@ void summary__print(FILE *to, const struct who *who, const struct proc_sample *t
 	fputc('\n', to);
 	without_gil(to, totals);
 	busy(to, totals, &row);
+	standing(to, totals);
 	counts(to, &row, rows__seconds(totals));
 	price(to, totals);
 	gils(to, totals, opts);

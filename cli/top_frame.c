@@ -233,6 +233,7 @@ struct top_frame *top_frame__of_sample(const struct proc_sample *s)
 	set_process(f, &all);
 	f->no_gil = s->no_gil;
 	f->sampled = s->blame_sampled;
+	holding__words(&s->holding, f->standing);
 	if (rows__lost(s))
 		rows__losses(s, f->losses, sizeof(f->losses));
 	for (size_t i = 0; i < s->threads_n; i++)

@@ -186,6 +186,7 @@ static struct top_frame *make_frame(const struct reading *r, const struct schema
 				    const struct code_sum *code)
 {
 	struct top_row *rows = calloc(n + 1, sizeof(*rows));
+	struct holding holding;
 	struct top_frame *f;
 
 	if (!rows)
@@ -197,6 +198,8 @@ static struct top_frame *make_frame(const struct reading *r, const struct schema
 	if (!f)
 		return NULL;
 	f->no_gil = strncmp(r->proc.gil, "free-threaded", 13) == 0 && !(f->is.n > 0) && !(f->is.wait > 0);
+	schema_holding__decode(r->proc.holding, strlen(r->proc.holding), &holding);
+	holding__words(&holding, f->standing);
 	if (f->lost > 0)
 		memcpy(f->losses, r->losses, sizeof(f->losses));
 	return f;

@@ -287,6 +287,8 @@ static size_t header(const struct top_model *m, const struct top_frame *f, struc
 	line = busy_line(m, f, c, line, past);
 	line = waiting_line(m, f, c, line, past);
 	free(past);
+	if (f->standing[0])
+		line = part__wrap(c, line, 0, 2, LOOK_BAD, f->standing);
 	line = gils_line(m, f, c, line);
 	return rate_lines(m, f, c, line);
 }

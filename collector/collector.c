@@ -42,6 +42,7 @@
 #define TICK_NS COLLECTOR_TICK_NS
 #define MARGIN_NS (20 * MS)         /* shortest interval */
 #define FLUSH_TIMEOUT_MS 5000
+#define LOOKED_AT_OFTEN 8           /* processes */
 #define FORGET_NS (30 * SECOND)     /* see target_memory__forget() */
 
 static struct grid_clocks read_clocks(void)
@@ -129,6 +130,7 @@ static void take_sample(struct collector *c, struct observed *o, bool partial)
 		runtimes__mind(c, o);
 		sights__mind(c, o);
 	}
+	observed_look__before(o, &c->shop);
 	err = reader__collect(c->shop.reader, o->slot, &s);
 	if (err) {
 		log_warn("process %d: an interval could not be read: %s", (int)o->target->pid, strerror(-err));
@@ -256,6 +258,17 @@ static void mind_sink(struct collector *c)
 	c->sink_was_away = away;
 }
 
+/* Of many processes only when they are collected, and once a second: it costs some small files each. */
+static void look_at(struct collector *c, struct observed *o, uint64_t now)
+{
+	char news[HOLDING_WORDS_SIZE * 2];
+
+	if (roster__count(&c->roster) <= LOOKED_AT_OFTEN || now >= o->look.looked_at + SECOND)
+		observed_look__take(o, &c->shop);
+	if (observed_look__news(o, &o->told, news)[0])
+		collector__notice(c, o, "%s", news);
+}
+
 static void on_tick(struct collector *c, uint64_t now)
 {
 	uint64_t left = c->deadline == UINT64_MAX ? UINT64_MAX : c->deadline > now ? c->deadline - now : 0;
@@ -277,6 +290,7 @@ static void on_tick(struct collector *c, uint64_t now)
 		if (roster__at(&c->roster, i)) {
 			sights__mind(c, c->roster.places[i]);
 			modes__mind_budget(c, c->roster.places[i], now);
+			look_at(c, c->roster.places[i], now);
 		}
 	if (c->events->tick)
 		c->events->tick(c->events->arg, now - c->started, left);

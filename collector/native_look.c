@@ -156,10 +156,15 @@ static bool look_running(pid_t pid, pid_t tid, struct native_look *ret)
 	return found;
 }
 
-bool native_look__take(pid_t pid, pid_t tid, struct native_look *ret)
+bool native_look__take_asleep(pid_t pid, pid_t tid, struct native_look *ret)
 {
 	memset(ret, 0, sizeof(*ret));
-	if (look_asleep(pid, tid, ret))
+	return look_asleep(pid, tid, ret);
+}
+
+bool native_look__take(pid_t pid, pid_t tid, struct native_look *ret)
+{
+	if (native_look__take_asleep(pid, tid, ret))
 		return true;
 	memset(ret, 0, sizeof(*ret));
 	return look_running(pid, tid, ret);

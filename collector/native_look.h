@@ -22,6 +22,9 @@ struct native_look {
 	size_t stack_len;
 };
 
+/* The same of one that sleeps only: never waits. */
+bool native_look__take_asleep(pid_t pid, pid_t tid, struct native_look *ret);
+
 /* false: it can't be had (gone, not permitted, neither asleep nor on a CPU). */
 bool native_look__take(pid_t pid, pid_t tid, struct native_look *ret);
 

@@ -496,8 +496,11 @@ void observed__seed(struct observed *o, struct workshop *shop)
 {
 	const struct gil_proc *proc = probes__proc(shop->probes, o->slot);
 
-	for (uint32_t i = 0; i < GIL_PER_PROC; i++)
-		reader__seed(shop->reader, o->slot, i, seed_of(o, proc->gil_addr[i]));
+	for (uint32_t i = 0; i < GIL_PER_PROC; i++) {
+		o->seeds[i] = seed_of(o, proc->gil_addr[i]);
+		reader__seed(shop->reader, o->slot, i, o->seeds[i]);
+	}
+	observed_look__take(o, shop);
 }
 
 /* ---- a process without an interpreter ---- */
@@ -692,6 +695,7 @@ int observed__publish(struct observed *o, struct workshop *shop, struct proc_sam
 	complete(o, s, bound);
 	gc_looks__settle(o, shop, s, bound);
 	look_at_gil(o, s);
+	observed_look__into(o, shop, s);
 	s->partial = partial || s->observed_ns < s->len_ns || s->len_ns + SHORT_NS < shop->opts->interval_ns;
 	return shop->opts->sink ? store(o, shop, s) : aggr__add(o->aggr, s, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 
 #include "collector.h"
 #include "gil_words.h"
+#include "observed_look.h"
 #include "reader.h"
 #include "recipe.h"
 #include "sight.h"
@@ -50,6 +51,9 @@ struct observed {
 	bool sighted, blind;       /* an acquire was seen; the main GIL changes and no probe sees it: see note_sight() */
 	uint32_t strange_looks;    /* at a GIL that was taken, as it seems, without a probe's telling */
 	struct gil_words armed_as;  /* its fields just after arming */
+	uint64_t seeds[GIL_PER_PROC]; /* who had each GIL just after arming, PyThreadState; 0: nobody, or not known */
+	struct observed_look look;
+	struct observed_news told;  /* of what was found by looking, people were told */
 	struct sights sights;
 	struct gc_watch *gc;       /* NULL: of its garbage collection nothing is known */
 	uint64_t gc_state;         /* address of its main interpreter's garbage collector, 0: not found yet */

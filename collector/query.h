@@ -12,6 +12,7 @@
 
 #include "redis_conn.h"
 #include "schema.h"
+#include "schema_holding.h"
 
 struct query;
 
@@ -33,6 +34,7 @@ struct query_proc {
 	struct schema_retention keeps; /* how long its tiers are kept; zeros: not known, taken to be the default */
 	bool live;          /* sampled within the last max(10 s, 3 intervals) of the server's clock and not ended */
 	char mode[16], python[24], gil[24], exe[256];
+	char holding[SCHEMA_HOLDING_SIZE]; /* schema_holding__decode() reads it; "": nothing is told */
 	char parent[SCHEMA_ID_SIZE], root[SCHEMA_ID_SIZE]; /* ids, "": none observed; no family was followed */
 	char runtime[SCHEMA_RUNTIME_SIZE]; /* which of several Pythons in the process it is; "": there is one */
 };

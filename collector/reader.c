@@ -158,6 +158,11 @@ void reader__seed(struct reader *r, uint32_t slot, uint32_t gil, uint64_t tstate
 	r->watches[slot].seed[gil] = tstate;
 }
 
+void reader__explain(struct reader *r, uint32_t slot, uint32_t gil, const struct task_spent *spent)
+{
+	r->watches[slot].spent[gil % GIL_PER_PROC] = *spent;
+}
+
 int reader__forget_open(struct reader *r, uint32_t slot, uint64_t from)
 {
 	int err = blame_reading__read(&r->blame, r->blame_fd, UINT64_MAX);
@@ -436,13 +441,14 @@ static void count_violations(struct collection *c, struct memo *m)
 static int collect_record(struct collection *c, uint32_t slot, const struct record *rec)
 {
 	bool other = slot < probes__first_thread(c->r->probes);
-	bool dead = rec->state != GIL_THREAD_LIVE && rec->bound < c->bound;
 	struct metrics metrics = {.known = known_in(c)};
 	struct memo *m = c->r->memos[slot];
 	const struct moment at = {
 		.rec = rec, .gil = &c->gils[rec->gil % GIL_PER_PROC], .from = c->from, .bound = c->bound, .slot = slot,
 		.arm_gen = c->proc.arm_gen, .mode = c->proc.mode,
 	};
+	/* Who ended with the GIL has it for ever, and is told of as long. */
+	bool dead = rec->state != GIL_THREAD_LIVE && rec->bound < c->bound && !moment__open_hold_since(&at);
 	struct blame_list open = {0}, parts = {0};
 	int err;
 
@@ -549,6 +555,14 @@ static int add_gil(struct collection *c, uint32_t gil)
 		if (c->sample->threads[i].gil == number)
 			err = metrics__sum(&g->m, &c->sample->threads[i].m) ?: err;
 	return metrics__sum(&c->sample->total, &g->m) ?: err;
+}
+
+/* What looks have told of holds that no event tells of. */
+static void explain_unseen(struct collection *c)
+{
+	for (uint32_t gil = 0; known_in(c) & KNOWN_OFF_CPU && gil < GIL_PER_PROC; gil++)
+		if (gil_life__is_used(c->proc.gil_addr[gil]))
+			holding__explain(c->sample, gil_number(c, gil), &c->watch->spent[gil]);
 }
 
 static int sum_up(struct collection *c)
@@ -669,8 +683,10 @@ int reader__collect(struct reader *r, uint32_t slot, struct proc_sample **ret)
 	if (!err) {
 		describe_interval(&c);
 		count_hits(&c);
+		explain_unseen(&c);
 		err = sum_up(&c) ?: err;
 	}
+	memset(c.watch->spent, 0, sizeof(c.watch->spent));
 	if (err) {
 		proc_sample__free(c.sample);
 		return err;

@@ -32,6 +32,22 @@ void reader__seed(struct reader *r, uint32_t slot, uint32_t gil, uint64_t tstate
 /* Who knows which of its threads collects garbage: its C code is called that then. Outlives the process's slot. */
 struct gc_watch;
 void reader__ask_gc(struct reader *r, uint32_t slot, const struct gc_watch *gc);
+/*
+ * What the holder of a GIL did in the running interval, of a hold that was there before the probes: the next collection parts
+ * the hold and what others waited meanwhile by it.
+ */
+void reader__explain(struct reader *r, uint32_t slot, uint32_t gil, const struct task_spent *spent);
+
+/* What Python calls the thread of a PyThreadState, of one that is gone too; "" if that is not known. */
+void reader__tstate_name(struct reader *r, uint32_t slot, uint64_t tstate, char name[THREAD_NAME_SIZE]);
+
+/*
+ * The innermost Python code of a thread that stands still, "f (dir/a.py:3)"; "" if it is not known, or no stacks are asked for.
+ */
+void reader__place(struct reader *r, uint32_t slot, uint64_t tstate, char *buf, size_t size);
+
+/* Looks where the holder of a GIL, asleep, is in its native code: of the stack that it was last seen in. */
+void reader__see_native(struct reader *r, uint32_t slot, uint32_t gil, pid_t tid);
 
 /* Publishes the first interval [start, end) (ns, CLOCK_MONOTONIC). Call before arming. */
 #define READER_NO_END (UINT64_MAX / 2) /* its end is not known yet: reader__cut() says it later */

@@ -49,6 +49,7 @@ struct watch {
 	uint64_t torn, violations;
 	uint64_t missed;        /* reader.missed, as far as the samples have told of it */
 	uint64_t oldest_wait;   /* ns: no open wait is charged up to an earlier moment than this */
+	struct task_spent spent[GIL_PER_PROC]; /* reader__explain() */
 	uint64_t seed[GIL_PER_PROC]; /* PyThreadState that held the GIL when the probes were armed, 0: nobody */
 };
 

@@ -41,10 +41,19 @@ static const char *python_name(struct reader *r, uint32_t proc, pid_t tid, uint6
 	return pynames__find(r->watches[proc].names, boot_ns(), tid, tstate, start_boot_ns);
 }
 
-static void refresh_name(struct reader *r, uint32_t proc, struct memo *m, const struct record *rec)
+/* A thread that ended with the GIL: what Python called it still stands in memory, and nobody changes it. */
+static bool has_gil(struct reader *r, uint32_t proc, uint32_t slot, const struct record *rec)
+{
+	const struct gil_view *gil = &probes__gil(r->probes, proc, rec->gil % GIL_PER_PROC)->cur;
+
+	return rec->tstate && gil->state == GIL_OWNER_HELD && gil->owner_slot == slot;
+}
+
+static void refresh_name(struct reader *r, uint32_t proc, uint32_t slot, struct memo *m, const struct record *rec)
 {
 	bool dead = rec->state != GIL_THREAD_LIVE;
-	const char *name = dead ? NULL : python_name(r, proc, (pid_t)rec->tid, rec->tstate, rec->start_boot_ns);
+	const char *name = dead && !has_gil(r, proc, slot, rec) ? NULL :
+		python_name(r, proc, (pid_t)rec->tid, rec->tstate, rec->start_boot_ns);
 
 	if (name)
 		snprintf(m->name, sizeof(m->name), "%s", name);
@@ -81,7 +90,7 @@ void reader_names__note(struct reader *r, uint32_t proc, uint32_t slot, const st
 		return;
 	}
 	set_key(r, proc, m, rec);
-	refresh_name(r, proc, m, rec);
+	refresh_name(r, proc, slot, m, rec);
 }
 
 void reader_names__look(struct reader *r, uint32_t proc, uint32_t slot)
@@ -167,4 +176,11 @@ bool reader__thread_name(struct reader *r, uint32_t slot, pid_t tid, char name[T
 	name[0] = '\0';
 	return target__stat(probes__pid(r->probes, slot), tid, &start_ticks, &stack) == 0 &&
 	       live_name(r, slot, tid, 0, start_ticks, name);
+}
+
+void reader__tstate_name(struct reader *r, uint32_t slot, uint64_t tstate, char name[THREAD_NAME_SIZE])
+{
+	const char *python = tstate ? python_name(r, slot, 0, tstate, 0) : NULL;
+
+	snprintf(name, THREAD_NAME_SIZE, "%s", python ? python : "");
 }

@@ -16,6 +16,8 @@
 
 #include <bpf/libbpf.h>
 
+#include "clock.h"
+#include "native_look.h"
 #include "stack_book.h"
 #include "ticks.h"
 
@@ -108,6 +110,35 @@ static int take_native(void *ctx, void *data, size_t size)
 	if (name_code(r, w, e, &chain))
 		stack_book__saw_native(r->stacks.book, e->hash, &chain);
 	return 0;
+}
+
+void reader__place(struct reader *r, uint32_t slot, uint64_t tstate, char *buf, size_t size)
+{
+	struct pystack *stacks = r->watches[slot].stacks;
+	struct pysymbol symbol;
+	struct gil_frame frame;
+	bool more;
+
+	buf[0] = '\0';
+	if (stacks && tstate && pystack__walk_still(stacks, tstate, &frame, 1, &more) == 1 &&
+	    pystack__symbol(stacks, &frame, &symbol))
+		pystack__describe(&symbol, buf, size);
+}
+
+void reader__see_native(struct reader *r, uint32_t slot, uint32_t gil, pid_t tid)
+{
+	uint64_t hash = probes__gil(r->probes, slot, gil)->account.last_hash;
+	struct watch *w = &r->watches[slot];
+	struct native_chain chain;
+	struct native_look look;
+
+	if (!r->stacks.on || !hash)
+		return;
+	if (!w->native)
+		w->native = native__new(r->stacks.native_files, probes__pid(r->probes, slot));
+	if (w->native && native_look__take_asleep(probes__pid(r->probes, slot), tid, &look) &&
+	    native__name(w->native, clock__mono_ns(), &look.regs, look.stack, look.stack_len, &chain))
+		stack_book__saw_native(r->stacks.book, hash, &chain);
 }
 
 /* Frames are named at once: code objects may be freed. */

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "hist.h"
+#include "holding.h"
 #include "stack_cells.h"
 
 #define THREAD_NAME_SIZE 64
@@ -159,6 +160,7 @@ struct proc_sample {
 	size_t code_n;
 	struct code_rest code_rest;
 	bool code_known;        /* stacks are asked for */
+	struct holding holding; /* what was seen by looking at the process; in windows the last of it, and sums */
 	struct stack_cells stacks; /* the same looks, by whole stacks; totals have none */
 };
 

@@ -160,7 +160,11 @@ const char *schema__global_key(char *buf, size_t size, const char *prefix, const
 	X(GC_MAX, "gc_max", "us", "longest collection; sampled: at least so long") \
 	X(GC_N0, "gc_n0", "n", "collections of the youngest generation") \
 	X(GC_N1, "gc_n1", "n", "collections of the middle generation") \
-	X(GC_N2, "gc_n2", "n", "full collections")
+	X(GC_N2, "gc_n2", "n", "full collections") \
+	X(STOPPED, "stopped", "us", "none of its threads could run: stopped by a signal; at least so long") \
+	X(TRACED, "traced", "us", "the same: held by a tracer") \
+	X(FROZEN, "frozen", "us", "the same: its control group was frozen") \
+	X(HOLD_GONE, "hold_gone", "us", "of hold, at least: the holder was not there any more")
 
 enum schema_field {
 #define X(id, name, unit, text) FIELD_##id,

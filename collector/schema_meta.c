@@ -302,6 +302,11 @@ static void take_back_end(struct schema_writer *w, struct batch *b)
 	schema_put__command(w, b, "HDEL", "meta");
 	batch__arg(b, "ended_ms");
 	batch__arg(b, "end");
+	if (!w->holding_written) {
+		batch__arg(b, "holding");
+		batch__arg(b, "held_by");
+		batch__arg(b, "standstill");
+	}
 }
 
 static void announce_index(struct schema_writer *w, struct batch *b)

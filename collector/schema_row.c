@@ -190,6 +190,16 @@ static void set_shares(const struct proc_sample *s, const struct metrics *m, str
 		set(row, FIELD_WAITERS, (double)m->wait_ns / observed);
 }
 
+_Static_assert(FIELD_FROZEN == FIELD_STOPPED + STANDSTILL_FROZEN - STANDSTILL_STOPPED,
+	       "the fields of standstills follow one another");
+
+/* What is written only where it was seen. */
+static void set_seen(struct schema_row *row, enum schema_field f, uint64_t ns)
+{
+	if (ns > 0)
+		set_us(row, f, ns);
+}
+
 /* What only the process as a whole has. */
 static void set_process(const struct proc_sample *s, struct schema_row *row)
 {
@@ -206,6 +216,9 @@ static void set_process(const struct proc_sample *s, struct schema_row *row)
 	set(row, FIELD_LOST, (double)lost);
 	if (s->gils_n > 1)
 		set(row, FIELD_GILS, (double)s->gils_n);
+	for (int kind = STANDSTILL_NONE + 1; kind < STANDSTILL_COUNT; kind++)
+		set_seen(row, FIELD_STOPPED + (kind - STANDSTILL_STOPPED), s->holding.still_ns[kind]);
+	set_seen(row, FIELD_HOLD_GONE, s->holding.gone_ns);
 }
 
 /* The thread whose metrics `m` are, or NULL. */
@@ -248,6 +261,7 @@ static const uint8_t process_order[] = {
 	FIELD_HOLD_P99, FIELD_HOLD_MAX, FIELD_HOLD_BLOCKED, FIELD_HOLD_PREEMPTED, FIELD_HOLD_UNSEEN, FIELD_WAIT_BLOCKED,
 	FIELD_WAIT_PREEMPTED, FIELD_WAIT_UNSEEN, FIELD_GC, FIELD_GC_ERR, FIELD_GC_WAIT, FIELD_GC_MAX, FIELD_GC_N0, FIELD_GC_N1,
 	FIELD_GC_N2, FIELD_CPU, FIELD_RSS, FIELD_COST, FIELD_LOST, FIELD_COV, FIELD_GILS, FIELD_G, FIELD_INSIDE,
+	FIELD_STOPPED, FIELD_TRACED, FIELD_FROZEN, FIELD_HOLD_GONE,
 };
 static const uint8_t thread_order[] = {
 	FIELD_T, FIELD_D, FIELD_HOLD, FIELD_WAIT, FIELD_HANDOVER, FIELD_UNKNOWN, FIELD_N, FIELD_C, FIELD_FORCED,
@@ -255,6 +269,7 @@ static const uint8_t thread_order[] = {
 	FIELD_HOLD_BLOCKED, FIELD_HOLD_PREEMPTED, FIELD_HOLD_UNSEEN, FIELD_WAIT_BLOCKED, FIELD_WAIT_PREEMPTED, FIELD_WAIT_UNSEEN,
 	FIELD_GC, FIELD_G, FIELD_INSIDE, FIELD_UTIL, FIELD_WAITERS, FIELD_THREADS, FIELD_CPU, FIELD_RSS, FIELD_COST, FIELD_LOST,
 	FIELD_COV, FIELD_GILS, FIELD_GC_ERR, FIELD_GC_WAIT, FIELD_GC_MAX, FIELD_GC_N0, FIELD_GC_N1, FIELD_GC_N2,
+	FIELD_STOPPED, FIELD_TRACED, FIELD_FROZEN, FIELD_HOLD_GONE,
 };
 
 _Static_assert(sizeof(process_order) == FIELD_COUNT && sizeof(thread_order) == FIELD_COUNT, "a field is missing");
@@ -495,6 +510,13 @@ static void merge_rare(struct schema_row *dst, const struct schema_row *src, enu
 		set(dst, f, dst->value[f] + src->value[f]);
 }
 
+/* What was seen; where it was not, it may have been, too, or not. */
+static void merge_seen(struct schema_row *dst, const struct schema_row *src, enum schema_field f)
+{
+	if (has(src, f))
+		set(dst, f, (has(dst, f) ? dst->value[f] : 0) + src->value[f]);
+}
+
 /* Whether a row's parts off the CPU are known: a row with nothing to part is written without. */
 static bool off_known(const struct schema_row *row, enum schema_field blocked, enum schema_field whole)
 {
@@ -555,6 +577,8 @@ void schema_row__merge(struct schema_row *dst, const struct schema_row *src)
 	merge_off(dst, src, FIELD_WAIT_BLOCKED, FIELD_WAIT);
 	merge_rare(dst, src, FIELD_UNKNOWN);
 	merge_rare(dst, src, FIELD_INFERRED);
+	for (enum schema_field f = FIELD_STOPPED; f <= FIELD_HOLD_GONE; f++)
+		merge_seen(dst, src, f);
 	merge_distributions(dst, src);
 	for (int f = 0; f < FIELD_COUNT; f++)
 		merge_field(dst, src, f, src_later);

@@ -309,6 +309,7 @@ static int write_base(struct schema_writer *w, const struct proc_sample *s, cons
 	err = schema_write__boards(w, s, totals, b);
 	batch__command(b, "EXEC");
 	schema_write__meta(w, b);
+	schema_write__holding(w, &s->holding, b);
 	write_seen(w, b);
 	return err;
 }

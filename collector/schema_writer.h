@@ -68,6 +68,9 @@ struct schema_writer {
 	uint32_t minute_known;    /* of it, when the boards were written last */
 	bool blame_shown[TIER_COUNT];
 	bool lost_changed;
+	bool holding_written;     /* meta has fields of it */
+	enum holder_kind held_by; /* then, as it says */
+	enum standstill standstill;
 	uint32_t epoch;           /* bumped when every TTL must be set again */
 	uint64_t lost[GIL_LOSS_COUNT];
 	struct sink_losses sink_lost;
@@ -116,6 +119,11 @@ int schema_write__wide(struct schema_writer *w, enum tier tier, const struct pro
 int schema_write__blame(struct schema_writer *w, enum tier tier, const struct proc_sample *s, struct batch *b);
 
 int schema_write__code(struct schema_writer *w, enum tier tier, const struct proc_sample *s, struct batch *b);
+/* ---- schema_holding.c ---- */
+
+/* Fields of meta. */
+void schema_write__holding(struct schema_writer *w, const struct holding *h, struct batch *b);
+
 int schema_write__stacks(struct schema_writer *w, enum tier tier, const struct proc_sample *s, struct batch *b);
 
 /* now:* and, out of `totals` (which may be NULL), top:*, within a MULTI that the caller began. */

@@ -48,9 +48,9 @@ static enum snapshot_state state_of(pid_t pid, const struct pyoffsets *off, stru
 	uint64_t futex;
 	bool blocked;
 
-	if (now->holder == t->tstate) {
+	if (now->holder == t->tstate || !t->tid) {
 		t->blocked = true; /* nothing more to find out */
-		return SNAPSHOT_HOLDS;
+		return now->holder == t->tstate ? SNAPSHOT_HOLDS : SNAPSHOT_ELSEWHERE;
 	}
 	if (same && now->holder && t->state == SNAPSHOT_WAITS)
 		return SNAPSHOT_WAITS;
@@ -76,6 +76,20 @@ static size_t gil_of(pid_t pid, const struct pyoffsets *off, uint64_t tstate, co
 	return 0;
 }
 
+/* Its thread that there is; 0: none. */
+static pid_t thread_of(pid_t pid, const struct pyoffsets *off, const struct pythread *t, bool foreign)
+{
+	pid_t tid = foreign ? target__id_outside(pid, t->tid) : t->tid;
+
+	return target__has_thread(pid, tid) ? tid : holder_look__tid(pid, off, t->tstate, foreign);
+}
+
+/* Who is gone is of interest only if it has the GIL. */
+static bool is_shown(const struct snapshot *s, pid_t pid, const struct pyoffsets *off, const struct snapshot_thread *t)
+{
+	return t->tid > 0 || look_at_gil(pid, off, s->gils[t->gil].gil).holder == t->tstate;
+}
+
 static int list_threads(struct snapshot *s, pid_t pid, uint64_t runtime, const struct pyoffsets *off)
 {
 	bool foreign = target__id_inside(pid, pid) != 0;
@@ -92,13 +106,13 @@ static int list_threads(struct snapshot *s, pid_t pid, uint64_t runtime, const s
 		for (size_t i = 0; !err && i < n; i++) {
 			struct snapshot_thread *t = &s->threads[s->threads_n];
 
-			t->tid = foreign ? target__id_outside(pid, all[i].tid) : all[i].tid;
+			t->tid = thread_of(pid, off, &all[i], foreign);
 			t->tstate = all[i].tstate;
 			t->gil = gil_of(pid, off, t->tstate, s->gils, s->gils_n);
 			memcpy(t->name, all[i].name, sizeof(t->name));
-			if (!t->name[0] && target__thread_comm(pid, t->tid, t->name, sizeof(t->name)))
+			if (!t->name[0] && (!t->tid || target__thread_comm(pid, t->tid, t->name, sizeof(t->name))))
 				t->name[0] = '\0';
-			s->threads_n += t->tid > 0;
+			s->threads_n += s->gils_n && is_shown(s, pid, off, t);
 		}
 	}
 	pynames__free(names);
@@ -183,7 +197,7 @@ static void read_natives(struct snapshot *s, pid_t pid, struct pystack *stacks)
 	struct native *native = files ? native__new(files, pid) : NULL;
 
 	for (size_t i = 0; native && i < s->threads_n; i++)
-		if (s->threads[i].state == SNAPSHOT_HOLDS && s->threads[i].stack && !s->threads[i].moving)
+		if (s->threads[i].state == SNAPSHOT_HOLDS && s->threads[i].tid && s->threads[i].stack && !s->threads[i].moving)
 			read_native(stacks, native, pid, &s->threads[i]);
 	native__free(native);
 	native_files__free(files);
@@ -262,6 +276,13 @@ static int look_again(struct snapshot *s, pid_t pid, const struct pyoffsets *off
 	return err || done ? err : read_stacks(s, pid, off);
 }
 
+static void look_at_holders(struct snapshot *s, pid_t pid, uint64_t runtime, const struct pyoffsets *off)
+{
+	for (size_t g = 0; g < s->gils_n; g++)
+		holder_look__take(pid, runtime, off, s->gils[g].gil, &s->looks[g].holder);
+	s->standstill = standstill__of(pid, &s->tracer);
+}
+
 int snapshot__take(struct snapshot *s, pid_t pid, uint64_t runtime, const struct pyoffsets *off, const struct gil_address *gils,
 		   size_t gils_n)
 {
@@ -282,6 +303,8 @@ int snapshot__take(struct snapshot *s, pid_t pid, uint64_t runtime, const struct
 		again |= s->looks[g].again = !is_held(s, g);
 	if (!err)
 		err = again ? look_again(s, pid, off, before) : read_stacks(s, pid, off);
+	if (!err)
+		look_at_holders(s, pid, runtime, off);
 	free(before);
 	return err;
 }

@@ -15,6 +15,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "holder_look.h"
 #include "native.h"
 #include "pystack.h"
 #include "pyver.h"
@@ -33,7 +34,7 @@ enum snapshot_state {
 };
 
 struct snapshot_thread {
-	pid_t tid;                   /* as this process counts */
+	pid_t tid;                   /* as this process counts; 0: it is gone, and here because it has the GIL all the same */
 	char name[THREAD_NAME_SIZE]; /* cleaned; "" if it has none */
 	uint64_t tstate;
 	size_t gil;                  /* index in snapshot.gils */
@@ -52,9 +53,12 @@ struct snapshot_thread {
 struct snapshot_gil {
 	bool again;                  /* it had no holder at the last of the looks */
 	uint32_t held;               /* of snapshot.again_looks: at so many somebody had it */
+	struct holder_look holder;   /* who has it in the end; of kind UNKNOWN while it changes hands */
 };
 
 struct snapshot {
+	enum standstill standstill;
+	pid_t tracer;                /* 0: none, or not known */
 	const struct gil_address *gils; /* the caller's */
 	struct snapshot_gil *looks;  /* of each of them. Owned */
 	size_t gils_n;

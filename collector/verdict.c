@@ -7,7 +7,7 @@
  * asleep or not, or it had no CPU. How much of each is known of a thread's holds together: where it lacked a CPU for much of
  * them, C code is not claimed.
  */
-#include "verdict.h"
+#include "verdict_inside.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -48,8 +48,13 @@
 #define GC_WAITING 0.02        /* ... or where others waited for it for so much of it, ... */
 #define GC_SURE 2.0            /* ... standard errors of what is sampled left out */
 #define GC_EXPLAINS 0.5        /* of a thread's holds: what is long of them is that */
+#define UNSEEN_SAID 0.05       /* of the holds: less of the unknown changes nothing */
+#define COMPUTES 0.3           /* of what it held it used a CPU, or wanted one, or else it does not compute */
+#define STOOD_STILL 0.9        /* of the time: nothing else can be said then */
+#define STOOD_STILL_PARTLY 0.05
 #define ENOUGH_US 200000.0 /* to say anything */
 #define GAIN_SAID 1.05     /* less is next to nothing */
+#define SOME_HELD 0.1          /* of the time */
 #define IDLE_CPU 0.01      /* of a CPU: a process that uses less does next to nothing */
 #define SOME_CPU 0.1       /* of a CPU, without the GIL: is said to be part of where the time goes */
 
@@ -74,20 +79,34 @@ static double waiters_for_holders(const struct verdict_input *in)
 	return share(in, in->all.wait_us - (isnan(in->handover_us) ? 0 : in->handover_us) - for_cpu);
 }
 
+/* The share of holds of which it is not known whether the holder ran. */
+static double unseen(const struct verdict_load *t)
+{
+	return t->hold_unseen > 0 && t->hold_us > 0 ? t->hold_unseen / t->hold_us : 0;
+}
+
+/* Whether what was held can have been spent computing: the process had, or wanted, CPUs for that. */
+static bool may_compute(const struct verdict_input *in, double held_us)
+{
+	double wanted = in->all.hold_preempted > 0 ? in->all.hold_preempted : 0;
+
+	return isnan(in->cpu_us) || in->cpu_us + wanted >= COMPUTES * held_us;
+}
+
 /* CPUs' worth of work that the process does without the GIL: native code that released it, system calls. Not known: NAN. */
 static double without_gil(const struct verdict_input *in)
 {
 	const struct verdict_load *all = &in->all;
 	double off = isnan(all->hold_blocked + all->hold_preempted) ? 0 : all->hold_blocked + all->hold_preempted;
 
-	if (isnan(in->cpu_us) || isnan(all->hold_us))
+	if (isnan(in->cpu_us) || isnan(all->hold_us) || unseen(all) >= UNSEEN_SAID)
 		return NAN;
 	return fmax(0, share(in, in->cpu_us - (all->hold_us - off)));
 }
 
 /* ---- words ---- */
 
-static const char *ms(char buf[32], double us)
+const char *verdict__ms(char buf[32], double us)
 {
 	if (us < 1000)
 		snprintf(buf, 32, "%.0f us", us);
@@ -98,8 +117,7 @@ static const char *ms(char buf[32], double us)
 	return buf;
 }
 
-/* Each pattern is claimed once, of the thread that it is worst for; so there is room for all. */
-static struct verdict_finding *claim(struct verdict *v, enum verdict_pattern pattern, size_t thread)
+struct verdict_finding *verdict__claim(struct verdict *v, enum verdict_pattern pattern, size_t thread)
 {
 	struct verdict_finding *f = &v->findings[v->findings_n++];
 
@@ -125,7 +143,7 @@ static void say_code(const struct verdict *v, struct verdict_finding *f, const s
 			return;
 	if (code && code->place && code->us > 0)
 		text__append(f->evidence, sizeof(f->evidence), " %s's worst place is %s: others waited %s for that.",
-			     in->threads[f->thread].name, code->place, ms(a, code->us));
+			     in->threads[f->thread].name, code->place, verdict__ms(a, code->us));
 }
 
 #define SAY(text, ...) text__append(text, sizeof(text), __VA_ARGS__)
@@ -193,14 +211,19 @@ static bool holds_long(const struct verdict_input *in, size_t thread)
 	const struct verdict_load *t = &in->threads[thread];
 	size_t victim = worst_victim(in, thread);
 
-	return t->hold_max >= LONG_US && share(in, blame_of(in, thread)) >= LONG_BLAME && victim != SIZE_MAX &&
-	       in->threads[victim].wait_max >= LONG_US && !may_be_bytecode(t) && !collects(in, thread);
+	return t->hold_max - verdict_stuck__excused_us(in) >= LONG_US && victim != SIZE_MAX &&
+	       share(in, blame_of(in, thread)) >= LONG_BLAME && in->threads[victim].wait_max >= LONG_US && !may_be_bytecode(t) &&
+	       !collects(in, thread);
 }
 
 /* What a long hold was, as far as that is known of all holds of the thread. */
-static void say_kind(const struct verdict_load *t, char *text, size_t size)
+static void say_kind(const struct verdict_input *in, const struct verdict_load *t, char *text, size_t size)
 {
-	if (asleep(t) >= 0.5)
+	if (unseen(t) >= 0.5)
+		text__append(text, size,
+			     "C code that does not let go, or a holder that slept or had no CPU: which is not known%s",
+			     may_compute(in, t->hold_us) ? "." : ", but the process had no CPU time for the first.");
+	else if (asleep(t) >= 0.5)
 		text__append(text, size, "a call that sleeps with the GIL, for %.0f %% of the time that it had it.",
 			     100 * asleep(t));
 	else if (starved(t) < MAY_BE_STARVED)
@@ -226,21 +249,21 @@ static void long_holds(const struct verdict_input *in, struct verdict *v)
 	char a[32], b[32];
 
 	for (size_t i = 0; i < in->threads_n; i++)
-		if (holds_long(in, i) && (!n++ || blame_of(in, i) > blame_of(in, worst)))
+		if (!verdict_stuck__explains(v, i) && holds_long(in, i) && (!n++ || blame_of(in, i) > blame_of(in, worst)))
 			worst = i;
 	if (!n)
 		return;
 	t = &in->threads[worst];
 	victim = worst_victim(in, worst);
-	f = claim(v, PATTERN_LONG_HOLD, worst);
-	SAY(f->evidence, "%s kept the GIL for up to %s at a stretch", t->name, ms(a, t->hold_max));
+	f = verdict__claim(v, PATTERN_LONG_HOLD, worst);
+	SAY(f->evidence, "%s kept the GIL for up to %s at a stretch", t->name, verdict__ms(a, t->hold_max));
 	if (t->hold_p99 >= LONG_US)
-		SAY(f->evidence, " (p99 %s)", ms(a, t->hold_p99));
+		SAY(f->evidence, " (p99 %s)", verdict__ms(a, t->hold_p99));
 	SAY(f->evidence,
 	    " and so made others wait %s in all, %s the most, for up to %s at a time. Python code that runs gives it "
 	    "up 5 ms after somebody asks: this is ",
-	    ms(a, blame_of(in, worst)), in->threads[victim].name, ms(b, in->threads[victim].wait_max));
-	say_kind(t, f->evidence, sizeof(f->evidence));
+	    verdict__ms(a, blame_of(in, worst)), in->threads[victim].name, verdict__ms(b, in->threads[victim].wait_max));
+	say_kind(in, t, f->evidence, sizeof(f->evidence));
 	say_code(v, f, in);
 	say_others(f->evidence, sizeof(f->evidence), n - 1, "did the same");
 	if (starved(t) >= MAY_BE_STARVED)
@@ -293,7 +316,7 @@ static void say_longest(const struct verdict_input *in, char *text, size_t size)
 	char a[32];
 
 	if (in->gc_max_us > 0)
-		text__append(text, size, ", the longest %s%s", isnan(in->gc_err_us) ? "" : "at least ", ms(a, in->gc_max_us));
+		text__append(text, size, ", the longest %s%s", isnan(in->gc_err_us) ? "" : "at least ", verdict__ms(a, in->gc_max_us));
 }
 
 /* What of the times of garbage collection is sure. */
@@ -311,8 +334,8 @@ static void garbage(const struct verdict_input *in, struct verdict *v)
 	if (!(surely(in, in->all.gc_us) >= GC_TIME * in->observed_us) &&
 	    !(surely(in, in->gc_wait_us) >= GC_WAITING * in->observed_us))
 		return;
-	f = claim(v, PATTERN_GARBAGE, worst);
-	SAY(f->evidence, "Garbage collection held the GIL for %s (%.0f %% of the time", ms(a, in->all.gc_us),
+	f = verdict__claim(v, PATTERN_GARBAGE, worst);
+	SAY(f->evidence, "Garbage collection held the GIL for %s (%.0f %% of the time", verdict__ms(a, in->all.gc_us),
 	    100 * share(in, in->all.gc_us));
 	if (in->all.hold_us > 0)
 		SAY(f->evidence, ", %.0f %% of all that it was held", 100 * in->all.gc_us / in->all.hold_us);
@@ -320,15 +343,15 @@ static void garbage(const struct verdict_input *in, struct verdict *v)
 	say_collections(in, f->evidence, sizeof(f->evidence));
 	say_longest(in, f->evidence, sizeof(f->evidence));
 	if (in->gc_wait_us > 0)
-		SAY(f->evidence, "; others waited %s meanwhile", ms(b, in->gc_wait_us));
+		SAY(f->evidence, "; others waited %s meanwhile", verdict__ms(b, in->gc_wait_us));
 	SAY(f->evidence, ".");
 	if (worst != SIZE_MAX) {
 		SAY(f->evidence, " %s ran the most of it, %s: a collection is run by whoever happens to make the object that "
-		    "is one too many.", in->threads[worst].name, ms(b, in->threads[worst].gc_us));
+		    "is one too many.", in->threads[worst].name, verdict__ms(b, in->threads[worst].gc_us));
 		say_code(v, f, in);
 	}
 	if (!isnan(in->gc_err_us))
-		SAY(f->evidence, " These times are sampled, give or take %s.", ms(b, in->gc_err_us));
+		SAY(f->evidence, " These times are sampled, give or take %s.", verdict__ms(b, in->gc_err_us));
 	SAY(f->remedy, "gc.freeze() once all is loaded that stays takes it out of every collection. gc.set_threshold() with "
 	    "larger numbers makes them rarer; gc.disable() around what is urgent, and gc.collect() where a pause hurts nobody, "
 	    "moves them. What has no cycles is freed without.");
@@ -348,7 +371,8 @@ static void say_who_waited(const struct verdict_input *in, size_t holder, double
 	if (!(wait_us >= 1) || victim == SIZE_MAX)
 		text__append(text, size, " Nobody else wanted it meanwhile.");
 	else
-		text__append(text, size, " Others waited %s for that, %s the most.", ms(a, wait_us), in->threads[victim].name);
+		text__append(text, size, " Others waited %s for that, %s the most.", verdict__ms(a, wait_us),
+			     in->threads[victim].name);
 }
 
 static void blocked_holds(const struct verdict_input *in, struct verdict *v)
@@ -357,14 +381,15 @@ static void blocked_holds(const struct verdict_input *in, struct verdict *v)
 	struct verdict_finding *f;
 	char a[32], b[32];
 
-	if (worst == SIZE_MAX || !is_much(in, in->all.hold_blocked, in->all.wait_blocked))
+	if (worst == SIZE_MAX || verdict_stuck__explains(v, worst) ||
+	    !is_much(in, in->all.hold_blocked - verdict_stuck__excused_us(in), in->all.wait_blocked))
 		return;
-	f = claim(v, PATTERN_BLOCKED_HOLD, worst);
+	f = verdict__claim(v, PATTERN_BLOCKED_HOLD, worst);
 	SAY(f->evidence,
 	    "The GIL was held for %s (%.0f %% of the time) by threads that slept in a system call or a page fault: by %s for "
 	    "%s.",
-	    ms(a, in->all.hold_blocked), 100 * share(in, in->all.hold_blocked), in->threads[worst].name,
-	    ms(b, blocked_us(&in->threads[worst])));
+	    verdict__ms(a, in->all.hold_blocked), 100 * share(in, in->all.hold_blocked), in->threads[worst].name,
+	    verdict__ms(b, blocked_us(&in->threads[worst])));
 	say_who_waited(in, worst, in->all.wait_blocked, f->evidence, sizeof(f->evidence));
 	say_code(v, f, in);
 	SAY(f->remedy, "This is a bug of an extension: it blocks (I/O, a lock, a sleep) without releasing the GIL. ");
@@ -382,10 +407,10 @@ static void starved_holders(const struct verdict_input *in, struct verdict *v)
 
 	if (worst == SIZE_MAX || !is_much(in, in->all.hold_preempted, in->all.wait_preempted))
 		return;
-	f = claim(v, PATTERN_STARVED_HOLDER, worst);
+	f = verdict__claim(v, PATTERN_STARVED_HOLDER, worst);
 	SAY(f->evidence,
 	    "The GIL was held for %s (%.0f %% of the time) by threads that could have run but had no CPU, most of it by %s.",
-	    ms(a, in->all.hold_preempted), 100 * share(in, in->all.hold_preempted), in->threads[worst].name);
+	    verdict__ms(a, in->all.hold_preempted), 100 * share(in, in->all.hold_preempted), in->threads[worst].name);
 	say_who_waited(in, worst, in->all.wait_preempted, f->evidence, sizeof(f->evidence));
 	SAY(f->remedy, "Too few CPUs: look at the machine's load and at the cgroup's limit (nr_throttled in its cpu.stat). "
 		       "Give the process more CPU, or take load away; it may run on %d.", in->cpus);
@@ -422,9 +447,9 @@ static void cpu_sharing(const struct verdict_input *in, struct verdict *v)
 	if (w.n < 2 && share(in, small.held_us) >= SMALL_WORKERS_HOLD &&
 	    in->threads[small.heaviest].hold_us < small.held_us / 2)
 		w = small;
-	if (w.n < 2 || !(waiters(in) >= SOME_WAITERS))
+	if (w.n < 2 || !(waiters(in) >= SOME_WAITERS) || !may_compute(in, w.held_us - verdict_stuck__excused_us(in)))
 		return;
-	f = claim(v, PATTERN_CPU_SHARING, w.heaviest);
+	f = verdict__claim(v, PATTERN_CPU_SHARING, w.heaviest);
 	SAY(f->evidence,
 	    "%zu threads compute and share one GIL: together they held it %.1f %% of the time and had it taken away %.0f "
 	    "times a second.",
@@ -489,12 +514,12 @@ static void convoys(const struct verdict_input *in, struct verdict *v)
 	if (!n)
 		return;
 	t = &in->threads[worst];
-	f = claim(v, PATTERN_CONVOY, worst);
+	f = verdict__claim(v, PATTERN_CONVOY, worst);
 	SAY(f->evidence,
 	    "%s needs the GIL only for moments (half of its holds are below %s), but %.0f %% of its takes had to "
 	    "wait, "
 	    "half of them %s or longer: each time until %s is made to let go.",
-	    t->name, ms(a, t->hold_p50), 100 * t->c / t->n, ms(b, t->wait_p50),
+	    t->name, verdict__ms(a, t->hold_p50), 100 * t->c / t->n, verdict__ms(b, t->wait_p50),
 	    in->threads[taken_from(in, worst)].name);
 	say_others(f->evidence, sizeof(f->evidence), n - 1, n == 2 ? "pays the same" : "pay the same");
 	SAY(f->remedy, "Keep what computes out of the process that serves. A shorter sys.setswitchinterval() (say "
@@ -508,14 +533,15 @@ static void slow_handover(const struct verdict_input *in, struct verdict *v)
 	struct verdict_finding *f;
 	char a[32];
 
-	if (!(waiters(in) >= HANDOVER_WAITERS) || !(part >= HANDOVER_SHARE))
+	if (!(waiters(in) >= HANDOVER_WAITERS) || !(part >= HANDOVER_SHARE) ||
+	    verdict_stuck__still_share(in) >= STOOD_STILL_PARTLY)
 		return;
-	f = claim(v, PATTERN_HANDOVER, SIZE_MAX);
+	f = verdict__claim(v, PATTERN_HANDOVER, SIZE_MAX);
 	SAY(f->evidence,
 	    "During %.0f %% of the waiting (%s) nobody held the GIL: it was free, and the next thread was still "
 	    "being woken "
 	    "or had no CPU.",
-	    100 * part, ms(a, in->handover_us));
+	    100 * part, verdict__ms(a, in->handover_us));
 	SAY(f->remedy, "Many short releases cost a wake-up each: fewer threads or larger pieces of I/O per call. If "
 		       "the machine's CPUs "
 		       "are all busy, or a cgroup limits them, give it more.");
@@ -527,7 +553,7 @@ static void long_queue(const struct verdict_input *in, struct verdict *v)
 
 	if (!(waiters(in) >= QUEUE))
 		return;
-	f = claim(v, PATTERN_MANY_THREADS, SIZE_MAX);
+	f = verdict__claim(v, PATTERN_MANY_THREADS, SIZE_MAX);
 	SAY(f->evidence, "%.1f threads queue for the GIL on average: each has to let all others go first.",
 	    waiters(in));
 	SAY(f->remedy, "A pool much smaller than %zu threads would do the same work with less waiting per task.",
@@ -544,14 +570,24 @@ static size_t heaviest_thread(const struct verdict_input *in)
 	return best;
 }
 
+/* Of what it held it was seen on a CPU for the most part, or wanting one; and the process used that much. */
+static bool runs_mostly(const struct verdict_input *in, const struct verdict_load *t)
+{
+	double ours = t->hold_us - verdict_stuck__excused_us(in);
+	double off = isnan(t->hold_blocked) ? 0 : t->hold_blocked;
+
+	return unseen(t) < 0.5 && off - verdict_stuck__excused_us(in) < 0.5 * ours && may_compute(in, ours);
+}
+
 static void one_thread(const struct verdict_input *in, struct verdict *v)
 {
 	size_t who = heaviest_thread(in);
 	struct verdict_finding *f;
 
-	if (!(in->util >= BUSY) || waiters(in) >= SOME_WAITERS || who == SIZE_MAX)
+	if (!(in->util >= BUSY) || waiters(in) >= SOME_WAITERS || who == SIZE_MAX || verdict_stuck__explains(v, who) ||
+	    !runs_mostly(in, &in->threads[who]))
 		return;
-	f = claim(v, PATTERN_ONE_THREAD, who);
+	f = verdict__claim(v, PATTERN_ONE_THREAD, who);
 	SAY(f->evidence,
 	    "%s computes by itself (it held the GIL %.1f %% of the time) and hardly anybody wants it meanwhile: %.2f "
 	    "threads "
@@ -572,6 +608,18 @@ static bool leaves_time_unexplained(const struct verdict *v)
 	return true;
 }
 
+/* Somebody has it, and it is not known what for: no advice is better than a wrong one. */
+static void held_unseen(const struct verdict_input *in, struct verdict *v)
+{
+	struct verdict_finding *f = verdict__claim(v, PATTERN_FINE, SIZE_MAX);
+
+	SAY(f->evidence, "The GIL was held %.1f %% of the time, and of %.0f %% of that it is not known whether the holder ran.",
+	    100 * in->util, 100 * unseen(&in->all));
+	if (!isnan(in->cpu_us))
+		SAY(f->evidence, " The process used %.1f %% of a CPU.", 100 * share(in, in->cpu_us));
+	SAY(f->remedy, "gilscope dump shows who has it, and what that thread does now.");
+}
+
 static void fine(const struct verdict_input *in, struct verdict *v)
 {
 	double cpu = share(in, in->cpu_us), outside = without_gil(in);
@@ -579,7 +627,11 @@ static void fine(const struct verdict_input *in, struct verdict *v)
 
 	if (v->bound != BOUND_NO || !leaves_time_unexplained(v))
 		return;
-	f = claim(v, PATTERN_FINE, SIZE_MAX);
+	if (in->util >= SOME_HELD && unseen(&in->all) >= 0.5) {
+		held_unseen(in, v);
+		return;
+	}
+	f = verdict__claim(v, PATTERN_FINE, SIZE_MAX);
 	if (isnan(in->util))
 		SAY(f->evidence, "Hardly anybody waited for the GIL, %.2f threads on average", waiters(in));
 	else
@@ -614,11 +666,18 @@ static double wanted_cpus(const struct verdict_input *in)
 	return in->util + (isnan(outside) ? 0 : outside) + waiters(in);
 }
 
+/* Of them those that would be busy: who sleeps with the GIL is not. */
+static double busy_cpus(const struct verdict_input *in)
+{
+	return wanted_cpus(in) - (in->all.hold_blocked > 0 ? share(in, in->all.hold_blocked) : 0);
+}
+
 static double most_gained(const struct verdict_input *in)
 {
 	double wanted = wanted_cpus(in);
 
-	if (isnan(in->util) || !(in->util > 0.001) || in->gils > 1)
+	if (isnan(in->util) || !(in->util > 0.001) || in->gils > 1 || unseen(&in->all) >= UNSEEN_SAID ||
+	    verdict_stuck__still_share(in) >= STOOD_STILL_PARTLY)
 		return NAN;
 	return fmax(1, fmin(wanted, in->cpus) / (wanted - waiters(in)));
 }
@@ -631,7 +690,7 @@ static bool queues_anyway(const struct verdict_input *in)
 
 static enum gil_bound judge(const struct verdict_input *in)
 {
-	if (!(in->observed_us >= ENOUGH_US) || isnan(waiters(in)))
+	if (!(in->observed_us >= ENOUGH_US) || isnan(waiters(in)) || verdict_stuck__still_share(in) >= STOOD_STILL)
 		return BOUND_UNKNOWN;
 	if (in->util >= BUSY && waiters(in) >= VERDICT_JAMMED_WAITERS)
 		return BOUND_YES;
@@ -645,6 +704,13 @@ static void say_off_cpu(const struct verdict_load *all, char *text, size_t size)
 	if (asleep(all) >= OFF_CPU_SAID || starved(all) >= OFF_CPU_SAID)
 		text__append(text, size, " %.0f %% of that asleep and %.0f %% without a CPU,", 100 * asleep(all),
 			     100 * starved(all));
+	if (unseen(all) >= UNSEEN_SAID)
+		text__append(text, size, " of %.0f %% of that it is not known whether the holder ran,", 100 * unseen(all));
+}
+
+static bool stuck_for_ever(const struct verdict *v)
+{
+	return verdict_stuck__is_claimed(v, PATTERN_GONE_HOLDER) || verdict_stuck__is_claimed(v, PATTERN_STUCK_HOLDER);
 }
 
 static void headline(const struct verdict_input *in, struct verdict *v)
@@ -656,7 +722,12 @@ static void headline(const struct verdict_input *in, struct verdict *v)
 		[BOUND_YES] = "GIL-BOUND.",
 	};
 
-	SAY(v->headline, "%s", words[v->bound]);
+	if (verdict_stuck__still_share(in) >= STOOD_STILL) {
+		SAY(v->headline, "NOTHING RAN. The process stood still nearly all the time: whether it is bound by the GIL can't "
+				 "be told.");
+		return;
+	}
+	SAY(v->headline, "%s%s", stuck_for_ever(v) ? "STUCK. " : "", words[v->bound]);
 	if (v->bound == BOUND_UNKNOWN)
 		return;
 	if (isnan(in->util))
@@ -664,7 +735,8 @@ static void headline(const struct verdict_input *in, struct verdict *v)
 	else
 		SAY(v->headline, " The GIL was held %.1f %% of the time%s,", 100 * in->util,
 		    in->gils > 1 ? " (the busiest of several)" : "");
-	say_off_cpu(&in->all, v->headline, sizeof(v->headline));
+	if (!verdict_stuck__is_claimed(v, PATTERN_GONE_HOLDER))
+		say_off_cpu(&in->all, v->headline, sizeof(v->headline));
 	SAY(v->headline, " %.2f threads waited for it on average", waiters(in));
 	if (in->jammed > 0 && in->jammed < 1 && v->bound != BOUND_NO)
 		SAY(v->headline, "; it was jammed (held above 90 %%, others queueing) %.0f %% of the time",
@@ -677,7 +749,8 @@ static void gain(const struct verdict_input *in, struct verdict *v)
 	double outside = without_gil(in);
 	char a[32], b[32];
 
-	v->gain_max = v->bound == BOUND_UNKNOWN ? NAN : most_gained(in);
+	/* What hangs does no work, so there is nothing to compare with. */
+	v->gain_max = v->bound == BOUND_UNKNOWN || stuck_for_ever(v) ? NAN : most_gained(in);
 	if (isnan(v->gain_max))
 		return;
 	if (v->gain_max < GAIN_SAID)
@@ -686,13 +759,13 @@ static void gain(const struct verdict_input *in, struct verdict *v)
 	else if (v->bound == BOUND_NO)
 		SAY(v->gain, "All that there is to gain without the GIL is the waiting for it: %s of all threads together, in "
 			     "%s.",
-		    ms(a, in->all.wait_us), ms(b, in->observed_us));
+		    verdict__ms(a, in->all.wait_us), verdict__ms(b, in->observed_us));
 	else
 		SAY(v->gain,
 		    "Without the GIL it could do at best %.2f times the work: threads that hold it%s wait for it%s would keep "
 		    "%.2f CPUs busy, and there %s %d.",
 		    v->gain_max, outside >= 0.01 ? "," : " or", outside >= 0.01 ? " or run without it" : "",
-		    wanted_cpus(in), in->cpus == 1 ? "is" : "are", in->cpus);
+		    busy_cpus(in), in->cpus == 1 ? "is" : "are", in->cpus);
 	if (v->bound != BOUND_NO && v->gain_max >= GAIN_SAID && starved(&in->all) >= MAY_BE_STARVED)
 		SAY(v->gain, " That takes CPUs to be free: holders lacked one for %.0f %% of their time.",
 		    100 * starved(&in->all));
@@ -718,6 +791,7 @@ void verdict__reach(const struct verdict_input *in, struct verdict *ret)
 {
 	memset(ret, 0, sizeof(*ret));
 	ret->bound = judge(in);
+	verdict_stuck__claim(in, ret);
 	headline(in, ret);
 	gain(in, ret);
 	limits(in, ret);

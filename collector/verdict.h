@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "holding.h"
+
 #define VERDICT_TEXT 960
 
 /* One thread (or process) over the time looked at. Durations in microseconds, NAN: not known. */
@@ -22,6 +24,7 @@ struct verdict_load {
 	double hold_p50, hold_p99, hold_max;
 	double wait_p50, wait_p99, wait_max;
 	double hold_blocked, hold_preempted; /* of hold_us: asleep, without a CPU */
+	double hold_unseen; /* of hold_us: whether it ran is not known; what is left was on a CPU */
 	double wait_blocked, wait_preempted; /* of wait_us: the holder was */
 	double gc_us; /* of hold_us: it collected garbage */
 };
@@ -55,6 +58,9 @@ struct verdict_input {
 	int cpus;                       /* that the process may use, >= 1 */
 	unsigned int gils;              /* > 1: interpreters with GILs of their own */
 	bool sampled;                   /* light mode: blame is sampled */
+	const struct holding *holding;  /* what was seen by looking at the process; NULL: nothing */
+	size_t holder;                  /* index of the thread that `holding` is about; SIZE_MAX: none of them */
+	double waiting;                 /* threads that wait at the end, for whomever */
 	const struct verdict_load *threads;
 	size_t threads_n;
 	const struct verdict_code *codes; /* of the threads; NULL: of none */
@@ -75,6 +81,9 @@ enum gil_bound {
 
 /* What is recognised: X(identifier, name in JSON). Worst first. */
 #define VERDICT_PATTERNS(X) \
+	X(STANDSTILL, "standstill")     /* none of its threads can run: stopped, traced, frozen */ \
+	X(GONE_HOLDER, "gone_holder")   /* the GIL is held by a thread that is not there any more */ \
+	X(STUCK_HOLDER, "stuck_holder") /* a thread sleeps with the GIL, and goes on doing so */ \
 	X(GARBAGE, "garbage_collection") /* garbage is collected for much of the time, or while others wait */ \
 	X(LONG_HOLD, "long_hold")       /* C code keeps the GIL for long at a stretch */ \
 	X(BLOCKED_HOLD, "blocked_hold") /* the GIL is held by a thread that sleeps */ \

@@ -11,7 +11,7 @@ enum gil_step_op {
 	STEP_RELEASE,
 	STEP_HANDOFF,
 	STEP_WAKE,
-	STEP_EXIT,
+	STEP_EXIT, /* `forced`: of that thread alone, its process goes on */
 	STEP_OUT, /* switched out; `forced`: asleep */
 	STEP_WOKEN,
 	STEP_IN,

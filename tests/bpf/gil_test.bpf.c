@@ -69,7 +69,7 @@ GIL_INLINE void acquire(struct gil_at *at, __u64 tstate)
 /* The records of one thread on the GILs that tests use; a loop in a function of its own would need more stack than there is. */
 #define GILS_USED 2
 
-GIL_INLINE void exit_thread(struct gil_at *at)
+GIL_INLINE void exit_thread(struct gil_at *at, bool alone)
 {
 	struct gil_task *task = task_of(at);
 
@@ -79,7 +79,7 @@ GIL_INLINE void exit_thread(struct gil_at *at)
 		struct gil_thread *t = slot ? gil_thread_at(slot) : NULL;
 
 		if (t && t->tid == at->tid && t->state == GIL_THREAD_LIVE)
-			gil_on_thread_exit(bpf_map_lookup_elem(&gils, &gil_key), t, slot, at->now);
+			gil_on_thread_exit(bpf_map_lookup_elem(&gils, &gil_key), t, slot, at->now, alone);
 	}
 	bpf_map_delete_elem(&tasks, &at->tid);
 }
@@ -114,7 +114,7 @@ GIL_INLINE int take(const struct gil_step *step)
 		gil_on_wake(&at, slot_of(&at));
 		break;
 	case STEP_EXIT:
-		exit_thread(&at);
+		exit_thread(&at, step->forced);
 		break;
 	case STEP_OUT:
 	case STEP_WOKEN:

@@ -423,6 +423,25 @@ Test(core, process_that_ends_with_the_gil_ends_the_hold)
 	cr_expect_eq(gil->cur.held_ns, 6 * MS);
 }
 
+Test(core, thread_that_ends_with_the_gil_has_it_for_ever)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_RELEASE, 10, 3 * MS);
+	step(STEP_ACQUIRE, 10, 4 * MS);
+	step(STEP_WAIT, 11, 5 * MS);
+	step_with(STEP_EXIT, 10, 6 * MS, 1, 0);
+	cr_expect_eq(thread_of(10)->state, GIL_THREAD_DEAD);
+	cr_expect_eq(gil->cur.state, GIL_OWNER_HELD);
+	step(STEP_WAIT, 11, 16 * MS);
+	cr_expect_eq(thread_of(11)->cur.wait_ns, 11 * MS);
+	cr_expect_eq(thread_of(11)->cur.handover_ns, 0, "nobody can take it, so it is not free");
+	cr_expect_eq(thread_of(11)->cur.wait_off.ns[GIL_OFF_BLOCKED], 10 * MS);
+	/* A new thread with its id is another one. */
+	step(STEP_RELEASE, 10, 17 * MS);
+	cr_expect_eq(proc->lost[GIL_LOSS_RELEASE_FOREIGN], 1);
+	cr_expect_eq(gil->cur.state, GIL_OWNER_HELD);
+}
+
 Test(core, thread_that_ends_leaves_the_hold_of_another_alone)
 {
 	step(STEP_ACQUIRE, 10, 2 * MS);
@@ -1034,7 +1053,7 @@ static uint64_t any_collect_one(struct any *a, uint32_t slot, const struct gil_r
 	time_memo__explain(&a->times[slot], &m, &parts);
 	cr_assert_eq(a->times[slot].violations, 0, "%llu violations", (unsigned long long)a->times[slot].violations);
 	expect_allowed(a, &m, blame_list__sum(&parts), bound - a->from, a->events);
-	if (rec.state == GIL_THREAD_DEAD && rec.bound < bound && !a->rests_since[slot])
+	if (rec.state == GIL_THREAD_DEAD && rec.bound < bound && !moment__open_hold_since(&at) && !a->rests_since[slot])
 		a->rests_since[slot] = bound;
 	if (rec.at.wait_since && rec.at.wait_place < a->oldest_wait)
 		a->oldest_wait = rec.at.wait_place;

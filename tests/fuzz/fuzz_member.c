@@ -8,6 +8,7 @@
 #include "../../collector/schema.h"
 #include "../../collector/schema_blame.h"
 #include "../../collector/schema_code.h"
+#include "../../collector/schema_holding.h"
 #include "../../collector/schema_stacks.h"
 
 static void check_code(const char *data, size_t size)
@@ -41,6 +42,19 @@ static void check_stacks(const char *data, size_t size)
 	stacks_sum__free(&sum);
 }
 
+/* No text leaves it that harms a terminal, and what it says is short. */
+static void check_holding(const char *data, size_t size)
+{
+	char words[HOLDING_WORDS_SIZE], *text;
+	struct holding h;
+
+	schema_holding__decode(data, size, &h);
+	text = schema_holding__encode(&h);
+	if (strpbrk(holding__words(&h, words), "\n\033") || (text && strpbrk(text, "\n\033")))
+		abort();
+	free(text);
+}
+
 static void check_values(const struct schema_row *row)
 {
 	for (int f = 0; f < FIELD_COUNT; f++)
@@ -71,6 +85,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_blame((const char *)data, size);
 	check_code((const char *)data, size);
 	check_stacks((const char *)data, size);
+	check_holding((const char *)data, size);
 	if (schema_row__decode((const char *)data, size, &row) != 0)
 		return 0;
 	check_values(&row);

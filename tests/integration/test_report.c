@@ -98,22 +98,25 @@ static const struct guilt {
 	char code[12];                 /* in its worst place's function; "": not asked */
 } guilts[] = {
 	/*
-	 * Garbage_collection, Long_hold, Blocked_hold, Starved_holder, Cpu_sharing,
-	 * conVoy, Handover, Many_threads, One_thread, Fine:                           GLBSCVHMOF
+	 * sTandstill, Gone_holder, stucK_holder, gArbage_collection, Long_hold, Blocked_hold, Starved_holder, Cpu_sharing, conVoy,
+	 * Handover, Many_threads, One_thread, Fine:                                                                 TGKALBSCVHMOF
 	 */
-	{"cpu_threads.py 3 60", "yes",                                        "-.-cF-c---", "cpu-", "compute ("},
-	{"cpu_threads.py 24 60", "yes",                                       "-.-..-.F--", "", ""},
-	{"cpu_threads.py 1 60", "no",                                         "---c----F-", "cpu-0", ""},
-	{"spinner_io.py 60", "yes/partly",                                    "-.-c-Fc---", "io-", ""},
-	{"hog_victim.py 500 --hold-ms 600 --pause-ms 260", "yes/partly",      "-FFc------", "hog", "play ("},
-	{"hog_victim.py 1000 --hold-ms 150 --gap-ms 2", "yes/partly",         "-FFc-cc---", "hog", "play ("},
-	{"hog_victim.py 100000 --hold-ms 3 --gap-ms 2", "yes/partly",         "-lFc-cc---", "hog", ""},
-	{"native.py crc32 --heedless", "yes/partly",                          "-f-c-cc---", "hog", "<lambda> ("},
-	{"off_cpu.py 100 --work-ms 15 --crowded 3 --go-on", "yes/partly",     "-.-F-..---", "worker", ""},
-	{"late.py 100000", "partly",                                          "-c-c--F---", "", ""},
-	{"condvar_idle.py 60", "no",                                          "---------F", "", ""},
-	{"elsewhere.py 60", "no",                                             "---------F", "", ""},
-	{"garbage.py 1000 --explicit --objects 400000 --go-on", "yes/partly",  "F-c.-.c---", "worker", "one_round ("},
+	{"cpu_threads.py 3 60", "yes",                                       "----.-cF-c---", "cpu-", "compute ("},
+	{"cpu_threads.py 24 60", "yes",                                      "----.-..-.F--", "", ""},
+	{"cpu_threads.py 1 60", "no",                                        "------c----F-", "cpu-0", ""},
+	{"spinner_io.py 60", "yes/partly",                                   "----.-c-Fc---", "io-", ""},
+	{"hog_victim.py 500 --hold-ms 600 --pause-ms 260", "yes/partly",     "----FFc------", "hog", "play ("},
+	{"hog_victim.py 1000 --hold-ms 150 --gap-ms 2", "yes/partly",        "----FFc-cc---", "hog", "play ("},
+	{"hog_victim.py 100000 --hold-ms 3 --gap-ms 2", "yes/partly",        "----lFc-cc---", "hog", ""},
+	{"native.py crc32 --heedless", "yes/partly",                         "----f-c-cc---", "hog", "<lambda> ("},
+	{"off_cpu.py 100 --work-ms 15 --crowded 3 --go-on", "yes/partly",    "----.-F-..---", "worker", ""},
+	{"late.py 100000", "partly",                                         "----c-c--F---", "", ""},
+	{"condvar_idle.py 60", "no",                                         "------------F", "", ""},
+	{"elsewhere.py 60", "no",                                            "------------F", "", ""},
+	{"stuck.py stopped --late", "unknown",                               "F------------", "", ""},
+	{"stuck.py ended --late", "yes/partly",                              "-F-----------", "", ""},
+	{"stuck.py mutex --late", "yes/partly",                              "--F----------", "holder", "holder ("},
+	{"garbage.py 1000 --explicit --objects 400000 --go-on", "yes/partly",  "---F-c.-.c---", "worker", "one_round ("},
 };
 
 #define GUILTS (sizeof(guilts) / sizeof(guilts[0]))

@@ -31,6 +31,7 @@ static const struct need {
 	{MACHINE_BPF, "integration", "cli/@(a_fatal_signal|attach|ctrl_c|key_of|light_mode|query|redis|run|sigterm|the_lines)_*"},
 	{MACHINE_BPF, "integration", "names/@(are_found_in_another_pid_namespace|are_the_kernels_*|reach_the_samples_*)"},
 	{MACHINE_BPF, "integration", "native/!(dump_*)"},
+	{MACHINE_BPF, "integration", "stuck/!(dump_*)"},
 	{MACHINE_BPF, "integration", "stacks/@(in_light_mode|name|share)_*"},
 	{MACHINE_BPF, "integration", "top/!(shows_what_redis_has_*|refuses_*|redis_may_go_away_*|needs_a_terminal)"},
 	{MACHINE_BPF_LOOP, "bpf", "@(core|core_light|core_stacks|core_trace)/*"},

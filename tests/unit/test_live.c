@@ -292,3 +292,17 @@ Test(live, progress_has_elapsed_and_remaining_time)
 	cr_expect_str_eq(live__progress(buf, sizeof(buf), 125000000000, UINT64_MAX), "2:05 min, Ctrl-C ends");
 	cr_expect_str_eq(live__progress(buf, sizeof(buf), 7380000000000, 3600000000000), "2:03 h of 3:03 h, 1:00 h left");
 }
+
+Test(live, what_hangs_or_stands_still_is_said)
+{
+	service();
+	s->holding = (struct holding){.standstill = STANDSTILL_STOPPED};
+	cr_expect_not_null(strstr(block(&who, "", size), "\nthe process is stopped by a signal (SIGSTOP)\n"), "%s", text);
+	expect_fits(80);
+	free(text);
+	cr_expect_not_null(strstr(line(false), "  the process is stopped by a signal (SIGSTOP)\n"), "%s", text);
+	free(text);
+	s->holding = (struct holding){.by = HOLDER_ENDED, .name = "a thread with a name that is as long as names may be"};
+	cr_expect_not_null(strstr(block(&who, "", size), "\nthe GIL is held by a thread that has ended"), "%s", text);
+	expect_fits(80);
+}

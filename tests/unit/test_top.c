@@ -371,6 +371,23 @@ Test(top, parts_are_known_if_the_first_is_there_and_nothing_of_nothing)
 	}
 }
 
+Test(top, what_hangs_or_stands_still_is_said)
+{
+	three_threads();
+	draw(80, 24);
+	expect_not("stopped by a signal");
+	s->holding = (struct holding){.standstill = STANDSTILL_STOPPED};
+	tell_sample();
+	draw(80, 24);
+	expect("the process is stopped by a signal (SIGSTOP)");
+	expect_whole();
+	s->holding = (struct holding){.by = HOLDER_LEFT_BY_FORK, .name = "worker"};
+	tell_sample();
+	draw(80, 24);
+	expect("left behind by fork (worker)");
+	expect_whole();
+}
+
 Test(top, losses_and_gaps_are_said_by_name)
 {
 	three_threads();

@@ -623,3 +623,106 @@ Test(verdict, limits_name_what_was_lost)
 	cr_expect_not_null(strstr(s.v.limits, "12 events"));
 	cr_expect_not_null(strstr(s.v.limits, "10.0 % of the waiting"));
 }
+
+/* ---- what hangs or stands still ---- */
+
+/* Held all the time, on no CPU that was seen; the process used none. */
+static void hang(struct holding *h)
+{
+	add_thread(load_of("worker", 10 * S, 0, 0, 0, 0, 10 * S, 10 * S, 10 * S, NAN, NAN, NAN));
+	add_thread(load_of("waiter", 0, 10 * S, 0, 0, 0, NAN, NAN, NAN, 10 * S, 10 * S, 10 * S));
+	add_pair(1, 0, 10 * S);
+	s.in.cpu_us = 0.1 * S;
+	s.in.waiting = 1;
+	s.in.holding = h;
+	s.in.holder = 0;
+}
+
+Test(verdict, hold_of_which_nothing_is_known_computes_nothing)
+{
+	struct holding h = {0};
+
+	hang(&h);
+	s.threads[0].hold_unseen = s.in.all.hold_unseen = 10 * S;
+	verdict__reach(&s.in, &s.v);
+	cr_expect_null(found(PATTERN_ONE_THREAD));
+	cr_expect(isnan(s.v.gain_max));
+	cr_expect_str_eq(s.v.gain, "");
+	cr_expect_not_null(strstr(found(PATTERN_LONG_HOLD)->evidence, "which is not known"), "%s", s.v.findings[0].evidence);
+	/* Nobody waits: nothing is advised but to look. */
+	s.in.pairs_n = 0;
+	s.in.all.wait_us = s.threads[1].wait_us = 0;
+	expect(BOUND_NO, PATTERN_FINE, PATTERN_COUNT);
+	cr_expect_null(strstr(s.v.findings[0].remedy, "I/O"), "%s", s.v.findings[0].remedy);
+}
+
+Test(verdict, process_without_cpu_time_does_not_compute)
+{
+	struct holding h = {0};
+
+	hang(&h);
+	s.in.pairs_n = 0;
+	s.in.all.wait_us = s.threads[1].wait_us = 0;
+	verdict__reach(&s.in, &s.v);
+	cr_expect_null(found(PATTERN_ONE_THREAD));
+	s.in.cpu_us = 10 * S;
+	verdict__reach(&s.in, &s.v);
+	cr_expect_not_null(found(PATTERN_ONE_THREAD));
+}
+
+Test(verdict, stuck_holder_is_named_with_its_call)
+{
+	struct holding h = {
+		.by = HOLDER_THREAD, .name = "worker", .before = true, .lasted_ns = 10000000000ull, .place = "f (a.py:3)",
+		.task = {.letter = 'S', .call = "futex"},
+	};
+
+	hang(&h);
+	s.threads[0].hold_blocked = s.in.all.hold_blocked = 10 * S;
+	s.in.all.wait_blocked = 10 * S;
+	expect(BOUND_YES, PATTERN_STUCK_HOLDER, PATTERN_COUNT);
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "asleep in futex"));
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "1.0 % of a CPU"));
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "1 thread waits for it"));
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "f (a.py:3)"));
+	/* On a CPU it is not stuck. */
+	h.task.letter = 'R';
+	verdict__reach(&s.in, &s.v);
+	cr_expect_null(found(PATTERN_STUCK_HOLDER));
+}
+
+Test(verdict, holder_that_is_gone_is_all_there_is_to_say)
+{
+	struct holding h = {.by = HOLDER_LEFT_BY_FORK, .name = "worker", .gone_ns = 10000000000ull};
+
+	hang(&h);
+	s.threads[0].hold_blocked = s.in.all.hold_blocked = 10 * S;
+	s.in.all.wait_blocked = 10 * S;
+	expect(BOUND_YES, PATTERN_GONE_HOLDER, PATTERN_COUNT);
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "left behind by fork (worker)"));
+	cr_expect_not_null(strstr(s.v.headline, "STUCK."));
+}
+
+Test(verdict, process_that_stands_still_is_not_judged)
+{
+	struct holding h = {.standstill = STANDSTILL_STOPPED, .still_ns = {[STANDSTILL_STOPPED] = 9900000000ull}};
+
+	hang(&h);
+	expect(BOUND_UNKNOWN, PATTERN_STANDSTILL, PATTERN_COUNT);
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "99 %"), "%s", s.v.findings[0].evidence);
+}
+
+Test(verdict, time_that_it_stood_still_is_no_sleeping_holders)
+{
+	struct holding h = {.still_ns = {[STANDSTILL_FROZEN] = 4000000000ull}};
+
+	add_thread(worker("worker", 10 * S, 0));
+	s.threads[0].hold_blocked = s.in.all.hold_blocked = 4 * S;
+	s.threads[0].hold_max = 4 * S;
+	s.in.cpu_us = 6 * S;
+	s.in.holding = &h;
+	s.in.holder = SIZE_MAX;
+	expect(BOUND_NO, PATTERN_STANDSTILL, PATTERN_ONE_THREAD, PATTERN_COUNT);
+	cr_expect(isnan(s.v.gain_max));
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "then it went on"), "%s", s.v.findings[0].evidence);
+}

@@ -161,6 +161,9 @@ void late_giver(struct late *l, int start, int end, uint64_t n);
 void late_taker(struct late *l, int start);
 int idlers_start(int n, uint64_t period_ns, int *tids);
 uint64_t idlers_stop(void);
+void stuck_hold(int how, int pipe);
+int stuck_tell(int waiter, int pipe);
+int stuck_fork(void);
 
 /* ---- small things --------------------------------------------------------------------------------- */
 
@@ -996,4 +999,110 @@ void garbage_let_go(struct garbage *g, uint64_t ns, void *reference)
 	sleep_until(begin + ns);
 	PyEval_RestoreThread(state);
 	g->let_go_ns += now_ns() - begin;
+/* ---- stuck: the GIL is held and not let go (stuck.py) ---------------------------------------------------- */
+
+enum { STUCK_MUTEX, STUCK_READ, STUCK_ENDED, STUCK_NAP, STUCK_SPIN, STUCK_STOPPED };
+
+static _Atomic int stuck_tid;
+
+/* By the thread that holds the GIL; through PyDLL. Of the pipe one byte is read. */
+void stuck_hold(int how, int pipe)
+{
+	pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+	char byte;
+
+	stuck_tid = thread_id();
+	if (how == STUCK_MUTEX) {
+		pthread_mutex_lock(&mutex);
+		pthread_mutex_lock(&mutex); /* for ever */
+	} else if (how == STUCK_READ) {
+		if (read(pipe, &byte, 1) < 0)
+			abort();
+	} else if (how == STUCK_ENDED) {
+		syscall(SYS_exit, 0); /* of this thread alone */
+	} else if (how == STUCK_STOPPED) {
+		kill(getpid(), SIGSTOP);
+	} else if (how == STUCK_NAP) {
+		nap(3600 * 1000000000ull);
+	} else {
+		for (;;)
+			atomic_signal_fence(memory_order_seq_cst);
+	}
+}
+
+/* 'S', 'R' ... of a thread; 0: there is none. */
+static char letter_of(int pid, int tid)
+{
+	char path[64], text[512], *at = NULL;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (n > 0) {
+		text[n] = '\0';
+		at = strrchr(text, ')');
+	}
+	return at ? at[2] : 0;
+}
+
+static void stuck_say(int pid, int waiter)
+{
+	char line[96];
+	int len = snprintf(line, sizeof(line), "ready %d\n{\"pid\": %d, \"holder\": %d, \"waiter\": %d}\n", (int)getpid(), pid,
+			   stuck_tid, waiter);
+
+	if (write(1, line, (size_t)len) != len)
+		abort();
+}
+
+/*
+ * Without the GIL: waits until the holder has it and the waiter waits for it; returns the holder's id. Then says so, waits for
+ * a line, and writes a byte to the pipe.
+ */
+int stuck_tell(int waiter, int pipe)
+{
+	char byte;
+
+	while (!stuck_tid || !in_futex(waiter))
+		usleep(1000);
+	usleep(20000); /* it waits, instead of having just come to */
+	stuck_say((int)getpid(), waiter);
+	do
+		if (read(0, &byte, 1) != 1)
+			_exit(0);
+	while (byte != '\n');
+	if (write(pipe, "x", 1) != 1)
+		abort();
+	return stuck_tid;
+}
+
+/*
+ * Without the GIL: forks while another thread holds it. In the child (returns 0) nobody will ever let go of it. The parent
+ * (returns the child's id) says so when the child waits for it.
+ */
+int stuck_fork(void)
+{
+	pid_t child;
+	char byte;
+
+	while (!stuck_tid || letter_of(getpid(), stuck_tid) != 'S')
+		usleep(1000);
+	child = fork();
+	if (child == 0)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (child <= 0)
+		return child;
+	while (letter_of(child, child) != 'S')
+		usleep(1000);
+	usleep(20000);
+	stuck_say(child, child);
+	while (read(0, &byte, 1) == 1)
+		;
+	kill(child, SIGKILL);
+	_exit(0);
 }

@@ -100,6 +100,7 @@ def _libraries():
         "garbage_clock": (None, [ctypes.POINTER(Garbage), ctypes.py_object, ctypes.py_object]),
         "garbage_let_go": (None, [ctypes.POINTER(Garbage), u64, ctypes.py_object]),
         "idlers_start": (num, [num, u64, ctypes.POINTER(num)]), "idlers_stop": (u64, []),
+        "stuck_hold": (None, [num, num]), "stuck_tell": (num, [num, num]), "stuck_fork": (num, []),
     }
     libraries = ctypes.PyDLL(path), ctypes.CDLL(path)
     for library in libraries:

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * See verdict_inside.h. Rests on what was seen by looking at the process (holding.h), not on probes: it stands still; the GIL's
+ * holder is not there any more; one sleeps with the GIL and goes on doing so.
+ */
+#include "verdict_inside.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "text.h"
+
+#define STILL_SAID 0.05 /* of the time */
+#define GONE_SAID 0.01
+#define STUCK_PART 0.5  /* of the time: a hold that goes on has lasted so long, or began before anybody looked */
+#define SECOND_NS 1e9
+
+#define SAY(text, ...) text__append(text, sizeof(text), __VA_ARGS__)
+
+static double part(const struct verdict_input *in, double ns)
+{
+	return ns / 1e3 / in->observed_us;
+}
+
+double verdict_stuck__still_share(const struct verdict_input *in)
+{
+	return in->holding ? fmin(1, part(in, (double)holding__still_ns(in->holding))) : 0;
+}
+
+double verdict_stuck__excused_us(const struct verdict_input *in)
+{
+	return in->holding ? (double)holding__still_ns(in->holding) / 1e3 : 0;
+}
+
+bool verdict_stuck__is_claimed(const struct verdict *v, enum verdict_pattern pattern)
+{
+	for (size_t i = 0; i < v->findings_n; i++)
+		if (v->findings[i].pattern == pattern)
+			return true;
+	return false;
+}
+
+bool verdict_stuck__explains(const struct verdict *v, size_t thread)
+{
+	for (size_t i = 0; i < v->findings_n; i++)
+		if (v->findings[i].pattern == PATTERN_GONE_HOLDER ||
+		    (v->findings[i].pattern == PATTERN_STUCK_HOLDER && v->findings[i].thread == thread))
+			return true;
+	return false;
+}
+
+/* ---- who waits ---- */
+
+static void say_waiters(const struct verdict_input *in, const char *how, char *text, size_t size)
+{
+	if (in->waiting >= 0.5)
+		text__append(text, size, " %.0f thread%s wait%s %s.", in->waiting, in->waiting < 1.5 ? "" : "s",
+			     in->waiting < 1.5 ? "s" : "", how);
+	else
+		text__append(text, size, " Nobody waits for it.");
+}
+
+/* ---- the patterns ---- */
+
+static void standstill(const struct verdict_input *in, struct verdict *v)
+{
+	const struct holding *h = in->holding;
+	enum standstill kind = holding__mostly(h);
+	struct verdict_finding *f;
+	char a[32];
+
+	if (kind == STANDSTILL_NONE || (verdict_stuck__still_share(in) < STILL_SAID && !h->standstill))
+		return;
+	f = verdict__claim(v, PATTERN_STANDSTILL, SIZE_MAX);
+	SAY(f->evidence, "The process %s%s", h->standstill ? "" : "was seen to stand still: it ", standstill__words(kind));
+	if (h->tracer)
+		SAY(f->evidence, ", process %d", (int)h->tracer);
+	SAY(f->evidence, ". For %s (%.0f %% of the time) at least none of its threads could run%s.",
+	    verdict__ms(a, fmin(in->observed_us, verdict_stuck__excused_us(in))), 100 * verdict_stuck__still_share(in),
+	    h->standstill ? "" : "; then it went on");
+	SAY(f->remedy, "%s", standstill__remedy(kind));
+}
+
+static void say_place(const struct verdict_input *in, size_t thread, char *text, size_t size)
+{
+	const struct verdict_code *code = in->codes && thread != SIZE_MAX ? &in->codes[thread] : NULL;
+
+	if (code && code->place)
+		text__append(text, size, " It is in %s.", code->place);
+	else if (in->holding->place[0])
+		text__append(text, size, " It is in %s.", in->holding->place);
+}
+
+static void gone_holder(const struct verdict_input *in, struct verdict *v)
+{
+	const struct holding *h = in->holding;
+	struct verdict_finding *f;
+	char a[32];
+
+	if (!holder_kind__is_gone(h->by) || part(in, (double)h->gone_ns) < GONE_SAID)
+		return;
+	f = verdict__claim(v, PATTERN_GONE_HOLDER, in->holder);
+	SAY(f->evidence, "The GIL is held by %s", holder_kind__words(h->by));
+	if (h->name[0])
+		SAY(f->evidence, " (%s)", h->name);
+	SAY(f->evidence, ": nobody can take it, for %s at least.",
+	    verdict__ms(a, fmin(in->observed_us, (double)h->gone_ns / 1e3)));
+	say_waiters(in, "for ever", f->evidence, sizeof(f->evidence));
+	if (h->place[0])
+		SAY(f->evidence, " It was in %s.", h->place);
+	SAY(f->remedy, "%s", holder_kind__remedy(h->by));
+}
+
+/* Since before anybody looked, or for most of the time; and it does not move. */
+static bool is_stuck(const struct verdict_input *in)
+{
+	const struct holding *h = in->holding;
+
+	return h->by == HOLDER_THREAD && !h->standstill && strchr("SD", h->task.letter) && h->task.letter &&
+	       (h->before || part(in, (double)h->lasted_ns) >= STUCK_PART);
+}
+
+static void stuck_holder(const struct verdict_input *in, struct verdict *v)
+{
+	const struct holding *h = in->holding;
+	struct verdict_finding *f;
+	char words[TASK_DOING_SIZE], a[32];
+
+	if (!is_stuck(in))
+		return;
+	f = verdict__claim(v, PATTERN_STUCK_HOLDER, in->holder);
+	SAY(f->evidence, "%s has held the GIL %s%s%s and goes on: it is %s", h->name[0] ? h->name : "A thread",
+	    h->before ? "since before gilscope looked, for " : "for ", verdict__ms(a, (double)h->lasted_ns / 1e3),
+	    h->before ? " at least," : "", task_state__words(&h->task, words));
+	if (!isnan(in->cpu_us))
+		SAY(f->evidence, ", and the process used %.1f %% of a CPU", 100 * in->cpu_us / in->observed_us);
+	SAY(f->evidence, ".");
+	say_waiters(in, "for it", f->evidence, sizeof(f->evidence));
+	say_place(in, in->holder, f->evidence, sizeof(f->evidence));
+	SAY(f->remedy,
+	    "Find what that call waits for, and who is to end it (gilscope dump shows all stacks). Who has to take the GIL first "
+	    "to end it never will: that is a deadlock. Have the call release the GIL (Py_BEGIN_ALLOW_THREADS; ctypes.CDLL "
+	    "instead of PyDLL).");
+}
+
+void verdict_stuck__claim(const struct verdict_input *in, struct verdict *v)
+{
+	if (!in->holding || !(in->observed_us > 0))
+		return;
+	standstill(in, v);
+	gone_holder(in, v);
+	stuck_holder(in, v);
+}
