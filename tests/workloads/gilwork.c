@@ -999,6 +999,8 @@ void garbage_let_go(struct garbage *g, uint64_t ns, void *reference)
 	sleep_until(begin + ns);
 	PyEval_RestoreThread(state);
 	g->let_go_ns += now_ns() - begin;
+}
+
 /* ---- stuck: the GIL is held and not let go (stuck.py) ---------------------------------------------------- */
 
 enum { STUCK_MUTEX, STUCK_READ, STUCK_ENDED, STUCK_NAP, STUCK_SPIN, STUCK_STOPPED };
