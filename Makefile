@@ -49,7 +49,7 @@ endif
 
 # ---- what is built from what ---------------------------------------------------------------------
 # Pure modules: neither libbpf nor hiredis (make lint checks it).
-PURE := reason log text regular sure_path run_dir expendable symtab procmem capstone_lib insn insn_x86 insn_arm64
+PURE := reason log text packet errand errand_process theirs regular sure_path run_dir expendable symtab procmem capstone_lib insn insn_x86 insn_arm64
 PURE += site_text target target_proc target_image elffile elffile_symbols elffile_imports elffile_frames debugfile image pyver sites recipe grid
 PURE += record time_memo proc_layout caps verifier_log load_refusal
 PURE += hist keymap pair_index stack_cells sample long_event window minute aggr keep json_text batch sink_mem trace trace_json

@@ -256,5 +256,6 @@ const struct verb verb_dump = {
 	.min_args = 1,
 	.max_args = 1,
 	.missing = "which process? (gilscope dump PID; gilscope ls shows the Python processes here)",
+	.reads_processes = true,
 	.run = run,
 };

@@ -17,6 +17,8 @@
 
 #include "clock.h"
 
+#define END_MS 2000 /* of a child that is killed, or through */
+#define LEFT_MAX 64
 #define RESULT_MAX 65536 /* a pipe takes it without a reader */
 #define MEMORY_MAX (1ull << 30)
 #define FILE_MAX (64ull << 20) /* what is unpacked in memory counts as a file */
@@ -118,15 +120,49 @@ static int await_result(const struct expendable *x, int from, void *ret, size_t 
 	return -ETIMEDOUT;
 }
 
+/* Those that did not end when they were killed: in the middle of something that no signal ends. */
+static pid_t left_behind[LEFT_MAX];
+
+static void collect_late(void)
+{
+	for (size_t i = 0; i < LEFT_MAX; i++)
+		if (left_behind[i] && waitpid(left_behind[i], NULL, WNOHANG))
+			left_behind[i] = 0;
+}
+
+static void leave_behind(pid_t pid)
+{
+	for (size_t i = 0; i < LEFT_MAX; i++)
+		if (!left_behind[i]) {
+			left_behind[i] = pid;
+			return;
+		}
+}
+
+/* Waits for its end, but not for ever. */
+static bool has_ended(pid_t pid, int *ret_status)
+{
+	struct pollfd p = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
+	uint64_t until = clock__mono_ns() + END_MS * 1000000ull;
+
+	if (p.fd < 0)
+		return waitpid(pid, ret_status, 0) == pid;
+	while (poll(&p, 1, END_MS) < 0 && errno == EINTR && clock__mono_ns() < until)
+		;
+	close(p.fd);
+	return waitpid(pid, ret_status, WNOHANG) == pid;
+}
+
 static int collect(pid_t pid, int err)
 {
 	int status;
 
 	if (err)
 		kill(pid, SIGKILL);
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return err;
+	if (!has_ended(pid, &status)) {
+		leave_behind(pid);
+		return err;
+	}
 	return err == -ECHILD && WIFSIGNALED(status) && WTERMSIG(status) == SIGPROF ? -ETIMEDOUT : err;
 }
 
@@ -137,6 +173,7 @@ int expendable__run(const struct expendable *limits, void (*work)(void *arg, voi
 
 	if (size > RESULT_MAX)
 		return -E2BIG;
+	collect_late();
 	if (pipe2(tell, O_CLOEXEC))
 		return -errno;
 	pid = fork();

@@ -20,6 +20,7 @@
 #include "procmem.h"
 #include "target.h"
 #include "text.h"
+#include "theirs.h"
 #include "unwind.h"
 
 #define DEPTH_MAX 64
@@ -148,7 +149,8 @@ static struct file *file_new(int fd, uint64_t dev, uint64_t ino, pid_t pid, cons
 		close(fd);
 		return NULL;
 	}
-	f->fd = fd;
+	f->fd = theirs__content(fd);
+	close(fd);
 	f->dev = dev;
 	f->ino = ino;
 	f->functions = calloc(FUNCTIONS, sizeof(*f->functions));
@@ -156,7 +158,7 @@ static struct file *file_new(int fd, uint64_t dev, uint64_t ino, pid_t pid, cons
 		file_free(f);
 		return NULL;
 	}
-	if (elffile__open(fd, &f->ef, NULL) != 0)
+	if (f->fd < 0 || elffile__open(f->fd, &f->ef, NULL) != 0)
 		return f;
 	add_symbols(f->ef, pid, path);
 	f->kind = kind_of(f->ef, name);
@@ -260,7 +262,7 @@ static void read_maps(struct native *n, uint64_t now_ns)
 
 	n->read_at = now_ns;
 	snprintf(path, sizeof(path), "/proc/%d/maps", (int)n->pid);
-	if (!fresh || procmaps__slurp(path, PROCMAPS_MAX, &text, &len) != 0) {
+	if (!fresh || theirs__slurp(n->pid, path, PROCMAPS_MAX, &text, &len) != 0) {
 		free(fresh);
 		return;
 	}
@@ -310,7 +312,7 @@ static struct file *open_file(struct native *n, struct module *m)
 	fd = map.ino ? target__open_mapping(n->pid, &map) : open_vdso();
 	if (fd < 0)
 		return NULL;
-	if (fstat(fd, &st) != 0) {
+	if (theirs__fstat(fd, &st) != 0) {
 		close(fd);
 		return NULL;
 	}

@@ -24,6 +24,7 @@
 #include "gil.skel.h"
 #include "log.h"
 #include "proc_layout.h"
+#include "theirs.h"
 
 /* ---- opening ---- */
 
@@ -345,7 +346,7 @@ static int keep_texts(struct proc_slot *s, const struct probes_subject *who)
 	struct stat st = {0};
 
 	s->texts = calloc(who->plan->sites_n, sizeof(*s->texts));
-	if (!s->texts || (who->plan->library_fd >= 0 && fstat(who->plan->library_fd, &st)))
+	if (!s->texts || (who->plan->library_fd >= 0 && theirs__fstat(who->plan->library_fd, &st)))
 		return -ENOMEM;
 	for (size_t i = 0; i < who->plan->sites_n; i++)
 		s->texts[s->texts_n++] = who->plan->sites[i].text;

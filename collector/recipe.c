@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "image.h"
+#include "theirs.h"
 
 #define IDLE_MAX 4 /* kept though nobody uses them: short programs come again and again */
 
@@ -95,7 +96,7 @@ int recipes__take(struct recipes *r, const struct target *t, const struct recipe
 	struct stat st;
 	int err = 0;
 
-	if (fstat(t->image.fd, &st))
+	if (theirs__fstat(t->image.fd, &st))
 		return reason__set(why, -errno, "%s: can't be looked at", t->image.path);
 	e = entry_of(r, &st);
 	if (e) {

@@ -20,6 +20,7 @@
 #include "procmem.h"
 #include "pynames.h"
 #include "target.h"
+#include "theirs.h"
 
 #define COND_SIZE 48 /* pthread_cond_t, bits/pthreadtypes-arch.h in glibc */
 
@@ -42,15 +43,11 @@ static uint64_t futex_of(pid_t pid, pid_t tid, bool *ret_blocked)
 {
 	unsigned long long number = 0, address = 0;
 	char path[64], line[64] = "";
-	FILE *f;
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", (int)pid, (int)tid);
-	f = fopen(path, "re");
-	*ret_blocked = !f || !fgets(line, sizeof(line), f) || strncmp(line, "running", 7) != 0;
+	*ret_blocked = theirs__line(pid, path, line, sizeof(line)) || strncmp(line, "running", 7) != 0;
 	if (sscanf(line, "%llu %llx", &number, &address) != 2 || number != SYS_futex)
 		address = 0;
-	if (f)
-		fclose(f);
 	return address;
 }
 

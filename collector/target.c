@@ -21,6 +21,7 @@
 #include "label.h"
 #include "procmaps.h"
 #include "text.h"
+#include "theirs.h"
 
 #define EXEC_WAITS 20             /* looks at a process in the middle of an exec, 0.5 ms apart */
 #define KERNEL_THREAD 0x00200000u /* PF_KTHREAD, include/linux/sched.h */
@@ -66,7 +67,7 @@ static int read_names(struct target *t)
 	if (err)
 		return err;
 	snprintf(path, sizeof(path), "/proc/%d/cmdline", t->pid);
-	err = procmaps__slurp(path, PROC_TEXT_MAX, &text, &len);
+	err = theirs__slurp(t->pid, path, PROC_TEXT_MAX, &text, &len);
 	if (err && err != -EFBIG) {
 		text__clean(t->label, sizeof(t->label), t->comm, strlen(t->comm));
 		return 0;
@@ -84,7 +85,7 @@ static bool has_arguments(pid_t pid)
 	int err;
 
 	snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
-	err = procmaps__slurp(path, PROC_TEXT_MAX, &text, &len);
+	err = theirs__slurp(pid, path, PROC_TEXT_MAX, &text, &len);
 	if (!err)
 		free(text);
 	return err || len;
@@ -139,7 +140,7 @@ static bool has_other_root(pid_t pid)
 	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/%d/root", (int)pid);
-	return stat("/", &own) == 0 && stat(path, &theirs) == 0 &&
+	return stat("/", &own) == 0 && theirs__stat(pid, path, &theirs) == 0 &&
 	       (own.st_dev != theirs.st_dev || own.st_ino != theirs.st_ino);
 }
 

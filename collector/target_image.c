@@ -18,8 +18,8 @@
 #include "expendable.h"
 #include "procmaps.h"
 #include "procmem.h"
-#include "regular.h"
 #include "text.h"
+#include "theirs.h"
 
 #define FILES_MAX 4096            /* different files mapped executable */
 #define LOOK_MAX 512              /* files opened in search of an interpreter */
@@ -53,9 +53,13 @@ static bool same_bytes(pid_t pid, int fd, const struct proc_map *map)
 {
 	uint8_t ours[1024], theirs[1024];
 
-	return pread(fd, ours, sizeof(ours), (off_t)map->offset) == (ssize_t)sizeof(ours) &&
-	       procmem__read(pid, map->start, theirs, sizeof(theirs)) == 0 &&
-	       memcmp(ours, theirs, sizeof(ours)) == 0;
+	int content = theirs__content(fd);
+	bool same = content >= 0 && pread(content, ours, sizeof(ours), (off_t)map->offset) == (ssize_t)sizeof(ours) &&
+		    procmem__read(pid, map->start, theirs, sizeof(theirs)) == 0 && memcmp(ours, theirs, sizeof(ours)) == 0;
+
+	if (content >= 0)
+		close(content);
+	return same;
 }
 
 /* Opens `path`, seen from the target's root or ours, if it is the mapped file. */
@@ -66,7 +70,7 @@ static int open_by_name(pid_t pid, const struct proc_map *map, const char *root,
 	int fd;
 
 	snprintf(full, sizeof(full), "%s%s", root, path);
-	fd = regular__open(full, &st);
+	fd = theirs__open(pid, full, &st);
 	if (fd < 0)
 		return fd;
 	if (st.st_ino == map->ino && (st.st_dev == map->dev || same_bytes(pid, fd, map)))
@@ -102,7 +106,7 @@ static int open_mapped(pid_t pid, const struct proc_map *map, enum image_source 
 	snprintf(path, sizeof(path), "/proc/%d/map_files/%llx-%llx", pid, (unsigned long long)map->start,
 		 (unsigned long long)map->end);
 	*ret_source = IMAGE_MAP_FILES;
-	fd = regular__open(path, &st);
+	fd = theirs__open(pid, path, &st);
 	if (fd >= 0 || fd == -ENOEXEC)
 		return fd;
 	*ret_source = IMAGE_ROOT;
@@ -122,12 +126,12 @@ static bool leads_to(pid_t pid, const char *path, int fd)
 	char full[PATH_MAX + 64];
 	struct stat st, own;
 
-	if (fstat(fd, &own) != 0)
+	if (theirs__fstat(fd, &own) != 0)
 		return false;
 	snprintf(full, sizeof(full), "/proc/%d/root%s", pid, path);
-	if (stat(full, &st) == 0 && st.st_ino == own.st_ino && st.st_dev == own.st_dev)
+	if (theirs__stat(pid, full, &st) == 0 && st.st_ino == own.st_ino && st.st_dev == own.st_dev)
 		return true;
-	return stat(path, &st) == 0 && st.st_ino == own.st_ino && st.st_dev == own.st_dev;
+	return theirs__stat(pid, path, &st) == 0 && st.st_ino == own.st_ino && st.st_dev == own.st_dev;
 }
 
 /* The image's name for people, and whether it still leads there; the kernel marks a deleted one by a suffix. */
@@ -242,7 +246,7 @@ static int open_file(pid_t pid, const struct mapped_file *f, enum image_source *
 	if (!f->is_exe)
 		return open_mapped(pid, &f->map, ret_source);
 	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
-	return regular__open(path, &st);
+	return theirs__open(pid, path, &st);
 }
 
 static void keep_image(struct target *t, const struct mapped_file *f, int fd, enum image_source source, uint64_t bias)
@@ -263,26 +267,31 @@ static enum kind try_file(struct target *t, const struct search *s, const struct
 	struct examination e = {.f = f};
 	struct stat st = {.st_uid = (uid_t)-1};
 	enum image_source source;
+	int fd;
 
 	if (slot && slot->kind != KIND_UNKNOWN && slot->kind != KIND_CPYTHON)
 		return slot->kind;
-	e.fd = open_file(t->pid, f, &source);
+	fd = open_file(t->pid, f, &source);
+	e.fd = fd < 0 ? fd : theirs__content(fd);
 	if (e.fd < 0) {
-		reason__set(why, e.fd, "its file cannot be opened: %s", strerror(-e.fd));
+		reason__set(why, e.fd, "its file cannot be %s: %s", fd < 0 ? "opened" : "read", strerror(-e.fd));
+		if (fd >= 0)
+			close(fd);
 		return KIND_UNKNOWN;
 	}
-	if (fstat(e.fd, &st) == 0 && (st.st_uid == 0 || st.st_uid == geteuid()))
+	if (theirs__fstat(fd, &st) == 0 && !theirs__is_only_named(fd) && (st.st_uid == 0 || st.st_uid == geteuid()))
 		examine(&e, &found);
 	else
 		examine_theirs(&e, st.st_uid, &found);
+	close(e.fd);
 	if (found.why.text[0])
 		reason__set(why, 0, "%s", found.why.text);
 	if (slot)
 		*slot = (struct seen){f->map.dev, f->map.ino, found.kind};
 	if (found.kind == KIND_CPYTHON)
-		keep_image(t, f, e.fd, source, found.bias);
+		keep_image(t, f, fd, source, found.bias);
 	else
-		close(e.fd);
+		close(fd);
 	return found.kind;
 }
 
@@ -397,12 +406,13 @@ int target_image__find(struct target *t, struct search *s, struct reason *why)
 
 	snprintf(path, sizeof(path), "/proc/%d/exe", t->pid);
 	n = readlink(path, exe_path, sizeof(exe_path) - 1);
-	if (n < 0 || stat(path, &exe) != 0)
-		return target__explain(t, -errno, why);
+	err = n < 0 ? -errno : theirs__stat(t->pid, path, &exe);
+	if (err)
+		return target__explain(t, err, why);
 	exe_path[n] = '\0';
 	text__clean(t->exe, sizeof(t->exe), exe_path, (size_t)n);
 	snprintf(path, sizeof(path), "/proc/%d/maps", t->pid);
-	err = procmaps__slurp(path, PROCMAPS_MAX, &text, &len);
+	err = theirs__slurp(t->pid, path, PROCMAPS_MAX, &text, &len);
 	if (err)
 		return target__explain(t, err, why);
 	err = find_in_maps(t, s, text, len, &exe, exe_path, why);
@@ -460,7 +470,7 @@ int target__open_library(const struct target *t, bool (*wanted)(const char *name
 	int fd = -ENOENT, err;
 
 	snprintf(path, sizeof(path), "/proc/%d/maps", t->pid);
-	err = procmaps__slurp(path, PROCMAPS_MAX, &text, &len);
+	err = theirs__slurp(t->pid, path, PROCMAPS_MAX, &text, &len);
 	if (err)
 		return err;
 	for (at = text; fd < 0 && (line = procmaps__line_len(at, len)) > 0; at += line, len -= line) {
