@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "errand.h"
 #include "grid.h"
 #include "log.h"
 #include "observed.h"
@@ -406,6 +407,16 @@ static int loop(struct collector *c)
 	return err;
 }
 
+static void tell_given_up(struct collector *c)
+{
+	struct errand_counts counts = errand__counts();
+
+	if (counts.abandoned)
+		collector__notice(c, NULL, "%" PRIu64 " looks at the memory or the files of processes were given up, as they did "
+				  "not come to their end, and %" PRIu64 " more were not tried for that reason: what they would "
+				  "have told is not known", counts.abandoned, counts.refused);
+}
+
 static void end_all(struct collector *c)
 {
 	struct observed **all = calloc(c->roster.max, sizeof(struct observed *));
@@ -425,6 +436,7 @@ static void end_all(struct collector *c)
 	}
 	free(all);
 	procs__tell_missed(c);
+	tell_given_up(c);
 }
 
 /* ---- setting up ---- */

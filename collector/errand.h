@@ -40,8 +40,8 @@ void errand__unpack(struct errand_bag *bag);
 
 /*
  * Runs `fn` on the bag. `about`: the process that it may get stuck on; negative: a file (errand__about_file()). `patience_ms`:
- * how long it may wait; while it computes it has ten times that. What `fn` returns, or -ETIMEDOUT (it is stuck, or one before it is,
- * with the same process), -EIO (the reader died of it), -EAGAIN (too many are stuck).
+ * how long it may wait; while it computes it has ten times that. What `fn` returns, or -ETIMEDOUT (it is stuck, or one before it
+ * is, with the same process), -EIO (the reader died of it), -EAGAIN (too many are stuck).
  */
 int errand__run(struct errand_bag *bag, errand_fn *fn, pid_t about, unsigned int patience_ms);
 
@@ -55,10 +55,7 @@ pid_t errand__about_file(uint64_t hash);
 /* Whether errands are done by another process. */
 bool errand__is_away(void);
 
-/*
- * Starts the nursery, with the rights that the caller has now. To be called before anything is opened that must not outlive the
- * caller. 0 or -errno.
- */
+/* Starts the nursery, with the rights that the caller has now, before the caller opens what must not outlive it. 0 or -errno. */
 int errand__prepare(void);
 
 /* Ends all of its processes, but for those that are stuck: they end when they come back. */

@@ -46,6 +46,9 @@ int target__explain(const struct target *t, int err, struct reason *why)
 	if (now.state == 'Z' || now.state == 'X')
 		return reason__set(why, -ESRCH, "process %d has exited already (a zombie, not yet collected by its parent)",
 				   t->pid);
+	if (err == -ETIMEDOUT)
+		return reason__set(why, err, "process %d (%s) cannot be examined: what it runs or has in memory is kept back (does "
+				   "it lie on a file system that does not answer?)", t->pid, t->label);
 	return reason__set(why, err, "process %d (%s) cannot be examined: %s", t->pid, t->label, strerror(-err));
 }
 
