@@ -20,7 +20,7 @@ struct stuck_files {
 /* Mounts it on the empty directory `dir`; its file has the content of `source`. */
 void stuck_files__mount(struct stuck_files *s, const char *dir, const char *source);
 
-/* From here on no READ is answered; nor, with `all`, is anything else, and the pages that the kernel has of the file are dropped. */
+/* From here on no READ is answered; with `all`, nothing is, and the pages that the kernel has of the file are dropped. */
 void stuck_files__stall(struct stuck_files *s, int all);
 
 /* Ends it; who waits is let go. Harmless where it has ended, or was never mounted (zeroed). */
