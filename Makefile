@@ -49,7 +49,7 @@ endif
 
 # ---- what is built from what ---------------------------------------------------------------------
 # Pure modules: neither libbpf nor hiredis (make lint checks it).
-PURE := reason log text packet errand errand_process theirs regular sure_path run_dir expendable symtab procmem capstone_lib insn insn_x86 insn_arm64
+PURE := reason log text packet pulse errand errand_process theirs regular sure_path run_dir expendable symtab procmem capstone_lib insn insn_x86 insn_arm64
 PURE += site_text target target_proc target_label target_image elffile elffile_symbols elffile_imports elffile_frames debugfile image pyver sites recipe grid
 PURE += record time_memo proc_layout caps verifier_log load_refusal
 PURE += hist keymap pair_index stack_cells sample long_event window minute aggr keep json_text batch sink_mem trace trace_json
@@ -59,7 +59,7 @@ KERNEL := kernel_features probes probes_load probes_programs stack_limit probes_
 KERNEL += reader reader_slots reader_names reader_stacks reader_trace
 PURE += redis_url
 REDIS := redis_conn redis_server redis_functions sink_redis store_server store query_reply query
-WIRES := writer_lock spawn observed finder roster collector collector_modes collector_trace collector_procs
+WIRES := writer_lock spawn observed finder roster collector collector_modes collector_pulse collector_trace collector_procs
 present = $(foreach m,$(1),$(if $(wildcard collector/$(m).c),collector/$(m).c))
 LIB_SRCS := $(call present,$(PURE) $(KERNEL) $(REDIS) $(WIRES))
 CLI_SRCS := $(sort $(wildcard cli/*.c))

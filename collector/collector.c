@@ -32,6 +32,7 @@
 #include "grid.h"
 #include "log.h"
 #include "observed.h"
+#include "pulse.h"
 #include "redis_server.h"
 #include "spawn.h"
 
@@ -386,6 +387,8 @@ static int turn(struct collector *c)
 	set_timer(c);
 	if (poll(polls, POLL_COUNT, -1) < 0)
 		return errno == EINTR ? 0 : -errno;
+	pulse__beat();
+	standstill__mind(c);
 	if (polls[POLL_SIGNAL].revents)
 		on_signal(c);
 	if (polls[POLL_EVENTS].revents)
@@ -506,8 +509,18 @@ static int set_up(struct collector *c, size_t procs, struct reason *why)
 	return 0;
 }
 
+/* From here on the loop, and what leads to it, stand still for a moment at most. */
+static void begin_pulse(void)
+{
+	pulse__begin();
+	errand__while_waiting(pulse__beat);
+	standstill__watch();
+}
+
 static void tear_down(struct collector *c)
 {
+	standstill__unwatch();
+	pulse__end();
 	if (c->shop.probes && roster__count(&c->roster))
 		probes__lift_all(c->shop.probes);
 	for (size_t i = 0; i < c->roster.max; i++)
@@ -569,6 +582,7 @@ static int run(struct collector *c)
 	err = loop(c);
 	end_all(c);
 	/* What is not written by then, the sink counts and says when it is closed. */
+	pulse__end();
 	if (c->opts->sink && sink__flush(c->opts->sink, FLUSH_TIMEOUT_MS))
 		log_verbose("Redis did not take the last samples within %d s", FLUSH_TIMEOUT_MS / 1000);
 	return err ?: c->err;
@@ -583,6 +597,8 @@ int collector__run(const struct collector_opts *opts, const pid_t *pids, size_t 
 	};
 	int err = set_up(&c, pids_n ?: 1, why);
 
+	if (!err)
+		begin_pulse();
 	if (!err && opts->all)
 		err = procs__start_all(&c, why);
 	err = err || !pids_n ? err : start_all(&c, pids, pids_n, why);
@@ -625,6 +641,7 @@ int collector__spawn(const struct collector_opts *opts, char *const argv[], cons
 		c.child = 0;
 		collector__notice(&c, NULL, "the program ended before it became Python: %s", not_python.text);
 	} else {
+		begin_pulse();
 		if (!err && !procs__start(&c, c.child, &origin, &not_python, &one))
 			err = one;
 		spawn__let_run(c.child);

@@ -16,8 +16,10 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "pulse.h"
 
 #define END_MS 2000 /* of a child that is killed, or through */
+#define SLICE_MS 100
 #define LEFT_MAX 64
 #define RESULT_MAX 65536 /* a pipe takes it without a reader */
 #define MEMORY_MAX (1ull << 30)
@@ -103,8 +105,10 @@ static int await_result(const struct expendable *x, int from, void *ret, size_t 
 	ssize_t n;
 
 	while ((now = clock__mono_ns()) < until) {
-		int ready = poll(&p, 1, (int)((until - now) / 1000000) + 1);
+		uint64_t left_ms = (until - now) / 1000000 + 1;
+		int ready = poll(&p, 1, left_ms < SLICE_MS ? (int)left_ms : SLICE_MS);
 
+		pulse__beat();
 		if (ready < 0 && errno != EINTR)
 			return -errno;
 		if (ready <= 0)

@@ -526,6 +526,13 @@ void observed__mind_interpreter(struct observed *o, struct workshop *shop)
 
 /* ---- changing the mode ---- */
 
+void observed__spoil(struct observed *o, struct workshop *shop)
+{
+	if (reader__forget_open(shop->reader, o->slot, reader__interval_start(shop->reader)))
+		log_debug("process %d: what was open when its probes were lifted can't be forgotten", (int)o->target->pid);
+	o->unarmed_ns = UINT64_MAX / 2; /* all of it */
+}
+
 void observed__pause(struct observed *o, struct workshop *shop)
 {
 	probes__disarm(shop->probes, o->slot);

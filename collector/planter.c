@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "pulse.h"
 
 struct planter {
 	int socket;
@@ -31,6 +32,8 @@ static int fork_process(void)
 {
 	int pair[2];
 
+	if (pulse__prepare())
+		log_debug("planter: no memory to feel the pulse in");
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
 		return -errno;
 	process.pid = fork();
@@ -173,12 +176,15 @@ void planter__stop(struct planter *planter)
 /* `fds`: PACKET_FDS_MAX, to go along (NULL: none). *ret_fd: what came back; NULL: nothing does. */
 static int ask(struct planter *planter, const struct order *order, const int *fds, struct answer *ret, int *ret_fd)
 {
-	int back[PACKET_FDS_MAX], err = packet__send(planter->socket, order, sizeof(*order), fds, fds ? PACKET_FDS_MAX : 0);
+	int back[PACKET_FDS_MAX], err;
 
+	pulse__beat();
+	err = packet__send(planter->socket, order, sizeof(*order), fds, fds ? PACKET_FDS_MAX : 0);
 	if (err)
 		return err;
 	if (!packet__receive(planter->socket, ret, sizeof(*ret), back))
 		return -EPIPE;
+	pulse__beat();
 	if (ret_fd)
 		*ret_fd = back[0];
 	return ret->err;

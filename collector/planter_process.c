@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The planter's own life: see planter.h. One thread obeys the orders of all beds, one after the other; what is lifted without
- * waiting is lifted by threads of its own.
+ * waiting is lifted by threads of its own. Between orders it feels gilscope's pulse (pulse.h), and lifts all when there is none.
  */
 #include "planter_inside.h"
 
@@ -20,7 +20,9 @@
 #include <unistd.h>
 
 #include "caps.h"
+#include "clock.h"
 #include "log.h"
+#include "pulse.h"
 
 #define DROP_STACK ((size_t)128 * 1024)
 #define BEDS_MAX 64 /* at a time: struct probes that exist at once */
@@ -108,9 +110,13 @@ static int shed(struct answer *answer)
 
 /* ---- planting ---- */
 
+/* In the place of a plant that was lifted before its owner said so: its number is not another's until then. */
+static struct uprobe_link *const lifted = (struct uprobe_link *)&rights;
+
 static void uproot(struct uprobe_link **plant)
 {
-	uprobe_link__close(*plant);
+	if (*plant != lifted)
+		uprobe_link__close(*plant);
 	*plant = NULL;
 }
 
@@ -205,6 +211,8 @@ static void drop(struct bed *bed, uint32_t link)
 		return;
 	plant = bed->plants[link - 1];
 	bed->plants[link - 1] = NULL;
+	if (plant == lifted)
+		return;
 	count_dropping(1);
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
@@ -389,9 +397,31 @@ static void serve_all(const struct pollfd *wanted)
 	garden.n = left;
 }
 
+/* All plants of all beds, at once. */
+static void lift_all(void)
+{
+	for (nfds_t i = 0; i < garden.n; i++)
+		for (uint32_t link = 1; link <= garden.beds[i].n; link++)
+			if (garden.beds[i].plants[link - 1]) {
+				drop(&garden.beds[i], link);
+				garden.beds[i].plants[link - 1] = lifted;
+			}
+	settle();
+}
+
+/* Our owner says nothing any more, and does nothing: there is nobody for whom the probes count. */
+static void feel_pulse(void)
+{
+	if (!pulse__is_expected() || !pulse__is_lost(clock__mono_ns()))
+		return;
+	lift_all();
+	pulse__note_lost(clock__mono_ns());
+}
+
 void planter_process__main(int control)
 {
 	struct pollfd wanted[BEDS_MAX + 1];
+	int ready;
 
 	step_aside(control);
 	begin_rights();
@@ -402,7 +432,9 @@ void planter_process__main(int control)
 		for (nfds_t i = 0; i < n; i++)
 			wanted[i] = (struct pollfd){.fd = garden.beds[i].socket, .events = POLLIN};
 		wanted[n] = (struct pollfd){.fd = control, .events = POLLIN};
-		if (poll(wanted, n + 1, -1) < 0)
+		ready = poll(wanted, n + 1, garden.n ? PULSE_LOOK_MS : -1);
+		feel_pulse();
+		if (ready <= 0)
 			continue;
 		serve_all(wanted);
 		if (wanted[n].revents && !take_bed(control)) {

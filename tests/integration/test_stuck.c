@@ -4,6 +4,7 @@
  * of such a look, gilscope ends when it is told to, and no breakpoint stays behind, neither there nor in another process.
  */
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -166,6 +167,64 @@ Test(stuck, page_that_nobody_fills_in_is_told_of_and_holds_up_nobody_else)
 	expect_none(&p, "SIGINT");
 	end_pair(&p);
 }
+
+/* ---- a gilscope that stands still ---- */
+
+static void await_some(const struct breakpoints *b)
+{
+	for (int i = 0; !breakpoints__now(b) && i < 1500; i++)
+		usleep(20000);
+	cr_expect_gt(breakpoints__now(b), 0);
+}
+
+Test(stuck, gilscope_that_is_stopped_has_its_probes_lifted_and_plants_them_again)
+{
+	struct pair p = {0};
+
+	start_pair(&p, "release_loop.py 2003");
+	attach_both(&p);
+	kill(p.t.pid, SIGSTOP);
+	expect_none(&p, "SIGSTOP");
+	kill(p.t.pid, SIGCONT);
+	tool__await(&p.t, "gilscope stood still");
+	await_some(&p.in_keeper);
+	await_some(&p.in_other);
+	kill(p.t.pid, SIGINT);
+	cr_expect_eq(tool__wait(&p.t, 60), 0);
+	expect_none(&p, "SIGINT");
+	end_pair(&p);
+}
+
+/* Its output goes into a pipe that nobody reads. */
+Test(stuck, gilscope_that_is_stopped_by_its_reader_ends_when_it_is_told_to)
+{
+	struct pair p = {0};
+	char words[128], script[96], fifo[96], *err;
+	int fd;
+
+	snprintf(fifo, sizeof(fifo), "%s/fifo", dir);
+	snprintf(script, sizeof(script), "%s/into-fifo", dir);
+	must_run("mkfifo %s && printf '#!/bin/sh\nexec \"$@\" >%s\n' >%s && chmod +x %s", fifo, fifo, script, script);
+	fd = open(fifo, O_RDWR | O_CLOEXEC);
+	cr_assert_geq(fd, 0);
+	cr_assert_geq(fcntl(fd, F_SETPIPE_SZ, 4096), 4096);
+	start_pair(&p, "release_loop.py 2003");
+	snprintf(words, sizeof(words), "attach %d %d --no-store --json --interval 100ms", (int)p.keeper.pid, (int)p.other.pid);
+	tool__start_under(&p.t, script, words);
+	snprintf(words, sizeof(words), "(pid %d)", (int)p.other.pid);
+	tool__await(&p.t, words);
+	expect_none(&p, "standing still");
+	kill(p.t.pid, SIGINT);
+	cr_expect_eq(tool__wait(&p.t, 60), 1);
+	err = tool__stderr(&p.t);
+	cr_expect_not_null(strstr(err, "something keeps gilscope waiting"), "%s", err);
+	free(err);
+	expect_none(&p, "SIGINT");
+	close(fd);
+	end_pair(&p);
+}
+
+/* ---- an interpreter that nobody serves ---- */
 
 /* The interpreter's own file: what runs it stands still as well, once its pages are gone. */
 static void start_on_stuck_files(struct workload *w)
