@@ -62,8 +62,8 @@ void standstill__mind(struct collector *c)
 	collector__collect_all(c, true);
 	plant_anew(c);
 	collector__advance(c);
-	collector__notice(c, NULL, "gilscope stood still (it was stopped, or something kept it waiting): its probes were lifted %.1f s "
-			  "ago, and are planted again; what happened meanwhile is not known", (double)(now - at) / 1e9);
+	collector__notice(c, NULL, "gilscope stood still (it was stopped, or something kept it waiting): its probes were lifted "
+			  "%.1f s ago, and are planted again; what happened meanwhile is not known", (double)(now - at) / 1e9);
 }
 
 /* ---- it does not ---- */
