@@ -202,7 +202,6 @@ static void print_json(const struct target *t, const struct inspection *in, cons
 
 static int take(const struct target *t, struct inspection *in, struct snapshot *s, struct reason *why)
 {
-	struct elf_symbol runtime;
 	int err;
 
 	inspect__begin(in, t, false);
@@ -212,9 +211,9 @@ static int take(const struct target *t, struct inspection *in, struct snapshot *
 	}
 	if (!in->gil_enabled)
 		return 0;
-	if (elffile__symbol(in->file, "_PyRuntime", &runtime))
+	if (!in->runtime)
 		return reason__set(why, -ENOTSUP, "process %d does not say where its interpreter's state is", (int)t->pid);
-	err = snapshot__take(s, t->pid, runtime.vaddr + t->image.bias, &in->offsets, in->gils, (size_t)in->gils_n);
+	err = snapshot__take(s, t->pid, in->runtime + t->image.bias, &in->offsets, in->gils, (size_t)in->gils_n);
 	if (err == -ENOTSUP)
 		return reason__set(why, err, "the threads of CPython %s can't be read: this layout of objects is not known",
 				   in->python.text);

@@ -489,7 +489,6 @@ static int set_up(struct collector *c, size_t procs, struct reason *why)
 
 	if (roster__init(&c->roster, probes_opts.max_procs))
 		return reason__set(why, -ENOMEM, "out of memory");
-	c->shop.recipes.keep_files = c->opts->follow;
 	c->shop.memory = c->opts->follow ? target_memory__new() : NULL;
 	c->signal_fd = open_signals();
 	c->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);

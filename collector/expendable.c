@@ -27,6 +27,13 @@
 
 /* ---- the child ---- */
 
+static bool inside;
+
+bool expendable__is_inside(void)
+{
+	return inside;
+}
+
 static void limit(int which, rlim_t to)
 {
 	struct rlimit l = {.rlim_cur = to, .rlim_max = to};
@@ -82,6 +89,7 @@ static _Noreturn void child_main(const struct expendable *x, int tell, void (*wo
 {
 	sigset_t none;
 
+	inside = true;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);

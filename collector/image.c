@@ -66,6 +66,16 @@ static int open_c_library(const struct target *t)
 	return fd >= 0 ? fd : target__open_library(t, is_libc);
 }
 
+int image__open_c_library(const struct target *t, int *ret_fd)
+{
+	int fd = open_c_library(t);
+
+	if (fd < 0)
+		return fd;
+	*ret_fd = fd;
+	return 0;
+}
+
 /* `why_not`: why the interpreter's file would not do. */
 static int plan_library(const struct target *t, const char *why_not, struct site_plan **ret)
 {

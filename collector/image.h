@@ -20,4 +20,7 @@ int image__open(const struct target *t, struct elffile **ret, struct reason *why
  */
 int image__plan(const struct target *t, struct elffile *ef, struct site_plan **ret, struct reason *why);
 
+/* Opens the C library that the target maps, of which image__plan() may have made the plan. 0 and a descriptor, or -errno. */
+int image__open_c_library(const struct target *t, int *ret_fd);
+
 #endif

@@ -143,6 +143,8 @@ static void add_symbols(struct elffile *ef, pid_t pid, const char *path)
 /* Takes the descriptor. NULL: no memory. */
 static struct file *file_new(int fd, uint64_t dev, uint64_t ino, pid_t pid, const char *path, const char *name)
 {
+	static const struct elf_budget whole = ELF_BUDGET_WHOLE, small = ELF_BUDGET_LOOK;
+	bool is_foreign = theirs__is_foreign(fd);
 	struct file *f = calloc(1, sizeof(*f));
 
 	if (!f) {
@@ -158,7 +160,7 @@ static struct file *file_new(int fd, uint64_t dev, uint64_t ino, pid_t pid, cons
 		file_free(f);
 		return NULL;
 	}
-	if (f->fd < 0 || elffile__open(f->fd, &f->ef, NULL) != 0)
+	if (f->fd < 0 || elffile__open_within(f->fd, is_foreign ? &small : &whole, &f->ef, NULL) != 0)
 		return f;
 	add_symbols(f->ef, pid, path);
 	f->kind = kind_of(f->ef, name);

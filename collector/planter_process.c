@@ -17,6 +17,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "caps.h"
@@ -25,6 +26,7 @@
 #include "pulse.h"
 
 #define DROP_STACK ((size_t)128 * 1024)
+#define TIMER_WAIT_MS 200
 #define BEDS_MAX 64 /* at a time: struct probes that exist at once */
 
 /* What one struct planter has planted. */
@@ -236,6 +238,19 @@ struct timing {
 	int ret_fd;
 };
 
+/* A thread in the middle of an exec that does not end keeps who opens its event waiting (exec_update_lock), but for signals. */
+static void limit_wait(unsigned int ms)
+{
+	const struct itimerval limit = {.it_value = {.tv_usec = (suseconds_t)ms * 1000}};
+
+	setitimer(ITIMER_REAL, &limit, NULL);
+}
+
+static void interrupt(int signal)
+{
+	(void)signal;
+}
+
 static int open_timer(void *arg)
 {
 	struct timing *t = arg;
@@ -243,9 +258,13 @@ static int open_timer(void *arg)
 		.type = PERF_TYPE_SOFTWARE, .size = sizeof(attr), .config = PERF_COUNT_SW_TASK_CLOCK,
 		.sample_period = t->order->period_ns, .disabled = 1,
 	};
+	int err;
 
+	limit_wait(TIMER_WAIT_MS);
 	t->ret_fd = (int)syscall(SYS_perf_event_open, &attr, t->order->pid, -1, -1, PERF_FLAG_FD_CLOEXEC);
-	return t->ret_fd < 0 ? -errno : 0;
+	err = t->ret_fd < 0 ? -errno : 0;
+	limit_wait(0);
+	return err;
 }
 
 static int start_timer(const struct order *order, struct answer *answer, int *ret_fd)
@@ -349,6 +368,7 @@ static void step_aside(int control)
 	prctl(PR_SET_NAME, "gilscope-probes");
 	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
 		signal(signals[i], SIG_IGN);
+	sigaction(SIGALRM, &(struct sigaction){.sa_handler = interrupt}, NULL); /* no SA_RESTART */
 	for (int fd = 0; null >= 0 && fd <= 2; fd++)
 		dup2(null, fd);
 }

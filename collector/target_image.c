@@ -279,9 +279,9 @@ static enum kind try_file(struct target *t, const struct search *s, const struct
 			close(fd);
 		return KIND_UNKNOWN;
 	}
-	if (theirs__fstat(fd, &st) == 0 && !theirs__is_only_named(fd) && (st.st_uid == 0 || st.st_uid == geteuid()))
+	if (!theirs__is_foreign(fd))
 		examine(&e, &found);
-	else
+	else if (theirs__fstat(fd, &st) == 0)
 		examine_theirs(&e, st.st_uid, &found);
 	close(e.fd);
 	if (found.why.text[0])

@@ -373,6 +373,15 @@ bool theirs__is_only_named(int fd)
 	return flags >= 0 && flags & O_PATH;
 }
 
+bool theirs__is_foreign(int fd)
+{
+	struct stat st;
+
+	if (theirs__is_only_named(fd) || theirs__fstat(fd, &st))
+		return true;
+	return (st.st_uid != 0 && st.st_uid != geteuid()) || st.st_mode & S_IWOTH || (st.st_mode & S_IWGRP && st.st_gid != 0);
+}
+
 int theirs__content(int fd)
 {
 	struct stat st;

@@ -42,6 +42,9 @@ int theirs__fstat(int fd, struct stat *ret);
 /* Whether a descriptor only names a file: whose, its owner does not say then, since the server makes that up, too. */
 bool theirs__is_only_named(int fd);
 
+/* Whether somebody other than root and us made the file, or may change it: what is in it is not to be trusted to be short. */
+bool theirs__is_foreign(int fd);
+
 /*
  * A descriptor to read a file's content from, the caller's: the same file, or a copy in memory of one that is only named (at most
  * 256 MiB). -errno.
