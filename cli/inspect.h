@@ -30,6 +30,7 @@ struct inspection {
 	uint64_t runtime;            /* ELF virtual address of _PyRuntime, 0: not known */
 	char build_id[64];           /* "" if the file has none */
 	struct pyver python;         /* valid beyond INSPECT_PYTHON, and so on */
+	struct reason moved;         /* why no probe may be planted at the plan's sites in this process; "": one may */
 	struct site_plan *plan;      /* NULL if it was not asked for */
 	struct pyoffsets offsets;
 	struct gil_address gils[GIL_PER_PROC];

@@ -15,6 +15,8 @@
 #include "../collector/errand.h"
 #include "../collector/log.h"
 #include "../collector/planter.h"
+#include "../collector/spawn.h"
+#include "../collector/store.h"
 #include "args.h"
 #include "cmds.h"
 #include "out.h"
@@ -165,6 +167,7 @@ int main(int argc, char **argv)
 	const struct verb *verb;
 	int at = 1, status;
 
+	spawn__remember_signals();
 	argv = secrets__hide(argc, argv);
 	signal(SIGPIPE, SIG_IGN);
 	keep_heap_small();
@@ -181,5 +184,6 @@ int main(int argc, char **argv)
 	status = run_verb(verb, argc - at, argv + at);
 	planter__dismiss();
 	errand__dismiss();
+	store__dismiss();
 	return finish(status);
 }

@@ -92,7 +92,7 @@ static void step_aside(int control)
 		_exit(1);
 	setsid();
 	prctl(PR_SET_NAME, "gilscope-reads");
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	caps__seal();
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
