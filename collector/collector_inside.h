@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The collector's inside, shared by its own files only: collector.c has the loop, collector_modes.c what the probes may cost,
- * collector_procs.c who comes and goes, collector_pulse.c a loop that stands still, collector_runtimes.c which Python of a process,
- * collector_trace.c the trace.
+ * collector_procs.c who comes and goes, collector_pulse.c a loop that stands still, collector_runtimes.c which Python of a
+ * process, collector_trace.c the trace.
  */
 #ifndef GILSCOPE_COLLECTOR_INSIDE_H
 #define GILSCOPE_COLLECTOR_INSIDE_H
