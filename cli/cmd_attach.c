@@ -102,5 +102,6 @@ const struct verb verb_attach = {
 		    OPTION_NO_STORE, OPTION_LABEL, OPTION_HOST, OPTION_JSON, OPTION_OUTPUT},
 	.max_args = -1,
 	.check = check_who,
+	.reads_processes = true,
 	.run = run,
 };

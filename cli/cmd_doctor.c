@@ -582,5 +582,6 @@ const struct verb verb_doctor = {
 		 "if attaching can work, else 1.",
 	.options = {OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX, OPTION_JSON},
 	.max_args = 1,
+	.reads_processes = true,
 	.run = run,
 };

@@ -261,7 +261,6 @@ static void print_json(const struct target *t, const struct inspection *in, cons
 
 static int take(const struct target *t, struct inspection *in, struct snapshot *s, struct reason *why)
 {
-	struct elf_symbol runtime;
 	int err;
 
 	inspect__begin(in, t, false);
@@ -271,9 +270,9 @@ static int take(const struct target *t, struct inspection *in, struct snapshot *
 	}
 	if (!in->gil_enabled)
 		return 0;
-	if (elffile__symbol(in->file, "_PyRuntime", &runtime))
+	if (!in->runtime)
 		return reason__set(why, -ENOTSUP, "process %d does not say where its interpreter's state is", (int)t->pid);
-	err = snapshot__take(s, t->pid, runtime.vaddr + t->image.bias, &in->offsets, in->gils, (size_t)in->gils_n);
+	err = snapshot__take(s, t->pid, in->runtime + t->image.bias, &in->offsets, in->gils, (size_t)in->gils_n);
 	if (err == -ENOTSUP)
 		return reason__set(why, err, "the threads of CPython %s can't be read: this layout of objects is not known",
 				   in->python.text);
@@ -315,5 +314,6 @@ const struct verb verb_dump = {
 	.min_args = 1,
 	.max_args = 1,
 	.missing = "which process? (gilscope dump PID; gilscope ls shows the Python processes here)",
+	.reads_processes = true,
 	.run = run,
 };

@@ -207,5 +207,6 @@ const struct verb verb_flame = {
 	.max_args = 1,
 	.missing = "which process? (gilscope flame PID; gilscope ls shows the Python processes here)",
 	.check = check,
+	.reads_processes = true,
 	.run = run,
 };

@@ -197,5 +197,6 @@ const struct verb verb_ls = {
 		 "that the process has PIDs or a root of its own. Without root it shows what /proc lets everybody see. "
 		 "-v and --json show everything in full.",
 	.options = {OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX, OPTION_JSON},
+	.reads_processes = true,
 	.run = run,
 };

@@ -676,5 +676,6 @@ const struct verb verb_report = {
 	.min_args = 1,
 	.max_args = 1,
 	.missing = "which process? (gilscope report PID; gilscope ls shows the Python processes here)",
+	.reads_processes = true,
 	.run = run,
 };

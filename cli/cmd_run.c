@@ -61,5 +61,6 @@ const struct verb verb_run = {
 	.max_args = -1,
 	.missing = "which command? (gilscope run -- python3 app.py)",
 	.usage_status = EXIT_RUN_FAILED,
+	.reads_processes = true,
 	.run = run,
 };

@@ -381,5 +381,6 @@ const struct verb verb_top = {
 	.options = {OPTION_INTERVAL, OPTION_MODE, OPTION_MAX_OVERHEAD, OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX,
 		    OPTION_NO_STORE, OPTION_STACKS},
 	.max_args = 1,
+	.reads_processes = true,
 	.run = run,
 };

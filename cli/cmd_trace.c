@@ -283,5 +283,6 @@ const struct verb verb_trace = {
 	.min_args = 1,
 	.max_args = 1,
 	.missing = "which process? (gilscope trace PID; gilscope ls shows the Python processes here)",
+	.reads_processes = true,
 	.run = run,
 };

@@ -6,7 +6,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../collector/apart.h"
 #include "../collector/image.h"
+
+static int open_file(struct inspection *in)
+{
+	struct elf_symbol runtime;
+	int err = image__open(in->target, &in->file, &in->why);
+
+	if (!err && elffile__symbol(in->file, "_PyRuntime", &runtime) == 0)
+		in->runtime = runtime.vaddr;
+	return err;
+}
 
 static void check_code(struct inspection *in)
 {
@@ -27,11 +38,33 @@ static int make_plan(struct inspection *in)
 	return err;
 }
 
+/* What a child has found: the steps before INSPECT_GILS. */
+static void take_apart(struct inspection *in, bool with_sites)
+{
+	static const enum inspect_step reached[] = {
+		[APART_FILE] = INSPECT_FILE, [APART_PYTHON] = INSPECT_PYTHON, [APART_SITES] = INSPECT_SITES,
+		[APART_OFFSETS] = INSPECT_OFFSETS, [APART_DONE] = INSPECT_GILS,
+	};
+	struct apart found;
+
+	apart__look(in->target, with_sites, &found);
+	in->reached = reached[found.reached];
+	in->err = found.err;
+	in->why = found.why;
+	in->runtime = found.runtime;
+	in->python = found.python;
+	in->plan = found.plan;
+	in->offsets = found.offsets;
+	snprintf(in->build_id, sizeof(in->build_id), "%s", found.build_id);
+	if (in->plan)
+		check_code(in);
+}
+
 static int step(struct inspection *in, bool with_sites)
 {
 	switch (in->reached) {
 	case INSPECT_FILE:
-		return image__open(in->target, &in->file, &in->why);
+		return open_file(in);
 	case INSPECT_PYTHON:
 		if (elffile__build_id(in->file, in->build_id, sizeof(in->build_id)))
 			in->build_id[0] = '\0';
@@ -41,8 +74,8 @@ static int step(struct inspection *in, bool with_sites)
 	case INSPECT_OFFSETS:
 		return pyver__offsets(in->file, &in->python, &in->offsets, &in->why);
 	case INSPECT_GILS:
-		return pyver__find_gils(in->target, in->file, &in->offsets, in->gils, GIL_PER_PROC, &in->gils_n,
-					&in->gil_enabled, &in->why);
+		return pyver__find_gils_at(in->target, in->runtime, &in->offsets, in->gils, GIL_PER_PROC, &in->gils_n,
+					   &in->gil_enabled, &in->why);
 	case INSPECT_DONE:
 		break;
 	}
@@ -53,7 +86,9 @@ void inspect__begin(struct inspection *in, const struct target *t, bool with_sit
 {
 	memset(in, 0, sizeof(*in));
 	in->target = t;
-	for (in->reached = INSPECT_FILE; in->reached < INSPECT_DONE; in->reached++) {
+	if (apart__is_wanted(t))
+		take_apart(in, with_sites);
+	for (; !in->err && in->reached < INSPECT_DONE; in->reached++) {
 		in->err = step(in, with_sites);
 		if (in->err)
 			return;

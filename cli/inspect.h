@@ -26,7 +26,8 @@ struct inspection {
 	enum inspect_step reached;   /* the step that failed, or INSPECT_DONE */
 	int err;                     /* of that step */
 	struct reason why;
-	struct elffile *file;
+	struct elffile *file;        /* NULL: a child has looked into it (apart.h) */
+	uint64_t runtime;            /* ELF virtual address of _PyRuntime, 0: not known */
 	char build_id[64];           /* "" if the file has none */
 	struct pyver python;         /* valid beyond INSPECT_PYTHON, and so on */
 	struct reason moved;         /* why no probe may be planted at the plan's sites in this process; "": one may */

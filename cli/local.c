@@ -13,6 +13,7 @@
 #include "../collector/expendable.h"
 #include "../collector/image.h"
 #include "../collector/target.h"
+#include "../collector/theirs.h"
 #include "inspect.h"
 
 #define CACHE_SIZE 16
@@ -166,7 +167,7 @@ static void put_judgement(struct local *l, const struct target *t, struct judgem
 	struct stat st = {.st_uid = (uid_t)-1};
 	bool is_final = true;
 
-	if (fstat(t->image.fd, &st) == 0 && (st.st_uid == 0 || st.st_uid == geteuid()))
+	if (theirs__fstat(t->image.fd, &st) == 0 && !theirs__is_foreign(t->image.fd))
 		judge(&j, verdict);
 	else
 		is_final = judge_theirs(&j, st.st_uid, verdict);

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../collector/errand.h"
 #include "../collector/log.h"
 #include "../collector/planter.h"
 #include "../collector/spawn.h"
@@ -137,6 +138,8 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
 		options__help(verb, stdout);
 		return EXIT_OK;
 	}
+	if (verb->reads_processes && errand__prepare())
+		log_verbose("processes are read by gilscope itself: no other can be started for that");
 	return verb->run(verb, &o, argc - first, argv + first);
 }
 
@@ -180,6 +183,7 @@ int main(int argc, char **argv)
 		return no_such_verb(argv[at]);
 	status = run_verb(verb, argc - at, argv + at);
 	planter__dismiss();
+	errand__dismiss();
 	store__dismiss();
 	return finish(status);
 }

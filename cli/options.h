@@ -122,6 +122,7 @@ struct verb {
 	const char *missing;      /* what to say when there are too few */
 	/* What options and the number of arguments must have to do with each other; NULL: nothing. 0 or -EINVAL. */
 	int (*check)(const struct options *o, int args, struct reason *why);
+	bool reads_processes;     /* their memory and files: by errands (errand.h) */
 	int usage_status;         /* exit status of a usage error, 0: EXIT_USAGE */
 	int (*run)(const struct verb *verb, struct options *o, int argc, char **argv);
 };

@@ -145,6 +145,11 @@ uint64_t caps__of_planter(uint64_t permitted)
 	return permitted & all_of(CAP_OF_PLANTER);
 }
 
+uint64_t caps__of_reader(uint64_t effective)
+{
+	return effective & all_of(CAP_OF_GILSCOPE) & ~all_of(CAP_OF_PLANTER);
+}
+
 const char *caps__names(uint64_t set, char *buf, size_t size)
 {
 	size_t len = 0;

@@ -89,6 +89,9 @@ uint64_t caps__kept(uint64_t effective, bool signals_others);
 /* The set that the planter begins with, of `permitted`. */
 uint64_t caps__of_planter(uint64_t permitted);
 
+/* The set of those who read processes' memory and files for gilscope (errand.h), of `effective`. */
+uint64_t caps__of_reader(uint64_t effective);
+
 /* The names of a set's capabilities as far as the table has them: "CAP_BPF, CAP_PERFMON". Returns buf. */
 const char *caps__names(uint64_t set, char *buf, size_t size);
 

@@ -28,10 +28,12 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "errand.h"
 #include "gc_looks.h"
 #include "grid.h"
 #include "log.h"
 #include "observed.h"
+#include "pulse.h"
 #include "redis_server.h"
 #include "spawn.h"
 
@@ -408,6 +410,8 @@ static int turn(struct collector *c)
 	set_timer(c);
 	if (poll(polls, POLL_COUNT, -1) < 0)
 		return errno == EINTR ? 0 : -errno;
+	pulse__beat();
+	standstill__mind(c);
 	if (polls[POLL_SIGNAL].revents)
 		on_signal(c);
 	if (polls[POLL_EVENTS].revents)
@@ -429,6 +433,16 @@ static int loop(struct collector *c)
 	return err;
 }
 
+static void tell_given_up(struct collector *c)
+{
+	struct errand_counts counts = errand__counts();
+
+	if (counts.abandoned)
+		collector__notice(c, NULL, "%" PRIu64 " looks at the memory or the files of processes were given up, as they did "
+				  "not come to their end, and %" PRIu64 " more were not tried for that reason: what they would "
+				  "have told is not known", counts.abandoned, counts.refused);
+}
+
 static void end_all(struct collector *c)
 {
 	struct observed **all = calloc(c->roster.max, sizeof(struct observed *));
@@ -448,6 +462,7 @@ static void end_all(struct collector *c)
 	}
 	free(all);
 	procs__tell_missed(c);
+	tell_given_up(c);
 }
 
 /* ---- setting up ---- */
@@ -497,7 +512,6 @@ static int set_up(struct collector *c, size_t procs, struct reason *why)
 
 	if (roster__init(&c->roster, probes_opts.max_procs))
 		return reason__set(why, -ENOMEM, "out of memory");
-	c->shop.recipes.keep_files = c->opts->follow;
 	c->shop.memory = c->opts->follow ? target_memory__new() : NULL;
 	c->signal_fd = open_signals();
 	c->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
@@ -517,8 +531,18 @@ static int set_up(struct collector *c, size_t procs, struct reason *why)
 	return 0;
 }
 
+/* From here on the loop, and what leads to it, stand still for a moment at most. */
+static void begin_pulse(void)
+{
+	pulse__begin();
+	errand__while_waiting(pulse__beat);
+	standstill__watch();
+}
+
 static void tear_down(struct collector *c)
 {
+	standstill__unwatch();
+	pulse__end();
 	if (c->shop.probes && roster__count(&c->roster))
 		probes__lift_all(c->shop.probes);
 	for (size_t i = 0; i < c->roster.max; i++)
@@ -580,6 +604,7 @@ static int run(struct collector *c)
 	err = loop(c);
 	end_all(c);
 	/* What is not written by then, the sink counts and says when it is closed. */
+	pulse__end();
 	if (c->opts->sink && sink__flush(c->opts->sink, FLUSH_TIMEOUT_MS))
 		log_verbose("Redis did not take the last samples within %d s", FLUSH_TIMEOUT_MS / 1000);
 	return err ?: c->err;
@@ -594,6 +619,8 @@ int collector__run(const struct collector_opts *opts, const pid_t *pids, size_t 
 	};
 	int err = set_up(&c, pids_n ?: 1, why);
 
+	if (!err)
+		begin_pulse();
 	if (!err && opts->all)
 		err = procs__start_all(&c, why);
 	err = err || !pids_n ? err : start_all(&c, pids, pids_n, why);
@@ -636,6 +663,7 @@ int collector__spawn(const struct collector_opts *opts, struct spawn *spawn, con
 		c.child = 0;
 		collector__notice(&c, NULL, "the program ended before it became Python: %s", not_python.text);
 	} else {
+		begin_pulse();
 		if (!err && !procs__start(&c, c.child, &origin, &not_python, &one))
 			err = one;
 		spawn__let_run(c.child);

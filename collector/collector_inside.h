@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The collector's inside, shared by its own files only: collector.c has the loop, collector_modes.c what the probes may cost,
- * collector_procs.c who comes and goes, collector_runtimes.c which Python of a process, collector_sight.c whether the probes see
- * what it does, collector_trace.c the trace.
+ * collector_procs.c who comes and goes, collector_pulse.c a loop that stands still, collector_runtimes.c which Python of a
+ * process, collector_sight.c whether the probes see what it does, collector_trace.c the trace.
  */
 #ifndef GILSCOPE_COLLECTOR_INSIDE_H
 #define GILSCOPE_COLLECTOR_INSIDE_H
@@ -40,6 +40,7 @@ struct collector {
 	uint64_t reconnects;         /* of the sink, when last looked */
 	uint64_t refused;            /* commands that Redis refused so far, and what was said of it */
 	struct observed *traced;     /* NULL: nobody yet, or nobody any more */
+	uint32_t times_lost;         /* pulse__times_lost(), when last looked */
 	uint64_t next_drain;         /* ns; 0: not begun; UINT64_MAX: over */
 	char refusal[sizeof(((struct sink_stats *)NULL)->trouble)];
 };
@@ -62,7 +63,17 @@ void collector__advance(struct collector *c);
 /* Looked at each tick: at once if far above the budget, else when above it over about an interval. */
 void modes__mind_budget(struct collector *c, struct observed *o, uint64_t now);
 
-/* After a collection: a family that has outgrown shared probes gets some for each. */
+/* Another mode, or the same planted anew; a process with which that fails is let go, and that is said. */
+void modes__switch_one(struct collector *c, struct observed *o, enum gil_mode mode);
+
+/* ---- collector_pulse.c ---- */
+
+/* At each turn, first of all: whether the loop stood still so long that its probes were lifted. They are planted again then. */
+void standstill__mind(struct collector *c);
+
+/* A thread that ends gilscope if it is told to while its loop stands still; from the set-up to its end. */
+void standstill__watch(void);
+void standstill__unwatch(void);
 
 /* ---- collector_runtimes.c ---- */
 

@@ -24,7 +24,7 @@ static bool changes_with(const struct collector *c, const struct observed *o, co
 	return other == o || (is_kin(c, o) && is_kin(c, other) && other->recipe == o->recipe);
 }
 
-static void switch_one(struct collector *c, struct observed *o, enum gil_mode mode)
+void modes__switch_one(struct collector *c, struct observed *o, enum gil_mode mode)
 {
 	struct reason why = {{0}};
 
@@ -56,7 +56,7 @@ static void change_mode(struct collector *c, struct observed *o, enum gil_mode m
 	for (size_t i = 0; i < n; i++)
 		observed__pause(group[i], &c->shop);
 	for (size_t i = 0; i < n; i++)
-		switch_one(c, group[i], mode);
+		modes__switch_one(c, group[i], mode);
 	for (size_t i = 0; i < n; i++)
 		group[i]->light_since = clock__mono_ns();
 	free(group);

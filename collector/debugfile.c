@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "bytes.h"
-#include "regular.h"
+#include "theirs.h"
 
 #define DEBUG_DIR "/usr/lib/debug"
 #define LINK_SIZE_MAX 4096
@@ -23,6 +23,16 @@
 #define PACKED_MAX (16u << 20)
 #define UNPACKED_MAX (64u << 20)     /* real ones have some 100 KB */
 #define UNPACK_MEMORY (128ull << 20) /* xz -9 needs 65 MB */
+
+/* To read from, in the place of one that may only name a file. A negative descriptor is legal. */
+static int readable(int fd)
+{
+	int content = fd < 0 ? fd : theirs__content(fd);
+
+	if (fd >= 0)
+		close(fd);
+	return content;
+}
 
 /* Adds what an open file tells; closes it where it is of no use. A negative descriptor is legal. */
 static int try_file(struct elffile *ef, int fd, bool known_to_fit, const char *origin)
@@ -45,8 +55,8 @@ static int by_build_id(struct elffile *ef, int root, char *path, size_t size)
 	if (elffile__build_id(ef, hex, sizeof(hex)) != 0)
 		return -ENOENT;
 	snprintf(path, size, DEBUG_DIR "/.build-id/%.2s/%s.debug", hex, hex + 2);
-	err = try_file(ef, regular__open_in(root, path, &st), false, path);
-	return err ? try_file(ef, regular__open(path, &st), false, path) : 0;
+	err = try_file(ef, readable(theirs__open_in(root, path, &st)), false, path);
+	return err ? try_file(ef, readable(theirs__open(0, path, &st)), false, path) : 0;
 }
 
 /* ---- by .gnu_debuglink ---------------------------------------------------------------------- */
@@ -73,7 +83,7 @@ static bool checksum_fits(int fd, off_t len, uint32_t want)
 static int try_link(struct elffile *ef, int root, const char *path, uint32_t crc)
 {
 	struct stat st;
-	int fd = regular__open_in(root, path, &st);
+	int fd = readable(theirs__open_in(root, path, &st));
 
 	if (fd < 0)
 		return fd;

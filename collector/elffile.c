@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "bytes.h"
+#include "theirs.h"
 
 #define CLOCK_EVERY 4096             /* steps of a loop */
 #define NOTES_MAX (1u << 20)
@@ -190,13 +191,15 @@ static int load(struct elffile *ef, int fd, struct reason *why)
 	struct stat st;
 	int err;
 
-	if (fstat(fd, &st) != 0)
+	ef->fd = theirs__content(fd);
+	if (ef->fd < 0)
+		return reason__set(why, ef->fd, "cannot be read: %s", strerror(-ef->fd));
+	if (fstat(ef->fd, &st) != 0)
 		return reason__set(why, -errno, "cannot be examined: %s", strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		return reason__set(why, -ENOEXEC, "not a regular file");
 	ef->size = (uint64_t)st.st_size;
-	ef->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	ef->elf = ef->fd < 0 ? NULL : elf_begin(ef->fd, ELF_C_READ, NULL);
+	ef->elf = elf_begin(ef->fd, ELF_C_READ, NULL);
 	if (!ef->elf)
 		return reason__set(why, -ENOEXEC, "not readable as ELF: %s", elf_errmsg(-1));
 	err = check_header(ef, why);

@@ -16,12 +16,23 @@
 
 #include "caps.h"
 #include "clock.h"
+#include "pulse.h"
 
+#define END_MS 2000 /* of a child that is killed, or through */
+#define SLICE_MS 100
+#define LEFT_MAX 64
 #define RESULT_MAX 65536 /* a pipe takes it without a reader */
 #define MEMORY_MAX (1ull << 30)
 #define FILE_MAX (64ull << 20) /* what is unpacked in memory counts as a file */
 
 /* ---- the child ---- */
+
+static bool inside;
+
+bool expendable__is_inside(void)
+{
+	return inside;
+}
 
 static void limit(int which, rlim_t to)
 {
@@ -69,6 +80,7 @@ static _Noreturn void child_main(const struct expendable *x, int tell, void (*wo
 {
 	sigset_t none;
 
+	inside = true;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -92,8 +104,10 @@ static int await_result(const struct expendable *x, int from, void *ret, size_t 
 	ssize_t n;
 
 	while ((now = clock__mono_ns()) < until) {
-		int ready = poll(&p, 1, (int)((until - now) / 1000000) + 1);
+		uint64_t left_ms = (until - now) / 1000000 + 1;
+		int ready = poll(&p, 1, left_ms < SLICE_MS ? (int)left_ms : SLICE_MS);
 
+		pulse__beat();
 		if (ready < 0 && errno != EINTR)
 			return -errno;
 		if (ready <= 0)
@@ -109,15 +123,49 @@ static int await_result(const struct expendable *x, int from, void *ret, size_t 
 	return -ETIMEDOUT;
 }
 
+/* Those that did not end when they were killed: in the middle of something that no signal ends. */
+static pid_t left_behind[LEFT_MAX];
+
+static void collect_late(void)
+{
+	for (size_t i = 0; i < LEFT_MAX; i++)
+		if (left_behind[i] && waitpid(left_behind[i], NULL, WNOHANG))
+			left_behind[i] = 0;
+}
+
+static void leave_behind(pid_t pid)
+{
+	for (size_t i = 0; i < LEFT_MAX; i++)
+		if (!left_behind[i]) {
+			left_behind[i] = pid;
+			return;
+		}
+}
+
+/* Waits for its end, but not for ever. */
+static bool has_ended(pid_t pid, int *ret_status)
+{
+	struct pollfd p = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
+	uint64_t until = clock__mono_ns() + END_MS * 1000000ull;
+
+	if (p.fd < 0)
+		return waitpid(pid, ret_status, 0) == pid;
+	while (poll(&p, 1, END_MS) < 0 && errno == EINTR && clock__mono_ns() < until)
+		;
+	close(p.fd);
+	return waitpid(pid, ret_status, WNOHANG) == pid;
+}
+
 static int collect(pid_t pid, int err)
 {
 	int status;
 
 	if (err)
 		kill(pid, SIGKILL);
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return err;
+	if (!has_ended(pid, &status)) {
+		leave_behind(pid);
+		return err;
+	}
 	return err == -ECHILD && WIFSIGNALED(status) && WTERMSIG(status) == SIGPROF ? -ETIMEDOUT : err;
 }
 
@@ -128,6 +176,7 @@ int expendable__run(const struct expendable *limits, void (*work)(void *arg, voi
 
 	if (size > RESULT_MAX)
 		return -E2BIG;
+	collect_late();
 	if (pipe2(tell, O_CLOEXEC))
 		return -errno;
 	pid = fork();

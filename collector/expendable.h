@@ -24,6 +24,9 @@ struct expendable {
  */
 int expendable__run(const struct expendable *limits, void (*work)(void *arg, void *ret), void *arg, void *ret, size_t size);
 
+/* Whether the caller is such a child. */
+bool expendable__is_inside(void);
+
 /*
  * Who made us waste time: after three files of a user nothing of that user's is looked at for a minute. The main thread's alone.
  */

@@ -12,6 +12,7 @@
 #include <bpf/libbpf.h>
 
 #include "clock.h"
+#include "theirs.h"
 
 struct family {
 	dev_t dev;
@@ -164,7 +165,7 @@ int families__enter(struct families *f, int image_fd, const struct uprobe_sites 
 	struct stat st;
 	int err;
 
-	if (fstat(image_fd, &st))
+	if (theirs__fstat(image_fd, &st))
 		return -errno;
 	while (family && (family->dev != st.st_dev || family->ino != st.st_ino))
 		family = family->next;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "debugfile.h"
+#include "theirs.h"
 
 /* Nearly every interpreter imports its condition variables: then no symbol is needed, and no file looked for. */
 static bool lacks_symbols(struct elffile *ef)
@@ -65,6 +66,16 @@ static int open_c_library(const struct target *t)
 	int fd = target__open_library(t, is_libpthread);
 
 	return fd >= 0 ? fd : target__open_library(t, is_libc);
+}
+
+int image__open_c_library(const struct target *t, int *ret_fd)
+{
+	int fd = open_c_library(t);
+
+	if (fd < 0)
+		return fd;
+	*ret_fd = fd;
+	return 0;
 }
 
 /* `why_not`: why the interpreter's file would not do. */
@@ -137,5 +148,5 @@ uint64_t image__texts_inode(const struct target *t, const struct site_plan *plan
 
 	if (plan->library_fd < 0)
 		return t->image.ino;
-	return fstat(plan->library_fd, &st) ? 0 : st.st_ino;
+	return theirs__fstat(plan->library_fd, &st) ? 0 : st.st_ino;
 }

@@ -20,6 +20,9 @@ int image__open(const struct target *t, struct elffile **ret, struct reason *why
  */
 int image__plan(const struct target *t, struct elffile *ef, struct site_plan **ret, struct reason *why);
 
+/* Opens the C library that the target maps, of which image__plan() may have made the plan. 0 and a descriptor, or -errno. */
+int image__open_c_library(const struct target *t, int *ret_fd);
+
 /* What is to be compared with the process's memory (site_text.h): the bytes of the plan's sites, at most `max`. The number. */
 size_t image__texts(const struct site_plan *plan, struct site_text *ret, size_t max);
 

@@ -20,6 +20,7 @@
 #include "procmem.h"
 #include "target.h"
 #include "text.h"
+#include "theirs.h"
 #include "unwind.h"
 
 #define DEPTH_MAX 64
@@ -142,13 +143,16 @@ static void add_symbols(struct elffile *ef, pid_t pid, const char *path)
 /* Takes the descriptor. NULL: no memory. */
 static struct file *file_new(int fd, uint64_t dev, uint64_t ino, pid_t pid, const char *path, const char *name)
 {
+	static const struct elf_budget whole = ELF_BUDGET_WHOLE, small = ELF_BUDGET_LOOK;
+	bool is_foreign = theirs__is_foreign(fd);
 	struct file *f = calloc(1, sizeof(*f));
 
 	if (!f) {
 		close(fd);
 		return NULL;
 	}
-	f->fd = fd;
+	f->fd = theirs__content(fd);
+	close(fd);
 	f->dev = dev;
 	f->ino = ino;
 	f->functions = calloc(FUNCTIONS, sizeof(*f->functions));
@@ -156,7 +160,7 @@ static struct file *file_new(int fd, uint64_t dev, uint64_t ino, pid_t pid, cons
 		file_free(f);
 		return NULL;
 	}
-	if (elffile__open(fd, &f->ef, NULL) != 0)
+	if (f->fd < 0 || elffile__open_within(f->fd, is_foreign ? &small : &whole, &f->ef, NULL) != 0)
 		return f;
 	add_symbols(f->ef, pid, path);
 	f->kind = kind_of(f->ef, name);
@@ -260,7 +264,7 @@ static void read_maps(struct native *n, uint64_t now_ns)
 
 	n->read_at = now_ns;
 	snprintf(path, sizeof(path), "/proc/%d/maps", (int)n->pid);
-	if (!fresh || procmaps__slurp(path, PROCMAPS_MAX, &text, &len) != 0) {
+	if (!fresh || theirs__slurp(n->pid, path, PROCMAPS_MAX, &text, &len) != 0) {
 		free(fresh);
 		return;
 	}
@@ -310,7 +314,7 @@ static struct file *open_file(struct native *n, struct module *m)
 	fd = map.ino ? target__open_mapping(n->pid, &map) : open_vdso();
 	if (fd < 0)
 		return NULL;
-	if (fstat(fd, &st) != 0) {
+	if (theirs__fstat(fd, &st) != 0) {
 		close(fd);
 		return NULL;
 	}

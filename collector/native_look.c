@@ -12,6 +12,7 @@
 
 #include "procmem.h"
 #include "target.h"
+#include "theirs.h"
 
 #define PERIOD_NS 1000000 /* of its CPU time */
 #define PAGES 8           /* of the kernel's buffer, a power of two: a sample or two */
@@ -39,15 +40,10 @@ static bool read_place(pid_t pid, pid_t tid, uint64_t *ret_sp, uint64_t *ret_pc)
 {
 	char path[64], line[256] = "", *pc, *sp;
 	unsigned long long number;
-	FILE *f;
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", (int)pid, (int)tid);
-	f = fopen(path, "re");
-	if (!f)
+	if (theirs__line(pid, path, line, sizeof(line)))
 		return false;
-	if (!fgets(line, sizeof(line), f))
-		line[0] = '\0';
-	fclose(f);
 	pc = strrchr(line, ' ');
 	if (!pc || sscanf(pc, " 0x%llx", &number) != 1)
 		return false;

@@ -71,10 +71,9 @@ static void note_sight(struct observed *o, struct workshop *shop, const struct p
 static int make_plan(struct observed *o, struct workshop *shop, struct reason *why)
 {
 	int err = recipes__take(&shop->recipes, o->target, &o->recipe, why);
-	struct elf_symbol runtime;
 
-	if (!err && !elffile__symbol(recipe__elf(o->recipe), "_PyRuntime", &runtime))
-		o->runtime = runtime.vaddr + o->target->image.bias;
+	if (!err && o->recipe->runtime)
+		o->runtime = o->recipe->runtime + o->target->image.bias;
 	return err;
 }
 
@@ -110,8 +109,8 @@ static int find_gils(struct observed *o, bool starting, struct gil_address gils[
 	int err = -EAGAIN;
 
 	if (!starting)
-		err = pyver__find_gils(o->target, recipe__elf(o->recipe), &o->recipe->offsets, gils, GIL_PER_PROC, ret_n,
-				       &enabled, why);
+		err = pyver__find_gils_at(o->target, o->recipe->runtime, &o->recipe->offsets, gils, GIL_PER_PROC, ret_n,
+					  &enabled, why);
 	if (err == -EAGAIN) { /* still starting: later GILs are learned from their first events */
 		*ret_n = main_gil_address(o, gils);
 		err = 0;
@@ -290,12 +289,11 @@ static void publish_self(struct observed *o, struct workshop *shop)
 }
 
 /* The interpreter's file was read into memory for the plan: megabytes that nobody needs from here on. */
-static void drop_file(struct observed *o, struct workshop *shop)
+static void drop_file(const struct workshop *shop)
 {
-	recipes__drop_file(&shop->recipes, o->recipe);
 	sites__rest();
 #ifdef __GLIBC__
-	if (!shop->recipes.keep_files)
+	if (!shop->opts->follow) /* else more processes of it will come */
 		malloc_trim(0);
 #endif
 }
@@ -335,7 +333,7 @@ int observed__start(struct observed *o, struct workshop *shop, pid_t pid, const 
 		observed__stop(o, shop);
 		return err;
 	}
-	drop_file(o, shop);
+	drop_file(shop);
 	publish_self(o, shop);
 	if (target__usage(pid, &o->cpu_ns, &rss))
 		o->cpu_ns = UINT64_MAX;
@@ -472,7 +470,7 @@ int observed__adopt_newcomer(struct observed *o, struct workshop *shop, const st
 		observed__stop(o, shop);
 		return err;
 	}
-	drop_file(o, shop);
+	drop_file(shop);
 	publish_self(o, shop);
 	if (target__usage(o->target->pid, &o->cpu_ns, &rss))
 		o->cpu_ns = UINT64_MAX;
@@ -545,6 +543,13 @@ void observed__mind_interpreter(struct observed *o, struct workshop *shop)
 }
 
 /* ---- changing the mode ---- */
+
+void observed__spoil(struct observed *o, struct workshop *shop)
+{
+	if (reader__forget_open(shop->reader, o->slot, reader__interval_start(shop->reader)))
+		log_debug("process %d: what was open when its probes were lifted can't be forgotten", (int)o->target->pid);
+	o->unarmed_ns = UINT64_MAX / 2; /* all of it */
+}
 
 void observed__pause(struct observed *o, struct workshop *shop)
 {

@@ -125,6 +125,12 @@ void observed__mind_interpreter(struct observed *o, struct workshop *shop);
  */
 void observed__forget_open(struct observed *o, struct workshop *shop, const char *what);
 
+/*
+ * The probes were lifted without our knowing, some time in the running interval: of what is open nobody knows any more, and the
+ * interval counts as not observed.
+ */
+void observed__spoil(struct observed *o, struct workshop *shop);
+
 /* Stops counting, for a change of mode to come: observed__switch() ends it. */
 void observed__pause(struct observed *o, struct workshop *shop);
 

@@ -6,7 +6,8 @@
  * Why not gilscope itself: the kernel changes a target's text page by page (get_user_pages), and gives up in the middle if
  * the thread that asked has a SIGKILL pending (mm/gup.c, fatal_signal_pending()). A gilscope that is killed while it plants
  * or lifts would leave breakpoints behind. The planter is not the one that gets killed; when gilscope is gone, however it
- * went, its end of the socket closes, and the planter lifts everything and exits.
+ * went, its end of the socket closes, and the planter lifts everything and exits. So it does without exiting when gilscope's
+ * loop stands still (pulse.h): stopped, or kept waiting by something that no signal ends.
  *
  * And it is the only process that keeps CAP_SYS_ADMIN, where planting takes that: it begins with what caps.h lets it have, with
  * nothing of it in force, tries each kind of order with as little as will do, and gives up the rest when it is told that all

@@ -7,6 +7,7 @@
 #ifndef GILSCOPE_PLANTER_INSIDE_H
 #define GILSCOPE_PLANTER_INSIDE_H
 
+#include "packet.h"
 #include "planter.h"
 
 enum order_kind {
@@ -34,14 +35,6 @@ struct answer {
 	uint32_t link;
 	uint64_t rights; /* that the deed took or was refused with; ORDER_SHED: that are left */
 };
-
-#define PACKET_FDS_MAX 2
-
-/* `fds` (-1: none) stay the caller's. 0 or -EPIPE. */
-int packet__send(int sock, const void *data, size_t size, const int *fds, size_t fds_n);
-
-/* Fills fds[PACKET_FDS_MAX] with what came along, else -1; they are the caller's. False: the other side is gone. */
-bool packet__receive(int sock, void *data, size_t size, int *fds);
 
 /* What the planter does from its fork on; `control` brings the sockets of beds. */
 void planter_process__main(int control) __attribute__((noreturn));

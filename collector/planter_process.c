@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The planter's own life: see planter.h. One thread obeys the orders of all beds, one after the other; what is lifted without
- * waiting is lifted by threads of its own.
+ * waiting is lifted by threads of its own. Between orders it feels gilscope's pulse (pulse.h), and lifts all when there is none.
  */
 #include "planter_inside.h"
 
@@ -17,12 +17,16 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "caps.h"
+#include "clock.h"
 #include "log.h"
+#include "pulse.h"
 
 #define DROP_STACK ((size_t)128 * 1024)
+#define TIMER_WAIT_MS 200
 #define BEDS_MAX 64 /* at a time: struct probes that exist at once */
 
 /* What one struct planter has planted. */
@@ -109,9 +113,13 @@ static int shed(struct answer *answer)
 
 /* ---- planting ---- */
 
+/* In the place of a plant that was lifted before its owner said so: its number is not another's until then. */
+static struct uprobe_link *const lifted = (struct uprobe_link *)&rights;
+
 static void uproot(struct uprobe_link **plant)
 {
-	uprobe_link__close(*plant);
+	if (*plant != lifted)
+		uprobe_link__close(*plant);
 	*plant = NULL;
 }
 
@@ -206,6 +214,8 @@ static void drop(struct bed *bed, uint32_t link)
 		return;
 	plant = bed->plants[link - 1];
 	bed->plants[link - 1] = NULL;
+	if (plant == lifted)
+		return;
 	count_dropping(1);
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
@@ -229,6 +239,19 @@ struct timing {
 	int ret_fd;
 };
 
+/* A thread in the middle of an exec that does not end keeps who opens its event waiting (exec_update_lock), but for signals. */
+static void limit_wait(unsigned int ms)
+{
+	const struct itimerval limit = {.it_value = {.tv_usec = (suseconds_t)ms * 1000}};
+
+	setitimer(ITIMER_REAL, &limit, NULL);
+}
+
+static void interrupt(int signal)
+{
+	(void)signal;
+}
+
 static int open_timer(void *arg)
 {
 	struct timing *t = arg;
@@ -236,13 +259,17 @@ static int open_timer(void *arg)
 		.type = PERF_TYPE_SOFTWARE, .size = sizeof(attr), .config = PERF_COUNT_SW_TASK_CLOCK,
 		.sample_period = t->order->period_ns, .disabled = 1, .inherit = 1, .inherit_thread = 1,
 	};
+	int err;
 
+	limit_wait(TIMER_WAIT_MS);
 	t->ret_fd = (int)syscall(SYS_perf_event_open, &attr, t->order->pid, -1, -1, PERF_FLAG_FD_CLOEXEC);
 	if (t->ret_fd < 0 && errno == EINVAL) { /* before 5.13 */
 		attr.inherit = attr.inherit_thread = 0;
 		t->ret_fd = (int)syscall(SYS_perf_event_open, &attr, t->order->pid, -1, -1, PERF_FLAG_FD_CLOEXEC);
 	}
-	return t->ret_fd < 0 ? -errno : 0;
+	err = t->ret_fd < 0 ? -errno : 0;
+	limit_wait(0);
+	return err;
 }
 
 static int start_timer(const struct order *order, struct answer *answer, int *ret_fd)
@@ -346,6 +373,7 @@ static void step_aside(int control)
 	prctl(PR_SET_NAME, "gilscope-probes");
 	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
 		signal(signals[i], SIG_IGN);
+	sigaction(SIGALRM, &(struct sigaction){.sa_handler = interrupt}, NULL); /* no SA_RESTART */
 	for (int fd = 0; null >= 0 && fd <= 2; fd++)
 		dup2(null, fd);
 }
@@ -394,9 +422,31 @@ static void serve_all(const struct pollfd *wanted)
 	garden.n = left;
 }
 
+/* All plants of all beds, at once. */
+static void lift_all(void)
+{
+	for (nfds_t i = 0; i < garden.n; i++)
+		for (uint32_t link = 1; link <= garden.beds[i].n; link++)
+			if (garden.beds[i].plants[link - 1]) {
+				drop(&garden.beds[i], link);
+				garden.beds[i].plants[link - 1] = lifted;
+			}
+	settle();
+}
+
+/* Our owner says nothing any more, and does nothing: there is nobody for whom the probes count. */
+static void feel_pulse(void)
+{
+	if (!pulse__is_expected() || !pulse__is_lost(clock__mono_ns()))
+		return;
+	lift_all();
+	pulse__note_lost(clock__mono_ns());
+}
+
 void planter_process__main(int control)
 {
 	struct pollfd wanted[BEDS_MAX + 1];
+	int ready;
 
 	step_aside(control);
 	begin_rights();
@@ -407,7 +457,9 @@ void planter_process__main(int control)
 		for (nfds_t i = 0; i < n; i++)
 			wanted[i] = (struct pollfd){.fd = garden.beds[i].socket, .events = POLLIN};
 		wanted[n] = (struct pollfd){.fd = control, .events = POLLIN};
-		if (poll(wanted, n + 1, -1) < 0)
+		ready = poll(wanted, n + 1, garden.n ? PULSE_LOOK_MS : -1);
+		feel_pulse();
+		if (ready <= 0)
 			continue;
 		serve_all(wanted);
 		if (wanted[n].revents && !take_bed(control)) {

@@ -25,6 +25,7 @@
 #include "log.h"
 #include "ticks.h"
 #include "proc_layout.h"
+#include "theirs.h"
 
 /* ---- opening ---- */
 

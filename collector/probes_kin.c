@@ -22,6 +22,7 @@
 #include "gil.skel.h"
 #include "log.h"
 #include "proc_layout.h"
+#include "theirs.h"
 
 /* ---- who is told of, and with which slot ---- */
 
@@ -154,8 +155,8 @@ bool probes__is_family_file(const struct probes *p, uint32_t family, int image_f
 	const struct family *of = families__by_number(p->families, family);
 	struct stat file, theirs;
 
-	return of && !fstat(family__image(of), &file) && !fstat(image_fd, &theirs) && file.st_dev == theirs.st_dev &&
-	       file.st_ino == theirs.st_ino;
+	return of && !theirs__fstat(family__image(of), &file) && !theirs__fstat(image_fd, &theirs) &&
+	       file.st_dev == theirs.st_dev && file.st_ino == theirs.st_ino;
 }
 
 /* The same sites as its own, told apart by process. */

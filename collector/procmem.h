@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Bounded, read-only access to another process's memory (process_vm_readv). Never stops the process.
+ * Bounded, read-only access to another process's memory (process_vm_readv). Never stops the process. Where errands are away
+ * (errand.h), a process that keeps its memory back costs a fifth of a second, once, and nobody more than that.
  */
 #ifndef GILSCOPE_PROCMEM_H
 #define GILSCOPE_PROCMEM_H
@@ -10,7 +11,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Reads exactly `len` bytes (at most 1 MiB) at `addr`. 0, -EFAULT (unmapped or short), -EPERM, -ESRCH, -EINVAL. */
+/*
+ * Reads exactly `len` bytes (at most 1 MiB) at `addr`. 0, -EFAULT (unmapped or short), -EPERM, -ESRCH, -EINVAL,
+ * -ETIMEDOUT (it is stuck).
+ */
 int procmem__read(pid_t pid, uint64_t addr, void *buf, size_t len);
 int procmem__read_u32(pid_t pid, uint64_t addr, uint32_t *ret);
 int procmem__read_u64(pid_t pid, uint64_t addr, uint64_t *ret);

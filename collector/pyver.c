@@ -784,13 +784,21 @@ static bool offsets_usable(const struct pyoffsets *off)
 int pyver__find_gils(const struct target *t, struct elffile *ef, const struct pyoffsets *off, struct gil_address *ret,
 		     int max, int *ret_n, bool *ret_enabled, struct reason *why)
 {
-	struct walk w = {.pid = t->pid, .off = off, .wrong = "?"};
 	struct elf_symbol runtime;
+	bool found = elffile__symbol(ef, "_PyRuntime", &runtime) == 0;
+
+	return pyver__find_gils_at(t, found ? runtime.vaddr : 0, off, ret, max, ret_n, ret_enabled, why);
+}
+
+int pyver__find_gils_at(const struct target *t, uint64_t runtime, const struct pyoffsets *off, struct gil_address *ret, int max,
+			int *ret_n, bool *ret_enabled, struct reason *why)
+{
+	struct walk w = {.pid = t->pid, .off = off, .wrong = "?"};
 	int err;
 
-	if (elffile__symbol(ef, "_PyRuntime", &runtime) != 0 || !offsets_usable(off))
+	if (!runtime || !offsets_usable(off))
 		return reason__set(why, -ENOTSUP, "%s: no usable _PyRuntime", t->image.path);
-	w.runtime = runtime.vaddr + t->image.bias;
+	w.runtime = runtime + t->image.bias;
 	err = walk_patiently(&w);
 	if (err)
 		return explain_walk(&w, err, why);

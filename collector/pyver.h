@@ -124,6 +124,10 @@ int pyver__find_gils(const struct target *t, struct elffile *ef, const struct py
 		     struct gil_address *ret, int max, int *ret_n, bool *ret_enabled,
 		     struct reason *why);
 
+/* The same, with the ELF virtual address of _PyRuntime in the place of its file; 0: not known. */
+int pyver__find_gils_at(const struct target *t, uint64_t runtime, const struct pyoffsets *off, struct gil_address *ret, int max,
+			int *ret_n, bool *ret_enabled, struct reason *why);
+
 /*
  * Ids of the interpreters that the process has now, by the address of _PyRuntime; the main one's, 0, comes last. *ret_n, at
  * most `max`. 0, or -EAGAIN where the list changed under the reader or is longer.

@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "apart.h"
 #include "image.h"
+#include "theirs.h"
 
 #define IDLE_MAX 4 /* kept though nobody uses them: short programs come again and again */
 
@@ -17,7 +19,6 @@ struct recipe_entry {
 	off_t size;
 	struct timespec changed;
 	unsigned int users;
-	struct elffile *elf;  /* NULL: not needed now */
 	struct recipe_entry *next;
 };
 
@@ -29,7 +30,6 @@ static bool is_of(const struct recipe_entry *e, const struct stat *st)
 
 static void entry_free(struct recipe_entry *e)
 {
-	elffile__close(e->elf);
 	site_plan__free(e->recipe.plan);
 	free(e);
 }
@@ -52,12 +52,32 @@ static void drop_idle(struct recipes *r)
 	}
 }
 
-static int work_out(const struct target *t, struct elffile *elf, struct recipe *ret, struct reason *why)
+static int work_out_here(const struct target *t, struct recipe *ret, struct reason *why)
 {
-	int err = pyver__identify(elf, t->image.path, &ret->python, why);
+	struct elf_symbol runtime;
+	struct elffile *elf;
+	int err = image__open(t, &elf, why);
 
+	if (err)
+		return err;
+	ret->runtime = elffile__symbol(elf, "_PyRuntime", &runtime) == 0 ? runtime.vaddr : 0;
+	err = pyver__identify(elf, t->image.path, &ret->python, why);
 	err = err ?: pyver__offsets(elf, &ret->python, &ret->offsets, why);
-	return err ?: image__plan(t, elf, &ret->plan, why);
+	err = err ?: image__plan(t, elf, &ret->plan, why);
+	elffile__close(elf); /* megabytes */
+	return err;
+}
+
+/* The same by a child. */
+static int work_out_apart(const struct target *t, struct recipe *ret, struct reason *why)
+{
+	struct apart found;
+
+	apart__look(t, true, &found);
+	*ret = (struct recipe){
+		.python = found.python, .offsets = found.offsets, .runtime = found.runtime, .plan = found.plan,
+	};
+	return found.err ? reason__set(why, found.err, "%s", found.why.text) : 0;
 }
 
 static struct recipe_entry *entry_of(const struct recipes *r, const struct stat *st)
@@ -75,8 +95,7 @@ static int make_entry(const struct target *t, const struct stat *st, struct reci
 
 	if (!e)
 		return reason__set(why, -ENOMEM, "out of memory");
-	err = image__open(t, &e->elf, why);
-	err = err ?: work_out(t, e->elf, &e->recipe, why);
+	err = (apart__is_wanted(t) ? work_out_apart : work_out_here)(t, &e->recipe, why);
 	if (err) {
 		entry_free(e);
 		return err;
@@ -95,12 +114,10 @@ int recipes__take(struct recipes *r, const struct target *t, const struct recipe
 	struct stat st;
 	int err = 0;
 
-	if (fstat(t->image.fd, &st))
+	if (theirs__fstat(t->image.fd, &st))
 		return reason__set(why, -errno, "%s: can't be looked at", t->image.path);
 	e = entry_of(r, &st);
-	if (e) {
-		err = e->elf ? 0 : image__open(t, &e->elf, why);
-	} else {
+	if (!e) {
 		err = make_entry(t, &st, &e, why);
 		if (!err) {
 			e->next = r->first;
@@ -112,20 +129,6 @@ int recipes__take(struct recipes *r, const struct target *t, const struct recipe
 	e->users++;
 	*ret = &e->recipe;
 	return 0;
-}
-
-struct elffile *recipe__elf(const struct recipe *recipe)
-{
-	return ((const struct recipe_entry *)recipe)->elf;
-}
-
-void recipes__drop_file(struct recipes *r, const struct recipe *recipe)
-{
-	for (struct recipe_entry *e = r->first; e && !r->keep_files; e = e->next)
-		if (&e->recipe == recipe) {
-			elffile__close(e->elf);
-			e->elf = NULL;
-		}
 }
 
 const struct recipe *recipes__share(struct recipes *r, const struct recipe *recipe)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What an interpreter's file was found to be: version, offsets and sites, worked out once and shared by all processes that map
- * it. A worker of a prefork server costs no decoding of functions again. Pure.
+ * it. A worker of a prefork server costs no decoding of functions again. A file that is not root's alone is looked at by a child
+ * (apart.h). Pure.
  */
 #ifndef GILSCOPE_RECIPE_H
 #define GILSCOPE_RECIPE_H
@@ -14,13 +15,13 @@
 struct recipe {
 	struct pyver python;
 	struct pyoffsets offsets;
+	uint64_t runtime;       /* ELF virtual address of _PyRuntime, 0: not known */
 	struct site_plan *plan;
 };
 
 /* The recipes in use, and the last ones that were. Zeroed: none. */
 struct recipes {
 	struct recipe_entry *first;
-	bool keep_files;        /* keep what was read of a file (megabytes): more processes of it will come */
 };
 
 /*
@@ -28,12 +29,6 @@ struct recipes {
  * maps is that process's alone. 0 and the caller gives it back, or -errno with the reason.
  */
 int recipes__take(struct recipes *r, const struct target *t, const struct recipe **ret, struct reason *why);
-
-/* The file of a recipe that was just taken, open; the recipe's. */
-struct elffile *recipe__elf(const struct recipe *recipe);
-
-/* Closes the file unless it is kept: nothing more is to be read in it for this process. */
-void recipes__drop_file(struct recipes *r, const struct recipe *recipe);
 
 /* One more who uses it. */
 const struct recipe *recipes__share(struct recipes *r, const struct recipe *recipe);

@@ -3,15 +3,16 @@
 #ifndef GILSCOPE_REGULAR_H
 #define GILSCOPE_REGULAR_H
 
-#include <sys/stat.h>
-
-/* Opens `path` for reading, once it has been looked at. A descriptor (close-on-exec), -ENOEXEC (no regular file), -errno. */
-int regular__open(const char *path, struct stat *ret_st);
+/* Finds a file without opening it: a descriptor that only names it (O_PATH, close-on-exec), whatever it is; -errno. */
+int regular__look(const char *path);
 
 /*
  * The same below the directory `root`, which is taken for "/": absolute paths, symbolic links and ".." stay inside it
  * (openat2 with RESOLVE_IN_ROOT, Linux 5.6).
  */
-int regular__open_in(int root, const char *path, struct stat *ret_st);
+int regular__look_in(int root, const char *path);
+
+/* Opens for reading what was found, once fstat() has said that it is a regular file. A descriptor (close-on-exec) or -errno. */
+int regular__reopen(int look);
 
 #endif

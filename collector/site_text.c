@@ -13,6 +13,7 @@
 #include "procmaps.h"
 #include "procmem.h"
 #include "target.h"
+#include "theirs.h"
 
 /* What the kernel writes over an instruction: arch/x86 UPROBE_SWBP_INSN, arch/arm64 UPROBES_BRK. */
 #ifdef __aarch64__
@@ -137,7 +138,7 @@ int site_texts__compare(const struct site_text *texts, size_t n, pid_t pid, uint
 	int err;
 
 	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
-	err = procmaps__slurp(path, PROCMAPS_MAX, &text, &len);
+	err = theirs__slurp(pid, path, PROCMAPS_MAX, &text, &len);
 	if (!err && !len) { /* it is ending, and has no memory any more */
 		free(text);
 		err = -ESRCH;

@@ -41,7 +41,7 @@ struct site_text_tally {
 /*
  * Compares `n` sites with each executable mapping of the file with inode number `ino` in process `pid`. A breakpoint
  * instruction at an instruction's first byte is no change: the kernel knows uprobes by it. Another program's breakpoints around
- * the instruction are none, either. 0 with the tally, or -errno if the mappings could not be read. Bounded as procmaps__slurp()
+ * the instruction are none, either. 0 with the tally, or -errno if the mappings could not be read. Bounded as theirs__slurp()
  * and procmem__read_many().
  */
 int site_texts__compare(const struct site_text *texts, size_t n, pid_t pid, uint64_t ino, struct site_text_tally *ret);

@@ -19,6 +19,7 @@
 #include "procmem.h"
 #include "pynames.h"
 #include "target.h"
+#include "theirs.h"
 
 #define COND_SIZE 48 /* pthread_cond_t, bits/pthreadtypes-arch.h in glibc */
 

@@ -20,6 +20,7 @@
 #include "cgroup.h"
 #include "procmaps.h"
 #include "text.h"
+#include "theirs.h"
 
 #define EXEC_WAITS 20             /* looks at a process in the middle of an exec, 0.5 ms apart */
 #define KERNEL_THREAD 0x00200000u /* PF_KTHREAD, include/linux/sched.h */
@@ -44,6 +45,9 @@ int target__explain(const struct target *t, int err, struct reason *why)
 	if (now.state == 'Z' || now.state == 'X')
 		return reason__set(why, -ESRCH, "process %d has exited already (a zombie, not yet collected by its parent)",
 				   t->pid);
+	if (err == -ETIMEDOUT)
+		return reason__set(why, err, "process %d (%s) cannot be examined: what it runs or has in memory is kept back "
+				   "(does it lie on a file system that does not answer?)", t->pid, t->label);
 	return reason__set(why, err, "process %d (%s) cannot be examined: %s", t->pid, t->label, strerror(-err));
 }
 
@@ -74,7 +78,7 @@ static bool has_arguments(pid_t pid)
 	int err;
 
 	snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
-	err = procmaps__slurp(path, PROC_TEXT_MAX, &text, &len);
+	err = theirs__slurp(pid, path, PROC_TEXT_MAX, &text, &len);
 	if (!err)
 		free(text);
 	return err || len;
@@ -129,7 +133,7 @@ static bool has_other_root(pid_t pid)
 	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/%d/root", (int)pid);
-	return stat("/", &own) == 0 && stat(path, &theirs) == 0 &&
+	return stat("/", &own) == 0 && theirs__stat(pid, path, &theirs) == 0 &&
 	       (own.st_dev != theirs.st_dev || own.st_ino != theirs.st_ino);
 }
 

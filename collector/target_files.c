@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 #include "procmem.h"
-#include "regular.h"
 #include "text.h"
+#include "theirs.h"
 
 /* ---- opening files of the target ------------------------------------------------------------------ */
 
@@ -23,9 +23,13 @@ static bool same_bytes(pid_t pid, int fd, const struct proc_map *map)
 {
 	uint8_t ours[1024], theirs[1024];
 
-	return pread(fd, ours, sizeof(ours), (off_t)map->offset) == (ssize_t)sizeof(ours) &&
-	       procmem__read(pid, map->start, theirs, sizeof(theirs)) == 0 &&
-	       memcmp(ours, theirs, sizeof(ours)) == 0;
+	int content = theirs__content(fd);
+	bool same = content >= 0 && pread(content, ours, sizeof(ours), (off_t)map->offset) == (ssize_t)sizeof(ours) &&
+		    procmem__read(pid, map->start, theirs, sizeof(theirs)) == 0 && memcmp(ours, theirs, sizeof(ours)) == 0;
+
+	if (content >= 0)
+		close(content);
+	return same;
 }
 
 /* Opens `path`, seen from the target's root or ours, if it is the mapped file. */
@@ -36,7 +40,7 @@ static int open_by_name(pid_t pid, const struct proc_map *map, const char *root,
 	int fd;
 
 	snprintf(full, sizeof(full), "%s%s", root, path);
-	fd = regular__open(full, &st);
+	fd = theirs__open(pid, full, &st);
 	if (fd < 0)
 		return fd;
 	if (st.st_ino == map->ino && (st.st_dev == map->dev || same_bytes(pid, fd, map)))
@@ -72,7 +76,7 @@ static int open_mapped(pid_t pid, const struct proc_map *map, enum image_source 
 	snprintf(path, sizeof(path), "/proc/%d/map_files/%llx-%llx", pid, (unsigned long long)map->start,
 		 (unsigned long long)map->end);
 	*ret_source = IMAGE_MAP_FILES;
-	fd = regular__open(path, &st);
+	fd = theirs__open(pid, path, &st);
 	if (fd >= 0 || fd == -ENOEXEC)
 		return fd;
 	*ret_source = IMAGE_ROOT;
@@ -92,12 +96,12 @@ static bool leads_to(pid_t pid, const char *path, int fd)
 	char full[PATH_MAX + 64];
 	struct stat st, own;
 
-	if (fstat(fd, &own) != 0)
+	if (theirs__fstat(fd, &own) != 0)
 		return false;
 	snprintf(full, sizeof(full), "/proc/%d/root%s", pid, path);
-	if (stat(full, &st) == 0 && st.st_ino == own.st_ino && st.st_dev == own.st_dev)
+	if (theirs__stat(pid, full, &st) == 0 && st.st_ino == own.st_ino && st.st_dev == own.st_dev)
 		return true;
-	return stat(path, &st) == 0 && st.st_ino == own.st_ino && st.st_dev == own.st_dev;
+	return theirs__stat(pid, path, &st) == 0 && st.st_ino == own.st_ino && st.st_dev == own.st_dev;
 }
 
 void target_files__name_image(struct target *t, const struct proc_map *map)
@@ -127,7 +131,7 @@ int target_files__open(pid_t pid, const struct mapped_file *f, enum image_source
 	if (!f->is_exe)
 		return open_mapped(pid, &f->map, ret_source);
 	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
-	return regular__open(path, &st);
+	return theirs__open(pid, path, &st);
 }
 
 /* ---- which files there are ---- */
@@ -216,7 +220,7 @@ int target__open_library(const struct target *t, bool (*wanted)(const char *name
 	int fd = -ENOENT, err;
 
 	snprintf(path, sizeof(path), "/proc/%d/maps", t->pid);
-	err = procmaps__slurp(path, PROCMAPS_MAX, &text, &len);
+	err = theirs__slurp(t->pid, path, PROCMAPS_MAX, &text, &len);
 	if (err)
 		return err;
 	for (at = text; fd < 0 && (line = procmaps__line_len(at, len)) > 0; at += line, len -= line) {

@@ -21,6 +21,7 @@
 #include "expendable.h"
 #include "procmaps.h"
 #include "text.h"
+#include "theirs.h"
 
 #define LOOK_MAX 512              /* files opened in search of an interpreter */
 #define SEEN_MAX 8192             /* files remembered while all processes are visited, a power of two */
@@ -213,12 +214,21 @@ static void examine_theirs(struct examination *e, uid_t owner, struct found *ret
 
 static void examine_whosoever(struct examination *e, struct found *ret)
 {
-	struct stat st = {.st_uid = (uid_t)-1};
+	int fd = e->fd, content = theirs__content(fd);
+	struct stat st;
 
-	if (fstat(e->fd, &st) == 0 && (st.st_uid == 0 || st.st_uid == geteuid()))
-		examine(e, ret);
-	else
-		examine_theirs(e, st.st_uid, ret);
+	if (content < 0 || theirs__fstat(fd, &st)) {
+		reason__set(&ret->why, 0, "its file cannot be read: %s", strerror(content < 0 ? -content : errno));
+	} else {
+		e->fd = content;
+		if (theirs__is_foreign(fd))
+			examine_theirs(e, st.st_uid, ret);
+		else
+			examine(e, ret);
+		e->fd = fd;
+	}
+	if (content >= 0)
+		close(content);
 }
 
 /* ---- the search ---- */
@@ -411,12 +421,13 @@ int target_image__find(struct target *t, struct search *s, struct reason *why)
 
 	snprintf(path, sizeof(path), "/proc/%d/exe", t->pid);
 	n = readlink(path, exe_path, sizeof(exe_path) - 1);
-	if (n < 0 || stat(path, &exe) != 0)
-		return target__explain(t, -errno, why);
+	err = n < 0 ? -errno : theirs__stat(t->pid, path, &exe);
+	if (err)
+		return target__explain(t, err, why);
 	exe_path[n] = '\0';
 	text__clean(t->exe, sizeof(t->exe), exe_path, (size_t)n);
 	snprintf(path, sizeof(path), "/proc/%d/maps", t->pid);
-	err = procmaps__slurp(path, PROCMAPS_MAX, &text, &len);
+	err = theirs__slurp(t->pid, path, PROCMAPS_MAX, &text, &len);
 	if (err)
 		return target__explain(t, err, why);
 	err = find_in_maps(t, s, text, len, &exe, exe_path, why);

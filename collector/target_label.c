@@ -12,8 +12,8 @@
 #include <string.h>
 
 #include "label.h"
-#include "procmaps.h"
 #include "text.h"
+#include "theirs.h"
 
 #define PARENTS_MAX 8 /* a pool's worker stands two below its program, one that starts pools of its own deeper */
 
@@ -30,7 +30,7 @@ static void read_title(pid_t pid, const char *comm, struct title *ret)
 	int err;
 
 	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
-	err = procmaps__slurp(path, PROC_TEXT_MAX, &text, &len);
+	err = theirs__slurp(pid, path, PROC_TEXT_MAX, &text, &len);
 	ret->part = err ? NULL : label__part(text, len);
 	if (err && err != -EFBIG)
 		text__clean(ret->label, sizeof(ret->label), comm, strlen(comm));

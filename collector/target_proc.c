@@ -18,6 +18,7 @@
 
 #include "procmaps.h"
 #include "text.h"
+#include "theirs.h"
 
 /* /proc/PID/stat from its third field on: the second one, comm, may hold anything, ") R 1" included. */
 static int parse_stat(const char *text, size_t len, struct stat_fields *ret)
@@ -168,15 +169,11 @@ uint64_t target__futex(pid_t pid, pid_t tid, bool *ret_blocked)
 {
 	unsigned long long number = 0, address = 0;
 	char path[64], line[64] = "";
-	FILE *f;
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", (int)pid, (int)tid);
-	f = fopen(path, "re");
-	*ret_blocked = !f || !fgets(line, sizeof(line), f) || strncmp(line, "running", 7) != 0;
+	*ret_blocked = theirs__line(pid, path, line, sizeof(line)) || strncmp(line, "running", 7) != 0;
 	if (sscanf(line, "%llu %llx", &number, &address) != 2 || number != SYS_futex)
 		address = 0;
-	if (f)
-		fclose(f);
 	return address;
 }
 

@@ -14,6 +14,7 @@
 #include "target.h"
 #include "target_inside.h"
 #include "text.h"
+#include "theirs.h"
 
 #define THREADS_MAX 64
 
@@ -58,7 +59,7 @@ static char *task_file(pid_t pid, pid_t tid, const char *name)
 	size_t len;
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/%s", (int)pid, (int)tid, name);
-	if (procmaps__slurp(path, PROC_TEXT_MAX, &text, &len))
+	if (theirs__slurp(pid, path, PROC_TEXT_MAX, &text, &len))
 		return NULL;
 	text[len > 0 ? len - 1 : 0] = '\0'; /* over its newline; wchan has none, and is cut by a letter less below */
 	return text;
@@ -99,7 +100,7 @@ static void read_wchan(pid_t pid, pid_t tid, struct task_state *ret)
 	size_t len;
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/wchan", (int)pid, (int)tid);
-	if (procmaps__slurp(path, PROC_TEXT_MAX, &text, &len))
+	if (theirs__slurp(pid, path, PROC_TEXT_MAX, &text, &len))
 		return;
 	text__clean(ret->wchan, sizeof(ret->wchan), text, len);
 	if (strcmp(ret->wchan, "0") == 0)

@@ -27,6 +27,7 @@
 
 #define NOBODY 65534
 #define IDLE 200
+#define INFLATED (360l << 20)
 
 static char dir[64], file[96];
 static pid_t idle[IDLE], hostile;
@@ -167,6 +168,64 @@ Test(hostile, interpreter_that_a_user_built_is_listed_as_what_it_is)
 	cr_expect_not_null(strstr(p.out, "full, light"), "%s", p.out);
 	cr_expect_not_null(strstr(p.out, stock.version), "%s", p.out);
 	program__free(&p);
+}
+
+static long peak_kib(pid_t pid)
+{
+	char path[64], line[256];
+	long kib = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	f = fopen(path, "r");
+	cr_assert_not_null(f);
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "VmHWM: %ld kB", &kib) == 1)
+			break;
+	fclose(f);
+	cr_assert_gt(kib, 0);
+	return kib;
+}
+
+static void start_inflated(const char *exe)
+{
+	int fd = open(exe, O_RDWR | O_CLOEXEC);
+
+	cr_assert_geq(fd, 0);
+	hostile_elf__inflate(fd, INFLATED);
+	close(fd);
+	hostile = fork();
+	cr_assert_geq(hostile, 0);
+	if (hostile == 0) {
+		become_nobody();
+		execl(exe, exe, "-c", "import time\nwhile True: time.sleep(0.001)", (char *)NULL);
+		_exit(127);
+	}
+	usleep(500000);
+}
+
+/* 360 MB of symbols: they are a child's to read, which may be killed for it, and gilscope stays as small as it is. */
+Test(hostile, interpreter_that_a_user_built_is_planned_by_a_child)
+{
+	struct interpreter stock;
+	struct program p;
+	char exe[96], words[64];
+	struct tool t;
+
+	interpreter__stock(&stock);
+	snprintf(exe, sizeof(exe), "%s/python3", dir);
+	must_run("cp -L '%s' %s && chown %d %s", stock.exe, exe, NOBODY, exe);
+	start_inflated(exe);
+	program__run(&p, "\"$GILSCOPE\" doctor %d", (int)hostile);
+	cr_expect_not_null(strstr(p.out, "sites found by the method \"call sites\""), "%s%s", p.out, p.err);
+	program__free(&p);
+	snprintf(words, sizeof(words), "attach --no-store %d", (int)hostile);
+	tool__start(&t, words);
+	tool__await(&t, "armed");
+	cr_expect_lt(peak_kib(t.pid), INFLATED / 2 / 1024);
+	kill(t.pid, SIGINT);
+	cr_expect_eq(tool__wait(&t, 60), 0);
+	tool__clear(&t);
 }
 
 /* The user and the control group are told by /proc alone. */

@@ -47,6 +47,9 @@ static const struct need {
 	{MACHINE_PROGRAMS_32, "integration", "bad_input/program_of_32_bits"},
 	{MACHINE_PROGRAMS_32, "unit", "target/a_32_bit_program_is_refused"},
 	{MACHINE_PID_NAMESPACES, "unit", "target/ids_of_another_pid_namespace_are_told_both_ways"},
+	{MACHINE_BPF, "integration", "withheld/*"},
+	{MACHINE_FUSE, "integration", "withheld/!(*that_nobody_fills_in*|*that_is_stopped*)"},
+	{MACHINE_USERFAULTFD, "integration", "withheld/*that_nobody_fills_in*"},
 	{MACHINE_KERNEL_THREADS, "unit", "target/a_kernel_thread_is_refused"},
 };
 

@@ -56,3 +56,22 @@ void hostile_elf__write(int fd, size_t symbols, size_t names, int sparse)
 	free(table);
 	free(text);
 }
+
+void hostile_elf__inflate(int fd, size_t bytes)
+{
+	off_t end = lseek(fd, 0, SEEK_END), table = (end + 4095) & ~4095l, names = table + (off_t)bytes;
+	Elf64_Shdr headers[3] = {
+		{0},
+		{.sh_type = SHT_SYMTAB, .sh_offset = (uint64_t)table, .sh_size = bytes, .sh_link = 2, .sh_entsize = sizeof(Elf64_Sym)},
+		{.sh_type = SHT_STRTAB, .sh_offset = (uint64_t)names, .sh_size = 4096},
+	};
+	Elf64_Ehdr e;
+
+	cr_assert_eq(pread(fd, &e, sizeof(e), 0), (ssize_t)sizeof(e));
+	e.e_shoff = (uint64_t)names + 4096;
+	e.e_shentsize = sizeof(headers[0]);
+	e.e_shnum = 3;
+	e.e_shstrndx = 2;
+	cr_assert_eq(pwrite(fd, headers, sizeof(headers), (off_t)e.e_shoff), (ssize_t)sizeof(headers));
+	cr_assert_eq(pwrite(fd, &e, sizeof(e), 0), (ssize_t)sizeof(e));
+}

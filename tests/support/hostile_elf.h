@@ -11,4 +11,10 @@
  */
 void hostile_elf__write(int fd, size_t symbols, size_t names, int sparse);
 
+/*
+ * Makes the program in the file `fd` one with a symbol table of `bytes` bytes, which is a hole behind its end: it runs as before,
+ * and whoever reads all its symbols needs as much memory.
+ */
+void hostile_elf__inflate(int fd, size_t bytes);
+
 #endif

@@ -87,6 +87,24 @@ static void no_pid_namespaces(char *why, size_t size)
 		waitpid(pid, NULL, 0);
 }
 
+static void no_fuse(char *why, size_t size)
+{
+	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+
+	snprintf(why, size, "%s%s", fd < 0 ? "/dev/fuse: " : "", fd < 0 ? strerror(errno) : "");
+	if (fd >= 0)
+		close(fd);
+}
+
+static void no_userfaultfd(char *why, size_t size)
+{
+	long fd = syscall(SYS_userfaultfd, O_CLOEXEC);
+
+	snprintf(why, size, "%s%s", fd < 0 ? "userfaultfd(): " : "", fd < 0 ? strerror(errno) : "");
+	if (fd >= 0)
+		close((int)fd);
+}
+
 static void no_kernel_threads(char *why, size_t size)
 {
 	char name[16] = "";

@@ -18,6 +18,8 @@
 	X(PROGRAMS_32, "32-bit programs", no_32_bit_programs) \
 	X(PID_NAMESPACES, "PID namespaces for this user", no_pid_namespaces) \
 	X(BPF_LOOP, "bpf_loop", no_bpf_loop) \
+	X(FUSE, "FUSE file systems", no_fuse) \
+	X(USERFAULTFD, "userfaultfd", no_userfaultfd) \
 	X(KERNEL_THREADS, "a view of the kernel's threads", no_kernel_threads)
 
 enum machine_row {

@@ -139,29 +139,45 @@ int tool__run(struct tool *t, const char *words)
 	return tool__wait(t, 60);
 }
 
-size_t breakpoints__count(pid_t pid)
+void breakpoints__note(struct breakpoints *ret, pid_t pid)
 {
 	struct reason why = {{0}};
 	struct target *target;
 	struct elffile *elf;
 	struct site_plan *plan;
-	size_t n = 0;
 
 	cr_assert_eq(target__open(pid, &target, &why), 0, "%s", why.text);
 	cr_assert_eq(elffile__open(target->image.fd, &elf, &why), 0, "%s", why.text);
 	cr_assert_eq(sites__plan(elf, &plan, &why), 0, "%s", why.text);
+	cr_assert_leq(plan->sites_n, sizeof(ret->sites) / sizeof(ret->sites[0]));
+	*ret = (struct breakpoints){.pid = pid, .n = plan->sites_n};
 	for (size_t i = 0; i < plan->sites_n; i++) {
-		uint64_t vaddr = plan->sites[i].vaddr;
-		const uint8_t *in_file = elffile__bytes(elf, vaddr, 1);
-		uint8_t in_memory;
-
-		cr_assert_eq(procmem__read(pid, vaddr + target->image.bias, &in_memory, 1), 0);
-		n += in_memory != *in_file;
+		ret->sites[i].at = plan->sites[i].vaddr + target->image.bias;
+		ret->sites[i].in_file = *elffile__bytes(elf, plan->sites[i].vaddr, 1);
 	}
 	site_plan__free(plan);
 	elffile__close(elf);
 	target__close(target);
+}
+
+size_t breakpoints__now(const struct breakpoints *b)
+{
+	uint8_t in_memory;
+	size_t n = 0;
+
+	for (size_t i = 0; i < b->n; i++) {
+		cr_assert_eq(procmem__read(b->pid, b->sites[i].at, &in_memory, 1), 0);
+		n += in_memory != b->sites[i].in_file;
+	}
 	return n;
+}
+
+size_t breakpoints__count(pid_t pid)
+{
+	struct breakpoints b;
+
+	breakpoints__note(&b, pid);
+	return breakpoints__now(&b);
 }
 
 size_t breakpoints__await_none(pid_t pid)

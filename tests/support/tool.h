@@ -7,6 +7,7 @@
 #define GILSCOPE_TESTS_TOOL_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct tool {
@@ -42,6 +43,18 @@ int tool__run(struct tool *t, const char *words);
  */
 size_t breakpoints__count(pid_t pid);
 size_t breakpoints__await_none(pid_t pid);
+
+/* The same, for a process of which nothing but its code can be read later on: where its sites are is found out beforehand. */
+struct breakpoints {
+	pid_t pid;
+	size_t n;
+	struct {
+		uint64_t at;
+		uint8_t in_file;
+	} sites[64];
+};
+void breakpoints__note(struct breakpoints *ret, pid_t pid);
+size_t breakpoints__now(const struct breakpoints *b);
 
 /*
  * Bytes in the executable mappings of that process that differ from the files behind them: 0, or somebody has planted

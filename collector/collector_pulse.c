@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What becomes of a loop that stood still (pulse.h): the planter has lifted its probes. When the loop turns again, it plants them
+ * anew and says so; when it does not, a thread of its own minds the signals that wait for it.
+ */
+#include "collector_inside.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "log.h"
+#include "pulse.h"
+
+#define LOOK_MS 500
+
+/* ---- it turns again ---- */
+
+static bool is_there(const struct observed *o)
+{
+	return o && !o->gone_at;
+}
+
+/* What was open when the probes were lifted may have ended since: of the running interval nothing is certain. */
+static void spoil_interval(struct collector *c)
+{
+	for (size_t i = 0; i < c->roster.max; i++)
+		if (is_there(roster__at(&c->roster, i)))
+			observed__spoil(c->roster.places[i], &c->shop);
+}
+
+static void plant_anew(struct collector *c)
+{
+	for (size_t i = 0; i < c->roster.max; i++)
+		if (is_there(roster__at(&c->roster, i))) {
+			observed__pause(c->roster.places[i], &c->shop);
+			observed__lift(c->roster.places[i], &c->shop);
+		}
+	for (size_t i = 0; i < c->roster.max; i++)
+		if (is_there(roster__at(&c->roster, i)))
+			modes__switch_one(c, c->roster.places[i], c->roster.places[i]->pub.mode);
+}
+
+void standstill__mind(struct collector *c)
+{
+	uint64_t at, now = clock__mono_ns();
+	uint32_t times = pulse__times_lost(&at);
+
+	if (times == c->times_lost)
+		return;
+	c->times_lost = times;
+	if (!roster__count(&c->roster))
+		return;
+	spoil_interval(c);
+	collector__cut_interval(c);
+	spoil_interval(c);
+	collector__collect_all(c, true);
+	plant_anew(c);
+	collector__advance(c);
+	collector__notice(c, NULL, "gilscope stood still (it was stopped, or something kept it waiting): its probes were lifted "
+			  "%.1f s ago, and are planted again; what happened meanwhile is not known", (double)(now - at) / 1e9);
+}
+
+/* ---- it does not ---- */
+
+static struct {
+	pthread_t thread;
+	int stop_fd;
+	bool runs;
+} watchman = {.stop_fd = -1};
+
+static bool is_told_to_end(void)
+{
+	sigset_t pending;
+
+	return sigpending(&pending) == 0 &&
+	       (sigismember(&pending, SIGINT) || sigismember(&pending, SIGTERM) || sigismember(&pending, SIGHUP));
+}
+
+/* The planter has lifted everything, and nobody is there to take the signal. */
+static void *watch(void *arg)
+{
+	struct pollfd p = {.fd = watchman.stop_fd, .events = POLLIN};
+
+	(void)arg;
+	while (poll(&p, 1, LOOK_MS) <= 0)
+		if (pulse__is_known_lost() && is_told_to_end()) {
+			log_error("something keeps gilscope waiting, so it ends without its summary; its probes are lifted");
+			_exit(1);
+		}
+	return NULL;
+}
+
+void standstill__watch(void)
+{
+	sigset_t all, before;
+
+	watchman.stop_fd = eventfd(0, EFD_CLOEXEC);
+	if (watchman.stop_fd < 0)
+		return;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	watchman.runs = pthread_create(&watchman.thread, NULL, watch, NULL) == 0;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+void standstill__unwatch(void)
+{
+	if (watchman.runs) {
+		eventfd_write(watchman.stop_fd, 1);
+		pthread_join(watchman.thread, NULL);
+	}
+	if (watchman.stop_fd >= 0)
+		close(watchman.stop_fd);
+	watchman.runs = false;
+	watchman.stop_fd = -1;
+}
