@@ -88,7 +88,8 @@ enum gil_drop_request {
 	X(STACK_FULL, "stack_full", "times of stacks beyond the table") \
 	X(SCRATCH_TAKEN, "scratch_taken", "stacks not looked at, since two threads were in the GIL's calls at once") \
 	X(EVENT_MISSED, "event_missed", "events of threads and processes that the kernel left out, anywhere on the machine") \
-	X(WENT_BACK, "went_back", "sums that seemed to shrink or to exceed their time, and were cut")
+	X(WENT_BACK, "went_back", "sums that seemed to shrink or to exceed their time, and were cut") \
+	X(MOVED_UNSEEN, "moved_unseen", "looks at a GIL that had changed hands without an event: its time is not observed")
 
 enum gil_loss {
 #define X(id, name, text) GIL_LOSS_##id,

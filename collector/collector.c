@@ -126,6 +126,7 @@ static void take_sample(struct collector *c, struct observed *o, bool partial)
 	if (!o->gone_at) {
 		observed__mind_interpreter(o, &c->shop);
 		runtimes__mind(c, o);
+		sights__mind(c, o);
 	}
 	err = reader__collect(c->shop.reader, o->slot, &s);
 	if (err) {
@@ -272,8 +273,10 @@ static void on_tick(struct collector *c, uint64_t now)
 		c->forgot_at = now;
 	}
 	for (size_t i = 0; i < c->roster.max; i++)
-		if (roster__at(&c->roster, i))
+		if (roster__at(&c->roster, i)) {
+			sights__mind(c, c->roster.places[i]);
 			modes__mind_budget(c, c->roster.places[i], now);
+		}
 	if (c->events->tick)
 		c->events->tick(c->events->arg, now - c->started, left);
 }

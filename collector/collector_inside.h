@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The collector's inside, shared by its own files only: collector.c has the loop, collector_modes.c what the probes may cost,
- * collector_procs.c who comes and goes, collector_runtimes.c which Python of a process, collector_trace.c the trace.
+ * collector_procs.c who comes and goes, collector_runtimes.c which Python of a process, collector_sight.c whether the probes see
+ * what it does, collector_trace.c the trace.
  */
 #ifndef GILSCOPE_COLLECTOR_INSIDE_H
 #define GILSCOPE_COLLECTOR_INSIDE_H
@@ -70,6 +71,11 @@ void runtimes__tell(struct collector *c, struct observed *o);
 
 /* At each boundary: one that starts later is said, and observed in place of one that has no interpreter. */
 void runtimes__mind(struct collector *c, struct observed *o);
+
+/* ---- collector_sight.c ---- */
+
+/* Each tick and at each boundary: compares what a process's GILs did with what the probes saw of it. */
+void sights__mind(struct collector *c, struct observed *o);
 
 /* ---- collector_trace.c ---- */
 

@@ -510,17 +510,25 @@ static uint64_t open_hold_since(const struct observed *o, struct workshop *shop,
 	return since;
 }
 
+void observed__forget_open(struct observed *o, struct workshop *shop, const char *what)
+{
+	uint64_t armed_at;
+
+	probes__disarm(shop->probes, o->slot);
+	if (reader__forget_open(shop->reader, o->slot, reader__interval_start(shop->reader)))
+		log_debug("process %d: what was open when it %s can't be forgotten", (int)o->target->pid, what);
+	probes__arm(shop->probes, o->slot, &armed_at);
+}
+
 void observed__mind_interpreter(struct observed *o, struct workshop *shop)
 {
 	bool finalized = pyver__is_finalized(o->target->pid, &o->recipe->offsets, o->runtime);
-	uint64_t bound = reader__interval_end(shop->reader), armed_at;
+	uint64_t bound = reader__interval_end(shop->reader);
 
 	if (finalized && !o->finalized) {
 		probes__disarm(shop->probes, o->slot);
 		o->open_since = open_hold_since(o, shop, bound);
-		if (reader__forget_open(shop->reader, o->slot, reader__interval_start(shop->reader)))
-			log_debug("process %d: what was open when it was finalized can't be forgotten", (int)o->target->pid);
-		probes__arm(shop->probes, o->slot, &armed_at);
+		observed__forget_open(o, shop, "was finalized");
 		observed__seed(o, shop);
 	}
 	o->finalized = finalized;
@@ -602,6 +610,10 @@ static void complete(struct observed *o, struct proc_sample *s, uint64_t bound)
 		s->observed_ns = s->len_ns;
 	if (o->blind)
 		s->observed_ns = 0;
+	if (o->sights.blind || o->sights.unseen)
+		proc_sample__withhold(s);
+	s->lost[GIL_LOSS_MOVED_UNSEEN] += o->sights.unseen;
+	o->sights.unseen = 0;
 	o->unarmed_ns = 0;
 	if (target__usage(o->target->pid, &cpu, &rss))
 		return;

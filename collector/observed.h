@@ -12,6 +12,16 @@
 #include "gil_words.h"
 #include "reader.h"
 #include "recipe.h"
+#include "sight.h"
+
+/* Whether what its GILs do is seen: collector_sight.c. */
+struct sights {
+	struct sight gils[GIL_PER_PROC];
+	struct sight_sleeper sleeper; /* light mode; its count: of the main GIL's events at the last look */
+	uint32_t arm_gen;          /* of the last look */
+	uint32_t unseen;           /* looks of the running interval at which a GIL had moved unseen */
+	bool blind;                /* since such a look, until events are seen again */
+};
 
 struct observed {
 	bool used;
@@ -40,6 +50,7 @@ struct observed {
 	bool sighted, blind;       /* an acquire was seen; the main GIL changes and no probe sees it: see note_sight() */
 	uint32_t strange_looks;    /* at a GIL that was taken, as it seems, without a probe's telling */
 	struct gil_words armed_as;  /* its fields just after arming */
+	struct sights sights;
 	/* auto mode */
 	uint64_t hits_cost_ns;     /* cost at the last look */
 	uint64_t looked_at;        /* ns, monotonic */
@@ -99,6 +110,11 @@ void observed__seed(struct observed *o, struct workshop *shop);
  * its GIL, though no event and up to 3.11 not even the GIL itself says so.
  */
 void observed__mind_interpreter(struct observed *o, struct workshop *shop);
+
+/*
+ * What is open in it is open no more: nobody knows when it ended. Armed again at once. `what`: the occasion, for the log.
+ */
+void observed__forget_open(struct observed *o, struct workshop *shop, const char *what);
 
 /* Stops counting, for a change of mode to come: observed__switch() ends it. */
 void observed__pause(struct observed *o, struct workshop *shop);

@@ -65,6 +65,22 @@ void proc_sample__empty(struct proc_sample *s)
 	};
 }
 
+void proc_sample__withhold(struct proc_sample *s)
+{
+	struct proc_sample was = *s;
+	uint32_t known = s->total.known;
+
+	proc_sample__empty(s);
+	was.total = (struct metrics){.known = known};
+	for (size_t i = 0; i < was.gils_n; i++)
+		was.gils[i].m.known = known;
+	was.threads_n = was.blame_n = was.code_n = 0;
+	was.code_rest = s->code_rest;
+	was.stacks = s->stacks;
+	was.observed_ns = 0;
+	*s = was;
+}
+
 void proc_sample__free(struct proc_sample *s)
 {
 	if (!s)

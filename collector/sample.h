@@ -154,6 +154,12 @@ void proc_sample__free(struct proc_sample *s);
 /* Zeroes it, but keeps its arrays for what is added next. */
 void proc_sample__empty(struct proc_sample *s);
 
+/*
+ * Takes back what it says of threads, GILs and code, since it was not what happened: observed_ns is 0. The interval, the
+ * process, costs and losses stay.
+ */
+void proc_sample__withhold(struct proc_sample *s);
+
 /* What kind of process it was: "gil", "per-interpreter" (it had several), "free-threaded" (it had none). */
 const char *proc_sample__gil_kind(const struct proc_sample *s);
 

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <time.h>
 
 #include "clock.h"
@@ -37,23 +36,6 @@ static struct gil_now look_at_gil(pid_t pid, const struct pyoffsets *off, uint64
 	return (struct gil_now){gil_words__holder(&words), words.switches};
 }
 
-/* The address that a thread is blocked on in futex(), 0: it is not. *ret_blocked: it is blocked at all, on whatever. */
-static uint64_t futex_of(pid_t pid, pid_t tid, bool *ret_blocked)
-{
-	unsigned long long number = 0, address = 0;
-	char path[64], line[64] = "";
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", (int)pid, (int)tid);
-	f = fopen(path, "re");
-	*ret_blocked = !f || !fgets(line, sizeof(line), f) || strncmp(line, "running", 7) != 0;
-	if (sscanf(line, "%llu %llx", &number, &address) != 2 || number != SYS_futex)
-		address = 0;
-	if (f)
-		fclose(f);
-	return address;
-}
-
 static bool is_in(uint64_t address, uint64_t start)
 {
 	return address >= start && address < start + COND_SIZE;
@@ -72,7 +54,7 @@ static enum snapshot_state state_of(pid_t pid, const struct pyoffsets *off, stru
 	}
 	if (same && now->holder && t->state == SNAPSHOT_WAITS)
 		return SNAPSHOT_WAITS;
-	futex = futex_of(pid, t->tid, &blocked);
+	futex = target__futex(pid, t->tid, &blocked);
 	t->blocked |= blocked;
 	return futex && (is_in(futex, gil + off->gil_cond) || is_in(futex, gil + off->gil_switch_cond)) ? SNAPSHOT_WAITS :
 													   SNAPSHOT_ELSEWHERE;

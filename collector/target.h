@@ -164,6 +164,15 @@ int target__thread_comm(pid_t pid, pid_t tid, char *name, size_t size);
  */
 pid_t target__id_inside(pid_t pid, pid_t tid);
 
+/*
+ * The address that a thread is blocked on in futex(), as /proc/PID/task/TID/syscall tells; 0: it is not. *ret_blocked: it is
+ * blocked at all, on whatever.
+ */
+uint64_t target__futex(pid_t pid, pid_t tid, bool *ret_blocked);
+
+/* Whether a thread is asleep and can be woken up: not stopped, not traced. *ret_times: how often it has gone to sleep so far. */
+bool target__is_asleep(pid_t pid, pid_t tid, uint64_t *ret_times);
+
 /* The process that traces it (ptrace: a debugger, strace); 0: none, or it can't be told. */
 pid_t target__tracer(pid_t pid);
 

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -169,6 +170,33 @@ pid_t target__id_inside(pid_t pid, pid_t tid)
 	inside = line ? id_of(line + 1) : 0;
 	free(text);
 	return inside;
+}
+
+uint64_t target__futex(pid_t pid, pid_t tid, bool *ret_blocked)
+{
+	unsigned long long number = 0, address = 0;
+	char path[64], line[64] = "";
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", (int)pid, (int)tid);
+	f = fopen(path, "re");
+	*ret_blocked = !f || !fgets(line, sizeof(line), f) || strncmp(line, "running", 7) != 0;
+	if (sscanf(line, "%llu %llx", &number, &address) != 2 || number != SYS_futex)
+		address = 0;
+	if (f)
+		fclose(f);
+	return address;
+}
+
+bool target__is_asleep(pid_t pid, pid_t tid, uint64_t *ret_times)
+{
+	char *text, *line = status_line(pid, tid, "\nvoluntary_ctxt_switches:\t", &text);
+	struct stat_fields fields;
+	bool known = line != NULL;
+
+	*ret_times = known ? strtoull(line, NULL, 10) : 0;
+	free(text);
+	return known && target_proc__stat(pid, tid, &fields) == 0 && fields.state == 'S';
 }
 
 pid_t target__tracer(pid_t pid)

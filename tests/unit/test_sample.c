@@ -44,6 +44,28 @@ Test(sample, arrays_grow_zeroed_and_keep_what_they_hold)
 	proc_sample__free(s);
 }
 
+Test(sample, what_was_not_seen_is_taken_back)
+{
+	struct proc_sample *s = proc_sample__new();
+	struct thread_sample *t = proc_sample__add_thread(s);
+
+	t->m.hold_ns = 5;
+	hist__count(&t->m.hold, 5);
+	proc_sample__add_gil(s)->gil = 3;
+	s->gils[0].m.hold_ns = 5;
+	proc_sample__add_blame(s)->ns = 2;
+	s->total = (struct metrics){.known = KNOWN_WAIT, .hold_ns = 5, .wait_ns = 2};
+	s->len_ns = s->observed_ns = 9;
+	s->cost_ns = 1;
+	s->lost[GIL_LOSS_MOVED_UNSEEN] = 4;
+	proc_sample__withhold(s);
+	cr_expect_eq(s->observed_ns, 0);
+	cr_expect_eq(s->threads_n + s->blame_n + s->total.hold_ns + s->total.wait_ns + s->gils[0].m.hold_ns, 0);
+	cr_expect(s->gils_n == 1 && s->gils[0].gil == 3 && s->total.known == KNOWN_WAIT);
+	cr_expect(s->len_ns == 9 && s->cost_ns == 1 && s->lost[GIL_LOSS_MOVED_UNSEEN] == 4);
+	proc_sample__free(s);
+}
+
 /* Of each pair there is one cell, in whatever order victims and holders come. */
 Test(sample, a_pair_is_charged_in_one_cell)
 {

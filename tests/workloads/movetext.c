@@ -3,9 +3,12 @@
  * Preloaded: moves the text of the files whose name contains $MOVE_TEXT to anonymous memory at the same addresses before the
  * program begins, as launchers do that want huge pages for it. MOVE_TEXT_ALIGN=BYTES: only what lies between multiples of that.
  * MOVE_TEXT_TO=memfd: to a file in memory that holds the text alone; MOVE_TEXT_TO=copy: to one that is a copy of the whole file.
+ * MOVE_TEXT_LATER=1: not before the program gets SIGUSR1, and back to the file at SIGUSR2. What is in memory may have breakpoints
+ * by then, so it is the file's text that is moved to.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -56,6 +59,16 @@ static void move_to_file(const struct range *r, bool whole)
 	close(fd);
 }
 
+static void read_text(char *to, const struct range *r)
+{
+	size_t len = r->end - r->start;
+	int fd = open(r->file, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || pread(fd, to, len, (off_t)r->offset) < 0)
+		abort();
+	close(fd);
+}
+
 static void move(struct range r)
 {
 	size_t len = r.end - r.start;
@@ -63,10 +76,32 @@ static void move(struct range r)
 
 	if (copy == MAP_FAILED)
 		abort();
-	memcpy(copy, (void *)r.start, len);
+	read_text(copy, &r);
 	if (mprotect(copy, len, PROT_READ | PROT_EXEC) ||
 	    mremap(copy, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)r.start) == MAP_FAILED)
 		abort();
+}
+
+static void move_back(const struct range *r)
+{
+	int fd = open(r->file, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || mmap((void *)r->start, r->end - r->start, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, fd,
+			   (off_t)r->offset) == MAP_FAILED)
+		abort();
+	close(fd);
+}
+
+static struct range later[FILES_MAX];
+static size_t later_n;
+
+static void on_signal(int number)
+{
+	for (size_t i = 0; i < later_n; i++)
+		if (number == SIGUSR1)
+			move(later[i]);
+		else
+			move_back(&later[i]);
 }
 
 static size_t find(const char *name, struct range *ranges)
@@ -95,6 +130,13 @@ __attribute__((constructor)) static void begin(void)
 	struct range ranges[FILES_MAX];
 	size_t n = name ? find(name, ranges) : 0;
 
+	if (getenv("MOVE_TEXT_LATER")) {
+		memcpy(later, ranges, n * sizeof(*ranges));
+		later_n = n;
+		signal(SIGUSR1, on_signal);
+		signal(SIGUSR2, on_signal);
+		return;
+	}
 	for (size_t i = 0; i < n; i++) {
 		uintptr_t start = (ranges[i].start + unit - 1) / unit * unit;
 
