@@ -344,6 +344,13 @@ valgrind-deps:
 test-valgrind: $(OUTPUT)/tests/unit-tests | valgrind-deps ## the unit suite under valgrind: nothing may leak
 	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/valgrind
 
+# CPython's own tests under gilscope: minutes to an hour.
+.PHONY: test-cpython cpython-deps
+cpython-deps:
+	$(Q)tests/support/deps --cpython
+test-cpython: $(PROGRAM) | cpython-deps ## CPython's own test suites come to the same under gilscope run --children: MODULES="test_gc"
+	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/test-cpython $(MODULES)
+
 # ---- distribution kernels, booted ------------------------------------------------------------------
 # What runs in their machines, beside the workloads in Python.
 GUEST := $(PROGRAM) $(OUTPUT)/tests/bpf-tests $(OUTPUT)/workloads/libgilwork.so $(OUTPUT)/workloads/libsignalcount.so
@@ -389,7 +396,12 @@ $(FUZZ_DIR)/%.o: %.c $(FLAGS_FILE) | $(SKELS)
 
 $(FUZZ_DIR)/fuzz_%: $(FUZZ_DIR)/tests/fuzz/fuzz_%.o $(FUZZ_OBJS)
 	$(say) LINK $@
-	$(Q)$(CLANG) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
+	$(Q)$(CLANG) $(FUZZ_FLAGS) -fsanitize=fuzzer $(FUZZ_WRAP) -o $@ $^ $(LDLIBS)
+
+# In whose place a fuzzer puts memory and texts that it made.
+wrap = $(foreach f,$(1),-Wl,--wrap=$(f))
+$(FUZZ_DIR)/fuzz_memory: FUZZ_WRAP := $(call wrap,procmem__read procmem__read_u32 procmem__read_u64 procmem__read_many)
+$(FUZZ_DIR)/fuzz_proc: FUZZ_WRAP := $(call wrap,procmaps__slurp)
 
 .PHONY: fuzz-deps fuzz
 fuzz-deps:

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "circle.h"
 #include "procmaps.h"
 #include "procmem.h"
 #include "pystr.h"
@@ -554,6 +555,7 @@ static pid_t tid_from_pthread(struct walk *w, const struct pythread *t)
 static int list_threads(struct walk *w, uint64_t interp)
 {
 	const struct pyoffsets *off = w->off;
+	struct circle circle = {0};
 	uint8_t bytes[256];
 	uint64_t at;
 	int err = fetch(w, interp + off->interp_threads_head, &at, sizeof(at));
@@ -561,7 +563,7 @@ static int list_threads(struct walk *w, uint64_t interp)
 	while (!err && at) {
 		struct pythread t = {.tstate = at, .order = (uint32_t)w->n};
 
-		if (!is_pointer(at) || w->n >= THREADS_MAX)
+		if (!is_pointer(at) || w->n >= THREADS_MAX || circle__closed(&circle, at))
 			return -EINVAL;
 		err = fetch(w, at, bytes, sizeof(bytes));
 		if (err)

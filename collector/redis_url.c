@@ -345,13 +345,16 @@ int redis_url__find_password(struct redis_url *url, const char *password_file, s
 	return 0;
 }
 
-/* Appends `text`, percent-encoded but for what stands in names of files and hosts. */
-static void append_encoded(char *dst, size_t size, const char *text)
+#define PLAIN_IN_PATHS "/._-"
+#define PLAIN_IN_USERS "._-"
+
+/* Appends `text`, percent-encoded but for letters, digits and `also`. */
+static void append_encoded(char *dst, size_t size, const char *text, const char *also)
 {
 	size_t len = strlen(dst);
 
 	for (; *text && len + 4 < size; text++) {
-		bool plain = isalnum((unsigned char)*text) || strchr("/._-", *text);
+		bool plain = isalnum((unsigned char)*text) || strchr(also, *text);
 
 		len += (size_t)snprintf(dst + len, size - len, plain ? "%c" : "%%%02X", (unsigned char)*text);
 	}
@@ -368,7 +371,7 @@ static void append_tls(char *dst, size_t size, const struct redis_url *url)
 		if (!value[0])
 			continue;
 		snprintf(dst + len, size - len, "%c%s=", mark, tls_parameters[i].name);
-		append_encoded(dst, size, value);
+		append_encoded(dst, size, value, PLAIN_IN_PATHS);
 		mark = '&';
 	}
 }
@@ -391,9 +394,37 @@ const char *redis_url__text(const struct redis_url *url, char *buf, size_t size)
 	return buf;
 }
 
+static void append_plain(char *dst, size_t size, const char *text)
+{
+	size_t len = strlen(dst);
+
+	snprintf(dst + len, size - len, "%s", text);
+}
+
+/* Behind the user: what a host's name may be needs no encoding, a path is anything. */
+static void append_place(char *dst, size_t size, const struct redis_url *url)
+{
+	bool ipv6 = strchr(url->host, ':') != NULL;
+	char place[sizeof(url->host) + 32], db[24] = "";
+
+	if (url->db)
+		snprintf(db, sizeof(db), "%s%d", url->is_unix ? "?db=" : "/", url->db);
+	snprintf(place, sizeof(place), "%s%s%s:%d", ipv6 ? "[" : "", url->host, ipv6 ? "]" : "", url->port);
+	if (url->is_unix)
+		append_encoded(dst, size, url->path, PLAIN_IN_PATHS);
+	else
+		append_plain(dst, size, place);
+	append_plain(dst, size, db);
+}
+
 const char *redis_url__whole(const struct redis_url *url, char *buf, size_t size)
 {
-	redis_url__text(url, buf, size);
+	snprintf(buf, size, "%s://", url->is_unix ? "unix" : url->tls ? "rediss" : "redis");
+	if (url->user[0]) {
+		append_encoded(buf, size, url->user, PLAIN_IN_USERS);
+		append_plain(buf, size, "@");
+	}
+	append_place(buf, size, url);
 	append_tls(buf, size, url);
 	return buf;
 }

@@ -270,8 +270,8 @@ static int wait_ready(struct store *s, int pidfd, struct reason *why)
 		struct pollfd p = {.fd = pidfd, .events = POLLIN};
 		struct redisContext *c = NULL;
 
-		err = store_access__address(&s->paths, &s->address, why);
-		err = err ?: redis_conn__open(&s->address, PING_MS, &c, why);
+		store_access__address(&s->paths, &s->address);
+		err = redis_conn__open(&s->address, PING_MS, &c, why);
 		if (err == 0 && pidfd >= 0 && geteuid() == 0)
 			err = store_access__let_readers(c, PING_MS, why);
 		redis_conn__close(c);
@@ -623,10 +623,10 @@ static int clear_running(const struct store_paths *p, struct reason *why)
 	static const char *const flushall[] = {"FLUSHALL", "SYNC", NULL};
 	struct redisContext *c = NULL;
 	struct redis_url url;
-	int err = store_access__address(p, &url, why);
+	int err;
 
-	if (!err)
-		err = redis_conn__open(&url, PING_MS, &c, why);
+	store_access__address(p, &url);
+	err = redis_conn__open(&url, PING_MS, &c, why);
 	if (!err)
 		err = redis_conn__do(c, flushall, READY_MS, why);
 	redis_conn__close(c);

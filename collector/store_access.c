@@ -81,18 +81,6 @@ int store_access__configure(int dir, char *config, size_t size, struct reason *w
 
 /* ---- logging in ---- */
 
-/* unix:// and the path, with what has a meaning in a URL encoded. */
-static void make_url(char *url, size_t size, const char *path)
-{
-	size_t n = (size_t)snprintf(url, size, "unix://");
-
-	for (; *path && n + 4 < size; path++) {
-		bool plain = isalnum((unsigned char)*path) || strchr("/._-+=,:~", *path);
-
-		n += (size_t)snprintf(url + n, size - n, plain ? "%c" : "%%%02X", (unsigned char)*path);
-	}
-}
-
 /* An older gilscope's server, behind a socket that is no link, knows no users. */
 static bool has_users(int dir)
 {
@@ -115,19 +103,13 @@ static void log_in(const struct store_paths *paths, struct redis_url *url)
 		close(dir);
 }
 
-int store_access__address(const struct store_paths *paths, struct redis_url *ret, struct reason *why)
+void store_access__address(const struct store_paths *paths, struct redis_url *ret)
 {
-	char text[400];
-	int err;
-
-	make_url(text, sizeof(text), paths->socket);
-	err = redis_url__parse(text, ret, why);
-	if (err)
-		return err;
+	*ret = (struct redis_url){.is_unix = true};
+	snprintf(ret->path, sizeof(ret->path), "%s", paths->socket);
 	log_in(paths, ret);
 	if (store_dirs__judge_socket(paths, &ret->peer, NULL) == 0)
 		ret->peer_known = true;
-	return 0;
 }
 
 /* ---- readers ---- */

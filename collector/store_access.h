@@ -20,8 +20,8 @@ struct redisContext;
  */
 int store_access__configure(int run_dir, char *config, size_t size, struct reason *why);
 
-/* Where the store is and, as far as this user may know, as whom to log in there. 0 or -errno. */
-int store_access__address(const struct store_paths *paths, struct redis_url *ret, struct reason *why);
+/* Where the store is and, as far as this user may know, as whom to log in there. */
+void store_access__address(const struct store_paths *paths, struct redis_url *ret);
 
 /* A server that has just started has read its data: lets readers in, with the rights that its version knows. 0 or -errno. */
 int store_access__let_readers(struct redisContext *c, int timeout_ms, struct reason *why);

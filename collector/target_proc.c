@@ -153,6 +153,14 @@ static char *status_line(pid_t pid, pid_t tid, const char *name, char **ret_text
 	return line;
 }
 
+/* An id as the kernel writes them; 0: it is none. */
+static pid_t id_of(const char *text)
+{
+	long id = strtol(text, NULL, 10);
+
+	return id > 0 && id <= INT32_MAX ? (pid_t)id : 0;
+}
+
 pid_t target__id_inside(pid_t pid, pid_t tid)
 {
 	char *text, *line = status_line(pid, tid, "\nNSpid:\t", &text);
@@ -160,7 +168,7 @@ pid_t target__id_inside(pid_t pid, pid_t tid)
 
 	if (line)
 		line = strrchr(line, '\t'); /* before the second id, if there is one */
-	inside = line ? atoi(line + 1) : 0;
+	inside = line ? id_of(line + 1) : 0;
 	free(text);
 	return inside;
 }
@@ -191,7 +199,7 @@ bool target__is_asleep(pid_t pid, pid_t tid, uint64_t *ret_times)
 pid_t target__tracer(pid_t pid)
 {
 	char *text, *line = status_line(pid, pid, "\nTracerPid:\t", &text);
-	pid_t tracer = line ? atoi(line) : 0;
+	pid_t tracer = line ? id_of(line) : 0;
 
 	free(text);
 	return tracer;
@@ -229,16 +237,15 @@ pid_t target__id_outside(pid_t pid, pid_t inside)
 pid_t target_proc__thread_group(pid_t pid)
 {
 	char path[64], *text, *at;
-	int tgid = 0;
+	pid_t tgid;
 	size_t len;
 
 	snprintf(path, sizeof(path), "/proc/%d/status", pid);
 	if (procmaps__slurp(path, PROC_TEXT_MAX, &text, &len) != 0)
 		return 0;
 	text[len > 0 ? len - 1 : 0] = '\0';
-	at = strstr(text, "\nTgid:");
-	if (at && sscanf(at, "\nTgid: %d", &tgid) != 1)
-		tgid = 0;
+	at = strstr(text, "\nTgid:\t");
+	tgid = at ? id_of(at + strlen("\nTgid:\t")) : 0;
 	free(text);
 	return tgid;
 }

@@ -112,6 +112,27 @@ Test(redis_url, certificates_stand_behind_the_question_mark)
 	cr_expect_eq(url.db, 3);
 }
 
+/* Found by fuzzing: what a URL has to encode came out as it was, and led elsewhere or nowhere. */
+Test(redis_url, whole_leads_to_the_same_server_whatever_its_path_and_user_are)
+{
+	static const char *const cases[] = {
+		"/tmp/a b?db=1%41.sock", "/\xe8\xe8\xa1/", "unix://a%40b:pw@/x%3Fy%25z?db=3", "redis://u%2Fx@[::1]:7/2", "/%",
+		"redis://u%3Apw@h:1",
+	};
+	struct redis_url url, again;
+	char text[4096];
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		cr_assert_eq(redis_url__parse(cases[i], &url, NULL), 0, "%s", cases[i]);
+		cr_assert_eq(redis_url__parse(redis_url__whole(&url, text, sizeof(text)), &again, NULL), 0, "%s", text);
+		cr_expect_str_eq(again.path, url.path);
+		cr_expect_str_eq(again.user, url.user);
+		cr_expect_str_eq(again.host, url.host);
+		cr_expect_eq(again.db, url.db);
+		cr_expect_str_eq(again.password, "");
+	}
+}
+
 Test(redis_url, longest_socket_path_is_107_bytes)
 {
 	struct redis_url url;
