@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "../collector/expendable.h"
+#include "../collector/shadow_stack.h"
 #include "../collector/target.h"
 #include "inspect.h"
 
@@ -160,6 +161,11 @@ static void put_judgement(struct local *l, const struct target *t, struct judgem
 	p->probe = verdict->gil_is_off ? "nothing to measure: its GIL is off" : verdict->file.how;
 	p->method = verdict->file.can ? verdict->file.method : NULL;
 	p->can = verdict->file.can;
+	if (p->can && shadow_stack__has(t->pid)) {
+		snprintf(verdict->file.how, sizeof(verdict->file.how), "a process with a shadow stack %s",
+			 shadow_fate__text(SHADOW_UNTRIED));
+		p->probe = verdict->file.how;
+	}
 }
 
 /* What its engine calls it, else what can be seen of it. */

@@ -458,10 +458,19 @@ static int plant_group(struct probes *p, struct proc_slot *s, enum site_group gr
 	return 0;
 }
 
-/* Not in the C library: every process of the machine would meet the probes. */
+/*
+ * Not in the C library: every process of the machine would meet the probes. Nor where strangers with a shadow stack would be
+ * killed by them.
+ */
 static bool can_share(struct probes *p, uint32_t slot)
 {
-	return p->families && !probes__proc(p, slot)->in_library;
+	return p->families && !probes__proc(p, slot)->in_library &&
+	       (!shadow_stack__possible() || probes__shadow_fate(p) == SHADOW_SURVIVES);
+}
+
+static int mind_shadow_stack(struct probes *p, pid_t pid, struct reason *why)
+{
+	return shadow_stack__has(pid) ? shadow_fate__judge(probes__shadow_fate(p), pid, why) : 0;
 }
 
 /* Nothing is planted where the process does not run the file's own code. */
@@ -482,7 +491,7 @@ static int compare_texts(const struct proc_slot *s, struct reason *why)
 int probes__plant(struct probes *p, uint32_t slot, enum gil_mode mode, struct reason *why)
 {
 	struct proc_slot *s = &p->slots[slot];
-	int err = compare_texts(s, why);
+	int err = compare_texts(s, why) ?: mind_shadow_stack(p, s->pid, why);
 
 	if (err)
 		return err;

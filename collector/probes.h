@@ -14,6 +14,7 @@
 #include "../bpf/gil_types.h"
 #include "pyver.h"
 #include "reason.h"
+#include "shadow_stack.h"
 #include "sites.h"
 #include "target.h"
 
@@ -76,6 +77,9 @@ int probes__set_rights_aside(uint64_t *ret_aside, struct reason *why);
 int probes__open(const struct probes_opts *opts, struct probes **ret, struct reason *why);
 void probes__close(struct probes *p);
 const struct probes_features *probes__features(const struct probes *p);
+
+/* What becomes of a process with a shadow stack at a probe, tried on a child of ours when it is first asked for. */
+enum shadow_fate probes__shadow_fate(struct probes *p);
 
 /*
  * Forks, execs and exits of the whole machine that the kernel left out since the programs were loaded, because the program was at

@@ -51,6 +51,7 @@ struct tables {
 struct probes {
 	struct probes_opts opts;
 	struct probes_features features;
+	enum shadow_fate shadow_fate;  /* once it mattered */
 	struct reason off_cpu_refusal; /* of the programs with those at context switches: features.off_cpu_why */
 	struct gil_bpf *skel;
 	struct planter *planter;
