@@ -31,8 +31,8 @@ struct probe_check {
 int probe_check__run(const struct probe_check *check, struct probes_features *features);
 
 /*
- * What becomes of a process with a shadow stack at a call with a probe: a child of ours turns one on and meets the probe. Of `check`
- * program, planter and multi count. Takes a few milliseconds.
+ * What becomes of a process with a shadow stack at a call with a probe: a child of ours turns one on and meets the probe.
+ * Of `check` program, planter and multi count. Takes a few milliseconds.
  */
 enum shadow_fate probe_check__shadow_stack(const struct probe_check *check);
 

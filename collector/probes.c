@@ -113,7 +113,8 @@ static bool is_any_in(const struct probes *p, enum gil_mode mode)
 static void mind_switches(struct probes *p)
 {
 	bool watched = p->skel->links.gil_switch != NULL;
-	bool wanted = is_any_in(p, GIL_MODE_FULL) || (watched && p->families && !is_any_in(p, GIL_MODE_LIGHT));
+	bool holds = is_any_in(p, GIL_MODE_FULL) || is_any_in(p, GIL_MODE_HOLDS);
+	bool wanted = holds || (watched && p->families && !is_any_in(p, GIL_MODE_LIGHT));
 
 	if (!p->features.off_cpu || wanted == watched)
 		return;
@@ -585,15 +586,19 @@ void probes__tell_execs(struct probes *p, bool tell)
 	p->skel->bss->gil_tell_execs = tell;
 }
 
+void probes__thin(struct probes *p, uint32_t slot, enum gil_mode mode)
+{
+	for (int group = 0; group < GROUP_COUNT; group++)
+		if (!group__is_wanted(group, mode))
+			lift_group(p, &p->slots[slot], group);
+}
+
 int probes__switch(struct probes *p, uint32_t slot, enum gil_mode mode, uint64_t *ret_armed_at, struct reason *why)
 {
-	struct proc_slot *s = &p->slots[slot];
 	int err;
 
 	probes__disarm(p, slot);
-	for (int group = 0; group < GROUP_COUNT; group++)
-		if (!group__is_wanted(group, mode))
-			lift_group(p, s, group);
+	probes__thin(p, slot, mode);
 	err = probes__plant(p, slot, mode, why);
 	return err ?: probes__arm(p, slot, ret_armed_at);
 }

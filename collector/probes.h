@@ -110,7 +110,10 @@ int probes__plant(struct probes *p, uint32_t slot, enum gil_mode mode, struct re
 int probes__arm(struct probes *p, uint32_t slot, uint64_t *ret_armed_at);
 void probes__disarm(struct probes *p, uint32_t slot);
 
-/* Changes between full and light: disarms, swaps the sites that differ, arms again. 0 or -errno (then lifted). */
+/* Takes out the sites that `mode` has not; of a family's, nothing: probes__switch() does it. */
+void probes__thin(struct probes *p, uint32_t slot, enum gil_mode mode);
+
+/* Changes to another mode: disarms, swaps the sites that differ, arms again. 0 or -errno (then lifted). */
 int probes__switch(struct probes *p, uint32_t slot, enum gil_mode mode, uint64_t *ret_armed_at, struct reason *why);
 
 /* Takes the sites out of the process, keeps the slot's records for a last reading. */

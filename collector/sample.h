@@ -45,6 +45,9 @@ enum known {
 	KNOWN_ALL = 63,
 };
 
+/* "full", "light", "holds", "guarded"; `other` where an interval had several, or none. */
+const char *gil_mode__name(enum gil_mode mode, const char *other);
+
 struct metrics {
 	uint32_t known;         /* enum known */
 	uint32_t waiting;       /* waits open at the end */

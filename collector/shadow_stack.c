@@ -137,10 +137,10 @@ const char *shadow_fate__text(enum shadow_fate fate)
 	static const char *const texts[] = {
 		[SHADOW_UNTRIED] = "is refused unless a child of gilscope's own survives a probe with one",
 		[SHADOW_SURVIVES] = "survives its probes on this kernel; tried on a child of gilscope's own",
-		[SHADOW_KILLED] = "would be killed by its probes on this kernel (" VERSIONS "), so it is refused; tried on a "
-				  "child of gilscope's own",
-		[SHADOW_UNKNOWN] = "is refused: some kernels kill it at a probe (" VERSIONS "), and what this one does could not "
-				   "be tried",
+		[SHADOW_KILLED] = "would be killed by its probes on this kernel (" VERSIONS "), so it is refused; tried "
+				  "on a child of gilscope's own",
+		[SHADOW_UNKNOWN] = "is refused: some kernels kill it at a probe (" VERSIONS "), and what this one does "
+				   "could not be tried",
 	};
 
 	return texts[fate];

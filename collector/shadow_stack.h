@@ -4,10 +4,11 @@
  * return (Intel's and AMD's CET, arm64's guarded control stacks).
  *
  * A uprobe on a call is emulated by the kernel, which must then push the return address to that stack as well. Kernels that
- * don't kill the process at its next return. Linux has shadow stacks for programs from 6.6 on (x86-64); 6.18 still does not push them at
- * an emulated call (branch_emulate_op() in arch/x86/kernel/uprobes.c; commit 7938a6feafc5 of that version is about the uprobe
- * system call alone), a later one does. On arm64, 6.13 to 6.17 allow guarded control stacks only without uprobes, and 6.18 pushes
- * (efb07ac534e2). Since fixes are backported, what a kernel does is tried (probe_check.h) where somebody has such a stack.
+ * don't kill the process at its next return. Linux has shadow stacks for programs from 6.6 on (x86-64); 6.18 does not push
+ * them yet at an emulated call (branch_emulate_op() in arch/x86/kernel/uprobes.c; commit 7938a6feafc5 of that version is about
+ * the uprobe system call alone), a later one does. On arm64, 6.13 to 6.17 allow guarded control stacks only without uprobes,
+ * and 6.18 pushes (efb07ac534e2). Since fixes are backported, what a kernel does is tried (probe_check.h) where somebody has
+ * such a stack.
  *
  * Reads /proc only. Pure.
  */
