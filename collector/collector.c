@@ -612,7 +612,7 @@ int collector__spawn(const struct collector_opts *opts, char *const argv[], cons
 		return err;
 	}
 	/* It stands still where its interpreter is mapped and has not run yet, or it is not Python. */
-	err = spawn__to_interpreter(c.child, &c.child_status, &not_python);
+	err = spawn__to_interpreter(c.child, c.signal_fd, &c.child_status, &not_python);
 	if (err == -ECHILD) {
 		c.child = 0;
 		collector__notice(&c, NULL, "the program ended before it became Python: %s", not_python.text);

@@ -125,8 +125,8 @@ int shadow_fate__judge(enum shadow_fate fate, pid_t pid, struct reason *why)
 	if (fate == SHADOW_SURVIVES)
 		return 0;
 	if (fate == SHADOW_KILLED)
-		return reason__set(why, -ENOTSUP, "process %d runs with a shadow stack, and this kernel kills such a process at a "
-				   "call that has a probe (tried on a child of gilscope's own; " VERSIONS "): "
+		return reason__set(why, -ENOTSUP, "process %d runs with a shadow stack, and this kernel kills such a process at "
+				   "a call that has a probe (tried on a child of gilscope's own; " VERSIONS "): "
 				   WITHOUT_PROBES, (int)pid);
 	return reason__set(why, -ENOTSUP, "process %d runs with a shadow stack, and some kernels kill such a process at a call "
 			   "that has a probe (" VERSIONS "); what this one does could not be tried: " WITHOUT_PROBES, (int)pid);

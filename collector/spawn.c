@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -147,9 +149,22 @@ static int signal_of(int status, bool *ret_exec, bool *ret_syscall)
 	return *ret_exec || *ret_syscall ? 0 : WSTOPSIG(status);
 }
 
-int spawn__to_interpreter(pid_t pid, int *ret_status, struct reason *why)
+/* The program's next stop, or its end. A SIGTERM that comes for us meanwhile is passed on, as it is later. */
+static int await_change(pid_t pid, int signals, int *ret_status)
 {
-	int steps = 0, deliver = 0, status;
+	struct pollfd ready = {.fd = signals, .events = POLLIN};
+	struct signalfd_siginfo info;
+	pid_t got;
+
+	while ((got = waitpid(pid, ret_status, WNOHANG)) == 0)
+		if (poll(&ready, 1, -1) > 0 && read(signals, &info, sizeof(info)) == sizeof(info) && info.ssi_signo == SIGTERM)
+			kill(pid, SIGTERM);
+	return got == pid ? 0 : -errno;
+}
+
+int spawn__to_interpreter(pid_t pid, int signals, int *ret_status, struct reason *why)
+{
+	int steps = 0, deliver = 0, status, err;
 	bool exec, syscall;
 
 	while (!has_interpreter(pid, why)) {
@@ -159,8 +174,9 @@ int spawn__to_interpreter(pid_t pid, int *ret_status, struct reason *why)
 
 			if (ptrace(request, pid, NULL, (void *)(long)deliver))
 				return reason__set(why, -errno, "can't follow the program: %s", strerror(errno));
-			if (waitpid(pid, &status, 0) != pid)
-				return reason__set(why, -errno, "can't wait for the program: %s", strerror(errno));
+			err = await_change(pid, signals, &status);
+			if (err)
+				return reason__set(why, err, "can't wait for the program: %s", strerror(-err));
 			if (!WIFSTOPPED(status)) {
 				*ret_status = status;
 				return -ECHILD;

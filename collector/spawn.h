@@ -19,10 +19,11 @@
 int spawn__start(char *const argv[], const char *run_as, pid_t *ret_pid, struct reason *why);
 
 /*
- * Lets it run up to the point where its interpreter is mapped, across further execs. 0: it stands there. -ENOEXEC: it does
- * not look like Python (stopped too). -ECHILD: it ended meanwhile, *ret_status is its wait status.
+ * Lets it run up to the point where its interpreter is mapped, across further execs. `signals` is a signalfd of ours with at
+ * least SIGCHLD and SIGTERM; the latter goes on to the program. 0: it stands there. -ENOEXEC: it does not look like Python
+ * (stopped too). -ECHILD: it ended meanwhile, *ret_status is its wait status.
  */
-int spawn__to_interpreter(pid_t pid, int *ret_status, struct reason *why);
+int spawn__to_interpreter(pid_t pid, int signals, int *ret_status, struct reason *why);
 
 /* Ends the tracing; the program runs freely. */
 void spawn__let_run(pid_t pid);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The inside of target.h, shared by its own files only: target.c opens processes, target_proc.c reads the small files of /proc,
- * target_image.c finds and opens the file that carries the interpreter.
+ * target_label.c says what a process is called, target_image.c finds and opens the file that carries the interpreter.
  */
 #ifndef GILSCOPE_TARGET_INSIDE_H
 #define GILSCOPE_TARGET_INSIDE_H
@@ -22,6 +22,7 @@ bool target__is_named_python(const struct target *t);
 
 struct stat_fields {
 	char state;
+	pid_t parent; /* 0: outside of our PID namespace, or none */
 	unsigned int flags;
 	uint64_t start_ticks;
 	uint64_t start_stack;
@@ -38,6 +39,14 @@ pid_t target_proc__thread_group(pid_t pid);
 
 /* Inode of /proc/PID/ns/NAME, 0 where it can't be read. `pid` in digits, or "self". */
 uint64_t target_proc__namespace(const char *pid, const char *name);
+
+/* ---- target_label.c ---- */
+
+/* A label for a process whose main thread is named `comm`; see label.h. Cleaned, always terminated (size > 0). */
+void target_label__read(pid_t pid, const char *comm, char *buf, size_t size);
+
+/* Makes the label of a process that of a child which it has just forked. */
+void target_label__of_fork(char *label, size_t size);
 
 /* ---- target_image.c ---- */
 

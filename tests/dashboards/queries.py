@@ -136,6 +136,16 @@ class Queries(unittest.TestCase):
                     for frame in grafana.frames(panel, self.redis, values):
                         self.assertEqual(frame, {"Value": [grafana.EMPTY]}, panel["title"])
 
+    def test_no_process_yet_is_said_without_an_error(self):
+        nobody = {"proc": "", "thread": ""}
+        for variant in ("", "eval"):
+            for dashboard, panel, values in self.each(variant):
+                for variable in dashboard["templating"]["list"]:
+                    if variable["type"] == "query":
+                        self.redis.ask(*shlex.split(grafana.expand(variable["query"], dict(values, **nobody))))
+                for command in grafana.commands(panel, dict(values, **nobody)):
+                    self.assertFalse("gil:{}:" in " ".join(command) and self.redis.ask(*command), panel["title"])
+
     def test_scripts_answer_as_functions_do(self):
         for (_, panel, values), (_, other, _) in zip(self.each(), self.each("eval")):
             if panel["targets"][0]["query"].startswith("FCALL_RO"):

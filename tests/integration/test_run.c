@@ -86,6 +86,14 @@ Test(run, signal_for_gilscope_goes_on_to_the_program)
 	cr_expect(strstr(p.err, "GIL busy"), "%s", p.err);
 }
 
+Test(run, signal_for_gilscope_goes_on_to_a_program_that_never_becomes_python)
+{
+	program__run(&p, "\"$GILSCOPE\" run --no-store -- "
+			 "sh -c 'trap \"exit 7\" TERM; kill -TERM $PPID; while :; do sleep 0.1; done'");
+	cr_expect_eq(p.status, 7, "%d %s", p.status, p.err);
+	cr_expect(strstr(p.err, "is not a CPython process"), "%s", p.err);
+}
+
 /* Runs what follows under observation; the lines of JSON. */
 static json_t *observe(const char *before, const struct interpreter *in, const char *after)
 {

@@ -89,6 +89,39 @@ Test(label, a_program_is_called_by_its_script_or_module)
 	}
 }
 
+Test(label, helpers_of_multiprocessing_and_loky_are_known_by_what_they_run)
+{
+	static const struct {
+		char cmdline[120];
+		size_t len;
+		const char *part; /* NULL: a program of its own */
+	} cases[] = {
+#define PART(cmdline, part) {cmdline, sizeof(cmdline) - 1, part}
+		PART("python3\0-c\0from multiprocessing.spawn import spawn_main; spawn_main(4)\0--multiprocessing-fork",
+		     "spawned worker"),
+		PART("/usr/bin/python3.13\0-Bcfrom multiprocessing.spawn import spawn_main", "spawned worker"),
+		PART("python3\0-B\0-c\0from multiprocessing.forkserver import main; main(3)", "fork server"),
+		PART("python3\0-c\0from multiprocessing.resource_tracker import main;main(3)", "resource tracker"),
+		PART("python3\0-c\0from multiprocessing.semaphore_tracker import main;main(3)", "resource tracker"),
+		PART("python3\0-m\0joblib.externals.loky.backend.popen_loky_posix\0--pipe\0" "15", "loky worker"),
+		PART("python3\0-c\0from joblib.externals.loky.backend.resource_tracker import main", "resource tracker"),
+		PART("python3\0-c\0import os", NULL),
+		PART("python3\0-c\0from", NULL),
+		PART("python3\0-c", NULL),
+		PART("python3\0-c\0from mymultiprocessing.spawn import x", NULL),
+		PART("python3\0-m\0multiprocessing.spawner", NULL),
+		PART("python3\0multiprocessing.spawn", NULL),
+		PART("sh\0-c\0from multiprocessing.spawn import spawn_main", NULL),
+		PART("", NULL),
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const char *part = label__part(cases[i].cmdline, cases[i].len);
+
+		cr_expect_str_eq(part ?: "none", cases[i].part ?: "none", "case %zu", i);
+	}
+}
+
 Test(label, long_and_endless_command_lines_are_cut)
 {
 	static char cmdline[20000];

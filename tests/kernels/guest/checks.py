@@ -38,7 +38,7 @@ def check(verb):
 
 
 def counted_by(python, *words):
-    """Threads under attach in full mode; the kinds of words are options of gilscope."""
+    """Threads under attach in full mode, and nothing is left of it; the kinds of words are options of gilscope."""
     with Workload(python, "release_loop.py", 2003, 3, "--call", "read") as workload:
         with Gilscope("attach", workload.pid, "--json", "--mode", "full", *words) as gilscope:
             gilscope.hears("armed in")
@@ -46,6 +46,7 @@ def counted_by(python, *words):
             workload.go()
             threads = workload.truth()["threads"]
             gilscope.stop()
+            expect_no_breakpoints(workload.pid)
             made = expect_threads(gilscope.summary(workload.pid), threads)
             return workload.pid, made, planted, gilscope
 
