@@ -51,7 +51,7 @@ endif
 # Pure modules: neither libbpf nor hiredis (make lint checks it).
 PURE := reason log text regular sure_path run_dir expendable symtab procmem capstone_lib insn insn_x86 insn_arm64
 PURE += site_text shadow_stack target target_proc target_label target_image elffile elffile_symbols elffile_imports elffile_frames debugfile image pyver sites recipe grid
-PURE += record time_memo proc_layout caps verifier_log load_refusal
+PURE += record time_memo proc_layout precedence caps verifier_log load_refusal
 PURE += hist keymap pair_index stack_cells sample long_event window minute aggr keep json_text batch sink_mem trace trace_json
 PURE += schema schema_member schema_row schema_blame schema_code schema_stacks verdict schema_series schema_sample schema_threads schema_wide schema_board schema_meta schema_ttl
 PURE += procmaps label cgroup pynames pystr pylines pystack unwind demangle native native_tally native_look stack_book gil_words guard snapshot

@@ -21,6 +21,7 @@
 
 #include "caps.h"
 #include "log.h"
+#include "precedence.h"
 
 #define DROP_STACK ((size_t)128 * 1024)
 #define BEDS_MAX 64 /* at a time: struct probes that exist at once */
@@ -394,6 +395,7 @@ void planter_process__main(int control)
 	struct pollfd wanted[BEDS_MAX + 1];
 
 	step_aside(control);
+	precedence__take();
 	begin_rights();
 	raise_descriptor_limit();
 	while (control >= 0 || garden.n) {

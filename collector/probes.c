@@ -23,6 +23,7 @@
 #include "cpu_samples.h"
 #include "gil.skel.h"
 #include "log.h"
+#include "precedence.h"
 #include "proc_layout.h"
 
 /* ---- opening ---- */
@@ -151,6 +152,7 @@ int probes__give_up_rights(bool starts_program, struct reason *why)
 {
 	int err = planter__prepare();
 
+	precedence__take();
 	if (err)
 		return reason__set(why, err, "can't start the process that plants the probes: %s", strerror(-err));
 	return caps__keep(starts_program, why);
@@ -160,6 +162,7 @@ int probes__set_rights_aside(uint64_t *ret_aside, struct reason *why)
 {
 	int err = planter__prepare();
 
+	precedence__take();
 	if (err)
 		return reason__set(why, err, "can't start the process that plants the probes: %s", strerror(-err));
 	return caps__set_aside(ret_aside, why);
