@@ -18,6 +18,8 @@
 #define SETTLE_NS (SECOND / 5)  /* after lifting: what queues must get by first */
 #define COMES_BACK_NS (SECOND * 2 / 5)
 #define GIVEN_UP_NS (SECOND * 3 / 2)
+#define RECOVERED 2.0       /* half of the way that it made */
+#define STANDS_NS (SECOND * 10)
 #define COMES_BACK 1.3      /* times the rate under the probes */
 #define CLEARED_NS (60 * SECOND)
 #define REST_FIRST_NS (30 * SECOND)
@@ -150,18 +152,35 @@ static enum guard_order acquit(struct guard *g, uint64_t now)
 	return GUARD_INNOCENT;
 }
 
+static bool came_back(const struct guard *g, double rate)
+{
+	return rate >= SLOW && rate >= COMES_BACK * g->during;
+}
+
+/* One that did well before may need some time to get over its queue: it is neither judged nor probed before it has. */
+static bool gets_over_it(const struct guard *g, double rate, uint64_t now)
+{
+	double enough = came_back(g, rate) ? RECOVERED : FALLEN;
+
+	return g->reference >= SLOW && rate * enough < g->reference && now - g->since < STANDS_NS;
+}
+
 static enum guard_order check(struct guard *g, const struct guard_look *look)
 {
 	double rate;
 
 	if (look->now - g->since < SETTLE_NS + look->span_ns)
 		return GUARD_GO_ON;
-	if (!isnan(look->switches)) {
-		g->checked += look->switches;
-		g->checked_ns += look->span_ns;
-	}
-	rate = g->checked_ns ? g->checked * (double)SECOND / (double)g->checked_ns : 0;
-	if (g->checked_ns >= COMES_BACK_NS && rate >= SLOW && rate >= COMES_BACK * g->during) {
+	g->checked += isnan(look->switches) ? 0 : look->switches;
+	g->checked_ns += look->span_ns;
+	if (g->checked_ns < COMES_BACK_NS)
+		return GUARD_GO_ON;
+	rate = g->checked * (double)SECOND / (double)g->checked_ns;
+	g->checked_ns = 0;
+	g->checked = 0;
+	if (gets_over_it(g, rate, look->now))
+		return GUARD_GO_ON;
+	if (came_back(g, rate)) {
 		g->reference = g->reference > 0 ? g->reference : rate;
 		guard__rest(g, look->now);
 		return GUARD_GUILTY;

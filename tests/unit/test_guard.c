@@ -91,6 +91,7 @@ Test(guard, gives_the_probes_back_where_lifting_them_changes_nothing)
 {
 	uint64_t from;
 
+	guard__begin(&g, 200, now);
 	cr_assert_eq(looks(10, 200, 0.1, 500), GUARD_LIFT);
 	from = now;
 	cr_assert_eq(looks(100, 200, 0, 0), GUARD_INNOCENT);
@@ -109,13 +110,22 @@ Test(guard, gives_the_probes_back_where_lifting_them_changes_nothing)
 Test(guard, does_not_find_the_probes_guilty_of_a_program_that_has_stopped)
 {
 	cr_assert_eq(looks(10, 0, 0.05, 500), GUARD_LIFT);
-	cr_expect_eq(looks(100, 0, 0, 0), GUARD_INNOCENT);
+	cr_expect_eq(looks(110, 0, 0, 0), GUARD_INNOCENT);
+}
+
+/* The queue outlasts the probes by some seconds, and the process did well before them: that is no proof of innocence. */
+Test(guard, waits_for_a_queue_to_dissolve_that_the_probes_have_made)
+{
+	cr_assert_eq(looks(10, 450, 0.03, 2500), GUARD_LIFT);
+	cr_assert_eq(looks(60, 150, 0, 0), GUARD_GO_ON);
+	cr_assert_eq(looks(20, 900, 0, 0), GUARD_GO_ON);
+	cr_expect_eq(looks(10, RATE, 0, 0), GUARD_GUILTY);
 }
 
 Test(guard, does_not_judge_by_memory_that_cannot_be_read)
 {
 	cr_assert_eq(looks(10, NAN, 0.05, 500), GUARD_LIFT);
-	cr_expect_eq(looks(100, NAN, 0, 0), GUARD_INNOCENT);
+	cr_expect_eq(looks(110, NAN, 0, 0), GUARD_INNOCENT);
 }
 
 Test(guard, lifts_the_rest_where_the_queue_lasts_under_it)

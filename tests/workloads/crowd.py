@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """usage: crowd.py N
 
-One hold of the GIL, begun at `go` (it says `held` then) and as long as until the next line, while N threads queue for it: each wants
-it every 20 ms.
+One hold of the GIL, begun at `go` (it says `held` then) and as long as until the next line, while N threads queue for it. Before
+that nobody takes it; afterwards each does every 20 ms.
 
 Truth: begin and end of the hold (ns, CLOCK_MONOTONIC) from inside.
 """
@@ -23,6 +23,7 @@ def hog():
 
 
 def member():
+    drop.gate_wait(START)
     while True:
         time.sleep(0.02)
 
@@ -31,7 +32,7 @@ threading.stack_size(128 << 10)
 for i in range(int(sys.argv[1])):
     threading.Thread(target=member, name="member-%d" % i, daemon=True).start()
 holder = workload.start_thread("hog", hog)
-drop.gate_watch(START, 1)
+drop.gate_watch(START, 1 + int(sys.argv[1]))
 workload.ready()
 workload.expect("go")
 begin = keep.now_ns()
