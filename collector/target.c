@@ -260,6 +260,7 @@ struct target *target__of_exec(const struct target *relative, pid_t pid, uint64_
 	t->pid = pid;
 	t->pidfd = -1;
 	t->image.fd = -1;
+	t->runtimes.n = 0;
 	t->start_ticks = start_ticks;
 	t->start_stack = start_stack;
 	t->pid_inside = 0;

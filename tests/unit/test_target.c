@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -504,6 +505,21 @@ static void expect_refused(pid_t pid, int err, const char *says)
 	cr_expect_null(t);
 	cr_expect(strstr(why.text, says), "'%s' does not say '%s'", why.text, says);
 	cr_expect_not(strchr(why.text, '\n'));
+}
+
+/* As debuggers and we ourselves do: the file is read, even written to in memory, and none of it runs. */
+Test(target, whoever_only_reads_an_interpreters_file_is_no_python)
+{
+	const char *image = first_python().image;
+	int fd = open(image, O_RDONLY | O_CLOEXEC);
+	size_t len = (size_t)lseek(fd, 0, SEEK_END);
+	char *map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+
+	cr_assert(fd >= 0 && map != MAP_FAILED);
+	map[0] = map[0];
+	expect_refused(getpid(), -ENOEXEC, "is not a CPython process");
+	munmap(map, len);
+	close(fd);
 }
 
 Test(target, who_is_not_there_is_refused)
