@@ -50,16 +50,16 @@ endif
 # ---- what is built from what ---------------------------------------------------------------------
 # Pure modules: neither libbpf nor hiredis (make lint checks it).
 PURE := reason log text packet pulse errand errand_process theirs regular sure_path run_dir expendable symtab procmem capstone_lib insn insn_x86 insn_arm64
-PURE += site_text target target_proc target_label target_files target_image target_runtimes elffile elffile_symbols elffile_imports elffile_frames debugfile image pyver sites apart recipe grid
-PURE += record time_memo proc_layout caps verifier_log load_refusal
+PURE += site_text shadow_stack target target_proc target_label target_files target_image target_runtimes elffile elffile_symbols elffile_imports elffile_frames debugfile image pyver sites apart recipe grid
+PURE += record time_memo proc_layout precedence caps verifier_log load_refusal
 PURE += hist keymap pair_index stack_cells tick_share sample long_event window minute aggr keep json_text batch sink_mem trace trace_json
 PURE += schema schema_member schema_row schema_blame schema_code schema_stacks schema_holding verdict verdict_stuck schema_series schema_sample schema_threads schema_wide schema_board schema_meta schema_ttl task_state holder_look holding
-PURE += procmaps label cgroup pynames pystr pylines pystack unwind demangle native native_tally native_look stack_book gil_words gc_words gc_watch sight snapshot
+PURE += procmaps label cgroup pynames pystr pylines pystack unwind demangle native native_tally native_look stack_book gil_words guard gc_words gc_watch sight snapshot
 KERNEL := kernel_features probes probes_load probes_programs stack_limit probes_tables probes_kin families planter planter_process uprobe_link probe_check blame_memo gil_life stack_sums tick_sums ticks
 KERNEL += reader reader_slots reader_names reader_stacks reader_ticks reader_trace
 PURE += redis_url
 REDIS := redis_conn redis_server redis_functions sink_redis store_dirs store_server store_hand store_access store query_reply query
-WIRES := writer_lock spawn observed observed_look gc_looks finder roster collector collector_modes collector_pulse collector_trace collector_procs collector_runtimes collector_sight
+WIRES := writer_lock spawn observed observed_look gc_looks finder roster collector collector_modes collector_guard collector_pulse collector_trace collector_procs collector_runtimes collector_sight
 present = $(foreach m,$(1),$(if $(wildcard collector/$(m).c),collector/$(m).c))
 LIB_SRCS := $(call present,$(PURE) $(KERNEL) $(REDIS) $(WIRES))
 CLI_SRCS := $(sort $(wildcard cli/*.c))

@@ -57,6 +57,9 @@ enum gil_mode {
 	GIL_MODE_OFF = 0,
 	GIL_MODE_FULL = 1,
 	GIL_MODE_LIGHT = 2,
+	GIL_MODE_HOLDS = 3,   /* as full, but nobody is looked at who queues */
+	GIL_MODE_GUARDED = 4, /* nothing is planted, since the process did badly with it (collector/guard.h) */
+	GIL_MODES,
 };
 
 /* Where CPython keeps "a waiter wants the GIL": it moved twice. */

@@ -43,6 +43,7 @@ enum level {
 struct doctor {
 	const struct options *o;
 	json_t *findings; /* NULL: a person reads */
+	enum shadow_fate shadow_fate;
 	bool can_attach;
 };
 
@@ -201,6 +202,16 @@ static int open_as_attach(struct doctor *d, struct probes **ret, struct reason *
 	return err ? err : probes__open(&probes_opts, ret, why);
 }
 
+/* Most machines have no such thing: not a word then. */
+static void report_shadow_stacks(struct doctor *d, struct probes *probes)
+{
+	if (!shadow_stack__possible())
+		return;
+	d->shadow_fate = probes__shadow_fate(probes);
+	find(d, d->shadow_fate == SHADOW_SURVIVES ? FINE : NOTE, "shadow", NULL, "a process with a shadow stack %s",
+	     shadow_fate__text(d->shadow_fate));
+}
+
 /* Gives up rights: what is checked afterwards is checked with those that attach has, too. */
 static void check_probes(struct doctor *d)
 {
@@ -215,6 +226,7 @@ static void check_probes(struct doctor *d)
 		find(d, WRONG, "probes", NULL, "%s", why.text);
 	} else {
 		report_probes(d, probes__features(probes));
+		report_shadow_stacks(d, probes);
 		report_admin(d, probes__features(probes));
 	}
 	probes__close(probes);
@@ -381,6 +393,14 @@ static void report_file(struct doctor *d, const struct inspection *in)
 		find(d, FINE, "file", NULL, "build id %s", in->build_id);
 }
 
+static void report_shadow_stack(struct doctor *d, pid_t pid)
+{
+	struct reason why;
+
+	if (shadow_stack__has(pid) && shadow_fate__judge(d->shadow_fate, pid, &why))
+		find(d, d->shadow_fate == SHADOW_UNTRIED ? NOTE : WRONG, "shadow", NULL, "%s", why.text);
+}
+
 static void report_python(struct doctor *d, const struct inspection *in)
 {
 	find(d, FINE, "python", NULL, "CPython %s%s%s, told by its %s", in->python.text,
@@ -523,6 +543,7 @@ static void check_process(struct doctor *d, pid_t pid, struct out **ret_sites)
 	}
 	inspect__begin(&in, t, true);
 	report_inspection(d, &in);
+	report_shadow_stack(d, pid);
 	*ret_sites = list_sites(in.plan);
 	inspect__end(&in);
 	target__close(t);

@@ -110,7 +110,7 @@ static void busy_line(struct flow *flow, const struct proc_sample *s, const stru
 	double util = rows__field(row, FIELD_UTIL), waiters = rows__field(row, FIELD_WAITERS);
 
 	if (isnan(util))
-		flow_add(flow, "GIL busy -  (light mode sees only who queues)");
+		flow_add(flow, "GIL busy -  (%s)", rows__busy_why(s));
 	else
 		flow_add(flow, "GIL busy %6s  %s", human__share(share, util), bar(drawn, util, flow->width));
 	if (!isnan(waiters))
@@ -295,7 +295,8 @@ int live__block(FILE *to, const struct who *who, const struct proc_sample *s, co
 	if (n)
 		thread_table(to, s, sorted, n, size.columns, size.lines - flow.lines - pairs);
 	else
-		fputs(s->mode == GIL_MODE_LIGHT ? "No thread had to wait for the GIL in this interval.\n" :
+		fputs(s->mode == GIL_MODE_GUARDED ? "Nothing was looked at in this interval.\n" :
+		      s->mode == GIL_MODE_LIGHT ? "No thread had to wait for the GIL in this interval.\n" :
 		      "No thread used the GIL in this interval.\n", to);
 	if (text)
 		fputs(text, to);

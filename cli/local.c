@@ -12,6 +12,7 @@
 
 #include "../collector/expendable.h"
 #include "../collector/image.h"
+#include "../collector/shadow_stack.h"
 #include "../collector/target.h"
 #include "../collector/theirs.h"
 #include "inspect.h"
@@ -186,6 +187,10 @@ static void put_judgement(struct local *l, const struct target *t, struct judgem
 		p->probe = verdict->moved;
 		p->method = NULL;
 		p->can = false;
+	} else if (p->can && shadow_stack__has(t->pid)) {
+		snprintf(verdict->moved, sizeof(verdict->moved), "a process with a shadow stack %s",
+			 shadow_fate__text(SHADOW_UNTRIED));
+		p->probe = verdict->moved;
 	}
 }
 

@@ -97,7 +97,17 @@ const char *rows__gc_words(const struct gc_shares *gc, char *buf, size_t size)
 
 const char *rows__mode(const struct proc_sample *s)
 {
-	return s->mode == GIL_MODE_FULL ? "full mode" : s->mode == GIL_MODE_LIGHT ? "light mode" : "full and light mode";
+	static const char *const words[GIL_MODES] = {
+		[GIL_MODE_OFF] = "several modes", [GIL_MODE_FULL] = "full mode", [GIL_MODE_LIGHT] = "light mode",
+		[GIL_MODE_HOLDS] = "holds mode", [GIL_MODE_GUARDED] = "guarded mode",
+	};
+
+	return words[s->mode];
+}
+
+const char *rows__busy_why(const struct proc_sample *s)
+{
+	return s->mode == GIL_MODE_GUARDED ? "no probe was in" : "light mode sees only who queues";
 }
 
 static int compare(uint64_t a, uint64_t b)
@@ -336,9 +346,7 @@ static json_t *losses_json(const struct proc_sample *s)
 
 static const char *mode_word(const struct proc_sample *s)
 {
-	static const char *const modes[] = {[GIL_MODE_OFF] = "mixed", [GIL_MODE_FULL] = "full", [GIL_MODE_LIGHT] = "light"};
-
-	return modes[s->mode];
+	return gil_mode__name(s->mode, "mixed");
 }
 
 /* jansson leaves a field out whose text is NULL. */

@@ -56,7 +56,10 @@ const char *rows__gc_words(const struct gc_shares *gc, char *buf, size_t size);
 /* "62.0% on CPU, 30.0% asleep, 8.0% without CPU"; parts that are nothing are left out; "": not known. Returns buf. */
 const char *rows__off_words(const struct off_shares *off, char *buf, size_t size);
 
-/* "full mode", "light mode", "full and light mode" (changed within). */
+/* Why it is not known how long the GIL was held. */
+const char *rows__busy_why(const struct proc_sample *s);
+
+/* "full mode", "light mode", "holds mode", "guarded mode", "several modes" (changed within). */
 const char *rows__mode(const struct proc_sample *s);
 
 /*

@@ -78,6 +78,22 @@ static void fact(FILE *to, const char *what, const char *value, const char *glos
 	fprintf(to, "  %-10s %9s  %s\n", what, value, gloss);
 }
 
+static void fact_not_in(FILE *to, const char *what, const char *mode)
+{
+	char gloss[96];
+
+	snprintf(gloss, sizeof(gloss), "not known in %s", mode);
+	fact(to, what, "-", gloss);
+}
+
+static void fact_unknown(FILE *to, const char *what, const char *why)
+{
+	char gloss[96];
+
+	snprintf(gloss, sizeof(gloss), "not known: %s", why);
+	fact(to, what, "-", gloss);
+}
+
 static void heading(FILE *to, const struct who *who, const struct proc_sample *t, enum collector_end how, size_t width)
 {
 	uint64_t span_ns = t->no_gil ? t->len_ns : t->observed_ns;
@@ -125,13 +141,16 @@ static void garbage(FILE *to, const struct schema_row *row)
 		     isnan(err) ? "collection" : "collection, at least");
 }
 
-static void waiting(FILE *to, const struct schema_row *row)
+static void waiting(FILE *to, const struct schema_row *row, const char *mode)
 {
 	char buf[HUMAN_SIZE];
 	double wait = rows__field(row, FIELD_WAIT);
 
 	snprintf(buf, sizeof(buf), "%.2f", rows__field(row, FIELD_WAITERS));
-	fact(to, "waiting", isnan(rows__field(row, FIELD_WAITERS)) ? "-" : buf, "threads queued for it on average");
+	if (isnan(rows__field(row, FIELD_WAITERS)))
+		fact_not_in(to, "waiting", mode);
+	else
+		fact(to, "waiting", buf, "threads queued for it on average");
 	if (wait > 0 && isnan(rows__field(row, FIELD_HANDOVER)))
 		fact(to, "handover", "-", "not known in light mode");
 	else if (wait > 0)
@@ -148,12 +167,12 @@ static void busy(FILE *to, const struct proc_sample *t, const struct schema_row 
 	else
 		strcpy(several, "of the time a thread held the GIL");
 	if (isnan(rows__field(row, FIELD_UTIL)))
-		fact(to, "GIL busy", "-", "not known: light mode sees only who queues");
+		fact_unknown(to, "GIL busy", rows__busy_why(t));
 	else
 		fact(to, "GIL busy", human__share(buf, rows__field(row, FIELD_UTIL)), several);
 	off_cpu(to, row, FIELD_HOLD);
 	garbage(to, row);
-	waiting(to, row);
+	waiting(to, row, rows__mode(t));
 	off_cpu(to, row, FIELD_WAIT);
 }
 
@@ -173,22 +192,22 @@ static void standing(FILE *to, const struct proc_sample *t)
 		fprintf(to, "  at the end %s\n", words);
 }
 
-static void one_count(FILE *to, const char *what, double n, double seconds, const char *gloss)
+static void one_count(FILE *to, const char *what, double n, double seconds, const char *gloss, const char *mode)
 {
 	char total[HUMAN_SIZE], rate[HUMAN_SIZE];
 
 	if (isnan(n))
-		fact(to, what, "-", "not known in light mode");
+		fact_not_in(to, what, mode);
 	else
 		fprintf(to, "  %-10s %9s  %s (%s/s)\n", what, human__grouped(total, (uint64_t)n), gloss,
 			human__count(rate, n / seconds));
 }
 
-static void counts(FILE *to, const struct schema_row *row, double seconds)
+static void counts(FILE *to, const struct schema_row *row, double seconds, const char *mode)
 {
-	one_count(to, "acquires", rows__field(row, FIELD_N), seconds, "times a thread took it");
-	one_count(to, "contended", rows__field(row, FIELD_C), seconds, "of them had to wait");
-	one_count(to, "forced", rows__field(row, FIELD_FORCED), seconds, "times taken from a thread for a waiting one");
+	one_count(to, "acquires", rows__field(row, FIELD_N), seconds, "times a thread took it", mode);
+	one_count(to, "contended", rows__field(row, FIELD_C), seconds, "of them had to wait", mode);
+	one_count(to, "forced", rows__field(row, FIELD_FORCED), seconds, "times taken from a thread for a waiting one", mode);
 }
 
 static void price(FILE *to, const struct proc_sample *t)
@@ -346,7 +365,7 @@ void summary__print(FILE *to, const struct who *who, const struct proc_sample *t
 	without_gil(to, totals);
 	busy(to, totals, &row);
 	standing(to, totals);
-	counts(to, &row, rows__seconds(totals));
+	counts(to, &row, rows__seconds(totals), rows__mode(totals));
 	price(to, totals);
 	gils(to, totals, opts);
 	tables(to, totals, opts);
@@ -362,12 +381,12 @@ void summary__sum(FILE *to, const char *who, const struct proc_sample *sum)
 	schema_row__from(sum, &sum->total, true, &row);
 	fprintf(to, "%s\nobserved within %s in %s\n\n", who, human__us(buf, (double)sum->len_ns / 1e3), rows__mode(sum));
 	if (isnan(rows__field(&row, FIELD_UTIL)))
-		fact(to, "GILs busy", "-", "not known: light mode sees only who queues");
+		fact_unknown(to, "GILs busy", rows__busy_why(sum));
 	else
 		fact(to, "GILs busy", human__share(buf, rows__field(&row, FIELD_UTIL)),
 		     "of one: 200% are two processes busy all the time");
-	waiting(to, &row);
-	counts(to, &row, rows__seconds(sum));
+	waiting(to, &row, rows__mode(sum));
+	counts(to, &row, rows__seconds(sum), rows__mode(sum));
 	price(to, sum);
 	if ((double)sum->observed_ns < 0.999 * (double)sum->len_ns)
 		fact(to, "seen", human__share(buf, (double)sum->observed_ns / (double)sum->len_ns),

@@ -94,8 +94,7 @@ static void tell_who(struct attached *a, const struct collector_proc *proc, enum
 	snprintf(u.who.id, sizeof(u.who.id), "%s", proc->id);
 	text__clean(u.who.label, sizeof(u.who.label), proc->target->label, strlen(proc->target->label));
 	snprintf(u.who.python, sizeof(u.who.python), "%s", proc->python->text);
-	snprintf(u.who.mode, sizeof(u.who.mode), "%s",
-		 mode == GIL_MODE_FULL ? "full" : mode == GIL_MODE_LIGHT ? "light" : "full and light");
+	snprintf(u.who.mode, sizeof(u.who.mode), "%s", gil_mode__name(mode, "mixed"));
 	top_source__post(a->s, &u);
 }
 

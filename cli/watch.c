@@ -238,8 +238,6 @@ static void put_json(struct watch *w, const struct who *who, const struct proc_s
 
 static void explain(const struct collector_proc *proc)
 {
-	static const char *const modes[] = {[GIL_MODE_OFF] = "no", [GIL_MODE_FULL] = "full", [GIL_MODE_LIGHT] = "light"};
-
 	static const char *const methods[] = {
 		[PLANT_MULTI] = "one uprobe_multi link", [PLANT_PERF] = "a perf link each",
 		[PLANT_FAMILY] = "probes that its children share",
@@ -247,7 +245,7 @@ static void explain(const struct collector_proc *proc)
 
 	log_verbose("%s: %zu sites by %s, planted by %s, %s mode, about %.2f us a hit", proc->id, proc->plan->sites_n,
 		    proc->plan->method, methods[proc->method],
-		    modes[proc->mode], proc->features->price_ns / 1e3);
+		    gil_mode__name(proc->mode, "no"), proc->features->price_ns / 1e3);
 	if (proc->plan->notes[0])
 		log_verbose("%s: %s", proc->id, proc->plan->notes);
 }

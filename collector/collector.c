@@ -305,6 +305,8 @@ static void set_timer(struct collector *c)
 
 	if (c->next_tick < when)
 		when = c->next_tick;
+	if (c->next_guard < when)
+		when = c->next_guard;
 	if (c->deadline < when)
 		when = c->deadline;
 	if (next_try < when)
@@ -327,6 +329,7 @@ static void on_timer(struct collector *c)
 	now = clock__mono_ns();
 	gc_looks__turn(&c->roster, &c->shop, now, c->boundary);
 	tracing__drain(c, now);
+	guarding__mind(c, now);
 	procs__try_pending(c, now);
 	if (now >= c->boundary + settle_ns(c))
 		on_boundary(c);
@@ -565,6 +568,7 @@ static void set_deadline(struct collector *c)
 {
 	c->deadline = c->opts->duration_ns ? clock__mono_ns() + c->opts->duration_ns : UINT64_MAX;
 	c->next_tick = clock__mono_ns() + TICK_NS;
+	c->next_guard = clock__mono_ns() + GUARD_LOOK_NS;
 }
 
 /* Several PIDs: one that can't be observed is said and left out, unless none can. */

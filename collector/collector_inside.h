@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The collector's inside, shared by its own files only: collector.c has the loop, collector_modes.c what the probes may cost,
- * collector_procs.c who comes and goes, collector_pulse.c a loop that stands still, collector_runtimes.c which Python of a
- * process, collector_sight.c whether the probes see what it does, collector_trace.c the trace.
+ * collector_guard.c whether they stall a process, collector_procs.c who comes and goes, collector_pulse.c a loop that stands still,
+ * collector_runtimes.c which Python of a process, collector_sight.c whether the probes see what it does, collector_trace.c the
+ * trace.
  */
 #ifndef GILSCOPE_COLLECTOR_INSIDE_H
 #define GILSCOPE_COLLECTOR_INSIDE_H
@@ -25,7 +26,7 @@ struct collector {
 	int signal_fd, timer_fd;
 	int exits_fd;                /* an epoll of its own: with 200 processes, a look at each pidfd is what waking up costs */
 	uint64_t started, deadline;  /* ns, monotonic; deadline UINT64_MAX: none */
-	uint64_t boundary, next_tick, forgot_at;
+	uint64_t boundary, next_tick, next_guard, forgot_at;
 	int64_t boundary_ms;
 	enum collector_end end;
 	bool stop;
@@ -65,6 +66,14 @@ void modes__mind_budget(struct collector *c, struct observed *o, uint64_t now);
 
 /* Another mode, or the same planted anew; a process with which that fails is let go, and that is said. */
 void modes__switch_one(struct collector *c, struct observed *o, enum gil_mode mode);
+
+/* Changes the mode of `o`, and of those that share its probes; the interval is cut short for it. */
+void modes__change(struct collector *c, struct observed *o, enum gil_mode mode);
+
+/* ---- collector_guard.c ---- */
+
+/* To be called whenever the loop wakes up: looks when it is time. */
+void guarding__mind(struct collector *c, uint64_t now);
 
 /* ---- collector_pulse.c ---- */
 

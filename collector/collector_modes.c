@@ -31,13 +31,13 @@ void modes__switch_one(struct collector *c, struct observed *o, enum gil_mode mo
 	if (!observed__switch(o, &c->shop, mode, &why))
 		return;
 	collector__notice(c, o, "changing to %s mode failed, the process is let go: %s",
-			  mode == GIL_MODE_FULL ? "full" : "light", why.text);
+			  gil_mode__name(mode, "no"), why.text);
 	o->gone_at = clock__mono_ns();
 	o->gone_how = END_ERROR;
 }
 
 /* At the end of an interval, which is cut short for it: no sample mixes two modes. */
-static void change_mode(struct collector *c, struct observed *o, enum gil_mode mode)
+void modes__change(struct collector *c, struct observed *o, enum gil_mode mode)
 {
 	struct observed **group = calloc(c->roster.max, sizeof(struct observed *));
 	size_t n = 0;
@@ -51,10 +51,13 @@ static void change_mode(struct collector *c, struct observed *o, enum gil_mode m
 			group[n++] = other;
 	}
 	collector__cut_interval(c);
-	collector__collect_all(c, true);
 	/* Nobody may count while the sites that he shares are changed for another. */
 	for (size_t i = 0; i < n; i++)
 		observed__pause(group[i], &c->shop);
+	/* What does harm goes first. */
+	for (size_t i = 0; i < n; i++)
+		observed__thin(group[i], &c->shop, mode);
+	collector__collect_all(c, true);
 	for (size_t i = 0; i < n; i++)
 		modes__switch_one(c, group[i], mode);
 	for (size_t i = 0; i < n; i++)
@@ -63,8 +66,21 @@ static void change_mode(struct collector *c, struct observed *o, enum gil_mode m
 	collector__advance(c);
 }
 
+/* Light mode would put the probes of a long queue back. */
+static void fall_from_holds(struct collector *c, struct observed *o, double share)
+{
+	modes__change(c, o, GIL_MODE_GUARDED);
+	collector__notice(c, o, "the probes at takes and drops alone cost %.1f %% of a core, above the budget of %.1f %%, and so "
+			  "many threads queue that light mode would stall them: all probes are lifted (mode guarded: nothing is "
+			  "known meanwhile, and cov says so)", 100 * share, 100 * c->opts->max_overhead);
+}
+
 static void fall_back(struct collector *c, struct observed *o, double share)
 {
+	if (o->pub.mode == GIL_MODE_HOLDS) {
+		fall_from_holds(c, o, share);
+		return;
+	}
 	if (!o->recipe->plan->light) {
 		if (!o->light_since)
 			collector__notice(c, o, "the probes cost %.1f %% of a core, above the budget of %.1f %%, but light "
@@ -73,7 +89,7 @@ static void fall_back(struct collector *c, struct observed *o, double share)
 		o->light_since = clock__mono_ns();
 		return;
 	}
-	change_mode(c, o, GIL_MODE_LIGHT);
+	modes__change(c, o, GIL_MODE_LIGHT);
 	collector__notice(c, o, "full mode cost %.1f %% of a core, above the budget of %.1f %%: changed to light mode (waits "
 			  "stay exact, holds and uncontended acquires are unknown; --mode full avoids that)",
 			  100 * share, 100 * c->opts->max_overhead);
@@ -85,7 +101,7 @@ static void maybe_retry_full(struct collector *c, struct observed *o, uint64_t n
 	if (now < o->light_since + o->retry_after_ns) /* it may have changed with another a moment ago */
 		return;
 	o->retry_after_ns = 2 * o->retry_after_ns > RETRY_FULL_MAX_NS ? RETRY_FULL_MAX_NS : 2 * o->retry_after_ns;
-	change_mode(c, o, GIL_MODE_FULL);
+	modes__change(c, o, GIL_MODE_FULL);
 	o->looked_at = 0; /* its price counts from now on */
 	o->over_budget = 0;
 	collector__notice(c, o, "trying full mode again");
@@ -96,7 +112,7 @@ void modes__mind_budget(struct collector *c, struct observed *o, uint64_t now)
 	uint64_t span;
 	double share;
 
-	if (c->opts->mode != MODE_AUTO || o->gone_at)
+	if (c->opts->mode != MODE_AUTO || o->gone_at || o->pub.mode == GIL_MODE_GUARDED)
 		return;
 	if (o->pub.mode == GIL_MODE_LIGHT) {
 		maybe_retry_full(c, o, now);

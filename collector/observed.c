@@ -145,6 +145,7 @@ static int plant_and_arm(struct observed *o, struct workshop *shop, bool startin
 	if (err)
 		return err;
 	o->used = true;
+	observed__guard(o, shop, !starting);
 	err = reader__watch(shop->reader, o->slot, &o->recipe->offsets, o->runtime, o->born_at, o->price_ns);
 	err = err ?: probes__plant(shop->probes, o->slot, first_mode(o, shop->opts), why);
 	if (err)
@@ -377,6 +378,7 @@ static int take_over(struct observed *o, struct workshop *shop, uint32_t slot, b
 		probes__disarm(shop->probes, o->slot);
 		probes__arm(shop->probes, o->slot, &armed_at);
 	}
+	observed__guard(o, shop, false);
 	err = reader__watch(shop->reader, o->slot, &o->recipe->offsets, o->runtime, o->born_at, o->price_ns);
 	if (!err)
 		gc_looks__begin(o, shop);
@@ -548,7 +550,7 @@ void observed__spoil(struct observed *o, struct workshop *shop)
 {
 	if (reader__forget_open(shop->reader, o->slot, reader__interval_start(shop->reader)))
 		log_debug("process %d: what was open when its probes were lifted can't be forgotten", (int)o->target->pid);
-	o->unarmed_ns = UINT64_MAX / 2; /* all of it */
+	o->spoilt = true;
 }
 
 void observed__pause(struct observed *o, struct workshop *shop)
@@ -557,10 +559,15 @@ void observed__pause(struct observed *o, struct workshop *shop)
 	o->paused_at = clock__mono_ns();
 }
 
+void observed__thin(struct observed *o, struct workshop *shop, enum gil_mode mode)
+{
+	probes__thin(shop->probes, o->slot, mode);
+}
+
 int observed__switch(struct observed *o, struct workshop *shop, enum gil_mode mode, struct reason *why)
 {
-	uint64_t begin = o->paused_at ?: clock__mono_ns(), armed_at;
-	int err = reader__forget_open(shop->reader, o->slot, reader__interval_end(shop->reader));
+	uint64_t begin = o->paused_at ?: clock__mono_ns(), changed = reader__interval_end(shop->reader), armed_at;
+	int err = reader__forget_open(shop->reader, o->slot, changed);
 
 	if (err)
 		return reason__set(why, err, "what is open in process %d can't be forgotten: %s", (int)o->target->pid,
@@ -569,7 +576,8 @@ int observed__switch(struct observed *o, struct workshop *shop, enum gil_mode mo
 
 	if (err)
 		return err;
-	o->unarmed_ns += armed_at - begin;
+	/* What is armed anew counts from then on: the reader knows of no time before. */
+	o->armed_before_ns = o->pub.mode != GIL_MODE_GUARDED && mode != GIL_MODE_GUARDED && begin > changed ? begin - changed : 0;
 	o->paused_at = 0;
 	o->pub.mode = mode;
 	o->pub.method = probes__method(shop->probes, o->slot);
@@ -620,16 +628,17 @@ static void complete(struct observed *o, struct proc_sample *s, uint64_t bound)
 	o->open_since = 0;
 	if (o->gone_at && o->gone_at < bound)
 		end_early(s, bound - o->gone_at);
-	s->observed_ns = s->observed_ns > o->unarmed_ns ? s->observed_ns - o->unarmed_ns : 0;
+	s->observed_ns += o->armed_before_ns;
 	if (s->observed_ns > s->len_ns)
 		s->observed_ns = s->len_ns;
-	if (o->blind)
+	if (o->blind || o->spoilt)
 		s->observed_ns = 0;
+	o->spoilt = false;
 	if (o->sights.blind || o->sights.unseen)
 		proc_sample__withhold(s);
 	s->lost[GIL_LOSS_MOVED_UNSEEN] += o->sights.unseen;
 	o->sights.unseen = 0;
-	o->unarmed_ns = 0;
+	o->armed_before_ns = 0;
 	if (target__usage(o->target->pid, &cpu, &rss))
 		return;
 	if (o->cpu_ns != UINT64_MAX && cpu >= o->cpu_ns)

@@ -10,6 +10,7 @@
 
 #include "collector.h"
 #include "gil_words.h"
+#include "guard.h"
 #include "observed_look.h"
 #include "reader.h"
 #include "recipe.h"
@@ -22,6 +23,17 @@ struct sights {
 	uint32_t arm_gen;          /* of the last look */
 	uint32_t unseen;           /* looks of the running interval at which a GIL had moved unseen */
 	bool blind;                /* since such a look, until events are seen again */
+};
+
+/* One GIL when its memory was last looked at; 0: not yet. */
+struct guard_place {
+	uint64_t addr, switches;
+};
+
+/* What the guard's last look saw. */
+struct guard_hits {
+	uint64_t at, memory_at;    /* ns */
+	uint64_t hits[8];          /* by enum gil_site_kind */
 };
 
 struct observed {
@@ -43,7 +55,8 @@ struct observed {
 	bool exit_watched;         /* its pidfd is among those that wake the loop */
 	bool published;            /* its first sample is sent */
 	uint64_t paused_at;        /* ns: disarmed for a change since then; 0: not */
-	uint64_t unarmed_ns;       /* of the running interval, during a change of mode */
+	bool spoilt;               /* the running interval: see observed__spoil() */
+	uint64_t armed_before_ns;  /* of the running interval: counted in the mode before, until it was disarmed for a change */
 	bool finalized;            /* it had no interpreter at the last boundary */
 	uint64_t open_since;       /* ns: what was held since then ended, with it, at a time that is not known; 0: not just now */
 	uint64_t cpu_ns;           /* at the last sample */
@@ -62,6 +75,12 @@ struct observed {
 	uint64_t looked_at;        /* ns, monotonic */
 	uint64_t over_budget;      /* looks in a row above the budget */
 	uint64_t light_since, retry_after_ns;
+	/* collector_guard.c */
+	struct guard guard;
+	struct guard_hits guard_hits;
+	struct guard_place guard_places[GIL_PER_PROC];
+	enum gil_mode guard_from;    /* the mode that it returns to after a rest, */
+	enum gil_mode guard_before;  /* and that it had when all probes were lifted */
 };
 
 struct workshop {
@@ -131,8 +150,17 @@ void observed__forget_open(struct observed *o, struct workshop *shop, const char
  */
 void observed__spoil(struct observed *o, struct workshop *shop);
 
+/*
+ * The guard begins here (collector_guard.c). `bare`: there are no probes yet, so of a process with many threads the rate is taken
+ * first, which takes 0.1 s.
+ */
+void observed__guard(struct observed *o, struct workshop *shop, bool bare);
+
 /* Stops counting, for a change of mode to come: observed__switch() ends it. */
 void observed__pause(struct observed *o, struct workshop *shop);
+
+/* Takes out what `mode` has not, of a paused one: observed__switch() is to follow. */
+void observed__thin(struct observed *o, struct workshop *shop, enum gil_mode mode);
 
 /* Changes the mode, at a boundary. 0, or -errno: the probes are lifted then. */
 int observed__switch(struct observed *o, struct workshop *shop, enum gil_mode mode, struct reason *why);

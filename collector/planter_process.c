@@ -23,6 +23,7 @@
 #include "caps.h"
 #include "clock.h"
 #include "log.h"
+#include "precedence.h"
 #include "pulse.h"
 
 #define DROP_STACK ((size_t)128 * 1024)
@@ -449,6 +450,7 @@ void planter_process__main(int control)
 	int ready;
 
 	step_aside(control);
+	precedence__take();
 	begin_rights();
 	raise_descriptor_limit();
 	while (control >= 0 || garden.n) {

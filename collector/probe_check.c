@@ -15,6 +15,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -144,7 +146,7 @@ struct child {
 	int to, from;
 };
 
-static int start_child(struct child *child)
+static int start_child(struct child *child, void (*main)(int in, int out))
 {
 	int to[2], from[2];
 
@@ -158,7 +160,7 @@ static int start_child(struct child *child)
 	child->pid = fork();
 	if (child->pid == 0) {
 		close(to[1]);
-		child_main(to[0], from[1]);
+		main(to[0], from[1]);
 	}
 	close(to[0]);
 	close(from[1]);
@@ -272,6 +274,107 @@ static double added(double with, double without)
 	return with > without ? with - without : 0;
 }
 
+/* ---- with a shadow stack ---- */
+
+/* ARCH_SHSTK_ENABLE, ARCH_SHSTK_SHSTK (arch/x86/include/uapi/asm/prctl.h); PR_SET_SHADOW_STACK_STATUS, PR_SHADOW_STACK_ENABLE. */
+#ifdef __x86_64__
+#define SHADOW_SYSCALL 158 /* arch_prctl */
+#define SHADOW_REQUEST 0x5001
+#else
+#define SHADOW_SYSCALL 167 /* prctl */
+#define SHADOW_REQUEST 75
+#endif
+
+/* A function that turned one on can't return: nothing of it is on the new stack. So the system call stands in the caller. */
+static inline __attribute__((always_inline)) long call_kernel(long number, long first, long second)
+{
+#ifdef __x86_64__
+	long result = number;
+
+	__asm__ volatile("syscall" : "+a"(result) : "D"(first), "S"(second), "d"(0l) : "rcx", "r11", "memory");
+	return result;
+#else
+	register long x8 __asm__("x8") = number;
+	register long x0 __asm__("x0") = first;
+	register long x1 __asm__("x1") = second;
+	register long x2 __asm__("x2") = 0, x3 __asm__("x3") = 0, x4 __asm__("x4") = 0;
+
+	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4) : "memory");
+	return x0;
+#endif
+}
+
+enum { SHADOW_CHILD_LIVED, SHADOW_CHILD_HAS_NONE };
+
+/* `out` is closed by its end. */
+static void __attribute__((noinline)) run_with_shadow_stack(int in, int out)
+{
+	const struct rlimit no_core = {0};
+	char go;
+
+	(void)out;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	setrlimit(RLIMIT_CORE, &no_core);
+	if (read(in, &go, 1) != 1 || call_kernel(SHADOW_SYSCALL, SHADOW_REQUEST, 1))
+		_exit(SHADOW_CHILD_HAS_NONE);
+	probe_check_emulated();
+	call_kernel(SYS_exit_group, SHADOW_CHILD_LIVED, 0);
+	__builtin_unreachable();
+}
+
+/* Its wait status, or -1: it did not end. */
+static int await_end(struct child *child)
+{
+	struct pollfd ended = {.fd = child->from, .events = POLLIN};
+	int status;
+
+	/* The other end of that pipe is its alone. */
+	if (poll(&ended, 1, CHILD_PATIENCE_MS) != 1 || waitpid(child->pid, &status, 0) != child->pid)
+		return -1;
+	child->pid = -1;
+	return status;
+}
+
+/* How a child ends that turns on a shadow stack and makes the call; `sites` with a probe on it, NULL: without. */
+static int end_of_shadow_child(const struct probe_check *check, const struct uprobe_sites *sites)
+{
+	struct child child = {.pid = -1, .to = -1, .from = -1};
+	struct uprobe_place place;
+	uint32_t link = 0;
+	int status = -1;
+
+	if (start_child(&child, run_with_shadow_stack))
+		return -1;
+	place = (struct uprobe_place){.image_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), .pid = child.pid};
+	if ((!sites || !planter__plant(check->planter, bpf_program__fd(check->program), &place, sites, check->multi, &link)) &&
+	    write(child.to, "g", 1) == 1)
+		status = await_end(&child);
+	end_child(&child);
+	planter__lift(check->planter, link);
+	close(place.image_fd);
+	return status;
+}
+
+static bool lived(int status)
+{
+	return status != -1 && WIFEXITED(status) && WEXITSTATUS(status) == SHADOW_CHILD_LIVED;
+}
+
+enum shadow_fate probe_check__shadow_stack(const struct probe_check *check)
+{
+	struct uprobe_sites sites = {0};
+	enum shadow_fate fate = SHADOW_UNKNOWN;
+	int status;
+
+	/* Where it does not live without a probe either, its end says nothing. */
+	if (!find_sites(&sites) && lived(end_of_shadow_child(check, NULL))) {
+		status = end_of_shadow_child(check, &sites);
+		fate = lived(status) ? SHADOW_SURVIVES : status != -1 && WIFSIGNALED(status) ? SHADOW_KILLED : SHADOW_UNKNOWN;
+	}
+	uprobe_sites__clear(&sites);
+	return fate;
+}
+
 int probe_check__run(const struct probe_check *check, struct probes_features *features)
 {
 	struct uprobe_sites sites = {0};
@@ -279,7 +382,7 @@ int probe_check__run(const struct probe_check *check, struct probes_features *fe
 	struct child child = {.pid = -1, .to = -1, .from = -1};
 	int err = find_sites(&sites);
 
-	err = err ?: start_child(&child);
+	err = err ?: start_child(&child, child_main);
 	if (!err) {
 		memset((void *)check->hits, 0, 3 * sizeof(*check->hits));
 		*check->tgid = (uint32_t)child.pid;

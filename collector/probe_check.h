@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "shadow_stack.h"
+
 struct bpf_program;
 struct planter;
 struct probes_features;
@@ -27,5 +29,11 @@ struct probe_check {
  * (multi_why says so) or timers are refused, or -errno if no probe could be planted (-ENODATA: it was, but did not fire).
  */
 int probe_check__run(const struct probe_check *check, struct probes_features *features);
+
+/*
+ * What becomes of a process with a shadow stack at a call with a probe: a child of ours turns one on and meets the probe.
+ * Of `check` program, planter and multi count. Takes a few milliseconds.
+ */
+enum shadow_fate probe_check__shadow_stack(const struct probe_check *check);
 
 #endif

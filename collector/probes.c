@@ -23,9 +23,10 @@
 #include "gil.skel.h"
 #include "image.h"
 #include "log.h"
-#include "ticks.h"
+#include "precedence.h"
 #include "proc_layout.h"
 #include "theirs.h"
+#include "ticks.h"
 
 /* ---- opening ---- */
 
@@ -115,7 +116,8 @@ static bool is_any_in(const struct probes *p, enum gil_mode mode)
 static void mind_switches(struct probes *p)
 {
 	bool watched = p->skel->links.gil_switch != NULL;
-	bool wanted = is_any_in(p, GIL_MODE_FULL) || (watched && p->families && !is_any_in(p, GIL_MODE_LIGHT));
+	bool holds = is_any_in(p, GIL_MODE_FULL) || is_any_in(p, GIL_MODE_HOLDS);
+	bool wanted = holds || (watched && p->families && !is_any_in(p, GIL_MODE_LIGHT));
 
 	if (!p->features.off_cpu || wanted == watched)
 		return;
@@ -152,6 +154,7 @@ int probes__give_up_rights(bool signals_others, struct reason *why)
 {
 	int err = planter__prepare();
 
+	precedence__take();
 	if (err)
 		return reason__set(why, err, "can't start the process that plants the probes: %s", strerror(-err));
 	return caps__keep(signals_others, why);
@@ -161,6 +164,7 @@ int probes__set_rights_aside(uint64_t *ret_aside, struct reason *why)
 {
 	int err = planter__prepare();
 
+	precedence__take();
 	if (err)
 		return reason__set(why, err, "can't start the process that plants the probes: %s", strerror(-err));
 	return caps__set_aside(ret_aside, why);
@@ -462,10 +466,19 @@ static int plant_group(struct probes *p, struct proc_slot *s, enum site_group gr
 	return 0;
 }
 
-/* Not in the C library: every process of the machine would meet the probes. */
+/*
+ * Not in the C library: every process of the machine would meet the probes. Nor where strangers with a shadow stack would be
+ * killed by them.
+ */
 static bool can_share(struct probes *p, uint32_t slot)
 {
-	return p->families && !probes__proc(p, slot)->in_library;
+	return p->families && !probes__proc(p, slot)->in_library &&
+	       (!shadow_stack__possible() || probes__shadow_fate(p) == SHADOW_SURVIVES);
+}
+
+static int mind_shadow_stack(struct probes *p, pid_t pid, struct reason *why)
+{
+	return shadow_stack__has(pid) ? shadow_fate__judge(probes__shadow_fate(p), pid, why) : 0;
 }
 
 /* Nothing is planted where the process does not run the file's own code. */
@@ -483,7 +496,7 @@ static int compare_texts(const struct proc_slot *s, struct reason *why)
 int probes__plant(struct probes *p, uint32_t slot, enum gil_mode mode, struct reason *why)
 {
 	struct proc_slot *s = &p->slots[slot];
-	int err = compare_texts(s, why);
+	int err = compare_texts(s, why) ?: mind_shadow_stack(p, s->pid, why);
 
 	if (err)
 		return err;
@@ -577,15 +590,19 @@ void probes__tell_execs(struct probes *p, bool tell)
 	p->skel->bss->gil_tell_execs = tell;
 }
 
+void probes__thin(struct probes *p, uint32_t slot, enum gil_mode mode)
+{
+	for (int group = 0; group < GROUP_COUNT; group++)
+		if (!group__is_wanted(group, mode))
+			lift_group(p, &p->slots[slot], group);
+}
+
 int probes__switch(struct probes *p, uint32_t slot, enum gil_mode mode, uint64_t *ret_armed_at, struct reason *why)
 {
-	struct proc_slot *s = &p->slots[slot];
 	int err;
 
 	probes__disarm(p, slot);
-	for (int group = 0; group < GROUP_COUNT; group++)
-		if (!group__is_wanted(group, mode))
-			lift_group(p, s, group);
+	probes__thin(p, slot, mode);
 	err = probes__plant(p, slot, mode, why);
 	return err ?: probes__arm(p, slot, ret_armed_at);
 }

@@ -14,6 +14,7 @@
 #include "../bpf/gil_types.h"
 #include "pyver.h"
 #include "reason.h"
+#include "shadow_stack.h"
 #include "sites.h"
 #include "target.h"
 
@@ -79,6 +80,9 @@ void probes__close(struct probes *p);
 const struct probes_features *probes__features(const struct probes *p);
 const struct stack_opts *probes__stack_opts(const struct probes *p);
 
+/* What becomes of a process with a shadow stack at a probe, tried on a child of ours when it is first asked for. */
+enum shadow_fate probes__shadow_fate(struct probes *p);
+
 /*
  * Forks, execs and exits of the whole machine that the kernel left out since the programs were loaded, because the program was at
  * another one on that CPU (recursion_misses of struct bpf_prog_info); what it will not tell counts as none.
@@ -108,7 +112,10 @@ int probes__plant(struct probes *p, uint32_t slot, enum gil_mode mode, struct re
 int probes__arm(struct probes *p, uint32_t slot, uint64_t *ret_armed_at);
 void probes__disarm(struct probes *p, uint32_t slot);
 
-/* Changes between full and light: disarms, swaps the sites that differ, arms again. 0 or -errno (then lifted). */
+/* Takes out the sites that `mode` has not; of a family's, nothing: probes__switch() does it. */
+void probes__thin(struct probes *p, uint32_t slot, enum gil_mode mode);
+
+/* Changes to another mode: disarms, swaps the sites that differ, arms again. 0 or -errno (then lifted). */
 int probes__switch(struct probes *p, uint32_t slot, enum gil_mode mode, uint64_t *ret_armed_at, struct reason *why);
 
 /* Takes the sites out of the process, keeps the slot's records for a last reading. */

@@ -12,8 +12,8 @@
 #include "probes.h"
 
 enum site_group {
-	GROUP_CONTENDED, /* WAIT and HANDOFF: planted in both modes */
-	GROUP_SIGNAL,    /* full */
+	GROUP_CONTENDED, /* WAIT and HANDOFF: full and light */
+	GROUP_SIGNAL,    /* full, and holds, which is full without the others */
 	GROUP_WAKE,      /* light */
 	GROUP_COUNT,
 };
@@ -51,6 +51,7 @@ struct tables {
 struct probes {
 	struct probes_opts opts;
 	struct probes_features features;
+	enum shadow_fate shadow_fate;  /* once it mattered */
 	struct reason off_cpu_refusal; /* of the programs with those at context switches: features.off_cpu_why */
 	struct gil_bpf *skel;
 	struct planter *planter;
@@ -73,8 +74,13 @@ static inline uint32_t probes_opts__gil_slots(const struct probes_opts *opts)
 
 static inline bool group__is_wanted(enum site_group group, enum gil_mode mode)
 {
-	return group == GROUP_CONTENDED || (group == GROUP_SIGNAL && mode == GIL_MODE_FULL) ||
-	       (group == GROUP_WAKE && mode == GIL_MODE_LIGHT);
+	static const uint32_t groups[GIL_MODES] = {
+		[GIL_MODE_FULL] = 1u << GROUP_CONTENDED | 1u << GROUP_SIGNAL,
+		[GIL_MODE_LIGHT] = 1u << GROUP_CONTENDED | 1u << GROUP_WAKE,
+		[GIL_MODE_HOLDS] = 1u << GROUP_SIGNAL,
+	};
+
+	return groups[mode] >> group & 1;
 }
 
 /* ---- probes.c ---- */

@@ -169,9 +169,9 @@ static void close_skeleton(struct probes *p)
 	p->skel = NULL;
 }
 
-static int check(struct probes *p, bool multi)
+static struct probe_check check_with(struct probes *p, bool multi)
 {
-	struct probe_check check = {
+	return (struct probe_check){
 		.program = p->skel->progs.gil_check,
 		.hits = p->skel->bss->check_hits,
 		.tgid = &p->skel->bss->check_tgid,
@@ -179,8 +179,22 @@ static int check(struct probes *p, bool multi)
 		.planter = p->planter,
 		.sampler = p->opts.stacks.on ? p->skel->progs.gil_sample : NULL,
 	};
+}
+
+static int check(struct probes *p, bool multi)
+{
+	const struct probe_check check = check_with(p, multi);
 
 	return probe_check__run(&check, &p->features);
+}
+
+enum shadow_fate probes__shadow_fate(struct probes *p)
+{
+	const struct probe_check check = check_with(p, p->features.multi);
+
+	if (p->shadow_fate == SHADOW_UNTRIED)
+		p->shadow_fate = probe_check__shadow_stack(&check);
+	return p->shadow_fate;
 }
 
 /* With perf links, the last way. */

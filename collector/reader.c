@@ -287,9 +287,14 @@ static uint64_t max_u64(uint64_t a, uint64_t b)
 
 static uint32_t known_in(const struct collection *c)
 {
-	if (c->proc.mode == GIL_MODE_LIGHT)
-		return KNOWN_WAIT | KNOWN_FORCED;
-	return probes__features(c->r->probes)->off_cpu ? KNOWN_BY_PROBES : KNOWN_BY_PROBES & ~KNOWN_OFF_CPU;
+	static const uint32_t known[GIL_MODES] = {
+		[GIL_MODE_OFF] = KNOWN_ALL,
+		[GIL_MODE_FULL] = KNOWN_ALL,
+		[GIL_MODE_LIGHT] = KNOWN_WAIT | KNOWN_FORCED,
+		[GIL_MODE_HOLDS] = KNOWN_HOLD | KNOWN_ACQUIRES | KNOWN_OFF_CPU,
+	};
+
+	return known[c->proc.mode % GIL_MODES] & (probes__features(c->r->probes)->off_cpu ? KNOWN_BY_PROBES : KNOWN_BY_PROBES & ~KNOWN_OFF_CPU);
 }
 
 /* Places are given to other GILs in the course of time, ids of interpreters are not. */
@@ -509,7 +514,7 @@ static int add_seed_hold(struct collection *c, uint32_t gil)
 	struct metrics *m;
 	long index;
 
-	if (c->proc.mode != GIL_MODE_FULL || c->proc.armed_at >= c->bound || !c->watch->seed[gil] || g->torn)
+	if (!(known_in(c) & KNOWN_HOLD) || c->proc.armed_at >= c->bound || !c->watch->seed[gil] || g->torn)
 		return 0;
 	if (g->current && !(g->at.state == GIL_OWNER_HELD && g->at.owner_slot == GIL_SLOT_SEED))
 		return 0;
@@ -572,6 +577,9 @@ static int sum_up(struct collection *c)
 	c->sample->total.known = known_in(c);
 	for (size_t i = 0; i < c->sample->threads_n; i++)
 		c->sample->threads[i].m.known = known_in(c);
+	/* Nothing was seen of any: a window that this is part of knows no less for it. */
+	if (c->proc.mode == GIL_MODE_GUARDED)
+		return 0;
 	for (uint32_t gil = 0; !err && gil < GIL_PER_PROC; gil++)
 		if (gil_life__is_used(c->proc.gil_addr[gil]))
 			err = add_gil(c, gil);
@@ -626,6 +634,8 @@ static void describe_interval(struct collection *c)
 
 	s->len_ns = c->bound > c->from ? c->bound - c->from : 0;
 	s->observed_ns = c->bound > begin ? c->bound - begin : 0;
+	if (c->proc.mode == GIL_MODE_GUARDED)
+		s->observed_ns = 0;
 	s->mode = c->proc.mode;
 	s->blame_sampled = c->proc.mode == GIL_MODE_LIGHT;
 	s->cpu_ns = UINT64_MAX;

@@ -369,6 +369,15 @@ static int add_open(struct metrics *dst, const struct metrics *src)
 	return hist__add(&dst->wait_open, &src->wait_open) ?: err;
 }
 
+const char *gil_mode__name(enum gil_mode mode, const char *other)
+{
+	static const char *const names[GIL_MODES] = {
+		[GIL_MODE_FULL] = "full", [GIL_MODE_LIGHT] = "light", [GIL_MODE_HOLDS] = "holds", [GIL_MODE_GUARDED] = "guarded",
+	};
+
+	return names[mode] ?: other;
+}
+
 int metrics__merge(struct metrics *dst, const struct metrics *src)
 {
 	metrics__clear_open(dst);

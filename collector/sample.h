@@ -61,6 +61,9 @@ struct gc_time {
 	uint64_t n[3];          /* collections, by generation: 0 the youngest */
 };
 
+/* "full", "light", "holds", "guarded"; `other` where an interval had several, or none. */
+const char *gil_mode__name(enum gil_mode mode, const char *other);
+
 struct metrics {
 	uint32_t known;         /* enum known */
 	uint32_t waiting;       /* waits open at the end */

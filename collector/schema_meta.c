@@ -117,11 +117,6 @@ void schema_writer__set_sink_losses(struct schema_writer *w, const struct sink_l
 
 /* ---- meta ---- */
 
-static const char *mode_name(enum gil_mode mode)
-{
-	return mode == GIL_MODE_FULL ? "full" : mode == GIL_MODE_LIGHT ? "light" : "off";
-}
-
 static void put_lost(struct schema_writer *w, struct batch *b)
 {
 #define X(id, name, text) schema_put__pair_int(b, "lost_" name, (long long)w->lost[GIL_LOSS_##id]);
@@ -150,7 +145,7 @@ static void put_gils(struct schema_writer *w, struct batch *b)
 static void put_changing(struct schema_writer *w, struct batch *b)
 {
 	schema_put__pair_int(b, "last_ms", w->last_ms);
-	schema_put__pair(b, "mode", mode_name(w->mode));
+	schema_put__pair(b, "mode", gil_mode__name(w->mode, "off"));
 	schema_put__pair(b, "gil", w->gil_kind);
 	schema_put__pair_int(b, "threads_merged", (long long)w->series.merged_n);
 	schema_put__pair_int(b, "gils_left_out", (long long)w->gils_left_out);

@@ -33,17 +33,29 @@ static void begin(struct window *w, const struct proc_sample *s)
 
 	d->mode = s->mode;
 	d->no_gil = s->no_gil;
-	d->total.known = KNOWN_ALL;
+	d->total.known = 0;
 	d->cpu_ns = 0;
 	w->begun = true;
+}
+
+/* What is known of all that was observed; where nothing was, `cov` says so. */
+static uint32_t known_with(struct window *w, const struct proc_sample *s)
+{
+	bool seen = w->seen, unseen = s->mode == GIL_MODE_GUARDED;
+
+	w->seen |= !unseen;
+	return unseen ? w->sample.total.known : seen ? w->sample.total.known & s->total.known : s->total.known;
 }
 
 static int add_process(struct window *w, const struct proc_sample *s)
 {
 	struct proc_sample *d = &w->sample;
+	uint32_t known;
+	int err;
 
 	if (!w->begun)
 		begin(w, s);
+	known = known_with(w, s);
 	d->end_ms = s->end_ms;
 	d->len_ns += s->len_ns;
 	d->observed_ns += s->observed_ns;
@@ -61,7 +73,9 @@ static int add_process(struct window *w, const struct proc_sample *s)
 	holding__merge(&d->holding, &s->holding);
 	for (size_t i = 0; i < GIL_LOSS_COUNT; i++)
 		d->lost[i] += s->lost[i];
-	return metrics__merge(&d->total, &s->total);
+	err = metrics__merge(&d->total, &s->total);
+	d->total.known = known;
+	return err;
 }
 
 /*
@@ -489,7 +503,7 @@ int window__add(struct window *w, const struct proc_sample *s)
 void window__clear(struct window *w)
 {
 	proc_sample__empty(&w->sample);
-	w->begun = false;
+	w->begun = w->seen = false;
 	w->folded = 0;
 	/* A burst of threads must not leave its memory behind. */
 	if (w->threads.capacity > 1024)

@@ -21,6 +21,7 @@
 struct window {
 	struct proc_sample sample;
 	bool begun;             /* has at least one sample */
+	bool seen;              /* some of them not guarded: something could be known */
 	size_t max_threads;     /* kept apart, pseudo-threads not counted; > 0 */
 	bool no_stacks;         /* nobody asks this one for whole stacks */
 	uint64_t folded;        /* threads folded into PSEUDO_OTHER since clear */

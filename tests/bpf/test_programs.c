@@ -198,3 +198,23 @@ Test(programs, the_running_kernel_limits_the_stack_of_those_that_may)
 	cr_expect_lt(load_one(true), 0);
 	cr_expect_eq(stack_limit__check(false, &why), 0, "%s", why.text);
 }
+
+/* ---- with a shadow stack -------------------------------------------------------------------------------------------- */
+
+/* Where no process can have one, a child of ours can't either: then nothing is claimed, and nobody is harmed. */
+Test(programs, what_they_do_to_a_shadow_stack_is_tried_once_it_matters)
+{
+	const struct probes_opts opts = {.max_procs = 1};
+	struct probes *probes = NULL;
+	struct reason why = {{0}};
+	enum shadow_fate fate;
+
+	cr_assert_eq(probes__open(&opts, &probes, &why), 0, "%s", why.text);
+	cr_expect_eq(probes->shadow_fate, SHADOW_UNTRIED);
+	fate = probes__shadow_fate(probes);
+	cr_expect_neq(fate, SHADOW_UNTRIED);
+	cr_expect_eq(fate == SHADOW_UNKNOWN, !shadow_stack__possible());
+	cr_expect_eq(probes__shadow_fate(probes), fate);
+	cr_expect(probes__are_alive(probes));
+	probes__close(probes);
+}
