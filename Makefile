@@ -50,7 +50,7 @@ endif
 # ---- what is built from what ---------------------------------------------------------------------
 # Pure modules: neither libbpf nor hiredis (make lint checks it).
 PURE := reason log text regular sure_path run_dir expendable symtab procmem capstone_lib insn insn_x86 insn_arm64
-PURE += site_text target target_proc target_image elffile elffile_symbols elffile_imports elffile_frames debugfile image pyver sites recipe grid
+PURE += site_text target target_proc target_label target_files target_image target_runtimes elffile elffile_symbols elffile_imports elffile_frames debugfile image pyver sites recipe grid
 PURE += record time_memo proc_layout caps verifier_log load_refusal
 PURE += hist keymap pair_index stack_cells sample long_event window minute aggr keep json_text batch sink_mem trace trace_json
 PURE += schema schema_member schema_row schema_blame schema_code schema_stacks verdict schema_series schema_sample schema_threads schema_wide schema_board schema_meta schema_ttl
@@ -59,7 +59,7 @@ KERNEL := kernel_features probes probes_load probes_programs stack_limit probes_
 KERNEL += reader reader_slots reader_names reader_stacks reader_trace
 PURE += redis_url
 REDIS := redis_conn redis_server redis_functions sink_redis store_server store query_reply query
-WIRES := writer_lock spawn observed finder roster collector collector_modes collector_trace collector_procs
+WIRES := writer_lock spawn observed finder roster collector collector_modes collector_trace collector_procs collector_runtimes
 present = $(foreach m,$(1),$(if $(wildcard collector/$(m).c),collector/$(m).c))
 LIB_SRCS := $(call present,$(PURE) $(KERNEL) $(REDIS) $(WIRES))
 CLI_SRCS := $(sort $(wildcard cli/*.c))
@@ -84,7 +84,7 @@ LIB := $(OUTPUT)/libgilscope.a
 PROGRAM := $(if $(wildcard cli/main.c),$(OUTPUT)/gilscope)
 WORKLOAD_LIBS := $(patsubst tests/workloads/%.c,$(OUTPUT)/workloads/lib%.so,\
 	$(sort $(wildcard tests/workloads/*.c)))
-WORKLOAD_PROGRAMS := $(addprefix $(OUTPUT)/workloads/,embed embed-static reinit onefile hidden/host toy-noplt)
+WORKLOAD_PROGRAMS := $(addprefix $(OUTPUT)/workloads/,embed embed-static reinit pythons onefile hidden/host toy-noplt)
 # What a C library without a Python of its own can be tried with.
 WORKLOAD_PROGRAMS += $(if $(shell command -v musl-gcc),$(addprefix $(OUTPUT)/workloads/,toy-musl toy-musl-static))
 STATIC_PYTHON := $(OUTPUT)/static/python
@@ -248,6 +248,11 @@ $(OUTPUT)/workloads/reinit: tests/workloads/programs/reinit.c
 	$(say) CC $@
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu11 $(WARNINGS) -O2 -g $(EMBED_CFLAGS) -o $@ $< $(EMBED_LIBS)
+
+$(OUTPUT)/workloads/pythons: tests/workloads/programs/pythons.c
+	$(say) CC $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 $(WARNINGS) -O2 -g -o $@ $< -ldl -lpthread
 
 $(OUTPUT)/workloads/embed-static: $(EMBED_SRCS)
 	$(say) CC $@

@@ -170,6 +170,7 @@ GIL_INLINE void fill_newcomer(struct gil_proc *proc, const struct gil_newcomer *
 	proc->gil_owner[0].interp = who->interp;
 	proc->gil_slot[0] = slot;
 	proc->relative = who->relative;
+	proc->runtime = who->runtime;
 	if (proc->drop_kind == GIL_DROP_ADDRESS)
 		proc->drop_where += who->runtime;
 	proc->armed = 1;
@@ -258,6 +259,14 @@ GIL_INLINE __u32 slot_of_cookie(void *ctx, __u64 cookie, __u32 tgid)
 	return found ? *found : slot_for_newcomer(ctx, cookie, tgid);
 }
 
+/* A file may be loaded twice into one process (dlmopen), each with a _PyRuntime of its own: both meet its probes. */
+GIL_INLINE bool is_of_another_runtime(struct pt_regs *ctx, __u64 cookie, const struct gil_proc *proc)
+{
+	__s64 way = GIL_COOKIE_WAY(cookie);
+
+	return way && proc->runtime && PT_REGS_IP(ctx) - way != proc->runtime;
+}
+
 /* The armed process that this hit belongs to, or NULL. A forked child may run on inherited breakpoints. */
 GIL_INLINE struct gil_proc *proc_of_hit(void *ctx, __u32 *ret_kind, struct gil_at *at)
 {
@@ -269,6 +278,8 @@ GIL_INLINE struct gil_proc *proc_of_hit(void *ctx, __u32 *ret_kind, struct gil_a
 	if (!proc || !proc->armed || proc->tgid != id >> 32)
 		return NULL;
 	proc->hits[*ret_kind & 7]++;
+	if (is_of_another_runtime(ctx, cookie, proc))
+		return NULL;
 	at->proc = proc;
 	at->proc_slot = slot;
 	at->tid = (__u32)id;

@@ -278,6 +278,7 @@ struct gil_proc {
 	__u32 relative;     /* as gil_kin.relative */
 	__u32 pad;
 	__u64 drop_where;   /* address or offset, by drop_kind */
+	__u64 runtime;      /* address of its _PyRuntime; 0: not known */
 	__u64 gil_addr[GIL_PER_PROC]; /* known GILs, or enum gil_place; [0] is the main one, further ones are learned */
 	struct gil_owner gil_owner[GIL_PER_PROC];
 	__u32 gil_slot[GIL_PER_PROC]; /* where in the table of GILs its state is; [0]: the process's own slot number */

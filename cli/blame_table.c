@@ -57,15 +57,27 @@ struct out *blame_table__new(const struct blame_input *in, size_t max)
 
 /* ---- names ---- */
 
+static void add_thr(char name[BLAME_NAME_SIZE], const char *thr)
+{
+	size_t len = strlen(name);
+
+	snprintf(name + len, BLAME_NAME_SIZE - len, " (%s)", thr);
+}
+
+/* Names are compared before any of them has grown. */
 void blame_table__tell_apart(char (*names)[BLAME_NAME_SIZE], char (*thrs)[BLAME_THR_SIZE], size_t n)
 {
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		bool shared = false;
+
 		for (size_t j = i + 1; j < n; j++)
 			if (strcmp(names[i], names[j]) == 0) {
-				size_t len = strlen(names[j]);
-
-				snprintf(names[j] + len, BLAME_NAME_SIZE - len, " (%s)", thrs[j]);
+				add_thr(names[j], thrs[j]);
+				shared = true;
 			}
+		if (shared)
+			add_thr(names[i], thrs[i]);
+	}
 }
 
 /* ---- of a sample ---- */

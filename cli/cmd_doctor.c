@@ -360,7 +360,7 @@ static void report_file(struct doctor *d, const struct inspection *in)
 	static const char *const sources[] = {[IMAGE_EXE] = "/proc/PID/exe", [IMAGE_MAP_FILES] = "/proc/PID/map_files",
 					      [IMAGE_ROOT] = "/proc/PID/root"};
 	const struct image *image = &in->target->image;
-	char inside[128];
+	char inside[128], runtime[RUNTIMES_TEXT_SIZE];
 
 	find(d, FINE, "process", NULL, "%s (pid %d), user %u%s", in->target->label, (int)in->target->pid,
 	     (unsigned int)in->target->uid, in->target->other_mount_ns ? ", in a mount namespace of its own" : "");
@@ -371,6 +371,10 @@ static void report_file(struct doctor *d, const struct inspection *in)
 		find(d, FINE, "cgroup", NULL, "%s", in->target->cgroup);
 	find(d, FINE, "file", NULL, "the interpreter is in %s%s, opened through %s", image->path,
 	     image->deleted ? " (replaced or deleted since)" : "", sources[image->source]);
+	if (image->text_elsewhere)
+		find(d, NOTE, "file", NULL, "none of its code is mapped from there: it was moved to other memory");
+	if (runtimes__text(&in->target->runtimes, runtime)[0])
+		find(d, NOTE, "runtime", NULL, "%s", runtime);
 	if (in->build_id[0])
 		find(d, FINE, "file", NULL, "build id %s", in->build_id);
 }
@@ -442,6 +446,8 @@ static void report_inspection(struct doctor *d, const struct inspection *in)
 		report_python(d, in);
 	if (in->reached > INSPECT_SITES)
 		report_plan(d, in);
+	if (in->moved.text[0])
+		find(d, WRONG, "code", NULL, "%s", in->moved.text);
 	if (in->reached > INSPECT_OFFSETS)
 		find(d, FINE, "offsets", NULL, "%s", inspect__offsets_source(in));
 	if (in->reached == INSPECT_DONE)

@@ -131,12 +131,24 @@ static void print_gil(const struct inspection *in, const struct snapshot *s, siz
 				print_thread(&s->threads[i]);
 }
 
+/* Of several Pythons in the process: which one this is. */
+static void print_runtime(const struct target *t)
+{
+	char text[RUNTIMES_TEXT_SIZE];
+
+	if (!runtimes__text(&t->runtimes, text)[0])
+		return;
+	fputs("Note: ", stdout);
+	options__wrap(stdout, text, 6, 0);
+}
+
 static void print_text(const struct target *t, const struct inspection *in, const struct snapshot *s)
 {
 	char label[256];
 
 	text__clean(label, sizeof(label), t->label, strlen(t->label));
 	printf("%s (pid %d), CPython %s\n", label, (int)t->pid, in->python.text);
+	print_runtime(t);
 	if (!in->gil_enabled) {
 		puts("The GIL is disabled in this process: nobody holds it, nobody waits.");
 		return;
@@ -185,17 +197,19 @@ static json_t *gil_json(const struct inspection *in, const struct snapshot *s, s
 
 static void print_json(const struct target *t, const struct inspection *in, const struct snapshot *s)
 {
-	json_t *threads = json_array(), *gils = json_array();
-	char label[256];
+	json_t *threads = json_array(), *gils = json_array(), *json;
+	char label[256], runtime[RUNTIMES_TEXT_SIZE];
 
 	for (size_t g = 0; g < s->gils_n; g++)
 		json_array_append_new(gils, gil_json(in, s, g));
 	text__clean(label, sizeof(label), t->label, strlen(t->label));
 	for (size_t i = 0; i < s->threads_n; i++)
 		json_array_append_new(threads, thread_json(in, s, &s->threads[i]));
-	out__dump(json_pack("{si ss ss ss so so}", "pid", (int)t->pid, "label", label, "python", in->python.text, "gil",
-			    inspect__gil_kind(in), "gils", gils, "threads", threads),
-		  stdout, true);
+	json = json_pack("{si ss ss ss so so}", "pid", (int)t->pid, "label", label, "python", in->python.text, "gil",
+			 inspect__gil_kind(in), "gils", gils, "threads", threads);
+	if (json && runtimes__text(&t->runtimes, runtime)[0])
+		json_object_set_new(json, "runtime", json_string(runtime));
+	out__dump(json, stdout, true);
 }
 
 /* ---- the command ---- */

@@ -16,7 +16,7 @@
 #include "local.h"
 #include "out.h"
 
-enum { PID, VERSION, THREADS, USER, GIL, LABEL, CONTAINER, PROBE, METHOD, CAN, EXE, INSIDE, CGROUP };
+enum { PID, VERSION, THREADS, USER, GIL, LABEL, CONTAINER, PROBE, METHOD, CAN, EXE, INSIDE, CGROUP, RUNTIME };
 
 static const struct out_column here[] = {
 	[PID] = {"pid", "PID", OUT_ID, 0},
@@ -32,6 +32,7 @@ static const struct out_column here[] = {
 	[EXE] = {"exe", "", OUT_TEXT, OUT_DETAIL},
 	[INSIDE] = {"pid_inside", "", OUT_ID, OUT_DETAIL},
 	[CGROUP] = {"cgroup", "", OUT_TEXT, OUT_DETAIL},
+	[RUNTIME] = {"runtime", "RUNTIME", OUT_TEXT, OUT_FLEX | OUT_SPARE | OUT_DROP},
 };
 
 enum { ID, KNOWN_LABEL, KNOWN_PYTHON, MODE, SEEN, LAST_MS, LIVE };
@@ -72,6 +73,7 @@ static int add_here(void *arg, const struct local_proc *p)
 	if (p->inside)
 		out__num(table, INSIDE, p->inside);
 	put(table, CGROUP, p->cgroup);
+	put(table, RUNTIME, p->runtime);
 	put(table, VERSION, p->python);
 	put(table, GIL, p->gil);
 	put(table, PROBE, p->probe);

@@ -183,11 +183,14 @@ static void take_code(struct report *r, const struct code_sum *code)
 	free(parts);
 }
 
+_Static_assert(RUNTIMES_TEXT_SIZE <= SCHEMA_RUNTIME_SIZE, "the sentence is cut in Redis");
+
 static void describe_past(struct report *r, const struct past *p)
 {
 	snprintf(r->id, sizeof(r->id), "%s", p->proc.id);
 	snprintf(r->label, sizeof(r->label), "%s", p->proc.label);
 	snprintf(r->python, sizeof(r->python), "%s", p->proc.python);
+	snprintf(r->runtime, sizeof(r->runtime), "%s", p->proc.runtime);
 	r->gil_disabled = strncmp(p->proc.gil, "free-threaded", 13) == 0;
 	snprintf(r->when, sizeof(r->when), "since %s %s", p->o->since ? p->o->since : DEFAULT_SINCE,
 		 p->proc.live ? "ago" : "before its end");
@@ -304,6 +307,7 @@ static void on_ended(void *arg, const struct collector_proc *proc, const struct 
 	snprintf(r->id, sizeof(r->id), "%s", proc->id);
 	text__clean(r->label, sizeof(r->label), proc->target->label, strlen(proc->target->label));
 	snprintf(r->python, sizeof(r->python), "%s", proc->python->text);
+	runtimes__text(&proc->target->runtimes, r->runtime);
 	r->gil_disabled = proc->gil_disabled;
 	if (!totals->code_known)
 		r->no_stacks = "The frames of this Python are not known, so there are no stacks.";
@@ -453,9 +457,20 @@ static void print_basis(const struct report *r)
 	options__wrap(stdout, text, 0, 0);
 }
 
+static void print_runtime(const struct report *r)
+{
+	char text[SCHEMA_RUNTIME_SIZE + 16];
+
+	if (!r->runtime[0])
+		return;
+	snprintf(text, sizeof(text), "Note: %s.", r->runtime);
+	paragraph(text);
+}
+
 static void print_text(const struct report *r)
 {
 	printf("%s (%s), CPython %s: %s\n\n", r->label, r->id, r->python, r->when);
+	print_runtime(r);
 	if (r->gil_disabled) {
 		paragraph("NOT GIL-BOUND. The GIL is disabled in this process: there is nothing to hold and nothing "
 			  "to wait for.");
@@ -522,6 +537,8 @@ static void print_json(const struct report *r)
 
 	for (size_t i = 0; json && i < sizeof(numbers) / sizeof(numbers[0]); i++)
 		json_object_set_new(json, numbers[i].name, out__json_num(numbers[i].value));
+	if (json && r->runtime[0])
+		json_object_set_new(json, "runtime", json_string(r->runtime));
 	if (json && table)
 		json_object_set_new(json, "blame", out__json(table));
 	if (json && code)

@@ -3,9 +3,29 @@
 #include "inspect.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "../collector/image.h"
+
+static void check_code(struct inspection *in)
+{
+	struct site_text *texts = calloc(in->plan->sites_n + 1, sizeof(*texts));
+	size_t n = texts ? image__texts(in->plan, texts, in->plan->sites_n) : 0;
+
+	if (n)
+		site_texts__check(texts, n, in->target->pid, image__texts_inode(in->target, in->plan), NULL, &in->moved);
+	free(texts);
+}
+
+static int make_plan(struct inspection *in)
+{
+	int err = image__plan(in->target, in->file, &in->plan, &in->why);
+
+	if (!err)
+		check_code(in);
+	return err;
+}
 
 static int step(struct inspection *in, bool with_sites)
 {
@@ -17,7 +37,7 @@ static int step(struct inspection *in, bool with_sites)
 			in->build_id[0] = '\0';
 		return pyver__identify(in->file, in->target->image.path, &in->python, &in->why);
 	case INSPECT_SITES:
-		return with_sites ? image__plan(in->target, in->file, &in->plan, &in->why) : 0;
+		return with_sites ? make_plan(in) : 0;
 	case INSPECT_OFFSETS:
 		return pyver__offsets(in->file, &in->python, &in->offsets, &in->why);
 	case INSPECT_GILS:

@@ -11,16 +11,21 @@
 #include <unistd.h>
 
 #include "../collector/expendable.h"
+#include "../collector/image.h"
 #include "../collector/target.h"
 #include "inspect.h"
 
 #define CACHE_SIZE 16
+#define TEXTS_MAX 64
 
 /* What is true of a file is true of every process that runs it. */
 struct cached {
 	uint64_t dev, ino;
 	char python[24], how[400], method[32];
 	bool can;
+	struct site_text texts[TEXTS_MAX]; /* what each process must have in memory for that */
+	size_t texts_n;
+	uint64_t texts_ino;
 };
 
 struct local {
@@ -71,6 +76,7 @@ static const char *user_of(pid_t pid, char *buf, size_t size)
 struct judgement {
 	struct cached file;
 	char gil[24];      /* "": not known */
+	char moved[600];   /* why this process can't be probed though others with its file can */
 	bool gil_is_off;
 };
 
@@ -85,6 +91,10 @@ static void judge_file(const struct inspection *in, struct cached *ret)
 	if (in->reached > INSPECT_PYTHON)
 		snprintf(ret->python, sizeof(ret->python), "%s", in->python.text);
 	ret->can = in->reached > INSPECT_OFFSETS;
+	if (in->plan) {
+		ret->texts_n = image__texts(in->plan, ret->texts, TEXTS_MAX);
+		ret->texts_ino = image__texts_inode(in->target, in->plan);
+	}
 	if (in->reached <= INSPECT_OFFSETS)
 		snprintf(ret->how, sizeof(ret->how), "no: %.380s", in->why.text);
 	else
@@ -137,6 +147,17 @@ static const struct cached *find_cached(const struct local *l, const struct targ
 	return NULL;
 }
 
+/* A file that can be probed in a process that does not run its code: `how` says why it is not. */
+static bool runs_other_code(const struct target *t, const struct cached *file, char *how, size_t size)
+{
+	struct reason why = {""};
+
+	if (!file->can || site_texts__check(file->texts, file->texts_n, t->pid, file->texts_ino, NULL, &why) != -ENOTSUP)
+		return false;
+	snprintf(how, size, "no: %s%s", t->image.text_elsewhere ? "text not the file's: can't be probed: " : "", why.text);
+	return true;
+}
+
 /* The GIL's kind is the process's, not the file's: it needs a look at live values. */
 static void put_judgement(struct local *l, const struct target *t, struct judgement *verdict, struct local_proc *p)
 {
@@ -160,6 +181,11 @@ static void put_judgement(struct local *l, const struct target *t, struct judgem
 	p->probe = verdict->gil_is_off ? "nothing to measure: its GIL is off" : verdict->file.how;
 	p->method = verdict->file.can ? verdict->file.method : NULL;
 	p->can = verdict->file.can;
+	if (runs_other_code(t, &verdict->file, verdict->moved, sizeof(verdict->moved))) {
+		p->probe = verdict->moved;
+		p->method = NULL;
+		p->can = false;
+	}
 }
 
 /* What its engine calls it, else what can be seen of it. */
@@ -178,12 +204,13 @@ static int on_process(void *arg, pid_t pid, const struct target *t, const char *
 	struct local *l = arg;
 	struct local_proc p = {.pid = pid, .threads = count_threads(pid)};
 	struct judgement verdict;
-	char user[256], comm[64], why[512];
+	char user[256], comm[64], why[512], runtime[RUNTIMES_TEXT_SIZE];
 
 	p.user = user_of(pid, user, sizeof(user));
 	if (t) {
 		p.label = t->label;
 		p.exe = t->exe;
+		p.runtime = runtimes__text(&t->runtimes, runtime)[0] ? runtime : NULL;
 		put_container(t, &p);
 		put_judgement(l, t, &verdict, &p);
 	} else {

@@ -21,6 +21,7 @@ struct local_proc {
 	const char *gil;         /* "gil", "per-interpreter", "free-threaded", "not started" */
 	const char *container;   /* what its engine calls it, else what can be seen of it */
 	const char *cgroup;
+	const char *runtime;     /* which of several Pythons in it */
 	const char *probe;       /* how it would be probed, or why not */
 	const char *method;      /* how its places were found */
 	bool can;                /* be observed */

@@ -29,6 +29,7 @@ struct report_point {
 struct report {
 	const struct options *o;
 	char id[SCHEMA_ID_SIZE], label[160], python[24];
+	char runtime[SCHEMA_RUNTIME_SIZE]; /* which of several Pythons in the process it is; "": there is one */
 	char when[96]; /* "the last 5m", "10 s just now" */
 	struct schema_row all;
 	struct verdict_input in;

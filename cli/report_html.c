@@ -790,6 +790,13 @@ static void put_threads(const struct report *r, FILE *to)
 
 /* ---- the page ---- */
 
+static void put_note(FILE *to, const char *note)
+{
+	fputs("</p><p>Note: ", to);
+	markup__text(to, note);
+	fputs(".", to);
+}
+
 static void put_foot(const struct report *r, FILE *to)
 {
 	double cost = rows__field(&r->all, FIELD_COST) / r->in.observed_us;
@@ -802,6 +809,8 @@ static void put_foot(const struct report *r, FILE *to)
 	put_share(to, "cost", cost);
 	fputs(" of a core. ", to);
 	markup__text(to, r->verdict.limits);
+	if (r->runtime[0])
+		put_note(to, r->runtime);
 	fputs("</p><p>Held: from having the GIL to having let go. Waited: from finding it taken to having it, and the time "
 	      "that a thread forced to let go is kept until another took over. Forced: taken away because others waited, as "
 	      "opposed to input and output or sleep. Durations, not samples.</p>"

@@ -60,6 +60,8 @@ const char *summary__end(enum collector_end how)
 		return "the process ended";
 	case END_EXEC:
 		return "the process became another program";
+	case END_RUNTIME:
+		return "another Python of the process runs, and this one has no interpreter";
 	case END_DURATION:
 		return "the time is over";
 	case END_SIGNAL:

@@ -145,6 +145,9 @@ static void on_ended(void *arg, const struct collector_proc *proc, const struct 
 		top_source__state(a->s, TOP_ENDED, NULL, "The process has ended. " LAST_WORDS);
 	else if (how == END_EXEC)
 		top_source__state(a->s, TOP_ENDED, NULL, "The process has become a program that is not Python. " LAST_WORDS);
+	else if (how == END_RUNTIME)
+		top_source__state(a->s, TOP_ENDED, NULL, "This Python has no interpreter any more, another one of the "
+				  "process has. " LAST_WORDS);
 	else if (how == END_SIGNAL)
 		a->s->told_to_end = !a->s->stop;
 }

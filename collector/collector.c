@@ -123,8 +123,10 @@ static void take_sample(struct collector *c, struct observed *o, bool partial)
 
 	if (!observed__was_there(o, reader__interval_start(c->shop.reader)))
 		return;
-	if (!o->gone_at)
+	if (!o->gone_at) {
 		observed__mind_interpreter(o, &c->shop);
+		runtimes__mind(c, o);
+	}
 	err = reader__collect(c->shop.reader, o->slot, &s);
 	if (err) {
 		log_warn("process %d: an interval could not be read: %s", (int)o->target->pid, strerror(-err));

@@ -69,6 +69,7 @@ struct collector_proc {
 #define COLLECTOR_ENDS(X) \
 	X(EXIT, "exit")         /* the target exited */ \
 	X(EXEC, "exec")         /* it became another program (not Python) */ \
+	X(RUNTIME, "runtime")   /* another Python of the process has an interpreter, and this one has none */ \
 	X(DURATION, "duration") \
 	X(SIGNAL, "signal") \
 	X(ERROR, "error")

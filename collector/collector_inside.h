@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The collector's inside, shared by its own files only: collector.c has the loop, collector_modes.c what the probes may cost,
- * collector_procs.c who comes and goes, collector_trace.c the trace.
+ * collector_procs.c who comes and goes, collector_runtimes.c which Python of a process, collector_trace.c the trace.
  */
 #ifndef GILSCOPE_COLLECTOR_INSIDE_H
 #define GILSCOPE_COLLECTOR_INSIDE_H
@@ -63,6 +63,14 @@ void modes__mind_budget(struct collector *c, struct observed *o, uint64_t now);
 
 /* After a collection: a family that has outgrown shared probes gets some for each. */
 
+/* ---- collector_runtimes.c ---- */
+
+/* At the beginning: says which of several Pythons in a process is observed. */
+void runtimes__tell(struct collector *c, struct observed *o);
+
+/* At each boundary: one that starts later is said, and observed in place of one that has no interpreter. */
+void runtimes__mind(struct collector *c, struct observed *o);
+
 /* ---- collector_trace.c ---- */
 
 /* With opts->trace: recording begins with the first process armed, and ends for good with its end or ours. */
@@ -80,6 +88,9 @@ void procs__start_descendants(struct collector *c, pid_t pid);
 
 /* Every Python there is, and those to come. 0, or -errno with the reason why nobody can be found. */
 int procs__start_all(struct collector *c, struct reason *why);
+
+/* Its observation ends with the boundary that is being collected, and it is observed anew: another Python of it runs. */
+void procs__begin_anew(struct collector *c, struct observed *o);
 
 /* Pending ones that are due. */
 void procs__try_pending(struct collector *c, uint64_t now);

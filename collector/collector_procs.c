@@ -119,6 +119,7 @@ static void tell_armed(struct collector *c, struct observed *o, uint64_t begun)
 		collector__notice(c, o, "the probes of process %d are in the C library and not shared with its children: their "
 				  "first milliseconds will not be seen (their cov says how much)", (int)o->target->pid);
 	}
+	runtimes__tell(c, o);
 	if (o->pub.gil_disabled)
 		collector__notice(c, o, "this free-threaded Python runs without its GIL: there is nothing to hold or to "
 				  "wait for");
@@ -407,6 +408,15 @@ static void on_fork(struct collector *c, struct observed *o, const struct gil_ev
 		adopt(c, o, e);
 	else
 		await_child_of(c, o, (pid_t)e->child, e->at, true);
+}
+
+void procs__begin_anew(struct collector *c, struct observed *o)
+{
+	struct pending p = {.pid = o->target->pid, .born_at = c->boundary, .wanted = true};
+
+	is_gone(o, c->boundary, END_RUNTIME);
+	set_relations(&p, o->parent, c->opts->follow ? o->root : "");
+	await(c, &p);
 }
 
 /* One that was not observed is of the family of whoever started it. */

@@ -288,6 +288,31 @@ int elffile__bias(struct elffile *ef, uint64_t start, uint64_t offset, uint64_t 
 	return -ENOENT;
 }
 
+int elffile__bias_of_segment(struct elffile *ef, uint64_t start, uint64_t offset, uint64_t *ret_bias)
+{
+	uint64_t in_page = (uint64_t)sysconf(_SC_PAGESIZE) - 1;
+
+	for (size_t i = 0; i < ef->segs_n; i++) {
+		const struct segment *s = &ef->segs[i];
+
+		if ((s->offset & ~in_page) != offset)
+			continue;
+		*ret_bias = start - (s->vaddr - (s->offset - offset));
+		return 0;
+	}
+	return -ENOENT;
+}
+
+size_t elffile__text_segments(struct elffile *ef, struct elf_range *ret, size_t max)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < ef->segs_n && n < max; i++)
+		if (ef->segs[i].exec)
+			ret[n++] = (struct elf_range){ef->segs[i].vaddr, ef->segs[i].vaddr + ef->segs[i].filesz};
+	return n;
+}
+
 bool elffile__has_text_relocations(struct elffile *ef)
 {
 	return ef->dyn.textrel;

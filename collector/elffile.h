@@ -114,6 +114,15 @@ int elffile__offset_of(struct elffile *ef, uint64_t vaddr, uint64_t *ret_offset)
  */
 int elffile__bias(struct elffile *ef, uint64_t start, uint64_t offset, uint64_t len, uint64_t *ret_bias);
 
+/*
+ * The same implied by a mapping of whatever part of the file, at whose offset a segment begins (rounded down to a page, as
+ * loaders map it). 0 or -ENOENT.
+ */
+int elffile__bias_of_segment(struct elffile *ef, uint64_t start, uint64_t offset, uint64_t *ret_bias);
+
+/* Its executable segments, as far as they are in the file. */
+size_t elffile__text_segments(struct elffile *ef, struct elf_range *ret, size_t max);
+
 /* `len` bytes of the file image at vaddr, without copying; NULL if not wholly inside one segment. */
 const uint8_t *elffile__bytes(struct elffile *ef, uint64_t vaddr, size_t len);
 

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "debugfile.h"
@@ -119,4 +120,22 @@ int image__plan(const struct target *t, struct elffile *ef, struct site_plan **r
 	}
 	*ret = own; /* what is certain is better than nothing, and its notes say what is missing */
 	return err ? reason__set(why, err, "%s", why_not.text) : 0;
+}
+
+size_t image__texts(const struct site_plan *plan, struct site_text *ret, size_t max)
+{
+	size_t n = plan->sites_n < max ? plan->sites_n : max;
+
+	for (size_t i = 0; i < n; i++)
+		ret[i] = plan->sites[i].text;
+	return n;
+}
+
+uint64_t image__texts_inode(const struct target *t, const struct site_plan *plan)
+{
+	struct stat st;
+
+	if (plan->library_fd < 0)
+		return t->image.ino;
+	return fstat(plan->library_fd, &st) ? 0 : st.st_ino;
 }

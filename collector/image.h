@@ -20,4 +20,10 @@ int image__open(const struct target *t, struct elffile **ret, struct reason *why
  */
 int image__plan(const struct target *t, struct elffile *ef, struct site_plan **ret, struct reason *why);
 
+/* What is to be compared with the process's memory (site_text.h): the bytes of the plan's sites, at most `max`. The number. */
+size_t image__texts(const struct site_plan *plan, struct site_text *ret, size_t max);
+
+/* Inode number of the file that they lie in, as the process's mappings show it; 0: it can't be told. */
+uint64_t image__texts_inode(const struct target *t, const struct site_plan *plan);
+
 #endif

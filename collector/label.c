@@ -144,10 +144,11 @@ static size_t argument_letter(struct word option)
 	return 0;
 }
 
-/* What the interpreter runs: " app.py", " -m module", " -c" (the program text itself stays out) or nothing. */
+/* What the interpreter runs: " app.py", " -m module", " -c" (the program text itself stays out of labels) or nothing. */
 struct subject {
 	const char *flag;
 	struct word name;
+	struct word program; /* of -c: its text */
 };
 
 /* A short option. True if it ends the options. */
@@ -158,27 +159,27 @@ static bool take_option(struct word option, const char **at, const char *end, st
 
 	if (i == 0)
 		return false;
-	if (option.text[i] == 'c') {
-		ret->flag = " -c";
-		return true;
-	}
 	if (argument.len == 0)
 		next_word(at, end, &argument);
+	if (option.text[i] == 'c') {
+		*ret = (struct subject){.flag = " -c", .name = {"", 0}, .program = argument};
+		return true;
+	}
 	if (option.text[i] != 'm')
 		return false;
-	*ret = (struct subject){" -m ", argument};
+	*ret = (struct subject){.flag = " -m ", .name = argument};
 	return true;
 }
 
 static struct subject find_subject(const char *at, const char *end)
 {
 	static const char hash_pycs[] = "--check-hash-based-pycs"; /* the only long option with an argument */
-	struct subject ret = {"", {"", 0}};
+	struct subject ret = {.flag = "", .name = {"", 0}};
 	struct word w;
 
 	for (int i = 0; i < ARGUMENTS_MAX && next_word(&at, end, &w); i++) {
 		if (w.len == 0 || w.text[0] != '-')
-			return (struct subject){w.len > 0 ? " " : "", base_name(w)};
+			return (struct subject){.flag = w.len > 0 ? " " : "", .name = base_name(w)};
 		if (w.len == 1)
 			return ret; /* "-": reads its program from standard input */
 		if (w.text[1] != '-') {
@@ -198,7 +199,7 @@ static struct subject served(struct word w)
 
 	if (call)
 		w.len = (size_t)(call - w.text);
-	return (struct subject){" ", base_name(w)};
+	return (struct subject){.flag = " ", .name = base_name(w)};
 }
 
 /* The file or module that uwsgi is told to run or to be configured by, whichever is named first. */
@@ -214,12 +215,12 @@ static struct subject find_served(const char *at, const char *end)
 			size_t len = strlen(options[j]);
 
 			if (equals(w, options[j]))
-				return next_word(&at, end, &w) ? served(w) : (struct subject){"", {"", 0}};
+				return next_word(&at, end, &w) ? served(w) : (struct subject){.flag = "", .name = {"", 0}};
 			if (w.len > len && begins_with(w, options[j]) && w.text[len] == '=')
 				return served((struct word){w.text + len + 1, w.len - len - 1});
 		}
 	}
-	return (struct subject){"", {"", 0}};
+	return (struct subject){.flag = "", .name = {"", 0}};
 }
 
 /* Whether nothing but NUL follows: then the process has written a title over its arguments. */
@@ -234,7 +235,7 @@ void label__from_cmdline(const char *cmdline, size_t len, const char *comm, char
 {
 	const char *at = cmdline, *end = cmdline + (len < CMDLINE_MAX ? len : CMDLINE_MAX);
 	struct word program = {"", 0};
-	struct subject subject = {"", {"", 0}};
+	struct subject subject = {.flag = "", .name = {"", 0}};
 	char raw[768];
 
 	next_word(&at, end, &program);
@@ -249,4 +250,49 @@ void label__from_cmdline(const char *cmdline, size_t len, const char *comm, char
 	snprintf(raw, sizeof(raw), "%.*s%s%.*s", (int)(program.len < 255 ? program.len : 255), program.text,
 		 subject.flag, (int)(subject.name.len < 500 ? subject.name.len : 500), subject.name.text);
 	text__clean(buf, size, raw, strlen(raw));
+}
+
+/* How they begin: Lib/multiprocessing/{spawn,forkserver,resource_tracker}.py, and loky's copies of them. */
+static const struct {
+	const char *module, *part;
+} helpers[] = {
+	{"multiprocessing.spawn", "spawned worker"},
+	{"multiprocessing.forkserver", LABEL_FORK_SERVER},
+	{"multiprocessing.resource_tracker", "resource tracker"},
+	{"multiprocessing.semaphore_tracker", "resource tracker"},
+	{"loky.backend.popen_loky_posix", "loky worker"},
+	{"loky.backend.resource_tracker", "resource tracker"},
+};
+
+/* "joblib.externals.loky.backend.resource_tracker" is "loky.backend.resource_tracker", vendored. */
+static const char *part_of_module(struct word module)
+{
+	for (size_t i = 0; i < sizeof(helpers) / sizeof(helpers[0]); i++) {
+		size_t len = strlen(helpers[i].module);
+		const char *end = module.text + module.len;
+
+		if (module.len >= len && memcmp(end - len, helpers[i].module, len) == 0 &&
+		    (module.len == len || end[-(ptrdiff_t)len - 1] == '.'))
+			return helpers[i].part;
+	}
+	return NULL;
+}
+
+const char *label__part(const char *cmdline, size_t len)
+{
+	const char *at = cmdline, *end = cmdline + (len < CMDLINE_MAX ? len : CMDLINE_MAX);
+	struct subject subject;
+	struct word program;
+
+	if (!next_word(&at, end, &program) || !is_python(base_name(program)))
+		return NULL;
+	subject = find_subject(at, end);
+	if (strcmp(subject.flag, " -m ") == 0)
+		return part_of_module(subject.name);
+	if (!subject.program.text || !begins_with(subject.program, "from "))
+		return NULL;
+	at = subject.program.text;
+	end = at + subject.program.len;
+	next_token(&at, end);
+	return part_of_module(next_token(&at, end));
 }

@@ -17,4 +17,12 @@
  */
 void label__from_cmdline(const char *cmdline, size_t len, const char *comm, char *buf, size_t size);
 
+#define LABEL_FORK_SERVER "fork server"
+
+/*
+ * What a process does for the program that started it, if its command line is one of those by which multiprocessing and loky
+ * start theirs: "spawned worker", LABEL_FORK_SERVER, "resource tracker", "loky worker". NULL: it is a program of its own.
+ */
+const char *label__part(const char *cmdline, size_t len);
+
 #endif

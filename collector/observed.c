@@ -220,10 +220,12 @@ static void identify(struct observed *o, struct workshop *shop, struct proc_iden
 static int prepare_output(struct observed *o, struct workshop *shop, struct reason *why)
 {
 	struct aggr_opts aggr_opts = {.interval_ns = shop->opts->interval_ns};
+	char runtime[RUNTIMES_TEXT_SIZE];
 	struct proc_ident who;
 	int err;
 
 	identify(o, shop, &who);
+	who.runtime = runtimes__text(&o->target->runtimes, runtime);
 	schema__id(&who, o->id);
 	if (shop->opts->follow && !o->root[0])
 		copy_text(o->root, sizeof(o->root), o->id);

@@ -22,6 +22,7 @@
 #include "clock.h"
 #include "cpu_samples.h"
 #include "gil.skel.h"
+#include "image.h"
 #include "log.h"
 #include "proc_layout.h"
 
@@ -386,15 +387,12 @@ static uint64_t way_to(const struct site *site, const struct probes_subject *who
 /* What will be compared right before each planting. */
 static int keep_texts(struct proc_slot *s, const struct probes_subject *who)
 {
-	struct stat st = {0};
-
 	s->texts = calloc(who->plan->sites_n, sizeof(*s->texts));
-	if (!s->texts || (who->plan->library_fd >= 0 && fstat(who->plan->library_fd, &st)))
+	if (!s->texts)
 		return -ENOMEM;
-	for (size_t i = 0; i < who->plan->sites_n; i++)
-		s->texts[s->texts_n++] = who->plan->sites[i].text;
-	s->ino = who->plan->library_fd >= 0 ? st.st_ino : who->target->image.ino;
-	return 0;
+	s->texts_n = image__texts(who->plan, s->texts, who->plan->sites_n);
+	s->ino = image__texts_inode(who->target, who->plan);
+	return s->ino ? 0 : -ENOMEM;
 }
 
 static int sort_sites(struct proc_slot *s, uint32_t slot, const struct probes_subject *who)
@@ -511,16 +509,13 @@ static bool can_share(struct probes *p, uint32_t slot)
 /* Nothing is planted where the process does not run the file's own code. */
 static int compare_texts(const struct proc_slot *s, struct reason *why)
 {
-	struct site_text_tally tally;
-	int err = site_texts__compare(s->texts, s->texts_n, s->pid, s->ino, &tally);
+	size_t breakpoints = 0;
+	int err = site_texts__check(s->texts, s->texts_n, s->pid, s->ino, &breakpoints, why);
 
-	if (err)
-		return reason__set(why, err, "can't compare the code of process %d with its file: %s", (int)s->pid,
-				   strerror(-err));
-	if (tally.breakpoints)
+	if (breakpoints)
 		log_verbose("process %d has breakpoints at %zu of %zu places already: another tracer's", (int)s->pid,
-			    tally.breakpoints, s->texts_n);
-	return site_text_tally__judge(&tally, s->texts_n, s->pid, why);
+			    breakpoints, s->texts_n);
+	return err;
 }
 
 int probes__plant(struct probes *p, uint32_t slot, enum gil_mode mode, struct reason *why)

@@ -36,6 +36,7 @@ static void fill_layout(struct gil_proc *proc, const struct pyoffsets *off)
 void proc_layout__fill(struct gil_proc *proc, const struct pyoffsets *off, uint64_t runtime)
 {
 	fill_layout(proc, off);
+	proc->runtime = runtime;
 	set_drop_request(proc, off, runtime);
 	if (!runtime && proc->drop_kind == GIL_DROP_ADDRESS)
 		proc->drop_kind = GIL_DROP_NONE;

@@ -48,18 +48,17 @@ static void take_char(struct cursor *c, char want)
 		c->bad = true;
 }
 
-/* "r-xp ": true if executable. */
-static bool take_permissions(struct cursor *c)
+/* "r-xp " */
+static void take_permissions(struct cursor *c, struct proc_map *map)
 {
-	bool exec;
-
 	if (c->end - c->at < 5 || c->at[4] != ' ') {
 		c->bad = true;
-		return false;
+		return;
 	}
-	exec = c->at[2] == 'x';
+	map->write = c->at[1] == 'w';
+	map->exec = c->at[2] == 'x';
+	map->shared = c->at[3] == 's';
 	c->at += 5;
-	return exec;
 }
 
 int procmaps__parse(const char *line, size_t len, struct proc_map *ret)
@@ -74,7 +73,7 @@ int procmaps__parse(const char *line, size_t len, struct proc_map *ret)
 	take_char(&c, '-');
 	map.end = take_number(&c, 16);
 	take_char(&c, ' ');
-	map.exec = take_permissions(&c);
+	take_permissions(&c, &map);
 	map.offset = take_number(&c, 16);
 	take_char(&c, ' ');
 	major = take_number(&c, 16);

@@ -19,7 +19,8 @@ struct proc_map {
 	uint64_t offset;   /* in the file */
 	uint64_t dev;      /* as makedev() packs it */
 	uint64_t ino;      /* 0: no file */
-	bool exec;
+	bool exec, write;
+	bool shared;       /* what is written goes to the file */
 	const char *path;  /* inside the line, not terminated */
 	size_t path_len;
 };

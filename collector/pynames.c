@@ -643,6 +643,33 @@ static int read_active(struct walk *w, uint64_t dict, struct active **ret, size_
 	return 0;
 }
 
+/* Whether an object is threading's own _MainThread: by the name of its class, PyTypeObject.tp_name behind ob_size. */
+static bool is_main_thread(struct walk *w, uint64_t object)
+{
+	static const char class[] = "_MainThread";
+	char found[sizeof(class)];
+	uint64_t type, name;
+
+	return !fetch_pointer(w, object + w->off->ob_type, &type) && !fetch_pointer(w, type + w->off->ob_type + 16, &name) &&
+	       !fetch(w, name, found, sizeof(found)) && memcmp(found, class, sizeof(class)) == 0;
+}
+
+/*
+ * gevent and eventlet replace get_ident(): threading then knows its main thread by a greenlet's address, which is no thread's
+ * ident. The main thread is the process's first.
+ */
+static void name_main_thread(struct walk *w, uint64_t object, size_t first)
+{
+	pid_t inside = w->names->foreign ? target__id_inside(w->names->pid, w->names->pid) : w->names->pid;
+
+	for (size_t i = first; i < w->n; i++) {
+		struct pythread *t = &w->threads[i];
+
+		if (t->tid == inside && !t->name[0] && is_main_thread(w, object) && name_of_instance(w, object, t->name))
+			t->name[0] = '\0';
+	}
+}
+
 /* A thread that cannot be named now is without a name; the others are not worse for it. */
 static void name_threads(struct walk *w, const struct active *pairs, size_t pairs_n, size_t first)
 {
@@ -657,7 +684,9 @@ static void name_threads(struct walk *w, const struct active *pairs, size_t pair
 		if (read_int(w, pairs[i].ident_object, &ident))
 			continue;
 		t = thread_of_ident(w->threads + first, w->n - first, ident);
-		if (t && name_of_instance(w, pairs[i].thread, t->name))
+		if (!t)
+			name_main_thread(w, pairs[i].thread, first);
+		else if (name_of_instance(w, pairs[i].thread, t->name))
 			t->name[0] = '\0';
 	}
 }

@@ -34,6 +34,7 @@ struct query_proc {
 	bool live;          /* sampled within the last max(10 s, 3 intervals) of the server's clock and not ended */
 	char mode[16], python[24], gil[24], exe[256];
 	char parent[SCHEMA_ID_SIZE], root[SCHEMA_ID_SIZE]; /* ids, "": none observed; no family was followed */
+	char runtime[SCHEMA_RUNTIME_SIZE]; /* which of several Pythons in the process it is; "": there is one */
 };
 
 /* Processes known to Redis, newest first. Array malloc'd, caller frees. 0 or -errno. */

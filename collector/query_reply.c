@@ -116,7 +116,7 @@ int query_reply__procs(const struct redisReply *r, struct query_proc **ret, size
 
 const char *const query_meta_fields[QUERY_META_FIELDS] = {
 	"label", "mode", "python", "gil", "exe", "interval_ms", "started_ms", "ended_ms", "last_ms", "host", "pid",
-	"keep_proc_s", "keep_thread_s", "cpus", "parent", "root",
+	"keep_proc_s", "keep_thread_s", "cpus", "parent", "root", "runtime",
 };
 
 static void take_text(const struct redisReply *r, char *dst, size_t size)
@@ -160,6 +160,7 @@ int query_reply__meta(const struct redisReply *r, struct query_proc *p)
 		p->cpus = (uint32_t)cpus;
 	take_text(r->element[14], p->parent, sizeof(p->parent));
 	take_text(r->element[15], p->root, sizeof(p->root));
+	take_text(r->element[16], p->runtime, sizeof(p->runtime));
 	return 0;
 }
 

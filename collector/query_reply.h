@@ -29,7 +29,7 @@ struct redisReply;
 int query_reply__procs(const struct redisReply *r, struct query_proc **ret, size_t *ret_n, uint64_t *skipped);
 
 /* HMGET meta, the fields of query_meta_fields, into `proc`. */
-#define QUERY_META_FIELDS 16
+#define QUERY_META_FIELDS 17
 extern const char *const query_meta_fields[QUERY_META_FIELDS];
 int query_reply__meta(const struct redisReply *r, struct query_proc *proc);
 

@@ -49,6 +49,7 @@ struct proc_ident {
 	const char *image;             /* file that carries the probes */
 	const char *method;            /* how the sites were found */
 	const char *notes;             /* what that way cannot see, and what it costs; "" or NULL: nothing */
+	const char *runtime;           /* which of several Pythons in the process it is; "" or NULL: there is one */
 	const char *container, *cgroup; /* see target.h; "" or NULL: none */
 	uint32_t pid_inside;           /* in the PID namespace of its own; 0: none */
 	uint32_t sites;
@@ -58,6 +59,8 @@ struct proc_ident {
 	double price_ns;               /* calibrated cost of a probe hit */
 	const char *parent, *root;     /* ids: of the observed process that forked it, of its family's first; "" or NULL: none */
 };
+
+#define SCHEMA_RUNTIME_SIZE 512 /* of proc_ident.runtime, with its end */
 
 /* Builds <id> = host:pid:tag into `id`. */
 void schema__id(const struct proc_ident *who, char id[SCHEMA_ID_SIZE]);

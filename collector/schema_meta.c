@@ -35,12 +35,13 @@ static bool copy_ident(struct proc_ident *dst, const struct proc_ident *src)
 	dst->image = copy_text(src->image, 255);
 	dst->method = copy_text(src->method, 127);
 	dst->notes = copy_text(src->notes, 511);
+	dst->runtime = copy_text(src->runtime, SCHEMA_RUNTIME_SIZE - 1);
 	dst->container = copy_text(src->container, 63);
 	dst->cgroup = copy_text(src->cgroup, 255);
 	dst->parent = copy_text(src->parent, SCHEMA_ID_SIZE - 1);
 	dst->root = copy_text(src->root, SCHEMA_ID_SIZE - 1);
-	return dst->exe && dst->label && dst->python && dst->image && dst->method && dst->notes && dst->container &&
-	       dst->cgroup && dst->parent && dst->root;
+	return dst->exe && dst->label && dst->python && dst->image && dst->method && dst->notes && dst->runtime &&
+	       dst->container && dst->cgroup && dst->parent && dst->root;
 }
 
 static void free_ident(struct proc_ident *who)
@@ -51,6 +52,7 @@ static void free_ident(struct proc_ident *who)
 	free((char *)who->image);
 	free((char *)who->method);
 	free((char *)who->notes);
+	free((char *)who->runtime);
 	free((char *)who->container);
 	free((char *)who->cgroup);
 	free((char *)who->parent);
@@ -180,6 +182,8 @@ static void put_ident(struct schema_writer *w, struct batch *b)
 	schema_put__pair(b, "method", who->method);
 	if (who->notes[0])
 		schema_put__pair(b, "notes", who->notes);
+	if (who->runtime[0])
+		schema_put__pair(b, "runtime", who->runtime);
 	if (who->pid_inside)
 		schema_put__pair_int(b, "pid_inside", who->pid_inside);
 	if (who->container[0])

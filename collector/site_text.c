@@ -138,6 +138,10 @@ int site_texts__compare(const struct site_text *texts, size_t n, pid_t pid, uint
 
 	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
 	err = procmaps__slurp(path, PROCMAPS_MAX, &text, &len);
+	if (!err && !len) { /* it is ending, and has no memory any more */
+		free(text);
+		err = -ESRCH;
+	}
 	if (err)
 		return err;
 	for (size_t i = 0; i < n; i++)
@@ -171,4 +175,17 @@ int site_text_tally__judge(const struct site_text_tally *tally, size_t n, pid_t 
 				   "debugger (process %d) is attached: they may be its own, so " WITHOUT_PROBES, (int)pid,
 				   tally->breakpoints, n, (int)tracer);
 	return 0;
+}
+
+int site_texts__check(const struct site_text *texts, size_t n, pid_t pid, uint64_t ino, size_t *ret_breakpoints,
+		      struct reason *why)
+{
+	struct site_text_tally tally = {0};
+	int err = site_texts__compare(texts, n, pid, ino, &tally);
+
+	if (err)
+		return reason__set(why, err, "can't compare the code of process %d with its file: %s", (int)pid, strerror(-err));
+	if (ret_breakpoints)
+		*ret_breakpoints = tally.breakpoints;
+	return site_text_tally__judge(&tally, n, pid, why);
 }

@@ -53,4 +53,11 @@ int site_texts__compare(const struct site_text *texts, size_t n, pid_t pid, uint
  */
 int site_text_tally__judge(const struct site_text_tally *tally, size_t n, pid_t pid, struct reason *why);
 
+/*
+ * Both for a process at whose sites nothing is planted yet: 0, or -ENOTSUP or -errno with the sentence. *ret_breakpoints (NULL:
+ * not wanted): sites where another tracer's breakpoint stands.
+ */
+int site_texts__check(const struct site_text *texts, size_t n, pid_t pid, uint64_t ino, size_t *ret_breakpoints,
+		      struct reason *why);
+
 #endif

@@ -18,7 +18,6 @@
 #include <unistd.h>
 
 #include "cgroup.h"
-#include "label.h"
 #include "procmaps.h"
 #include "text.h"
 
@@ -53,9 +52,8 @@ int target__explain(const struct target *t, int err, struct reason *why)
 /* comm, owner and label: readable by everybody, so that refusals can name the process. */
 static int read_names(struct target *t)
 {
-	char path[64], *text;
+	char path[64];
 	struct stat st;
-	size_t len;
 	int err;
 
 	snprintf(path, sizeof(path), "/proc/%d", t->pid);
@@ -65,15 +63,7 @@ static int read_names(struct target *t)
 	err = target__thread_comm(t->pid, t->pid, t->comm, sizeof(t->comm));
 	if (err)
 		return err;
-	snprintf(path, sizeof(path), "/proc/%d/cmdline", t->pid);
-	err = procmaps__slurp(path, PROC_TEXT_MAX, &text, &len);
-	if (err && err != -EFBIG) {
-		text__clean(t->label, sizeof(t->label), t->comm, strlen(t->comm));
-		return 0;
-	}
-	label__from_cmdline(err ? "" : text, err ? 0 : len, t->comm, t->label, sizeof(t->label));
-	if (!err)
-		free(text);
+	target_label__read(t->pid, t->comm, t->label, sizeof(t->label));
 	return 0;
 }
 
@@ -255,6 +245,7 @@ struct target *target__of_child(const struct target *parent, pid_t child, uint64
 		t->pidfd = -1;
 	}
 	t->pid_inside = t->pidfd >= 0 ? target__id_inside(child, child) : 0;
+	target_label__of_fork(t->label, sizeof(t->label));
 	return t;
 }
 
@@ -269,6 +260,7 @@ struct target *target__of_exec(const struct target *relative, pid_t pid, uint64_
 	t->pid = pid;
 	t->pidfd = -1;
 	t->image.fd = -1;
+	t->runtimes.n = 0;
 	t->start_ticks = start_ticks;
 	t->start_stack = start_stack;
 	t->pid_inside = 0;

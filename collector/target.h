@@ -2,9 +2,9 @@
 /*
  * From a PID to the file that carries its interpreter.
  *
- * Reads /proc only; executes and writes nothing of the target. The interpreter is the mapped file
- * that defines `_PyRuntime` in its dynamic symbols (the executable, or libpython), never a matter
- * of the process's name. It is held open as a descriptor: analysis and probes go to that very inode,
+ * Reads /proc only; executes and writes nothing of the target. The interpreter is the mapped file that defines `_PyRuntime` in
+ * its dynamic symbols (the executable, or libpython), never a matter of the process's name. Where a process has several, it is
+ * the one whose interpreter was started (runtimes). It is held open as a descriptor: analysis and probes go to that very inode,
  * whatever happens to its name, in whatever mount namespace. Next: elffile.h, pyver.h, sites.h.
  */
 #ifndef GILSCOPE_TARGET_H
@@ -29,7 +29,33 @@ struct image {
 	bool deleted;           /* its name is gone or leads elsewhere */
 	uint64_t dev, ino;      /* of the mapping */
 	uint64_t bias;          /* run-time address = ELF virtual address + bias (0 for ET_EXEC) */
+	bool text_elsewhere;    /* none of it is mapped executable: its text was moved to other memory */
 	char path[PATH_MAX];    /* as the target sees it, cleaned */
+};
+
+/* One _PyRuntime of a process: its file is mapped, which does not mean that it was ever started. */
+enum runtime_state {
+	RUNTIME_UNKNOWN,  /* its memory or its layout tells nothing */
+	RUNTIME_IDLE,     /* no interpreter: not started yet, or finalized */
+	RUNTIME_RUNS,
+};
+
+#define RUNTIMES_MAX 8
+#define RUNTIME_PATH 256
+
+struct runtime {
+	uint64_t at;         /* address of _PyRuntime */
+	uint64_t heads;      /* address of its list of interpreters; 0: not known */
+	enum runtime_state state;
+	char python[24];     /* "3.11.2"; "": not known */
+	char path[RUNTIME_PATH]; /* its file, cleaned */
+};
+
+/* All of a process, where there are several. */
+struct runtimes {
+	size_t n;            /* 0: there is but one, the image's */
+	size_t chosen;       /* of[chosen] is the image's */
+	struct runtime of[RUNTIMES_MAX];
 };
 
 struct target {
@@ -48,6 +74,7 @@ struct target {
 	char exe[PATH_MAX];     /* /proc/PID/exe, cleaned */
 	char label[128];        /* program and script or module, never further arguments; cleaned */
 	struct image image;
+	struct runtimes runtimes;
 };
 
 /*
@@ -57,6 +84,18 @@ struct target {
  */
 int target__open(pid_t pid, struct target **ret, struct reason *why);
 void target__close(struct target *t);
+
+/*
+ * Which of several runtimes was chosen and why, as a sentence without its full stop: "of 2 Pythons in this process, ..."; "" if
+ * there is but one. Returns buf.
+ */
+#define RUNTIMES_TEXT_SIZE 512
+const char *runtimes__text(const struct runtimes *r, char buf[RUNTIMES_TEXT_SIZE]);
+
+/*
+ * Looks anew which of them have an interpreter: the number of those whose state is another than it was. Reads one word of each.
+ */
+size_t runtimes__look(struct runtimes *r, pid_t pid);
 
 /*
  * Opens the first file that the process maps executable whose name, without directories, `wanted` likes. A descriptor, -ENOENT

@@ -2,12 +2,15 @@
 /*
  * From a process's mappings to the file that carries its interpreter, held open.
  *
- * The executable first, then libpythons, then anything that is mapped executable; what counts is what the file defines. Files are
- * opened without side effects and compared with the mapping. What most processes share is remembered by inode (target_memory).
+ * The executable first, then libpythons, then anything that is mapped executable; what counts is what the file defines. A file
+ * may be mapped several times (dlmopen), and several files may define a _PyRuntime: all are found, and one is chosen
+ * (target_runtimes.c). Of an interpreter whose text was moved to other memory, the data still tells. What most processes share is
+ * remembered by inode (target_memory).
  */
 #include "target_inside.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,11 +20,8 @@
 #include "elffile.h"
 #include "expendable.h"
 #include "procmaps.h"
-#include "procmem.h"
-#include "regular.h"
 #include "text.h"
 
-#define FILES_MAX 4096            /* different files mapped executable */
 #define LOOK_MAX 512              /* files opened in search of an interpreter */
 #define SEEN_MAX 8192             /* files remembered while all processes are visited, a power of two */
 
@@ -33,121 +33,11 @@ enum kind {
 	KIND_CPYTHON,
 };
 
-/* A file that the target maps executable. */
-struct mapped_file {
-	struct proc_map map; /* its first executable mapping */
-	bool is_exe;
-	bool is_libpython;
-};
-
 /* Verdicts on files, kept over the processes that target__each() visits: most of them share their libraries. */
 struct seen {
 	uint64_t dev, ino;
 	enum kind kind;
 };
-
-/* ---- opening files of the target ------------------------------------------------------------------ */
-
-/* Whether `fd` holds the bytes that the target runs: compared where device numbers can't tell (btrfs, overlayfs). */
-static bool same_bytes(pid_t pid, int fd, const struct proc_map *map)
-{
-	uint8_t ours[1024], theirs[1024];
-
-	return pread(fd, ours, sizeof(ours), (off_t)map->offset) == (ssize_t)sizeof(ours) &&
-	       procmem__read(pid, map->start, theirs, sizeof(theirs)) == 0 &&
-	       memcmp(ours, theirs, sizeof(ours)) == 0;
-}
-
-/* Opens `path`, seen from the target's root or ours, if it is the mapped file. */
-static int open_by_name(pid_t pid, const struct proc_map *map, const char *root, const char *path)
-{
-	char full[PATH_MAX + 64];
-	struct stat st;
-	int fd;
-
-	snprintf(full, sizeof(full), "%s%s", root, path);
-	fd = regular__open(full, &st);
-	if (fd < 0)
-		return fd;
-	if (st.st_ino == map->ino && (st.st_dev == map->dev || same_bytes(pid, fd, map)))
-		return fd;
-	close(fd);
-	return -ESTALE;
-}
-
-/* Opens the mapped file by its name, in every way that the name can be meant. */
-static int open_named(pid_t pid, const struct proc_map *map)
-{
-	char path[PATH_MAX], root[64];
-	int fd = -ENOENT;
-
-	snprintf(root, sizeof(root), "/proc/%d/root", pid);
-	for (int newlines = 0; newlines < 2 && fd < 0 && fd != -EACCES && fd != -EPERM; newlines++) {
-		if (procmaps__path(map, newlines, path, sizeof(path)) != 0 || path[0] != '/')
-			return -ENOENT;
-		fd = open_by_name(pid, map, root, path);
-		if (fd < 0 && fd != -EACCES && fd != -EPERM)
-			fd = open_by_name(pid, map, "", path); /* a chroot: maps shows names as we see them */
-	}
-	return fd;
-}
-
-/* The mapped file: by map_files, which can't miss, else by name. A descriptor or -errno. */
-static int open_mapped(pid_t pid, const struct proc_map *map, enum image_source *ret_source)
-{
-	char path[96];
-	struct stat st;
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%d/map_files/%llx-%llx", pid, (unsigned long long)map->start,
-		 (unsigned long long)map->end);
-	*ret_source = IMAGE_MAP_FILES;
-	fd = regular__open(path, &st);
-	if (fd >= 0 || fd == -ENOEXEC)
-		return fd;
-	*ret_source = IMAGE_ROOT;
-	return open_named(pid, map);
-}
-
-int target__open_mapping(pid_t pid, const struct proc_map *map)
-{
-	enum image_source source;
-
-	return open_mapped(pid, map, &source);
-}
-
-/* Whether `path`, as the target or we see it, still leads to the open file. */
-static bool leads_to(pid_t pid, const char *path, int fd)
-{
-	char full[PATH_MAX + 64];
-	struct stat st, own;
-
-	if (fstat(fd, &own) != 0)
-		return false;
-	snprintf(full, sizeof(full), "/proc/%d/root%s", pid, path);
-	if (stat(full, &st) == 0 && st.st_ino == own.st_ino && st.st_dev == own.st_dev)
-		return true;
-	return stat(path, &st) == 0 && st.st_ino == own.st_ino && st.st_dev == own.st_dev;
-}
-
-/* The image's name for people, and whether it still leads there; the kernel marks a deleted one by a suffix. */
-static void name_image(struct target *t, const struct proc_map *map)
-{
-	static const char suffix[] = " (deleted)";
-	char path[PATH_MAX] = "";
-	size_t len;
-
-	for (int newlines = 0; newlines < 2; newlines++) {
-		procmaps__path(map, newlines, path, sizeof(path));
-		t->image.deleted = !leads_to(t->pid, path, t->image.fd);
-		if (!t->image.deleted)
-			break;
-	}
-	len = strlen(path);
-	if (t->image.deleted && len > strlen(suffix) && strcmp(path + len - strlen(suffix), suffix) == 0)
-		len -= strlen(suffix);
-	text__clean(t->image.path, sizeof(t->image.path), path, len);
-}
 
 /* ---- the search for the interpreter ------------------------------------------------------------------ */
 
@@ -165,10 +55,21 @@ static struct seen *seen_slot(const struct search *s, uint64_t dev, uint64_t ino
 	return NULL;
 }
 
+/* Where a file's code and data lie. */
+struct place {
+	uint64_t bias;
+	uint64_t runtime;  /* address of _PyRuntime */
+};
+
+#define PLACES_MAX 4       /* of one file */
+#define TEXTS_MAX 8        /* executable segments of a file that are looked for */
+
 /* What examining a file came to. */
 struct found {
-	enum kind kind;
-	uint64_t bias;     /* of its mapping, for CPython */
+	enum kind kind;    /* of what is in it */
+	struct place places[PLACES_MAX]; /* for CPython: where it is mapped so that it can run; none: nowhere */
+	size_t places_n;
+	struct runtime_layout layout;    /* if that was asked for */
 	bool is_spent;     /* it was too much work */
 	struct reason why; /* what is wrong with a damaged file */
 };
@@ -176,38 +77,116 @@ struct found {
 struct examination {
 	int fd;
 	const struct mapped_file *f;
+	const char *maps;  /* of the process */
+	size_t maps_len;
+	bool with_layout;
 };
 
-static enum kind kind_of(struct elffile *ef, const struct mapped_file *f)
+static enum kind kind_of(struct elffile *ef, const struct mapped_file *f, struct elf_symbol *ret_runtime)
 {
 	struct elf_symbol symbol;
 
 	/* A program with CPython linked in need not export it; that of a library is found where it is exported. */
-	if (elffile__runtime(ef, &symbol) == 0 || (f->is_exe && elffile__symbol(ef, "_PyRuntime", &symbol) == 0))
+	if (elffile__runtime(ef, ret_runtime) == 0 || (f->is_exe && elffile__symbol(ef, "_PyRuntime", ret_runtime) == 0))
 		return KIND_CPYTHON;
 	return elffile__dynsym(ef, "PyEval_RestoreThread", &symbol) == 0 ? KIND_OLD : KIND_OTHER;
+}
+
+static bool is_mapped(const struct examination *e, uint64_t addr, bool executable)
+{
+	const char *at = e->maps;
+	size_t len = e->maps_len, line;
+
+	for (; (line = procmaps__line_len(at, len)) > 0; at += line, len -= line) {
+		struct proc_map map;
+
+		if (procmaps__parse(at, line, &map) == 0 && addr >= map.start && addr < map.end && (!executable || map.exec))
+			return true;
+	}
+	return false;
+}
+
+/* Whether what is mapped as data belongs to a program that can run: its text stands where it should, in whatever memory. */
+static bool has_moved_text(const struct examination *e, struct elffile *ef, const struct place *p)
+{
+	struct elf_range texts[TEXTS_MAX];
+	size_t n = elffile__text_segments(ef, texts, TEXTS_MAX);
+
+	for (size_t i = 0; i < n; i++)
+		if (!is_mapped(e, texts[i].start + p->bias, true))
+			return false;
+	return n > 0 && is_mapped(e, p->runtime, false);
+}
+
+static void add_place(const struct examination *e, struct elffile *ef, uint64_t bias, uint64_t runtime, struct found *ret)
+{
+	struct place p = {.bias = bias, .runtime = runtime + bias};
+
+	for (size_t i = 0; i < ret->places_n; i++)
+		if (ret->places[i].bias == bias)
+			return;
+	if (ret->places_n < PLACES_MAX && (elffile__is_relocatable(ef) || !bias) && (e->f->has_text || has_moved_text(e, ef, &p)))
+		ret->places[ret->places_n++] = p;
+}
+
+/* Each place that the file's mappings imply. */
+static void find_places(const struct examination *e, struct elffile *ef, uint64_t runtime, struct found *ret)
+{
+	const struct proc_map *file = &e->f->map;
+	const char *at = e->maps;
+	size_t len = e->maps_len, line;
+	uint64_t bias;
+
+	for (; (line = procmaps__line_len(at, len)) > 0; at += line, len -= line) {
+		struct proc_map map;
+
+		if (procmaps__parse(at, line, &map) || map.ino != file->ino || map.dev != file->dev ||
+		    (e->f->has_text && !map.exec))
+			continue;
+		if ((e->f->has_text ? elffile__bias(ef, map.start, map.offset, map.end - map.start, &bias) :
+				      elffile__bias_of_segment(ef, map.start, map.offset, &bias)) == 0)
+			add_place(e, ef, bias, runtime, ret);
+	}
+}
+
+static void learn_layout(struct elffile *ef, const struct mapped_file *f, struct runtime_layout *ret)
+{
+	struct pyver version;
+	char path[PATH_MAX];
+
+	if (procmaps__path(&f->map, false, path, sizeof(path)) || pyver__identify(ef, path, &version, NULL) ||
+	    pyver__offsets(ef, &version, &ret->offsets, NULL))
+		return;
+	memcpy(ret->python, version.text, sizeof(ret->python));
+	ret->known = true;
+}
+
+static void examine_cpython(const struct examination *e, struct elffile *ef, uint64_t runtime, struct found *ret)
+{
+	find_places(e, ef, runtime, ret);
+	if (!ret->places_n && e->f->has_text)
+		reason__set(&ret->why, 0, "its code is not mapped the way its file says");
+	if (e->with_layout)
+		learn_layout(ef, e->f, &ret->layout);
 }
 
 static void examine(void *arg, void *result)
 {
 	static const struct elf_budget budget = ELF_BUDGET_LOOK;
 	const struct examination *e = arg;
-	const struct proc_map *map = &e->f->map;
+	struct elf_symbol runtime;
 	struct found *ret = result;
 	struct elffile *ef;
 
 	*ret = (struct found){.kind = KIND_OTHER};
 	if (elffile__open_within(e->fd, &budget, &ef, &ret->why) != 0)
 		return;
-	ret->kind = kind_of(ef, e->f);
+	ret->kind = kind_of(ef, e->f, &runtime);
+	if (ret->kind == KIND_CPYTHON)
+		examine_cpython(e, ef, runtime.vaddr, ret);
 	ret->is_spent = elffile__is_spent(ef, 0);
 	if (ret->is_spent) {
 		reason__set(&ret->why, 0, "its file takes more work than any interpreter's");
-		ret->kind = KIND_OTHER;
-	} else if (ret->kind == KIND_CPYTHON &&
-		   (elffile__bias(ef, map->start, map->offset, map->end - map->start, &ret->bias) != 0 ||
-		    (!elffile__is_relocatable(ef) && ret->bias != 0))) {
-		reason__set(&ret->why, 0, "its code is not mapped the way its file says");
 		ret->kind = KIND_OTHER;
 	}
 	elffile__close(ef);
@@ -232,140 +211,171 @@ static void examine_theirs(struct examination *e, uid_t owner, struct found *ret
 		expendable__blame(owner);
 }
 
-/* Opens the mapped file. A descriptor or -errno. */
-static int open_file(pid_t pid, const struct mapped_file *f, enum image_source *ret_source)
+static void examine_whosoever(struct examination *e, struct found *ret)
 {
-	char path[64];
-	struct stat st;
-
-	*ret_source = IMAGE_EXE;
-	if (!f->is_exe)
-		return open_mapped(pid, &f->map, ret_source);
-	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
-	return regular__open(path, &st);
-}
-
-static void keep_image(struct target *t, const struct mapped_file *f, int fd, enum image_source source, uint64_t bias)
-{
-	t->image.fd = fd;
-	t->image.source = source;
-	t->image.dev = f->map.dev;
-	t->image.ino = f->map.ino;
-	t->image.bias = bias;
-	name_image(t, &f->map);
-}
-
-/* Opens and examines one mapped file; keeps it open in `t` if it is the interpreter. */
-static enum kind try_file(struct target *t, const struct search *s, const struct mapped_file *f, struct reason *why)
-{
-	struct seen *slot = seen_slot(s, f->map.dev, f->map.ino);
-	struct found found = {.kind = KIND_UNKNOWN};
-	struct examination e = {.f = f};
 	struct stat st = {.st_uid = (uid_t)-1};
-	enum image_source source;
 
-	if (slot && slot->kind != KIND_UNKNOWN && slot->kind != KIND_CPYTHON)
-		return slot->kind;
-	e.fd = open_file(t->pid, f, &source);
+	if (fstat(e->fd, &st) == 0 && (st.st_uid == 0 || st.st_uid == geteuid()))
+		examine(e, ret);
+	else
+		examine_theirs(e, st.st_uid, ret);
+}
+
+/* ---- the search ---- */
+
+/* A _PyRuntime that was found. */
+struct candidate {
+	const struct mapped_file *f;
+	int fd;                   /* owned until it is kept */
+	enum image_source source;
+	struct place place;
+};
+
+/* One process being looked through. */
+struct hunt {
+	struct target *t;
+	const struct search *s;
+	const char *maps;
+	size_t maps_len;
+	struct mapped_file *files;
+	size_t files_n;
+	size_t looked;
+	enum kind best;           /* of what is no CPython that can be taken */
+	struct reason exe_why;    /* what is wrong with the executable */
+	struct candidate found[RUNTIMES_MAX];
+	size_t found_n;
+};
+
+/* The same _PyRuntime may be seen in two files: its own, and a copy that has the text. Probes go to where the text is. */
+static bool is_known(struct hunt *h, const struct candidate *c)
+{
+	for (size_t i = 0; i < h->found_n; i++) {
+		struct candidate *old = &h->found[i];
+
+		if (old->place.runtime != c->place.runtime)
+			continue;
+		if (c->f->has_text && !old->f->has_text) {
+			close(old->fd);
+			*old = *c;
+			old->fd = fcntl(c->fd, F_DUPFD_CLOEXEC, 3);
+		}
+		return true;
+	}
+	return false;
+}
+
+static void add_candidates(struct hunt *h, struct candidate *c, const struct found *found)
+{
+	for (size_t i = 0; i < found->places_n; i++) {
+		c->place = found->places[i];
+		if (is_known(h, c) || h->found_n == RUNTIMES_MAX)
+			continue;
+		h->found[h->found_n] = *c;
+		h->found[h->found_n].fd = fcntl(c->fd, F_DUPFD_CLOEXEC, 3);
+		h->found_n += h->found[h->found_n].fd >= 0;
+	}
+}
+
+/* Opens and examines one mapped file; adds what it is the file of. */
+static void try_file(struct hunt *h, const struct mapped_file *f)
+{
+	struct seen *slot = seen_slot(h->s, f->map.dev, f->map.ino);
+	struct examination e = {.f = f, .maps = h->maps, .maps_len = h->maps_len};
+	struct reason *why = f->is_exe ? &h->exe_why : NULL;
+	struct found found = {.kind = KIND_UNKNOWN};
+	struct candidate c = {.f = f};
+
+	if (slot && slot->kind != KIND_UNKNOWN && slot->kind != KIND_CPYTHON) {
+		if (slot->kind == KIND_OLD && f->has_text)
+			h->best = KIND_OLD;
+		return;
+	}
+	h->looked++;
+	c.fd = e.fd = target_files__open(h->t->pid, f, &c.source);
 	if (e.fd < 0) {
 		reason__set(why, e.fd, "its file cannot be opened: %s", strerror(-e.fd));
-		return KIND_UNKNOWN;
+		return;
 	}
-	if (fstat(e.fd, &st) == 0 && (st.st_uid == 0 || st.st_uid == geteuid()))
-		examine(&e, &found);
-	else
-		examine_theirs(&e, st.st_uid, &found);
+	examine_whosoever(&e, &found);
 	if (found.why.text[0])
 		reason__set(why, 0, "%s", found.why.text);
 	if (slot)
 		*slot = (struct seen){f->map.dev, f->map.ino, found.kind};
-	if (found.kind == KIND_CPYTHON)
-		keep_image(t, f, e.fd, source, found.bias);
-	else
-		close(e.fd);
-	return found.kind;
+	if (found.kind == KIND_OLD && f->has_text)
+		h->best = KIND_OLD;
+	add_candidates(h, &c, &found);
+	close(e.fd);
 }
 
-static bool is_libpython(const struct proc_map *map)
+/* Of those whose text was moved, only what may be an interpreter, unless nothing else is found. */
+static int round_of(const struct mapped_file *f)
 {
-	const char *slash = memrchr(map->path, '/', map->path_len);
-
-	return slash && (size_t)(map->path + map->path_len - slash) > 10 && memcmp(slash + 1, "libpython", 9) == 0;
-}
-
-/* Marks the executable: by inode, or by name where the file system shows others in maps (btrfs, overlayfs). */
-static void mark_exe(struct mapped_file *files, size_t n, const struct stat *exe, const char *exe_path)
-{
-	for (size_t i = 0; i < n; i++) {
-		files[i].is_exe = files[i].map.dev == exe->st_dev && files[i].map.ino == exe->st_ino;
-		if (files[i].is_exe)
-			return;
-	}
-	for (size_t i = 0; i < n && exe_path[0]; i++)
-		files[i].is_exe = files[i].map.path_len == strlen(exe_path) &&
-				  memcmp(files[i].map.path, exe_path, files[i].map.path_len) == 0;
-}
-
-/* Adds the file of an executable mapping, once. */
-static size_t add_file(struct mapped_file *files, size_t n, const struct proc_map *map)
-{
-	for (size_t i = n; i > 0; i--)
-		if (files[i - 1].map.ino == map->ino && files[i - 1].map.dev == map->dev)
-			return n;
-	if (n == FILES_MAX)
-		return n;
-	files[n] = (struct mapped_file){.map = *map, .is_libpython = is_libpython(map)};
-	return n + 1;
-}
-
-/* The files that are mapped executable. The text must live as long as the list. */
-static size_t list_files(const char *text, size_t len, struct mapped_file *files)
-{
-	size_t n = 0, line;
-
-	for (; (line = procmaps__line_len(text, len)) > 0; text += line, len -= line) {
-		struct proc_map map;
-
-		if (procmaps__parse(text, line, &map) == 0 && map.exec && map.ino != 0)
-			n = add_file(files, n, &map);
-	}
-	return n;
+	return f->is_exe ? 0 : f->is_libpython ? 1 : f->has_text ? 2 : 3;
 }
 
 /* Looks at the files in the order of likelihood: the executable, libpythons, anything else. */
-static enum kind search_files(struct target *t, const struct search *s, const struct mapped_file *files, size_t n,
-			      struct reason *exe_why)
+static void search_files(struct hunt *h)
 {
-	enum kind best = KIND_OTHER;
-	size_t looked = 0;
-
-	for (int round = 0; round < 3; round++)
-		for (size_t i = 0; i < n && looked < LOOK_MAX; i++) {
-			const struct mapped_file *f = &files[i];
-			enum kind kind;
-
-			if ((f->is_exe ? 0 : f->is_libpython ? 1 : 2) != round)
-				continue;
-			looked++;
-			kind = try_file(t, s, f, f->is_exe ? exe_why : NULL);
-			if (kind == KIND_CPYTHON)
-				return kind;
-			if (kind == KIND_OLD)
-				best = KIND_OLD;
-		}
-	return best;
+	for (int round = 0; round < 3 || (round == 3 && !h->found_n); round++)
+		for (size_t i = 0; i < h->files_n && h->looked < LOOK_MAX; i++)
+			if (round_of(&h->files[i]) == round)
+				try_file(h, &h->files[i]);
 }
 
-static int refuse(const struct target *t, struct search *s, enum kind kind, const struct reason *exe_why,
-		  struct reason *why)
+/* ---- what was found ---- */
+
+static void keep_image(struct target *t, struct candidate *c)
 {
-	s->looks_python = kind == KIND_OLD || target__is_named_python(t);
-	if (kind == KIND_OLD)
+	t->image.fd = c->fd;
+	t->image.source = c->source;
+	t->image.dev = c->f->map.dev;
+	t->image.ino = c->f->map.ino;
+	t->image.bias = c->place.bias;
+	t->image.text_elsewhere = !c->f->has_text;
+	target_files__name_image(t, &c->f->map);
+	c->fd = -1;
+}
+
+static void note_runtime(struct hunt *h, const struct candidate *c, struct runtime *ret, struct runtime_layout *layout)
+{
+	struct examination e = {.fd = c->fd, .f = c->f, .maps = h->maps, .maps_len = h->maps_len, .with_layout = true};
+	struct found found = {.kind = KIND_UNKNOWN};
+	char path[PATH_MAX] = "";
+
+	examine_whosoever(&e, &found);
+	*layout = found.layout;
+	*ret = (struct runtime){.at = c->place.runtime};
+	memcpy(ret->python, layout->python, sizeof(ret->python));
+	procmaps__path(&c->f->map, false, path, sizeof(path));
+	text__clean(ret->path, sizeof(ret->path), path, strlen(path));
+}
+
+/* Which of several is meant. */
+static size_t choose(struct hunt *h)
+{
+	struct runtime_layout *layouts = calloc(RUNTIMES_MAX, sizeof(*layouts));
+	struct runtimes *r = &h->t->runtimes;
+
+	if (!layouts)
+		return 0;
+	for (r->n = 0; r->n < h->found_n; r->n++)
+		note_runtime(h, &h->found[r->n], &r->of[r->n], &layouts[r->n]);
+	target_runtimes__choose(h->t, layouts);
+	free(layouts);
+	return r->chosen;
+}
+
+static int refuse(const struct hunt *h, struct search *s, struct reason *why)
+{
+	const struct target *t = h->t;
+
+	s->looks_python = h->best == KIND_OLD || target__is_named_python(t);
+	if (h->best == KIND_OLD)
 		return reason__set(why, -ENOEXEC, "process %d (%s) runs a CPython older than 3.7: 3.8 or newer is needed",
 				   t->pid, t->label);
-	if (exe_why->text[0])
+	if (h->exe_why.text[0])
 		return reason__set(why, -ENOEXEC, "process %d (%s) cannot be observed: %s", t->pid, t->label,
-				   exe_why->text);
+				   h->exe_why.text);
 	return reason__set(why, -ENOEXEC, "process %d (%s) is not a CPython process: no file that it runs defines _PyRuntime",
 			   t->pid, t->label);
 }
@@ -373,18 +383,22 @@ static int refuse(const struct target *t, struct search *s, enum kind kind, cons
 static int find_in_maps(struct target *t, struct search *s, const char *text, size_t len, const struct stat *exe,
 			const char *exe_path, struct reason *why)
 {
-	struct mapped_file *files = calloc(FILES_MAX, sizeof(*files));
-	struct reason exe_why = {""};
-	enum kind kind;
-	size_t n;
+	struct hunt h = {.t = t, .s = s, .maps = text, .maps_len = len, .best = KIND_OTHER};
+	int err;
 
-	if (!files)
+	h.files = calloc(MAPPED_FILES_MAX, sizeof(*h.files));
+	if (!h.files)
 		return reason__set(why, -ENOMEM, "out of memory");
-	n = list_files(text, len, files);
-	mark_exe(files, n, exe, exe_path);
-	kind = search_files(t, s, files, n, &exe_why);
-	free(files);
-	return kind == KIND_CPYTHON ? 0 : refuse(t, s, kind, &exe_why, why);
+	h.files_n = target_files__list(text, len, exe, exe_path, h.files);
+	search_files(&h);
+	if (h.found_n)
+		keep_image(t, &h.found[h.found_n > 1 ? choose(&h) : 0]);
+	err = h.found_n ? 0 : refuse(&h, s, why);
+	for (size_t i = 0; i < h.found_n; i++)
+		if (h.found[i].fd >= 0)
+			close(h.found[i].fd);
+	free(h.files);
+	return err;
 }
 
 int target_image__find(struct target *t, struct search *s, struct reason *why)
@@ -435,40 +449,4 @@ void target_memory__free(struct target_memory *memory)
 struct seen *target_memory__seen(struct target_memory *memory)
 {
 	return memory ? memory->seen : NULL;
-}
-
-/* ---- other files of the process ---- */
-
-static bool is_named(const struct proc_map *map, bool (*wanted)(const char *name))
-{
-	const char *slash = memrchr(map->path, '/', map->path_len);
-	size_t len = slash ? (size_t)(map->path + map->path_len - slash - 1) : 0;
-	char name[256];
-
-	if (!slash || len >= sizeof(name))
-		return false;
-	memcpy(name, slash + 1, len);
-	name[len] = '\0';
-	return wanted(name);
-}
-
-int target__open_library(const struct target *t, bool (*wanted)(const char *name))
-{
-	char path[64], *text, *at;
-	size_t len, line;
-	enum image_source source;
-	int fd = -ENOENT, err;
-
-	snprintf(path, sizeof(path), "/proc/%d/maps", t->pid);
-	err = procmaps__slurp(path, PROCMAPS_MAX, &text, &len);
-	if (err)
-		return err;
-	for (at = text; fd < 0 && (line = procmaps__line_len(at, len)) > 0; at += line, len -= line) {
-		struct proc_map map;
-
-		if (procmaps__parse(at, line, &map) == 0 && map.exec && map.ino != 0 && is_named(&map, wanted))
-			fd = open_mapped(t->pid, &map, &source);
-	}
-	free(text);
-	return fd;
 }

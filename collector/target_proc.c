@@ -38,6 +38,7 @@ static int parse_stat(const char *text, size_t len, struct stat_fields *ret)
 		while (at < end && *at >= '0' && *at <= '9')
 			field[i] = field[i] * 10 + (uint64_t)(*at++ - '0');
 	}
+	ret->parent = (pid_t)field[4];
 	ret->flags = (unsigned int)field[9];
 	ret->start_ticks = field[22];
 	ret->start_stack = field[28];

@@ -4,7 +4,6 @@ are put into the text, the text is split as a shell would, the reply becomes one
 import json
 import os
 import re
-import shlex
 import socket
 
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -42,7 +41,7 @@ def words(panel, target, values):
     """The command that one of a panel's queries sends, as a list of words."""
     values = dict(values, __interval_ms=interval_ms(panel, values["__from"], values["__to"]))
     if target["query"]:
-        return shlex.split(expand(target["query"], values), posix=True)
+        return split(expand(target["query"], values))
     return [target["command"], expand(target["keyName"], values)]
 
 
@@ -52,7 +51,33 @@ def commands(panel, values):
 
 
 class Error(Exception):
-    """An error reply."""
+    """An error reply, or what the data source makes of a query that it does not understand."""
+
+
+def split(text):
+    """Words as the plugin's splitter finds them: blanks are space, tab and newline; a backslash before a newline takes it away."""
+    found, word, quote, at = [], None, "", 0
+    while at < len(text):
+        c, following = text[at], text[at + 1:at + 2]
+        at += 1
+        if c == "\\" and quote != "'":
+            if not following:
+                raise Error("query is not valid")
+            at += 1
+            if following != "\n":
+                word = (word or "") + (c if quote and following not in "\"\\" else "") + following
+        elif c == quote:
+            quote = ""
+        elif c in "'\"" and not quote:
+            quote, word = c, word or ""
+        elif c in " \t\n" and not quote:
+            found += [] if word is None else [word]
+            word = None
+        else:
+            word = (word or "") + c
+    if quote:
+        raise Error("query is not valid")
+    return found + ([] if word is None else [word])
 
 
 class Connection:
@@ -69,6 +94,10 @@ class Connection:
         if isinstance(reply, Error):
             raise reply
         return reply
+
+    def ask_bytes(self, *args):
+        """A reply that is a string of any bytes."""
+        return self.ask(*args).encode("utf-8", "surrogateescape")
 
     def read(self):
         line = self.file.readline()[:-2]
@@ -87,32 +116,62 @@ class Connection:
 
 
 def leaves(reply):
+    """Strings of an array, flat. Fails as a whole where an element is an error."""
     if isinstance(reply, list):
-        return [leaf for element in reply for leaf in leaves(element)]
-    return ["" if reply is None else str(reply)]
+        return [leaf for element in reply for leaf in (leaves(element) or [EMPTY])]
+    if isinstance(reply, Error):
+        raise reply
+    return ["" if reply is None else shown(str(reply))]
+
+
+def shown(text):
+    """What is no UTF-8 shows as U+FFFD."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+# What Go's strconv.ParseFloat takes.
+SPECIAL = re.compile(r"[+-]?inf(inity)?|nan", re.I | re.A)
+DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.I | re.A)
+HEXADECIMAL = re.compile(r"[+-]?0x([0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)p[+-]?\d+", re.I | re.A)
 
 
 def number(text):
+    """The text, where it is no number or too large for one."""
     try:
-        return float(text)
-    except ValueError:
+        if SPECIAL.fullmatch(text):
+            return float(text)
+        value = float.fromhex(text) if HEXADECIMAL.fullmatch(text) else float(text) if DECIMAL.fullmatch(text) else text
+        return text if value in (float("inf"), float("-inf")) else value
+    except OverflowError:
         return text
 
 
 def frame(target, reply):
     """Fields of the frame that the data source makes of a reply: {name: [values]}."""
     if target["command"] == "hgetall":
-        return {reply[i]: [number(reply[i + 1])] for i in range(0, len(reply), 2)}
+        return {shown(reply[i]): [number(shown(reply[i + 1]))] for i in range(0, len(reply), 2)}
     if isinstance(reply, list):
         return {"Value": leaves(reply) or [EMPTY]}
-    if isinstance(reply, str):
-        return {"Value": [number(line) for line in reply.split("\n")]}
-    return {"Value": [reply]}
+    if isinstance(reply, int):
+        return {"Value": [reply]}
+    lines = leaves(reply)[0].replace("\r\n", "\n").split("\n")
+    return {"Value": [number(lines[0])] if len(lines) == 1 else lines}
+
+
+def has_nil(reply):
+    return reply is None or isinstance(reply, list) and any(has_nil(element) for element in reply)
 
 
 def frames(panel, connection, values):
-    """What a panel gets: a frame for each of its queries."""
-    return [frame(target, connection.ask(*words(panel, target, values))) for target in panel["targets"]]
+    """What a panel gets: a frame for each of its queries, none for one of blanks. No query of ours is answered by nil."""
+    found = []
+    for target in panel["targets"]:
+        command = words(panel, target, values)
+        reply = connection.ask(*command) if command else []
+        if has_nil(reply):
+            raise Error("nil in the answer to %s" % command)
+        found += [frame(target, reply)] if command else []
+    return found
 
 
 def options(regex, rows):
@@ -136,7 +195,7 @@ def resolve(dashboard, connection, values, wanted=()):
     for variable in dashboard["templating"]["list"]:
         if variable["type"] != "query":
             continue
-        reply = connection.ask(*shlex.split(expand(variable["query"], values), posix=True))
+        reply = connection.ask(*split(expand(variable["query"], values)))
         offered = [value for value, _ in options(variable["regex"], leaves(reply) or [EMPTY])]
         chosen = [value for value in offered if value in wanted] or offered
         values[variable["name"]] = chosen[0] if chosen else ""

@@ -5,12 +5,12 @@ back compared with `gilscope query --json` on the same server.
 usage: queries.py SOCKET FROM_MS TO_MS       environment: GILSCOPE (the program)
        READER=USER:PASSWORD   who asks for the panels' rows; changes to the server are made without
        FRAMES=FILE   leaves the frames of all panels there, for the tests of the transformations, and in FILE.variables what
-       variables asked and got, and the text of each query
+       variables asked and got, and the text of each query; in FILE.history the keys and the queries, for plugin.py
 """
+import base64
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 import unittest
@@ -135,6 +135,16 @@ class Queries(unittest.TestCase):
                 if query.split(" ")[0] == "ZRANGE" or query.startswith("FCALL_RO") and "gil_worst" not in query:
                     for frame in grafana.frames(panel, self.redis, values):
                         self.assertEqual(frame, {"Value": [grafana.EMPTY]}, panel["title"])
+
+    def test_no_process_yet_is_said_without_an_error(self):
+        nobody = {"proc": "", "thread": ""}
+        for variant in ("", "eval"):
+            for dashboard, panel, values in self.each(variant):
+                for variable in dashboard["templating"]["list"]:
+                    if variable["type"] == "query":
+                        self.redis.ask(*grafana.split(grafana.expand(variable["query"], dict(values, **nobody))))
+                for command in grafana.commands(panel, dict(values, **nobody)):
+                    self.assertFalse("gil:{}:" in " ".join(command) and self.redis.ask(*command), panel["title"])
 
     def test_scripts_answer_as_functions_do(self):
         for (_, panel, values), (_, other, _) in zip(self.each(), self.each("eval")):
@@ -279,7 +289,7 @@ class Queries(unittest.TestCase):
         asked = re.findall(r'query: "([^"]+)"', text) + re.findall(r"redis-cli (FCALL_RO [^#\n]+?)  +above", text)
         self.assertEqual(len(asked), 4)
         for query in asked:
-            value, = grafana.frame({"command": ""}, self.redis.ask(*shlex.split(query)))["Value"]
+            value, = grafana.frame({"command": ""}, self.redis.ask(*grafana.split(query)))["Value"]
             self.assertIsInstance(value, float, query)  # NaN where nothing was observed just now
         plain = re.search(r"redis-cli HGET '([^']+)' util", text).group(1)
         self.assertTrue(0 < float(self.redis.ask("HGET", re.sub(r"\{.*\}", "{%s}" % self.proc, plain), "util")))
@@ -299,13 +309,27 @@ class Queries(unittest.TestCase):
                 # "nan", which is what a single number says of nothing, is none in JSON.
                 f.write(json.dumps(found).replace("[NaN]", "[null]"))
 
+    def test_history_and_queries_are_left_for_other_clients(self):
+        queries = []
+        for _, panel, values in list(self.each()) + list(self.each("eval")):
+            for target, command in zip(panel["targets"], grafana.commands(panel, values)):
+                interval = grafana.interval_ms(panel, FROM, TO)
+                text = grafana.expand(target["query"], dict(values, __interval_ms=interval)) or " ".join(command)
+                queries.append((text, command))
+        self.assertGreater(len(queries), 100)
+        if "FRAMES" in os.environ:
+            keys = {key: base64.b64encode(self.admin.ask_bytes("DUMP", key)).decode() for key in self.admin.ask("KEYS", "gil:*")}
+            functions = base64.b64encode(self.admin.ask_bytes("FUNCTION", "DUMP")).decode()
+            with open(os.environ["FRAMES"] + ".history", "w", encoding="utf-8") as f:
+                json.dump({"keys": keys, "functions": functions, "queries": queries}, f)
+
     def resolved(self, dashboard):
         """A dashboard's variables, what each asked, got and took, and its queries with all but the interval put in."""
         values, variables = builtin(), {}
         for variable in dashboard["templating"]["list"]:
             if variable["type"] == "query":
                 text = grafana.expand(variable["query"], values)
-                rows = grafana.leaves(self.redis.ask(*shlex.split(text)))
+                rows = grafana.leaves(self.redis.ask(*grafana.split(text)))
                 values[variable["name"]] = self.values(dashboard)[variable["name"]]
                 variables[variable["name"]] = {"query": text, "rows": rows, "value": values[variable["name"]]}
         texts = [[grafana.expand(t["query"] or t["keyName"], values) for t in p["targets"]] for p in grafana.panels(dashboard)]

@@ -2,7 +2,6 @@
 """What can be said of the dashboards without running anything: unittest, run by the integration suite."""
 import os
 import re
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -62,6 +61,38 @@ def known_keys():
 
 def schema_fields():
     return dict(re.findall(r'X\(\w+, "(\w+)", "(\w+)"', read("collector", "schema.h")))
+
+
+class Model(unittest.TestCase):
+    """What grafana.py says of the data source, where no dashboard comes near it."""
+    def test_texts_become_numbers_as_go_reads_them(self):
+        for text, value in (("1", 1.0), ("-2.5e3", -2500.0), (".5", 0.5), ("0x1p4", 16.0), ("1e999", "1e999"), (" 1", " 1"), ("1_0", "1_0"),
+                            ("0x10", "0x10"), ("Inf", float("inf")), ("", ""), ("\u0661", "\u0661")):
+            self.assertEqual(grafana.number(text), value, text)
+        self.assertNotEqual(grafana.number("nan"), grafana.number("nan"))
+
+    def test_replies_become_fields(self):
+        for reply, value in (([None, 1, [], [[]]], ["", "1", grafana.EMPTY, grafana.EMPTY]), ([], [grafana.EMPTY]), (None, [""]), (7, [7]),
+                             ("1\r\n2", ["1", "2"]), ("1", [1.0]), ("\udcff", ["\ufffd"]), (["\udcff"], ["\ufffd"])):
+            self.assertEqual(grafana.frame({"command": ""}, reply), {"Value": value}, repr(reply))
+        self.assertRaises(grafana.Error, grafana.frame, {"command": ""}, [1, [grafana.Error("ERR x")]])
+
+    def test_blanks_ask_nothing_and_nil_is_no_answer_to_ours(self):
+        class Nil:
+            def ask(self, *_):
+                return [None]
+        panel = {"targets": [{"query": " \t ", "command": ""}]}
+        values = {"__from": 0, "__to": 1000}
+        self.assertEqual(grafana.frames(panel, Nil(), values), [])
+        panel["targets"][0]["query"] = "ZRANGE x 0 1"
+        self.assertRaises(grafana.Error, grafana.frames, panel, Nil(), values)
+
+    def test_queries_are_split_into_words(self):
+        for text, words in (("a\rb c", ["a\rb", "c"]), ("a\\\nb", ["ab"]), ("'a\\b'", ["a\\b"]), ('"a\\b\\"c\\\\"', ['a\\b"c\\']), ("''", [""]),
+                            ("a\\ b", ["a b"]), (" \t\n", [])):
+            self.assertEqual(grafana.split(text), words, repr(text))
+        for text in ("'a", '"a', "a\\"):
+            self.assertRaises(grafana.Error, grafana.split, text)
 
 
 class Static(unittest.TestCase):
@@ -185,8 +216,8 @@ class Static(unittest.TestCase):
             names = {v["name"] for v in dashboard["templating"]["list"]}
             plain = dict({n: "x" for n in names}, __from=1, __to=2, __interval_ms=3)
             odd = dict(plain, **{n: "a b;c $(d) [e]" for n in names})
-            self.assertEqual(len(shlex.split(grafana.expand(query, plain))), len(shlex.split(grafana.expand(query, odd))))
-            self.assertNotIn("$", " ".join(shlex.split(grafana.expand(query, plain))[2:]))
+            self.assertEqual(len(grafana.split(grafana.expand(query, plain))), len(grafana.split(grafana.expand(query, odd))))
+            self.assertNotIn("$", " ".join(grafana.split(grafana.expand(query, plain))[2:]))
 
     def test_commands_only_read(self):
         for _, query in self.each_query():
@@ -195,7 +226,7 @@ class Static(unittest.TestCase):
     def test_functions_exist_and_get_one_key(self):
         library = read("dashboards", "lua", "gilscope.lua")
         for _, query in self.each_query():
-            command = shlex.split(query)
+            command = grafana.split(query)
             if command[0] in ("FCALL_RO", "EVAL_RO"):
                 self.assertEqual(command[2], "1")
             if command[0] == "FCALL_RO":
@@ -231,7 +262,7 @@ class Static(unittest.TestCase):
             for panel in grafana.panels(dashboard):
                 texts += [t["query"] or "HGETALL " + t["keyName"] for t in panel["targets"]]
             for text in texts:
-                command = shlex.split(grafana.expand(text, values))
+                command = grafana.split(grafana.expand(text, values))
                 name = command[3] if command[0] in ("FCALL_RO", "EVAL_RO") else command[1]
                 self.assertRegex(name, known)
                 seen.add(name)

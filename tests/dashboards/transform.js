@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // The panels' transformations, carried out by Grafana's own @grafana/data on the frames that queries.py left: field names,
-// types and values of what a panel gets to draw, and the same with an empty time range.
+// types and values of what a panel gets to draw, and the same with an empty time range. What is asserted belongs to the history that
+// the integration suite writes (tests/support/seeded.h): one process, with long holds; another history fails here.
 //
 // usage: node transform.js FRAMES MODULES      MODULES: a directory with node_modules/@grafana/data and jsdom
 'use strict';

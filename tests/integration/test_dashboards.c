@@ -123,6 +123,18 @@ static redisContext *connect_as(const char *name_and_password)
 	return c;
 }
 
+/* A cluster's clients ask which node has which keys before anything else. */
+Test(dashboards, reader_may_ask_a_cluster_for_its_nodes, .init = setup_cluster, .fini = teardown)
+{
+	redisContext *c = connect_as(READER);
+	redisReply *reply = redisCommand(c, "CLUSTER SLOTS");
+
+	cr_assert_not_null(reply);
+	cr_expect_eq(reply->type, REDIS_REPLY_ARRAY, "%s", reply->str ? reply->str : "no array");
+	freeReplyObject(reply);
+	redisFree(c);
+}
+
 static void expect_refused(redisContext *c, const char *const *commands, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -142,6 +154,7 @@ Test(dashboards, reader_reads_and_no_more, .init = setup, .fini = teardown)
 	static const char *const refused[] = {
 		"ZADD gil:procs 1 x", "DEL gil:procs", "SET gil:x 1", "EXPIRE gil:procs 1", "HGET other f", "ZRANGE other 0 -1",
 		"KEYS *", "SCAN 0", "FLUSHALL", "CONFIG GET *", "INFO", "CLIENT LIST", "FUNCTION LIST", "FUNCTION FLUSH",
+		"CLUSTER NODES",
 		"FCALL gil_version 0", "EVAL return 0", "EVAL_RO return{redis.call('GET','other')} 1 other", "ACL LIST",
 		"SHUTDOWN NOSAVE", "SUBSCRIBE x",
 	};

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "../../collector/pynames.h"
+#include "../../collector/target.h"
 #include "../../collector/text.h"
 #include "../support/bpf_env.h"
 #include "../support/interpreters.h"
@@ -105,6 +106,7 @@ ParameterizedTest(struct interpreter *in, names, are_those_that_threads_say_they
 	expect_names(n, ask(&w, "attributes"), "with attributes of their own");
 	expect_names(n, ask(&w, "many"), "200 more");
 	cr_expect_str_eq(pynames__find(n, boot_ns(), w.pid, 0, 1), "MainThread");
+	expect_names(n, ask(&w, "greenlets"), "as gevent has them");
 	pynames__free(n);
 	workload__quit(&w);
 }
@@ -224,4 +226,45 @@ Test(names, are_the_kernels_where_python_has_none)
 	expect_name_in_sample(&o, w.pid, comm);
 	observer__detach(&o);
 	workload__quit(&w);
+}
+
+/* ---- of processes ---- */
+
+static void expect_labels(const struct interpreter *in, const char *method, const char *part)
+{
+	char command[64], want[128];
+	struct workload w;
+	char *born;
+	int pid, len;
+
+	snprintf(command, sizeof(command), "family.py pool %s 2 1", method);
+	workload__start(&w, in, command);
+	workload__go(&w);
+	born = workload__hear(&w);
+	for (const char *at = born + strlen("born"); sscanf(at, "%d%n", &pid, &len) == 1; at += len) {
+		struct reason why = {0};
+		struct target *t;
+
+		cr_assert_eq(target__open(pid, &t, &why), 0, "%s", why.text);
+		snprintf(want, sizeof(want), "%s family.py%s", strrchr(in->exe, '/') + 1, part);
+		cr_expect_str_eq(t->label, want, "%s, %s", in->version, method);
+		target__close(t);
+	}
+	free(born);
+	workload__go(&w);
+	workload__truth(&w);
+	workload__quit(&w);
+}
+
+Test(names, of_helpers_say_for_which_program_they_work)
+{
+	struct interpreter found[INTERPRETERS_MAX];
+	size_t n = interpreters__find(found, INTERPRETERS_MAX);
+
+	cr_assert_gt(n, 0);
+	for (size_t i = 0; i < n; i++) {
+		expect_labels(&found[i], "fork", "");
+		expect_labels(&found[i], "spawn", ": spawned worker");
+		expect_labels(&found[i], "forkserver", ": fork server worker");
+	}
 }

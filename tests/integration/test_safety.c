@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "../support/bpf_env.h"
+#include "../support/exact.h"
 #include "../support/interpreters.h"
 #include "../support/summary.h"
 #include "../support/tool.h"
@@ -180,29 +181,48 @@ Test(safety, calls_without_any_lock_spoil_nobody_elses_numbers)
 	workload__quit(&w);
 }
 
-/* A stock python whose text was moved to other memory: all of it, or what fills whole units of `align` bytes. */
-static void start_moved(struct workload *w, const char *align)
+/* Where the text of a stock python was moved to. */
+static const struct moved {
+	const char *align; /* what fills whole units of so many bytes */
+	const char *to;    /* NULL: memory without a file */
+} moves[] = {{"0x40000", NULL}, {"1", NULL}, {"1", "memfd"}};
+
+static void start_moved(struct workload *w, const struct moved *move)
 {
 	char library[256];
 
 	snprintf(library, sizeof(library), "%.200s/workloads/libmovetext.so", getenv("GILSCOPE_OUTPUT"));
 	setenv("LD_PRELOAD", library, 1);
 	setenv("MOVE_TEXT", "python3", 1);
-	setenv("MOVE_TEXT_ALIGN", align, 1);
+	setenv("MOVE_TEXT_ALIGN", move->align, 1);
+	if (move->to)
+		setenv("MOVE_TEXT_TO", move->to, 1);
 	start(w, "cpu_threads.py 2 60");
 	unsetenv("LD_PRELOAD");
+	unsetenv("MOVE_TEXT_TO");
 	workload__go(w);
 }
 
+static void expect_listed_as_moved(pid_t pid)
+{
+	json_t *row = exact__listed(pid);
+	const char *how = json_string_value(json_object_get(row, "probe"));
+
+	cr_expect(json_is_false(json_object_get(row, "can_probe")));
+	cr_expect(strstr(how, "text"), "%s", how);
+	cr_expect_not_null(json_object_get(row, "python"));
+	json_decref(row);
+}
+
 /* A uprobe there would never be met: nothing is planted, that is said, and what needs no probe works. */
-Test(safety, text_in_other_memory_than_the_files_is_refused_in_words)
+static void expect_refused_in_words(const struct moved *move)
 {
 	static const char *const verbs[] = {"attach --no-store", "report", "flame"};
 	struct workload w;
 	char words[96], *said;
 	struct tool t;
 
-	start_moved(&w, "0x40000");
+	start_moved(&w, move);
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
 		snprintf(words, sizeof(words), "%s --duration 1s %d", verbs[i], (int)w.pid);
 		cr_expect_eq(tool__run(&t, words), 1);
@@ -216,6 +236,37 @@ Test(safety, text_in_other_memory_than_the_files_is_refused_in_words)
 	said = tool__stdout(&t);
 	cr_expect_not_null(strstr(said, "compute"), "%s", said);
 	free(said);
+	tool__clear(&t);
+	expect_listed_as_moved(w.pid);
+	snprintf(words, sizeof(words), "doctor %d", (int)w.pid);
+	cr_expect_eq(tool__run(&t, words), 1);
+	tool__clear(&t);
+	workload__kill(&w);
+}
+
+Test(safety, text_in_other_memory_than_the_files_is_refused_in_words)
+{
+	for (size_t i = 0; i < sizeof(moves) / sizeof(moves[0]); i++)
+		expect_refused_in_words(&moves[i]);
+}
+
+/* The text of a copy of the file: that is where the probes go. */
+Test(safety, text_in_a_copy_of_the_file_is_counted)
+{
+	struct moved move = {"1", "copy"};
+	struct workload w;
+	char words[96], *out;
+	struct tool t;
+	json_t *summary;
+
+	start_moved(&w, &move);
+	snprintf(words, sizeof(words), "attach --no-store --json --duration 1s %d", (int)w.pid);
+	cr_expect_eq(tool__run(&t, words), 0);
+	out = tool__stdout(&t);
+	summary = summary__of(out, w.pid);
+	cr_expect_gt(truth__int(json_object_get(summary, "process"), "n"), 0, "%s", out);
+	json_decref(summary);
+	free(out);
 	tool__clear(&t);
 	workload__kill(&w);
 }

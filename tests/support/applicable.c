@@ -27,6 +27,7 @@ static const struct need {
 	{MACHINE_BPF, "bpf", "*"},
 	{MACHINE_BPF, "integration", "@(all|bad_input|chain|churn|containers|embedded|exact|fallbacks|families|flame|gils|history)/*"},
 	{MACHINE_BPF, "integration", "@(long_holds|modes|off_cpu|older|rendered|report|run|safety|trace_program|truth|usage)/*"},
+	{MACHINE_BPF, "integration", "runtimes/*"},
 	{MACHINE_BPF, "integration", "cli/@(a_fatal_signal|attach|ctrl_c|key_of|light_mode|query|redis|run|sigterm|the_lines)_*"},
 	{MACHINE_BPF, "integration", "names/@(are_found_in_another_pid_namespace|are_the_kernels_*|reach_the_samples_*)"},
 	{MACHINE_BPF, "integration", "native/!(dump_*)"},

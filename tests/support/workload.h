@@ -54,7 +54,7 @@ char *workload__hear(struct workload *w);
 /* Says a line; the next line it says is JSON, which is the caller's. */
 json_t *workload__ask(struct workload *w, const char *line);
 
-/* Waits for the line of truth; the object is the workload's, and stays valid until workload__stop(). */
+/* Waits for the line of truth; the object is the workload's, and stays valid until workload__quit() or workload__kill(). */
 json_t *workload__truth(struct workload *w);
 
 /* What truth says of the thread with that name. Fails the test if there is none. */

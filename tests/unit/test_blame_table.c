@@ -70,7 +70,8 @@ Test(blame_table, threads_of_one_name_are_told_apart)
 	char names[4][BLAME_NAME_SIZE] = {"w", "x", "w", "w"}, thrs[4][BLAME_THR_SIZE] = {"1", "2", "3", "4.9"};
 
 	blame_table__tell_apart(names, thrs, 4);
-	cr_expect_str_eq(names[0], "w");
+	cr_expect_str_eq(names[0], "w (1)", "the first is no better known than the others");
+	cr_expect_str_eq(names[1], "x");
 	cr_expect_str_eq(names[2], "w (3)");
 	cr_expect_str_eq(names[3], "w (4.9)");
 }

@@ -206,3 +206,18 @@ Test(site_text, of_a_process_that_is_gone_is_an_error)
 
 	cr_expect_lt(site_texts__compare(&t, 1, 0x3fffffff, inode, &tally), 0);
 }
+
+/* It has no memory any more: that tells nothing of its code. */
+Test(site_text, of_a_process_that_has_ended_is_not_judged)
+{
+	struct site_text t = text_at(SITE);
+	struct site_text_tally tally;
+	siginfo_t info;
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(0);
+	cr_assert_eq(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT), 0);
+	cr_expect_eq(site_texts__compare(&t, 1, child, inode, &tally), -ESRCH);
+	waitpid(child, NULL, 0);
+}

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -86,6 +87,39 @@ Test(label, a_program_is_called_by_its_script_or_module)
 
 		label__from_cmdline(cases[i].cmdline, cases[i].len, "comm", label, sizeof(label));
 		cr_expect_str_eq(label, cases[i].label, "case %zu: '%s'", i, label);
+	}
+}
+
+Test(label, helpers_of_multiprocessing_and_loky_are_known_by_what_they_run)
+{
+	static const struct {
+		char cmdline[120];
+		size_t len;
+		const char *part; /* NULL: a program of its own */
+	} cases[] = {
+#define PART(cmdline, part) {cmdline, sizeof(cmdline) - 1, part}
+		PART("python3\0-c\0from multiprocessing.spawn import spawn_main; spawn_main(4)\0--multiprocessing-fork",
+		     "spawned worker"),
+		PART("/usr/bin/python3.13\0-Bcfrom multiprocessing.spawn import spawn_main", "spawned worker"),
+		PART("python3\0-B\0-c\0from multiprocessing.forkserver import main; main(3)", "fork server"),
+		PART("python3\0-c\0from multiprocessing.resource_tracker import main;main(3)", "resource tracker"),
+		PART("python3\0-c\0from multiprocessing.semaphore_tracker import main;main(3)", "resource tracker"),
+		PART("python3\0-m\0joblib.externals.loky.backend.popen_loky_posix\0--pipe\0" "15", "loky worker"),
+		PART("python3\0-c\0from joblib.externals.loky.backend.resource_tracker import main", "resource tracker"),
+		PART("python3\0-c\0import os", NULL),
+		PART("python3\0-c\0from", NULL),
+		PART("python3\0-c", NULL),
+		PART("python3\0-c\0from mymultiprocessing.spawn import x", NULL),
+		PART("python3\0-m\0multiprocessing.spawner", NULL),
+		PART("python3\0multiprocessing.spawn", NULL),
+		PART("sh\0-c\0from multiprocessing.spawn import spawn_main", NULL),
+		PART("", NULL),
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const char *part = label__part(cases[i].cmdline, cases[i].len);
+
+		cr_expect_str_eq(part ?: "none", cases[i].part ?: "none", "case %zu", i);
 	}
 }
 
@@ -471,6 +505,21 @@ static void expect_refused(pid_t pid, int err, const char *says)
 	cr_expect_null(t);
 	cr_expect(strstr(why.text, says), "'%s' does not say '%s'", why.text, says);
 	cr_expect_not(strchr(why.text, '\n'));
+}
+
+/* As debuggers and we ourselves do: the file is read, even written to in memory, and none of it runs. */
+Test(target, whoever_only_reads_an_interpreters_file_is_no_python)
+{
+	const char *image = first_python().image;
+	int fd = open(image, O_RDONLY | O_CLOEXEC);
+	size_t len = (size_t)lseek(fd, 0, SEEK_END);
+	char *map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+
+	cr_assert(fd >= 0 && map != MAP_FAILED);
+	map[0] = map[0];
+	expect_refused(getpid(), -ENOEXEC, "is not a CPython process");
+	munmap(map, len);
+	close(fd);
 }
 
 Test(target, who_is_not_there_is_refused)

@@ -9,6 +9,7 @@ line of JSON: {"threads": [[native id, name], ...]}.
     rename          the thread "plain" becomes "renamed"
     many            200 threads more: "many-0" and so on
     attributes      every Thread gets an attribute more, and its dict is looked at
+    greenlets       threading knows its main thread, and one that is none, by addresses of objects, as gevent makes it
     replace         sys.modules["threading"] becomes something else
     delete          it is not there
     restore         it is as before
@@ -55,6 +56,15 @@ def attributes():
         assert thread.__dict__["_name"] == thread.name
 
 
+def greenlets():
+    main, active = threading.main_thread(), threading._active
+    del active[main.ident]
+    main._ident = id(main)
+    active[main.ident] = main
+    threading.get_ident = lambda: main.ident
+    active[id(active)] = threading.Thread(target=idle, name="no thread at all")
+
+
 class Impostor:
     _active = {threading.get_ident(): 1}
 
@@ -68,6 +78,8 @@ def act(word):
         threads.extend(start("many-%d" % number) for number in range(200))
     elif word == "attributes":
         attributes()
+    elif word == "greenlets":
+        greenlets()
     elif word == "replace":
         sys.modules["threading"] = Impostor
     elif word == "delete":
@@ -90,4 +102,6 @@ for command in sys.stdin:
     if command.strip() == "quit":
         break
     act(command.strip())
-    say(json.dumps({"threads": [[thread.native_id, thread.name] for thread in threading.enumerate()]}))
+    say(json.dumps({"threads": [[thread.native_id, thread.name] for thread in threading.enumerate() if thread.native_id]}))
+sys.stdout.flush()
+os._exit(0)  # threading, if it was tampered with, would wait for ever
