@@ -9,8 +9,8 @@
  *
  * So there are several of each, one after the other at the same tracepoint, and they do the same: the next one runs where the one
  * before was left out, and finds nothing left to do where it was not. An event is missed only if all were left out, each for a
- * thread of its own that was preempted in it: userland counts no more events than the luckiest of them was left out of. Forks need
- * none of this: sched_wakeup_new is told with interrupts off.
+ * thread of its own that was preempted in it: userland counts no more events than the luckiest of them was left out of. Forks
+ * need none of this: sched_wakeup_new is told with interrupts off.
  */
 #ifndef GILSCOPE_AGAIN_BPF_H
 #define GILSCOPE_AGAIN_BPF_H

@@ -214,8 +214,8 @@ static const struct {
 		"atomics", "atomic operations in BPF programs (Linux 5.12 and newer)", try_atomics, ALWAYS,
 		"processors that count at once need them"},
 	[KERNEL_MEMORY] = {
-		"kernel_memory", "bpf_probe_read_kernel (Linux 5.5 and newer; lockdown=confidentiality forbids it)", try_memory, ALWAYS,
-		"the programs read the kernel's records of threads and processes"},
+		"kernel_memory", "bpf_probe_read_kernel (Linux 5.5 and newer; lockdown=confidentiality forbids it)", try_memory,
+		ALWAYS, "the programs read the kernel's records of threads and processes"},
 	[KERNEL_TYPED_TRACEPOINTS] = {
 		"typed_tracepoints", "BPF programs at typed tracepoints (Linux 5.5 and newer)", try_typed_tracepoints, ALWAYS,
 		"the end of threads, forks and execs are seen there"},
