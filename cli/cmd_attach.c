@@ -45,7 +45,7 @@ static int attach(const struct verb *verb, const struct options *o, const pid_t 
 	int err = look_at(pids, n, &why);
 
 	err = err ? err : caps__check(&why);
-	err = err ? err : watch__open(o, false, &w, &why);
+	err = err ? err : watch__open(o, NULL, &w, &why);
 	if (err)
 		return options__fail(verb, err == -EINVAL ? EXIT_USAGE : EXIT_FAILED, &why);
 	if (!o->children)

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include "../collector/caps.h"
+#include "../collector/spawn.h"
 #include "cmds.h"
 #include "watch.h"
 
@@ -26,13 +27,19 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 {
 	struct reason why = {0};
 	struct watch *w = NULL;
+	struct spawn *spawn = NULL;
 	int status = 0, err = caps__check(&why);
 
-	err = err ? err : watch__open(o, true, &w, &why);
-	if (err)
+	/* While everything is as the caller has it: so it is for the program. */
+	err = err ? err : spawn__prepare(argv, o->user, &spawn, &why);
+	err = err ? err : watch__open(o, spawn, &w, &why);
+	if (err) {
+		spawn__free(spawn);
 		return options__fail(verb, EXIT_RUN_FAILED, &why);
-	err = collector__spawn(watch__opts(w), argv, o->user, watch__events(w), &status, &why);
+	}
+	err = collector__spawn(watch__opts(w), spawn, watch__events(w), &status, &why);
 	watch__close(w);
+	spawn__free(spawn);
 	return err ? options__fail(verb, own_failure(err), &why) : passed_on(status);
 }
 

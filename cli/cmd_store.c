@@ -9,7 +9,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../collector/caps.h"
 #include "../collector/log.h"
+#include "../collector/redis_conn.h"
 #include "../collector/store.h"
 #include "cmds.h"
 #include "human.h"
@@ -59,16 +61,22 @@ static const struct verb verb_path = {
 
 /* ---- cli ---- */
 
-static int exec_client(const char *socket_path, int argc, char **argv)
+static int exec_client(const struct redis_url *store, int argc, char **argv)
 {
-	char **args = calloc((size_t)argc + 4, sizeof(*args));
+	char **args = calloc((size_t)argc + 6, sizeof(*args));
+	int n = 0;
 
 	if (!args)
 		return EXIT_RUN_FAILED;
-	args[0] = (char *)"redis-cli";
-	args[1] = (char *)"-s";
-	args[2] = (char *)socket_path;
-	memcpy(args + 3, argv, (size_t)argc * sizeof(*args));
+	args[n++] = (char *)"redis-cli";
+	args[n++] = (char *)"-s";
+	args[n++] = (char *)store->path;
+	/* Who may know the secret may write; redis-cli takes it from where nobody else sees it. */
+	if (store->user[0] && setenv("REDISCLI_AUTH", store->password, 1) == 0) {
+		args[n++] = (char *)"--user";
+		args[n++] = (char *)store->user;
+	}
+	memcpy(args + n, argv, (size_t)argc * sizeof(*args));
 	signal(SIGPIPE, SIG_DFL);
 	execvp(args[0], args);
 	log_error("store cli: redis-cli cannot be started: %s (apt install redis-tools)", strerror(errno));
@@ -76,7 +84,7 @@ static int exec_client(const char *socket_path, int argc, char **argv)
 }
 
 /* Ctrl-C is redis-cli's business; we stay to give the store back. */
-static int run_client(const char *socket_path, int argc, char **argv)
+static int run_client(const struct redis_url *store, int argc, char **argv)
 {
 	int status;
 	pid_t child;
@@ -88,7 +96,7 @@ static int run_client(const char *socket_path, int argc, char **argv)
 		return EXIT_FAILED;
 	}
 	if (child == 0)
-		_exit(exec_client(socket_path, argc, argv));
+		_exit(exec_client(store, argc, argv));
 	signal(SIGINT, SIG_IGN);
 	signal(SIGQUIT, SIG_IGN);
 	while (waitpid(child, &status, 0) < 0)
@@ -108,7 +116,7 @@ static int run_cli(const struct verb *verb, struct options *o, int argc, char **
 	err = err ? err : store__open(&paths, &store, &why);
 	if (err)
 		return options__fail(verb, EXIT_FAILED, &why);
-	status = run_client(paths.socket, argc, argv);
+	status = run_client(store__address(store), argc, argv);
 	store__close(store);
 	return status;
 }
@@ -124,6 +132,16 @@ static const struct verb verb_cli = {
 };
 
 /* ---- serve ---- */
+
+/* For readers, who need not log in. */
+static void print_address(const struct redis_url *store)
+{
+	struct redis_url url = *store;
+	char text[512];
+
+	url.user[0] = '\0';
+	puts(redis_url__whole(&url, text, sizeof(text)));
+}
 
 static int run_serve(const struct verb *verb, struct options *o, int argc, char **argv)
 {
@@ -143,7 +161,10 @@ static int run_serve(const struct verb *verb, struct options *o, int argc, char 
 	err = err ? err : store__open(&paths, &store, &why);
 	if (err)
 		return options__fail(verb, EXIT_FAILED, &why);
-	printf("%s\n", store__url(store));
+	/* Its hand has the locks and the server: nothing is left to be done that takes a right. */
+	if (caps__give_up())
+		log_warn("store serve: rights that it does not need can't be given up");
+	print_address(store__address(store));
 	fflush(stdout);
 	log_info("the store runs on %s, at most %llu MiB; Ctrl-C ends", paths.socket, store__cap(store) >> 20);
 	sigwait(&ends, &sig);

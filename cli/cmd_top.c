@@ -357,6 +357,7 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 	top_model__init(&app.model);
 	err = err || !argc ? err : find_start(o, argv[0], &start, &why);
 	err = err ? err : take_signals(&app, &why);
+	history__prepare(o);
 	/* From here on only what observing takes: sources inherit it. */
 	err = err ? err : probes__give_up_rights(false, &why);
 	err = err ? err : show(&app, &start, &why);

@@ -207,7 +207,24 @@ static int open_store(const struct options *o, const struct store_paths *paths, 
 	if (err)
 		return err;
 	describe_store(o, paths, h);
-	return redis_url__parse(store__url(h->store), &h->url, why);
+	h->url = *store__address(h->store);
+	return 0;
+}
+
+void history__prepare(const struct options *o)
+{
+	struct store_paths paths;
+	struct reason why = {0};
+	struct redis_url url;
+	bool given;
+	int err = history__url(o, &url, &given, &why);
+
+	if (err || given || o->no_store)
+		return;
+	err = store__paths(&paths, &why);
+	err = err ? err : store__prepare(&paths, &why);
+	if (err)
+		log_verbose("%s", why.text); /* said again by whoever opens it */
 }
 
 int history__open_writer(const struct options *o, struct history *ret, struct reason *why)

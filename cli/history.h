@@ -23,6 +23,9 @@ struct history {
 	char query_options[16384];/* "" or " --redis ..." */
 };
 
+/* Before rights are given up, where a writer may be opened later: what starting the store takes of them. */
+void history__prepare(const struct options *o);
+
 /*
  * For a writer. A wrong URL is -EINVAL, an unreadable password file -errno. A store that cannot be started is no error:
  * that is said, and there is no sink.

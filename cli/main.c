@@ -14,6 +14,8 @@
 
 #include "../collector/log.h"
 #include "../collector/planter.h"
+#include "../collector/spawn.h"
+#include "../collector/store.h"
 #include "args.h"
 #include "cmds.h"
 #include "out.h"
@@ -162,6 +164,7 @@ int main(int argc, char **argv)
 	const struct verb *verb;
 	int at = 1, status;
 
+	spawn__remember_signals();
 	argv = secrets__hide(argc, argv);
 	signal(SIGPIPE, SIG_IGN);
 	keep_heap_small();
@@ -177,5 +180,6 @@ int main(int argc, char **argv)
 		return no_such_verb(argv[at]);
 	status = run_verb(verb, argc - at, argv + at);
 	planter__dismiss();
+	store__dismiss();
 	return finish(status);
 }

@@ -17,6 +17,7 @@
 
 #include "../collector/log.h"
 #include "../collector/probes.h"
+#include "../collector/spawn.h"
 #include "code.h"
 #include "family.h"
 #include "history.h"
@@ -548,8 +549,9 @@ static int make_tables(struct watch *w, struct reason *why)
 	return w->interval && w->run ? 0 : reason__set(why, -ENOMEM, "not enough memory");
 }
 
-int watch__open(const struct options *o, bool command_owns_terminal, struct watch **ret, struct reason *why)
+int watch__open(const struct options *o, const struct spawn *command, struct watch **ret, struct reason *why)
 {
+	const bool command_owns_terminal = command != NULL;
 	struct watch *w = calloc(1, sizeof(*w));
 	int err;
 
@@ -562,7 +564,7 @@ int watch__open(const struct options *o, bool command_owns_terminal, struct watc
 	err = err ? err : open_data(w, command_owns_terminal, why);
 	err = err ? err : history__open_writer(o, &w->history, why);
 	/* The store is up: from here on only what observing takes. Before the sink's thread, which inherits. */
-	err = err ? err : probes__give_up_rights(command_owns_terminal, why);
+	err = err ? err : probes__give_up_rights(command && spawn__is_others(command), why);
 	err = err ? err : history__start_sink(&w->history, why);
 	if (err) {
 		watch__close(w);

@@ -10,8 +10,12 @@
 
 struct watch;
 
-/* Opens the output and the history. `command_owns_terminal`: run; then nothing is painted. 0 or -errno. */
-int watch__open(const struct options *o, bool command_owns_terminal, struct watch **ret, struct reason *why);
+/*
+ * Opens the output and the history, and gives up rights. `command`: run's; then nothing is painted, the terminal is that
+ * program's. 0 or -errno.
+ */
+struct spawn;
+int watch__open(const struct options *o, const struct spawn *command, struct watch **ret, struct reason *why);
 
 const struct collector_opts *watch__opts(const struct watch *w);
 const struct collector_events *watch__events(const struct watch *w);

@@ -8,13 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "log.h"
 
-#define SETGID 6
-#define SETUID 7
+#define CAP_KILL_NUMBER 5
 
 enum holder {
 	CAP_OF_GILSCOPE = 1,
@@ -129,12 +129,12 @@ static uint64_t all_of(enum holder holder)
 	return set;
 }
 
-uint64_t caps__kept(uint64_t effective, bool starts_program)
+uint64_t caps__kept(uint64_t effective, bool signals_others)
 {
 	uint64_t keep = all_of(CAP_OF_GILSCOPE);
 
-	if (starts_program)
-		keep |= CAP_BIT(SETUID) | CAP_BIT(SETGID);
+	if (signals_others)
+		keep |= CAP_BIT(CAP_KILL_NUMBER);
 	if (!bit(effective, caps[CAP_BPF_INDEX].number) || !bit(effective, caps[CAP_PERFMON_INDEX].number))
 		keep |= CAP_SYS_ADMIN_BIT;
 	return effective & keep;
@@ -178,17 +178,36 @@ static int say_kept(int err, uint64_t kept, struct reason *why)
 	return 0;
 }
 
-int caps__keep(bool starts_program, struct reason *why)
+void caps__seal(void)
 {
-	uint64_t kept = caps__kept(caps__effective(), starts_program);
+	for (int cap = 0; prctl(PR_CAPBSET_READ, cap) >= 0; cap++)
+		if (prctl(PR_CAPBSET_DROP, cap) < 0)
+			break; /* that takes CAP_SETPCAP; without a right there is none to come back */
+	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
 
+int caps__give_up(void)
+{
+	caps__seal();
+	return caps__set(0, 0);
+}
+
+int caps__keep(bool signals_others, struct reason *why)
+{
+	uint64_t kept = caps__kept(caps__effective(), signals_others);
+
+	caps__seal();
 	return say_kept(caps__set(kept, kept), kept, why);
 }
 
 int caps__set_aside(uint64_t *ret_aside, struct reason *why)
 {
 	uint64_t effective = caps__effective(), kept = caps__kept(effective, false);
-	int err = say_kept(caps__set(kept, caps__permitted()), kept, why);
+	int err;
+
+	caps__seal();
+	err = say_kept(caps__set(kept, caps__permitted()), kept, why);
 
 	if (!err)
 		*ret_aside = effective & ~kept;

@@ -62,11 +62,20 @@ int caps__check_set(uint64_t effective, struct reason *why);
 int caps__check(struct reason *why);
 
 /*
- * Gives up for good, for the calling thread and those that it starts, every capability but those that observing takes
- * (and, where a program is to be started as another user, those for that). CAP_SYS_ADMIN stays only where it stands for
- * one of them. 0 or -errno with the sentence. Start the planter first: probes__give_up_rights() does both.
+ * What nobody of ours may ever get again, the calling thread and all that it starts: an empty bounding set (as far as
+ * CAP_SETPCAP goes), no ambient set, no_new_privs. The sets in force stay.
  */
-int caps__keep(bool starts_program, struct reason *why);
+void caps__seal(void);
+
+/* The same, and no capability is left. 0 or -errno. */
+int caps__give_up(void);
+
+/*
+ * Gives up for good, for the calling thread and those that it starts, every capability but those that observing takes
+ * (and CAP_KILL, where signals are passed on to a program of another user's), and seals the rest. CAP_SYS_ADMIN stays only
+ * where it stands for one of them. 0 or -errno with the sentence. Start the planter first: probes__give_up_rights() does both.
+ */
+int caps__keep(bool signals_others, struct reason *why);
 
 /*
  * As caps__keep(), but only puts them out of force: caps__take_back() with *ret_aside puts them in force again, as far as it can.
@@ -75,7 +84,7 @@ int caps__set_aside(uint64_t *ret_aside, struct reason *why);
 void caps__take_back(uint64_t aside);
 
 /* The set that caps__keep() leaves of `effective`. */
-uint64_t caps__kept(uint64_t effective, bool starts_program);
+uint64_t caps__kept(uint64_t effective, bool signals_others);
 
 /* The set that the planter begins with, of `permitted`. */
 uint64_t caps__of_planter(uint64_t permitted);

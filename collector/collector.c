@@ -593,8 +593,8 @@ static void await_child(struct collector *c)
 			on_signal(c);
 }
 
-int collector__spawn(const struct collector_opts *opts, char *const argv[], const char *run_as,
-		     const struct collector_events *events, int *ret_status, struct reason *why)
+int collector__spawn(const struct collector_opts *opts, struct spawn *spawn, const struct collector_events *events,
+		     int *ret_status, struct reason *why)
 {
 	struct collector c = {
 		.opts = opts, .events = events, .signal_fd = -1, .timer_fd = -1, .exits_fd = -1, .why = why,
@@ -604,7 +604,7 @@ int collector__spawn(const struct collector_opts *opts, char *const argv[], cons
 	struct reason not_python = {{0}};
 	int one, err = set_up(&c, 1, why);
 
-	err = err ?: spawn__start(argv, run_as, &c.child, why);
+	err = err ?: spawn__start(spawn, &c.child, why);
 	if (err) {
 		tear_down(&c);
 		return err;

@@ -117,11 +117,9 @@ int collector__run(const struct collector_opts *opts, const pid_t *pids, size_t 
 /* What a thread of the traced process is called now; true if the name is Python's. "" if it is not known. */
 bool collector__thread_name(struct collector *c, pid_t tid, char name[THREAD_NAME_SIZE]);
 
-/*
- * Starts argv[0..] and observes it from its first acquire. *ret_status: its wait status. Own failures: -errno.
- * run_as: user to become, NULL: the invoking one (SUDO_UID under sudo, else unchanged).
- */
-int collector__spawn(const struct collector_opts *opts, char *const argv[], const char *run_as,
-		     const struct collector_events *events, int *ret_status, struct reason *why);
+/* Starts a program (spawn.h) and observes it from its first acquire. *ret_status: its wait status. Own failures: -errno. */
+struct spawn;
+int collector__spawn(const struct collector_opts *opts, struct spawn *spawn, const struct collector_events *events,
+		     int *ret_status, struct reason *why);
 
 #endif

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
@@ -15,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "caps.h"
 #include "clock.h"
 
 #define RESULT_MAX 65536 /* a pipe takes it without a reader */
@@ -42,15 +42,6 @@ static void limit_work(const struct expendable *x)
 #endif
 	signal(SIGPROF, SIG_DFL);
 	setitimer(ITIMER_PROF, &cpu, NULL);
-}
-
-static void drop_rights(void)
-{
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct none[2] = {{0}};
-
-	if (syscall(SYS_capset, &header, none))
-		_exit(1);
 }
 
 static bool is_kept(const struct expendable *x, int tell, int fd)
@@ -81,11 +72,11 @@ static _Noreturn void child_main(const struct expendable *x, int tell, void (*wo
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	caps__seal();
 	close_others(x, tell);
 	limit_work(x);
-	if (!x->needs_rights)
-		drop_rights();
+	if (!x->needs_rights && caps__set(0, 0))
+		_exit(1);
 	work(arg, ret);
 	_exit(write(tell, ret, size) != (ssize_t)size);
 }

@@ -47,6 +47,7 @@ static const uint64_t ladder[] = {0, CAP_PERFMON_BIT, CAP_BPF_BIT | CAP_PERFMON_
 static void begin_rights(void)
 {
 	rights.permitted = caps__of_planter(caps__permitted());
+	caps__seal();
 	if (caps__set(0, rights.permitted))
 		_exit(1);
 }

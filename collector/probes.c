@@ -177,13 +177,13 @@ static int shed_rights(struct probes *p, struct reason *why)
 	return 0;
 }
 
-int probes__give_up_rights(bool starts_program, struct reason *why)
+int probes__give_up_rights(bool signals_others, struct reason *why)
 {
 	int err = planter__prepare();
 
 	if (err)
 		return reason__set(why, err, "can't start the process that plants the probes: %s", strerror(-err));
-	return caps__keep(starts_program, why);
+	return caps__keep(signals_others, why);
 }
 
 int probes__set_rights_aside(uint64_t *ret_aside, struct reason *why)

@@ -64,7 +64,7 @@ struct probes;
  * For the whole process and for good: starts the planter (planter.h), which tries later what it needs, and gives up what
  * observing does not take (caps__keep()). Before any thread is started. 0 or -errno with the sentence.
  */
-int probes__give_up_rights(bool starts_program, struct reason *why);
+int probes__give_up_rights(bool signals_others, struct reason *why);
 
 /*
  * The same for a while: a file may have to be written afterwards. *ret_aside is for caps__take_back(). 0 or -errno with

@@ -411,10 +411,35 @@ static int adopt(struct redisContext *c, const struct opening *o, struct redisCo
 	return 0;
 }
 
-static int connect_unix(const struct opening *o, struct redisContext **ret)
+/* Who listens may not be who made the socket seem his. */
+static int check_peer(const struct redisContext *c, const struct redis_url *url, struct reason *why)
 {
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (!url->peer_known)
+		return 0;
+	if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len))
+		return -errno;
+	if (peer.uid == url->peer)
+		return 0;
+	return reason__set(why, -EPERM, "a process of user %u listens there, not of user %u", peer.uid, url->peer);
+}
+
+static int connect_unix(const struct opening *o, struct redisContext **ret, struct reason *why)
+{
+	int err;
+
 	errno = 0;
-	return adopt(redisConnectUnixNonBlock(o->url->path), o, ret);
+	err = adopt(redisConnectUnixNonBlock(o->url->path), o, ret);
+	if (err)
+		return err;
+	err = check_peer(*ret, o->url, why);
+	if (err) {
+		redisFree(*ret);
+		*ret = NULL;
+	}
+	return err;
 }
 
 /* Each address of the name in turn: hiredis's non-blocking connect would try the first one only. */
@@ -460,7 +485,7 @@ static int connect_any(const struct opening *o, struct redisContext **ret, struc
 {
 	struct reason named = {""};
 	int64_t began = now_ms();
-	int err = o->url->is_unix ? connect_unix(o, ret) : connect_tcp(o, ret, &named);
+	int err = o->url->is_unix ? connect_unix(o, ret, &named) : connect_tcp(o, ret, &named);
 
 	if (err == 0)
 		return 0;

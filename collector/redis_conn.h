@@ -21,6 +21,8 @@ struct redis_url {
 	char host[256];
 	int port;
 	char path[108];          /* unix socket */
+	bool peer_known;         /* then nobody is talked to there but a process of user `peer` */
+	unsigned int peer;
 	int db;
 	char user[128], password[512]; /* percent-decoded; "" = none */
 	bool password_in_url;    /* was readable in argv: warn */

@@ -67,18 +67,53 @@ static void become(const struct passwd *user, int report)
 	setenv("LOGNAME", user->pw_name, 1);
 }
 
-static void child_main(char *const argv[], const struct passwd *user, int report)
-{
-	sigset_t none;
+/* ---- signals ---- */
 
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	signal(SIGPIPE, SIG_DFL);
+static struct {
+	bool known;
+	struct sigaction actions[NSIG];
+	sigset_t mask;
+} found;
+
+void spawn__remember_signals(void)
+{
+	for (int signo = 1; signo < NSIG; signo++)
+		if (sigaction(signo, NULL, &found.actions[signo]))
+			found.actions[signo].sa_handler = SIG_DFL;
+	found.known = sigprocmask(SIG_BLOCK, NULL, &found.mask) == 0;
+}
+
+static void restore_signals(void)
+{
+	if (!found.known)
+		return;
+	for (int signo = 1; signo < NSIG; signo++)
+		sigaction(signo, &found.actions[signo], NULL);
+	sigprocmask(SIG_SETMASK, &found.mask, NULL);
+}
+
+/* ---- the process ---- */
+
+struct spawn {
+	pid_t pid;
+	int go, report;
+	bool others;
+	const char *program;
+};
+
+static _Noreturn void child_main(char *const argv[], const struct passwd *user, int go, int report)
+{
+	char byte;
+
+	restore_signals();
+	if (read(go, &byte, 1) != 1)
+		_exit(125);
 	if (ptrace(PTRACE_TRACEME, 0, NULL, NULL))
 		fail(report, "be traced");
 	become(user, report);
 	execvp(argv[0], argv);
 	fail(report, "exec");
+	_exit(127);
 }
 
 static int read_failure(int fd, pid_t pid, const char *program, struct reason *why)
@@ -106,29 +141,75 @@ static int await_exec(pid_t pid, struct reason *why)
 	return 0;
 }
 
-int spawn__start(char *const argv[], const char *run_as, pid_t *ret_pid, struct reason *why)
+static int make_pipes(int go[2], int report[2], struct reason *why)
 {
-	struct passwd *user;
-	int report[2], err = find_user(run_as, &user, why);
-	pid_t pid;
-
-	if (err)
-		return err;
-	if (pipe2(report, O_CLOEXEC))
+	if (pipe2(go, O_CLOEXEC))
 		return reason__set(why, -errno, "can't make a pipe: %s", strerror(errno));
-	pid = fork();
-	if (pid == 0) {
-		close(report[0]);
-		child_main(argv, user, report[1]);
+	if (!pipe2(report, O_CLOEXEC))
+		return 0;
+	close(go[0]);
+	close(go[1]);
+	return reason__set(why, -errno, "can't make a pipe: %s", strerror(errno));
+}
+
+int spawn__prepare(char *const argv[], const char *run_as, struct spawn **ret, struct reason *why)
+{
+	struct spawn *s = calloc(1, sizeof(*s));
+	struct passwd *user;
+	int go[2], report[2], err = s ? find_user(run_as, &user, why) : reason__set(why, -ENOMEM, "not enough memory");
+
+	err = err ?: make_pipes(go, report, why);
+	if (err) {
+		free(s);
+		return err;
 	}
-	err = pid < 0 ? reason__set(why, -errno, "can't fork: %s", strerror(errno)) : 0;
+	*s = (struct spawn){.go = go[1], .report = report[0], .program = argv[0]};
+	s->others = user && geteuid() == 0 && user->pw_uid != 0;
+	s->pid = fork();
+	if (s->pid == 0) {
+		close(go[1]);
+		close(report[0]);
+		child_main(argv, user, go[0], report[1]);
+	}
+	err = s->pid < 0 ? reason__set(why, -errno, "can't fork: %s", strerror(errno)) : 0;
+	close(go[0]);
 	close(report[1]);
-	err = err ?: read_failure(report[0], pid, argv[0], why);
-	close(report[0]);
+	if (err)
+		spawn__free(s);
+	else
+		*ret = s;
+	return err;
+}
+
+bool spawn__is_others(const struct spawn *s)
+{
+	return s->others;
+}
+
+int spawn__start(struct spawn *s, pid_t *ret_pid, struct reason *why)
+{
+	pid_t pid = s->pid;
+	int err;
+
+	if (write(s->go, "", 1) != 1)
+		return reason__set(why, -errno, "%s: can't be started: %s", s->program, strerror(errno));
+	s->pid = 0;
+	err = read_failure(s->report, pid, s->program, why);
 	err = err ?: await_exec(pid, why);
 	if (!err)
 		*ret_pid = pid;
 	return err;
+}
+
+void spawn__free(struct spawn *s)
+{
+	if (!s)
+		return;
+	close(s->go);
+	close(s->report);
+	while (s->pid > 0 && waitpid(s->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	free(s);
 }
 
 static bool has_interpreter(pid_t pid, struct reason *why)

@@ -1,38 +1,41 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The embedded store: where it is, who shares it, when it starts and ends. See store.h; processes are store_server.c's.
+ * The embedded store: where it is, who shares it, when it starts and ends. See store.h; directories are store_dirs.c's, who
+ * may do what in it store_access.c's, what is done to server and files the hand's (store_hand.h).
  *
- * Three lock files in run_dir, none of which is ever removed:
+ * Three lock files in run_dir, none of which is ever removed, and which nobody but their owner can open:
  *
  *   lock        each user holds it shared. Who can have it exclusively knows that nobody else uses the store.
  *   start.lock  exclusive while somebody starts, stops or clears. Taken before `lock` is judged.
- *   watch.lock  held by the watcher for its life. The opener takes it and lets the watcher inherit it.
+ *   watch.lock  held by the one hand that outlived its gilscope, until nobody uses the store.
  *
- * Normally the last user out stops the server itself; the watcher is there for users that were killed.
+ * Normally the last user out stops the server; the hand is there for users that were killed. Readers of another user's store have
+ * no share in it: it may end while they read.
  */
 #include "store.h"
 
-#include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "log.h"
 #include "redis_conn.h"
 #include "run_dir.h"
+#include "store_access.h"
+#include "store_dirs.h"
+#include "store_hand.h"
 #include "store_server.h"
 #include "sure_path.h"
 
-#define GROUP "gilscope"
 #define SYSTEM_DATA_DIR "/var/lib/gilscope"
 #define CAP_BYTES (512ull << 20)
 #define CAP_SHARE_OF_RAM 20      /* a twentieth */
@@ -43,10 +46,12 @@
 
 struct store {
 	struct store_paths paths;
-	char url[400];
+	struct redis_url address;
 	unsigned long long cap;
+	struct store_dirs dirs;
+	struct store_hand *hand; /* NULL: the store is another user's */
+	bool hand_is_own;        /* else store__prepare()'s */
 	int users_fd;            /* shared lock */
-	bool mine;               /* the directories are ours: we may start and stop */
 };
 
 static int64_t now_ms(void)
@@ -73,7 +78,6 @@ static int fill_paths(struct store_paths *p, const char *run_dir, const char *da
 				   strlen(socket_path), sizeof(p->socket));
 	strcpy(p->socket, socket_path);
 	snprintf(p->lock, PATH_MAX, "%.4000s/lock", run_dir);
-	snprintf(p->pid_file, PATH_MAX, "%.4000s/redis.pid", run_dir);
 	snprintf(p->log, PATH_MAX, "%.4000s/redis.log", run_dir);
 	return 0;
 }
@@ -137,36 +141,28 @@ static bool has_data(const struct store_paths *p)
 
 static int refuse_access(const struct store_paths *p, struct reason *why)
 {
-	return reason__set(why, -EACCES, "the store in %s is not yours to read: use sudo, or join group " GROUP, p->run_dir);
-}
-
-/* What listens there is asked and told everything: it must be in a directory of this user's or of root's, and theirs itself. */
-static int judge_socket(const struct store_paths *p, struct reason *why)
-{
-	struct stat st;
-	int dir = sure_path__dir(p->run_dir, &st, why), err = 0;
-
-	if (dir < 0)
-		return dir;
-	if (fstatat(dir, strrchr(p->socket, '/') + 1, &st, AT_SYMLINK_NOFOLLOW))
-		err = errno == ENOENT || errno == EACCES ? 0 : -errno;
-	else if (!S_ISSOCK(st.st_mode))
-		err = reason__set(why, -EEXIST, "%s is in the way: not a socket", p->socket);
-	else if (st.st_uid != geteuid() && st.st_uid != 0)
-		err = reason__set(why, -EPERM, "%s belongs to another user (uid %u)", p->socket, (unsigned int)st.st_uid);
-	close(dir);
-	return err;
+	return reason__set(why, -EACCES, "the store in %s is not yours to read: use sudo, or join group gilscope", p->run_dir);
 }
 
 /* Nothing is said to what is not ours. 0, -ENOENT: nothing is there, -ECONNREFUSED ... */
 static int probe(const struct store_paths *p, struct reason *why)
 {
 	struct reason detail = {""};
-	int err = judge_socket(p, &detail);
+	uid_t owner;
+	int err = store_dirs__judge_socket(p, &owner, &detail);
 
+	if (err == -EACCES && !detail.text[0])
+		err = 0; /* the connection will tell */
 	if (err && err != -ENOENT)
 		return reason__set(why, err, "store: %s", detail.text);
 	return err ? err : store_server__probe(p->socket);
+}
+
+static bool is_roots(const char *dir)
+{
+	struct stat st;
+
+	return stat(dir, &st) == 0 && st.st_uid == 0;
 }
 
 /* 0: a reader can use it now or start it; -ENOENT: there is nothing; -EACCES. */
@@ -184,7 +180,8 @@ static int usable(const struct store_paths *p, struct reason *why)
 		return 0;
 	if (stat(p->data_dir, &st) < 0)
 		return errno == EACCES ? refuse_access(p, why) : -ENOENT;
-	if (st.st_uid != geteuid())
+	/* Root's belongs to whom its server runs as. */
+	if (geteuid() != 0 && (st.st_uid != geteuid() || is_roots(p->run_dir)))
 		return reason__set(why, -EACCES, "the store in %s is not running and not yours to start: use sudo", p->data_dir);
 	return has_data(p) ? 0 : -ENOENT;
 }
@@ -211,107 +208,19 @@ int store__find(struct store_paths *ret, struct reason *why)
 	return err;
 }
 
-/* ---- directories and locks ---- */
-
-static int make_parents(const char *dir)
-{
-	char path[PATH_MAX];
-
-	snprintf(path, sizeof(path), "%s", dir);
-	for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-		*slash = '\0';
-		if (mkdir(path, geteuid() == 0 ? 0755 : 0700) < 0 && errno != EEXIST)
-			return -errno;
-		*slash = '/';
-	}
-	return 0;
-}
-
-/* A directory of ours, 0750; *ret_mine false if it is root's and we are not. */
-static int make_dir(const char *dir, bool *ret_mine, struct reason *why)
-{
-	struct reason detail = {""};
-	struct stat st;
-	int fd, err = make_parents(dir);
-
-	if (!err && mkdir(dir, 0750) < 0 && errno != EEXIST)
-		err = -errno;
-	if (err)
-		return reason__set(why, err, "store: %s: %s", dir, strerror(-err));
-	fd = sure_path__dir(dir, &st, &detail);
-	if (fd == -ENOTDIR)
-		return reason__set(why, fd, "store: %s is in the way: not a directory", dir);
-	if (fd < 0)
-		return reason__set(why, fd, "store: %s; use sudo as that user, or another GILSCOPE_STORE_DIR", detail.text);
-	close(fd);
-	*ret_mine = st.st_uid == geteuid();
-	return 0;
-}
-
-/* Lets group gilscope in, where root runs it and the group exists: sockets and locks made there are the group's. */
-static void share_with_group(const char *run_dir)
-{
-	struct group *g = geteuid() == 0 ? getgrnam(GROUP) : NULL;
-
-	if (g && (chown(run_dir, 0, g->gr_gid) < 0 || chmod(run_dir, 02750) < 0))
-		log_warn("store: %s: can't let group %s in: %s", run_dir, GROUP, strerror(errno));
-}
-
-static bool is_roots(const char *dir)
-{
-	struct stat st;
-
-	return stat(dir, &st) == 0 && st.st_uid == 0;
-}
-
-static int prepare_dirs(const struct store_paths *p, bool *ret_mine, struct reason *why)
-{
-	bool run_mine, data_mine = false;
-	int err;
-
-	/* A running store of root's: nothing to be made here. */
-	if (geteuid() != 0 && is_roots(p->run_dir) && probe(p, NULL) == 0) {
-		*ret_mine = false;
-		return 0;
-	}
-	err = make_dir(p->run_dir, &run_mine, why);
-	if (!err)
-		err = make_dir(p->data_dir, &data_mine, why);
-	if (err)
-		return err;
-	if (!run_mine || !data_mine)
-		return reason__set(why, -EPERM, "store: %s belongs to another user (uid 0); use sudo, or another "
-				   "GILSCOPE_STORE_DIR", run_mine ? p->data_dir : p->run_dir);
-	share_with_group(p->run_dir);
-	*ret_mine = true;
-	return 0;
-}
-
-static void lock_path(char path[PATH_MAX + 32], const struct store_paths *p, const char *name)
-{
-	snprintf(path, PATH_MAX + 32, "%s/%s", p->run_dir, name);
-}
-
-static int open_lock(const char *path, bool mine, struct reason *why)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | (mine ? O_CREAT : 0), 0640);
-
-	return fd >= 0 ? fd : reason__set(why, -errno, "store: %s: %s", path, strerror(errno));
-}
+/* ---- locks ---- */
 
 /* The start lock; others hold it for as long as a server takes to start or stop. Descriptor or -errno. */
-static int take_start_lock(const struct store_paths *p, bool mine, struct reason *why)
+static int take_start_lock(const struct store_dirs *dirs, struct reason *why)
 {
 	int64_t until = now_ms() + START_LOCK_MS;
-	char path[PATH_MAX + 32];
-	int fd;
+	int fd = store_dirs__lock(dirs, STORE_START_LOCK, why);
 
-	lock_path(path, p, "start.lock");
-	fd = open_lock(path, mine, why);
 	while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0) {
 		if ((errno != EWOULDBLOCK && errno != EINTR) || now_ms() > until) {
 			close(fd);
-			return reason__set(why, -ETIMEDOUT, "store: %s is held by another gilscope for too long", path);
+			return reason__set(why, -ETIMEDOUT, "store: %s is held by another gilscope for too long",
+					   STORE_START_LOCK);
 		}
 		poll(NULL, 0, 20);
 	}
@@ -327,33 +236,44 @@ static unsigned long long wanted_cap(void)
 	return ram / CAP_SHARE_OF_RAM < CAP_BYTES ? ram / CAP_SHARE_OF_RAM : CAP_BYTES;
 }
 
-/* unix:// and the path, with what has a meaning in a URL encoded. */
-static void make_url(char *url, size_t size, const char *path)
+/* What redis-server reads. Its directories are descriptors: the way to them is root's alone. */
+static int write_config(const struct store_dirs *d, char config[STORE_CONFIG_MAX], struct reason *why)
 {
-	size_t n = (size_t)snprintf(url, size, "unix://");
+	static const char fixed[] =
+		"port 0\ndaemonize no\nloglevel warning\nsave \"\"\nappendonly yes\nappendfsync everysec\n"
+		"no-appendfsync-on-rewrite yes\naof-load-truncated yes\nauto-aof-rewrite-min-size 16mb\n"
+		"maxmemory-policy volatile-ttl\nlazyfree-lazy-eviction yes\nlazyfree-lazy-expire yes\n"
+		"lazyfree-lazy-server-del yes\nstop-writes-on-bgsave-error no\n"
+		"unixsocket /proc/self/fd/3/" STORE_SOCKET_NAME "\ndir /proc/self/fd/4\n";
+	static const char *const forbidden[] = {"CONFIG", "MODULE", "DEBUG", "REPLICAOF", "SLAVEOF", "SAVE", "BGSAVE"};
+	const bool root = geteuid() == 0;
+	/* Who gets as far as the socket decides the directory that it is in. */
+	size_t len = (size_t)snprintf(config, STORE_CONFIG_MAX, "%smaxmemory %llu\nunixsocketperm %s\n", fixed, wanted_cap(),
+				      root ? "777" : "700");
 
-	for (; *path && n + 4 < size; path++) {
-		bool plain = isalnum((unsigned char)*path) || strchr("/._-+=,:~", *path);
-
-		n += (size_t)snprintf(url + n, size - n, plain ? "%c" : "%%%02X", (unsigned char)*path);
-	}
+	/* Through these files could be written where Redis is older than 7.0. */
+	for (size_t i = 0; root && i < sizeof(forbidden) / sizeof(forbidden[0]); i++)
+		len += (size_t)snprintf(config + len, STORE_CONFIG_MAX - len, "rename-command %s \"\"\n", forbidden[i]);
+	return root ? store_access__configure(d->run, config, STORE_CONFIG_MAX, why) : 0;
 }
 
 /*
  * Waits until the server answers PING. `pidfd` is readable when it has died, -1: it is not our child. 0, -ECHILD (it
  * ended), -ETIMEDOUT, -errno.
  */
-static int wait_ready(const struct store *s, int pidfd, struct reason *why)
+static int wait_ready(struct store *s, int pidfd, struct reason *why)
 {
 	int64_t until = now_ms() + READY_MS;
-	struct redis_url url;
-	int err = redis_url__parse(s->url, &url, why);
+	int err = 0;
 
 	while (!err) {
 		struct pollfd p = {.fd = pidfd, .events = POLLIN};
 		struct redisContext *c = NULL;
 
-		err = redis_conn__open(&url, PING_MS, &c, why);
+		err = store_access__address(&s->paths, &s->address, why);
+		err = err ?: redis_conn__open(&s->address, PING_MS, &c, why);
+		if (err == 0 && pidfd >= 0 && geteuid() == 0)
+			err = store_access__let_readers(c, PING_MS, why);
 		redis_conn__close(c);
 		if (err == 0)
 			return 0;
@@ -423,34 +343,31 @@ static bool log_says_damaged(const char *text)
 	return false;
 }
 
-/* Renames the append-only data to NAME.damaged-N. Nothing is ever deleted. */
-static int move_aside(const struct store_paths *p, struct reason *why)
+static int move_aside(const struct store *s, struct reason *why)
 {
-	char from[PATH_MAX + 32], to[PATH_MAX + 64];
+	struct reason moved = {""};
+	int err = store_hand__do(s->hand, STORE_MOVE_ASIDE, NULL, &moved);
 
-	for (size_t i = 0; i < sizeof(data_names) / sizeof(data_names[0]); i++) {
-		int n = 1;
-
-		snprintf(from, sizeof(from), "%s/%s", p->data_dir, data_names[i]);
-		if (access(from, F_OK) < 0)
-			continue;
-		do {
-			snprintf(to, sizeof(to), "%s.damaged-%d", from, n);
-		} while (access(to, F_OK) == 0 && ++n < 1000);
-		if (rename(from, to) < 0)
-			return reason__set(why, -errno, "store: the damaged %s can't be moved aside: %s", from, strerror(errno));
-		log_warn("store: the history in %s is damaged; it was moved to %s, and an empty one begins", from, to);
-	}
-	return 0;
+	if (!err)
+		log_warn("store: the history in %s is damaged; it was moved to %.100s there, and an empty one begins",
+			 s->paths.data_dir, moved.text);
+	return err ? reason__set(why, err, "%s", moved.text) : 0;
 }
 
 static int start_once(struct store *s, char log[4096], struct reason *why)
 {
 	long offset = log_size(&s->paths);
-	int pidfd, err = store_server__start(&s->paths, s->cap, &pidfd, why);
+	pid_t server;
+	int pidfd, err = store_dirs__link_socket(&s->dirs);
 
 	if (err)
+		return reason__set(why, err, "store: %s: %s", s->paths.socket, strerror(-err));
+	err = store_hand__do(s->hand, STORE_START, &server, why);
+	if (err)
 		return err;
+	pidfd = (int)syscall(SYS_pidfd_open, server, 0);
+	if (pidfd < 0)
+		return reason__set(why, -ECHILD, "store: redis-server ended while starting");
 	err = wait_ready(s, pidfd, why);
 	close(pidfd);
 	read_log(&s->paths, offset, log);
@@ -465,7 +382,7 @@ static int start_server(struct store *s, struct reason *why)
 	int err = start_once(s, log, why);
 
 	if (err == -ECHILD && has_data(&s->paths) && log_says_damaged(log)) {
-		err = move_aside(&s->paths, why);
+		err = move_aside(s, why);
 		if (!err)
 			err = start_once(s, log, why);
 	}
@@ -474,21 +391,96 @@ static int start_server(struct store *s, struct reason *why)
 	return err;
 }
 
-/* Sees to it that a watcher lives. Without one the store works; only killed users would leave the server behind. */
-static void ensure_watcher(const struct store_paths *p)
-{
-	char path[PATH_MAX + 32], start_lock[PATH_MAX + 32];
-	int fd, err = 0;
+/* ---- the hand ---- */
 
-	lock_path(path, p, "watch.lock");
-	lock_path(start_lock, p, "start.lock");
-	fd = open_lock(path, true, NULL);
-	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
-		err = store_server__watch(p, start_lock, fd);
-	if (fd >= 0)
-		close(fd); /* the watcher has its own descriptor of the same open file, hence the lock */
-	if (fd < 0 || err)
-		log_warn("store: no watcher: should gilscope be killed, its redis-server runs on");
+/* What store__prepare() has made. */
+static struct {
+	pthread_mutex_t mutex;
+	struct store_hand *hand; /* NULL: nothing */
+	char run_dir[PATH_MAX];
+} prepared = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+/* Under the server's log, too, which an older gilscope's server may have open. */
+static int new_hand(const struct store_paths *p, const struct store_dirs *dirs, struct store_hand **ret, struct reason *why)
+{
+	char config[STORE_CONFIG_MAX];
+	int log, err = write_config(dirs, config, why);
+
+	if (err)
+		return err;
+	log = openat(dirs->run, "redis.log", O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+	err = log < 0 ? reason__set(why, -errno, "store: %s: %s", p->log, strerror(errno)) :
+	      store_hand__new(dirs, config, log, ret, why);
+	if (log >= 0)
+		close(log);
+	explicit_bzero(config, sizeof(config));
+	return err;
+}
+
+static struct store_hand *prepared_for(const struct store_paths *p)
+{
+	struct store_hand *hand;
+
+	pthread_mutex_lock(&prepared.mutex);
+	hand = prepared.hand && strcmp(prepared.run_dir, p->run_dir) == 0 ? prepared.hand : NULL;
+	pthread_mutex_unlock(&prepared.mutex);
+	return hand;
+}
+
+static int find_hand(struct store *s, struct reason *why)
+{
+	s->hand = prepared_for(&s->paths);
+	s->hand_is_own = !s->hand;
+	return s->hand ? 0 : new_hand(&s->paths, &s->dirs, &s->hand, why);
+}
+
+int store__prepare(const struct store_paths *paths, struct reason *why)
+{
+	struct store_hand *hand = NULL;
+	struct store_dirs dirs;
+	int err = store_dirs__open(paths, &dirs, why);
+
+	if (err)
+		return err;
+	err = new_hand(paths, &dirs, &hand, why);
+	store_dirs__close(&dirs);
+	if (err)
+		return err;
+	store__dismiss();
+	pthread_mutex_lock(&prepared.mutex);
+	prepared.hand = hand;
+	snprintf(prepared.run_dir, sizeof(prepared.run_dir), "%s", paths->run_dir);
+	pthread_mutex_unlock(&prepared.mutex);
+	return 0;
+}
+
+void store__dismiss(void)
+{
+	pthread_mutex_lock(&prepared.mutex);
+	store_hand__free(prepared.hand);
+	prepared.hand = NULL;
+	pthread_mutex_unlock(&prepared.mutex);
+}
+
+/* ---- opening ---- */
+
+/* A server that an older gilscope started as root: it goes as soon as nobody else uses it. */
+static bool is_outdated(const struct store *s)
+{
+	uid_t listens;
+
+	return geteuid() == 0 && s->dirs.uid != 0 && store_server__whose(s->paths.socket, &listens) == 0 && listens == 0;
+}
+
+static int replace_outdated(const struct store *s)
+{
+	int err = -EBUSY;
+
+	if (flock(s->users_fd, LOCK_EX | LOCK_NB) == 0)
+		err = store_server__stop(s->paths.socket);
+	if (err)
+		log_verbose("store: its server is an older gilscope's and runs as root until its users have ended");
+	return flock(s->users_fd, LOCK_SH) < 0 ? -errno : err;
 }
 
 /* Under the start lock. */
@@ -497,48 +489,65 @@ static int bring_up(struct store *s, struct reason *why)
 	struct reason detail = {""};
 	int err;
 
-	s->users_fd = open_lock(s->paths.lock, s->mine, why);
+	s->users_fd = store_dirs__lock(&s->dirs, STORE_LOCK, why);
 	if (s->users_fd < 0)
 		return s->users_fd;
 	if (flock(s->users_fd, LOCK_SH) < 0)
 		return reason__set(why, -errno, "store: %s: %s", s->paths.lock, strerror(errno));
-	if (s->mine)
-		ensure_watcher(&s->paths);
 	err = probe(&s->paths, &detail);
 	if (detail.text[0])
 		return reason__set(why, err, "%s", detail.text);
+	if (err == 0 && is_outdated(s) && replace_outdated(s) == 0)
+		err = -ENOENT;
 	if (err == 0)
 		return wait_ready(s, -1, why);
-	if (!s->mine)
-		return refuse_access(&s->paths, why);
 	if (err != -ENOENT && err != -ECONNREFUSED)
 		return reason__set(why, err, "store: %s: %s", s->paths.socket, strerror(-err));
 	return start_server(s, why);
 }
 
+static int open_own(struct store *s, struct reason *why)
+{
+	int start, err = store_dirs__open(&s->paths, &s->dirs, why);
+
+	err = err ?: find_hand(s, why);
+	if (err)
+		return err;
+	start = take_start_lock(&s->dirs, why);
+	err = start < 0 ? start : bring_up(s, why);
+	if (start >= 0)
+		close(start);
+	return err;
+}
+
+static void free_store(struct store *s)
+{
+	if (s->users_fd >= 0)
+		close(s->users_fd);
+	if (s->hand_is_own)
+		store_hand__free(s->hand);
+	store_dirs__close(&s->dirs);
+	explicit_bzero(&s->address, sizeof(s->address));
+	free(s);
+}
+
 int store__open(const struct store_paths *paths, struct store **ret, struct reason *why)
 {
 	struct store *s = calloc(1, sizeof(*s));
-	int start, err;
+	int err;
 
 	if (!s)
 		return reason__set(why, -ENOMEM, "store: out of memory");
 	s->paths = *paths;
-	s->users_fd = -1;
+	s->users_fd = s->dirs.run = s->dirs.server = s->dirs.data = -1;
 	s->cap = wanted_cap();
-	make_url(s->url, sizeof(s->url), paths->socket);
-	err = prepare_dirs(paths, &s->mine, why);
-	if (err)
-		goto out;
-	start = take_start_lock(paths, s->mine, why);
-	err = start < 0 ? start : bring_up(s, why);
-	if (start >= 0)
-		close(start);
-out:
+	/* Another user's that runs: nothing to be made here. */
+	if (geteuid() != 0 && is_roots(paths->run_dir) && probe(paths, NULL) == 0)
+		err = wait_ready(s, -1, why);
+	else
+		err = open_own(s, why);
 	if (err) {
-		if (s->users_fd >= 0)
-			close(s->users_fd);
-		free(s);
+		free_store(s);
 		return err;
 	}
 	*ret = s;
@@ -549,9 +558,9 @@ int store__revive(struct store *store, struct reason *why)
 {
 	int start, err = store_server__probe(store->paths.socket);
 
-	if (!store->mine || (err != -ENOENT && err != -ECONNREFUSED))
+	if (!store->hand || (err != -ENOENT && err != -ECONNREFUSED))
 		return 0;
-	start = take_start_lock(&store->paths, true, why);
+	start = take_start_lock(&store->dirs, why);
 	if (start < 0)
 		return start;
 	/* Another user may have been faster. */
@@ -562,9 +571,9 @@ int store__revive(struct store *store, struct reason *why)
 	return err;
 }
 
-const char *store__url(const struct store *store)
+const struct redis_url *store__address(const struct store *store)
 {
-	return store->url;
+	return &store->address;
 }
 
 unsigned long long store__cap(const struct store *store)
@@ -574,23 +583,37 @@ unsigned long long store__cap(const struct store *store)
 
 /* ---- end ---- */
 
+static int stop_server(const struct store *s, struct reason *why)
+{
+	int err;
+
+	if (is_outdated(s)) {
+		err = store_server__stop(s->paths.socket);
+		return err ? reason__set(why, err, "store: redis-server could not be stopped: %s", strerror(-err)) : 0;
+	}
+	return store_hand__do(s->hand, STORE_STOP, NULL, why);
+}
+
 void store__close(struct store *store)
 {
-	struct reason why;
-	int start, err = 0;
+	struct reason why = {""};
+	int start;
 
 	if (!store)
 		return;
-	start = take_start_lock(&store->paths, false, &why);
-	/* Without it the share is just given back: the watcher does the rest. */
-	if (start >= 0 && flock(store->users_fd, LOCK_EX | LOCK_NB) == 0)
-		err = store_server__stop(store->paths.socket);
-	if (err && err != -EPERM)
-		log_warn("store: redis-server could not be stopped: %s", strerror(-err));
+	if (!store->hand) {
+		free_store(store);
+		return;
+	}
+	start = take_start_lock(&store->dirs, &why);
+	/* Without it the share is just given back: the hand does the rest. */
+	if (start >= 0 && flock(store->users_fd, LOCK_EX | LOCK_NB) == 0 && stop_server(store, &why))
+		log_warn("%s", why.text);
 	close(store->users_fd);
+	store->users_fd = -1;
 	if (start >= 0)
 		close(start);
-	free(store);
+	free_store(store);
 }
 
 /* ---- clear ---- */
@@ -600,70 +623,47 @@ static int clear_running(const struct store_paths *p, struct reason *why)
 	static const char *const flushall[] = {"FLUSHALL", "SYNC", NULL};
 	struct redisContext *c = NULL;
 	struct redis_url url;
-	char text[400];
-	int err;
+	int err = store_access__address(p, &url, why);
 
-	make_url(text, sizeof(text), p->socket);
-	err = redis_url__parse(text, &url, why);
 	if (!err)
 		err = redis_conn__open(&url, PING_MS, &c, why);
 	if (!err)
 		err = redis_conn__do(c, flushall, READY_MS, why);
 	redis_conn__close(c);
+	explicit_bzero(&url, sizeof(url));
 	return err;
 }
 
-/* Removes one append-only file, or the directory with the files in it (never deeper). */
-static int remove_data(const char *path)
+static int clear_stopped(const struct store_paths *p, const struct store_dirs *dirs, struct reason *why)
 {
-	DIR *dir;
-	struct dirent *e;
-	int err = 0;
+	struct store_hand *hand = NULL;
+	int err = new_hand(p, dirs, &hand, why);
 
-	if (unlink(path) == 0 || errno == ENOENT)
-		return 0;
-	dir = opendir(path);
-	if (!dir)
-		return -errno;
-	while ((e = readdir(dir)) != NULL)
-		if (strcmp(e->d_name, ".") && strcmp(e->d_name, "..") && unlinkat(dirfd(dir), e->d_name, 0) < 0)
-			err = -errno;
-	closedir(dir);
-	return err ? err : rmdir(path) < 0 ? -errno : 0;
-}
-
-static int clear_stopped(const struct store_paths *p, struct reason *why)
-{
-	char path[PATH_MAX + 32];
-
-	for (size_t i = 0; i < sizeof(data_names) / sizeof(data_names[0]); i++) {
-		int err;
-
-		snprintf(path, sizeof(path), "%s/%s", p->data_dir, data_names[i]);
-		err = remove_data(path);
-		if (err)
-			return reason__set(why, err, "store: %s: %s", path, strerror(-err));
-	}
-	return 0;
+	err = err ?: store_hand__do(hand, STORE_CLEAR, NULL, why);
+	store_hand__free(hand);
+	return err;
 }
 
 int store__clear(const struct store_paths *paths, struct reason *why)
 {
 	struct reason detail = {""};
+	struct store_dirs dirs;
 	struct stat st;
 	int start, err;
 
 	if (stat(paths->run_dir, &st) < 0 && stat(paths->data_dir, &st) < 0)
 		return errno == ENOENT ? 0 : reason__set(why, -errno, "store: %s: %s", paths->data_dir, strerror(errno));
-	if (stat(paths->run_dir, &st) < 0)
-		return clear_stopped(paths, why); /* after a reboot: nothing runs */
 	probe(paths, &detail);
 	if (detail.text[0])
 		return reason__set(why, -EPERM, "%s", detail.text);
-	start = take_start_lock(paths, st.st_uid == geteuid(), why);
-	if (start < 0)
-		return start;
-	err = store_server__probe(paths->socket) == 0 ? clear_running(paths, why) : clear_stopped(paths, why);
-	close(start);
+	err = store_dirs__open(paths, &dirs, why);
+	if (err)
+		return err;
+	start = take_start_lock(&dirs, why);
+	err = start < 0 ? start : store_server__probe(paths->socket) == 0 ? clear_running(paths, why) :
+	      clear_stopped(paths, &dirs, why);
+	if (start >= 0)
+		close(start);
+	store_dirs__close(&dirs);
 	return err;
 }

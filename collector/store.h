@@ -2,9 +2,10 @@
 /*
  * The embedded store: the distribution's redis-server, started by gilscope itself on a unix socket.
  *
- * Shared: every user holds a shared lock; the first one starts the server, the last one stops it. Readers
- * look in the user's store, then in the system's. Nothing listens on TCP. Capped; survives stale sockets and
- * a torn append-only file.
+ * Started by root it runs as an unprivileged user, without any right (store_dirs.h); root's group reads, gilscope alone
+ * writes (store_access.h). Shared: every user holds a shared lock; the first one starts the server, the last one stops
+ * it. Readers look in the user's store, then in the system's. Nothing listens on TCP. Capped; survives stale sockets and a
+ * torn append-only file.
  */
 #ifndef GILSCOPE_STORE_H
 #define GILSCOPE_STORE_H
@@ -20,7 +21,6 @@ struct store_paths {
 	char data_dir[PATH_MAX];  /* /var/lib/gilscope or $XDG_STATE_HOME/gilscope */
 	char socket[108];         /* below the limit of sockaddr_un, else -ENAMETOOLONG */
 	char lock[PATH_MAX];
-	char pid_file[PATH_MAX];
 	char log[PATH_MAX];
 };
 
@@ -33,8 +33,15 @@ int store__find(struct store_paths *ret, struct reason *why);
 struct store;
 
 /*
- * Takes a share in the store, starting the server if none runs; returns when it answers PING. 0, -ENOENT (no redis-server:
- * says how to install it), -ETIMEDOUT, -errno.
+ * Before rights are given up: what starting the server takes of them. Whoever opens the store afterwards finds it prepared, as
+ * often as he likes. 0 or -errno. store__dismiss() undoes it.
+ */
+int store__prepare(const struct store_paths *paths, struct reason *why);
+void store__dismiss(void);
+
+/*
+ * Takes a share in the store, starting the server if none runs (which root needs rights for, or store__prepare()); returns when
+ * it answers PING. 0, -ENOENT (no redis-server: says how to install it), -ETIMEDOUT, -errno.
  */
 int store__open(const struct store_paths *paths, struct store **ret, struct reason *why);
 
@@ -44,8 +51,9 @@ int store__open(const struct store_paths *paths, struct store **ret, struct reas
  */
 int store__revive(struct store *store, struct reason *why);
 
-/* unix:// URL of the open store. */
-const char *store__url(const struct store *store);
+/* Where the open store is and as whom to log in: valid as long as the store is open. */
+struct redis_url;
+const struct redis_url *store__address(const struct store *store);
 
 /* Cap in bytes that was set (512 MB or 5 % of RAM, whichever is smaller). */
 unsigned long long store__cap(const struct store *store);

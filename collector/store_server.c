@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * See store_server.h. The server is known by its socket (SO_PEERCRED names the process that listens), never by a
- * pid file, which may be stale. Both processes are forked twice: nobody has to reap them.
+ * See store_server.h: the life of the hand, and the redis-server that it starts. The server is forked twice: nobody has to reap
+ * it, and it survives its starter. It gets its directories as descriptors, since the way to them is root's alone.
  */
 #include "store_server.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -20,37 +24,18 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "caps.h"
+
 #define STOP_MS 10000
-#define WATCHER_NAME "gilscope-store"
+#define HAND_NAME "gilscope-store"
 
 /* ---- after fork ---- */
 
 static int pidfd_of(pid_t pid)
 {
 	return (int)syscall(SYS_pidfd_open, pid, 0);
-}
-
-/* Closes everything from `first` on but `keep` (-1: nothing is kept). */
-static void close_fds(int first, int keep)
-{
-	struct rlimit limit;
-	int last = 65536;
-
-#ifdef SYS_close_range
-	if (keep < 0 && syscall(SYS_close_range, first, ~0u, 0) == 0)
-		return;
-	if (keep >= first && (keep == first || syscall(SYS_close_range, first, keep - 1, 0) == 0) &&
-	    syscall(SYS_close_range, keep + 1, ~0u, 0) == 0)
-		return;
-#endif
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < (rlim_t)last)
-		last = (int)limit.rlim_cur;
-	for (int fd = first; fd < last; fd++)
-		if (fd != keep)
-			close(fd);
 }
 
 /* Signals as a program finds them that was started from a shell. */
@@ -64,14 +49,24 @@ static void plain_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Standard descriptors: nothing in, what is said goes to `out_path` (NULL: nowhere). */
-static void plain_stdio(const char *out_path)
+/* Moves descriptors to 3 and up, in that order, and closes all others. `fds` are their new numbers then. */
+static int keep_only(int **fds, int n)
 {
-	int in = open("/dev/null", O_RDWR), out = out_path ? open(out_path, O_WRONLY | O_APPEND | O_CREAT, 0640) : -1;
-
-	dup2(in, 0);
-	dup2(out >= 0 ? out : in, 1);
-	dup2(out >= 0 ? out : in, 2);
+	/* Out of the way first. */
+	for (int i = 0; i < n; i++) {
+		*fds[i] = fcntl(*fds[i], F_DUPFD_CLOEXEC, 64);
+		if (*fds[i] < 0)
+			return -errno;
+	}
+	for (int i = 0; i < n; i++)
+		if (dup3(*fds[i], 3 + i, O_CLOEXEC) < 0)
+			return -errno;
+		else
+			*fds[i] = 3 + i;
+	if (syscall(SYS_close_range, 3 + n, ~0u, 0))
+		for (int fd = 3 + n; fd < 65536; fd++)
+			close(fd);
+	return 0;
 }
 
 /* ---- stop ---- */
@@ -116,32 +111,49 @@ static int end_process(pid_t pid)
 	return err;
 }
 
+/* A connection, and who is at its other end. */
+static int connect_to_server(const char *socket_path, struct ucred *ret)
+{
+	socklen_t len = sizeof(*ret);
+	int fd = connect_to(socket_path), err;
+
+	if (fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, ret, &len) < 0) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+int store_server__whose(const char *socket_path, uid_t *ret)
+{
+	struct ucred peer;
+	int fd = connect_to_server(socket_path, &peer);
+
+	if (fd < 0)
+		return fd;
+	close(fd);
+	*ret = peer.uid;
+	return 0;
+}
+
 int store_server__stop(const char *socket_path)
 {
 	struct ucred peer = {.pid = 0};
-	socklen_t len = sizeof(peer);
-	int fd = connect_to(socket_path), err;
+	int fd = connect_to_server(socket_path, &peer), err;
 
 	if (fd < 0)
 		return fd == -ECONNREFUSED || fd == -ENOENT ? 0 : fd;
-	err = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 ? -errno : 0;
 	/* The connection is held until the end: while it stands, the number is that process's. */
-	if (!err)
-		err = peer.pid > 0 ? end_process(peer.pid) : -ESRCH;
+	err = peer.pid > 0 ? end_process(peer.pid) : -ESRCH;
 	close(fd);
 	return err;
 }
 
 /* ---- start ---- */
 
-#define MAX_WORDS 64
-
-struct server_command {
-	char program[PATH_MAX];
-	const char *argv[MAX_WORDS];
-	int argc;
-	char maxmemory[24];
-};
+#define SERVER_DIR_FD 3
+#define DATA_DIR_FD 4
 
 static int find_program(char path[PATH_MAX])
 {
@@ -160,66 +172,40 @@ static int find_program(char path[PATH_MAX])
 	return -ENOENT;
 }
 
-static void add_option(struct server_command *c, const char *name, const char *value)
-{
-	c->argv[c->argc++] = name;
-	c->argv[c->argc++] = value;
-}
-
-static void build_command(struct server_command *c, const struct store_paths *p, unsigned long long cap)
-{
-	static const char *const fixed[][2] = {
-		{"--port", "0"},
-		{"--daemonize", "no"},
-		{"--loglevel", "warning"},
-		{"--save", ""},
-		{"--appendonly", "yes"},
-		{"--appendfsync", "everysec"},
-		{"--no-appendfsync-on-rewrite", "yes"},
-		{"--aof-load-truncated", "yes"},
-		{"--auto-aof-rewrite-min-size", "16mb"},
-		{"--maxmemory-policy", "volatile-ttl"},
-		{"--lazyfree-lazy-eviction", "yes"},
-		{"--lazyfree-lazy-expire", "yes"},
-		{"--lazyfree-lazy-server-del", "yes"},
-		{"--stop-writes-on-bgsave-error", "no"},
-	};
-	/* Through these a member of the group could write files as root where Redis is older than 7.0. */
-	static const char *const forbidden[] = {"CONFIG", "MODULE", "DEBUG", "REPLICAOF", "SLAVEOF", "SAVE", "BGSAVE"};
-
-	c->argv[c->argc++] = "redis-server";
-	for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)
-		add_option(c, fixed[i][0], fixed[i][1]);
-	snprintf(c->maxmemory, sizeof(c->maxmemory), "%llu", cap);
-	add_option(c, "--maxmemory", c->maxmemory);
-	add_option(c, "--unixsocket", p->socket);
-	add_option(c, "--unixsocketperm", geteuid() == 0 ? "770" : "700");
-	add_option(c, "--dir", p->data_dir);
-	add_option(c, "--pidfile", p->pid_file);
-	add_option(c, "--logfile", p->log);
-	for (size_t i = 0; geteuid() == 0 && i < sizeof(forbidden) / sizeof(forbidden[0]); i++) {
-		c->argv[c->argc++] = "--rename-command";
-		add_option(c, forbidden[i], "");
-	}
-}
-
 /* What the two children tell: the server's PID, and why it could not be executed. */
-struct start_note {
+struct store_note {
 	pid_t pid;
 	int err;
 };
 
-static _Noreturn void become_server(const struct server_command *c, const struct store_paths *p, int tell)
+/* What it reads must fit into a pipe without a reader. */
+static int config_pipe(const char *config)
 {
-	static char *const env[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8", NULL};
-	struct start_note note = {.pid = 0};
+	const size_t len = strlen(config);
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC))
+		return -1;
+	if (write(ends[1], config, len) != (ssize_t)len)
+		return -1;
+	close(ends[1]);
+	return ends[0];
+}
+
+static _Noreturn void become_server(const struct store_server *s, const char *program, int tell)
+{
+	static char *const argv[] = {(char *)"redis-server", (char *)"-", NULL};
+	static char *const env[] = {(char *)"PATH=/usr/local/bin:/usr/bin:/bin", (char *)"LANG=C.UTF-8", NULL};
+	struct store_note note = {.pid = 0};
+	int in = config_pipe(s->config), dirs[] = {s->server_dir, s->data_dir}, log = s->log;
+	int *keep[] = {&dirs[0], &dirs[1], &in, &log, &tell};
 
 	plain_signals();
-	plain_stdio(p->log);
-	umask(027);
-	if (chdir("/") == 0) {
-		close_fds(3, tell);
-		execve(c->program, (char *const *)c->argv, env);
+	umask(077);
+	if (in >= 0 && keep_only(keep, 5) == 0 && dup2(in, 0) == 0 && dup2(log, 1) == 1 && dup2(log, 2) == 2) {
+		fcntl(SERVER_DIR_FD, F_SETFD, 0);
+		fcntl(DATA_DIR_FD, F_SETFD, 0);
+		execve(program, argv, env);
 	}
 	note.err = errno;
 	if (write(tell, &note, sizeof(note)) < 0)
@@ -227,14 +213,14 @@ static _Noreturn void become_server(const struct server_command *c, const struct
 	_exit(127);
 }
 
-static _Noreturn void fork_server(const struct server_command *c, const struct store_paths *p, int tell)
+static _Noreturn void fork_server(const struct store_server *s, const char *program, int tell)
 {
-	struct start_note note = {.pid = 0};
+	struct store_note note = {.pid = 0};
 
 	setsid();
 	note.pid = fork();
 	if (note.pid == 0)
-		become_server(c, p, tell);
+		become_server(s, program, tell);
 	note.err = note.pid < 0 ? errno : 0;
 	_exit(write(tell, &note, sizeof(note)) < 0);
 }
@@ -242,7 +228,7 @@ static _Noreturn void fork_server(const struct server_command *c, const struct s
 /* Both notes, in whatever order; the end of the pipe says that exec() worked. */
 static int read_notes(int fd, pid_t *ret_pid)
 {
-	struct start_note note;
+	struct store_note note;
 	int err = 0;
 	ssize_t n;
 
@@ -266,40 +252,101 @@ static void reap(pid_t pid)
 		;
 }
 
-int store_server__start(const struct store_paths *paths, unsigned long long cap, int *ret_pidfd, struct reason *why)
+static void say(struct store_answer *a, int err, const char *what, const char *name)
 {
-	struct server_command c = {.argc = 0};
-	int tell[2], err, pidfd;
-	pid_t child, server;
+	a->err = err;
+	snprintf(a->text, sizeof(a->text), "%s %.200s: %s", what, name, strerror(-err));
+}
 
-	if (find_program(c.program))
-		return reason__set(why, -ENOENT, "the embedded store needs redis-server, which is not installed: install it "
-				   "(apt-get install redis-server), or name a server with --redis, or use --no-store");
-	build_command(&c, paths, cap);
-	if (pipe2(tell, O_CLOEXEC) < 0)
-		return reason__set(why, -errno, "store: pipe: %s", strerror(errno));
+static void start_server(const struct store_server *s, struct store_answer *a)
+{
+	char program[PATH_MAX];
+	int tell[2], err = find_program(program);
+	pid_t child;
+
+	if (err) {
+		a->err = err;
+		snprintf(a->text, sizeof(a->text), "the embedded store needs redis-server, which is not installed: install it "
+			 "(apt-get install redis-server), or name a server with --redis, or use --no-store");
+		return;
+	}
+	if (pipe2(tell, O_CLOEXEC) < 0) {
+		say(a, -errno, "can't start", program);
+		return;
+	}
 	child = fork();
 	if (child == 0)
-		fork_server(&c, paths, tell[1]);
+		fork_server(s, program, tell[1]);
 	err = child < 0 ? -errno : 0;
 	close(tell[1]);
 	if (!err) {
-		err = read_notes(tell[0], &server);
+		err = read_notes(tell[0], &a->number);
 		reap(child);
 	}
 	close(tell[0]);
 	if (err)
-		return reason__set(why, err, "store: can't start %s: %s", c.program, strerror(-err));
-	pidfd = pidfd_of(server);
-	if (pidfd < 0)
-		return reason__set(why, -errno, "store: %s ended at once", c.program);
-	*ret_pidfd = pidfd;
-	return 0;
+		say(a, err, "can't start", program);
 }
 
-/* ---- the watcher ---- */
+/* ---- the server's files ---- */
 
-/* Where the command line stands in memory: the watcher's copy is overwritten, so that ps shows what it is. */
+/* Append-only files by the names that Redis 7 and earlier ones give. */
+static const char *const data_names[] = {"appendonlydir", "appendonly.aof"};
+
+#define DATA_NAMES_N (sizeof(data_names) / sizeof(data_names[0]))
+
+/* Renames the append-only data to NAME.damaged-N. Nothing is ever deleted. */
+static void move_aside(const struct store_server *s, struct store_answer *a)
+{
+	struct stat st;
+
+	for (size_t i = 0; i < DATA_NAMES_N; i++) {
+		char to[64];
+		int n = 0;
+
+		if (fstatat(s->data_dir, data_names[i], &st, AT_SYMLINK_NOFOLLOW))
+			continue;
+		do
+			snprintf(to, sizeof(to), "%s.damaged-%d", data_names[i], ++n);
+		while (fstatat(s->data_dir, to, &st, AT_SYMLINK_NOFOLLOW) == 0 && n < 1000);
+		if (renameat(s->data_dir, data_names[i], s->data_dir, to)) {
+			say(a, -errno, "can't move aside the damaged", data_names[i]);
+			return;
+		}
+		a->number++;
+		snprintf(a->text, sizeof(a->text), "%s", to);
+	}
+}
+
+/* One append-only file, or the directory with the files in it (never deeper). */
+static int remove_data(int dir, const char *name)
+{
+	int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), err = 0;
+	DIR *entries = fd >= 0 ? fdopendir(fd) : NULL;
+	const struct dirent *e;
+
+	if (!entries)
+		return unlinkat(dir, name, 0) == 0 || errno == ENOENT ? 0 : -errno;
+	while ((e = readdir(entries)) != NULL)
+		if (strcmp(e->d_name, ".") && strcmp(e->d_name, "..") && unlinkat(fd, e->d_name, 0) < 0)
+			err = -errno;
+	closedir(entries);
+	return err ? err : unlinkat(dir, name, AT_REMOVEDIR) < 0 ? -errno : 0;
+}
+
+static void clear(const struct store_server *s, struct store_answer *a)
+{
+	for (size_t i = 0; i < DATA_NAMES_N; i++) {
+		int err = remove_data(s->data_dir, data_names[i]);
+
+		if (err)
+			say(a, err, "can't remove", data_names[i]);
+	}
+}
+
+/* ---- the hand ---- */
+
+/* Where the command line stands in memory: the hand's copy is overwritten, so that ps shows what it is. */
 struct own_argv {
 	char *start;
 	size_t len;
@@ -326,11 +373,11 @@ static struct own_argv find_argv(void)
 
 static void take_name(struct own_argv a)
 {
-	prctl(PR_SET_NAME, WATCHER_NAME);
-	if (a.len < sizeof(WATCHER_NAME))
+	prctl(PR_SET_NAME, HAND_NAME);
+	if (a.len < sizeof(HAND_NAME))
 		return;
 	memset(a.start, 0, a.len);
-	memcpy(a.start, WATCHER_NAME, sizeof(WATCHER_NAME));
+	memcpy(a.start, HAND_NAME, sizeof(HAND_NAME));
 }
 
 static int lock_file(int fd, int how)
@@ -343,49 +390,123 @@ static int lock_file(int fd, int how)
 	return rv;
 }
 
-/*
- * Blocks in flock() until all users are gone. What it then has is given back before it takes the start lock (an opener
- * holds that one while it asks for a share), and asked for again under it, to be sure.
- */
-static _Noreturn void watch(const struct store_paths *p, const char *start_lock, int watch_fd)
+static int become_user(const struct store_server *s)
 {
-	int users = open(p->lock, O_RDONLY | O_CLOEXEC), start;
+	const struct rlimit no_core = {0, 0};
 
-	while (users >= 0 && lock_file(users, LOCK_EX) == 0) {
-		flock(users, LOCK_UN);
-		start = open(start_lock, O_RDONLY | O_CLOEXEC);
-		if (start < 0 || lock_file(start, LOCK_EX) < 0)
-			break;
-		if (lock_file(users, LOCK_EX | LOCK_NB) == 0) {
-			store_server__stop(p->socket);
-			/* Before the start lock goes: whoever takes it then must not take us for alive. */
-			close(watch_fd);
-			_exit(0);
-		}
-		close(start);
-	}
-	_exit(1);
+	setrlimit(RLIMIT_CORE, &no_core);
+	if (s->uid != geteuid() &&
+	    (setgroups(0, NULL) || setresgid(s->gid, s->gid, s->gid) || setresuid(s->uid, s->uid, s->uid)))
+		return -errno;
+	prctl(PR_SET_DUMPABLE, 0);
+	return 0;
 }
 
-int store_server__watch(const struct store_paths *paths, const char *start_lock, int watch_fd)
+/* The bounding set goes while there is a right to drop it; what follows takes others. */
+static int give_up_rights(const struct store_server *s)
+{
+	int err;
+
+	caps__seal();
+	err = become_user(s);
+	return err ?: caps__give_up();
+}
+
+/* Out of reach of the terminal, with nothing open but what it needs; its place is the server's directory. */
+static int step_aside(struct store_server *s)
 {
 	struct own_argv argv = find_argv();
-	pid_t child = fork();
+	int *keep[] = {&s->control, &s->server_dir, &s->data_dir, &s->log, &s->users, &s->start, &s->watch}, null, err;
 
-	if (child < 0)
-		return -errno;
-	if (child > 0) {
-		reap(child);
-		return 0;
-	}
 	setsid();
-	if (fork() != 0)
-		_exit(0);
 	plain_signals();
-	plain_stdio(NULL);
-	close_fds(3, watch_fd);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGINT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	for (int fd = 0; null >= 0 && fd <= 2; fd++)
+		dup2(null, fd);
+	err = keep_only(keep, sizeof(keep) / sizeof(keep[0]));
 	take_name(argv);
-	if (chdir("/") < 0)
-		_exit(1);
-	watch(paths, start_lock, watch_fd);
+	return err ?: fchdir(s->server_dir) ? -errno : 0;
+}
+
+static void obey(const struct store_server *s, enum store_deed deed, struct store_answer *a)
+{
+	switch (deed) {
+	case STORE_START:
+		start_server(s, a);
+		break;
+	case STORE_STOP:
+		a->err = store_server__stop(STORE_SOCKET_NAME);
+		if (a->err)
+			say(a, a->err, "can't stop", "redis-server");
+		break;
+	case STORE_MOVE_ASIDE:
+		move_aside(s, a);
+		break;
+	case STORE_CLEAR:
+		clear(s, a);
+		break;
+	}
+}
+
+static bool answer(const struct store_server *s, const struct store_answer *a)
+{
+	return send(s->control, a, sizeof(*a), MSG_NOSIGNAL) == (ssize_t)sizeof(*a);
+}
+
+static void serve(const struct store_server *s)
+{
+	struct store_order order;
+	ssize_t n;
+
+	while ((n = recv(s->control, &order, sizeof(order), 0)) != 0) {
+		struct store_answer a = {0};
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n != sizeof(order))
+			break;
+		obey(s, order.deed, &a);
+		if (!answer(s, &a))
+			break;
+	}
+	close(s->control);
+}
+
+/*
+ * One of all hands whose gilscope has ended is enough. It blocks in flock() until all users are gone. What it then has is given
+ * back before it takes the start lock (an opener holds that one while it asks for a share), and asked for again under it, to be
+ * sure.
+ */
+static void watch(const struct store_server *s)
+{
+	if (flock(s->watch, LOCK_EX | LOCK_NB))
+		return;
+	while (lock_file(s->users, LOCK_EX) == 0) {
+		flock(s->users, LOCK_UN);
+		if (lock_file(s->start, LOCK_EX))
+			return;
+		if (lock_file(s->users, LOCK_EX | LOCK_NB) == 0) {
+			store_server__stop(STORE_SOCKET_NAME);
+			/* Before the start lock goes: whoever takes it then must not take us for one that watches. */
+			close(s->watch);
+			return;
+		}
+		flock(s->start, LOCK_UN);
+	}
+}
+
+void store_server__main(struct store_server *s)
+{
+	struct store_answer a = {0};
+
+	a.err = step_aside(s);
+	a.err = a.err ?: give_up_rights(s);
+	if (answer(s, &a) && !a.err) {
+		serve(s);
+		watch(s);
+	}
+	_exit(a.err != 0);
 }

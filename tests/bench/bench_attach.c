@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -405,10 +407,16 @@ static pid_t planter_of(pid_t pid)
 
 static pid_t store_pid(void)
 {
-	char path[PATH_MAX];
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct ucred peer = {.pid = 0};
+	socklen_t len = sizeof(peer);
 
-	snprintf(path, sizeof(path), "%s/redis.pid", getenv("GILSCOPE_STORE_DIR"));
-	return (pid_t)first_number(path);
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%.90s/redis.sock", getenv("GILSCOPE_STORE_DIR"));
+	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
+		getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
+	close(fd);
+	return peer.pid;
 }
 
 /* Now, and the most that it ever was: what is there for a moment at an interval's end is in the latter alone. */

@@ -206,12 +206,12 @@ static bool answers(void *arg)
 Test(history, killed_store_comes_back_by_itself)
 {
 	struct scene s = {0};
-	char dir[64], *pid;
+	char dir[64];
+	const char *pid;
 	long long before;
 	struct reason why;
 	struct store_paths paths;
 	struct store *store;
-	size_t n;
 
 	private_redis__init(&s.redis, false);
 	private_redis__fini(&s.redis);
@@ -220,10 +220,11 @@ Test(history, killed_store_comes_back_by_itself)
 	cr_assert_eq(store__paths(&paths, &why), 0);
 	attach(&s, "");
 	strcpy(s.redis.socket, paths.socket);
+	snprintf(s.redis.secret, sizeof(s.redis.secret), "%s/secret", dir);
 	await_intervals(&s, 8);
-	pid = must_read(paths.pid_file, &n);
-	cr_assert_eq(kill((pid_t)atoi(pid), SIGKILL), 0);
-	free(pid);
+	pid = strstr(private_redis__ask(&s.redis, "INFO server"), "process_id:");
+	cr_assert_not_null(pid);
+	cr_assert_eq(kill((pid_t)atoi(pid + strlen("process_id:")), SIGKILL), 0);
 	before = await_intervals(&s, 1);
 	cr_assert(eventually(answers, &s, 60000), "the store is down");
 	await_stored(&s, before);

@@ -181,6 +181,21 @@ static void reply_text(const redisReply *reply, char *buf, size_t size)
 	}
 }
 
+static void log_in(const struct private_redis *r, redisContext *c)
+{
+	FILE *file = r->secret[0] ? fopen(r->secret, "r") : NULL;
+	char password[128] = "";
+	redisReply *reply;
+
+	if (!file)
+		return;
+	cr_assert_not_null(fgets(password, sizeof(password), file));
+	fclose(file);
+	reply = redisCommand(c, "AUTH gilscope %s", password);
+	cr_assert(reply && reply->type == REDIS_REPLY_STATUS, "%s", reply ? reply->str : "no answer");
+	freeReplyObject(reply);
+}
+
 static const char *ask(struct private_redis *r, const char *fmt, va_list args)
 {
 	static char answer[65536];
@@ -194,6 +209,7 @@ static const char *ask(struct private_redis *r, const char *fmt, va_list args)
 	for (char *w = strtok_r(line, " ", &save); w && argc < 32; w = strtok_r(NULL, " ", &save))
 		argv[argc++] = w;
 	cr_assert(c && !c->err, "%s: %s", r->socket, c ? c->errstr : "no memory");
+	log_in(r, c);
 	reply = redisCommandArgv(c, argc, argv, NULL);
 	cr_assert_not_null(reply, "no answer to %s", argv[0]);
 	answer[0] = '\0';

@@ -15,6 +15,7 @@ struct private_redis {
 	char url[128];     /* unix://... */
 	int port;          /* 0: no TCP */
 	pid_t pid;         /* 0: not running */
+	char secret[128];  /* a file with the password of user "gilscope"; "" or missing: questions are the default user's */
 };
 
 /* Makes the directory and picks the names; starts nothing. Skips the test where redis-server is missing. */

@@ -91,3 +91,36 @@ Test(expendable, user_of_three_bad_files_is_left_alone_for_a_while)
 	cr_expect(expendable__is_banned(1000));
 	cr_expect_not(expendable__is_banned(1001));
 }
+
+/* ---- rights ---- */
+
+struct rights {
+	unsigned long long effective, permitted, bounding;
+	int no_new_privs;
+};
+
+static void look_at_rights(void *arg, void *ret)
+{
+	struct rights *r = ret;
+	FILE *f = fopen("/proc/self/status", "r");
+	char line[256];
+
+	while (f && fgets(line, sizeof(line), f)) {
+		sscanf(line, "CapEff: %llx", &r->effective);
+		sscanf(line, "CapPrm: %llx", &r->permitted);
+		sscanf(line, "CapBnd: %llx", &r->bounding);
+		sscanf(line, "NoNewPrivs: %d", &r->no_new_privs);
+	}
+	(void)arg;
+}
+
+/* The bounding set of an ordinary user's can't be emptied: there is nothing to come out of it. */
+Test(expendable, child_has_no_right_and_gets_none)
+{
+	struct rights r = {1, 1, 1, 0};
+
+	cr_expect_eq(expendable__run(&limits, look_at_rights, NULL, &r, sizeof(r)), 0);
+	cr_expect_eq(r.effective | r.permitted, 0);
+	cr_expect(r.bounding == 0 || geteuid() != 0, "%llx", r.bounding);
+	cr_expect_eq(r.no_new_privs, 1);
+}
