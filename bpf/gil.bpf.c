@@ -13,6 +13,7 @@
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
 
+#include "gil_again.bpf.h"
 #include "gil_core.bpf.h"
 #include "no_private_stack.bpf.h"
 
@@ -51,6 +52,7 @@ struct task_struct {
 	int pid;
 	int tgid;
 	__u64 start_boottime;
+	__u64 self_exec_id;
 	struct mm_struct *mm;
 	struct signal_struct *signal;
 	struct pid *thread_pid;
@@ -648,41 +650,6 @@ int gil_check(struct pt_regs *ctx)
 
 /* ---- threads and processes come and go ---- */
 
-/*
- * From 7.0 on these programs can be preempted, and the event of the next thread that comes by on that CPU meanwhile is left
- * out (__bpf_trace_run() in kernel/trace/bpf_trace.c); userland finds it in their counts of misses. So they keep their CPU
- * from the first instruction on. The call is of 6.10; the field shows a kernel of 6.13 or later. Kernels before 5.16 refuse a
- * program with a call that is not there, whether it is reached or not.
- */
-#ifndef GIL_OLDER_KERNEL
-struct bpf_prog_aux {
-	bool jits_use_priv_stack;
-} __attribute__((preserve_access_index));
-
-extern void bpf_preempt_disable(void) __ksym __weak;
-extern void bpf_preempt_enable(void) __ksym __weak;
-
-GIL_INLINE bool may_keep_cpu(void)
-{
-	return bpf_core_field_exists(((struct bpf_prog_aux *)0)->jits_use_priv_stack);
-}
-
-GIL_INLINE void keep_cpu(void)
-{
-	if (may_keep_cpu())
-		bpf_preempt_disable();
-}
-
-GIL_INLINE void leave_cpu(void)
-{
-	if (may_keep_cpu())
-		bpf_preempt_enable();
-}
-#else
-GIL_INLINE void keep_cpu(void) {}
-GIL_INLINE void leave_cpu(void) {}
-#endif
-
 GIL_INLINE void tell(const struct gil_event *what)
 {
 	struct gil_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
@@ -747,8 +714,8 @@ GIL_INLINE void process_ended(__u32 tgid, __u32 slot)
 {
 	struct gil_proc *proc = bpf_map_lookup_elem(&procs, &slot);
 
-	bpf_map_delete_elem(&tgids, &tgid);
-	if (!proc)
+	/* Two threads may both find that they are the last. */
+	if (bpf_map_delete_elem(&tgids, &tgid) || !proc)
 		return;
 	proc->armed = 0;
 	tell(&(struct gil_event){.kind = GIL_EVENT_EXIT, .tgid = tgid, .proc = slot});
@@ -768,14 +735,17 @@ GIL_INLINE void exited(struct task_struct *task)
 	bpf_map_delete_elem(&kin, &tgid);
 }
 
-SEC("tp_btf/sched_process_exit")
-int BPF_PROG(gil_task_exit, struct task_struct *task)
-{
-	keep_cpu();
-	exited(task);
-	leave_cpu();
-	return 0;
+#define EXIT_PROGRAM(name) \
+SEC("tp_btf/sched_process_exit") \
+int BPF_PROG(name, struct task_struct *task) \
+{ \
+	exited(task); \
+	return 0; \
 }
+
+EXIT_PROGRAM(gil_exit_1)
+EXIT_PROGRAM(gil_exit_2)
+EXIT_PROGRAM(gil_exit_3)
 
 /* Followed from here on without a slot; false: the table is full. */
 GIL_INLINE bool follow(__u32 tgid, __u64 began, __u32 relative)
@@ -793,7 +763,7 @@ GIL_INLINE void executed(struct task_struct *task)
 	struct gil_kin *was = known ? NULL : bpf_map_lookup_elem(&kin, &tgid);
 	struct gil_proc *proc;
 
-	if (!known && !was && !gil_tell_execs)
+	if ((!known && !was && !gil_tell_execs) || exec_was_seen(task, task->self_exec_id))
 		return;
 	relative = was ? was->relative : 0;
 	if (known)
@@ -812,14 +782,17 @@ GIL_INLINE void executed(struct task_struct *task)
 	tell(&(struct gil_event){.kind = GIL_EVENT_EXEC, .tgid = tgid, .child = relative, .proc = slot});
 }
 
-SEC("tp_btf/sched_process_exec")
-int BPF_PROG(gil_exec, struct task_struct *task)
-{
-	keep_cpu();
-	executed(task);
-	leave_cpu();
-	return 0;
+#define EXEC_PROGRAM(name) \
+SEC("tp_btf/sched_process_exec") \
+int BPF_PROG(name, struct task_struct *task) \
+{ \
+	executed(task); \
+	return 0; \
 }
+
+EXEC_PROGRAM(gil_exec_1)
+EXEC_PROGRAM(gil_exec_2)
+EXEC_PROGRAM(gil_exec_3)
 
 /*
  * A slot for a child that has not run yet. It is its parent's copy in memory, so what is known of the GIL holds for it too;
@@ -893,14 +866,14 @@ GIL_INLINE void process_forked(struct task_struct *parent, struct task_struct *c
 		forked(parent, child, GIL_PROC_NONE, other->relative);
 }
 
-SEC("tp_btf/sched_process_fork")
-int BPF_PROG(gil_fork, struct task_struct *parent, struct task_struct *child)
+/* Not at sched_process_fork, where it could be left out (gil_again.bpf.h). */
+SEC("tp_btf/sched_wakeup_new")
+int BPF_PROG(gil_fork, struct task_struct *child)
 {
-	if (parent->tgid == child->tgid) /* a thread */
-		return 0;
-	keep_cpu();
-	process_forked(parent, child);
-	leave_cpu();
+	struct task_struct *parent = bpf_get_current_task_btf();
+
+	if (parent->tgid != child->tgid) /* else it is a thread */
+		process_forked(parent, child);
 	return 0;
 }
 

@@ -116,6 +116,26 @@ static int try_atomics(void)
 	return 1;
 }
 
+/* Not by libbpf's probe: newer kernels refuse the call in words that libbpf 1.1 does not know. */
+static int try_memory(void)
+{
+	const struct bpf_insn insns[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = BPF_REG_1, .src_reg = BPF_REG_10},
+		{.code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = BPF_REG_1, .imm = -8},
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_2, .imm = 8},
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_3},
+		{.code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_probe_read_kernel},
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	int fd = bpf_prog_load(BPF_PROG_TYPE_KPROBE, "try", "GPL", insns, LENGTH(insns), NULL);
+
+	if (fd < 0)
+		return errno == EINVAL ? 0 : -errno;
+	close(fd);
+	return 1;
+}
+
 /* The first type of the kernel's is no tracepoint: a verifier that knows the kind says so. */
 static int try_typed_tracepoints(void)
 {
@@ -193,6 +213,9 @@ static const struct {
 	[KERNEL_ATOMICS] = {
 		"atomics", "atomic operations in BPF programs (Linux 5.12 and newer)", try_atomics, ALWAYS,
 		"processors that count at once need them"},
+	[KERNEL_MEMORY] = {
+		"kernel_memory", "bpf_probe_read_kernel (Linux 5.5 and newer; lockdown=confidentiality forbids it)", try_memory,
+		ALWAYS, "the programs read the kernel's records of threads and processes"},
 	[KERNEL_TYPED_TRACEPOINTS] = {
 		"typed_tracepoints", "BPF programs at typed tracepoints (Linux 5.5 and newer)", try_typed_tracepoints, ALWAYS,
 		"the end of threads, forks and execs are seen there"},

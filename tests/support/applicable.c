@@ -34,7 +34,7 @@ static const struct need {
 	{MACHINE_BPF, "integration", "stuck/!(dump_*)"},
 	{MACHINE_BPF, "integration", "stacks/@(in_light_mode|name|share)_*"},
 	{MACHINE_BPF, "integration", "top/!(shows_what_redis_has_*|refuses_*|redis_may_go_away_*|needs_a_terminal)"},
-	{MACHINE_BPF_LOOP, "bpf", "@(core|core_light|core_stacks|core_trace)/*"},
+	{MACHINE_BPF_LOOP, "bpf", "@(comings|core|core_light|core_stacks|core_trace)/*"},
 	{MACHINE_BPF_LOOP, "bpf", "budget/every_program_fits_what_linux_6_1_allows"},
 	{MACHINE_BPF_LOOP, "integration", "older/*_as_the_newer_form_does"},
 	{MACHINE_BPF_LOOP, "integration", "older/*_that_the_newer_form_sees"},
