@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The collector's inside, shared by its own files only: collector.c has the loop, collector_modes.c what the probes may cost,
- * collector_guard.c whether they stall a process, collector_procs.c who comes and goes, collector_pulse.c a loop that stands still,
- * collector_runtimes.c which Python of a process, collector_sight.c whether the probes see what it does, collector_trace.c the
- * trace.
+ * collector_guard.c whether they stall a process, collector_procs.c who comes and goes, collector_pulse.c a loop that stands
+ * still, collector_runtimes.c which Python of a process, collector_sight.c whether the probes see what it does,
+ * collector_trace.c the trace.
  */
 #ifndef GILSCOPE_COLLECTOR_INSIDE_H
 #define GILSCOPE_COLLECTOR_INSIDE_H

@@ -293,8 +293,9 @@ static uint32_t known_in(const struct collection *c)
 		[GIL_MODE_LIGHT] = KNOWN_WAIT | KNOWN_FORCED,
 		[GIL_MODE_HOLDS] = KNOWN_HOLD | KNOWN_ACQUIRES | KNOWN_OFF_CPU,
 	};
+	uint32_t by_probes = probes__features(c->r->probes)->off_cpu ? KNOWN_BY_PROBES : KNOWN_BY_PROBES & ~KNOWN_OFF_CPU;
 
-	return known[c->proc.mode % GIL_MODES] & (probes__features(c->r->probes)->off_cpu ? KNOWN_BY_PROBES : KNOWN_BY_PROBES & ~KNOWN_OFF_CPU);
+	return known[c->proc.mode % GIL_MODES] & by_probes;
 }
 
 /* Places are given to other GILs in the course of time, ids of interpreters are not. */

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 
-#include "procmaps.h"
+#include "theirs.h"
 
 #define TEXT_MAX (64u << 20)
 #define ENVIRON_MAX (4u << 20)
@@ -99,7 +99,7 @@ static bool asks_for_one(pid_t pid)
 	bool asks;
 
 	snprintf(path, sizeof(path), "/proc/%d/environ", (int)pid);
-	if (procmaps__slurp(path, ENVIRON_MAX, &text, &len))
+	if (theirs__slurp(pid, path, ENVIRON_MAX, &text, &len))
 		return false;
 	asks = shadow_stack__asked_for(text, len);
 	free(text);

@@ -219,7 +219,7 @@ const char *standstill__remedy(enum standstill s)
  * Whether a file of the group on `line` of /proc/PID/cgroup ("0::" or the like, then its path), below `mount`, has `words` in
  * it.
  */
-static bool group_says(const char *text, const char *line, const char *mount, const char *file, const char *words)
+static bool group_says(pid_t pid, const char *text, const char *line, const char *mount, const char *file, const char *words)
 {
 	const char *at = strstr(text, line);
 	char path[4352], *said = NULL;
@@ -230,7 +230,7 @@ static bool group_says(const char *text, const char *line, const char *mount, co
 		return false;
 	at += strlen(line);
 	snprintf(path, sizeof(path), "%s%.*s/%s", mount, (int)strcspn(at, "\n"), at, file);
-	if (procmaps__slurp(path, PROC_TEXT_MAX, &said, &len))
+	if (theirs__slurp(pid, path, PROC_TEXT_MAX, &said, &len))
 		return false;
 	said[len > 0 ? len - 1 : 0] = '\0';
 	found = strstr(said, words) != NULL;
@@ -247,11 +247,11 @@ static bool is_frozen(pid_t pid)
 	size_t len;
 
 	snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
-	if (procmaps__slurp(path, PROC_TEXT_MAX, &text, &len) == 0) {
+	if (theirs__slurp(pid, path, PROC_TEXT_MAX, &text, &len) == 0) {
 		text[len > 0 ? len - 1 : 0] = '\0';
-		frozen = group_says(text, "0::", "/sys/fs/cgroup", "cgroup.events", "frozen 1") ||
-			 group_says(text, "0::", "/sys/fs/cgroup/unified", "cgroup.events", "frozen 1") ||
-			 group_says(text, "freezer:", "/sys/fs/cgroup/freezer", "freezer.state", "FROZEN");
+		frozen = group_says(pid, text, "0::", "/sys/fs/cgroup", "cgroup.events", "frozen 1") ||
+			 group_says(pid, text, "0::", "/sys/fs/cgroup/unified", "cgroup.events", "frozen 1") ||
+			 group_says(pid, text, "freezer:", "/sys/fs/cgroup/freezer", "freezer.state", "FROZEN");
 	}
 	free(text);
 	if (!frozen && task_state__read(pid, pid, &leader) == 0)

@@ -316,7 +316,8 @@ static void say_longest(const struct verdict_input *in, char *text, size_t size)
 	char a[32];
 
 	if (in->gc_max_us > 0)
-		text__append(text, size, ", the longest %s%s", isnan(in->gc_err_us) ? "" : "at least ", verdict__ms(a, in->gc_max_us));
+		text__append(text, size, ", the longest %s%s", isnan(in->gc_err_us) ? "" : "at least ",
+			     verdict__ms(a, in->gc_max_us));
 }
 
 /* What of the times of garbage collection is sure. */

@@ -98,8 +98,8 @@ static const struct guilt {
 	char code[12];                 /* in its worst place's function; "": not asked */
 } guilts[] = {
 	/*
-	 * sTandstill, Gone_holder, stucK_holder, gArbage_collection, Long_hold, Blocked_hold, Starved_holder, Cpu_sharing, conVoy,
-	 * Handover, Many_threads, One_thread, Fine:                                                                 TGKALBSCVHMOF
+	 * sTandstill, Gone_holder, stucK_holder, gArbage_collection, Long_hold, Blocked_hold, Starved_holder, Cpu_sharing,
+	 * conVoy, Handover, Many_threads, One_thread, Fine:                                                         TGKALBSCVHMOF
 	 */
 	{"cpu_threads.py 3 60", "yes",                                       "----.-cF-c---", "cpu-", "compute ("},
 	{"cpu_threads.py 24 60", "yes",                                      "----.-..-.F--", "", ""},
