@@ -49,6 +49,8 @@ struct pid {
 
 struct task_struct {
 	unsigned int __state;
+	unsigned int flags;
+	unsigned int in_execve : 1;
 	int pid;
 	int tgid;
 	__u64 start_boottime;
@@ -898,6 +900,16 @@ GIL_INLINE void switched_in(struct gil_task *mine)
 	gil_on_switched_in(mine, now, gil_bound_at(now));
 }
 
+#define PF_EXITING 0x4 /* include/linux/sched.h */
+
+/* Whether its memory is still that of its program: not while it ends, nor while another program takes that one's place. */
+GIL_INLINE bool is_in_its_program(struct task_struct *task)
+{
+	if (task->flags & PF_EXITING)
+		return false;
+	return !bpf_core_field_exists(task->in_execve) || !BPF_CORE_READ_BITFIELD_PROBED(task, in_execve);
+}
+
 /* Every switch of the machine comes by here: whoever never took a GIL costs one look-up that finds nothing. */
 GIL_INLINE void switched(bool runnable, struct task_struct *prev, struct task_struct *next)
 {
@@ -909,9 +921,9 @@ GIL_INLINE void switched(bool runnable, struct task_struct *prev, struct task_st
 		if (mine->off) /* that it came back was not told */
 			switched_in(mine);
 		now = bpf_ktime_get_ns();
-		if (cfg_stacks) {
+		if (cfg_stacks && is_in_its_program(prev)) {
 			keep_registers(mine, prev);
-			left = gil_tick_leave(g, now, gil_bound_at(now));
+			left = gil_tick_leave(g, mine, runnable, now, gil_bound_at(now));
 		}
 		gil_on_switched_out(mine, runnable, now, gil_bound_at(now), left);
 	}
@@ -967,7 +979,7 @@ int gil_sample(void *ctx)
 	struct gil_state *g = mine ? gil_held_by(mine) : NULL;
 	__u64 now, hash;
 
-	if (!cfg_stacks || !g)
+	if (!cfg_stacks || !g || !is_in_its_program(task))
 		return 0;
 	if (mine->off)
 		switched_in(mine);

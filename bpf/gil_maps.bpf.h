@@ -130,6 +130,9 @@ struct gil_task {
 	__u32 off; /* switched out while it held that GIL */
 	__u32 pad;
 	__u64 native_at; /* ns: its native code was looked at last */
+	__u64 seen_at; /* ns: its Python stack was looked at last (gil_tick.bpf.h), */
+	__u64 seen_in; /* in the interval with that beginning, */
+	__u64 seen; /* and was that; 0: not known */
 };
 
 /* Freed with the task. (Under test-run there is one task only: the tests key by tid.) */

@@ -54,7 +54,7 @@ struct {
 /* Frames of stacks that are new to `stack_sums`, and long holds and waits. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 512 * 1024);
+	__uint(max_entries, 2 * 1024 * 1024);
 } stack_events SEC(".maps");
 
 /* Never per CPU: the programs can be preempted (gil.bpf.c). */

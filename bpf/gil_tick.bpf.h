@@ -104,8 +104,7 @@ __noinline int gil_tick_walk(struct gil_proc *proc)
 	depth = event->depth;
 	out->key.hash = event->hash;
 	if (!depth && event->more) {
-		gil_lost(proc, GIL_LOSS_STACK_UNREAD);
-		out->key.hash = 0;
+		out->key.hash = 0; /* a frame that is just being made, or not in memory: no place, as the rest tells */
 		return 0;
 	}
 	if (bpf_map_lookup_elem(&tick_sums, &out->key) || depth > GIL_STACK_DEPTH)
@@ -163,6 +162,8 @@ GIL_INLINE bool gil_tick_counts(struct gil_tick_scratch *out, const struct gil_s
 	return proc && !(proc->tick_thin && bpf_get_prandom_u32() & proc->tick_thin);
 }
 
+#define GIL_TICK_JUST_NS 1000000ull
+
 /* A tick of the current thread, which holds that GIL. The hash of its stack; 0: not known, or not looked at. */
 GIL_INLINE __u64 gil_tick(const struct gil_state *g, __u64 now, __u64 bound)
 {
@@ -187,15 +188,37 @@ GIL_INLINE __u64 gil_tick_waited(const struct gil_state *g, __u64 now)
 	return g->account.waited_ns + g->cur.waiters * open;
 }
 
-/* The current thread, which holds that GIL, loses its CPU: the stack that it is in. */
-GIL_INLINE __u64 gil_tick_leave(struct gil_state *g, __u64 now, __u64 bound)
+GIL_INLINE void gil_tick_note(struct gil_task *mine, __u64 hash, __u64 now, __u64 bound)
 {
-	struct gil_tick_scratch *out = gil_tick_scratch_here();
+	mine->seen_at = now;
+	mine->seen_in = bound;
+	mine->seen = hash;
+}
 
+/*
+ * Who has to give its CPU away a thousand times a second, as a program that starts on a busy machine, would be walked each time,
+ * always in another stack. A moment after the last walk it has that one's still, as far as such a share of its time tells.
+ */
+GIL_INLINE bool gil_tick_was_just_seen(const struct gil_task *mine, __u64 now, __u64 bound)
+{
+	return mine->seen && mine->seen_in == bound && now < mine->seen_at + GIL_TICK_JUST_NS;
+}
+
+/* The current thread, which holds that GIL, loses its CPU: the stack that it is in. `runnable`: it would run on if it could. */
+GIL_INLINE __u64 gil_tick_leave(struct gil_state *g, struct gil_task *mine, bool runnable, __u64 now, __u64 bound)
+{
+	struct gil_tick_scratch *out;
+
+	if (runnable && gil_tick_was_just_seen(mine, now, bound)) {
+		g->left_waited_ns = gil_tick_waited(g, now);
+		return mine->seen;
+	}
+	out = gil_tick_scratch_here();
 	if (!out || !gil_tick_look(g, out, now, bound))
 		return 0;
 	g->left_waited_ns = gil_tick_waited(g, now);
 	gil_tick_price(out, now, 0);
+	gil_tick_note(mine, out->key.hash, now, bound);
 	return out->key.hash;
 }
 

@@ -89,7 +89,6 @@ enum gil_drop_request {
 	X(NO_PROC, "no_proc", "children beyond the number of processes that can be observed at once") \
 	X(STACK_DROPPED, "stack_dropped", "stacks, long holds and long waits that found the ring buffer full") \
 	X(STACK_FULL, "stack_full", "times of stacks beyond the table") \
-	X(STACK_UNREAD, "stack_unread", "looks at a holder whose frames could not be read") \
 	X(SCRATCH_TAKEN, "scratch_taken", "stacks not looked at, since two threads were in the GIL's calls at once") \
 	X(EVENT_MISSED, "event_missed", "events of threads and processes that the kernel left out, anywhere on the machine") \
 	X(WENT_BACK, "went_back", "sums that seemed to shrink or to exceed their time, and were cut") \

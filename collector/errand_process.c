@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "caps.h"
+#include "precedence.h"
 
 #define CONTROL 3 /* the socket of either, above standard input, output and error */
 
@@ -92,6 +93,8 @@ static void step_aside(int control)
 		_exit(1);
 	setsid();
 	prctl(PR_SET_NAME, "gilscope-reads");
+	/* Each errand is one turn of another process: behind all that a busy machine runs, the collector would crawl. */
+	precedence__take_with_children();
 	caps__seal();
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -11,13 +12,27 @@
 
 #define FIRST (-20)
 
-void precedence__take(void)
+static bool is_plain(void)
+{
+	return sched_getscheduler(0) == SCHED_OTHER && getpriority(PRIO_PROCESS, 0) == 0;
+}
+
+static void go_first(int policy)
 {
 	const struct sched_param plain = {0};
 
-	if (sched_getscheduler(0) != SCHED_OTHER || getpriority(PRIO_PROCESS, 0) != 0)
-		return;
-	/* First of all, so that nobody inherits it. */
-	if (sched_setscheduler(0, SCHED_OTHER | SCHED_RESET_ON_FORK, &plain) || setpriority(PRIO_PROCESS, 0, FIRST))
+	if (sched_setscheduler(0, policy, &plain) || setpriority(PRIO_PROCESS, 0, FIRST))
 		log_debug("gilscope does not go before other threads: %s", strerror(errno));
+}
+
+void precedence__take(void)
+{
+	if (is_plain()) /* the policy first of all, so that nobody inherits it */
+		go_first(SCHED_OTHER | SCHED_RESET_ON_FORK);
+}
+
+void precedence__take_with_children(void)
+{
+	if (is_plain())
+		go_first(SCHED_OTHER);
 }

@@ -12,4 +12,7 @@
  */
 void precedence__take(void);
 
+/* The same, and whatever process the caller forks has it, too. */
+void precedence__take_with_children(void);
+
 #endif

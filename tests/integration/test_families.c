@@ -139,7 +139,7 @@ static double real(const json_t *object, const char *group, const char *field)
 static void expect_all_seen(const json_t *line)
 {
 	cr_expect_eq(real(line, "process", "cov"), 1);
-	cr_expect_eq(json_object_size(json_object_get(line, "losses")), 0);
+	cr_expect_eq(json_object_size(json_object_get(line, "losses")), 0, "%s", json_dumps(line, JSON_COMPACT));
 }
 
 /*
@@ -221,7 +221,8 @@ static void expect_pool_counted(const struct run *r, json_t *truth, const struct
 		cr_expect_eq(json__int(thread, "n"), json_integer_value(json_array_get(child, 2)),
 			     "%s: process %d: %lld acquires, it made %lld", what, (int)pid, (long long)json__int(thread, "n"),
 			     (long long)json_integer_value(json_array_get(child, 2)));
-		cr_expect_eq(json_object_size(json_object_get(summary_of(r, pid), "losses")), 0);
+		cr_expect_eq(json_object_size(json_object_get(summary_of(r, pid), "losses")), 0, "%s %s", what,
+			     json_dumps(json_object_get(summary_of(r, pid), "losses"), JSON_COMPACT));
 		seen += json__int(thread, "n");
 		made += json_integer_value(json_array_get(child, 2));
 	}
@@ -892,7 +893,7 @@ Test(families, what_one_exceeds_all_change_for)
 			n++;
 			cr_expect_str_neq(json_string_value(json_object_get(line, "mode")), "full", "pid %lld",
 					  (long long)json__int(line, "pid"));
-			cr_expect_eq(json_object_size(json_object_get(line, "losses")), 0);
+			cr_expect_eq(json_object_size(json_object_get(line, "losses")), 0, "%s", json_dumps(line, JSON_COMPACT));
 		}
 	cr_expect_eq(n, 3);
 	json_decref(lines);
