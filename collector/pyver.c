@@ -643,6 +643,23 @@ static int find_tstate(struct walk *w, uint64_t tstate)
 }
 
 /*
+ * A thread that ends takes its state off the list before it lets the GIL go (_PyThreadState_DeleteCurrent() in Python/pystate.c,
+ * 3.8 to 3.15), and may lose its CPU in between. What it had still points back to an interpreter of the list. 1, 0 or -errno.
+ */
+static int is_just_off_its_list(struct walk *w, uint64_t tstate)
+{
+	uint64_t back, interp;
+	int rc;
+
+	if (procmem__read_u64(w->pid, tstate + w->off->tstate_interp, &back) || !back)
+		return 0;
+	rc = read_pointer(w, w->runtime, w->off->runtime_interpreters_head, &interp);
+	for (int i = 0; !rc && interp && interp != back && i < INTERPRETERS_MAX; i++)
+		rc = read_pointer(w, interp, w->off->interp_next, &interp);
+	return rc < 0 ? rc : interp == back;
+}
+
+/*
  * Checks the live values of one GIL. The holder must be a thread state while it is locked; afterwards the pointer
  * may dangle (drop_gil() does not clear it when a thread ends), so then it only has to look like one.
  */
@@ -669,6 +686,8 @@ static int check_gil(struct walk *w, uint64_t gil)
 	if (locked != 1)
 		return 0;
 	rc = find_tstate(w, holder);
+	if (!rc)
+		rc = is_just_off_its_list(w, holder);
 	return rc < 0 ? rc : rc == 1 ? 0 : implausible(w, "the GIL's holder is not a thread of the interpreter");
 }
 

@@ -1033,6 +1033,23 @@ Test(pyver, a_sound_runtime_in_memory_is_accepted)
 	fake__close(&f);
 }
 
+/* Off the list, with the GIL still: for as long as it has no CPU. */
+Test(pyver, holder_that_is_about_to_end_is_believed_by_its_way_back)
+{
+	static struct fake f;
+	struct reason why = {""};
+	int n = 0;
+
+	fake__open(&f);
+	put(f.interp[0], f.off.interp_threads_head, (uintptr_t)f.tstate[1]);
+	put(f.tstate[0], f.off.tstate_next, 0);
+	cr_expect_eq(fake__walk(&f, &n, &why), 0, "%s", why.text);
+	cr_expect_eq(n, 1);
+	put(f.tstate[0], f.off.tstate_interp, (uintptr_t)f.interp[1]);
+	cr_expect_eq(fake__walk(&f, &n, &why), -ENOTSUP, "it has no way back");
+	fake__close(&f);
+}
+
 enum bend {
 	BEND_LOCKED, BEND_INTERVAL_0, BEND_INTERVAL_HUGE, BEND_HOLDER_STRANGER, BEND_HOLDER_ODD, BEND_HOLDER_KERNEL,
 	BEND_HOLDER_NULL, BEND_THREAD_RING, BEND_INTERP_RING, BEND_HEAD_WILD, BEND_NEXT_WILD, BEND_GIL_WILD, BEND_BACK, BEND_ID,
