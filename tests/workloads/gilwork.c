@@ -1024,6 +1024,7 @@ void stuck_hold(int how, int pipe)
 		syscall(SYS_exit, 0); /* of this thread alone */
 	} else if (how == STUCK_STOPPED) {
 		kill(getpid(), SIGSTOP);
+		nap(20000000); /* it reaches this thread a moment later: it stands here then, not somewhere in its end */
 	} else if (how == STUCK_NAP) {
 		nap(3600 * 1000000000ull);
 	} else {

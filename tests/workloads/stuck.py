@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """usage: stuck.py mutex|read|ended|spin|forked|stopped [--late]
 
-The thread `holder` keeps the GIL: it sleeps in C for ever on a mutex, reads from a pipe until a line comes, ends in C without letting go, or
-computes in C for ever, stops the process (only --late: nothing is said then); or (forked) C code forks without the GIL while `holder` has it, and in the child nobody ever lets go. The
-thread `other` (in the child: the first one) waits for it.
+The thread `holder` keeps the GIL: it sleeps in C for ever on a mutex, reads from a pipe until a line comes, ends in C without letting
+go, computes in C for ever, or stops the process (only --late: nothing is said then); or (forked) C code forks without the GIL while
+`holder` has it, and in the child nobody ever lets go. The thread `other` (in the child: the first one) waits for it.
 
 It says `ready` when that is so, and then at once a line of JSON: the process that is stuck, the ids of holder and waiter. With
 --late it says `ready` before, and after `go` it gets stuck and says `ready` again. After a further line `read` goes on and says its truth.
