@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include <bpf/bpf.h>
+#include "map_batch.h"
 
 static int make_room(struct stack_sums *sums, size_t n)
 {
@@ -28,22 +28,14 @@ static int make_room(struct stack_sums *sums, size_t n)
 
 int stack_sums__take(struct stack_sums *sums, int map_fd, size_t map_size)
 {
-	__u32 batch, got;
-	bool first = true;
-	int err;
+	int err = make_room(sums, map_size);
+	const struct map_batch all = {
+		.fd = map_fd, .size = map_size, .key_size = sizeof(*sums->keys), .value_size = sizeof(*sums->values),
+		.keys = sums->keys, .values = sums->values,
+	};
 
 	sums->n = 0;
-	err = make_room(sums, map_size);
-	while (!err && sums->n < map_size) {
-		got = (__u32)(map_size - sums->n);
-		err = bpf_map_lookup_and_delete_batch(map_fd, first ? NULL : &batch, &batch, sums->keys + sums->n,
-						      sums->values + sums->n, &got, NULL);
-		if (err && errno != ENOENT)
-			return -errno;
-		sums->n += got;
-		first = false;
-	}
-	return err == -ENOMEM ? err : 0;
+	return err ?: map_batch__read(&all, true, &sums->n);
 }
 
 void stack_sums__clear(struct stack_sums *sums)

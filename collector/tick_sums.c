@@ -3,10 +3,11 @@
 #include "tick_sums.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
 #include <bpf/bpf.h>
+
+#include "map_batch.h"
 
 static int make_room(struct tick_sums *sums, size_t n)
 {
@@ -24,24 +25,6 @@ static int make_room(struct tick_sums *sums, size_t n)
 	if (!keys || !values)
 		return -ENOMEM;
 	sums->room = n;
-	return 0;
-}
-
-static int read_all(struct tick_sums *sums, int map_fd, size_t map_size)
-{
-	__u32 batch, got;
-	bool first = true;
-	int err = 0;
-
-	while (!err && sums->n < map_size) {
-		got = (__u32)(map_size - sums->n);
-		err = bpf_map_lookup_batch(map_fd, first ? NULL : &batch, &batch, sums->keys + sums->n,
-					   sums->values + sums->n, &got, NULL);
-		if (err && errno != ENOENT)
-			return -errno;
-		sums->n += got;
-		first = false;
-	}
 	return 0;
 }
 
@@ -63,9 +46,13 @@ int tick_sums__take(struct tick_sums *sums, int map_fd, size_t map_size, uint64_
 {
 	int err = make_room(sums, map_size);
 	__u32 ended;
+	const struct map_batch all = {
+		.fd = map_fd, .size = map_size, .key_size = sizeof(*sums->keys), .value_size = sizeof(*sums->values),
+		.keys = sums->keys, .values = sums->values,
+	};
 
 	sums->n = 0;
-	err = err ?: read_all(sums, map_fd, map_size);
+	err = err ?: map_batch__read(&all, false, &sums->n);
 	if (err)
 		return err;
 	keep_ended(sums, bound);
