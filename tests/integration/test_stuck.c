@@ -110,16 +110,21 @@ static const char *text_of(const json_t *object, const char *name)
 	return text ? text : "";
 }
 
-/* The thread of a dump in that state; NULL: none. */
-static json_t *thread_that(const json_t *dump, const char *state)
+/* The first object of an array in which that field says so; NULL: none. */
+static json_t *one_that(const json_t *array, const char *field, const char *says)
 {
-	json_t *thread;
+	json_t *one;
 	size_t i;
 
-	json_array_foreach (json_object_get(dump, "threads"), i, thread)
-		if (strcmp(text_of(thread, "state"), state) == 0)
-			return thread;
+	json_array_foreach (array, i, one)
+		if (strcmp(text_of(one, field), says) == 0)
+			return one;
 	return NULL;
+}
+
+static json_t *thread_that(const json_t *dump, const char *state)
+{
+	return one_that(json_object_get(dump, "threads"), "state", state);
 }
 
 static const char *held_by(const json_t *dump)
@@ -129,13 +134,7 @@ static const char *held_by(const json_t *dump)
 
 static json_t *finding(const json_t *report, const char *pattern)
 {
-	json_t *one;
-	size_t i;
-
-	json_array_foreach (json_object_get(report, "findings"), i, one)
-		if (strcmp(text_of(one, "pattern"), pattern) == 0)
-			return one;
-	return NULL;
+	return one_that(json_object_get(report, "findings"), "pattern", pattern);
 }
 
 /* What cannot be of a process that did nothing: that it computes, lets go late, waits for hand-overs, or could do more work. */
