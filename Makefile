@@ -48,20 +48,19 @@ override OUTPUT := $(TOP)/$(VARIANT)
 endif
 
 # ---- what is built from what ---------------------------------------------------------------------
-# Pure modules: neither libbpf nor hiredis (make lint checks it).
-PURE := reason log text packet pulse errand errand_process theirs regular sure_path run_dir expendable symtab procmem capstone_lib insn insn_x86 insn_arm64
-PURE += site_text shadow_stack target target_proc target_label target_files target_image target_runtimes elffile elffile_symbols elffile_imports elffile_frames debugfile image pyver sites apart recipe grid
-PURE += record time_memo proc_layout precedence caps verifier_log load_refusal
-PURE += hist keymap pair_index stack_cells tick_share sample long_event window minute aggr keep json_text batch sink_mem trace trace_json
-PURE += schema schema_member schema_row schema_blame schema_code schema_stacks schema_holding verdict verdict_stuck schema_series schema_sample schema_threads schema_wide schema_board schema_meta schema_ttl task_state holder_look holding
-PURE += procmaps label cgroup pynames pystr pylines pystack unwind demangle native native_tally native_look stack_book gil_words guard gc_words gc_watch sight snapshot
-KERNEL := kernel_features probes probes_load probes_programs stack_limit probes_tables probes_kin families planter planter_process uprobe_link probe_check blame_memo gil_life map_batch stack_sums tick_sums ticks
-KERNEL += reader reader_slots reader_names reader_stacks reader_ticks reader_trace
-PURE += redis_url
-REDIS := redis_conn redis_server redis_functions sink_redis store_dirs store_server store_hand store_access store query_reply query
-WIRES := writer_lock spawn observed observed_look gc_looks finder roster collector collector_modes collector_guard collector_pulse collector_trace collector_procs collector_runtimes collector_sight
-present = $(foreach m,$(1),$(if $(wildcard collector/$(m).c),collector/$(m).c))
-LIB_SRCS := $(call present,$(PURE) $(KERNEL) $(REDIS) $(WIRES))
+# Every file there, but the one that gen_pyoffsets.sh compiles against headers of each CPython.
+LIB_SRCS := $(filter-out collector/pyoffsets_gen.c,$(sort $(wildcard collector/*.c)))
+# The modules that may know libbpf, those that may know hiredis or their users, and those that wire all of them. Every other one is
+# pure (make lint checks it).
+KERNEL := blame_memo families gil_life kernel_features map_batch planter planter_process probe_check \
+	probes probes_kin probes_load probes_programs probes_tables reader reader_names reader_slots \
+	reader_stacks reader_ticks reader_trace stack_limit stack_sums tick_sums ticks uprobe_link
+REDIS := query query_reply redis_conn redis_functions redis_server sink_redis store store_access \
+	store_dirs store_hand store_server
+WIRES := collector collector_guard collector_modes collector_procs collector_pulse \
+	collector_runtimes collector_sight collector_trace finder gc_looks observed observed_look roster \
+	spawn writer_lock
+PURE := $(filter-out $(KERNEL) $(REDIS) $(WIRES),$(LIB_SRCS:collector/%.c=%))
 CLI_SRCS := $(sort $(wildcard cli/*.c))
 CLI_LIB_SRCS := $(filter-out cli/main.c,$(CLI_SRCS))
 BPF_SRCS := $(sort $(wildcard bpf/*.bpf.c tests/bpf/*.bpf.c))
