@@ -6,6 +6,7 @@
  * to signal or wait on; its address tells GIL and role. Nothing is written to the target. Read next: gil_core.bpf.h.
  */
 #include <linux/bpf.h>
+#include <linux/bpf_perf_event.h>
 #include <linux/types.h>
 #include <asm/ptrace.h>
 #include <stdbool.h>
@@ -15,6 +16,7 @@
 
 #include "gil_again.bpf.h"
 #include "gil_core.bpf.h"
+#include "gil_light.bpf.h"
 #include "no_private_stack.bpf.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -88,6 +90,18 @@ GIL_INLINE __u64 ids_of(struct task_struct *task)
 	if (!pidns_level)
 		return (__u64)task->tgid << 32 | (__u32)task->pid;
 	return (__u64)id_here(BPF_CORE_READ(task, group_leader, thread_pid)) << 32 | id_here(BPF_CORE_READ(task, thread_pid));
+}
+
+/* A task's id as its own PID namespace counts. */
+GIL_INLINE __u32 id_inside(struct task_struct *task)
+{
+	struct pid *pid = BPF_CORE_READ(task, thread_pid);
+	__u32 level = BPF_CORE_READ(pid, level), nr = 0;
+
+	bpf_probe_read_kernel(&nr, sizeof(nr),
+			      (void *)((__u64)&pid->numbers + (__u64)level * bpf_core_type_size(struct upid) +
+				       bpf_core_field_offset(struct upid, nr)));
+	return nr;
 }
 
 GIL_INLINE __u32 tgid_of(struct task_struct *task)
@@ -897,6 +911,9 @@ GIL_INLINE void switched_in(struct gil_task *mine)
 
 	if (cfg_stacks && gil_held_by(mine))
 		gil_tick_settle(mine->gil - 1, now, gil_bound_at(now));
+	if (cfg_stacks && mine->light)
+		gil_light_settle(mine->light - 1, now, gil_bound_at(now));
+	mine->light = 0;
 	gil_on_switched_in(mine, now, gil_bound_at(now));
 }
 
@@ -908,6 +925,36 @@ GIL_INLINE bool is_in_its_program(struct task_struct *task)
 	if (task->flags & PF_EXITING)
 		return false;
 	return !bpf_core_field_exists(task->in_execve) || !BPF_CORE_READ_BITFIELD_PROBED(task, in_execve);
+}
+
+/* The process of a thread that has a slot, if it is observed in light mode, and it does not wait for the GIL. */
+GIL_INLINE struct gil_proc *light_proc_of_slot(__u32 slot, struct gil_at *at)
+{
+	struct gil_thread *t = slot ? gil_thread_at(slot) : NULL;
+
+	if (!t || t->state != GIL_THREAD_LIVE || t->cur.wait_since)
+		return NULL;
+	at->proc_slot = slot = t->proc;
+	at->tid = t->tid;
+	at->proc = bpf_map_lookup_elem(&procs, &slot);
+	return at->proc && at->proc->armed && at->proc->mode == GIL_MODE_LIGHT && at->proc->off_tstate_id ? at->proc : NULL;
+}
+
+/* A thread that has met a probe or a tick loses its CPU; of light mode nobody has told whether it holds a GIL. */
+static __noinline int leaves_in_light(struct task_struct *task, struct gil_task *mine, bool runnable)
+{
+	struct gil_at at = {.now = bpf_ktime_get_ns()};
+	int held;
+
+	if (!mine || !light_proc_of_slot(mine->slot[0], &at))
+		return 0;
+	held = gil_light_held(at.proc, id_inside(task));
+	if (held < 0 || !enter_gil(&at, held))
+		return 0;
+	at.bound = gil_bound_at(at.now);
+	if (gil_slot_is(&at, mine->slot[held & (GIL_PER_PROC - 1)]))
+		gil_light_leave(&at, mine, mine->slot[held & (GIL_PER_PROC - 1)], runnable);
+	return 0;
 }
 
 /* Every switch of the machine comes by here: whoever never took a GIL costs one look-up that finds nothing. */
@@ -926,6 +973,11 @@ GIL_INLINE void switched(bool runnable, struct task_struct *prev, struct task_st
 			left = gil_tick_leave(g, mine, runnable, now, gil_bound_at(now));
 		}
 		gil_on_switched_out(mine, runnable, now, gil_bound_at(now), left);
+	} else if (cfg_stacks && mine) {
+		if (mine->off)
+			switched_in(mine);
+		if (is_in_its_program(prev))
+			leaves_in_light(prev, mine, runnable);
 	}
 	if (!*(volatile __u32 *)&gil_holders_off)
 		return;
@@ -970,19 +1022,66 @@ int BPF_PROG(gil_wakeup, struct task_struct *task)
 	return 0;
 }
 
+/* ---- ticks ---- */
+
+/* The process of a task, if it is observed in light mode and its ticks count (gil_tick_counts()). */
+GIL_INLINE struct gil_proc *light_proc_of(__u32 tgid, struct gil_at *at)
+{
+	__u32 *slot = bpf_map_lookup_elem(&tgids, &tgid);
+	struct gil_proc *proc = slot ? bpf_map_lookup_elem(&procs, slot) : NULL;
+
+	if (!proc || !proc->armed || proc->mode != GIL_MODE_LIGHT || !proc->off_tstate_id ||
+	    (proc->tick_thin && bpf_get_prandom_u32() & proc->tick_thin))
+		return NULL;
+	at->proc = proc;
+	at->proc_slot = *slot;
+	return proc;
+}
+
+/* Of a thread that does not hold now: its slot on the main GIL; GIL_SLOT_NONE: it has none, and never had the GIL at a tick. */
+GIL_INLINE __u32 light_slot_without(const struct gil_at *at, struct gil_task *mine)
+{
+	return mine && gil_slot_is(at, mine->slot[0]) ? mine->slot[0] : GIL_SLOT_NONE;
+}
+
+/* `period_ns`: of its CPU time, between two ticks. */
+static __noinline int tick_in_light(struct task_struct *task, __u64 period_ns)
+{
+	struct gil_at at = {.now = bpf_ktime_get_ns()};
+	__u64 id = ids_of(task);
+	struct gil_task *mine;
+	__u32 slot;
+	int held;
+
+	if (!light_proc_of(id >> 32, &at))
+		return 0;
+	at.tid = (__u32)id;
+	at.bound = gil_bound_at(at.now);
+	held = gil_light_held(at.proc, id_inside(task));
+	mine = bpf_task_storage_get(&tasks, task, NULL, held >= 0 ? BPF_LOCAL_STORAGE_GET_F_CREATE : 0);
+	if ((mine && mine->making) || !enter_gil(&at, held >= 0 ? held : 0))
+		return 0;
+	slot = held >= 0 ? gil_slot_find(&at, mine, task->start_boottime) : light_slot_without(&at, mine);
+	if (slot != GIL_SLOT_NONE)
+		gil_light_tick(&at, slot, held >= 0, period_ns * (at.proc->tick_thin + 1));
+	return 0;
+}
+
 /* A timer of a thread's own CPU time (gil_tick.bpf.h). One that ticks has a CPU, whether the kernel told of the switch or not. */
 SEC("perf_event")
-int gil_sample(void *ctx)
+int gil_sample(struct bpf_perf_event_data *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct gil_task *mine = bpf_task_storage_get(&tasks, task, NULL, 0);
 	struct gil_state *g = mine ? gil_held_by(mine) : NULL;
 	__u64 now, hash;
 
-	if (!cfg_stacks || !g || !is_in_its_program(task))
+	if (!cfg_stacks || !is_in_its_program(task))
 		return 0;
-	if (mine->off)
+	if (mine && mine->off)
 		switched_in(mine);
+	if (!g)
+		return tick_in_light(task, ctx->sample_period);
 	now = bpf_ktime_get_ns();
 	hash = gil_tick(g, now, gil_bound_at(now));
 	gil_native_here(g, mine, hash, (const void *)bpf_task_pt_regs(task), now);

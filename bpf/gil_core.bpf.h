@@ -323,6 +323,21 @@ GIL_INLINE bool gil_slot_is(const struct gil_at *at, __u32 slot)
 	       t->gil == at->gil_index;
 }
 
+/* A tick may come in between (gil_light.bpf.h): it keeps away while a slot is being made, and may have made it just before. */
+GIL_INLINE __u32 gil_slot_make(const struct gil_at *at, struct gil_task *task, __u32 *mine, __u64 start_boot_ns)
+{
+	__u32 slot;
+
+	*(volatile __u32 *)&task->making = 1;
+	slot = *(volatile __u32 *)mine;
+	if (slot == GIL_SLOT_NONE || !gil_slot_is(at, slot))
+		slot = gil_slot_new(at, start_boot_ns);
+	if (slot != GIL_SLOT_NONE)
+		*mine = slot;
+	*(volatile __u32 *)&task->making = 0;
+	return slot;
+}
+
 /* The current thread's slot on this GIL, made if need be. Never GIL_SLOT_NONE. */
 GIL_INLINE __u32 gil_slot_find(const struct gil_at *at, struct gil_task *task, __u64 start_boot_ns)
 {
@@ -332,12 +347,11 @@ GIL_INLINE __u32 gil_slot_find(const struct gil_at *at, struct gil_task *task, _
 	if (mine && *mine != GIL_SLOT_NONE && gil_slot_is(at, *mine))
 		return *mine;
 	if (mine)
-		slot = gil_slot_new(at, start_boot_ns);
+		slot = gil_slot_make(at, task, mine, start_boot_ns);
 	if (slot == GIL_SLOT_NONE) {
 		gil_lost(at->proc, GIL_LOSS_NO_SLOT);
 		return gil_slot_other(at);
 	}
-	*mine = slot;
 	return slot;
 }
 

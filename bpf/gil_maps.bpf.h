@@ -128,6 +128,8 @@ struct gil_task {
 	__u32 gil; /* the GIL that it took last: number in `gils` + 1; 0: none */
 	__u32 tid; /* its id, as in gil_state.holder_tid */
 	__u32 off; /* switched out while it held that GIL */
+	__u32 making; /* one of `slot` is being made: a tick keeps away */
+	__u32 light; /* light mode: the GIL that it held when it was switched out: number in `gils` + 1; 0: none */
 	__u32 pad;
 	__u64 native_at; /* ns: its native code was looked at last */
 	__u64 seen_at; /* ns: its Python stack was looked at last (gil_tick.bpf.h), */

@@ -241,9 +241,13 @@ struct gil_stack_event {
 
 /* ---- ticks (gil_tick.bpf.h) ---- */
 
+/* Instead of a hash. */
+#define GIL_TICK_NOWHERE 0       /* the frames could not be read, or the table had no room */
+#define GIL_TICK_WITHOUT 1       /* light: the thread ran, and did not hold the GIL */
+
 /* A stack of a thread in one interval. */
 struct gil_tick_key {
-	__u64 hash;              /* of its frames; 0: they could not be read, or the table had no room */
+	__u64 hash;              /* of its frames; or GIL_TICK_NOWHERE, GIL_TICK_WITHOUT */
 	__u64 bound;             /* ns: the boundary at which the interval began */
 	__u32 slot;              /* in the thread table */
 	__u32 proc;
@@ -251,6 +255,7 @@ struct gil_tick_key {
 
 struct gil_tick_sum {
 	__u64 ticks;             /* of the timer of the thread's CPU time, while it held the GIL */
+	__u64 on_ns;             /* light: the CPU time that they stand for */
 	__u64 waited;            /* the numbers of threads that waited at them, added up */
 	__u64 off_ns;            /* held without a CPU, having lost it in this stack */
 	__u64 off_waited_ns;     /* others waited meanwhile, in sum */
@@ -297,7 +302,7 @@ struct gil_proc {
 	__u32 in_library;   /* the probes are at the C library's functions: its own calls hit them, too */
 	__u32 follow;       /* enum gil_follow */
 	__u32 relative;     /* as gil_kin.relative */
-	__u32 pad;
+	__u32 off_tstate_id;/* PyThreadState.native_thread_id (3.11+), or .thread_id; 0: not known */
 	__u64 drop_where;   /* address or offset, by drop_kind */
 	__u64 gc_where;     /* address of the main interpreter's gc.collecting; 0: not known (yet) */
 	__u64 runtime;      /* address of its _PyRuntime; 0: not known */
@@ -310,7 +315,7 @@ struct gil_proc {
 	__u64 ticks;        /* looked at (gil_tick.bpf.h) */
 	__u64 tick_ns;      /* what those looks took, and those at switches */
 	__u32 tick_thin;    /* by userland: a tick is looked at if a random number has none of these bits */
-	__u32 pad2;
+	__u32 off_pthread_id; /* of the thread's id in what .thread_id points at; 0: off_tstate_id has the id itself */
 };
 
 /*
@@ -449,6 +454,15 @@ struct gil_cpu {
 	struct gil_cpu_view snap; /* state at `bound` */
 };
 
+/* Light mode: a holder that lost its CPU and has none yet, or had none at the last boundary. */
+struct gil_left {
+	__u64 at;           /* ns: when that was; 0: there is none */
+	__u64 stack;        /* its hash, or GIL_TICK_NOWHERE */
+	__u64 bound;        /* of `was`: the boundary */
+	__u32 slot;         /* the thread's */
+	__u32 pad;
+};
+
 /* A charge that is under way: the ring entries that overlap a span of the held clock. The programs' own. */
 struct gil_walk {
 	__u64 from, to;     /* span of the held clock */
@@ -484,6 +498,7 @@ struct gil_state {
 	__u32 settled_turn; /* the turn at which cur.settled was right */
 	__u32 pad;
 	__u64 left_waited_ns; /* of others in this hold, when its holder last lost its CPU */
+	struct gil_left left, was; /* the holder's own (gil_light.bpf.h) */
 	struct gil_cpu cpu[2];
 	struct gil_walk walk;
 	struct gil_ring_entry ring[GIL_RING_LEN];

@@ -138,6 +138,15 @@ static size_t holder_of(const struct report *r)
 	return SIZE_MAX;
 }
 
+/* Light mode's estimate, as shares of the time. */
+static void take_estimate(struct report *r, double observed_us)
+{
+	double about = rows__field(&r->all, FIELD_UTIL_EST), err = rows__field(&r->all, FIELD_HOLD_ERR);
+
+	r->in.about_held = isnan(about) ? 0 : about;
+	r->in.about_held_err = isnan(err) || !(observed_us > 0) ? 0 : err / observed_us;
+}
+
 /* What both sources have in common: the process's row is there. */
 static void fill_input(struct report *r, double observed_us, int cpus)
 {
@@ -148,6 +157,7 @@ static void fill_input(struct report *r, double observed_us, int cpus)
 	r->in.observed_us = observed_us;
 	r->in.cov = d > 0 ? observed_us / d : 1;
 	r->in.util = rows__field(&r->all, FIELD_UTIL);
+	take_estimate(r, observed_us);
 	r->in.handover_us = rows__field(&r->all, FIELD_HANDOVER);
 	r->in.unknown_us = isnan(unknown) ? 0 : unknown;
 	r->in.cpu_us = rows__field(&r->all, FIELD_CPU);
@@ -530,7 +540,7 @@ static void print_text(const struct report *r)
 	paragraph(r->verdict.headline);
 	paragraph(r->verdict.gain);
 	print_findings(&r->verdict);
-	print_table(functions__table(r->functions, r->functions_n, SHOWN_FUNCTIONS));
+	print_table(functions__table(r->functions, r->functions_n, SHOWN_FUNCTIONS, false));
 	print_table(r->in.all.wait_us > 0 ? blame_table(r, SHOWN_PAIRS) : NULL);
 	print_basis(r);
 }
@@ -557,7 +567,7 @@ static json_t *findings_json(const struct report *r)
 
 static void print_json(const struct report *r)
 {
-	struct out *table = blame_table(r, SIZE_MAX), *code = functions__table(r->functions, r->functions_n, SIZE_MAX);
+	struct out *table = blame_table(r, SIZE_MAX), *code = functions__table(r->functions, r->functions_n, SIZE_MAX, false);
 	json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:i}", "id", r->id, "label", r->label,
 				 "python", r->python, "gil_bound", gil_bound__name(r->verdict.bound), "headline",
 				 r->verdict.headline, "gain", r->verdict.gain, "limits", r->verdict.limits,
@@ -574,6 +584,8 @@ static void print_json(const struct report *r)
 		{"observed", r->in.observed_us},
 		{"cov", r->in.cov},
 		{"hold", r->in.all.hold_us},
+		{"hold_est", rows__field(&r->all, FIELD_HOLD_EST)},
+		{"hold_err", rows__field(&r->all, FIELD_HOLD_ERR)},
 		{"hold_blocked", r->in.all.hold_blocked},
 		{"hold_preempted", r->in.all.hold_preempted},
 		{"hold_unseen", r->in.all.hold_unseen},

@@ -45,7 +45,7 @@ struct function_part *code__parts(const struct proc_sample *s, char (*names)[COD
 		parts[i] = (struct function_part){
 			.function = c->function, .file = c->file, .native = c->native, .line = c->line,
 			.firstlineno = c->firstlineno, .thread = c->thread, .thread_name = names[c->thread],
-			.hold_us = s->total.known & KNOWN_HOLD ? (double)c->hold_ns / 1e3 : NAN,
+			.hold_us = s->total.known & (KNOWN_HOLD | KNOWN_HOLD_EST) ? (double)c->hold_ns / 1e3 : NAN,
 			.blame_us = (double)c->blame_ns / 1e3,
 		};
 	}
@@ -68,7 +68,7 @@ void code__print(FILE *to, const struct proc_sample *s, size_t width)
 	struct function_part *parts = names ? code__parts(s, names) : NULL;
 	size_t n = 0;
 	struct function_time *list = parts ? functions__sum(parts, s->code_n, SIZE_MAX, &n) : NULL;
-	struct out *table = functions__table(list, n, SHOWN);
+	struct out *table = functions__table(list, n, SHOWN, rows__is_estimate(&s->total));
 
 	if (table && out__rows(table) && !out__error(table)) {
 		print_worst(to, &list[0]);
@@ -93,8 +93,9 @@ json_t *code__json(const struct proc_sample *s)
 					c->function, "file", c->file, "line", (json_int_t)c->line, "blame",
 					(json_int_t)(c->blame_ns / 1000), "wait", (json_int_t)(c->wait_ns / 1000));
 
-		if (one && s->total.known & KNOWN_HOLD)
-			json_object_set_new(one, "hold", json_integer((json_int_t)(c->hold_ns / 1000)));
+		if (one && s->total.known & (KNOWN_HOLD | KNOWN_HOLD_EST))
+			json_object_set_new(one, rows__is_estimate(&s->total) ? "hold_est" : "hold",
+					    json_integer((json_int_t)(c->hold_ns / 1000)));
 		if (one && c->ticks) {
 			json_object_set_new(one, "ticks", json_integer((json_int_t)c->ticks));
 			json_object_set_new(one, "error", json_real(sqrt(c->hold_var) / 1e3));

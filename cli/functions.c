@@ -7,13 +7,15 @@
 
 enum { F_PLACE, F_NATIVE, F_WHO, F_BLAME, F_HOLD };
 
-static const struct out_column columns[] = {
-	[F_PLACE] = {"place", "HOLDS IN", OUT_TEXT, OUT_FLEX | OUT_MIDDLE},
-	[F_NATIVE] = {"native", "IN C CODE", OUT_TEXT, OUT_FLEX | OUT_MIDDLE | OUT_SPARE},
-	[F_WHO] = {"thread", "THREAD", OUT_TEXT, OUT_FLEX | OUT_MIDDLE},
-	[F_BLAME] = {"blame", "OTHERS WAITED", OUT_US, 0},
-	[F_HOLD] = {"hold", "HELD", OUT_US, 0},
-};
+#define COLUMNS_OF(hold_title) { \
+	[F_PLACE] = {"place", "HOLDS IN", OUT_TEXT, OUT_FLEX | OUT_MIDDLE}, \
+	[F_NATIVE] = {"native", "IN C CODE", OUT_TEXT, OUT_FLEX | OUT_MIDDLE | OUT_SPARE}, \
+	[F_WHO] = {"thread", "THREAD", OUT_TEXT, OUT_FLEX | OUT_MIDDLE}, \
+	[F_BLAME] = {"blame", "OTHERS WAITED", OUT_US, 0}, \
+	[F_HOLD] = {"hold", hold_title, OUT_US, 0}, \
+}
+
+static const struct out_column exact[] = COLUMNS_OF("HELD"), estimated[] = COLUMNS_OF("~HELD");
 
 static int compare_functions(const struct function_part *a, const struct function_part *b)
 {
@@ -132,9 +134,9 @@ struct function_time *functions__sum(struct function_part *parts, size_t n, size
 	return list;
 }
 
-struct out *functions__table(const struct function_time *list, size_t n, size_t max)
+struct out *functions__table(const struct function_time *list, size_t n, size_t max, bool about)
 {
-	struct out *table = out__new(columns, sizeof(columns) / sizeof(columns[0]));
+	struct out *table = out__new(about ? estimated : exact, sizeof(exact) / sizeof(exact[0]));
 
 	for (size_t i = 0; table && i < n && i < max && list[i].blame_us > 0; i++) {
 		out__row(table);

@@ -34,7 +34,7 @@ struct function_time {
  */
 struct function_time *functions__sum(struct function_part *parts, size_t n, size_t only, size_t *ret_n);
 
-/* The `max` worst of them that others waited for, as rows. NULL: no memory. */
-struct out *functions__table(const struct function_time *list, size_t n, size_t max);
+/* The `max` worst of them that others waited for, as rows; `about`: their holds are estimates. NULL: no memory. */
+struct out *functions__table(const struct function_time *list, size_t n, size_t max, bool about);
 
 #endif

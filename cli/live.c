@@ -25,20 +25,22 @@
 
 enum { NAME, TID, INSIDE, HOLD, WAIT, ACQUIRES, CONTENDED, FORCED, WAIT_P99, HOLD_MAX };
 
-static const struct out_column columns[] = {
-	[NAME] = {"name", "THREAD", OUT_TEXT, OUT_FLEX | OUT_MIDDLE},
-	[TID] = {"tid", "TID", OUT_ID, 0},
-	[INSIDE] = {"inside", "INSIDE", OUT_ID, OUT_SPARE},
-	[HOLD] = {"hold", "HOLD", OUT_SHARE, 0},
-	[WAIT] = {"wait", "WAIT", OUT_SHARE, 0},
-	[ACQUIRES] = {"n", "ACQ/S", OUT_COUNT, OUT_DROP},
-	[CONTENDED] = {"c", "CONT/S", OUT_COUNT, OUT_DROP},
-	[FORCED] = {"forced", "FORCED", OUT_COUNT, OUT_DROP},
-	[WAIT_P99] = {"wait_p99", "P99 WAIT", OUT_US, OUT_DROP},
-	[HOLD_MAX] = {"hold_max", "MAX HOLD", OUT_US, OUT_DROP},
-};
+#define COLUMNS_OF(hold_title) { \
+	[NAME] = {"name", "THREAD", OUT_TEXT, OUT_FLEX | OUT_MIDDLE}, \
+	[TID] = {"tid", "TID", OUT_ID, 0}, \
+	[INSIDE] = {"inside", "INSIDE", OUT_ID, OUT_SPARE}, \
+	[HOLD] = {"hold", hold_title, OUT_SHARE, 0}, \
+	[WAIT] = {"wait", "WAIT", OUT_SHARE, 0}, \
+	[ACQUIRES] = {"n", "ACQ/S", OUT_COUNT, OUT_DROP}, \
+	[CONTENDED] = {"c", "CONT/S", OUT_COUNT, OUT_DROP}, \
+	[FORCED] = {"forced", "FORCED", OUT_COUNT, OUT_DROP}, \
+	[WAIT_P99] = {"wait_p99", "P99 WAIT", OUT_US, OUT_DROP}, \
+	[HOLD_MAX] = {"hold_max", "MAX HOLD", OUT_US, OUT_DROP}, \
+}
 
-#define COLUMNS_N (sizeof(columns) / sizeof(columns[0]))
+static const struct out_column exact[] = COLUMNS_OF("HOLD"), estimated[] = COLUMNS_OF("~HOLD");
+
+#define COLUMNS_N (sizeof(exact) / sizeof(exact[0]))
 
 /* Words that flow: as many in a line as fit, two blanks between them. */
 struct flow {
@@ -107,12 +109,16 @@ static void first_line(FILE *to, const struct who *who, const struct proc_sample
 static void busy_line(struct flow *flow, const struct proc_sample *s, const struct schema_row *row)
 {
 	char share[HUMAN_SIZE], drawn[BAR_COLUMNS + 3];
-	double util = rows__field(row, FIELD_UTIL), waiters = rows__field(row, FIELD_WAITERS);
+	double util = rows__field(row, FIELD_UTIL), waiters = rows__field(row, FIELD_WAITERS), error = rows__busy_error(s);
 
+	if (isnan(util))
+		util = rows__field(row, FIELD_UTIL_EST);
 	if (isnan(util))
 		flow_add(flow, "GIL busy -  (%s)", rows__busy_why(s));
 	else
-		flow_add(flow, "GIL busy %6s  %s", human__share(share, util), bar(drawn, util, flow->width));
+		flow_add(flow, "GIL busy %6s  %s", rows__busy(row, share), bar(drawn, util, flow->width));
+	if (!isnan(error))
+		flow_add(flow, "estimate, +- %s", human__share(share, error));
 	if (!isnan(waiters))
 		flow_add(flow, "%.2f thread%s waiting", waiters, waiters == 1 ? "" : "s");
 	flow_end(flow);
@@ -122,15 +128,15 @@ static void busy_line(struct flow *flow, const struct proc_sample *s, const stru
 static void gils_line(struct flow *flow, const struct proc_sample *s)
 {
 	const struct gil_sample **sorted = s->gils_n > 1 ? rows__gils(s) : NULL;
-	bool holds = s->total.known & KNOWN_HOLD;
+	bool holds = s->total.known & (KNOWN_HOLD | KNOWN_HOLD_EST), about = rows__is_estimate(&s->total);
 	char name[16], share[HUMAN_SIZE];
 
 	if (!sorted)
 		return;
 	flow_add(flow, "the %s of %zu GILs:", holds ? "busiest" : "waits", s->gils_n);
 	for (size_t i = 0; sorted[i] && i < GILS_SHOWN; i++)
-		flow_add(flow, "%s %s", rows__gil_name(sorted[i]->gil, name, sizeof(name)),
-			 human__share(share, rows__share(s, holds ? sorted[i]->m.hold_ns : sorted[i]->m.wait_ns)));
+		flow_add(flow, "%s %s%s", rows__gil_name(sorted[i]->gil, name, sizeof(name)), about ? "~" : "",
+			 human__share(share, rows__share(s, holds ? metrics__held(&sorted[i]->m) : sorted[i]->m.wait_ns)));
 	if (s->gils_n > GILS_SHOWN)
 		flow_add(flow, "and %zu more", s->gils_n - GILS_SHOWN);
 	flow_end(flow);
@@ -191,8 +197,7 @@ static void add_row(struct out *table, const struct proc_sample *s, const struct
 		out__num(table, TID, t->key.tid);
 	if (t->key.inside)
 		out__num(table, INSIDE, t->key.inside);
-	if (t->m.known & KNOWN_HOLD)
-		out__num(table, HOLD, rows__share(s, t->m.hold_ns));
+	out__num(table, HOLD, rows__hold_share(s, &t->m));
 	if (t->m.known & KNOWN_WAIT)
 		out__num(table, WAIT, rows__share(s, t->m.wait_ns));
 	out__num(table, ACQUIRES, rows__field(&row, FIELD_N) / seconds);
@@ -207,9 +212,10 @@ static void rest_line(FILE *to, const struct proc_sample *s, const struct thread
 	struct rest rest = rows__rest(from);
 	char hold[HUMAN_SIZE], wait[HUMAN_SIZE];
 
-	if (s->total.known & KNOWN_HOLD)
-		fprintf(to, "and %zu more threads: hold %s, wait %s together\n", rest.n,
-			human__share(hold, rows__share(s, rest.hold_ns)), human__share(wait, rows__share(s, rest.wait_ns)));
+	if (s->total.known & (KNOWN_HOLD | KNOWN_HOLD_EST))
+		fprintf(to, "and %zu more threads: hold %s%s, wait %s together\n", rest.n,
+			rows__is_estimate(&s->total) ? "~" : "", human__share(hold, rows__share(s, rest.hold_ns)),
+			human__share(wait, rows__share(s, rest.wait_ns)));
 	else
 		fprintf(to, "and %zu more threads: wait %s together\n", rest.n,
 			human__share(wait, rows__share(s, rest.wait_ns)));
@@ -219,7 +225,7 @@ static void rest_line(FILE *to, const struct proc_sample *s, const struct thread
 static void thread_table(FILE *to, const struct proc_sample *s, const struct thread_sample *const *sorted, size_t n,
 			 size_t width, size_t lines)
 {
-	struct out *table = out__new(columns, COLUMNS_N);
+	struct out *table = out__new(rows__is_estimate(&s->total) ? estimated : exact, COLUMNS_N);
 	size_t room = n + 1 <= lines ? n : lines - 2;
 
 	for (size_t i = 0; table && i < room; i++)
@@ -331,7 +337,7 @@ static void put_numbers(FILE *to, const struct proc_sample *s)
 	waiters = rows__field(&row, FIELD_WAITERS);
 	snprintf(queue, sizeof(queue), "%.2f", waiters);
 	fprintf(to, "  busy %6s  waiting %5s  acq/s %5s  forced/s %5s  cost %5s",
-		human__share(busy, rows__field(&row, FIELD_UTIL)), isnan(waiters) ? "-" : queue,
+		rows__busy(&row, busy), isnan(waiters) ? "-" : queue,
 		human__count(rate, rows__field(&row, FIELD_N) / seconds),
 		human__count(forced, rows__field(&row, FIELD_FORCED) / seconds),
 		human__share(cost, rows__share(s, s->cost_ns)));

@@ -105,6 +105,32 @@ const char *rows__mode(const struct proc_sample *s)
 	return words[s->mode];
 }
 
+bool rows__is_estimate(const struct metrics *m)
+{
+	return (m->known & (KNOWN_HOLD | KNOWN_HOLD_EST)) == KNOWN_HOLD_EST;
+}
+
+double rows__hold_share(const struct proc_sample *s, const struct metrics *m)
+{
+	return m->known & (KNOWN_HOLD | KNOWN_HOLD_EST) ? rows__share(s, metrics__held(m)) : NAN;
+}
+
+const char *rows__busy(const struct schema_row *row, char *buf)
+{
+	char share[HUMAN_SIZE];
+	double about = rows__field(row, FIELD_UTIL_EST);
+
+	human__share(share, isnan(about) ? rows__field(row, FIELD_UTIL) : about);
+	buf[0] = '\0';
+	text__append(buf, HUMAN_SIZE, "%s%s", isnan(about) ? "" : "~", share);
+	return buf;
+}
+
+double rows__busy_error(const struct proc_sample *s)
+{
+	return rows__is_estimate(&s->total) ? rows__share(s, (uint64_t)sqrt(s->total.hold_est.err2)) : NAN;
+}
+
 const char *rows__busy_why(const struct proc_sample *s)
 {
 	return s->mode == GIL_MODE_GUARDED ? "no probe was in" : "light mode sees only who queues";
@@ -120,7 +146,7 @@ static int busier_first(const void *a_, const void *b_)
 {
 	const struct thread_sample *a = *(const struct thread_sample *const *)a_;
 	const struct thread_sample *b = *(const struct thread_sample *const *)b_;
-	int by_hold = a->m.known & b->m.known & KNOWN_HOLD ? compare(a->m.hold_ns, b->m.hold_ns) : 0;
+	int by_hold = compare(metrics__held(&a->m), metrics__held(&b->m));
 	int by_wait = compare(a->m.wait_ns, b->m.wait_ns);
 	int by_count = compare(a->m.acquires + a->m.contended, b->m.acquires + b->m.contended);
 
@@ -131,7 +157,7 @@ static int busier_first(const void *a_, const void *b_)
 
 static bool did_something(const struct metrics *m)
 {
-	return m->hold_ns || m->wait_ns || m->acquires || m->contended || m->forced || m->waiting;
+	return metrics__held(m) || m->wait_ns || m->acquires || m->contended || m->forced || m->waiting;
 }
 
 const struct thread_sample **rows__sorted(const struct proc_sample *s, size_t *ret_n)
@@ -180,7 +206,7 @@ const char *rows__gil_name(uint32_t gil, char *buf, size_t size)
 static int busier_gil_first(const void *a_, const void *b_)
 {
 	const struct gil_sample *a = *(const struct gil_sample *const *)a_, *b = *(const struct gil_sample *const *)b_;
-	int by_hold = a->m.known & b->m.known & KNOWN_HOLD ? compare(a->m.hold_ns, b->m.hold_ns) : 0;
+	int by_hold = compare(metrics__held(&a->m), metrics__held(&b->m));
 	int by_wait = compare(a->m.wait_ns, b->m.wait_ns);
 
 	return by_hold ? by_hold : by_wait ? by_wait : -compare(a->gil, b->gil);
@@ -244,7 +270,7 @@ struct rest rows__rest(const struct thread_sample *const *from)
 
 	for (; *from; from++) {
 		rest.n++;
-		rest.hold_ns += (*from)->m.hold_ns;
+		rest.hold_ns += metrics__held(&(*from)->m);
 		rest.wait_ns += (*from)->m.wait_ns;
 	}
 	return rest;

@@ -56,6 +56,18 @@ const char *rows__gc_words(const struct gc_shares *gc, char *buf, size_t size);
 /* "62.0% on CPU, 30.0% asleep, 8.0% without CPU"; parts that are nothing are left out; "": not known. Returns buf. */
 const char *rows__off_words(const struct off_shares *off, char *buf, size_t size);
 
+/* Whether what is told of holds is an estimate (metrics.hold_est): shown with a "~", and nowhere beside what is exact. */
+bool rows__is_estimate(const struct metrics *m);
+
+/* How long it held, of the observed time: exactly, or about; NAN: neither is known. */
+double rows__hold_share(const struct proc_sample *s, const struct metrics *m);
+
+/* "busy 63.2%", or "~63.2%" of an estimate; "-": neither is known. Of FIELD_UTIL and FIELD_UTIL_EST. Returns buf (HUMAN_SIZE). */
+const char *rows__busy(const struct schema_row *row, char *buf);
+
+/* Its standard error, as a share of the observed time; NAN: it is exact, or not known. */
+double rows__busy_error(const struct proc_sample *s);
+
 /* Why it is not known how long the GIL was held. */
 const char *rows__busy_why(const struct proc_sample *s);
 

@@ -16,28 +16,32 @@
 
 enum { S_NAME, S_TID, S_INSIDE, S_HOLD, S_WAIT, S_ACQUIRES, S_CONTENDED, S_FORCED };
 
-static const struct out_column shares[] = {
-	[S_NAME] = {"name", "THREAD", OUT_TEXT, OUT_FLEX | OUT_MIDDLE},
-	[S_TID] = {"tid", "TID", OUT_ID, 0},
-	[S_INSIDE] = {"inside", "INSIDE", OUT_ID, OUT_SPARE},
-	[S_HOLD] = {"hold", "HOLDS", OUT_SHARE, 0},
-	[S_WAIT] = {"wait", "WAITS", OUT_SHARE, 0},
-	[S_ACQUIRES] = {"n", "ACQUIRES", OUT_TOTAL, 0},
-	[S_CONTENDED] = {"c", "CONTENDED", OUT_TOTAL, 0},
-	[S_FORCED] = {"forced", "FORCED OUT", OUT_TOTAL, 0},
-};
+#define SHARES_OF(hold_title) { \
+	[S_NAME] = {"name", "THREAD", OUT_TEXT, OUT_FLEX | OUT_MIDDLE}, \
+	[S_TID] = {"tid", "TID", OUT_ID, 0}, \
+	[S_INSIDE] = {"inside", "INSIDE", OUT_ID, OUT_SPARE}, \
+	[S_HOLD] = {"hold", hold_title, OUT_SHARE, 0}, \
+	[S_WAIT] = {"wait", "WAITS", OUT_SHARE, 0}, \
+	[S_ACQUIRES] = {"n", "ACQUIRES", OUT_TOTAL, 0}, \
+	[S_CONTENDED] = {"c", "CONTENDED", OUT_TOTAL, 0}, \
+	[S_FORCED] = {"forced", "FORCED OUT", OUT_TOTAL, 0}, \
+}
+
+static const struct out_column shares[] = SHARES_OF("HOLDS"), about_shares[] = SHARES_OF("~HOLDS");
 
 enum { G_NAME, G_HOLD, G_WAIT, G_ACQUIRES, G_CONTENDED, G_FORCED, G_HOLD_MAX };
 
-static const struct out_column gil_columns[] = {
-	[G_NAME] = {"gil", "GIL", OUT_TEXT, 0},
-	[G_HOLD] = {"util", "BUSY", OUT_SHARE, 0},
-	[G_WAIT] = {"waiters", "WAITING", OUT_REAL, 0},
-	[G_ACQUIRES] = {"n", "ACQUIRES", OUT_TOTAL, 0},
-	[G_CONTENDED] = {"c", "CONTENDED", OUT_TOTAL, 0},
-	[G_FORCED] = {"forced", "FORCED OUT", OUT_TOTAL, 0},
-	[G_HOLD_MAX] = {"hold_max", "MAX HOLD", OUT_US, 0},
-};
+#define GIL_COLUMNS_OF(busy_title) { \
+	[G_NAME] = {"gil", "GIL", OUT_TEXT, 0}, \
+	[G_HOLD] = {"util", busy_title, OUT_SHARE, 0}, \
+	[G_WAIT] = {"waiters", "WAITING", OUT_REAL, 0}, \
+	[G_ACQUIRES] = {"n", "ACQUIRES", OUT_TOTAL, 0}, \
+	[G_CONTENDED] = {"c", "CONTENDED", OUT_TOTAL, 0}, \
+	[G_FORCED] = {"forced", "FORCED OUT", OUT_TOTAL, 0}, \
+	[G_HOLD_MAX] = {"hold_max", "MAX HOLD", OUT_US, 0}, \
+}
+
+static const struct out_column gil_columns[] = GIL_COLUMNS_OF("BUSY"), about_gil_columns[] = GIL_COLUMNS_OF("~BUSY");
 
 enum { L_NAME, L_TID, L_HOLD_P50, L_HOLD_P99, L_HOLD_MAX, L_WAIT_P50, L_WAIT_P99, L_WAIT_MAX };
 
@@ -158,18 +162,30 @@ static void waiting(FILE *to, const struct schema_row *row, const char *mode)
 		     "of the waiting, nobody held it (wake-ups, too few CPUs)");
 }
 
+/* How busy the GIL was, or GILs were; of an estimate that it is one, and its error. */
+static void busy_fact(FILE *to, const char *what, const struct proc_sample *t, const struct schema_row *row, const char *gloss)
+{
+	char buf[HUMAN_SIZE], error[HUMAN_SIZE], about[128];
+
+	if (!(row->has & (1ull << FIELD_UTIL | 1ull << FIELD_UTIL_EST))) {
+		fact_unknown(to, what, rows__busy_why(t));
+		return;
+	}
+	snprintf(about, sizeof(about), "%s", gloss);
+	if (rows__is_estimate(&t->total))
+		text__append(about, sizeof(about), " (estimate, +- %s)", human__share(error, rows__busy_error(t)));
+	fact(to, what, rows__busy(row, buf), about);
+}
+
 static void busy(FILE *to, const struct proc_sample *t, const struct schema_row *row)
 {
-	char buf[HUMAN_SIZE], several[64];
+	char several[64];
 
 	if (t->gils_n > 1)
 		snprintf(several, sizeof(several), "of the time the busiest of %zu GILs was held", t->gils_n);
 	else
 		strcpy(several, "of the time a thread held the GIL");
-	if (isnan(rows__field(row, FIELD_UTIL)))
-		fact_unknown(to, "GIL busy", rows__busy_why(t));
-	else
-		fact(to, "GIL busy", human__share(buf, rows__field(row, FIELD_UTIL)), several);
+	busy_fact(to, "GIL busy", t, row, several);
 	off_cpu(to, row, FIELD_HOLD);
 	garbage(to, row);
 	waiting(to, row, rows__mode(t));
@@ -246,13 +262,16 @@ static void gil_row(struct out *table, const struct proc_sample *t, const struct
 	out__text(table, G_NAME, rows__gil_name(g->gil, name, sizeof(name)));
 	for (size_t c = G_HOLD; c <= G_HOLD_MAX; c++)
 		out__num(table, c, rows__field(&row, fields[c]));
+	if (rows__is_estimate(&g->m))
+		out__num(table, G_HOLD, rows__field(&row, FIELD_UTIL_EST));
 }
 
 /* Where there are several; those that do not fit are the least busy ones. */
 static void gils(FILE *to, const struct proc_sample *t, const struct summary_opts *opts)
 {
 	const struct gil_sample **sorted = t->gils_n > 1 ? rows__gils(t) : NULL;
-	struct out *table = sorted ? out__new(gil_columns, COUNT_OF(gil_columns)) : NULL;
+	bool about = rows__is_estimate(&t->total);
+	struct out *table = sorted ? out__new(about ? about_gil_columns : gil_columns, COUNT_OF(gil_columns)) : NULL;
 	size_t most = opts->max_threads ? opts->max_threads : SIZE_MAX;
 
 	for (size_t i = 0; table && sorted[i] && i < most; i++)
@@ -280,8 +299,7 @@ static void share_row(struct out *table, const struct proc_sample *t, const stru
 		out__num(table, S_TID, thread->key.tid);
 	if (thread->key.inside)
 		out__num(table, S_INSIDE, thread->key.inside);
-	if (m->known & KNOWN_HOLD)
-		out__num(table, S_HOLD, rows__share(t, m->hold_ns));
+	out__num(table, S_HOLD, rows__hold_share(t, m));
 	if (m->known & KNOWN_WAIT)
 		out__num(table, S_WAIT, rows__share(t, m->wait_ns));
 	out__num(table, S_ACQUIRES, rows__field(&row, FIELD_N));
@@ -329,8 +347,9 @@ static void rest(FILE *to, const struct proc_sample *t, const struct thread_samp
 	char hold[HUMAN_SIZE], wait[HUMAN_SIZE];
 
 	if (sum.n)
-		fprintf(to, "and %zu more threads: hold %s, wait %s together (--json has all)\n", sum.n,
-			human__share(hold, t->total.known & KNOWN_HOLD ? rows__share(t, sum.hold_ns) : NAN),
+		fprintf(to, "and %zu more threads: hold %s%s, wait %s together (--json has all)\n", sum.n,
+			rows__is_estimate(&t->total) ? "~" : "",
+			human__share(hold, t->total.known & (KNOWN_HOLD | KNOWN_HOLD_EST) ? rows__share(t, sum.hold_ns) : NAN),
 			human__share(wait, rows__share(t, sum.wait_ns)));
 }
 
@@ -344,7 +363,8 @@ static void tables(FILE *to, const struct proc_sample *t, const struct summary_o
 	if (sorted && !n)
 		fputs("\nNo thread took the GIL or waited for it meanwhile.\n", to);
 	if (sorted && n) {
-		threads(to, t, sorted, n, shares, COUNT_OF(shares), share_row, opts->width);
+		threads(to, t, sorted, n, rows__is_estimate(&t->total) ? about_shares : shares, COUNT_OF(shares),
+			share_row, opts->width);
 		rest(to, t, sorted + n);
 		threads(to, t, sorted, n, lengths, COUNT_OF(lengths), length_row, opts->width);
 	}
@@ -380,11 +400,7 @@ void summary__sum(FILE *to, const char *who, const struct proc_sample *sum)
 
 	schema_row__from(sum, &sum->total, true, &row);
 	fprintf(to, "%s\nobserved within %s in %s\n\n", who, human__us(buf, (double)sum->len_ns / 1e3), rows__mode(sum));
-	if (isnan(rows__field(&row, FIELD_UTIL)))
-		fact_unknown(to, "GILs busy", rows__busy_why(sum));
-	else
-		fact(to, "GILs busy", human__share(buf, rows__field(&row, FIELD_UTIL)),
-		     "of one: 200% are two processes busy all the time");
+	busy_fact(to, "GILs busy", sum, &row, "of one: 200% are two processes busy all the time");
 	waiting(to, &row, rows__mode(sum));
 	counts(to, &row, rows__seconds(sum), rows__mode(sum));
 	price(to, sum);

@@ -38,12 +38,20 @@ static double over(double value, double time)
 	return time > 0 ? value / time : NAN;
 }
 
+/* What is known exactly, else what is known about; NAN: neither. */
+static double known_or_estimated(const struct schema_row *row, enum schema_field known, enum schema_field estimated)
+{
+	double exact = rows__field(row, known);
+
+	return isnan(exact) ? rows__field(row, estimated) : exact;
+}
+
 static struct top_numbers numbers_of(const struct schema_row *row, double observed_us)
 {
 	double seconds = observed_us / 1e6;
 
 	return (struct top_numbers){
-		.hold = over(rows__field(row, FIELD_HOLD), observed_us),
+		.hold = over(known_or_estimated(row, FIELD_HOLD, FIELD_HOLD_EST), observed_us),
 		.wait = over(rows__field(row, FIELD_WAIT), observed_us),
 		.n = over(rows__field(row, FIELD_N), seconds),
 		.c = over(rows__field(row, FIELD_C), seconds),
@@ -70,7 +78,8 @@ static void set_process(struct top_frame *f, const struct schema_row *all)
 	f->d_us = rows__field(all, FIELD_D);
 	f->observed_us = isnan(cov) ? f->d_us : f->d_us * cov;
 	f->is = numbers_of(all, f->observed_us);
-	f->is.hold = rows__field(all, FIELD_UTIL);
+	f->is.hold = known_or_estimated(all, FIELD_UTIL, FIELD_UTIL_EST);
+	f->estimated = isnan(rows__field(all, FIELD_UTIL)) && !isnan(f->is.hold);
 	f->handover = over(rows__field(all, FIELD_HANDOVER), f->observed_us);
 	f->unknown = isnan(unknown) ? 0 : over(unknown, f->observed_us);
 	f->threads_alive = rows__field(all, FIELD_THREADS);
@@ -282,7 +291,7 @@ static void add_row(struct top_frame *f, const struct top_row *row)
 /* An idle stretch of a thread has zeros at its ends. */
 static bool did_something(const struct schema_row *row)
 {
-	return row->has && (rows__field(row, FIELD_HOLD) > 0 || rows__field(row, FIELD_WAIT) > 0 ||
+	return row->has && (known_or_estimated(row, FIELD_HOLD, FIELD_HOLD_EST) > 0 || rows__field(row, FIELD_WAIT) > 0 ||
 			    rows__field(row, FIELD_N) > 0 || rows__field(row, FIELD_C) > 0);
 }
 

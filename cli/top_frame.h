@@ -62,6 +62,7 @@ struct top_frame {
 	double d_us, observed_us;  /* its length, and how much of that was observed */
 	bool no_gil;               /* there is nothing to measure */
 	bool sampled;              /* blame comes from samples */
+	bool estimated;            /* so do all holds */
 	struct top_numbers is;
 	double handover, unknown;  /* shares: waiting that nobody is to blame for, or nobody knows who */
 	double threads_alive, cpu, cost, lost;

@@ -165,6 +165,8 @@ static void code_table(const struct top_model *m, const struct top_frame *f, str
 	if (line >= end)
 		return;
 	memcpy(cols, code_columns, sizeof(cols));
+	if (f->estimated)
+		cols[CODE_HOLD].title = "~HOLD";
 	if (only == SIZE_MAX)
 		cols[CODE_WAIT].rank = PART_NEVER;
 	else
@@ -219,11 +221,11 @@ static void put_share(struct canvas *c, size_t line, const char *what, double sh
 		canvas__put(c, line, column, SIZE_MAX, LOOK_PLAIN, " of the time");
 }
 
-static size_t put_thread(struct canvas *c, size_t line, const struct top_thread *t)
+static size_t put_thread(struct canvas *c, size_t line, const struct top_thread *t, bool estimated)
 {
 	char a[HUMAN_SIZE], b[HUMAN_SIZE], d[HUMAN_SIZE];
 
-	put_share(c, line++, "Holds the GIL", t->is.hold, ": ", &t->is.hold_off);
+	put_share(c, line++, estimated ? "Holds it, about" : "Holds the GIL", t->is.hold, ": ", &t->is.hold_off);
 	put_share(c, line++, "Waits for it", t->is.wait, ", holders ", &t->is.wait_off);
 	canvas__say(c, line++, 0, LOOK_PLAIN, "Makes wait      %6s of the time (more than 100%%: several threads at once)",
 		    human__share(a, t->blame));
@@ -254,7 +256,7 @@ void top_thread__draw(struct top_model *m, struct canvas *c)
 			column = canvas__say(c, 0, column + PART_GAP, LOOK_PLAIN, "inside %u", t->inside);
 		canvas__say(c, 0, column + PART_GAP, LOOK_PLAIN, "of %s (pid %d)%s", m->who.label, (int)m->who.pid,
 			    m->paused ? "  PAUSED" : "");
-		line = put_thread(c, line + (c->lines >= 16), t);
+		line = put_thread(c, line + (c->lines >= 16), t, f->estimated);
 		if (line + 2 < c->lines) {
 			size_t end = c->lines - 1, code = f->code_known ? (end - line) / 2 : 0;
 
@@ -394,7 +396,8 @@ static const struct {
 	{"P99 WAIT", "99 of 100 of its waits were shorter"},
 	{"handover", "waiting while nobody had it: the next one was being woken up"},
 	{"code", "where its long holds were, that others waited for (--stacks)"},
-	{"-", "not known (light mode sees no holds)"},
+	{"~", "an estimate (light mode: holds are seen at ticks of CPU time)"},
+	{"-", "not known"},
 	{"", "Keys"},
 	{"H W B 4 5", "order by hold, wait, blame, longest hold, P99 wait (< >: next)"},
 	{"p Space", "pause, go on"},

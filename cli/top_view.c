@@ -122,11 +122,12 @@ static size_t busy_line(const struct top_model *m, const struct top_frame *f, st
 			const struct past *past)
 {
 	const struct top_numbers *is = shown_numbers(m, f);
-	char share[HUMAN_SIZE], span[HUMAN_SIZE];
+	char share[HUMAN_SIZE], span[HUMAN_SIZE], busy[HUMAN_SIZE + 1];
 	size_t seconds = past->n * past->step_s;
 
+	snprintf(busy, sizeof(busy), "%s%s", f->estimated ? "~" : "", human__share(share, is->hold));
 	canvas__put(c, line, 0, SIZE_MAX, LOOK_PLAIN, "GIL busy");
-	canvas__put_right(c, line, LABEL_COLUMNS - 2, 7, look_of_share(is->hold), human__share(share, is->hold));
+	canvas__put_right(c, line, LABEL_COLUMNS - 2, 7, look_of_share(is->hold), busy);
 	if (isnan(is->hold)) {
 		canvas__put(c, line, LABEL_COLUMNS, SIZE_MAX, LOOK_FAINT, "(light mode sees only who queues)");
 		return line + 1;
@@ -262,7 +263,8 @@ static size_t low_header(const struct top_model *m, const struct top_frame *f, s
 {
 	const struct top_numbers *is = shown_numbers(m, f);
 	char share[HUMAN_SIZE];
-	size_t column = canvas__say(c, line, 0, look_of_share(is->hold), "GIL busy %s", human__share(share, is->hold));
+	size_t column = canvas__say(c, line, 0, look_of_share(is->hold), "GIL busy %s%s", f->estimated ? "~" : "",
+				    human__share(share, is->hold));
 
 	if (!isnan(is->wait))
 		canvas__say(c, line, column + PART_GAP, LOOK_STRONG, "%.2f waiting", is->wait);
@@ -381,8 +383,8 @@ static void rest_line(struct canvas *c, size_t line, const struct top_frame *f, 
 			hold += f->threads[order[i]].is.hold;
 			wait += f->threads[order[i]].is.wait;
 		}
-	canvas__say(c, line, 0, LOOK_FAINT, "%zu-%zu of %zu; the others together: hold %s, wait %s", first + 1, first + rows, n,
-		    human__share(h, hold), human__share(w, wait));
+	canvas__say(c, line, 0, LOOK_FAINT, "%zu-%zu of %zu; the others together: hold %s%s, wait %s", first + 1, first + rows,
+		    n, f->estimated ? "~" : "", human__share(h, hold), human__share(w, wait));
 }
 
 static bool any_inside(const struct top_frame *f)
@@ -401,6 +403,8 @@ static void thread_table(struct top_model *m, const struct top_frame *f, struct 
 	bool rest = n > rows && rows > 1;
 
 	memcpy(cols, columns, sizeof(cols));
+	if (f->estimated)
+		cols[HOLD].title = "~HOLD";
 	if (!any_inside(f))
 		cols[INSIDE].rank = PART_NEVER;
 	part__fit(cols, COLUMNS_N, c->columns, NAME_COLUMNS_MIN, NAME_COLUMNS_MAX, widths);

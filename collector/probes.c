@@ -142,11 +142,15 @@ static bool is_any_in(const struct probes *p, enum gil_mode mode)
 	return false;
 }
 
-/* All switches of the machine pay for it: only while holds are counted. Children may be born into a family at any moment. */
+/*
+ * All switches of the machine pay for it: only while holds are counted, or estimated (gil_light.bpf.h). Children may be born
+ * into a family at any moment.
+ */
 static void mind_switches(struct probes *p)
 {
 	bool watched = p->skel->links.gil_switch != NULL;
-	bool holds = is_any_in(p, GIL_MODE_FULL) || is_any_in(p, GIL_MODE_HOLDS);
+	bool holds = is_any_in(p, GIL_MODE_FULL) || is_any_in(p, GIL_MODE_HOLDS) ||
+		     (is_any_in(p, GIL_MODE_LIGHT) && p->opts.stacks.on);
 	bool wanted = holds || (watched && p->families && !is_any_in(p, GIL_MODE_LIGHT));
 
 	if (!p->features.off_cpu || wanted == watched)
@@ -562,6 +566,20 @@ int probes__plant(struct probes *p, uint32_t slot, enum gil_mode mode, struct re
 	return 0;
 }
 
+/* Who held when the probes were lifted may not hold any more: until an event tells, no switch and no tick is a holder's. */
+static void forget_holders(struct probes *p, uint32_t slot)
+{
+	for (uint32_t place = 0; place < GIL_PER_PROC; place++) {
+		struct gil_state *g = probes__gil(p, slot, place);
+
+		if (probes__proc(p, slot)->gil_addr[place] <= GIL_PLACE_LAST)
+			continue;
+		__atomic_store_n(&g->holder_tid, 0, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&g->left.at, 0, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&g->was.at, 0, __ATOMIC_SEQ_CST);
+	}
+}
+
 int probes__arm(struct probes *p, uint32_t slot, uint64_t *ret_armed_at)
 {
 	struct gil_proc *proc = probes__proc(p, slot);
@@ -571,6 +589,7 @@ int probes__arm(struct probes *p, uint32_t slot, uint64_t *ret_armed_at)
 	proc->follow = !p->opts.follow ? GIL_FOLLOW_NOT :
 		       p->slots[slot].family ? GIL_FOLLOW_COUNTED : GIL_FOLLOW_TOLD;
 	proc->arm_gen++;
+	forget_holders(p, slot);
 	proc->armed_at = clock__mono_ns();
 	__atomic_store_n(&proc->armed, 1, __ATOMIC_SEQ_CST);
 	if (!p->slots[slot].told)

@@ -20,6 +20,15 @@ static void set_drop_request(struct gil_proc *proc, const struct pyoffsets *off,
 	}
 }
 
+/* As pyver__tstate_tid() does. */
+static void set_thread_id(struct gil_proc *proc, const struct pyoffsets *off)
+{
+	bool native = off->tstate_native_thread_id != PYOFF_NONE;
+
+	proc->off_tstate_id = native ? off->tstate_native_thread_id : off->tstate_thread_id;
+	proc->off_pthread_id = native ? 0 : PYVER_PTHREAD_TID;
+}
+
 static void fill_layout(struct gil_proc *proc, const struct pyoffsets *off)
 {
 	*proc = (struct gil_proc){0};
@@ -30,6 +39,7 @@ static void fill_layout(struct gil_proc *proc, const struct pyoffsets *off)
 	proc->off_tstate_interp = off->tstate_interp;
 	proc->off_interp_gil = off->interp_gil == PYOFF_NONE ? 0 : off->interp_gil;
 	proc->off_interp_id = off->interp_id;
+	set_thread_id(proc, off);
 	pystack__layout(off, &proc->frames);
 }
 

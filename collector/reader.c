@@ -283,19 +283,19 @@ static uint64_t max_u64(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
-#define KNOWN_BY_PROBES (KNOWN_ALL & ~KNOWN_OF_GC)
-
 static uint32_t known_in(const struct collection *c)
 {
 	static const uint32_t known[GIL_MODES] = {
 		[GIL_MODE_OFF] = KNOWN_ALL,
 		[GIL_MODE_FULL] = KNOWN_ALL,
-		[GIL_MODE_LIGHT] = KNOWN_WAIT | KNOWN_FORCED,
-		[GIL_MODE_HOLDS] = KNOWN_HOLD | KNOWN_ACQUIRES | KNOWN_OFF_CPU,
+		[GIL_MODE_LIGHT] = KNOWN_WAIT | KNOWN_FORCED | KNOWN_HOLD_EST,
+		[GIL_MODE_HOLDS] = KNOWN_HOLD | KNOWN_ACQUIRES | KNOWN_OFF_CPU | KNOWN_HOLD_EST,
 	};
-	uint32_t by_probes = probes__features(c->r->probes)->off_cpu ? KNOWN_BY_PROBES : KNOWN_BY_PROBES & ~KNOWN_OFF_CPU;
+	uint32_t not = KNOWN_OF_GC | (probes__features(c->r->probes)->off_cpu ? 0 : KNOWN_OFF_CPU);
 
-	return known[c->proc.mode % GIL_MODES] & by_probes;
+	if (c->proc.mode == GIL_MODE_LIGHT && !reader_ticks__tell_of_all(c))
+		not |= KNOWN_HOLD_EST;
+	return known[c->proc.mode % GIL_MODES] & ~not;
 }
 
 /* Places are given to other GILs in the course of time, ids of interpreters are not. */
@@ -576,8 +576,13 @@ static int sum_up(struct collection *c)
 	int err = 0;
 
 	c->sample->total.known = known_in(c);
-	for (size_t i = 0; i < c->sample->threads_n; i++)
-		c->sample->threads[i].m.known = known_in(c);
+	for (size_t i = 0; i < c->sample->threads_n; i++) {
+		struct metrics *m = &c->sample->threads[i].m;
+
+		m->known = known_in(c);
+		if (m->known & KNOWN_HOLD)
+			m->hold_est = (struct hold_estimate){.ns = m->hold_ns};
+	}
 	/* Nothing was seen of any: a window that this is part of knows no less for it. */
 	if (c->proc.mode == GIL_MODE_GUARDED)
 		return 0;

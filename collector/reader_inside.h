@@ -192,7 +192,6 @@ int reader_stacks__add(struct collection *c);
 struct stack_part {
 	uint64_t hold_ns, blame_ns, wait_ns;
 	uint64_t times, ticks;  /* looks; of them ticks that `hold_ns` rests on */
-	double hold_var;
 };
 
 /* A part of a thread (its index in the sample) and stack, into the sample. 0 or -ENOMEM. */
@@ -208,6 +207,9 @@ void reader_stacks__forget(struct reader *r, uint32_t slot);
  * it was seen of a thread, by its index in the sample at that moment. 0 or -ENOMEM.
  */
 int reader_ticks__add(struct collection *c, bool **ret_ticked);
+
+/* Whether every thread of the process has ticks, so that in light mode they tell how long each held. */
+bool reader_ticks__tell_of_all(const struct collection *c);
 
 /* What ticks have cost the process in this interval, ns; has fewer of them looked at if that is too much. */
 uint64_t reader_ticks__cost(struct collection *c);

@@ -232,7 +232,7 @@ int reader_stacks__give(struct collection *c, uint32_t thread, uint64_t hash, co
 	const struct stack_owner owner = {thread, t->key, t->name};
 	struct code_cell cell = {
 		.thread = thread, .hold_ns = part->hold_ns, .blame_ns = part->blame_ns, .wait_ns = part->wait_ns,
-		.times = (uint32_t)(part->times + part->ticks), .ticks = part->ticks, .hold_var = part->hold_var,
+		.times = (uint32_t)(part->times + part->ticks), .ticks = part->ticks,
 	};
 
 	if (give_stacks(c, &owner, text, native, part))

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "gil_life.h"
 #include "ticks.h"
 
 #define MISSED_TICKS 20 /* a thread that held for so many periods without one has no timer */
@@ -37,7 +38,9 @@ static int add_part(struct dividing *d, uint32_t slot, uint64_t hash, const stru
 	if (known && c->r->memos[slot])
 		c->r->memos[slot]->ticked = true;
 	d->hashes[d->parts_n] = hash;
-	d->parts[d->parts_n++] = (struct tick_part){.thread = (uint32_t)thread, .nowhere = !hash, .sum = *sum};
+	d->parts[d->parts_n++] = (struct tick_part){
+		.thread = (uint32_t)thread, .nowhere = hash == GIL_TICK_NOWHERE, .without = hash == GIL_TICK_WITHOUT, .sum = *sum,
+	};
 	return 0;
 }
 
@@ -55,6 +58,22 @@ static int add_open(struct dividing *d, const struct gil_record *g)
 	});
 }
 
+/* Light mode: a holder that lacked its CPU at the boundary. What has come back to one since has left it in `was`. */
+static int add_left(struct dividing *d, uint32_t place)
+{
+	const struct collection *c = d->c;
+	const struct gil_state *g = probes__gil(c->r->probes, c->slot, place);
+	uint64_t at = __atomic_load_n(&g->left.at, __ATOMIC_ACQUIRE), from;
+	const struct gil_left *left = at && at < c->bound ? &g->left : &g->was;
+
+	if (left == &g->was)
+		at = g->was.bound == c->bound ? g->was.at : 0;
+	from = at > c->from ? at : c->from;
+	if (!at || from >= c->bound)
+		return 0;
+	return add_part(d, left->slot, left->stack, &(struct gil_tick_sum){.off_ns = c->bound - from});
+}
+
 static int find_parts(struct dividing *d)
 {
 	const struct tick_sums *sums = &d->c->r->stacks.tick_sums;
@@ -67,8 +86,12 @@ static int find_parts(struct dividing *d)
 	for (size_t i = 0; !err && i < sums->n; i++)
 		if (sums->keys[i].proc == d->c->slot)
 			err = add_part(d, sums->keys[i].slot, sums->keys[i].hash, &sums->values[i]);
-	for (uint32_t gil = 0; !err && gil < GIL_PER_PROC; gil++)
-		err = add_open(d, &d->c->gils[gil]);
+	for (uint32_t gil = 0; !err && gil < GIL_PER_PROC; gil++) {
+		if (d->c->proc.mode != GIL_MODE_LIGHT)
+			err = add_open(d, &d->c->gils[gil]);
+		else if (gil_life__is_used(d->c->proc.gil_addr[gil]))
+			err = add_left(d, gil);
+	}
 	return err;
 }
 
@@ -112,13 +135,26 @@ static int give_all(struct dividing *d, bool *ticked)
 	for (size_t i = 0; !err && i < d->parts_n; i++) {
 		const struct tick_part *p = &d->parts[i];
 
-		ticked[p->thread] = true;
-		if (!p->nowhere && (p->sum.ticks || p->sum.off_ns))
+		ticked[p->thread] = d->c->proc.mode != GIL_MODE_LIGHT;
+		if (!p->nowhere && !p->without && (p->sum.ticks || p->sum.off_ns))
 			err = reader_stacks__give(d->c, p->thread, d->hashes[i], &(struct stack_part){
-				.hold_ns = p->hold_ns, .blame_ns = p->blame_ns, .ticks = p->sum.ticks, .hold_var = p->hold_var,
+				.hold_ns = p->hold_ns, .blame_ns = p->blame_ns, .ticks = p->sum.ticks,
 			});
 	}
 	return err;
+}
+
+/* By place: one that is seen at many points has no more ticks than it has in all. */
+static void set_errors(struct dividing *d)
+{
+	struct proc_sample *s = d->c->sample;
+
+	for (size_t i = 0; i < s->code_n; i++) {
+		const struct tick_thread *t = &d->threads[s->code[i].thread];
+
+		if (s->code[i].ticks)
+			s->code[i].hold_var = tick_share__var(t->ticks_ns, (double)s->code[i].ticks, (double)t->ticks);
+	}
 }
 
 static void want_timers(const struct dividing *d)
@@ -131,6 +167,29 @@ static void want_timers(const struct dividing *d)
 			ticks__want(r->stacks.ticks, probes__pid(r->probes, d->c->slot), (pid_t)d->c->sample->threads[i].key.tid);
 }
 
+/* Light mode: how long each held is what its ticks say, too; how long others waited for it, the waiters have seen. */
+static void estimate(struct dividing *d)
+{
+	tick_share__estimate(d->threads, d->threads_n, d->parts, d->parts_n);
+	for (size_t i = 0; i < d->threads_n; i++)
+		d->c->sample->threads[i].m.hold_est = (struct hold_estimate){
+			.ns = d->threads[i].est_ns, .err2 = d->threads[i].est_var,
+		};
+}
+
+static void divide(struct dividing *d)
+{
+	if (d->c->proc.mode == GIL_MODE_LIGHT)
+		estimate(d);
+	else
+		tick_share__divide(d->threads, d->threads_n, d->parts, d->parts_n);
+}
+
+bool reader_ticks__tell_of_all(const struct collection *c)
+{
+	return c->r->stacks.on && ticks__are_on_all(c->r->stacks.ticks);
+}
+
 int reader_ticks__add(struct collection *c, bool **ret_ticked)
 {
 	struct dividing d = {.c = c};
@@ -141,8 +200,9 @@ int reader_ticks__add(struct collection *c, bool **ret_ticked)
 	if (!err && !*ret_ticked)
 		err = -ENOMEM;
 	if (!err) {
-		tick_share__divide(d.threads, d.threads_n, d.parts, d.parts_n);
+		divide(&d);
 		err = give_all(&d, *ret_ticked);
+		set_errors(&d);
 		if (c->proc.mode == GIL_MODE_FULL)
 			want_timers(&d);
 	}

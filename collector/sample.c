@@ -357,6 +357,8 @@ static int add_ended(struct metrics *dst, const struct metrics *src)
 	dst->hold_max_ns = max_u64(dst->hold_max_ns, src->hold_max_ns);
 	dst->wait_max_ns = max_u64(dst->wait_max_ns, src->wait_max_ns);
 	gc_time__add(&dst->gc, &src->gc);
+	dst->hold_est.ns += src->hold_est.ns;
+	dst->hold_est.err2 += src->hold_est.err2;
 	err = hist__add(&dst->hold, &src->hold);
 	return hist__add(&dst->wait, &src->wait) ?: err;
 }

@@ -47,7 +47,8 @@ enum known {
 	KNOWN_GC_WAIT = 128,    /* gc.wait_ns */
 	KNOWN_GC_NUMBERS = 256, /* gc.n */
 	KNOWN_GC_EXACT = 512,   /* the times of gc are measured, else sampled */
-	KNOWN_ALL = 1023,
+	KNOWN_HOLD_EST = 1024,  /* hold_est; where holds are known, it is they */
+	KNOWN_ALL = 2047,
 };
 
 #define KNOWN_OF_GC (KNOWN_GC | KNOWN_GC_WAIT | KNOWN_GC_NUMBERS | KNOWN_GC_EXACT)
@@ -59,6 +60,12 @@ struct gc_time {
 	uint64_t max_ns;        /* longest that ended in the interval or was open at its end; sampled: at least that long */
 	double err2;            /* square of hold_ns's standard error, ns^2; 0: exact */
 	uint64_t n[3];          /* collections, by generation: 0 the youngest */
+};
+
+/* Holds that no event told of, from ticks of the holder's CPU time: an estimate, and never part of what is exact. */
+struct hold_estimate {
+	uint64_t ns;
+	double err2;            /* square of its standard error, ns^2; 0: exact */
 };
 
 /* "full", "light", "holds", "guarded"; `other` where an interval had several, or none. */
@@ -80,6 +87,7 @@ struct metrics {
 	uint64_t hold_max_ns;   /* longest that ended in the interval or was open at its end */
 	uint64_t wait_max_ns;
 	struct gc_time gc;
+	struct hold_estimate hold_est; /* light: held on a CPU */
 	struct hist hold;       /* ended in the interval, at full length */
 	struct hist wait;
 	struct hist hold_open;  /* open at the end, at the age so far */
@@ -249,6 +257,12 @@ void metrics__clear_open(struct metrics *m);
 
 /* Frees what it owns; it is zeroed then. */
 void metrics__clear(struct metrics *m);
+
+/* How long it held: exactly where that is known, else about. */
+static inline uint64_t metrics__held(const struct metrics *m)
+{
+	return m->known & KNOWN_HOLD ? m->hold_ns : m->hold_est.ns;
+}
 
 static inline bool thread_key__equal(const struct thread_key *a, const struct thread_key *b)
 {

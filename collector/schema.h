@@ -164,7 +164,10 @@ const char *schema__global_key(char *buf, size_t size, const char *prefix, const
 	X(STOPPED, "stopped", "us", "none of its threads could run: stopped by a signal; at least so long") \
 	X(TRACED, "traced", "us", "the same: held by a tracer") \
 	X(FROZEN, "frozen", "us", "the same: its control group was frozen") \
-	X(HOLD_GONE, "hold_gone", "us", "of hold, at least: the holder was not there any more")
+	X(HOLD_GONE, "hold_gone", "us", "of hold, at least: the holder was not there any more") \
+	X(HOLD_EST, "hold_est", "us", "instead of hold: an estimate, from ticks of CPU time (light mode)") \
+	X(HOLD_ERR, "hold_err", "us", "standard error of hold_est") \
+	X(UTIL_EST, "util_est", "ratio", "hold_est / observed time")
 
 enum schema_field {
 #define X(id, name, unit, text) FIELD_##id,

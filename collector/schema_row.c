@@ -140,6 +140,9 @@ static void set_metrics(const struct metrics *m, struct schema_row *row)
 		set_distribution(row, FIELD_HOLD_P50, &m->hold, &m->hold_open, m->hold_max_ns);
 		row->has_hold_hist = true;
 		hist_coarse__from(&row->hold_hist, &m->hold);
+	} else if (m->known & KNOWN_HOLD_EST) {
+		set_us(row, FIELD_HOLD_EST, m->hold_est.ns);
+		set_us(row, FIELD_HOLD_ERR, (uint64_t)sqrt(m->hold_est.err2));
 	}
 	if (m->known & KNOWN_WAIT) {
 		set_us(row, FIELD_WAIT, m->wait_ns);
@@ -162,16 +165,16 @@ static void set_metrics(const struct metrics *m, struct schema_row *row)
 		set(row, FIELD_INFERRED, (double)m->inferred);
 }
 
-/* Holds of the busiest GIL: those of several may add up to more than the time. */
+/* Holds of the busiest GIL, known or estimated: those of several may add up to more than the time. */
 static uint64_t busiest_hold(const struct proc_sample *s, const struct metrics *m)
 {
 	uint64_t most = 0;
 
 	if (m != &s->total || s->gils_n < 2)
-		return m->hold_ns;
+		return metrics__held(m);
 	for (size_t i = 0; i < s->gils_n; i++)
-		if (s->gils[i].gil != GIL_NUMBER_OTHER && s->gils[i].m.hold_ns > most)
-			most = s->gils[i].m.hold_ns;
+		if (s->gils[i].gil != GIL_NUMBER_OTHER && metrics__held(&s->gils[i].m) > most)
+			most = metrics__held(&s->gils[i].m);
 	return most;
 }
 
@@ -184,8 +187,8 @@ static void set_shares(const struct proc_sample *s, const struct metrics *m, str
 		set(row, FIELD_COV, floor(observed / (double)s->len_ns * 10000) / 10000);
 	if (s->observed_ns == 0 || s->no_gil)
 		return;
-	if (m->known & KNOWN_HOLD)
-		set(row, FIELD_UTIL, (double)busiest_hold(s, m) / observed);
+	if (m->known & (KNOWN_HOLD | KNOWN_HOLD_EST))
+		set(row, m->known & KNOWN_HOLD ? FIELD_UTIL : FIELD_UTIL_EST, (double)busiest_hold(s, m) / observed);
 	if (m->known & KNOWN_WAIT)
 		set(row, FIELD_WAITERS, (double)m->wait_ns / observed);
 }
@@ -261,7 +264,7 @@ static const uint8_t process_order[] = {
 	FIELD_HOLD_P99, FIELD_HOLD_MAX, FIELD_HOLD_BLOCKED, FIELD_HOLD_PREEMPTED, FIELD_HOLD_UNSEEN, FIELD_WAIT_BLOCKED,
 	FIELD_WAIT_PREEMPTED, FIELD_WAIT_UNSEEN, FIELD_GC, FIELD_GC_ERR, FIELD_GC_WAIT, FIELD_GC_MAX, FIELD_GC_N0, FIELD_GC_N1,
 	FIELD_GC_N2, FIELD_CPU, FIELD_RSS, FIELD_COST, FIELD_LOST, FIELD_COV, FIELD_GILS, FIELD_G, FIELD_INSIDE,
-	FIELD_STOPPED, FIELD_TRACED, FIELD_FROZEN, FIELD_HOLD_GONE,
+	FIELD_STOPPED, FIELD_TRACED, FIELD_FROZEN, FIELD_HOLD_GONE, FIELD_HOLD_EST, FIELD_HOLD_ERR, FIELD_UTIL_EST,
 };
 static const uint8_t thread_order[] = {
 	FIELD_T, FIELD_D, FIELD_HOLD, FIELD_WAIT, FIELD_HANDOVER, FIELD_UNKNOWN, FIELD_N, FIELD_C, FIELD_FORCED,
@@ -269,7 +272,7 @@ static const uint8_t thread_order[] = {
 	FIELD_HOLD_BLOCKED, FIELD_HOLD_PREEMPTED, FIELD_HOLD_UNSEEN, FIELD_WAIT_BLOCKED, FIELD_WAIT_PREEMPTED, FIELD_WAIT_UNSEEN,
 	FIELD_GC, FIELD_G, FIELD_INSIDE, FIELD_UTIL, FIELD_WAITERS, FIELD_THREADS, FIELD_CPU, FIELD_RSS, FIELD_COST, FIELD_LOST,
 	FIELD_COV, FIELD_GILS, FIELD_GC_ERR, FIELD_GC_WAIT, FIELD_GC_MAX, FIELD_GC_N0, FIELD_GC_N1, FIELD_GC_N2,
-	FIELD_STOPPED, FIELD_TRACED, FIELD_FROZEN, FIELD_HOLD_GONE,
+	FIELD_STOPPED, FIELD_TRACED, FIELD_FROZEN, FIELD_HOLD_GONE, FIELD_HOLD_EST, FIELD_HOLD_ERR, FIELD_UTIL_EST,
 };
 
 _Static_assert(sizeof(process_order) == FIELD_COUNT && sizeof(thread_order) == FIELD_COUNT, "a field is missing");
@@ -550,6 +553,32 @@ static void merge_gc(struct schema_row *dst, const struct schema_row *src)
 		set(dst, FIELD_GC_ERR, hypot(has(dst, FIELD_GC_ERR) ? a : 0, has(src, FIELD_GC_ERR) ? b : 0));
 }
 
+/* What a row says of holds: that, or an estimate; NAN: neither. */
+static double known_or_estimated(const struct schema_row *row, enum schema_field known, enum schema_field estimated)
+{
+	return has(row, known) ? row->value[known] : has(row, estimated) ? row->value[estimated] : NAN;
+}
+
+/* Where either is an estimate, the sum is one. Before the sums are made. */
+static void merge_estimate(struct schema_row *dst, const struct schema_row *src)
+{
+	double a = observed_us(dst), b = observed_us(src);
+	double hold = known_or_estimated(dst, FIELD_HOLD, FIELD_HOLD_EST) + known_or_estimated(src, FIELD_HOLD, FIELD_HOLD_EST);
+	double err = hypot(has(dst, FIELD_HOLD_ERR) ? dst->value[FIELD_HOLD_ERR] : 0,
+			   has(src, FIELD_HOLD_ERR) ? src->value[FIELD_HOLD_ERR] : 0);
+	double util = known_or_estimated(dst, FIELD_UTIL, FIELD_UTIL_EST) * a +
+		      known_or_estimated(src, FIELD_UTIL, FIELD_UTIL_EST) * b;
+	bool estimated = has(dst, FIELD_HOLD_EST) || has(src, FIELD_HOLD_EST);
+
+	dst->has &= ~(BIT(HOLD_EST) | BIT(HOLD_ERR) | BIT(UTIL_EST));
+	if (!estimated || isnan(hold))
+		return;
+	set(dst, FIELD_HOLD_EST, hold);
+	set(dst, FIELD_HOLD_ERR, err);
+	if (!isnan(util) && a + b > 0)
+		set(dst, FIELD_UTIL_EST, util / (a + b));
+}
+
 static void merge_field(struct schema_row *dst, const struct schema_row *src, int f, bool src_later)
 {
 	uint64_t bit = 1ull << f;
@@ -572,6 +601,7 @@ void schema_row__merge(struct schema_row *dst, const struct schema_row *src)
 		*dst = *src;
 		return;
 	}
+	merge_estimate(dst, src);
 	merge_shares(dst, src);
 	merge_off(dst, src, FIELD_HOLD_BLOCKED, FIELD_HOLD);
 	merge_off(dst, src, FIELD_WAIT_BLOCKED, FIELD_WAIT);

@@ -52,13 +52,6 @@ static uint64_t between(uint64_t whole, double from, double to, double all)
 	return share_of(whole, to, all) - share_of(whole, from, all);
 }
 
-static double variance_of(const struct tick_thread *t, const struct tick_part *p)
-{
-	double n = (double)t->ticks, share = n > 0 ? (double)p->sum.ticks / n : 0;
-
-	return n > 0 ? (double)t->on_ns * (double)t->on_ns * share * (1 - share) / n : 0;
-}
-
 static uint64_t take_hold(struct tick_thread *t, const struct tick_part *p)
 {
 	uint64_t on_ticks = t->given.ticks + p->sum.ticks, off = t->given.off_ns + p->sum.off_ns;
@@ -91,7 +84,6 @@ static void give(struct tick_thread *t, struct tick_part *p)
 {
 	p->hold_ns = take_hold(t, p);
 	p->blame_ns = take_blame(t, p);
-	p->hold_var = variance_of(t, p);
 	if (p->nowhere)
 		return;
 	t->rest_hold_ns -= min_u64(p->hold_ns, t->rest_hold_ns);
@@ -103,6 +95,7 @@ void tick_share__divide(struct tick_thread *threads, size_t threads_n, struct ti
 	for (size_t i = 0; i < threads_n; i++) {
 		struct tick_thread *t = &threads[i];
 
+		t->ticks_ns = (double)t->on_ns;
 		t->ticks = t->off_seen_ns = t->given.ticks = t->given.off_ns = 0;
 		t->rest_hold_ns = t->on_ns + t->off_ns + t->unseen_ns;
 		t->rest_blame_ns = t->blame_ns;
@@ -114,4 +107,31 @@ void tick_share__divide(struct tick_thread *threads, size_t threads_n, struct ti
 		threads[parts[i].thread].weight += seen_blame(&threads[parts[i].thread], &parts[i]);
 	for (size_t i = 0; i < parts_n; i++)
 		give(&threads[parts[i].thread], &parts[i]);
+}
+
+/* ---- estimates ---- */
+
+double tick_share__var(double ns, double seen, double all)
+{
+	double period = all > 0 ? ns / all : 0;
+
+	return period * period * (seen + 1) * (all - seen + 1) / (all + 2);
+}
+
+void tick_share__estimate(struct tick_thread *threads, size_t threads_n, struct tick_part *parts, size_t parts_n)
+{
+	for (size_t i = 0; i < parts_n; i++) {
+		struct tick_thread *t = &threads[parts[i].thread];
+
+		t->ticks += parts[i].sum.ticks;
+		t->ticks_ns += (double)parts[i].sum.on_ns;
+		if (parts[i].without)
+			continue;
+		parts[i].hold_ns = parts[i].sum.on_ns + parts[i].sum.off_ns;
+		t->est_ns += parts[i].hold_ns;
+		t->given.ticks += parts[i].sum.ticks;
+	}
+	for (size_t i = 0; i < threads_n; i++)
+		threads[i].est_var = tick_share__var(threads[i].ticks_ns, (double)threads[i].given.ticks,
+						     (double)threads[i].ticks);
 }

@@ -9,6 +9,8 @@
  *   without     hold = what was measured from the switch on, not more in all than the thread's exact sum
  *   blame       others' waiting for the thread, by (number of waiters at the ticks) x (time per tick), and by what was measured
  *
+ * In light mode no time is known exactly: tick_share__estimate() reckons it from the ticks alone.
+ *
  * What ticks and switches have not told, such as the time of a thread of which nothing was seen, is nobody's: it stays in
  * `rest`. The parts and the rest are together what there was to divide, to the nanosecond. Pure.
  */
@@ -25,9 +27,9 @@
 struct tick_part {
 	uint32_t thread;         /* the caller's number of it */
 	bool nowhere;            /* it was seen, but not where */
+	bool without;            /* estimates only: these ticks found the thread without the GIL */
 	struct gil_tick_sum sum;
 	uint64_t hold_ns, blame_ns; /* the outcome */
-	double hold_var;         /* ns^2: the variance of hold_ns, for the error of counting */
 };
 
 /* A thread, by that number. */
@@ -38,6 +40,9 @@ struct tick_thread {
 	uint64_t blame_ns;       /* others waited for it */
 	/* set by tick_share__divide(): */
 	uint64_t ticks;          /* in all */
+	double ticks_ns;         /* the time that they stand for */
+	uint64_t est_ns;         /* estimates only: how long it held, about */
+	double est_var;          /* ns^2 */
 	uint64_t rest_hold_ns, rest_blame_ns; /* what has no place */
 	/* its own: */
 	uint64_t off_seen_ns;
@@ -47,6 +52,20 @@ struct tick_thread {
 		double weight;
 	} given;
 };
+
+/*
+ * Light mode: reckons est_* and ticks of the threads, and hold_ns of the parts, of which those `without` have none. What is on
+ * a CPU is as many periods as there were ticks; what is not was measured. A thread's CPU time is as good as known, so the error
+ * is that of a share of its ticks.
+ */
+void tick_share__estimate(struct tick_thread *threads, size_t threads_n, struct tick_part *parts, size_t parts_n);
+
+/*
+ * The variance, ns^2, of what `seen` of `all` ticks are worth that stand for `ns`: the binomial distribution's, with the share
+ * reckoned as if there had been one more tick of either kind (Laplace's rule), since none of a few is no proof of never. 0
+ * without ticks.
+ */
+double tick_share__var(double ns, double seen, double all);
 
 /* Divides. `parts` of threads that have none is legal: then all is rest. */
 void tick_share__divide(struct tick_thread *threads, size_t threads_n, struct tick_part *parts, size_t parts_n);

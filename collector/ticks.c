@@ -168,6 +168,11 @@ void ticks__follow(struct ticks *t, pid_t pid)
 	closedir(dir);
 }
 
+bool ticks__are_on_all(const struct ticks *t)
+{
+	return !t->refused && !t->full;
+}
+
 void ticks__forget(struct ticks *t, pid_t pid)
 {
 	size_t kept = 0;

@@ -9,6 +9,7 @@
 #ifndef GILSCOPE_TICKS_H
 #define GILSCOPE_TICKS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -39,6 +40,9 @@ void ticks__follow(struct ticks *t, pid_t pid);
 
 /* The same for one thread, which has none as it seems; one that this was called for before is left alone. */
 void ticks__want(struct ticks *t, pid_t pid, pid_t tid);
+
+/* Whether every thread that one was wanted for has a timer, or inherits one: none was refused, and there was room. */
+bool ticks__are_on_all(const struct ticks *t);
 
 /* Takes the timers of a process away. */
 void ticks__forget(struct ticks *t, pid_t pid);

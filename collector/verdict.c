@@ -779,8 +779,11 @@ static void limits(const struct verdict_input *in, struct verdict *v)
 	if (in->lost > 0)
 		SAY(v->limits, "%.0f events were lost or out of order. ", in->lost);
 	if (in->sampled)
-		SAY(v->limits, "Light mode: who made whom wait is sampled, holds are unknown; --mode full tells more, at a "
-			       "higher cost to the process. ");
+		SAY(v->limits, "Light mode: who made whom wait is sampled, single holds are unknown; --mode full tells more, at "
+			       "a higher cost to the process. ");
+	if (in->about_held > 0)
+		SAY(v->limits, "About %.1f %% of the time the GIL was held, give or take %.1f (an estimate). ",
+		    100 * in->about_held, 100 * in->about_held_err);
 	if (in->unknown_us > 0.01 * in->all.wait_us)
 		SAY(v->limits, "Of %.1f %% of the waiting the holder is unknown. ",
 		    100 * in->unknown_us / in->all.wait_us);

@@ -57,7 +57,8 @@ struct verdict_input {
 	double lost;                    /* events lost or out of order */
 	int cpus;                       /* that the process may use, >= 1 */
 	unsigned int gils;              /* > 1: interpreters with GILs of their own */
-	bool sampled;                   /* light mode: blame is sampled */
+	bool sampled;                   /* light mode: blame is sampled, */
+	double about_held, about_held_err; /* and so are holds: share of the time, its error; 0: not known, or exactly */
 	const struct holding *holding;  /* what was seen by looking at the process; NULL: nothing */
 	size_t holder;                  /* index of the thread that `holding` is about; SIZE_MAX: none of them */
 	double waiting;                 /* threads that wait at the end, for whomever */

@@ -199,7 +199,7 @@ static size_t list_ended(const struct proc_sample *d, struct candidate *list)
 		const struct thread_sample *t = &d->threads[i];
 
 		if (t->exited && t->key.tid != 0)
-			list[n++] = (struct candidate){t->m.hold_ns + t->m.wait_ns, (uint32_t)i};
+			list[n++] = (struct candidate){metrics__held(&t->m) + t->m.wait_ns, (uint32_t)i};
 	}
 	qsort(list, n, sizeof(*list), by_weight);
 	return n;

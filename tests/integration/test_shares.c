@@ -36,6 +36,7 @@ struct told {
 	double hold[FUNCTIONS + 1], blame[FUNCTIONS + 1];
 	double all_hold, all_blame;
 	double ticks;
+	struct hold_estimate estimate;
 };
 
 /* Which function a stack is in; FUNCTIONS + 1: none. */
@@ -117,7 +118,17 @@ static void read_sample(struct told *told, const struct proc_sample *s, const ch
 			told->ticks += (double)s->code[i].ticks;
 }
 
-static void observe(const char *command, struct told *told, json_t **ret_truth, struct workload *w)
+/* What is told of the worker itself: an estimate only where nothing exact is known. */
+static void read_estimate(struct told *told, const struct proc_sample *s)
+{
+	for (size_t i = 0; i < s->threads_n; i++)
+		if (strcmp(s->threads[i].name, "worker") == 0)
+			told->estimate = s->threads[i].m.hold_est;
+	cr_assert_eq(s->total.known & (KNOWN_HOLD | KNOWN_HOLD_EST),
+		     s->mode == GIL_MODE_LIGHT ? KNOWN_HOLD_EST : KNOWN_HOLD | KNOWN_HOLD_EST);
+}
+
+static void observe(const char *command, enum gil_mode mode, struct told *told, json_t **ret_truth, struct workload *w)
 {
 	const struct stack_opts stacks = {.on = true, .threshold_ns = 5000000, .tick_ns = TICKS_FINE_NS};
 	struct interpreter in;
@@ -126,12 +137,13 @@ static void observe(const char *command, struct told *told, json_t **ret_truth, 
 
 	interpreter__stock(&in);
 	workload__start(w, &in, command);
-	observer__attach_stacks(&o, w->pid, GIL_MODE_FULL, &stacks);
+	observer__attach_stacks(&o, w->pid, mode, &stacks);
 	workload__go(w);
 	*ret_truth = workload__truth(w);
 	s = observer__interval(&o);
 	observer__assert_lossless(s);
 	read_sample(told, s, "worker");
+	read_estimate(told, s);
 	proc_sample__free(s);
 	observer__detach(&o);
 }
@@ -142,7 +154,7 @@ Test(shares, are_the_functions_own_where_nobody_waits)
 	struct workload w;
 	json_t *truth;
 
-	observe("shares.py 3", &told, &truth, &w);
+	observe("shares.py 3", GIL_MODE_FULL, &told, &truth, &w);
 	expect_shares("hold", told.hold, told.all_hold, told.ticks, truth, "spent_ns", ERRORS);
 	workload__quit(&w);
 }
@@ -153,9 +165,27 @@ Test(shares, are_the_functions_own_where_others_wait)
 	struct workload w;
 	json_t *truth;
 
-	observe("shares.py 3 3 --shuffle", &told, &truth, &w);
+	observe("shares.py 3 3 --shuffle", GIL_MODE_FULL, &told, &truth, &w);
 	expect_shares("hold", told.hold, told.all_hold, told.ticks, truth, "spent_ns", ERRORS);
 	expect_shares("blame", told.blame, told.all_blame, told.ticks, truth, "waited_ns", 2 * ERRORS);
+	workload__quit(&w);
+}
+
+/* No probe is at a take or a drop: what is told of holds rests on ticks that ask the GIL itself, and on switches. */
+Test(shares, are_the_functions_own_in_light_mode_and_the_hold_is_an_estimate)
+{
+	struct told told = {0};
+	struct workload w;
+	json_t *truth;
+	double all;
+
+	observe("shares.py 3 2 --shuffle", GIL_MODE_LIGHT, &told, &truth, &w);
+	expect_shares("hold", told.hold, told.all_hold, told.ticks, truth, "spent_ns", ERRORS);
+	all = truth_of_all(truth, "spent_ns");
+	cr_expect_gt(told.estimate.err2, 0);
+	cr_expect_leq(fabs((double)told.estimate.ns - all), ERRORS * sqrt(told.estimate.err2) + POINT * all,
+		      "%.1f ms held, give or take %.1f, by its own clock %.1f", (double)told.estimate.ns / 1e6,
+		      sqrt(told.estimate.err2) / 1e6, all / 1e6);
 	workload__quit(&w);
 }
 

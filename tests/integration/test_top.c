@@ -232,13 +232,28 @@ Test(top, a_crash_gives_the_terminal_back_and_leaves_no_breakpoint)
 	end_by(SIGSEGV, 128 + SIGSEGV);
 }
 
-/* Light mode knows no holds: they are unknown on the screen, not zero. */
-Test(top, light_mode_shows_holds_as_unknown)
+/* Light mode estimates holds, and the screen says so. */
+Test(top, light_mode_shows_holds_as_estimates)
+{
+	char words[80], *busy;
+
+	start_hog();
+	snprintf(words, sizeof(words), "top %d --no-store --mode light", (int)w.pid);
+	terminal__start(&t, 100, 24, NULL, words);
+	terminal__await(&t, "~HOLD");
+	busy = strstr(t.page, "GIL busy");
+	cr_expect(busy && busy[strcspn(busy, "~%")] == '~', "%s", t.page);
+	terminal__type(&t, "q");
+	cr_expect_eq(terminal__end(&t), 0);
+}
+
+/* Without ticks it knows none: they are unknown on the screen, not zero. */
+Test(top, light_mode_without_ticks_shows_holds_as_unknown)
 {
 	char words[80];
 
 	start_hog();
-	snprintf(words, sizeof(words), "top %d --no-store --mode light", (int)w.pid);
+	snprintf(words, sizeof(words), "top %d --no-store --mode light --stacks off", (int)w.pid);
 	terminal__start(&t, 100, 24, NULL, words);
 	terminal__await(&t, "light mode sees only who queues");
 	await_first("▼WAIT", "victim-");

@@ -201,14 +201,20 @@ Test(code, the_summary_says_whose_fault_it_is)
 	cr_expect_not_null(strstr(text, "g (dir/app.py:20)"), "%s", text);
 	cr_expect_null(strstr(text, " -\n"), "%s", text);
 	free(text);
-	/* Light mode sees no holds: that is not zero. */
+	/* Light mode estimates holds, and says so; without ticks it sees none: that is not zero. */
 	s->total.known &= ~(uint32_t)KNOWN_HOLD;
+	to = open_memstream(&text, &len);
+	code__print(to, s, 80);
+	fclose(to);
+	cr_expect_not_null(strstr(text, "  ~HELD\n"), "%s", text);
+	free(text);
+	s->total.known &= ~(uint32_t)KNOWN_HOLD_EST;
 	to = open_memstream(&text, &len);
 	code__print(to, s, 80);
 	fclose(to);
 	cr_expect_not_null(strstr(text, " 125 ms     -\n"), "%s", text);
 	free(text);
-	s->total.known |= KNOWN_HOLD;
+	s->total.known |= KNOWN_HOLD | KNOWN_HOLD_EST;
 	/* Holds that nobody waited for are no fault. */
 	for (size_t i = 0; i < s->code_n; i++)
 		s->code[i].blame_ns = 0;

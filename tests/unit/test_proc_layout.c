@@ -66,3 +66,19 @@ Test(proc_layout, a_familys_places_count_from_the_runtime)
 	proc_layout__fill_family(&family, &off);
 	cr_expect_eq(family.runtime_gil, 64);
 }
+
+Test(proc_layout, a_thread_is_told_by_its_state_or_by_what_the_c_library_has_of_it)
+{
+	struct pyoffsets off = some_offsets();
+	struct gil_proc proc;
+
+	off.tstate_thread_id = 152;
+	off.tstate_native_thread_id = PYOFF_NONE;
+	proc_layout__fill(&proc, &off, RUNTIME);
+	cr_expect_eq(proc.off_tstate_id, 152);
+	cr_expect_eq(proc.off_pthread_id, PYVER_PTHREAD_TID);
+	off.tstate_native_thread_id = 160;
+	proc_layout__fill(&proc, &off, RUNTIME);
+	cr_expect_eq(proc.off_tstate_id, 160);
+	cr_expect_eq(proc.off_pthread_id, 0);
+}

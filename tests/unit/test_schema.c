@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
 #include <errno.h>
+#include <math.h>
 #include <jansson.h>
 #include <malloc.h>
 #include <stdlib.h>
@@ -296,6 +297,50 @@ Test(schema, light_mode_leaves_out_what_it_does_not_know)
 		     "{\"t\":1795339305000,\"d\":1000000,\"wait\":2400000,\"waiters\":2.4,"
 		     "\"c\":398,\"forced\":190,\"inferred\":3,\"threads\":9,\"wait_p50\":2031,\"wait_p99\":19922,"
 		     "\"wait_max\":20100,\"cost\":800,\"lost\":0,\"cov\":1,\"wh\":[51,390,64,8]}");
+	proc_sample__free(s);
+}
+
+static void expect_field(const struct schema_row *row, enum schema_field f, double value)
+{
+	cr_expect(row->has >> f & 1, "%s is missing", schema_field__name(f));
+	cr_expect_float_eq(row->value[f], value, 1e-6, "%s: %f", schema_field__name(f), row->value[f]);
+}
+
+Test(schema, a_hold_is_exact_or_an_estimate_and_never_both)
+{
+	struct proc_sample *s = golden_sample();
+	struct schema_row exact, estimated, sum;
+
+	s->gils_n = 0;
+	s->total.hold_est = (struct hold_estimate){.ns = 500000000, .err2 = 9e12};
+	schema_row__from(s, &s->total, true, &exact);
+	cr_expect_eq(exact.has >> FIELD_HOLD_EST & 1, 0);
+	cr_expect_eq(exact.has >> FIELD_UTIL_EST & 1, 0);
+	s->total.known &= ~(uint32_t)KNOWN_HOLD;
+	schema_row__from(s, &s->total, true, &estimated);
+	cr_expect_eq(estimated.has >> FIELD_HOLD & 1, 0);
+	cr_expect_eq(estimated.has >> FIELD_UTIL & 1, 0);
+	expect_field(&estimated, FIELD_HOLD_EST, 500000);
+	expect_field(&estimated, FIELD_HOLD_ERR, 3000);
+	expect_field(&estimated, FIELD_UTIL_EST, 0.5);
+
+	/* With one that is exact the sum is an estimate. */
+	sum = exact;
+	schema_row__merge(&sum, &estimated);
+	cr_expect_eq(sum.has >> FIELD_HOLD & 1, 0);
+	cr_expect_eq(sum.has >> FIELD_UTIL & 1, 0);
+	expect_field(&sum, FIELD_HOLD_EST, 500000 + 812345);
+	expect_field(&sum, FIELD_HOLD_ERR, 3000);
+	schema_row__merge(&sum, &estimated);
+	expect_field(&sum, FIELD_HOLD_ERR, sqrt(2) * 3000);
+	expect_field(&sum, FIELD_UTIL_EST, (0.5 + 0.5 + exact.value[FIELD_UTIL]) / 3);
+
+	/* With one that knows nothing it is not known. */
+	s->total.known &= ~(uint32_t)KNOWN_HOLD_EST;
+	schema_row__from(s, &s->total, true, &exact);
+	schema_row__merge(&sum, &exact);
+	cr_expect_eq(sum.has >> FIELD_HOLD_EST & 1, 0);
+	cr_expect_eq(sum.has >> FIELD_UTIL_EST & 1, 0);
 	proc_sample__free(s);
 }
 
