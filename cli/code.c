@@ -68,7 +68,7 @@ void code__print(FILE *to, const struct proc_sample *s, size_t width)
 	struct function_part *parts = names ? code__parts(s, names) : NULL;
 	size_t n = 0;
 	struct function_time *list = parts ? functions__sum(parts, s->code_n, SIZE_MAX, &n) : NULL;
-	struct out *table = functions__table(list, n, SHOWN, rows__is_estimate(&s->total));
+	struct out *table = functions__table(list, n, SHOWN, metrics__is_estimate(&s->total));
 
 	if (table && out__rows(table) && !out__error(table)) {
 		print_worst(to, &list[0]);
@@ -94,7 +94,7 @@ json_t *code__json(const struct proc_sample *s)
 					(json_int_t)(c->blame_ns / 1000), "wait", (json_int_t)(c->wait_ns / 1000));
 
 		if (one && s->total.known & (KNOWN_HOLD | KNOWN_HOLD_EST))
-			json_object_set_new(one, rows__is_estimate(&s->total) ? "hold_est" : "hold",
+			json_object_set_new(one, metrics__is_estimate(&s->total) ? "hold_est" : "hold",
 					    json_integer((json_int_t)(c->hold_ns / 1000)));
 		if (one && c->ticks) {
 			json_object_set_new(one, "ticks", json_integer((json_int_t)c->ticks));

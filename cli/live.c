@@ -128,7 +128,7 @@ static void busy_line(struct flow *flow, const struct proc_sample *s, const stru
 static void gils_line(struct flow *flow, const struct proc_sample *s)
 {
 	const struct gil_sample **sorted = s->gils_n > 1 ? rows__gils(s) : NULL;
-	bool holds = s->total.known & (KNOWN_HOLD | KNOWN_HOLD_EST), about = rows__is_estimate(&s->total);
+	bool holds = s->total.known & (KNOWN_HOLD | KNOWN_HOLD_EST), about = metrics__is_estimate(&s->total);
 	char name[16], share[HUMAN_SIZE];
 
 	if (!sorted)
@@ -214,7 +214,7 @@ static void rest_line(FILE *to, const struct proc_sample *s, const struct thread
 
 	if (s->total.known & (KNOWN_HOLD | KNOWN_HOLD_EST))
 		fprintf(to, "and %zu more threads: hold %s%s, wait %s together\n", rest.n,
-			rows__is_estimate(&s->total) ? "~" : "", human__share(hold, rows__share(s, rest.hold_ns)),
+			metrics__is_estimate(&s->total) ? "~" : "", human__share(hold, rows__share(s, rest.hold_ns)),
 			human__share(wait, rows__share(s, rest.wait_ns)));
 	else
 		fprintf(to, "and %zu more threads: wait %s together\n", rest.n,
@@ -225,7 +225,7 @@ static void rest_line(FILE *to, const struct proc_sample *s, const struct thread
 static void thread_table(FILE *to, const struct proc_sample *s, const struct thread_sample *const *sorted, size_t n,
 			 size_t width, size_t lines)
 {
-	struct out *table = out__new(rows__is_estimate(&s->total) ? estimated : exact, COLUMNS_N);
+	struct out *table = out__new(metrics__is_estimate(&s->total) ? estimated : exact, COLUMNS_N);
 	size_t room = n + 1 <= lines ? n : lines - 2;
 
 	for (size_t i = 0; table && i < room; i++)

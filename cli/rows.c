@@ -105,11 +105,6 @@ const char *rows__mode(const struct proc_sample *s)
 	return words[s->mode];
 }
 
-bool rows__is_estimate(const struct metrics *m)
-{
-	return (m->known & (KNOWN_HOLD | KNOWN_HOLD_EST)) == KNOWN_HOLD_EST;
-}
-
 double rows__hold_share(const struct proc_sample *s, const struct metrics *m)
 {
 	return m->known & (KNOWN_HOLD | KNOWN_HOLD_EST) ? rows__share(s, metrics__held(m)) : NAN;
@@ -128,7 +123,7 @@ const char *rows__busy(const struct schema_row *row, char *buf)
 
 double rows__busy_error(const struct proc_sample *s)
 {
-	return rows__is_estimate(&s->total) ? rows__share(s, (uint64_t)sqrt(s->total.hold_est.err2)) : NAN;
+	return metrics__is_estimate(&s->total) ? rows__share(s, (uint64_t)sqrt(s->total.hold_est.err2)) : NAN;
 }
 
 const char *rows__busy_why(const struct proc_sample *s)

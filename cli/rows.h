@@ -56,9 +56,6 @@ const char *rows__gc_words(const struct gc_shares *gc, char *buf, size_t size);
 /* "62.0% on CPU, 30.0% asleep, 8.0% without CPU"; parts that are nothing are left out; "": not known. Returns buf. */
 const char *rows__off_words(const struct off_shares *off, char *buf, size_t size);
 
-/* Whether what is told of holds is an estimate (metrics.hold_est): shown with a "~", and nowhere beside what is exact. */
-bool rows__is_estimate(const struct metrics *m);
-
 /* How long it held, of the observed time: exactly, or about; NAN: neither is known. */
 double rows__hold_share(const struct proc_sample *s, const struct metrics *m);
 

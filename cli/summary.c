@@ -172,7 +172,7 @@ static void busy_fact(FILE *to, const char *what, const struct proc_sample *t, c
 		return;
 	}
 	snprintf(about, sizeof(about), "%s", gloss);
-	if (rows__is_estimate(&t->total))
+	if (metrics__is_estimate(&t->total))
 		text__append(about, sizeof(about), " (estimate, +- %s)", human__share(error, rows__busy_error(t)));
 	fact(to, what, rows__busy(row, buf), about);
 }
@@ -262,7 +262,7 @@ static void gil_row(struct out *table, const struct proc_sample *t, const struct
 	out__text(table, G_NAME, rows__gil_name(g->gil, name, sizeof(name)));
 	for (size_t c = G_HOLD; c <= G_HOLD_MAX; c++)
 		out__num(table, c, rows__field(&row, fields[c]));
-	if (rows__is_estimate(&g->m))
+	if (metrics__is_estimate(&g->m))
 		out__num(table, G_HOLD, rows__field(&row, FIELD_UTIL_EST));
 }
 
@@ -270,7 +270,7 @@ static void gil_row(struct out *table, const struct proc_sample *t, const struct
 static void gils(FILE *to, const struct proc_sample *t, const struct summary_opts *opts)
 {
 	const struct gil_sample **sorted = t->gils_n > 1 ? rows__gils(t) : NULL;
-	bool about = rows__is_estimate(&t->total);
+	bool about = metrics__is_estimate(&t->total);
 	struct out *table = sorted ? out__new(about ? about_gil_columns : gil_columns, COUNT_OF(gil_columns)) : NULL;
 	size_t most = opts->max_threads ? opts->max_threads : SIZE_MAX;
 
@@ -348,7 +348,7 @@ static void rest(FILE *to, const struct proc_sample *t, const struct thread_samp
 
 	if (sum.n)
 		fprintf(to, "and %zu more threads: hold %s%s, wait %s together (--json has all)\n", sum.n,
-			rows__is_estimate(&t->total) ? "~" : "",
+			metrics__is_estimate(&t->total) ? "~" : "",
 			human__share(hold, t->total.known & (KNOWN_HOLD | KNOWN_HOLD_EST) ? rows__share(t, sum.hold_ns) : NAN),
 			human__share(wait, rows__share(t, sum.wait_ns)));
 }
@@ -363,7 +363,7 @@ static void tables(FILE *to, const struct proc_sample *t, const struct summary_o
 	if (sorted && !n)
 		fputs("\nNo thread took the GIL or waited for it meanwhile.\n", to);
 	if (sorted && n) {
-		threads(to, t, sorted, n, rows__is_estimate(&t->total) ? about_shares : shares, COUNT_OF(shares),
+		threads(to, t, sorted, n, metrics__is_estimate(&t->total) ? about_shares : shares, COUNT_OF(shares),
 			share_row, opts->width);
 		rest(to, t, sorted + n);
 		threads(to, t, sorted, n, lengths, COUNT_OF(lengths), length_row, opts->width);

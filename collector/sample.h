@@ -258,6 +258,12 @@ void metrics__clear_open(struct metrics *m);
 /* Frees what it owns; it is zeroed then. */
 void metrics__clear(struct metrics *m);
 
+/* Whether it is known how long it held, but only about. */
+static inline bool metrics__is_estimate(const struct metrics *m)
+{
+	return (m->known & (KNOWN_HOLD | KNOWN_HOLD_EST)) == KNOWN_HOLD_EST;
+}
+
 /* How long it held: exactly where that is known, else about. */
 static inline uint64_t metrics__held(const struct metrics *m)
 {

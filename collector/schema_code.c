@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,8 +38,12 @@ static void put_place(const struct schema_writer *w, const struct code_cell *c, 
 	put_us(j, c->hold_ns);
 	put_us(j, c->blame_ns);
 	put_us(j, c->wait_ns);
-	if (c->native[0])
+	if (c->native[0] || c->ticks)
 		json_text__string(j, c->native);
+	if (c->ticks) {
+		json_text__integer(j, (long long)c->ticks);
+		put_us(j, (uint64_t)sqrt(c->hold_var));
+	}
 	json_text__close(j, ']');
 }
 
@@ -87,6 +92,10 @@ int schema_write__code(struct schema_writer *w, enum tier tier, const struct pro
 	json_text__integer(&j, s->end_ms);
 	json_text__name(&j, "d");
 	put_us(&j, s->len_ns);
+	if (metrics__is_estimate(&s->total)) {
+		json_text__name(&j, "est");
+		json_text__true(&j);
+	}
 	err = put_places(w, s, &rest, &j);
 	put_rest(&rest, &j);
 	json_text__close(&j, '}');
@@ -188,6 +197,14 @@ static bool take_us(const json_t *json, double *ret)
 	return *ret >= 0 && *ret <= MAX_US;
 }
 
+/* Both or neither. */
+static bool take_ticks(const json_t *item, struct code_place *ret)
+{
+	if (!json_array_get(item, 8))
+		return true;
+	return take_us(json_array_get(item, 8), &ret->ticks) && take_us(json_array_get(item, 9), &ret->err_us);
+}
+
 static bool take_place(const json_t *item, struct code_place *ret)
 {
 	double line;
@@ -202,7 +219,7 @@ static bool take_place(const json_t *item, struct code_place *ret)
 	ret->line = (uint32_t)line;
 	if (!json_array_get(item, 7))
 		return true;
-	return take_text(json_array_get(item, 7), ret->native, sizeof(ret->native));
+	return take_text(json_array_get(item, 7), ret->native, sizeof(ret->native)) && take_ticks(item, ret);
 }
 
 static bool is_same(const struct code_place *a, const struct code_place *b)
@@ -243,6 +260,8 @@ static int add_place(struct code_sum *sum, const struct code_place *place)
 	known->hold_us += place->hold_us;
 	known->blame_us += place->blame_us;
 	known->wait_us += place->wait_us;
+	known->ticks += place->ticks;
+	known->err_us = hypot(known->err_us, place->err_us);
 	if (place->native[0])
 		memcpy(known->native, place->native, sizeof(place->native));
 	return 0;
@@ -273,6 +292,8 @@ int code_sum__add(struct code_sum *sum, const char *json, size_t len)
 
 	err = err ?: walk(json_object_get(row, "c"), sum, false);
 	err = err ?: walk(json_object_get(row, "c"), sum, true);
+	if (!err)
+		sum->estimated |= json_is_true(json_object_get(row, "est"));
 	json_decref(row);
 	return err;
 }

@@ -2,10 +2,13 @@
 /*
  * Code in Redis: members of code:<tier> and `long`, written by schema_code.c; the former added up here again. Pure.
  *
- * code:<tier> {"t":..,"d":..,"c":[["<thr>","<function>","<file>",line,hold,blame,wait,"<native>"],...],
- * "rest":[hold,blame,wait]}: the worst places first; microseconds. long {"t":..,"kind":"hold" or "wait","open":true,"since":..,
- * "us":..,"thr":..,"name":..,"function":..,"file":..,"line":..,"native":..,"stack":..,"others":..}: `open` of one that went on at
- * `t`. `native`, the C code that ran there mostly ("module.so: function"), is left out where it is not known.
+ * code:<tier> {"t":..,"d":..,"est":true,
+ * "c":[["<thr>","<function>","<file>",line,hold,blame,wait,"<native>",ticks,error],...],"rest":[hold,blame,wait]}: the worst
+ * places first; microseconds. `ticks` and the standard error of `hold` that comes of counting them are left out where there
+ * were none; `est`: `hold` is an estimate (light mode), else it is left out. long {"t":..,"kind":"hold" or "wait","open":true,
+ * "since":..,"us":..,"thr":..,"name":..,"function":..,"file":..,"line":..,"native":..,"stack":..,"others":..}: `open` of one
+ * that went on at `t`. `native`, the C code that ran there mostly ("module.so: function"), is left out where it is not known
+ * ("" in front of ticks).
  */
 #ifndef GILSCOPE_SCHEMA_CODE_H
 #define GILSCOPE_SCHEMA_CODE_H
@@ -24,6 +27,7 @@ struct code_place {
 	uint32_t line;
 	double hold_us, blame_us, wait_us;
 	char native[CODE_NATIVE_SIZE]; /* code_cell.native */
+	double ticks, err_us;          /* what hold_us rests on, 0: not on ticks, or not known; its standard error */
 };
 
 /* Zeroed is empty. */
@@ -31,6 +35,7 @@ struct code_sum {
 	struct code_place *places;
 	size_t n;
 	struct keymap index; /* (hash, salt) -> the last place with it */
+	bool estimated;      /* light mode had a part in it: holds are estimates */
 };
 
 /* Adds a member. 0, -EBADMSG (not one: nothing was added), -ENOMEM. */

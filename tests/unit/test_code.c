@@ -2,6 +2,7 @@
 /* Code cells: added up, capped, merged, written to Redis, read back, and put into words. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -267,12 +268,48 @@ Test(code, is_written_and_read_back)
 	proc_sample__free(s);
 }
 
+Test(code, is_written_with_the_ticks_that_it_rests_on)
+{
+	struct proc_sample *s = guilty();
+	struct schema_writer *w = made_up__writer();
+	struct code_sum sum = {0};
+	struct batch *b = batch__new();
+	const char *member;
+
+	for (size_t i = 0; i < s->code_n; i++)
+		if (s->code[i].line == 20) {
+			s->code[i].ticks = 40;
+			s->code[i].hold_var = 9e12;
+		}
+	cr_assert_eq(schema_writer__sample(w, TIER_BASE, s, s, b), 0);
+	member = member_of(b, ":code:1s");
+	cr_assert_not_null(member);
+	cr_expect_not_null(strstr(member, "\"dir/app.py\",20,30000,60000,0,\"\",40,3000]"), "%s", member);
+	cr_expect_null(strstr(member, "\"est\""));
+	for (int i = 0; i < 2; i++)
+		cr_assert_eq(code_sum__add(&sum, member, strlen(member)), 0);
+	for (size_t i = 0; i < sum.n; i++) {
+		cr_expect_eq(sum.places[i].ticks, sum.places[i].line == 20 ? 80 : 0);
+		cr_expect_float_eq(sum.places[i].err_us, sum.places[i].line == 20 ? sqrt(2) * 3000 : 0, 1e-6);
+		cr_expect_str_eq(sum.places[i].native, "");
+	}
+	cr_expect_not(sum.estimated);
+	member = "{\"est\":true,\"c\":[[\"1\",\"f\",\"a\",1,1,1,1]]}";
+	cr_assert_eq(code_sum__add(&sum, member, strlen(member)), 0);
+	cr_expect(sum.estimated);
+	code_sum__free(&sum);
+	batch__free(b);
+	schema_writer__free(w);
+	proc_sample__free(s);
+}
+
 Test(code, members_that_are_none_are_refused_as_a_whole)
 {
 	static const char *const bad[] = {
 		"", "[]", "{}", "{\"c\":1}", "{\"c\":[[]]}", "{\"c\":[[\"1\",\"f\",\"a\",1,1,1]]}",
 		"{\"c\":[[\"1\",\"f\",\"a\",1,1,1,1],[\"1\",\"f\",\"a\",-1,1,1,1]]}", "{\"c\":[[1,\"f\",\"a\",1,1,1,1]]}",
 		"{\"c\":[[\"1\",\"f\\u0000\",\"a\",1,1,1,1]]}", "{\"c\":[[\"1\",\"f\",\"a\",1e99,1,1,1]]}",
+		"{\"c\":[[\"1\",\"f\",\"a\",1,1,1,1,\"\",5]]}", "{\"c\":[[\"1\",\"f\",\"a\",1,1,1,1,\"\",-1,1]]}",
 	};
 	struct code_sum sum = {0};
 
