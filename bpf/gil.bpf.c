@@ -52,6 +52,8 @@ struct pid {
 struct task_struct {
 	unsigned int __state;
 	unsigned int flags;
+	unsigned int ptrace;
+	unsigned int frozen : 1;
 	unsigned int in_execve : 1;
 	int pid;
 	int tgid;
@@ -60,7 +62,15 @@ struct task_struct {
 	struct mm_struct *mm;
 	struct signal_struct *signal;
 	struct pid *thread_pid;
+	struct task_struct *parent;
 	struct task_struct *group_leader;
+	char comm[GIL_WHY_NAME];
+} __attribute__((preserve_access_index));
+
+/* The kernel's record of a thread's registers, of which asm/ptrace.h has what debuggers see. */
+struct pt_regs___kernel {
+	unsigned long orig_ax; /* x86 */
+	int syscallno;         /* arm64 */
 } __attribute__((preserve_access_index));
 
 /* ---- who is it, as the collector counts ---- */
@@ -905,6 +915,38 @@ GIL_INLINE void keep_registers(const struct gil_task *mine, struct task_struct *
 		bpf_probe_read_kernel(regs, NATIVE_REGS * sizeof(regs->word[0]), (void *)bpf_task_pt_regs(task));
 }
 
+/* The system call that a thread is in; negative: none. */
+GIL_INLINE int call_of(struct task_struct *task)
+{
+	struct pt_regs___kernel *regs = (void *)bpf_task_pt_regs(task);
+
+#if defined(__TARGET_ARCH_arm64)
+	return BPF_CORE_READ(regs, syscallno);
+#else
+	return (int)BPF_CORE_READ(regs, orig_ax);
+#endif
+}
+
+/* What becomes of a holder that leaves its CPU. */
+GIL_INLINE enum gil_cpu_state leaves(struct task_struct *task, bool preempted, unsigned int state, struct gil_why *why)
+{
+	const struct gil_leaving leaving = {
+		.preempted = preempted, .state = state, .state_now = BPF_CORE_READ(task, __state),
+		.traced = BPF_CORE_READ(task, ptrace) != 0, .call = call_of(task),
+		.frozen = bpf_core_field_exists(task->frozen) && BPF_CORE_READ_BITFIELD_PROBED(task, frozen),
+	};
+	enum gil_cpu_state becomes = gil_cpu_leaves(&leaving, why);
+	struct task_struct *tracer;
+
+	__builtin_memset(why->name, 0, sizeof(why->name));
+	if (why->kind == GIL_WHY_TRACER) {
+		tracer = BPF_CORE_READ(task, parent, group_leader);
+		why->id = pidns_level ? id_here(BPF_CORE_READ(tracer, thread_pid)) : (__u32)BPF_CORE_READ(tracer, pid);
+		BPF_CORE_READ_STR_INTO(&why->name, tracer, comm);
+	}
+	return becomes;
+}
+
 GIL_INLINE void switched_in(struct gil_task *mine)
 {
 	__u64 now = bpf_ktime_get_ns();
@@ -958,8 +1000,10 @@ static __noinline int leaves_in_light(struct task_struct *task, struct gil_task 
 }
 
 /* Every switch of the machine comes by here: whoever never took a GIL costs one look-up that finds nothing. */
-GIL_INLINE void switched(bool runnable, struct task_struct *prev, struct task_struct *next)
+GIL_INLINE void switched(bool preempted, unsigned int state, struct task_struct *prev, struct task_struct *next)
 {
+	enum gil_cpu_state becomes;
+	struct gil_why why;
 	struct gil_task *mine = bpf_task_storage_get(&tasks, prev, NULL, 0);
 	struct gil_state *g = mine ? gil_held_by(mine) : NULL;
 	__u64 now, left = 0;
@@ -967,17 +1011,18 @@ GIL_INLINE void switched(bool runnable, struct task_struct *prev, struct task_st
 	if (g) {
 		if (mine->off) /* that it came back was not told */
 			switched_in(mine);
+		becomes = leaves(prev, preempted, state, &why);
 		now = bpf_ktime_get_ns();
 		if (cfg_stacks && is_in_its_program(prev)) {
 			keep_registers(mine, prev);
-			left = gil_tick_leave(g, mine, runnable, now, gil_bound_at(now));
+			left = gil_tick_leave(g, mine, becomes == GIL_CPU_PREEMPTED, now, gil_bound_at(now));
 		}
-		gil_on_switched_out(mine, runnable, now, gil_bound_at(now), left);
+		gil_on_switched_out(mine, becomes, &why, now, gil_bound_at(now), left);
 	} else if (cfg_stacks && mine) {
 		if (mine->off)
 			switched_in(mine);
 		if (is_in_its_program(prev))
-			leaves_in_light(prev, mine, runnable);
+			leaves_in_light(prev, mine, leaves(prev, preempted, state, &why) == GIL_CPU_PREEMPTED);
 	}
 	if (!*(volatile __u32 *)&gil_holders_off)
 		return;
@@ -986,21 +1031,18 @@ GIL_INLINE void switched(bool runnable, struct task_struct *prev, struct task_st
 		switched_in(mine);
 }
 
-/*
- * Before 5.18 the state is no argument. It is read again from the thread then: whoever wakes it meanwhile does not make it 0
- * (TASK_RUNNING) before it has left its CPU (try_to_wake_up() in kernel/sched/core.c).
- */
+/* Before 5.18 the state is no argument. It is read again from the thread then, which may have been woken meanwhile. */
 SEC("tp_btf/sched_switch")
 #ifndef GIL_OLDER_KERNEL
 int BPF_PROG(gil_switch, bool preempt, struct task_struct *prev, struct task_struct *next, unsigned int prev_state)
 {
-	switched(preempt || !prev_state, prev, next);
+	switched(preempt, prev_state, prev, next);
 	return 0;
 }
 #else
 int BPF_PROG(gil_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
-	switched(preempt || !prev->__state, prev, next);
+	switched(preempt, prev->__state, prev, next);
 	return 0;
 }
 #endif

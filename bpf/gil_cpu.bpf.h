@@ -2,8 +2,9 @@
 /*
  * On and off the CPU: what the scheduler does with a thread while it holds a GIL. Plain inline functions, as in gil_core.
  *
- *            switched out, asleep                    woken
+ *            switched out, asleep or stopped          woken
  *   ON ------------------------------> BLOCKED -----------------> PREEMPTED
+ *                                      STOPPED
  *   ^ \                                   |                         ^   |
  *   |  `------- switched out, runnable ---|-------------------------'   |
  *   +------------------------- switched in <----------------------------+
@@ -22,6 +23,7 @@
 #define GILSCOPE_GIL_CPU_BPF_H
 
 #include "gil_at.bpf.h"
+#include "gil_leave.h"
 #include "gil_off.h"
 
 /* Whether any of this is done; without it the programs are as if this file were not there. */
@@ -42,11 +44,61 @@ GIL_INLINE const struct gil_cpu *gil_cpu_now(const struct gil_state *g)
 	return &g->cpu[gil_cpu_turn(g) & 1];
 }
 
+/* Those of the interval that began at `bound`: the older ones of the two are forgotten for them. */
+GIL_INLINE struct gil_why_sums *gil_why_sums_of(struct gil_state *g, __u64 bound)
+{
+	struct gil_why_sums *sums = &g->whys[g->whys_turn & 1];
+
+	if (sums->bound >= bound)
+		return sums;
+	sums = &g->whys[(g->whys_turn + 1) & 1];
+	sums->rest_ns = 0;
+	for (int i = 0; i < GIL_WHYS_KEPT; i++)
+		sums->of[i].why.kind = GIL_WHY_NONE;
+	sums->bound = bound;
+	g->whys_turn++;
+	return sums;
+}
+
+/*
+ * A holder's sleep or stop ends at `now`: what of it was in the running interval goes to its reason; userland has seen what was
+ * before as open. Global, so that it is verified once.
+ */
+__noinline int gil_why_ends(struct gil_state *g, __u64 now, __u64 bound)
+{
+	const struct gil_cpu_view *was;
+	struct gil_why_sums *sums;
+	__u64 from;
+
+	if (!g)
+		return 0;
+	was = &gil_cpu_now(g)->cur;
+	from = was->since > bound ? was->since : bound;
+	if (!was->why.kind || now <= from)
+		return 0;
+	sums = gil_why_sums_of(g, bound);
+	for (int i = 0; i < GIL_WHYS_KEPT; i++) {
+		struct gil_why_sum *sum = &sums->of[i];
+
+		if (!sum->why.kind) {
+			sum->why = was->why;
+			sum->ns = 0;
+		}
+		if (sum->why.kind == was->why.kind && sum->why.id == was->why.id) {
+			sum->ns += now - from;
+			return 0;
+		}
+	}
+	sums->rest_ns += now - from;
+	return 0;
+}
+
 /*
  * A change of state; `bound` is the newest boundary not after `now`. `left`: the stack in which the holder loses its CPU; one
- * that lacks it already has left it before.
+ * that lacks it already has left it before. `why`: that of a sleep or stop; NULL: it is none, or it is not known.
  */
-GIL_INLINE void gil_cpu_set_in(struct gil_state *g, enum gil_cpu_state state, __u64 now, __u64 bound, __u64 left)
+GIL_INLINE void gil_cpu_set_in(struct gil_state *g, enum gil_cpu_state state, __u64 now, __u64 bound, __u64 left,
+			       const struct gil_why *why)
 {
 	const struct gil_cpu *old = gil_cpu_now(g);
 	struct gil_cpu *fresh = &g->cpu[(gil_cpu_turn(g) + 1) & 1];
@@ -65,12 +117,16 @@ GIL_INLINE void gil_cpu_set_in(struct gil_state *g, enum gil_cpu_state state, __
 	fresh->cur.state = state;
 	fresh->cur.left = left;
 	fresh->cur.left_at = old->cur.state == GIL_CPU_ON ? now : old->cur.left_at;
+	if (why)
+		fresh->cur.why = *why;
+	else
+		fresh->cur.why.kind = GIL_WHY_NONE;
 	__sync_fetch_and_add(&g->cpu_turn, 1);
 }
 
 GIL_INLINE void gil_cpu_set(struct gil_state *g, enum gil_cpu_state state, __u64 now, __u64 bound)
 {
-	gil_cpu_set_in(g, state, now, bound, state == GIL_CPU_ON ? 0 : gil_cpu_now(g)->cur.left);
+	gil_cpu_set_in(g, state, now, bound, state == GIL_CPU_ON ? 0 : gil_cpu_now(g)->cur.left, NULL);
 }
 
 /* The clocks at `when`, the newest boundary or later, read beside their writer. */
@@ -125,8 +181,10 @@ GIL_INLINE bool gil_cpu_released(struct gil_state *g, __u64 len, __u64 now, __u6
 {
 	if (!cfg_off_cpu || g->settled_turn == gil_cpu_turn(g))
 		return false;
-	if (gil_cpu_now(g)->cur.state != GIL_CPU_ON)
+	if (gil_cpu_now(g)->cur.state != GIL_CPU_ON) {
+		gil_why_ends(g, now, bound);
 		gil_cpu_set(g, GIL_CPU_ON, now, bound);
+	}
 	gil_off_take(&g->cur.settled, &gil_cpu_now(g)->cur.off, len, ret);
 	g->cur.settled = gil_cpu_now(g)->cur.off;
 	g->settled_turn = gil_cpu_turn(g);
@@ -134,6 +192,11 @@ GIL_INLINE bool gil_cpu_released(struct gil_state *g, __u64 len, __u64 now, __u6
 }
 
 /* ---- the scheduler's events ---- */
+
+GIL_INLINE bool gil_cpu_may_be_woken(__u32 state)
+{
+	return state == GIL_CPU_BLOCKED || state == GIL_CPU_STOPPED;
+}
 
 /* The next time that the thread takes that GIL, it says so again. */
 GIL_INLINE void gil_task_leaves(const struct gil_task *mine)
@@ -169,14 +232,15 @@ GIL_INLINE struct gil_state *gil_held_by(const struct gil_task *mine)
 	return g && *(volatile __u32 *)&g->holder_tid == mine->tid ? g : NULL;
 }
 
-/* `left`: hash of the stack in which it is; 0: not known. */
-GIL_INLINE void gil_on_switched_out(struct gil_task *mine, bool runnable, __u64 now, __u64 bound, __u64 left)
+/* `left`: hash of the stack in which it is; 0: not known. `why`: it may be NULL. */
+GIL_INLINE void gil_on_switched_out(struct gil_task *mine, enum gil_cpu_state state, const struct gil_why *why, __u64 now,
+				    __u64 bound, __u64 left)
 {
 	struct gil_state *g = gil_held_by(mine);
 
 	if (!g)
 		return;
-	gil_cpu_set_in(g, runnable ? GIL_CPU_PREEMPTED : GIL_CPU_BLOCKED, now, bound, left);
+	gil_cpu_set_in(g, state, now, bound, left, why);
 	mine->off = 1;
 	__sync_fetch_and_add(&gil_holders_off, 1);
 }
@@ -185,8 +249,10 @@ GIL_INLINE void gil_on_woken(const struct gil_task *mine, __u64 now, __u64 bound
 {
 	struct gil_state *g = mine->off ? gil_held_by(mine) : NULL;
 
-	if (g && gil_cpu_now(g)->cur.state == GIL_CPU_BLOCKED)
-		gil_cpu_set(g, GIL_CPU_PREEMPTED, now, bound);
+	if (!g || !gil_cpu_may_be_woken(gil_cpu_now(g)->cur.state))
+		return;
+	gil_why_ends(g, now, bound);
+	gil_cpu_set(g, GIL_CPU_PREEMPTED, now, bound);
 }
 
 GIL_INLINE void gil_on_switched_in(struct gil_task *mine, __u64 now, __u64 bound)
@@ -198,8 +264,10 @@ GIL_INLINE void gil_on_switched_in(struct gil_task *mine, __u64 now, __u64 bound
 	mine->off = 0;
 	__sync_fetch_and_add(&gil_holders_off, -1);
 	g = gil_held_by(mine);
-	if (g)
-		gil_cpu_set(g, GIL_CPU_ON, now, bound);
+	if (!g)
+		return;
+	gil_why_ends(g, now, bound);
+	gil_cpu_set(g, GIL_CPU_ON, now, bound);
 }
 
 #endif

@@ -76,7 +76,7 @@ __noinline int gil_native_beside(struct gil_proc *proc, __u32 gil_slot, __u32 pr
 		return 0;
 	turn = __sync_fetch_and_add(&g->cpu_turn, 0);
 	state = g->cpu[turn & 1].cur.state;
-	if (!g->holder_tid || (state != GIL_CPU_BLOCKED && state != GIL_CPU_PREEMPTED))
+	if (!g->holder_tid || (state == GIL_CPU_ON || state == GIL_CPU_UNSEEN))
 		return 0;
 	event = bpf_ringbuf_reserve(&native_events, sizeof(*event), 0);
 	if (!event)

@@ -346,20 +346,60 @@ struct gil_hist {
 /* What the holder of a GIL does, for the CPU. */
 enum gil_cpu_state {
 	GIL_CPU_ON = 0,
-	GIL_CPU_BLOCKED = 1,   /* sleeps: in a system call, in a page fault, stopped */
+	GIL_CPU_BLOCKED = 1,   /* sleeps: in a system call, in a page fault */
 	GIL_CPU_PREEMPTED = 2, /* could run, but another does, or a cgroup's limit is reached */
 	GIL_CPU_UNSEEN = 3,    /* since arming no event has told */
+	GIL_CPU_STOPPED = 4,   /* may not run: a tracer, a signal or the freezer of its cgroup has stopped it */
 };
 
-#define GIL_OFF_KINDS 3 /* all but ON */
+#define GIL_OFF_KINDS 4 /* all but ON */
 #define GIL_CPU_OF_KIND(kind) ((kind) + 1)
 #define GIL_OFF_BLOCKED 0
 #define GIL_OFF_PREEMPTED 1
 #define GIL_OFF_UNSEEN 2
+#define GIL_OFF_STOPPED 3
 
 /* Time that was not spent on the CPU, or not known to be. */
 struct gil_off {
 	__u64 ns[GIL_OFF_KINDS];
+};
+
+/* Why a holder sleeps, or who has stopped it: X(identifier, name in JSON and Redis). */
+#define GIL_WHYS(X) \
+	X(CALL, "call")     /* it sleeps in a system call: `id` is the call's number */ \
+	X(FAULT, "fault")   /* in none: it waits for memory */ \
+	X(TRACER, "tracer") /* a debugger or tracer has stopped it: `id` is that process, `name` its name */ \
+	X(SIGNAL, "signal") /* a signal has (SIGSTOP and its like) */ \
+	X(FROZEN, "frozen") /* its control group is frozen */
+
+enum gil_why_kind {
+	GIL_WHY_NONE = 0,
+#define X(id, name) GIL_WHY_##id,
+	GIL_WHYS(X)
+#undef X
+	GIL_WHY_COUNT,
+};
+
+#define GIL_WHY_NAME 16
+
+struct gil_why {
+	__u32 kind;         /* enum gil_why_kind */
+	__u32 id;           /* by kind; a process as the collector's PID namespace counts, 0: it has no number there */
+	char name[GIL_WHY_NAME]; /* of a tracer: as the kernel has it */
+};
+
+struct gil_why_sum {
+	struct gil_why why;
+	__u64 ns;
+};
+
+#define GIL_WHYS_KEPT 8 /* told apart in an interval, per GIL; a power of two */
+
+/* The holders' time asleep and stopped in the interval that began at `bound`, by reason. */
+struct gil_why_sums {
+	__u64 bound;
+	__u64 rest_ns;      /* of further ones */
+	struct gil_why_sum of[GIL_WHYS_KEPT];
 };
 
 /* What is summed up for one thread on one GIL: cumulative, except the two maxima. */
@@ -446,6 +486,7 @@ struct gil_cpu_view {
 	struct gil_off off; /* before that */
 	__u64 left;         /* off the CPU: hash of the stack in which the holder lost it; 0: not known */
 	__u64 left_at;      /* ns: when that was */
+	struct gil_why why; /* blocked or stopped; else zeroes */
 };
 
 struct gil_cpu {
@@ -500,6 +541,9 @@ struct gil_state {
 	__u64 left_waited_ns; /* of others in this hold, when its holder last lost its CPU */
 	struct gil_left left, was; /* the holder's own (gil_light.bpf.h) */
 	struct gil_cpu cpu[2];
+	__u32 whys_turn;    /* whys[whys_turn & 1]: of the newest interval that has any; the other one: of one before */
+	__u32 pad2;
+	struct gil_why_sums whys[2];
 	struct gil_walk walk;
 	struct gil_ring_entry ring[GIL_RING_LEN];
 };
@@ -565,10 +609,10 @@ struct gil_trace_event {
 
 _Static_assert(sizeof(struct gil_trace_event) == 24, "gil_trace_event layout");
 _Static_assert(sizeof(struct gil_hist) == 1056, "gil_hist layout");
-_Static_assert(sizeof(struct gil_totals) == 28 * 8 + 2 * 1056, "gil_totals layout");
+_Static_assert(sizeof(struct gil_totals) == 31 * 8 + 2 * 1056, "gil_totals layout");
 _Static_assert(sizeof(struct gil_thread) == 64 + 2 * sizeof(struct gil_totals), "gil_thread layout");
-_Static_assert(sizeof(struct gil_view) == 72, "gil_view layout");
-_Static_assert(sizeof(struct gil_cpu) == 120, "gil_cpu layout");
+_Static_assert(sizeof(struct gil_view) == 80, "gil_view layout");
+_Static_assert(sizeof(struct gil_cpu) == 184, "gil_cpu layout");
 _Static_assert(sizeof(struct gil_ring_entry) == 16, "gil_ring_entry layout");
 _Static_assert(sizeof(struct gil_blame_key) == 16, "gil_blame_key layout");
 _Static_assert(sizeof(struct gil_event) == 72, "gil_event layout");

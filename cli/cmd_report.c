@@ -56,8 +56,10 @@ static struct verdict_load load_of(const struct schema_row *row, const char *nam
 		.hold_blocked = rows__off_us(row, FIELD_HOLD_BLOCKED),
 		.hold_preempted = rows__off_us(row, FIELD_HOLD_PREEMPTED),
 		.hold_unseen = rows__off_us(row, FIELD_HOLD_UNSEEN),
+		.hold_stopped = rows__off_us(row, FIELD_HOLD_STOPPED),
 		.wait_blocked = rows__off_us(row, FIELD_WAIT_BLOCKED),
 		.wait_preempted = rows__off_us(row, FIELD_WAIT_PREEMPTED),
+		.wait_stopped = rows__off_us(row, FIELD_WAIT_STOPPED),
 		.gc_us = rows__field(row, FIELD_GC),
 	};
 }
@@ -171,6 +173,7 @@ static void fill_input(struct report *r, double observed_us, int cpus)
 	r->in.gils = isnan(gils) ? 1 : (unsigned int)gils;
 	r->in.cpus = cpus;
 	r->in.holding = &r->holding;
+	r->in.whys = &r->all.whys;
 	r->in.holder = holder_of(r);
 	r->gil_disabled = r->gil_disabled && !(r->in.all.n > 0) && !(r->in.all.wait_us > 0);
 	r->in.threads = r->threads;
@@ -589,9 +592,11 @@ static void print_json(const struct report *r)
 		{"hold_blocked", r->in.all.hold_blocked},
 		{"hold_preempted", r->in.all.hold_preempted},
 		{"hold_unseen", r->in.all.hold_unseen},
+		{"hold_stopped", r->in.all.hold_stopped},
 		{"wait", r->in.all.wait_us},
 		{"wait_blocked", r->in.all.wait_blocked},
 		{"wait_preempted", r->in.all.wait_preempted},
+		{"wait_stopped", r->in.all.wait_stopped},
 		{"handover", r->in.handover_us},
 		{"unknown", r->in.unknown_us},
 		{"gc", r->in.all.gc_us},
@@ -612,6 +617,8 @@ static void print_json(const struct report *r)
 	if (json && json_object_size(holding))
 		json_object_set(json, "holding", holding);
 	json_decref(holding);
+	if (json && (r->all.whys.n || r->all.whys.rest_ns))
+		json_object_set_new(json, "why", rows__why_json(&r->all.whys));
 	if (json && r->runtime[0])
 		json_object_set_new(json, "runtime", json_string(r->runtime));
 	if (json && table)

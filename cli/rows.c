@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "../collector/schema.h"
+#include "../collector/schema_whys.h"
 #include "../collector/text.h"
 #include "human.h"
 #include "standing.h"
@@ -28,7 +29,7 @@ struct who rows__who(const struct collector_proc *proc)
 
 double rows__off_us(const struct schema_row *row, enum schema_field part)
 {
-	bool of_hold = part >= FIELD_HOLD_BLOCKED && part <= FIELD_HOLD_UNSEEN;
+	bool of_hold = part >= FIELD_HOLD_BLOCKED && part <= FIELD_HOLD_STOPPED;
 	enum schema_field whole = of_hold ? FIELD_HOLD : FIELD_WAIT, first = of_hold ? FIELD_HOLD_BLOCKED : FIELD_WAIT_BLOCKED;
 
 	if (rows__field(row, whole) == 0)
@@ -41,14 +42,19 @@ double rows__off_us(const struct schema_row *row, enum schema_field part)
 struct off_shares rows__off(const struct schema_row *row, enum schema_field whole)
 {
 	enum schema_field first = whole == FIELD_HOLD ? FIELD_HOLD_BLOCKED : FIELD_WAIT_BLOCKED;
-	double all = rows__field(row, whole), asleep = rows__off_us(row, first) / all;
-	double starved = rows__off_us(row, first + 1) / all, unseen = rows__off_us(row, first + 2) / all;
-	double on = 1 - asleep - starved - unseen;
+	double all = rows__field(row, whole);
+	struct off_shares off = {
+		.asleep = rows__off_us(row, first + GIL_OFF_BLOCKED) / all,
+		.starved = rows__off_us(row, first + GIL_OFF_PREEMPTED) / all,
+		.unseen = rows__off_us(row, first + GIL_OFF_UNSEEN) / all,
+		.stopped = rows__off_us(row, first + GIL_OFF_STOPPED) / all,
+	};
 
-	if (!(all > 0) || isnan(asleep))
-		return (struct off_shares){NAN, NAN, NAN, NAN};
+	if (!(all > 0) || isnan(off.asleep))
+		return (struct off_shares){NAN, NAN, NAN, NAN, NAN};
 	/* Each is cut to whole microseconds. */
-	return (struct off_shares){on > 0 ? on : 0, asleep, starved, unseen};
+	off.on = fmax(0, 1 - off.asleep - off.stopped - off.starved - off.unseen);
+	return off;
 }
 
 const char *rows__off_words(const struct off_shares *off, char *buf, size_t size)
@@ -57,7 +63,8 @@ const char *rows__off_words(const struct off_shares *off, char *buf, size_t size
 		double share;
 		const char *words;
 	} parts[] = {
-		{off->on, "on CPU"}, {off->asleep, "asleep"}, {off->starved, "without CPU"}, {off->unseen, "not known"},
+		{off->on, "on CPU"}, {off->asleep, "asleep"}, {off->stopped, "stopped"}, {off->starved, "without CPU"},
+		{off->unseen, "not known"},
 	};
 	char share[HUMAN_SIZE];
 
@@ -285,6 +292,23 @@ static json_t *row_json(const struct proc_sample *s, const struct metrics *m, bo
 	json = text ? json_loads(text, 0, NULL) : NULL;
 	free(text);
 	return json;
+}
+
+json_t *rows__why_json(const struct whys *w)
+{
+	struct json_text j = {0};
+	json_t *json, *list;
+	char *text;
+
+	json_text__open(&j, '{');
+	schema_whys__put(&j, w);
+	json_text__close(&j, '}');
+	text = json_text__take(&j);
+	json = text ? json_loads(text, 0, NULL) : NULL;
+	list = json_incref(json_object_get(json, "why"));
+	json_decref(json);
+	free(text);
+	return list;
 }
 
 static json_t *thread_json(const struct proc_sample *s, const struct thread_sample *t)

@@ -34,6 +34,7 @@ double rows__off_us(const struct schema_row *row, enum schema_field part);
 struct off_shares {
 	double on;      /* it ran on a CPU */
 	double asleep;  /* blocked: in a system call or a page fault */
+	double stopped; /* a tracer, a signal or the freezer kept it from running */
 	double starved; /* it could have run, but had no CPU */
 	double unseen;  /* not known */
 };
@@ -64,6 +65,9 @@ const char *rows__busy(const struct schema_row *row, char *buf);
 
 /* Its standard error, as a share of the observed time; NAN: it is exact, or not known. */
 double rows__busy_error(const struct proc_sample *s);
+
+/* Why holders slept and who stopped them, as Redis gets it. NULL: no memory. */
+json_t *rows__why_json(const struct whys *w);
 
 /* Why it is not known how long the GIL was held. */
 const char *rows__busy_why(const struct proc_sample *s);

@@ -113,16 +113,33 @@ static void heading(FILE *to, const struct who *who, const struct proc_sample *t
 #define OFF_CPU_SAID 0.01
 #define GC_SAID 0.01
 
+/* "of that py-spy (PID 4711) stopped its holder". Returns buf. */
+static const char *stopped_by(const struct whys *w, char buf[WHYS_WORDS_SIZE + 32])
+{
+	const struct why *most = whys__most(w, true);
+	char words[WHYS_WORDS_SIZE];
+
+	if (!whys__tracers(w, words)[0])
+		snprintf(words, sizeof(words), "something");
+	if (most && most->kind != GIL_WHY_TRACER)
+		why__words(most, words);
+	snprintf(buf, WHYS_WORDS_SIZE + 32, "of that %s stopped its holder", words);
+	return buf;
+}
+
 /* What keeps holds long without anybody computing, and waits with them; little of it is nothing to say. */
 static void off_cpu(FILE *to, const struct schema_row *row, enum schema_field whole)
 {
 	struct off_shares off = rows__off(row, whole);
 	bool hold = whole == FIELD_HOLD;
-	char buf[HUMAN_SIZE];
+	char buf[HUMAN_SIZE], by[WHYS_WORDS_SIZE + 32];
 
 	if (off.asleep >= OFF_CPU_SAID)
 		fact(to, "asleep", human__share(buf, off.asleep), hold ? "of that its holder slept (system call, page fault)" :
 		     "of the waiting, the holder slept");
+	if (off.stopped >= OFF_CPU_SAID)
+		fact(to, "stopped", human__share(buf, off.stopped), hold ? stopped_by(&row->whys, by) :
+		     "of the waiting, the holder was stopped");
 	if (off.starved >= OFF_CPU_SAID)
 		fact(to, "no CPU", human__share(buf, off.starved), hold ? "of that its holder could have run, but had no CPU" :
 		     "of the waiting, the holder had no CPU");

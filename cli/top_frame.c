@@ -86,6 +86,7 @@ static void set_process(struct top_frame *f, const struct schema_row *all)
 	f->cpu = over(rows__field(all, FIELD_CPU), f->d_us);
 	f->cost = over(rows__field(all, FIELD_COST), f->observed_us);
 	f->lost = rows__field(all, FIELD_LOST);
+	whys__tracers(&all->whys, f->tracers);
 }
 
 static struct top_frame *new_frame(size_t threads, size_t gils, size_t pairs, size_t code)

@@ -67,6 +67,7 @@ struct top_frame {
 	double handover, unknown;  /* shares: waiting that nobody is to blame for, or nobody knows who */
 	double threads_alive, cpu, cost, lost;
 	char standing[HOLDING_WORDS_SIZE]; /* what hangs or stands still (holding__words()); "": nothing */
+	char tracers[WHYS_WORDS_SIZE]; /* who stops holders (whys__tracers()); "": nobody */
 	char losses[TOP_LOSSES_SIZE]; /* by name; "": none, or only their number is known */
 	struct top_gil *gils;      /* where there are several, busiest first */
 	size_t gils_n;

@@ -180,7 +180,7 @@ static void off_cpu(struct part_flow *flow, const struct off_shares *off)
 {
 	char text[128];
 
-	if (off->asleep >= OFF_CPU_SAID || off->starved >= OFF_CPU_SAID)
+	if (off->asleep >= OFF_CPU_SAID || off->stopped >= OFF_CPU_SAID || off->starved >= OFF_CPU_SAID)
 		part__add(flow, LOOK_WARN, "held: %s", rows__off_words(off, text, sizeof(text)));
 }
 
@@ -222,6 +222,8 @@ static size_t rate_lines(const struct top_model *m, const struct top_frame *f, s
 	rate(&flow, is->c, "contended/s");
 	rate(&flow, is->forced, "forced/s");
 	off_cpu(&flow, &is->hold_off);
+	if (f->tracers[0])
+		part__add(&flow, LOOK_WARN, "stopped by %s", f->tracers);
 	garbage(&flow, &is->gc);
 	if (m->gil < 0 && f->is.wait > 0)
 		share_of(&flow, "handover", f->handover / f->is.wait, " of waiting");

@@ -571,6 +571,27 @@ static void explain_unseen(struct collection *c)
 			holding__explain(c->sample, gil_number(c, gil), &c->watch->spent[gil]);
 }
 
+/* Whether that is of the interval, or of one that was not told of yet. */
+static bool is_of_interval(const struct collection *c, const struct gil_why_sums *sums)
+{
+	return sums->bound < c->bound && (sums->bound >= c->r->clock->start || !c->watch->collected);
+}
+
+/* Why the holders of a GIL slept, and who stopped them: what has ended, and what goes on at the boundary. */
+static void add_whys(struct collection *c, const struct gil_record *g)
+{
+	for (int i = 0; i < 2; i++) {
+		const struct gil_why_sums *sums = &g->state.whys[i];
+
+		for (int k = 0; is_of_interval(c, sums) && k < GIL_WHYS_KEPT; k++)
+			whys__count(&c->sample->whys, &sums->of[k].why, sums->of[k].ns);
+		if (is_of_interval(c, sums))
+			c->sample->whys.rest_ns += sums->rest_ns;
+	}
+	if (g->at.state == GIL_OWNER_HELD && g->cpu.why.kind && c->bound > max_u64(g->cpu.since, c->from))
+		whys__count(&c->sample->whys, &g->cpu.why, c->bound - max_u64(g->cpu.since, c->from));
+}
+
 static int sum_up(struct collection *c)
 {
 	int err = 0;
@@ -586,9 +607,13 @@ static int sum_up(struct collection *c)
 	/* Nothing was seen of any: a window that this is part of knows no less for it. */
 	if (c->proc.mode == GIL_MODE_GUARDED)
 		return 0;
-	for (uint32_t gil = 0; !err && gil < GIL_PER_PROC; gil++)
-		if (gil_life__is_used(c->proc.gil_addr[gil]))
-			err = add_gil(c, gil);
+	for (uint32_t gil = 0; !err && gil < GIL_PER_PROC; gil++) {
+		if (!gil_life__is_used(c->proc.gil_addr[gil]))
+			continue;
+		err = add_gil(c, gil);
+		if (known_in(c) & KNOWN_OFF_CPU && c->gils[gil].current && !c->gils[gil].torn)
+			add_whys(c, &c->gils[gil]);
+	}
 	return err;
 }
 

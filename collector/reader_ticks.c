@@ -49,7 +49,7 @@ static int add_open(struct dividing *d, const struct gil_record *g)
 {
 	const struct collection *c = d->c;
 	uint64_t from = g->cpu.left_at > c->from ? g->cpu.left_at : c->from, len = c->bound > from ? c->bound - from : 0;
-	bool off = g->cpu.state == GIL_CPU_BLOCKED || g->cpu.state == GIL_CPU_PREEMPTED;
+	bool off = g->cpu.state != GIL_CPU_ON && g->cpu.state != GIL_CPU_UNSEEN;
 
 	if (!g->current || !off || !g->cpu.left || g->at.state != GIL_OWNER_HELD || !len)
 		return 0;
@@ -115,7 +115,7 @@ static int find_threads(struct dividing *d)
 	}
 	for (size_t i = 0; i < s->threads_n; i++) {
 		const struct gil_off *off = &s->threads[i].m.hold_off;
-		uint64_t off_ns = off->ns[GIL_OFF_BLOCKED] + off->ns[GIL_OFF_PREEMPTED];
+		uint64_t off_ns = off->ns[GIL_OFF_BLOCKED] + off->ns[GIL_OFF_PREEMPTED] + off->ns[GIL_OFF_STOPPED];
 
 		d->threads[i] = (struct tick_thread){
 			.off_ns = off_ns, .unseen_ns = off->ns[GIL_OFF_UNSEEN], .blame_ns = blamed[i],

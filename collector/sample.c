@@ -77,6 +77,7 @@ void proc_sample__withhold(struct proc_sample *s)
 	was.threads_n = was.blame_n = was.code_n = 0;
 	was.code_rest = s->code_rest;
 	was.stacks = s->stacks;
+	was.whys = (struct whys){0};
 	was.observed_ns = 0;
 	*s = was;
 }

@@ -16,6 +16,7 @@
 #include "hist.h"
 #include "holding.h"
 #include "stack_cells.h"
+#include "whys.h"
 
 #define THREAD_NAME_SIZE 64
 
@@ -172,6 +173,7 @@ struct proc_sample {
 	struct code_rest code_rest;
 	bool code_known;        /* stacks are asked for */
 	struct holding holding; /* what was seen by looking at the process; in windows the last of it, and sums */
+	struct whys whys;       /* total.hold_off asleep and stopped, by reason */
 	struct stack_cells stacks; /* the same looks, by whole stacks; totals have none */
 };
 

@@ -150,9 +150,11 @@ const char *schema__global_key(char *buf, size_t size, const char *prefix, const
 	X(HOLD_BLOCKED, "hold_blocked", "us", "of hold: the holder slept, in a system call or a page fault") \
 	X(HOLD_PREEMPTED, "hold_preempted", "us", "of hold: the holder could run but had no CPU") \
 	X(HOLD_UNSEEN, "hold_unseen", "us", "of hold: whether the holder ran is not known") \
+	X(HOLD_STOPPED, "hold_stopped", "us", "of hold: a tracer, a signal or the freezer had stopped the holder") \
 	X(WAIT_BLOCKED, "wait_blocked", "us", "of wait: the holder slept") \
 	X(WAIT_PREEMPTED, "wait_preempted", "us", "of wait: the holder could run but had no CPU") \
 	X(WAIT_UNSEEN, "wait_unseen", "us", "of wait: whether the holder ran is not known") \
+	X(WAIT_STOPPED, "wait_stopped", "us", "of wait: the holder was stopped") \
 	X(INSIDE, "inside", "n", "id of the thread in its own PID namespace, if that is another") \
 	X(GC, "gc", "us", "of hold: garbage was collected") \
 	X(GC_ERR, "gc_err", "us", "standard error of gc where it is sampled") \
@@ -187,6 +189,7 @@ struct schema_row {
 	double value[FIELD_COUNT];
 	bool has_hold_hist, has_wait_hist;
 	struct hist_coarse hold_hist, wait_hist;
+	struct whys whys;              /* of a process: its holders' time asleep and stopped, by reason */
 };
 
 /* Fills `row` straight from a sample, as the writer would encode it (CLI tables use it). `m` one of the sample's metrics. */

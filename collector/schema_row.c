@@ -15,6 +15,7 @@
 
 #include "json_text.h"
 #include "schema_member.h"
+#include "schema_whys.h"
 #include "schema_writer.h"
 
 #define MAX_EXACT 9007199254740992.0 /* 2^53: beyond it a double skips integers */
@@ -32,8 +33,9 @@ static const struct field fields[FIELD_COUNT] = {
 _Static_assert(FIELD_COUNT <= 64, "schema_row.has is too short");
 
 #define BIT(f) (1ull << FIELD_##f)
-#define OFF_FIELDS (BIT(HOLD_BLOCKED) | BIT(HOLD_PREEMPTED) | BIT(HOLD_UNSEEN) | BIT(WAIT_BLOCKED) | BIT(WAIT_PREEMPTED) | \
-		    BIT(WAIT_UNSEEN))
+#define OFF_FIELDS (BIT(HOLD_BLOCKED) | BIT(HOLD_PREEMPTED) | BIT(HOLD_UNSEEN) | BIT(HOLD_STOPPED) | BIT(WAIT_BLOCKED) | \
+		    BIT(WAIT_PREEMPTED) | BIT(WAIT_UNSEEN) | BIT(WAIT_STOPPED))
+#define OFF_PARTS ((1ull << GIL_OFF_KINDS) - 1)
 
 const char *schema_field__name(enum schema_field f)
 {
@@ -92,8 +94,11 @@ _Static_assert(FIELD_HOLD_P99 == FIELD_HOLD_P50 + 1 && FIELD_HOLD_MAX == FIELD_H
 	       FIELD_WAIT_P99 == FIELD_WAIT_P50 + 1 && FIELD_WAIT_MAX == FIELD_WAIT_P50 + 2,
 	       "the fields of a distribution follow one another");
 
-_Static_assert(FIELD_HOLD_PREEMPTED == FIELD_HOLD_BLOCKED + 1 && FIELD_HOLD_UNSEEN == FIELD_HOLD_BLOCKED + 2 &&
-	       FIELD_WAIT_PREEMPTED == FIELD_WAIT_BLOCKED + 1 && FIELD_WAIT_UNSEEN == FIELD_WAIT_BLOCKED + 2,
+#define FOLLOWS(f, first, kind) (FIELD_##f == FIELD_##first + GIL_OFF_##kind)
+
+_Static_assert(FOLLOWS(HOLD_PREEMPTED, HOLD_BLOCKED, PREEMPTED) && FOLLOWS(HOLD_UNSEEN, HOLD_BLOCKED, UNSEEN) &&
+	       FOLLOWS(HOLD_STOPPED, HOLD_BLOCKED, STOPPED) && FOLLOWS(WAIT_PREEMPTED, WAIT_BLOCKED, PREEMPTED) &&
+	       FOLLOWS(WAIT_UNSEEN, WAIT_BLOCKED, UNSEEN) && FOLLOWS(WAIT_STOPPED, WAIT_BLOCKED, STOPPED),
 	       "the parts off the CPU follow one another");
 
 /* The parts of `whole_ns` that were off the CPU; nothing has no parts. */
@@ -104,8 +109,9 @@ static void set_off(const struct metrics *m, struct schema_row *row, enum schema
 		return;
 	set_us(row, blocked, off->ns[GIL_OFF_BLOCKED]);
 	set_us(row, blocked + 1, off->ns[GIL_OFF_PREEMPTED]);
-	if (off->ns[GIL_OFF_UNSEEN] > 0)
-		set_us(row, blocked + 2, off->ns[GIL_OFF_UNSEEN]);
+	for (int kind = GIL_OFF_UNSEEN; kind < GIL_OFF_KINDS; kind++)
+		if (off->ns[kind] > 0)
+			set_us(row, blocked + kind, off->ns[kind]);
 }
 
 /* Nothing collected is said: it is known. */
@@ -222,6 +228,7 @@ static void set_process(const struct proc_sample *s, struct schema_row *row)
 	for (int kind = STANDSTILL_NONE + 1; kind < STANDSTILL_COUNT; kind++)
 		set_seen(row, FIELD_STOPPED + (kind - STANDSTILL_STOPPED), s->holding.still_ns[kind]);
 	set_seen(row, FIELD_HOLD_GONE, s->holding.gone_ns);
+	row->whys = s->whys;
 }
 
 /* The thread whose metrics `m` are, or NULL. */
@@ -261,15 +268,17 @@ void schema_row__from(const struct proc_sample *s, const struct metrics *m, bool
 static const uint8_t process_order[] = {
 	FIELD_T, FIELD_D, FIELD_HOLD, FIELD_UTIL, FIELD_WAIT, FIELD_HANDOVER, FIELD_UNKNOWN, FIELD_WAITERS, FIELD_N,
 	FIELD_C, FIELD_FORCED, FIELD_INFERRED, FIELD_THREADS, FIELD_WAIT_P50, FIELD_WAIT_P99, FIELD_WAIT_MAX, FIELD_HOLD_P50,
-	FIELD_HOLD_P99, FIELD_HOLD_MAX, FIELD_HOLD_BLOCKED, FIELD_HOLD_PREEMPTED, FIELD_HOLD_UNSEEN, FIELD_WAIT_BLOCKED,
-	FIELD_WAIT_PREEMPTED, FIELD_WAIT_UNSEEN, FIELD_GC, FIELD_GC_ERR, FIELD_GC_WAIT, FIELD_GC_MAX, FIELD_GC_N0, FIELD_GC_N1,
+	FIELD_HOLD_P99, FIELD_HOLD_MAX, FIELD_HOLD_BLOCKED, FIELD_HOLD_PREEMPTED, FIELD_HOLD_UNSEEN, FIELD_HOLD_STOPPED,
+	FIELD_WAIT_BLOCKED, FIELD_WAIT_PREEMPTED, FIELD_WAIT_UNSEEN, FIELD_WAIT_STOPPED, FIELD_GC,
+	FIELD_GC_ERR, FIELD_GC_WAIT, FIELD_GC_MAX, FIELD_GC_N0, FIELD_GC_N1,
 	FIELD_GC_N2, FIELD_CPU, FIELD_RSS, FIELD_COST, FIELD_LOST, FIELD_COV, FIELD_GILS, FIELD_G, FIELD_INSIDE,
 	FIELD_STOPPED, FIELD_TRACED, FIELD_FROZEN, FIELD_HOLD_GONE, FIELD_HOLD_EST, FIELD_HOLD_ERR, FIELD_UTIL_EST,
 };
 static const uint8_t thread_order[] = {
 	FIELD_T, FIELD_D, FIELD_HOLD, FIELD_WAIT, FIELD_HANDOVER, FIELD_UNKNOWN, FIELD_N, FIELD_C, FIELD_FORCED,
 	FIELD_INFERRED, FIELD_HOLD_P50, FIELD_HOLD_P99, FIELD_HOLD_MAX, FIELD_WAIT_P50, FIELD_WAIT_P99, FIELD_WAIT_MAX,
-	FIELD_HOLD_BLOCKED, FIELD_HOLD_PREEMPTED, FIELD_HOLD_UNSEEN, FIELD_WAIT_BLOCKED, FIELD_WAIT_PREEMPTED, FIELD_WAIT_UNSEEN,
+	FIELD_HOLD_BLOCKED, FIELD_HOLD_PREEMPTED, FIELD_HOLD_UNSEEN, FIELD_HOLD_STOPPED, FIELD_WAIT_BLOCKED, FIELD_WAIT_PREEMPTED,
+	FIELD_WAIT_UNSEEN, FIELD_WAIT_STOPPED,
 	FIELD_GC, FIELD_G, FIELD_INSIDE, FIELD_UTIL, FIELD_WAITERS, FIELD_THREADS, FIELD_CPU, FIELD_RSS, FIELD_COST, FIELD_LOST,
 	FIELD_COV, FIELD_GILS, FIELD_GC_ERR, FIELD_GC_WAIT, FIELD_GC_MAX, FIELD_GC_N0, FIELD_GC_N1, FIELD_GC_N2,
 	FIELD_STOPPED, FIELD_TRACED, FIELD_FROZEN, FIELD_HOLD_GONE, FIELD_HOLD_EST, FIELD_HOLD_ERR, FIELD_UTIL_EST,
@@ -302,10 +311,8 @@ static void put_off(struct json_text *j, const char *name, const struct schema_r
 		return;
 	json_text__name(j, name);
 	json_text__open(j, '[');
-	json_text__number(j, row->value[blocked]);
-	json_text__number(j, row->value[blocked + 1]);
-	if (has(row, blocked + 2))
-		json_text__number(j, row->value[blocked + 2]);
+	for (size_t kind = 0; kind < GIL_OFF_KINDS && row->has >> (blocked + kind) & (OFF_PARTS >> kind); kind++)
+		json_text__number(j, row->value[blocked + kind]);
 	json_text__close(j, ']');
 }
 
@@ -326,6 +333,8 @@ char *schema_row__encode(const struct schema_row *row, bool hists)
 		put_off(&j, "ho", row, FIELD_HOLD_BLOCKED);
 		put_off(&j, "wo", row, FIELD_WAIT_BLOCKED);
 	}
+	if (row->whys.n || row->whys.rest_ns)
+		schema_whys__put(&j, &row->whys);
 	if (hists && row->has_hold_hist)
 		put_hist(&j, "hh", &row->hold_hist);
 	if (hists && row->has_wait_hist)
@@ -385,7 +394,7 @@ static void get_off(const json_t *parts, enum schema_field blocked, struct schem
 	for (size_t i = 0; is_list && i < GIL_OFF_KINDS; i++)
 		get_value(json_array_get(parts, i), blocked + i, row);
 	if (!has(row, blocked) || (is_list && !has(row, blocked + 1)))
-		row->has &= ~(7ull << blocked);
+		row->has &= ~(OFF_PARTS << blocked);
 	else if (!has(row, blocked + 1))
 		set(row, blocked + 1, 0);
 }
@@ -402,6 +411,7 @@ int schema_row__decode(const char *json, size_t len, struct schema_row *row)
 		get_value(json_object_get(object, fields[f].name), (enum schema_field)f, row);
 	get_off(json_object_get(object, "ho"), FIELD_HOLD_BLOCKED, row);
 	get_off(json_object_get(object, "wo"), FIELD_WAIT_BLOCKED, row);
+	schema_whys__get(json_object_get(object, "why"), &row->whys);
 	row->has_hold_hist = get_hist(json_object_get(object, "hh"), &row->hold_hist);
 	row->has_wait_hist = get_hist(json_object_get(object, "wh"), &row->wait_hist);
 	json_decref(object);
@@ -529,10 +539,10 @@ static bool off_known(const struct schema_row *row, enum schema_field blocked, e
 static void merge_off(struct schema_row *dst, const struct schema_row *src, enum schema_field blocked, enum schema_field whole)
 {
 	if (!off_known(dst, blocked, whole) || !off_known(src, blocked, whole)) {
-		dst->has &= ~(7ull << blocked);
+		dst->has &= ~(OFF_PARTS << blocked);
 		return;
 	}
-	for (enum schema_field f = blocked; f <= blocked + 2; f++)
+	for (enum schema_field f = blocked; f < blocked + GIL_OFF_KINDS; f++)
 		if (has(dst, f) || has(src, f))
 			set(dst, f, dst->value[f] + src->value[f]);
 }
@@ -605,6 +615,7 @@ void schema_row__merge(struct schema_row *dst, const struct schema_row *src)
 	merge_shares(dst, src);
 	merge_off(dst, src, FIELD_HOLD_BLOCKED, FIELD_HOLD);
 	merge_off(dst, src, FIELD_WAIT_BLOCKED, FIELD_WAIT);
+	whys__merge(&dst->whys, &src->whys);
 	merge_rare(dst, src, FIELD_UNKNOWN);
 	merge_rare(dst, src, FIELD_INFERRED);
 	for (enum schema_field f = FIELD_STOPPED; f <= FIELD_HOLD_GONE; f++)

@@ -40,7 +40,7 @@ static const struct {
 #undef CALL
 };
 
-static void name_call(long number, char *buf, size_t size)
+void task_state__call_name(long number, char *buf, size_t size)
 {
 	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
 		if (calls[i].number == number) {
@@ -89,7 +89,7 @@ static void read_call(pid_t pid, pid_t tid, struct task_state *ret)
 	long number;
 
 	if (text && sscanf(text, "%ld", &number) == 1 && number >= 0)
-		name_call(number, ret->call, sizeof(ret->call));
+		task_state__call_name(number, ret->call, sizeof(ret->call));
 	free(text);
 }
 

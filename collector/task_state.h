@@ -28,6 +28,9 @@ struct task_state {
 /* 0, -ESRCH (it is gone) or -errno. */
 int task_state__read(pid_t pid, pid_t tid, struct task_state *ret);
 
+/* What a system call of this machine is called, into `buf`: "futex"; of those that seldom block "system call 999". */
+void task_state__call_name(long number, char *buf, size_t size);
+
 /* It neither runs nor wants to: asleep, stopped, traced. */
 static inline bool task_state__is_off(const struct task_state *s)
 {

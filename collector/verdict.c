@@ -9,6 +9,7 @@
  */
 #include "verdict_inside.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -69,12 +70,12 @@ static double waiters(const struct verdict_input *in)
 }
 
 /*
- * How many of them wait because somebody has it: not while it is free, nor for a holder that waits for a CPU. Where that is not
- * told apart (light mode): all.
+ * How many of them wait because somebody has it: not while it is free, nor for a holder that waits for a CPU or is stopped.
+ * Where that is not told apart (light mode): all.
  */
 static double waiters_for_holders(const struct verdict_input *in)
 {
-	double for_cpu = isnan(in->all.wait_preempted) ? 0 : in->all.wait_preempted;
+	double for_cpu = isnan(in->all.wait_preempted) ? 0 : in->all.wait_preempted + in->all.wait_stopped;
 
 	return share(in, in->all.wait_us - (isnan(in->handover_us) ? 0 : in->handover_us) - for_cpu);
 }
@@ -97,11 +98,11 @@ static bool may_compute(const struct verdict_input *in, double held_us)
 static double without_gil(const struct verdict_input *in)
 {
 	const struct verdict_load *all = &in->all;
-	double off = isnan(all->hold_blocked + all->hold_preempted) ? 0 : all->hold_blocked + all->hold_preempted;
+	double off = all->hold_blocked + all->hold_preempted + all->hold_stopped;
 
 	if (isnan(in->cpu_us) || isnan(all->hold_us) || unseen(all) >= UNSEEN_SAID)
 		return NAN;
-	return fmax(0, share(in, in->cpu_us - (all->hold_us - off)));
+	return fmax(0, share(in, in->cpu_us - (all->hold_us - (isnan(off) ? 0 : off))));
 }
 
 /* ---- words ---- */
@@ -185,17 +186,28 @@ static double starved(const struct verdict_load *t)
 	return t->hold_preempted / t->hold_us;
 }
 
+static double stopped(const struct verdict_load *t)
+{
+	return t->hold_stopped / t->hold_us;
+}
+
+/* It would have run on, had it been let. */
+static double kept_off(const struct verdict_load *t)
+{
+	return starved(t) + stopped(t);
+}
+
 /*
  * Bytecode lets go when it is asked, but without a CPU it does so late. What is left of its longest holds on a CPU tells; where
  * it lacked one for most of its holds, the longest ones lacked it for even more, so twice as much must be left.
  */
 static bool may_be_bytecode(const struct verdict_load *t)
 {
-	double left_us = t->hold_p99 * (1 - starved(t));
+	double left_us = t->hold_p99 * (1 - kept_off(t));
 
-	if (starved(t) >= IS_STARVED)
+	if (kept_off(t) >= IS_STARVED)
 		return !(left_us >= 2 * LONG_US);
-	return starved(t) >= MAY_BE_STARVED && t->forced >= FORCED_SHARE * t->n && !(left_us >= LONG_US);
+	return kept_off(t) >= MAY_BE_STARVED && t->forced >= FORCED_SHARE * t->n && !(left_us >= LONG_US);
 }
 
 /* Its long holds have a name of their own. */
@@ -226,8 +238,12 @@ static void say_kind(const struct verdict_input *in, const struct verdict_load *
 	else if (asleep(t) >= 0.5)
 		text__append(text, size, "a call that sleeps with the GIL, for %.0f %% of the time that it had it.",
 			     100 * asleep(t));
-	else if (starved(t) < MAY_BE_STARVED)
+	else if (kept_off(t) < MAY_BE_STARVED)
 		text__append(text, size, "C code that does not let go.");
+	else if (stopped(t) >= starved(t))
+		text__append(text, size,
+			     "C code that does not let go, or a holder that was stopped: it was for %.0f %% of its holds.",
+			     100 * stopped(t));
 	else if (starved(t) >= MAY_BE_STARVED)
 		text__append(text, size,
 			     "C code that does not let go, or a holder without a CPU: it lacked one for %.0f %% of its holds.",
@@ -295,6 +311,11 @@ static double blocked_us(const struct verdict_load *t)
 static double preempted_us(const struct verdict_load *t)
 {
 	return t->hold_preempted;
+}
+
+static double stopped_us(const struct verdict_load *t)
+{
+	return t->hold_stopped;
 }
 
 static double gc_us(const struct verdict_load *t)
@@ -376,14 +397,42 @@ static void say_who_waited(const struct verdict_input *in, size_t holder, double
 			     in->threads[victim].name);
 }
 
+/* What most of it was in, where that is known. */
+static const struct why *slept_in(const struct verdict_input *in, char *text, size_t size)
+{
+	const struct why *most = in->whys ? whys__most(in->whys, false) : NULL;
+	char words[WHY_WORDS_SIZE], a[32];
+
+	if (most)
+		text__append(text, size, " They slept in %s for %s of that.", why__words(most, words),
+			     verdict__ms(a, (double)most->ns / 1e3));
+	return most;
+}
+
+static void advise_on_sleep(const struct verdict_input *in, const struct why *most, struct verdict_finding *f)
+{
+	if (most && most->kind == GIL_WHY_FAULT) {
+		SAY(f->remedy, "The program's memory is not there when it is touched: memory is short, or a file that is mapped "
+			       "comes from slow storage.");
+		return;
+	}
+	SAY(f->remedy, "This is a bug of an extension: it blocks (I/O, a lock, a sleep) without releasing the GIL. ");
+	if (!knows_call(in, f->thread))
+		SAY(f->remedy, "Find the call (gdb, or py-spy dump --native while it lasts). ");
+	SAY(f->remedy, "Have it release the GIL around the call (Py_BEGIN_ALLOW_THREADS; ctypes.CDLL instead of PyDLL).%s",
+	    most ? "" : " If it is page faults, memory is short.");
+}
+
 static void blocked_holds(const struct verdict_input *in, struct verdict *v)
 {
+	double stopped = in->all.hold_stopped > 0 ? in->all.hold_stopped : 0;
+	double excused = fmax(0, verdict_stuck__excused_us(in) - stopped);
 	size_t worst = worst_of(in, blocked_us);
 	struct verdict_finding *f;
 	char a[32], b[32];
 
 	if (worst == SIZE_MAX || verdict_stuck__explains(v, worst) ||
-	    !is_much(in, in->all.hold_blocked - verdict_stuck__excused_us(in), in->all.wait_blocked))
+	    !is_much(in, in->all.hold_blocked - excused, in->all.wait_blocked))
 		return;
 	f = verdict__claim(v, PATTERN_BLOCKED_HOLD, worst);
 	SAY(f->evidence,
@@ -391,13 +440,44 @@ static void blocked_holds(const struct verdict_input *in, struct verdict *v)
 	    "%s.",
 	    verdict__ms(a, in->all.hold_blocked), 100 * share(in, in->all.hold_blocked), in->threads[worst].name,
 	    verdict__ms(b, blocked_us(&in->threads[worst])));
+	advise_on_sleep(in, slept_in(in, f->evidence, sizeof(f->evidence)), f);
 	say_who_waited(in, worst, in->all.wait_blocked, f->evidence, sizeof(f->evidence));
 	say_code(v, f, in);
-	SAY(f->remedy, "This is a bug of an extension: it blocks (I/O, a lock, a sleep) without releasing the GIL. ");
-	if (!knows_call(in, worst))
-		SAY(f->remedy, "Find the call (gdb, or py-spy dump --native while it lasts). ");
-	SAY(f->remedy, "Have it release the GIL around the call (Py_BEGIN_ALLOW_THREADS; ctypes.CDLL instead of PyDLL). If it is "
-		       "page faults, memory is short.");
+}
+
+/* "py-spy (PID 4711)": who stops holders the most, or "something". Whether it is a tracer. */
+static bool who_stops(const struct verdict_input *in, char words[WHYS_WORDS_SIZE])
+{
+	const struct why *most = in->whys ? whys__most(in->whys, true) : NULL;
+	char one[WHY_WORDS_SIZE];
+
+	if (most && most->kind == GIL_WHY_TRACER)
+		return whys__tracers(in->whys, words)[0] != '\0';
+	snprintf(words, WHYS_WORDS_SIZE, "%s", most ? why__words(most, one) : "Something");
+	words[0] = (char)toupper((unsigned char)words[0]);
+	return false;
+}
+
+/* What a tracer does to the program is not the program's doing; and two profilers at once are one too many. */
+static void stopped_holders(const struct verdict_input *in, struct verdict *v)
+{
+	size_t worst = worst_of(in, stopped_us);
+	char who[WHYS_WORDS_SIZE], a[32];
+	struct verdict_finding *f;
+
+	if (worst == SIZE_MAX || verdict_stuck__is_claimed(v, PATTERN_STANDSTILL) ||
+	    !is_much(in, in->all.hold_stopped, in->all.wait_stopped))
+		return;
+	f = verdict__claim(v, PATTERN_STOPPED_HOLDER, worst);
+	if (who_stops(in, who))
+		SAY(f->remedy, "Two profilers or debuggers at once disturb each other: what it does to the program is in all "
+			       "numbers here, as holds and waits that the program alone would not have. Look with one at a time; "
+			       "py-spy --nonblocking does not stop the program.");
+	else
+		SAY(f->remedy, "Find who stops the process (SIGSTOP, a shell's job control, the freezer of its control group).");
+	SAY(f->evidence, "%s stopped the holder for %s (%.0f %% of the time), most of it %s.", who,
+	    verdict__ms(a, in->all.hold_stopped), 100 * share(in, in->all.hold_stopped), in->threads[worst].name);
+	say_who_waited(in, worst, in->all.wait_stopped, f->evidence, sizeof(f->evidence));
 }
 
 static void starved_holders(const struct verdict_input *in, struct verdict *v)
@@ -472,7 +552,7 @@ static bool lets_go_when_asked(const struct verdict_input *in, const struct verd
 	double handover = in->handover_us > 0 ? in->handover_us / in->all.wait_us : 0;
 
 	return holder->forced >= FORCED_SHARE * holder->n &&
-	       (victim->wait_p50 * (1 - handover) < LONG_US * fmax(1, waiters(in)) || starved(holder) >= MAY_BE_STARVED);
+	       (victim->wait_p50 * (1 - handover) < LONG_US * fmax(1, waiters(in)) || kept_off(holder) >= MAY_BE_STARVED);
 }
 
 /* Who computes while `victim` waits: it is taken from, every switch interval. */
@@ -575,7 +655,7 @@ static size_t heaviest_thread(const struct verdict_input *in)
 static bool runs_mostly(const struct verdict_input *in, const struct verdict_load *t)
 {
 	double ours = t->hold_us - verdict_stuck__excused_us(in);
-	double off = isnan(t->hold_blocked) ? 0 : t->hold_blocked;
+	double off = isnan(t->hold_blocked + t->hold_stopped) ? 0 : t->hold_blocked + t->hold_stopped;
 
 	return unseen(t) < 0.5 && off - verdict_stuck__excused_us(in) < 0.5 * ours && may_compute(in, ours);
 }
@@ -667,10 +747,12 @@ static double wanted_cpus(const struct verdict_input *in)
 	return in->util + (isnan(outside) ? 0 : outside) + waiters(in);
 }
 
-/* Of them those that would be busy: who sleeps with the GIL is not. */
+/* Of them those that would be busy: who sleeps with the GIL, or is stopped, is not. */
 static double busy_cpus(const struct verdict_input *in)
 {
-	return wanted_cpus(in) - (in->all.hold_blocked > 0 ? share(in, in->all.hold_blocked) : 0);
+	double off = in->all.hold_blocked + in->all.hold_stopped;
+
+	return wanted_cpus(in) - (off > 0 ? share(in, off) : 0);
 }
 
 static double most_gained(const struct verdict_input *in)
@@ -705,6 +787,8 @@ static void say_off_cpu(const struct verdict_load *all, char *text, size_t size)
 	if (asleep(all) >= OFF_CPU_SAID || starved(all) >= OFF_CPU_SAID)
 		text__append(text, size, " %.0f %% of that asleep and %.0f %% without a CPU,", 100 * asleep(all),
 			     100 * starved(all));
+	if (stopped(all) >= OFF_CPU_SAID)
+		text__append(text, size, " %.0f %% stopped,", 100 * stopped(all));
 	if (unseen(all) >= UNSEEN_SAID)
 		text__append(text, size, " of %.0f %% of that it is not known whether the holder ran,", 100 * unseen(all));
 }
@@ -774,10 +858,15 @@ static void gain(const struct verdict_input *in, struct verdict *v)
 
 static void limits(const struct verdict_input *in, struct verdict *v)
 {
+	char tracers[WHYS_WORDS_SIZE], a[32];
+
 	if (in->cov < 0.99)
 		SAY(v->limits, "Only %.1f %% of the time was observed. ", 100 * in->cov);
 	if (in->lost > 0)
 		SAY(v->limits, "%.0f events were lost or out of order. ", in->lost);
+	if (in->whys && whys__ns(in->whys, GIL_WHY_TRACER) && !verdict_stuck__is_claimed(v, PATTERN_STOPPED_HOLDER))
+		SAY(v->limits, "%s stopped holders for %s: two profilers or debuggers at once disturb each other. ",
+		    whys__tracers(in->whys, tracers), verdict__ms(a, (double)whys__ns(in->whys, GIL_WHY_TRACER) / 1e3));
 	if (in->sampled)
 		SAY(v->limits, "Light mode: who made whom wait is sampled, single holds are unknown; --mode full tells more, at "
 			       "a higher cost to the process. ");
@@ -798,12 +887,14 @@ void verdict__reach(const struct verdict_input *in, struct verdict *ret)
 	verdict_stuck__claim(in, ret);
 	headline(in, ret);
 	gain(in, ret);
-	limits(in, ret);
-	if (ret->bound == BOUND_UNKNOWN)
+	if (ret->bound == BOUND_UNKNOWN) {
+		limits(in, ret);
 		return;
+	}
 	garbage(in, ret);
 	long_holds(in, ret);
 	blocked_holds(in, ret);
+	stopped_holders(in, ret);
 	starved_holders(in, ret);
 	cpu_sharing(in, ret);
 	convoys(in, ret);
@@ -811,6 +902,7 @@ void verdict__reach(const struct verdict_input *in, struct verdict *ret)
 	long_queue(in, ret);
 	one_thread(in, ret);
 	fine(in, ret);
+	limits(in, ret);
 }
 
 const char *gil_bound__name(enum gil_bound bound)

@@ -13,6 +13,7 @@
 #include <stddef.h>
 
 #include "holding.h"
+#include "whys.h"
 
 #define VERDICT_TEXT 960
 
@@ -24,8 +25,9 @@ struct verdict_load {
 	double hold_p50, hold_p99, hold_max;
 	double wait_p50, wait_p99, wait_max;
 	double hold_blocked, hold_preempted; /* of hold_us: asleep, without a CPU */
+	double hold_stopped; /* of hold_us: by a tracer, a signal or the freezer */
 	double hold_unseen; /* of hold_us: whether it ran is not known; what is left was on a CPU */
-	double wait_blocked, wait_preempted; /* of wait_us: the holder was */
+	double wait_blocked, wait_preempted, wait_stopped; /* of wait_us: the holder was */
 	double gc_us; /* of hold_us: it collected garbage */
 };
 
@@ -60,6 +62,7 @@ struct verdict_input {
 	bool sampled;                   /* light mode: blame is sampled, */
 	double about_held, about_held_err; /* and so are holds: share of the time, its error; 0: not known, or exactly */
 	const struct holding *holding;  /* what was seen by looking at the process; NULL: nothing */
+	const struct whys *whys;        /* of all holders: why they slept, who stopped them; NULL: not known */
 	size_t holder;                  /* index of the thread that `holding` is about; SIZE_MAX: none of them */
 	double waiting;                 /* threads that wait at the end, for whomever */
 	const struct verdict_load *threads;
@@ -88,6 +91,7 @@ enum gil_bound {
 	X(GARBAGE, "garbage_collection") /* garbage is collected for much of the time, or while others wait */ \
 	X(LONG_HOLD, "long_hold")       /* C code keeps the GIL for long at a stretch */ \
 	X(BLOCKED_HOLD, "blocked_hold") /* the GIL is held by a thread that sleeps */ \
+	X(STOPPED_HOLDER, "stopped_holder") /* the GIL is held by a thread that a tracer, or a signal, has stopped */ \
 	X(STARVED_HOLDER, "starved_holder") /* the GIL is held by a thread that has no CPU */ \
 	X(CPU_SHARING, "cpu_sharing")   /* several threads compute and share one GIL */ \
 	X(CONVOY, "convoy")             /* short holds pay a switch interval each time */ \

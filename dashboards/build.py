@@ -467,11 +467,14 @@ def process():
                  call("gil_heatmap", "p", "$__from", "$__to", "$__interval_ms", "wait")),
         lines("What the holder did", "Share of the observed time in which the GIL was held by a thread that ran, that slept (a system "
               "call, a page fault), or that could run but had no CPU. Normal: on a CPU. Asleep: somebody blocks without letting go. "
-              "Without a CPU: the machine or a limit is short of them. Not known: light mode, or --no-off-cpu.", (12, 9),
+              "Without a CPU: the machine or a limit is short of them. Stopped: by a tracer or a signal. Not known: light mode, or "
+              "--no-off-cpu.", (12, 9),
               call("gil_holder", "p:${ptier}", "$__from", "$__to", "1"),
-              series({"on_cpu": "On a CPU", "asleep": "Asleep", "no_cpu": "Without a CPU", "unseen": "Not known"}), SHARE, top=1,
+              series({"on_cpu": "On a CPU", "asleep": "Asleep", "no_cpu": "Without a CPU", "stopped": "Stopped",
+                      "unseen": "Not known"}), SHARE, top=1,
               stack=True, overrides=[field(n, color={"mode": "fixed", "fixedColor": c}) for n, c in (
-                  ("On a CPU", "green"), ("Asleep", "orange"), ("Without a CPU", "red"), ("Not known", "text"))]),
+                  ("On a CPU", "green"), ("Asleep", "orange"), ("Without a CPU", "red"), ("Stopped", "purple"),
+                  ("Not known", "text"))]),
         lines("Own cost and CPU", "Cores that the process used, and of them gilscope's probes (an estimate). Normal cost: below "
               "0.02 cores.", (12, 8), rows("p:${ptier}"),
               series({"cpu_cores": "CPU", "cost_cores": "gilscope"}, ratio("cpu", "d", "cpu_cores"),

@@ -12,7 +12,7 @@
 -- A call reads a bounded number of members, so that it does not keep the server from others for long, and
 -- answers with an error beyond. While the library is loaded, Redis offers it no globals: all work is in functions.
 
-local VERSION = 3
+local VERSION = 4
 
 -- Members that one call reads: each of these takes some 50 ms of the server's time on a slow machine.
 local MAX_ROWS = 1600      -- samples, all of each
@@ -36,7 +36,8 @@ local BUCKETS = 132 -- of a stored histogram; the last one is open
 local ORDER = {
 	't', 'd', 'hold', 'util', 'wait', 'handover', 'unknown', 'waiters', 'n', 'c', 'forced', 'inferred', 'threads',
 	'wait_p50', 'wait_p99', 'wait_max', 'hold_p50', 'hold_p99', 'hold_max', 'hold_blocked', 'hold_preempted',
-	'hold_unseen', 'wait_blocked', 'wait_preempted', 'wait_unseen', 'cpu', 'rss', 'cost', 'lost', 'cov', 'gils',
+	'hold_unseen', 'hold_stopped', 'wait_blocked', 'wait_preempted', 'wait_unseen', 'wait_stopped', 'cpu', 'rss', 'cost',
+	'lost', 'cov', 'gils',
 }
 local SUMS = {'d', 'hold', 'wait', 'handover', 'n', 'c', 'forced', 'cpu', 'cost', 'lost'}
 local MAXIMA = {'hold_p50', 'hold_p99', 'hold_max', 'wait_p50', 'wait_p99', 'wait_max', 'gils'}
@@ -45,8 +46,8 @@ local RARE = {'unknown', 'inferred'} -- written only where they are not zero
 -- Parts of a hold or wait in which the holder did not run. The first says that they are known; those that are zero may be
 -- left out, and so may all of them where there is nothing to part. A thread's row has them as a list.
 local OFF_CPU = {
-	hold = {'hold_blocked', 'hold_preempted', 'hold_unseen', list = 'ho'},
-	wait = {'wait_blocked', 'wait_preempted', 'wait_unseen', list = 'wo'},
+	hold = {'hold_blocked', 'hold_preempted', 'hold_unseen', 'hold_stopped', list = 'ho'},
+	wait = {'wait_blocked', 'wait_preempted', 'wait_unseen', 'wait_stopped', list = 'wo'},
 }
 local KINDS = {'hold', 'wait'}
 local RATIOS = {
@@ -507,28 +508,28 @@ end
 local function add_off_cpu(values, lacking, row, kind)
 	local parts = OFF_CPU[kind]
 	local list = row[parts.list]
-	local a, b, c
+	local listed = type(list) == 'table'
+	local known = number(listed and list[1] or not listed and row[parts[1]] or nil)
 
-	if type(list) == 'table' then
-		a, b, c = list[1], list[2], list[3]
-	else
-		a, b, c = row[parts[1]], row[parts[2]], row[parts[3]]
-	end
-	if number(a) then
-		values[parts[1]] = (values[parts[1]] or 0) + a
-		values[parts[2]] = (values[parts[2]] or 0) + (number(b) or 0)
-		values[parts[3]] = (values[parts[3]] or 0) + (number(c) or 0)
-	elseif row[kind] ~= 0 then
-		lacking[parts[1]], lacking[parts[2]], lacking[parts[3]] = true, true, true
+	for i = 1, #parts do
+		local name = parts[i]
+
+		if known then
+			values[name] = (values[name] or 0) + (number(listed and list[i] or not listed and row[name] or nil) or 0)
+		elseif row[kind] ~= 0 then
+			lacking[name] = true
+		end
 	end
 end
 
 -- What is zero of a thing that hardly ever happens is left out, as the writer does.
 local function finish_off_cpu(values)
 	for i = 1, #KINDS do
-		local unseen = OFF_CPU[KINDS[i]][3]
+		local parts = OFF_CPU[KINDS[i]]
 
-		values[unseen] = values[unseen] ~= 0 and values[unseen] or nil
+		for k = 3, #parts do
+			values[parts[k]] = values[parts[k]] ~= 0 and values[parts[k]] or nil
+		end
 	end
 end
 
@@ -677,8 +678,8 @@ local function picked(member, name)
 	return at and tonumber(match(member, '^%d+', at + 1))
 end
 
--- gil_holder KEY FROM TO [STEP]   shares of the observed time in which the GIL was held by a thread that ran, slept, or had no
--- CPU, or of which that is not known; one row per STEP ms (0: the range as one). KEY: gil:{id}:p
+-- gil_holder KEY FROM TO [STEP]   shares of the observed time in which the GIL was held by a thread that ran, slept, had no CPU
+-- or was stopped, or of which that is not known; one row per STEP ms (0: the range as one). KEY: gil:{id}:p
 local function holder(key, args)
 	local at = parse_key(key)
 	local from, to = range_args(args)
@@ -696,11 +697,13 @@ local function holder(key, args)
 			local sum = bucket.totals
 			local no_cpu = asleep and picked(member, '"hold_preempted":') or 0
 			local unseen = asleep and (picked(member, '"hold_unseen":') or 0) or hold or 0
+			local stopped = asleep and picked(member, '"hold_stopped":') or 0
 
 			bucket.us, bucket.t = bucket.us + us, t > bucket.t and t or bucket.t
 			bucket.lacking = bucket.lacking or not hold
-			sum[1] = (sum[1] or 0) + (hold or 0) - (asleep or 0) - no_cpu - unseen
+			sum[1] = (sum[1] or 0) + (hold or 0) - (asleep or 0) - no_cpu - unseen - stopped
 			sum[2], sum[3], sum[4] = (sum[2] or 0) + (asleep or 0), (sum[3] or 0) + no_cpu, (sum[4] or 0) + unseen
+			sum[5] = (sum[5] or 0) + stopped
 		end
 	end)
 	table.sort(list, function(a, b) return a.t < b.t end)
@@ -708,8 +711,8 @@ local function holder(key, args)
 		local us, sum = list[i].us, list[i].totals
 
 		out[i] = list[i].lacking and format('{"t":%.0f}', list[i].t) or
-			format('{"t":%.0f,"on_cpu":%.6g,"asleep":%.6g,"no_cpu":%.6g,"unseen":%.6g}', list[i].t, math.max(0, sum[1] / us),
-				sum[2] / us, sum[3] / us, sum[4] / us)
+			format('{"t":%.0f,"on_cpu":%.6g,"asleep":%.6g,"no_cpu":%.6g,"unseen":%.6g,"stopped":%.6g}', list[i].t,
+				math.max(0, sum[1] / us), sum[2] / us, sum[3] / us, sum[4] / us, sum[5] / us)
 	end
 	return out
 end
@@ -760,7 +763,7 @@ end
 
 local TOP = {
 	'name', 'thread', 'hold_share', 'wait_share', 'hold', 'wait', 'n', 'c', 'forced', 'hold_blocked', 'hold_preempted',
-	'hold_unseen', 'wait_max', 'hold_max',
+	'hold_unseen', 'hold_stopped', 'wait_max', 'hold_max',
 }
 local TOP_SUMS = {'hold', 'wait', 'n', 'c', 'forced'}
 

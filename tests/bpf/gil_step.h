@@ -12,7 +12,7 @@ enum gil_step_op {
 	STEP_HANDOFF,
 	STEP_WAKE,
 	STEP_EXIT, /* `forced`: of that thread alone, its process goes on */
-	STEP_OUT, /* switched out; `forced`: asleep */
+	STEP_OUT, /* switched out; `forced`: enum gil_cpu_state, 0: preempted; `tstate`: why, kind << 32 | id */
 	STEP_WOKEN,
 	STEP_IN,
 };

@@ -40,6 +40,14 @@ GIL_INLINE __u32 slot_of_acquirer(const struct gil_at *at)
 	return slot_of(at);
 }
 
+/* `forced` is what becomes of it, enum gil_cpu_state, or 0 for preempted; `tstate`: why, kind and id. */
+GIL_INLINE void leave(struct gil_task *task, const struct gil_step *step, __u64 bound)
+{
+	struct gil_why why = {.kind = step->tstate >> 32, .id = (__u32)step->tstate, .name = "name"};
+
+	gil_on_switched_out(task, step->forced ?: GIL_CPU_PREEMPTED, &why, step->now, bound, 0);
+}
+
 GIL_INLINE void schedule(const struct gil_at *at, const struct gil_step *step)
 {
 	struct gil_task *task = task_of(at);
@@ -48,7 +56,7 @@ GIL_INLINE void schedule(const struct gil_at *at, const struct gil_step *step)
 	if (!task)
 		return;
 	if (step->op == STEP_OUT)
-		gil_on_switched_out(task, !step->forced, step->now, bound, 0);
+		leave(task, step, bound);
 	else if (step->op == STEP_WOKEN)
 		gil_on_woken(task, step->now, bound);
 	else

@@ -506,7 +506,7 @@ Test(core, clock_of_another_cpu_never_runs_backwards)
 
 static void asleep(uint32_t tid, uint64_t now)
 {
-	step_with(STEP_OUT, tid, now, 1, 0);
+	step_with(STEP_OUT, tid, now, GIL_CPU_BLOCKED, 0);
 }
 
 static void expect_off(const struct gil_off *off, uint64_t blocked, uint64_t preempted, uint64_t unseen)
@@ -533,6 +533,75 @@ Test(core, hold_is_split_by_what_the_holder_does_and_so_is_the_wait_for_it)
 	cr_expect_eq(thread_of(11)->cur.wait_ns, 18 * MS);
 	cr_expect_eq(thread_of(11)->cur.handover_ns, 1 * MS);
 	cr_expect_eq(skel->bss->gil_holders_off, 0);
+}
+
+#define WHY(kind, id) ((uint64_t)(kind) << 32 | (id))
+
+static void stopped(uint32_t tid, uint64_t now, uint32_t tracer)
+{
+	step_with(STEP_OUT, tid, now, GIL_CPU_STOPPED, WHY(GIL_WHY_TRACER, tracer));
+}
+
+/* Of the interval that began at `bound`; what has no place: kind NONE. */
+static uint64_t why_ns(uint64_t bound, enum gil_why_kind kind, uint32_t id)
+{
+	for (int i = 0; i < 2; i++) {
+		const struct gil_why_sums *sums = &gil->whys[i];
+
+		if (sums->bound != bound)
+			continue;
+		for (int k = 0; kind && k < GIL_WHYS_KEPT; k++)
+			if (sums->of[k].why.kind == kind && sums->of[k].why.id == id)
+				return sums->of[k].ns;
+		return kind ? 0 : sums->rest_ns;
+	}
+	return 0;
+}
+
+Test(core, stop_is_no_sleep_and_is_over_when_the_thread_may_run_again)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_WAIT, 11, 2 * MS);
+	stopped(10, 3 * MS, 77);
+	step(STEP_WOKEN, 10, 7 * MS);
+	step(STEP_IN, 10, 8 * MS);
+	step_with(STEP_OUT, 10, 9 * MS, GIL_CPU_BLOCKED, WHY(GIL_WHY_CALL, 5));
+	step(STEP_IN, 10, 11 * MS);
+	step(STEP_RELEASE, 10, 12 * MS);
+	step(STEP_ACQUIRE, 11, 12 * MS);
+	expect_off(&thread_of(10)->cur.hold_off, 2 * MS, 1 * MS, 0);
+	cr_expect_eq(thread_of(10)->cur.hold_off.ns[GIL_OFF_STOPPED], 4 * MS);
+	cr_expect_eq(thread_of(11)->cur.wait_off.ns[GIL_OFF_STOPPED], 4 * MS);
+	cr_expect_eq(why_ns(1 * MS, GIL_WHY_TRACER, 77), 4 * MS);
+	cr_expect_eq(why_ns(1 * MS, GIL_WHY_CALL, 5), 2 * MS);
+	cr_expect_str_eq(gil->whys[gil->whys_turn & 1].of[0].why.name, "name");
+}
+
+Test(core, reasons_belong_to_the_interval_in_which_they_were)
+{
+	skel->bss->gil_clock.end = 10 * MS;
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	stopped(10, 3 * MS, 1);
+	step(STEP_IN, 10, 5 * MS);
+	stopped(10, 8 * MS, 2);
+	step(STEP_WOKEN, 10, 13 * MS);
+	cr_expect_eq(why_ns(1 * MS, GIL_WHY_TRACER, 1), 2 * MS);
+	cr_expect_eq(why_ns(1 * MS, GIL_WHY_TRACER, 2), 0, "the reader sees it open at the boundary");
+	cr_expect_eq(gil->cpu[gil->cpu_turn & 1].snap.why.id, 2);
+	cr_expect_eq(why_ns(10 * MS, GIL_WHY_TRACER, 2), 3 * MS);
+}
+
+Test(core, reasons_beyond_those_kept_are_summed)
+{
+	uint64_t now = 2 * MS;
+
+	step(STEP_ACQUIRE, 10, now);
+	for (uint32_t id = 1; id <= GIL_WHYS_KEPT + 2; id++, now += 2 * MS) {
+		stopped(10, now, id);
+		step(STEP_IN, 10, now + 1 * MS);
+	}
+	cr_expect_eq(why_ns(1 * MS, GIL_WHY_TRACER, GIL_WHYS_KEPT), 1 * MS);
+	cr_expect_eq(why_ns(1 * MS, GIL_WHY_NONE, 0), 2 * MS);
 }
 
 Test(core, who_does_not_hold_the_gil_may_sleep)
@@ -854,9 +923,9 @@ static void walk_cpu(struct model *m, uint64_t now)
 	uint32_t tid = 100 + (uint32_t)m->owner;
 
 	if (m->cpu == GIL_CPU_ON) {
-		m->cpu = rand() % 2 ? GIL_CPU_BLOCKED : GIL_CPU_PREEMPTED;
-		step_with(STEP_OUT, tid, now, m->cpu == GIL_CPU_BLOCKED, 0);
-	} else if (m->cpu == GIL_CPU_BLOCKED && rand() % 2) {
+		m->cpu = (enum gil_cpu_state[]){GIL_CPU_BLOCKED, GIL_CPU_PREEMPTED, GIL_CPU_STOPPED}[rand() % 3];
+		step_with(STEP_OUT, tid, now, m->cpu, 0);
+	} else if (m->cpu != GIL_CPU_PREEMPTED && rand() % 2) {
 		m->cpu = GIL_CPU_PREEMPTED;
 		step(STEP_WOKEN, tid, now);
 	} else {
@@ -1011,7 +1080,7 @@ struct any {
 
 static uint64_t off_sum(const struct gil_off *off)
 {
-	return off->ns[GIL_OFF_BLOCKED] + off->ns[GIL_OFF_PREEMPTED] + off->ns[GIL_OFF_UNSEEN];
+	return off->ns[GIL_OFF_BLOCKED] + off->ns[GIL_OFF_PREEMPTED] + off->ns[GIL_OFF_UNSEEN] + off->ns[GIL_OFF_STOPPED];
 }
 
 /* What the definitions of the fields allow. */

@@ -229,17 +229,18 @@ class Queries(unittest.TestCase):
                 self.assertAlmostEqual(row[field], their[field], delta=1e-4)
 
     def test_parts_of_holds_are_those_of_the_program(self):
-        fields = ["hold", "hold_blocked", "hold_preempted", "hold_unseen", "d"]
+        fields = ["hold", "hold_blocked", "hold_preempted", "hold_unseen", "hold_stopped", "d"]
         theirs = {r["t"]: r for r in gilscope("--metric", ",".join(fields))["rows"]}
         rows = [r for r in self.rows("process", "What the holder did") if r["t"] > FROM]
         self.assertEqual([r["t"] for r in rows], sorted(theirs))
         for row in rows:
             their = theirs[row["t"]]
-            for ours, field in (("asleep", "hold_blocked"), ("no_cpu", "hold_preempted"), ("unseen", "hold_unseen")):
+            for ours, field in (("asleep", "hold_blocked"), ("no_cpu", "hold_preempted"), ("unseen", "hold_unseen"),
+                                ("stopped", "hold_stopped")):
                 self.assertAlmostEqual(row[ours], their.get(field, 0) / their["d"], delta=2e-6, msg=field)
-            self.assertAlmostEqual(sum(row[n] for n in ("on_cpu", "asleep", "no_cpu", "unseen")), their["hold"] / their["d"],
-                                   delta=4e-6)
-        for part in ("asleep", "no_cpu", "unseen"):
+            self.assertAlmostEqual(sum(row[n] for n in ("on_cpu", "asleep", "no_cpu", "unseen", "stopped")),
+                                   their["hold"] / their["d"], delta=4e-6)
+        for part in ("asleep", "no_cpu", "unseen", "stopped"):
             self.assertTrue(any(r[part] > 0.01 for r in rows), part)
 
     def test_pieces_add_up_to_the_range(self):

@@ -29,7 +29,7 @@ SERIES = {"gil:{<id>}:p", "gil:{<id>}:t", "gil:{<id>}:t:<thr>", "gil:{<id>}:blam
 FUNCTION_FIELDS = {"id", "label", "name", "thread", "hold_share", "wait_share", "victim", "victim_thread", "holder",
                    "holder_thread", "share", "p50", "p90", "p99", "p999", "max", "piece", "function", "file", "line", "blame"}
 # Of answers that are no samples, with their units; and of `long`.
-ANSWERED = {"on_cpu": "ratio", "asleep": "ratio", "no_cpu": "ratio", "unseen": "ratio"}
+ANSWERED = {"on_cpu": "ratio", "asleep": "ratio", "no_cpu": "ratio", "unseen": "ratio", "stopped": "ratio"}
 LONG_FIELDS = {"kind", "thr", "us", "open", "others", "stack"}
 
 

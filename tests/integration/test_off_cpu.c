@@ -5,10 +5,15 @@
  * busy the machine is.
  */
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../support/account.h"
@@ -27,7 +32,7 @@ TestSuite(off_cpu, .timeout = 300);
 #define SLACK 0.02
 
 struct parts {
-	double whole, on, blocked, preempted, unseen;
+	double whole, on, blocked, preempted, unseen, stopped;
 };
 
 static struct parts parts_of(uint64_t whole, const struct gil_off *off)
@@ -35,9 +40,10 @@ static struct parts parts_of(uint64_t whole, const struct gil_off *off)
 	struct parts p = {
 		.whole = (double)whole, .blocked = (double)off->ns[GIL_OFF_BLOCKED],
 		.preempted = (double)off->ns[GIL_OFF_PREEMPTED], .unseen = (double)off->ns[GIL_OFF_UNSEEN],
+		.stopped = (double)off->ns[GIL_OFF_STOPPED],
 	};
 
-	p.on = p.whole - p.blocked - p.preempted - p.unseen;
+	p.on = p.whole - p.blocked - p.preempted - p.unseen - p.stopped;
 	return p;
 }
 
@@ -68,7 +74,7 @@ static struct parts expect_hold(struct observer *o, json_t *worker, double taken
 	cr_expect_eq((long long)m->acquires, truth__int(worker, "holds"));
 	expect_between("held on a CPU", cpu, got.on, (double)truth__int(worker, "all_cpu_ns"), taken);
 	expect_between("held without a CPU", delay, got.preempted, (double)truth__int(worker, "all_delay_ns"), taken);
-	expect_between("held asleep", wall - cpu - delay, got.blocked, got.whole - cpu - delay, taken);
+	expect_between("held asleep or stopped", wall - cpu - delay, got.blocked + got.stopped, got.whole - cpu - delay, taken);
 	cr_expect_eq(got.unseen, 0, "its acquire was seen: %.0f ns", got.unseen);
 	return got;
 }
@@ -84,13 +90,87 @@ static struct parts expect_wait(struct observer *o, json_t *victim, const struct
 	cr_expect_leq(got.on, held.on + SLACK_NS);
 	cr_expect_leq(got.blocked, held.blocked + SLACK_NS);
 	cr_expect_leq(got.preempted, held.preempted + SLACK_NS);
+	cr_expect_leq(got.stopped, held.stopped + SLACK_NS);
 	cr_expect_gt(got.whole, 0.1 * hold->whole, "the victim wants it all the while");
 	return got;
 }
 
-/* Runs `command`, cutting an interval now and then, and compares. */
-static struct parts observe(const char *command, struct parts *ret_wait)
+/* ---- a tracer, as profilers and debuggers are ---- */
+
+#define TRACER "stop-and-go"
+#define STOP_US 8000
+
+/* All threads that there are, one after the other, or none if the process is gone. */
+static size_t seize(pid_t pid, pid_t tids[16])
 {
+	struct dirent *entry;
+	char path[48];
+	size_t n = 0;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	dir = opendir(path);
+	while (dir && n < 16 && (entry = readdir(dir)))
+		if (entry->d_name[0] != '.' && !ptrace(PTRACE_SEIZE, atoi(entry->d_name), NULL, NULL))
+			tids[n++] = atoi(entry->d_name);
+	if (dir)
+		closedir(dir);
+	return n;
+}
+
+/* Stops them all for a moment, again and again, until it is killed. */
+static void stop_and_go(pid_t pid)
+{
+	pid_t tids[16];
+	size_t n = seize(pid, tids);
+
+	prctl(PR_SET_NAME, TRACER);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;; usleep(STOP_US)) {
+		for (size_t i = 0; i < n; i++)
+			if (!ptrace(PTRACE_INTERRUPT, tids[i], NULL, NULL))
+				waitpid(tids[i], NULL, __WALL);
+		usleep(STOP_US);
+		for (size_t i = 0; i < n; i++)
+			ptrace(PTRACE_CONT, tids[i], NULL, NULL);
+	}
+}
+
+static pid_t start_tracer(pid_t pid)
+{
+	pid_t tracer = fork();
+
+	cr_assert_geq(tracer, 0);
+	if (tracer == 0)
+		stop_and_go(pid);
+	return tracer;
+}
+
+static void end_tracer(pid_t tracer)
+{
+	if (!tracer)
+		return;
+	kill(tracer, SIGKILL);
+	waitpid(tracer, NULL, 0);
+}
+
+static void expect_named(const struct proc_sample *all, pid_t tracer, double stopped_ns)
+{
+	const struct why *why = whys__most(&all->whys, true);
+
+	cr_assert_not_null(why);
+	cr_expect_eq(why->kind, GIL_WHY_TRACER);
+	cr_expect_str_eq(why->name, TRACER);
+	cr_expect_eq(why->pid, (uint32_t)tracer);
+	cr_expect_float_eq((double)why->ns, stopped_ns, SLACK_NS, "the parts are %" PRIu64 " of %.0f ns", why->ns, stopped_ns);
+}
+
+/* ---- what it is compared with ---- */
+
+/* Runs `command`, with a tracer on it if so asked, cutting an interval now and then, and compares. */
+static struct parts observe_traced(const char *command, struct parts *ret_wait, bool traced)
+{
+	pid_t tracer = 0;
 	struct interpreter stock;
 	struct workload w;
 	struct observer o;
@@ -100,6 +180,8 @@ static struct parts observe(const char *command, struct parts *ret_wait)
 	interpreter__stock(&stock);
 	workload__start(&w, &stock, command);
 	observer__attach(&o, w.pid, GIL_MODE_FULL);
+	if (traced)
+		tracer = start_tracer(w.pid);
 	workload__go(&w);
 	for (int i = 0; i < 4; i++) {
 		usleep(130000);
@@ -109,10 +191,27 @@ static struct parts observe(const char *command, struct parts *ret_wait)
 	proc_sample__free(observer__interval(&o));
 	hold = expect_hold(&o, workload__thread(&w, "worker"), account__taken_ns() - taken);
 	*ret_wait = expect_wait(&o, workload__thread(&w, "victim"), &hold);
+	if (traced)
+		expect_named(observer__totals(&o), tracer, hold.stopped);
+	end_tracer(tracer);
 	observer__assert_lossless(observer__totals(&o));
 	observer__detach(&o);
 	workload__quit(&w);
 	return hold;
+}
+
+static struct parts observe(const char *command, struct parts *ret_wait)
+{
+	return observe_traced(command, ret_wait, false);
+}
+
+Test(off_cpu, who_is_stopped_by_a_tracer_does_not_sleep_and_the_tracer_is_named)
+{
+	struct parts wait, hold = observe_traced("off_cpu.py 20 --work-ms 20", &wait, true);
+
+	cr_expect_gt(hold.stopped, 0.2 * hold.whole, "it is stopped for half of the time");
+	cr_expect_lt(hold.blocked, 0.05 * hold.whole, "it never sleeps: %.0f ns", hold.blocked);
+	cr_expect_gt(wait.stopped, 0);
 }
 
 Test(off_cpu, who_sleeps_with_the_gil_is_blocked)

@@ -87,7 +87,8 @@ static void assert_wait_is_explained(const struct proc_sample *s)
 
 static uint64_t off_cpu(const struct gil_off *off)
 {
-	return off->ns[GIL_OFF_BLOCKED] + off->ns[GIL_OFF_PREEMPTED] + off->ns[GIL_OFF_UNSEEN];
+	return off->ns[GIL_OFF_BLOCKED] + off->ns[GIL_OFF_PREEMPTED] + off->ns[GIL_OFF_UNSEEN] +
+	       off->ns[GIL_OFF_STOPPED];
 }
 
 /* What is left of a hold was on the CPU. */

@@ -113,12 +113,13 @@ static void make_blame(struct seeded_cell *cell, int victim)
 	cell->blamed_ns[second] = rest - rest / 3;
 }
 
-/* Most run all the time; one sleeps, one has to share its CPU, and of one it is sometimes not known. */
+/* Most run all the time; one sleeps, one has to share its CPU, one is stopped, and of one it is sometimes not known. */
 static void make_off_cpu(struct seeded_cell *cell, int thread, uint32_t second)
 {
 	cell->hold_off_ns[GIL_OFF_BLOCKED] = thread == 4 ? cell->hold_ns / 3 : 0;
 	cell->hold_off_ns[GIL_OFF_PREEMPTED] = thread == 2 && second % 2 ? cell->hold_ns / 2 : 0;
 	cell->hold_off_ns[GIL_OFF_UNSEEN] = thread == 3 && second < 100 ? cell->hold_ns / 4 : 0;
+	cell->hold_off_ns[GIL_OFF_STOPPED] = thread == 1 ? cell->hold_ns / 3 : 0;
 }
 
 uint64_t seeded__blamed_ns(const struct seeded *s, uint32_t i, int holder)

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "private_redis.h"
+#include "../../bpf/gil_types.h"
 
 #define SEEDED_THREADS 6
 #define SEEDED_SECONDS 1200
@@ -40,7 +41,7 @@
 /* One thread's second. */
 struct seeded_cell {
 	uint64_t hold_ns, wait_ns, handover_ns, hold_max_ns, wait_max_ns;
-	uint64_t hold_off_ns[3]; /* of hold_ns: asleep, without a CPU, not known */
+	uint64_t hold_off_ns[GIL_OFF_KINDS]; /* of hold_ns */
 	uint32_t n, c, forced;
 	uint64_t blamed_ns[SEEDED_THREADS]; /* by holder */
 };

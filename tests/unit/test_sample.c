@@ -135,7 +135,7 @@ static struct metrics metrics_of(uint64_t x)
 		.unknown_ns = 4 * x, .acquires = 5 * x, .contended = 6 * x, .forced = 7 * x, .hold_max_ns = x,
 		.wait_max_ns = 1000 - x,
 		.gc = {x, 2 * x, 1000 - x, 3.0 * (double)x, {x, 2 * x, 3 * x}},
-		.hold_off.ns = {8 * x, 9 * x, 10 * x}, .wait_off.ns = {11 * x, 12 * x, 13 * x},
+		.hold_off.ns = {8 * x, 9 * x, 10 * x, 11 * x}, .wait_off.ns = {11 * x, 12 * x, 13 * x, 14 * x},
 	};
 
 	count(&m.hold, 1, x);

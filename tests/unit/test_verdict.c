@@ -448,6 +448,61 @@ Test(verdict, sleep_with_the_gil_is_a_bug_of_an_extension)
 	cr_expect_not_null(strstr(s.v.findings[1].evidence, "Others waited 8.3 s for that, victim the most."));
 }
 
+/* Of the first finding. */
+static void expect_evidence(const char *words)
+{
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, words), "%s", s.v.findings[0].evidence);
+}
+
+/* As py-spy does: bytecode that is stopped is neither asleep nor C code, and the process is not to blame. */
+Test(verdict, holder_that_a_tracer_stops_is_the_tracers_doing)
+{
+	struct whys whys = {.of = {{.kind = GIL_WHY_TRACER, .pid = 4711, .name = "py-spy", .ns = 2900000000},
+				   {.kind = GIL_WHY_CALL, .name = "futex", .ns = 10000000}}, .n = 2};
+	size_t hog = add_thread(load_of("hog", 8 * S, 0, 200, 0, 150, 9 * MS, 25 * MS, 26 * MS, NAN, NAN, NAN));
+	size_t victim = add_thread(
+		load_of("victim", 0.6 * S, 7 * S, 400, 180, 0, 2 * MS, 3 * MS, 4 * MS, 3 * MS, 20 * MS, 26 * MS));
+
+	add_pair(victim, hog, 6.9 * S);
+	s.in.whys = &whys;
+	s.threads[hog].hold_stopped = s.in.all.hold_stopped = 2.9 * S;
+	s.in.all.wait_stopped = 2.5 * S;
+	expect(BOUND_PARTLY, PATTERN_STOPPED_HOLDER, PATTERN_COUNT);
+	expect_evidence("py-spy (PID 4711) stopped the holder for 2.9 s (29 % of the time)");
+	expect_evidence("Others waited 2.5 s for that, victim the most.");
+	cr_expect_not_null(strstr(s.v.findings[0].remedy, "Two profilers"));
+	cr_expect_not_null(strstr(s.v.headline, "34 % stopped"), "%s", s.v.headline);
+	cr_expect_str_eq(s.v.limits, "");
+	/* Little of it is no finding, but is told. */
+	s.threads[hog].hold_stopped = s.in.all.hold_stopped = s.in.all.wait_stopped = 0.03 * S;
+	whys.of[0].ns = 30000000;
+	expect(BOUND_PARTLY, PATTERN_LONG_HOLD, PATTERN_COUNT);
+	cr_expect_not_null(strstr(s.v.limits, "py-spy (PID 4711) stopped holders for 30 ms"), "%s", s.v.limits);
+	/* Nobody's name: a signal. */
+	whys.of[0] = (struct why){.kind = GIL_WHY_SIGNAL, .ns = 2900000000};
+	s.threads[hog].hold_stopped = s.in.all.hold_stopped = s.in.all.wait_stopped = 2.9 * S;
+	expect(BOUND_PARTLY, PATTERN_STOPPED_HOLDER, PATTERN_COUNT);
+	expect_evidence("A signal (SIGSTOP) stopped the holder");
+	cr_expect_null(strstr(s.v.findings[0].remedy, "profilers"));
+}
+
+Test(verdict, sleep_is_told_by_what_it_was_in)
+{
+	struct whys whys = {.of = {{.kind = GIL_WHY_CALL, .name = "futex", .ns = 8000000000},
+				   {.kind = GIL_WHY_FAULT, .ns = 900000000}}, .n = 2};
+	size_t hog = add_thread(load_of("hog", 9 * S, 0, 180, 0, 0, 50 * MS, 51 * MS, 52 * MS, NAN, NAN, NAN));
+
+	s.in.whys = &whys;
+	s.threads[hog].hold_blocked = s.in.all.hold_blocked = 8.9 * S;
+	verdict__reach(&s.in, &s.v);
+	expect_evidence("They slept in futex for 8 s of that.");
+	cr_expect_not_null(strstr(s.v.findings[0].remedy, "bug of an extension"));
+	whys.of[1].ns = 8500000000;
+	verdict__reach(&s.in, &s.v);
+	expect_evidence("They slept in page faults for 8.5 s");
+	cr_expect_null(strstr(s.v.findings[0].remedy, "bug of an extension"));
+}
+
 /* Much of it in one thread, and none of it C code that does not let go. */
 Test(verdict, holder_that_has_no_cpu_is_starved)
 {
