@@ -84,6 +84,7 @@ GIL_INLINE void gil_thread_roll(struct gil_thread *t, __u64 bound)
 	bpf_probe_read_kernel(&t->snap, sizeof(t->snap), &t->cur);
 	t->cur.hold_max_ns = 0;
 	t->cur.wait_max_ns = 0;
+	t->cur.over.max_ns = 0;
 	t->bound = bound;
 }
 
@@ -377,6 +378,7 @@ GIL_INLINE void gil_set_owner(struct gil_state *g, __u32 slot, __u32 tid, __u64 
 	g->cur.owner_slot = slot;
 	g->cur.owner_tid = tid;
 	g->cur.acquired_at = since;
+	g->asked_at = 0;
 	gil_stack_begin(g, since);
 }
 
@@ -456,6 +458,52 @@ GIL_INLINE void gil_leave_handoff(struct gil_thread *t, __u64 now)
 	t->cur.inferred++;
 }
 
+/* ---- how long a holder goes on once it was asked to let go ---- */
+
+/*
+ * A waiter comes by again. It has asked for the GIL if nobody else has taken it since it last came by: that is CPython's own rule
+ * (take_gil() in Python/ceval_gil.[hc] compares switch_number, which counts changes of holder, as the ring does). The first who
+ * asks counts.
+ */
+GIL_INLINE bool gil_has_asked(const struct gil_state *g, const struct gil_thread *t)
+{
+	return g->cur.state == GIL_OWNER_HELD && !g->asked_at && t->cur.place_head == g->cur.head;
+}
+
+/* Not inline, as gil_charge_up_to(). */
+static __noinline int gil_note_asked(struct gil_state *g, __u64 now)
+{
+	struct gil_off off = {};
+
+	if (cfg_off_cpu)
+		gil_cpu_read(g, now, &off);
+	g->asked_off_ns = gil_off_all(&off);
+	g->asked_at = now;
+	return 0;
+}
+
+/* The hold of `t` that a waiter asked for ends at `now`. Its record has rolled. */
+static __noinline int gil_count_over(struct gil_state *g, struct gil_thread *t, __u64 now)
+{
+	struct gil_over *over = &t->cur.over;
+	struct gil_off off = {};
+	__u64 len = now > g->asked_at ? now - g->asked_at : 0, away;
+	__u32 bucket;
+
+	if (cfg_off_cpu)
+		gil_cpu_read(g, now, &off);
+	away = gil_off_all(&off) - g->asked_off_ns;
+	len = len > away ? len - away : 0;
+	bucket = gil_over_bucket(len);
+	over->n++;
+	over->ns += len;
+	if (len > over->max_ns)
+		over->max_ns = len;
+	if (bucket < GIL_OVER_BUCKETS) /* it always is; the verifier wants to see it */
+		over->hist[bucket]++;
+	return 0;
+}
+
 /* ---- events: full ---- */
 
 GIL_INLINE void gil_on_wait(struct gil_at *at, __u32 slot, __u64 holder_tstate)
@@ -481,6 +529,8 @@ GIL_INLINE void gil_on_wait(struct gil_at *at, __u32 slot, __u64 holder_tstate)
 	gil_thread_rearm(t, at->proc->arm_gen);
 	if (t->cur.wait_since) {
 		waited = at->now - t->cur.wait_since;
+		if (!light && gil_has_asked(g, t))
+			gil_note_asked(g, at->now);
 		charged = gil_charge_now(at, t, slot);
 		t->cur.retries++;
 	} else {
@@ -684,6 +734,8 @@ GIL_INLINE void gil_on_release(struct gil_at *at, __u32 slot, bool forced)
 		t->cur.forced++;
 	if (was_off)
 		gil_off_add(&t->cur.hold_off, &off);
+	if (g->asked_at)
+		gil_count_over(g, t, at->now);
 	gil_hist_count(&t->cur.hold, len);
 	if (len > t->cur.hold_max_ns)
 		t->cur.hold_max_ns = len;

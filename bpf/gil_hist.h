@@ -49,4 +49,13 @@ static inline __attribute__((always_inline)) __u64 gil_hist_floor(__u32 bucket)
 	return ((1ull << GIL_HIST_SUB_BITS) + sub) << (octave - 1 + GIL_HIST_SHIFT);
 }
 
+
+/* The bucket of gil_over.hist that `ns` belongs to. */
+static inline __attribute__((always_inline)) __u32 gil_over_bucket(__u64 ns)
+{
+	__u32 bucket = ns >> GIL_OVER_SHIFT ? gil_log2(ns >> GIL_OVER_SHIFT) + 1 : 0;
+
+	return bucket < GIL_OVER_BUCKETS ? bucket : GIL_OVER_BUCKETS - 1;
+}
+
 #endif

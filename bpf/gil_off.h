@@ -46,4 +46,14 @@ static inline __attribute__((always_inline)) void gil_off_take(struct gil_off *p
 	}
 }
 
+/* In sum, of all kinds. */
+static inline __attribute__((always_inline)) __u64 gil_off_all(const struct gil_off *off)
+{
+	__u64 ns = 0;
+
+	for (__u32 kind = 0; kind < GIL_OFF_KINDS; kind++)
+		ns += off->ns[kind];
+	return ns;
+}
+
 #endif

@@ -364,6 +364,20 @@ struct gil_off {
 	__u64 ns[GIL_OFF_KINDS];
 };
 
+/*
+ * How long holders go on once a waiter has asked for the GIL, off the CPU left out: bytecode lets go at its next check, C code
+ * when it is done. Buckets of powers of two: bucket 0 is below 2^GIL_OVER_SHIFT ns, the last one has no upper end.
+ */
+#define GIL_OVER_SHIFT 14
+#define GIL_OVER_BUCKETS 16
+
+struct gil_over {
+	__u64 n;            /* holds that were asked for and have ended */
+	__u64 ns;           /* from the request to the release, without what the holder was off the CPU */
+	__u64 max_ns;       /* longest that ended in this interval */
+	__u32 hist[GIL_OVER_BUCKETS];
+};
+
 /* Why a holder sleeps, or who has stopped it: X(identifier, name in JSON and Redis). */
 #define GIL_WHYS(X) \
 	X(CALL, "call")     /* it sleeps in a system call: `id` is the call's number */ \
@@ -426,6 +440,7 @@ struct gil_totals {
 	struct gil_off hold_off;  /* of hold_ns */
 	struct gil_off wait_off;  /* of wait_ns: what the holder did meanwhile */
 	struct gil_off place_off; /* the GIL's off-CPU clocks at wait_place */
+	struct gil_over over;     /* of its holds */
 	struct gil_hist hold;
 	struct gil_hist wait;
 };
@@ -538,6 +553,8 @@ struct gil_state {
 	__u32 cpu_turn;     /* cpu[cpu_turn & 1] is whole, the other one may be being written */
 	__u32 settled_turn; /* the turn at which cur.settled was right */
 	__u32 pad;
+	__u64 asked_at;     /* ns: when a waiter first asked for the hold that goes on; 0: none has */
+	__u64 asked_off_ns; /* the off-CPU clocks then, in sum */
 	__u64 left_waited_ns; /* of others in this hold, when its holder last lost its CPU */
 	struct gil_left left, was; /* the holder's own (gil_light.bpf.h) */
 	struct gil_cpu cpu[2];
@@ -609,7 +626,7 @@ struct gil_trace_event {
 
 _Static_assert(sizeof(struct gil_trace_event) == 24, "gil_trace_event layout");
 _Static_assert(sizeof(struct gil_hist) == 1056, "gil_hist layout");
-_Static_assert(sizeof(struct gil_totals) == 31 * 8 + 2 * 1056, "gil_totals layout");
+_Static_assert(sizeof(struct gil_totals) == 42 * 8 + 2 * 1056, "gil_totals layout");
 _Static_assert(sizeof(struct gil_thread) == 64 + 2 * sizeof(struct gil_totals), "gil_thread layout");
 _Static_assert(sizeof(struct gil_view) == 80, "gil_view layout");
 _Static_assert(sizeof(struct gil_cpu) == 184, "gil_cpu layout");

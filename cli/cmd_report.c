@@ -61,6 +61,10 @@ static struct verdict_load load_of(const struct schema_row *row, const char *nam
 		.wait_preempted = rows__off_us(row, FIELD_WAIT_PREEMPTED),
 		.wait_stopped = rows__off_us(row, FIELD_WAIT_STOPPED),
 		.gc_us = rows__field(row, FIELD_GC),
+		.over_us = rows__field(row, FIELD_OVER),
+		.over_n = rows__field(row, FIELD_OVER_N),
+		.over_late = rows__field(row, FIELD_OVER_LATE),
+		.over_max = rows__field(row, FIELD_OVER_MAX),
 	};
 }
 
@@ -607,6 +611,10 @@ static void print_json(const struct report *r)
 		{"gc_n1", r->in.gc_n[1]},
 		{"gc_n2", r->in.gc_n[2]},
 		{"cpu", r->in.cpu_us},
+		{"over", r->in.all.over_us},
+		{"over_n", r->in.all.over_n},
+		{"over_late", r->in.all.over_late},
+		{"over_max", r->in.all.over_max},
 		{"n", r->in.all.n},
 		{"c", r->in.all.c},
 		{"lost", r->in.lost},

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "../bpf/gil_off.h"
+#include "overs.h"
 #include "text.h"
 
 /*
@@ -355,6 +356,7 @@ static int add_ended(struct metrics *dst, const struct metrics *src)
 	dst->inferred += src->inferred;
 	gil_off_add(&dst->hold_off, &src->hold_off);
 	gil_off_add(&dst->wait_off, &src->wait_off);
+	overs__add(&dst->over, &src->over);
 	dst->hold_max_ns = max_u64(dst->hold_max_ns, src->hold_max_ns);
 	dst->wait_max_ns = max_u64(dst->wait_max_ns, src->wait_max_ns);
 	gc_time__add(&dst->gc, &src->gc);

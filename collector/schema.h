@@ -167,6 +167,10 @@ const char *schema__global_key(char *buf, size_t size, const char *prefix, const
 	X(TRACED, "traced", "us", "the same: held by a tracer") \
 	X(FROZEN, "frozen", "us", "the same: its control group was frozen") \
 	X(HOLD_GONE, "hold_gone", "us", "of hold, at least: the holder was not there any more") \
+	X(OVER, "over", "us", "of hold, on a CPU: a waiter had asked for the GIL, and the holder went on") \
+	X(OVER_N, "over_n", "n", "holds that a waiter asked for, ended") \
+	X(OVER_LATE, "over_late", "n", "of them: went on for 0.5 ms and more, which bytecode does not") \
+	X(OVER_MAX, "over_max", "us", "the longest that one went on") \
 	X(HOLD_EST, "hold_est", "us", "instead of hold: an estimate, from ticks of CPU time (light mode)") \
 	X(HOLD_ERR, "hold_err", "us", "standard error of hold_est") \
 	X(UTIL_EST, "util_est", "ratio", "hold_est / observed time")

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "json_text.h"
+#include "overs.h"
 #include "schema_member.h"
 #include "schema_whys.h"
 #include "schema_writer.h"
@@ -114,6 +115,17 @@ static void set_off(const struct metrics *m, struct schema_row *row, enum schema
 			set_us(row, blocked + kind, off->ns[kind]);
 }
 
+/* Written only where somebody asked: there is a row per thread and second. */
+static void set_over(const struct metrics *m, struct schema_row *row)
+{
+	if (!(m->known & KNOWN_HOLD) || !m->over.n)
+		return;
+	set_us(row, FIELD_OVER, m->over.ns);
+	set(row, FIELD_OVER_N, (double)m->over.n);
+	set(row, FIELD_OVER_LATE, (double)overs__late(&m->over));
+	set_us(row, FIELD_OVER_MAX, m->over.max_ns);
+}
+
 /* Nothing collected is said: it is known. */
 static void set_gc(const struct metrics *m, struct schema_row *row)
 {
@@ -150,6 +162,7 @@ static void set_metrics(const struct metrics *m, struct schema_row *row)
 		set_us(row, FIELD_HOLD_EST, m->hold_est.ns);
 		set_us(row, FIELD_HOLD_ERR, (uint64_t)sqrt(m->hold_est.err2));
 	}
+	set_over(m, row);
 	if (m->known & KNOWN_WAIT) {
 		set_us(row, FIELD_WAIT, m->wait_ns);
 		set_off(m, row, FIELD_WAIT_BLOCKED, &m->wait_off, m->wait_ns);
@@ -272,7 +285,9 @@ static const uint8_t process_order[] = {
 	FIELD_WAIT_BLOCKED, FIELD_WAIT_PREEMPTED, FIELD_WAIT_UNSEEN, FIELD_WAIT_STOPPED, FIELD_GC,
 	FIELD_GC_ERR, FIELD_GC_WAIT, FIELD_GC_MAX, FIELD_GC_N0, FIELD_GC_N1,
 	FIELD_GC_N2, FIELD_CPU, FIELD_RSS, FIELD_COST, FIELD_LOST, FIELD_COV, FIELD_GILS, FIELD_G, FIELD_INSIDE,
-	FIELD_STOPPED, FIELD_TRACED, FIELD_FROZEN, FIELD_HOLD_GONE, FIELD_HOLD_EST, FIELD_HOLD_ERR, FIELD_UTIL_EST,
+	FIELD_STOPPED, FIELD_TRACED, FIELD_FROZEN, FIELD_HOLD_GONE,
+	FIELD_OVER, FIELD_OVER_N, FIELD_OVER_LATE, FIELD_OVER_MAX,
+	FIELD_HOLD_EST, FIELD_HOLD_ERR, FIELD_UTIL_EST,
 };
 static const uint8_t thread_order[] = {
 	FIELD_T, FIELD_D, FIELD_HOLD, FIELD_WAIT, FIELD_HANDOVER, FIELD_UNKNOWN, FIELD_N, FIELD_C, FIELD_FORCED,
@@ -281,7 +296,9 @@ static const uint8_t thread_order[] = {
 	FIELD_WAIT_UNSEEN, FIELD_WAIT_STOPPED,
 	FIELD_GC, FIELD_G, FIELD_INSIDE, FIELD_UTIL, FIELD_WAITERS, FIELD_THREADS, FIELD_CPU, FIELD_RSS, FIELD_COST, FIELD_LOST,
 	FIELD_COV, FIELD_GILS, FIELD_GC_ERR, FIELD_GC_WAIT, FIELD_GC_MAX, FIELD_GC_N0, FIELD_GC_N1, FIELD_GC_N2,
-	FIELD_STOPPED, FIELD_TRACED, FIELD_FROZEN, FIELD_HOLD_GONE, FIELD_HOLD_EST, FIELD_HOLD_ERR, FIELD_UTIL_EST,
+	FIELD_STOPPED, FIELD_TRACED, FIELD_FROZEN, FIELD_HOLD_GONE,
+	FIELD_OVER, FIELD_OVER_N, FIELD_OVER_LATE, FIELD_OVER_MAX,
+	FIELD_HOLD_EST, FIELD_HOLD_ERR, FIELD_UTIL_EST,
 };
 
 _Static_assert(sizeof(process_order) == FIELD_COUNT && sizeof(thread_order) == FIELD_COUNT, "a field is missing");
@@ -422,7 +439,7 @@ int schema_row__decode(const char *json, size_t len, struct schema_row *row)
 
 #define SUMS (BIT(D) | BIT(HOLD) | BIT(WAIT) | BIT(HANDOVER) | BIT(N) | BIT(C) | BIT(FORCED) | BIT(CPU) | \
 	      BIT(COST) | BIT(LOST) | BIT(GC_WAIT) | BIT(GC_N0) | BIT(GC_N1) | BIT(GC_N2))
-#define MAXIMA (BIT(HOLD_MAX) | BIT(WAIT_MAX) | BIT(GILS) | BIT(GC_MAX))
+#define MAXIMA (BIT(HOLD_MAX) | BIT(WAIT_MAX) | BIT(GILS) | BIT(GC_MAX) | BIT(OVER_MAX))
 #define LATEST (BIT(THREADS) | BIT(RSS) | BIT(INSIDE))
 
 /* Observed time of a row in us. */
@@ -618,7 +635,7 @@ void schema_row__merge(struct schema_row *dst, const struct schema_row *src)
 	whys__merge(&dst->whys, &src->whys);
 	merge_rare(dst, src, FIELD_UNKNOWN);
 	merge_rare(dst, src, FIELD_INFERRED);
-	for (enum schema_field f = FIELD_STOPPED; f <= FIELD_HOLD_GONE; f++)
+	for (enum schema_field f = FIELD_STOPPED; f <= FIELD_OVER_LATE; f++)
 		merge_seen(dst, src, f);
 	merge_distributions(dst, src);
 	for (int f = 0; f < FIELD_COUNT; f++)

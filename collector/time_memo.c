@@ -4,6 +4,7 @@
 
 #include "../bpf/gil_off.h"
 #include "hist.h"
+#include "overs.h"
 
 uint64_t moment__open_hold_since(const struct moment *at)
 {
@@ -69,7 +70,7 @@ static void cumulate(const struct moment *at, struct cumulative *sum, struct bla
 		.hold_ns = ended->hold_ns, .hold_off = ended->hold_off, .acquires = ended->releases - ended->unseen,
 		.wait_ns = ended->wait_ns, .wait_off = ended->wait_off, .handover_ns = ended->handover_ns,
 		.unknown_ns = ended->unknown_ns, .contended = ended->contended, .forced = ended->forced,
-		.inferred = ended->inferred,
+		.inferred = ended->inferred, .over = ended->over,
 	};
 	add_open_hold(at, sum);
 	if (at->rec->arm_gen != at->arm_gen)
@@ -135,6 +136,7 @@ static int subtract(struct metrics *m, struct time_memo *memo, struct cumulative
 	m->contended = grown(now->contended, last->contended, &memo->violations);
 	m->forced = grown(now->forced, last->forced, &memo->violations);
 	m->inferred = grown(now->inferred, last->inferred, &memo->violations);
+	memo->violations += overs__since(&now->over, &last->over, &m->over);
 	now->hold_off = last->hold_off;
 	now->wait_off = last->wait_off;
 	memo->last = *now;

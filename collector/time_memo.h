@@ -32,6 +32,7 @@ struct time_memo {
 		uint64_t hold_ns, wait_ns, handover_ns, unknown_ns;
 		uint64_t acquires, contended, forced, inferred;
 		struct gil_off hold_off, wait_off;
+		struct gil_over over;
 	} last;
 	uint64_t unseen;        /* of the record */
 	struct hist hold, wait;

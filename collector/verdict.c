@@ -15,10 +15,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "overs.h"
 #include "text.h"
 
 #define SWITCH_US 5000.0 /* sys.getswitchinterval()'s default */
 #define LONG_US (4 * SWITCH_US)
+#define LATE_US SWITCH_US /* where it is known that the holder goes on when it is asked: from there on somebody may ask */
 #define LONG_BLAME 0.02 /* of the time: what a long hold must have made others wait */
 #define BUSY 0.9
 #define SOME_WAITERS 0.1
@@ -205,6 +207,8 @@ static bool may_be_bytecode(const struct verdict_load *t)
 {
 	double left_us = t->hold_p99 * (1 - kept_off(t));
 
+	if (overs__kind(t->over_n, t->over_late) == LETS_GO_LATE)
+		return false;
 	if (kept_off(t) >= IS_STARVED)
 		return !(left_us >= 2 * LONG_US);
 	return kept_off(t) >= MAY_BE_STARVED && t->forced >= FORCED_SHARE * t->n && !(left_us >= LONG_US);
@@ -221,11 +225,22 @@ static bool collects(const struct verdict_input *in, size_t thread)
 static bool holds_long(const struct verdict_input *in, size_t thread)
 {
 	const struct verdict_load *t = &in->threads[thread];
+	double long_us = overs__kind(t->over_n, t->over_late) == LETS_GO_LATE ? LATE_US : LONG_US;
 	size_t victim = worst_victim(in, thread);
 
-	return t->hold_max - verdict_stuck__excused_us(in) >= LONG_US && victim != SIZE_MAX &&
-	       share(in, blame_of(in, thread)) >= LONG_BLAME && in->threads[victim].wait_max >= LONG_US && !may_be_bytecode(t) &&
+	return t->hold_max - verdict_stuck__excused_us(in) >= long_us && victim != SIZE_MAX &&
+	       share(in, blame_of(in, thread)) >= LONG_BLAME && in->threads[victim].wait_max >= long_us && !may_be_bytecode(t) &&
 	       !collects(in, thread);
+}
+
+/* What it did when it was asked to let go. */
+static void say_over(const struct verdict_load *t, char *text, size_t size)
+{
+	char a[32], b[32];
+
+	if (overs__kind(t->over_n, t->over_late) == LETS_GO_LATE)
+		text__append(text, size, " Asked to let go %.0f times, it went on for %s on average, %s at most.", t->over_n,
+			     verdict__ms(a, t->over_us / t->over_n), verdict__ms(b, t->over_max));
 }
 
 /* What a long hold was, as far as that is known of all holds of the thread. */
@@ -280,6 +295,7 @@ static void long_holds(const struct verdict_input *in, struct verdict *v)
 	    "up 5 ms after somebody asks: this is ",
 	    verdict__ms(a, blame_of(in, worst)), in->threads[victim].name, verdict__ms(b, in->threads[victim].wait_max));
 	say_kind(in, t, f->evidence, sizeof(f->evidence));
+	say_over(t, f->evidence, sizeof(f->evidence));
 	say_code(v, f, in);
 	say_others(f->evidence, sizeof(f->evidence), n - 1, "did the same");
 	if (starved(t) >= MAY_BE_STARVED)
@@ -551,7 +567,7 @@ static bool lets_go_when_asked(const struct verdict_input *in, const struct verd
 {
 	double handover = in->handover_us > 0 ? in->handover_us / in->all.wait_us : 0;
 
-	return holder->forced >= FORCED_SHARE * holder->n &&
+	return holder->forced >= FORCED_SHARE * holder->n && overs__kind(holder->over_n, holder->over_late) != LETS_GO_LATE &&
 	       (victim->wait_p50 * (1 - handover) < LONG_US * fmax(1, waiters(in)) || kept_off(holder) >= MAY_BE_STARVED);
 }
 

@@ -29,6 +29,7 @@ struct verdict_load {
 	double hold_unseen; /* of hold_us: whether it ran is not known; what is left was on a CPU */
 	double wait_blocked, wait_preempted, wait_stopped; /* of wait_us: the holder was */
 	double gc_us; /* of hold_us: it collected garbage */
+	double over_us, over_n, over_late, over_max; /* of holds that were asked for: struct gil_over, overs.h */
 };
 
 /* The function of a thread that made others wait the most, "f (file.py:12)", NULL: not known; how long, summed over them. */

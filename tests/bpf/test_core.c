@@ -13,6 +13,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "../../bpf/gil_hist.h"
 #include "../../bpf/gil_types.h"
 #include "../../collector/blame_memo.h"
 #include "../../collector/record.h"
@@ -602,6 +603,81 @@ Test(core, reasons_beyond_those_kept_are_summed)
 	}
 	cr_expect_eq(why_ns(1 * MS, GIL_WHY_TRACER, GIL_WHYS_KEPT), 1 * MS);
 	cr_expect_eq(why_ns(1 * MS, GIL_WHY_NONE, 0), 2 * MS);
+}
+
+/* ---- once it was asked to let go ---- */
+
+static void expect_over(uint32_t tid, uint64_t n, uint64_t ns, uint64_t max_ns)
+{
+	const struct gil_over *over = &thread_of(tid)->cur.over;
+
+	cr_expect_eq(over->n, n, "asked %llu times", (unsigned long long)over->n);
+	cr_expect_eq(over->ns, ns, "went on for %llu ns", (unsigned long long)over->ns);
+	cr_expect_eq(over->max_ns, max_ns, "%llu ns at most", (unsigned long long)over->max_ns);
+}
+
+/* A waiter that comes by again has asked; whoever else does asks no more. */
+Test(core, holder_goes_on_from_the_first_request_to_its_release)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_WAIT, 11, 3 * MS);
+	step(STEP_WAIT, 12, 4 * MS);
+	step(STEP_WAIT, 11, 8 * MS);
+	step(STEP_WAIT, 12, 9 * MS);
+	step(STEP_WAIT, 11, 13 * MS);
+	step(STEP_RELEASE, 10, 17 * MS);
+	expect_over(10, 1, 9 * MS, 9 * MS);
+	cr_expect_eq(thread_of(10)->cur.over.hist[gil_over_bucket(9 * MS)], 1);
+	step(STEP_ACQUIRE, 11, 17 * MS);
+	step(STEP_RELEASE, 11, 30 * MS);
+	expect_over(11, 0, 0, 0);
+}
+
+Test(core, time_off_the_cpu_is_not_gone_on)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_WAIT, 11, 3 * MS);
+	step(STEP_OUT, 10, 7 * MS);
+	step(STEP_WAIT, 11, 8 * MS);
+	step(STEP_IN, 10, 12 * MS);
+	asleep(10, 13 * MS);
+	step(STEP_IN, 10, 15 * MS);
+	step(STEP_RELEASE, 10, 15 * MS + 100 * US);
+	expect_over(10, 1, 1 * MS + 100 * US, 1 * MS + 100 * US);
+}
+
+/* Somebody else has taken it since: CPython does not ask (take_gil()), unless it is the same one as before. */
+Test(core, waiter_asks_only_if_nobody_else_has_taken_it_meanwhile)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_WAIT, 11, 3 * MS);
+	step(STEP_RELEASE, 10, 6 * MS);
+	step(STEP_ACQUIRE, 12, 6 * MS);
+	step(STEP_WAIT, 11, 8 * MS);
+	step(STEP_RELEASE, 12, 20 * MS);
+	expect_over(12, 0, 0, 0);
+	step(STEP_ACQUIRE, 12, 21 * MS);
+	step(STEP_WAIT, 11, 23 * MS);
+	step(STEP_RELEASE, 12, 24 * MS);
+	expect_over(12, 1, 1 * MS, 1 * MS);
+}
+
+Test(core, longest_that_went_on_is_the_intervals_and_the_rest_adds_up)
+{
+	skel->bss->gil_clock.end = 50 * MS;
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_WAIT, 11, 3 * MS);
+	step(STEP_WAIT, 11, 8 * MS);
+	step(STEP_RELEASE, 10, 28 * MS);
+	step(STEP_ACQUIRE, 11, 28 * MS);
+	step(STEP_RELEASE, 11, 29 * MS);
+	step(STEP_ACQUIRE, 10, 51 * MS);
+	step(STEP_WAIT, 11, 52 * MS);
+	step(STEP_WAIT, 11, 57 * MS);
+	step(STEP_RELEASE, 10, 58 * MS);
+	expect_over(10, 2, 21 * MS, 1 * MS);
+	cr_expect_eq(thread_of(10)->snap.over.max_ns, 20 * MS);
+	cr_expect_eq(thread_of(10)->snap.over.ns, 20 * MS);
 }
 
 Test(core, who_does_not_hold_the_gil_may_sleep)

@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../../collector/overs.h"
 #include "../support/account.h"
 #include "../support/interpreters.h"
 #include "../support/observer.h"
@@ -212,6 +213,59 @@ Test(off_cpu, who_is_stopped_by_a_tracer_does_not_sleep_and_the_tracer_is_named)
 	cr_expect_gt(hold.stopped, 0.2 * hold.whole, "it is stopped for half of the time");
 	cr_expect_lt(hold.blocked, 0.05 * hold.whole, "it never sleeps: %.0f ns", hold.blocked);
 	cr_expect_gt(wait.stopped, 0);
+}
+
+static enum lets_go kind_of(const struct gil_over *over)
+{
+	return overs__kind((double)over->n, (double)overs__late(over));
+}
+
+/* The victim asks for each hold of 15 ms, five after it began to wait; nobody can take it before the call is done. */
+Test(off_cpu, c_code_goes_on_when_it_is_asked_to_let_go)
+{
+	struct interpreter stock;
+	struct workload w;
+	struct observer o;
+	const struct metrics *m;
+
+	interpreter__stock(&stock);
+	workload__start(&w, &stock, "off_cpu.py 20 --work-ms 15");
+	observer__attach(&o, w.pid, GIL_MODE_FULL);
+	workload__go(&w);
+	workload__truth(&w);
+	proc_sample__free(observer__interval(&o));
+	m = metrics_of(&o, workload__thread(&w, "worker"));
+	cr_expect_eq(kind_of(&m->over), LETS_GO_LATE, "%llu of %llu were late", (unsigned long long)overs__late(&m->over),
+		     (unsigned long long)m->over.n);
+	cr_expect_leq(m->over.n, m->acquires);
+	cr_expect_leq((double)m->over.ns,
+		      (double)truth__int(workload__thread(&w, "worker"), "all_cpu_ns") * (1 + SLACK) + SLACK_NS,
+		      "it went on for no longer than it ran");
+	cr_expect_leq(m->over.max_ns, m->hold_max_ns);
+	observer__detach(&o);
+	workload__quit(&w);
+}
+
+Test(off_cpu, bytecode_lets_go_when_it_is_asked)
+{
+	struct interpreter stock;
+	struct workload w;
+	struct observer o;
+
+	interpreter__stock(&stock);
+	workload__start(&w, &stock, "cpu_threads.py 2 1");
+	observer__attach(&o, w.pid, GIL_MODE_FULL);
+	workload__go(&w);
+	workload__truth(&w);
+	proc_sample__free(observer__interval(&o));
+	for (int i = 0; i < 2; i++) {
+		const struct gil_over *over = &metrics_of(&o, workload__thread(&w, i ? "cpu-1" : "cpu-0"))->over;
+
+		cr_expect_eq(kind_of(over), LETS_GO_SOON, "%llu of %llu were late, %llu ns in all",
+			     (unsigned long long)overs__late(over), (unsigned long long)over->n, (unsigned long long)over->ns);
+	}
+	observer__detach(&o);
+	workload__quit(&w);
 }
 
 Test(off_cpu, who_sleeps_with_the_gil_is_blocked)

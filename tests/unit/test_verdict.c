@@ -503,6 +503,33 @@ Test(verdict, sleep_is_told_by_what_it_was_in)
 	cr_expect_null(strstr(s.v.findings[0].remedy, "bug of an extension"));
 }
 
+/* 15 ms at a time, as orjson holds it; as measured of p23_shuffle.py: forced, all the same. */
+static void add_c_call(double n, double late)
+{
+	size_t hog = add_thread(load_of("hog", 7 * S, 0, 470, 0, 460, 15 * MS, 15.4 * MS, 15.6 * MS, NAN, NAN, NAN));
+	size_t web = add_thread(load_of("web", 0.1 * S, 4.4 * S, 450, 440, 0, 50, 100, 120, 9 * MS, 15 * MS, 15.5 * MS));
+
+	add_pair(web, hog, 4.3 * S);
+	s.threads[hog].over_n = n;
+	s.threads[hog].over_late = late;
+	s.threads[hog].over_us = n * 9 * MS;
+	s.threads[hog].over_max = 10 * MS;
+}
+
+Test(verdict, who_goes_on_when_asked_is_c_code_and_no_convoy)
+{
+	add_c_call(440, 430);
+	expect(BOUND_PARTLY, PATTERN_LONG_HOLD, PATTERN_COUNT);
+	expect_evidence("Asked to let go 440 times, it went on for 9 ms on average, 10 ms at most.");
+	cr_expect_null(strstr(s.v.findings[0].remedy, "setswitchinterval"));
+}
+
+Test(verdict, who_lets_go_when_asked_is_bytecode_and_makes_a_convoy)
+{
+	add_c_call(440, 4);
+	expect(BOUND_PARTLY, PATTERN_CONVOY, PATTERN_COUNT);
+}
+
 /* Much of it in one thread, and none of it C code that does not let go. */
 Test(verdict, holder_that_has_no_cpu_is_starved)
 {
