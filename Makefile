@@ -350,6 +350,13 @@ cpython-deps:
 test-cpython: $(PROGRAM) | cpython-deps ## CPython's own test suites come to the same under gilscope run --children: MODULES="test_gc"
 	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/test-cpython $(MODULES)
 
+# What people use Python with, from its package registry: 1.4 GB, once, and a quarter of a minute for each program.
+.PHONY: test-packages packages-deps
+packages-deps:
+	$(Q)tests/support/deps --packages
+test-packages: $(PROGRAM) $(WORKLOAD_LIBS) | packages-deps ## real packages, judged by clocks inside the programs: PROGRAMS="burst mixed"
+	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/test-packages $(PROGRAMS)
+
 # ---- distribution kernels, booted ------------------------------------------------------------------
 # What runs in their machines, beside the workloads in Python.
 GUEST := $(PROGRAM) $(OUTPUT)/tests/bpf-tests $(OUTPUT)/workloads/libgilwork.so $(OUTPUT)/workloads/libsignalcount.so

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# needs: uvloop
+"""An event loop that answers, and twice a second renders an invoice in Python for 70 ms: nobody waits for the GIL, all for the loop."""
+import asyncio
+
+import uvloop
+from clocks import Load, cause, computes, is_begun, is_over, run, size_for
+
+
+def render_invoice(n):
+    total = 0
+    for i in range(n):
+        total += i
+    return total
+
+
+turns = size_for(70, render_invoice)
+render_invoice = computes(render_invoice)
+
+
+class Echo(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        self.transport.write(data)
+
+
+async def serve():
+    server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0)
+    clients.address = server.sockets[0].getsockname()[1]
+    while not is_over():
+        await asyncio.sleep(0.2)
+        if is_begun() and not is_over():
+            render_invoice(turns)
+
+
+clients = Load("echo")
+cause("one_thread", "render_invoice", "MainThread")
+run(6, lambda: uvloop.run(serve()))
