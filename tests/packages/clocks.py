@@ -35,7 +35,7 @@ begun, over = False, False
 
 class Account:
     def __init__(self, kind, asleep, inside):
-        self.kind, self.asleep_ns, self.inside = kind, int(asleep * 1e9), inside
+        self.kind, self.asleep_ns, self.inside = kind, int(asleep * 1e9), list(inside)
         self.calls = self.wall_ns = self.cpu_ns = self.waits = self.longest_ns = 0
 
     def add(self, wall, cpu, waits):
@@ -46,7 +46,7 @@ class Account:
         self.longest_ns = max(self.longest_ns, wall)
 
 
-def _clocked(function, kind, asleep=0.0, inside=None):
+def _clocked(function, kind, asleep=0.0, inside=()):
     def clocked(*args):
         key = (keep.thread_id(), function.__name__)
         account = accounts.get(key) or accounts.setdefault(key, Account(kind, asleep, inside))
@@ -59,17 +59,17 @@ def _clocked(function, kind, asleep=0.0, inside=None):
     return clocked
 
 
-# `inside` is the package's own function in Python that calls the C code, where there is one: the innermost that can be told.
+# `inside` are the functions in Python that it calls and where its time goes, if there are any: the package's own, mostly.
 
-def keeps(function, inside=None):
+def keeps(function, inside=()):
     return _clocked(function, "keeps", inside=inside)
 
 
-def computes(function):
-    return _clocked(function, "computes")
+def computes(function, inside=()):
+    return _clocked(function, "computes", inside=inside)
 
 
-def releases(function, inside=None):
+def releases(function, inside=()):
     return _clocked(function, "releases", inside=inside)
 
 
@@ -190,10 +190,10 @@ def _tasks():
 
 
 def _threads(before, after):
-    """Those that there were at either gate."""
+    """Those that there are; what went before is left out."""
     names = {t.native_id: t.name for t in threading.enumerate()}
     threads = []
-    for tid, (cpu, delay, comm) in {**before, **after}.items():
+    for tid, (cpu, delay, comm) in after.items():
         cpu_then, delay_then, _ = before.get(tid, (0, 0, ""))
         name = "MainThread" if tid == os.getpid() else names.get(tid, comm)
         threads.append({"tid": tid, "name": name, "cpu_ns": cpu - cpu_then, "delay_ns": delay - delay_then})

@@ -10,12 +10,14 @@ by ERRORS of the standard errors that gilscope gives with it, which happens once
 
 LACKING has a line for each package that the registry did not give, and why: programs that need it are not applicable.
 """
+import fnmatch
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 ERRORS = 4.0
@@ -57,6 +59,24 @@ def attach(pid, folder):
     raise RuntimeError("gilscope did not attach: see its standard error")
 
 
+class Census(threading.Thread):
+    """Every thread that the kernel has of a process, those too that end: what the program can't tell of itself."""
+
+    def __init__(self, pid):
+        super().__init__(daemon=True)
+        self.pid, self.seen, self.over = pid, set(), threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.over.wait(0.01):
+            self.seen.update(int(tid) for tid in os.listdir("/proc/%d/task" % self.pid))
+
+    def end(self):
+        self.over.set()
+        self.join()
+        return sorted(self.seen)
+
+
 def report(pid, folder):
     path = os.path.join(folder, "report.json")
     with open(path, "w") as file:
@@ -78,12 +98,14 @@ def run(name, folder):
     watcher = None
     try:
         pid = int(read(program, "ready").split()[1])
+        census = Census(pid)
         watcher = attach(pid, folder)
         program.stdin.write("go\n")
         program.stdin.flush()
         time.sleep(0.5)
         said = report(pid, folder)
         truth = json.loads(read(program, "the truth"))
+        truth["seen"] = census.end()
         watcher.send_signal(signal.SIGINT)
         if watcher.wait(60) != 0:
             raise RuntimeError("gilscope attach ended with status %d" % watcher.returncode)
@@ -109,7 +131,7 @@ def stolen_ns(truth):
 
 
 def names_of(function):
-    return [name for name in (function["function"], function["inside"]) if name]
+    return [function["function"]] + function["inside"]
 
 
 def least_cpu_ns(truth, function):
@@ -183,7 +205,7 @@ def judge_threads(truth, summary):
             wrong.append("%s (%d) is not told of" % (known.get(tid, "a thread that ended"), tid))
         elif tid in known and names.count(known[tid]) == 1 and told[tid] != known[tid]:
             wrong.append("%s is called %s" % (known[tid], told[tid]))
-    wrong += ["%s (%d) is no thread of the program" % (name, tid) for tid, name in told.items() if tid not in known]
+    wrong += ["%s (%d) is no thread of the program" % (name, tid) for tid, name in told.items() if tid not in truth["seen"]]
     return wrong
 
 
@@ -220,13 +242,20 @@ def is_short_of_cpu(truth):
     return sum(t["delay_ns"] for t in truth["threads"]) >= SHORT_OF_CPU * (truth["end_ns"] - truth["begin_ns"])
 
 
+def is_that(told, right):
+    """Of a pool's threads any may be the worst: their name is a pattern."""
+    return told[:2] == right[:2] and fnmatch.fnmatchcase(told[2], right[2])
+
+
 def judge_findings(truth, said):
     right = {(c["pattern"], c["function"], c["thread"]) for c in truth["causes"]}
     told = {finding_of(f, truth) for f in said["findings"] if f["pattern"] not in SILENT}
     if is_short_of_cpu(truth):
         told = {finding for finding in told if finding[0] != "starved_holder"}
-    return (["not found: %s, %s of %s" % finding for finding in sorted(right - told)] +
-            ["found, but not so: %s, %s of %s" % finding for finding in sorted(told - right)])
+    missing = [r for r in sorted(right) if not any(is_that(t, r) for t in told)]
+    wrong = [t for t in sorted(told) if not any(is_that(t, r) for r in right)]
+    return (["not found: %s, %s of %s" % finding for finding in missing] +
+            ["found, but not so: %s, %s of %s" % finding for finding in wrong])
 
 
 def judge_losses(summary):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""usage: load.py echo|http
+"""usage: load.py echo|http|grpc
 
 Eight clients that ask, wait for the answer, and pause 2 ms. "go PORT" on standard input lets them begin, "stop" ends them; each is
 answered by a line of JSON, the second by how many answers there were and how long the slowest took (ns).
@@ -32,6 +32,15 @@ def receive(link, size):
     return data
 
 
+def connect_grpc(port):
+    import grpc
+    return grpc.insecure_channel("127.0.0.1:%d" % port).unary_unary("/service/score")
+
+
+def ask_grpc(call):
+    call(b"", timeout=30)
+
+
 def ask_echo(link):
     link.sendall(b"x" * 100)
     receive(link, 100)
@@ -46,11 +55,11 @@ def ask_http(link):
     receive(link, int(length[0].split(b":")[1]))
 
 
-ask = {"echo": ask_echo, "http": ask_http}[sys.argv[1]]
+meet, ask = {"echo": (connect, ask_echo), "http": (connect, ask_http), "grpc": (connect_grpc, ask_grpc)}[sys.argv[1]]
 
 
 def client(number, port):
-    link = connect(port)
+    link = meet(port)
     while not over.is_set():
         begin = time.monotonic_ns()
         ask(link)

@@ -34,7 +34,7 @@ def free(made):
     made.clear()
 
 
-validate, free = keeps(validate, "validate_json"), keeps(free)
+validate, free = keeps(validate, ["validate_json"]), keeps(free)
 
 
 def importer():
