@@ -58,7 +58,10 @@ void errand__while_waiting(void (*call)(void))
 
 struct errand_counts errand__counts(void)
 {
-	return all.counts;
+	struct errand_counts counts = all.counts;
+
+	counts.sent = all.number;
+	return counts;
 }
 
 pid_t errand__about_file(uint64_t hash)

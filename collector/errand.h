@@ -65,6 +65,7 @@ void errand__dismiss(void);
 void errand__while_waiting(void (*call)(void));
 
 struct errand_counts {
+	uint64_t sent;      /* all errands so far */
 	uint64_t abandoned; /* errands that did not come back in time */
 	uint64_t refused;   /* those that were not tried for that reason */
 };

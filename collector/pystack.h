@@ -37,6 +37,12 @@ void pystack__layout(const struct pyoffsets *off, struct gil_frame_layout *ret);
 int pystack__new(pid_t pid, const struct pyoffsets *off, struct pystack **ret);
 void pystack__free(struct pystack *s);
 
+/*
+ * Names `n` frames (at most GIL_STACK_DEPTH) into as many symbols; how many have a name. What is not known yet is read of all
+ * of them at once: few errands, however long the stack.
+ */
+size_t pystack__symbols(struct pystack *s, const struct gil_frame *frames, size_t n, struct pysymbol *ret);
+
 /* Names one frame. false: "?", and why is nobody's business (freed, torn, unreadable). */
 bool pystack__symbol(struct pystack *s, const struct gil_frame *frame, struct pysymbol *ret);
 

@@ -173,8 +173,7 @@ static int read_stack(struct pystack *stacks, struct snapshot_thread *t)
 	if (!t->stack)
 		return -ENOMEM;
 	t->stack_n = (size_t)n;
-	for (int i = 0; i < n; i++)
-		pystack__symbol(stacks, &frames[i], &t->stack[i]);
+	pystack__symbols(stacks, frames, t->stack_n, t->stack);
 	return 0;
 }
 

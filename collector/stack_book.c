@@ -115,23 +115,22 @@ static void name_all(struct stack_text *t, const struct gil_stack_event *e, stru
 {
 	char line[STACK_TEXT_MAX], frame[PYSTACK_FUNCTION_SIZE + PYSTACK_FILE_SIZE + 16];
 	uint32_t depth = e->depth < GIL_STACK_DEPTH ? e->depth : GIL_STACK_DEPTH;
+	struct pysymbol symbols[GIL_STACK_DEPTH] = {{.function = ""}};
 	size_t from = sizeof(line) - 1;
-	struct pysymbol symbol, leaf = {.function = ""};
 	bool cut = e->more;
 
 	line[from] = '\0';
+	for (uint32_t i = 0; i < depth; i++)
+		symbols[i] = (struct pysymbol){.function = "?"};
+	if (names)
+		pystack__symbols(names, e->frames, depth, symbols);
 	for (uint32_t i = 0; i < depth; i++) {
-		symbol = (struct pysymbol){.function = "?"};
-		if (names)
-			pystack__symbol(names, &e->frames[i], &symbol);
-		if (i == 0)
-			leaf = symbol;
-		describe(&symbol, frame, sizeof(frame));
+		describe(&symbols[i], frame, sizeof(frame));
 		cut = !put_before(line, &from, frame) || cut;
 	}
 	if (cut)
 		put_before(line, &from, "...");
-	keep_texts(t, line + from, &leaf);
+	keep_texts(t, line + from, &symbols[0]);
 }
 
 void stack_book__learn(struct stack_book *b, const struct gil_stack_event *e, struct pystack *names)
