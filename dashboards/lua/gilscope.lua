@@ -100,6 +100,15 @@ local function number(v)
 	end
 end
 
+local function is_text(v)
+	return type(v) == 'string'
+end
+
+-- A table, empty where there is none: of JSON's null, too.
+local function list_of(v)
+	return type(v) == 'table' and v or {}
+end
+
 local function number_arg(args, i, name, default)
 	local v = args[i] == nil and default or number(tonumber(args[i]))
 
@@ -304,9 +313,11 @@ end
 local function observed(member)
 	local t, d = match(member, '^{"t":(%d+),"d":(%d+)')
 	local at = find(member, '"cov":', 1, true)
+	local us = t and number(d * (at and tonumber(match(member, '^[%d.e-]+', at + 6)) or 1))
 
-	if t then
-		return tonumber(t), d * (at and tonumber(match(member, '^[%d.e-]+', at + 6)) or 1)
+	t = number(tonumber(t or ''))
+	if t and us then
+		return t, us
 	end
 	return nil, 0
 end
@@ -410,7 +421,7 @@ local function add_counts(h, list, width)
 	for i = 1, #list - 1, 2 do
 		local b, n = list[i], list[i + 1]
 
-		if type(b) == 'number' and type(n) == 'number' and b >= 0 and b < BUCKETS and n >= 0 then
+		if number(b) and number(n) and b < BUCKETS and b % 1 == 0 then
 			b = b - b % width
 			h[b] = (h[b] or 0) + n
 		end
@@ -540,9 +551,9 @@ local function add_row(sum, row)
 	sum.n, sum.observed = sum.n + 1, sum.observed + seen
 	for i = 1, #SUMS do
 		local name = SUMS[i]
-		local x = row[name]
+		local x = number(row[name])
 
-		if type(x) == 'number' and x >= 0 then
+		if x then
 			v[name] = (v[name] or 0) + x
 		else
 			sum.lacking[name] = true
@@ -675,7 +686,7 @@ end
 local function picked(member, name)
 	local _, at = find(member, name, 1, true)
 
-	return at and tonumber(match(member, '^%d+', at + 1))
+	return at and number(tonumber(match(member, '^%d+', at + 1) or ''))
 end
 
 -- gil_holder KEY FROM TO [STEP]   shares of the observed time in which the GIL was held by a thread that ran, slept, had no CPU
@@ -815,15 +826,17 @@ local function totals_of_threads(at, segments, names, list)
 	return out
 end
 
--- Adds the shares of a wide row, as microseconds, to totals[label]. In a pcall(): what is none is left out.
+-- Adds the shares of a wide row, as microseconds, to totals[label]; what is none is left out.
 local function add_wide(totals, member, from, to, seen)
-	local row = cjson.decode(member)
-	local t, us = row.t, seen[row.t]
+	local row = decode(member, from, to)
+	local us = row and seen[row.t]
 
-	if us and t > from and t <= to then
+	if us then
 		row.t = nil
 		for label, share in next, row do
-			totals[label] = (totals[label] or 0) + share * us
+			if is_text(label) and number(share) then
+				totals[label] = (totals[label] or 0) + share * us
+			end
 		end
 	end
 end
@@ -860,7 +873,7 @@ local function totals_of_wide_rows(at, segments)
 		local totals = {}
 
 		each(at.base, kind, segments, MAX_WIDE, function(member, low, high)
-			pcall(add_wide, totals, member, low, high, seen)
+			add_wide(totals, member, low, high, seen)
 		end)
 		for label, us in pairs(totals) do
 			local name, thr = match(label, '^(.*) %(([%w._-]+)%)$')
@@ -969,10 +982,10 @@ local function wide(key, args)
 		end
 	end)
 	each(at.base, at.series, segments, MAX_WIDE, function(member, low, high)
-		local t = tonumber(match(member, '"t":(%d+)'))
+		local t = picked(member, '"t":')
 
 		if t and seen[t] then
-			pcall(add_wide, buckets[ceil(t / step)].totals, member, low, high, seen)
+			add_wide(buckets[ceil(t / step)].totals, member, low, high, seen)
 		end
 	end)
 	for i = 1, #list do
@@ -997,24 +1010,28 @@ local function add_pair(who, pair, us)
 	who[pair] = (who[pair] or 0) + us
 end
 
--- Adds what one row says to who[victim .. ' ' .. holder]: one table of all pairs is quicker than one for each victim.
+-- Adds what one row says to who[victim .. ' ' .. holder]: one table of all pairs is quicker than one for each victim. What is no
+-- pair is left out.
 local function add_blame(who, row)
-	local pairs_of = row.b or {}
+	local pairs_of = list_of(row.b)
 
 	for i = 1, #pairs_of do
-		local pair = pairs_of[i]
-		local key, us = pair[1] .. ' ' .. pair[2], pair[3]
+		local pair = list_of(pairs_of[i])
 
-		who[key] = (who[key] or 0) + us
+		if is_text(pair[1]) and is_text(pair[2]) and number(pair[3]) then
+			add_pair(who, pair[1] .. ' ' .. pair[2], pair[3])
+		end
 	end
 	for i = 1, #PARTS do
-		for victim, us in pairs(row[PARTS[i][2]] or {}) do
-			add_pair(who, victim .. ' ' .. PARTS[i][1], us)
+		for victim, us in pairs(list_of(row[PARTS[i][2]])) do
+			if is_text(victim) and number(us) then
+				add_pair(who, victim .. ' ' .. PARTS[i][1], us)
+			end
 		end
 	end
 end
 
--- victim -> holder -> us over the range. A row that is none counts as far as it is one.
+-- victim -> holder -> us over the range.
 local function blame_of(at, from, to)
 	local sums, who, segments = {}, {}, nil
 
@@ -1026,7 +1043,7 @@ local function blame_of(at, from, to)
 		local row = decode(member, low, high)
 
 		if row then
-			pcall(add_blame, sums, row)
+			add_blame(sums, row)
 		end
 	end)
 	for pair, us in pairs(sums) do
@@ -1141,31 +1158,44 @@ end
 local CODE = {'piece', 'name', 'thread', 'function', 'file', 'line', 'blame', 'hold', 'wait', 'share'}
 local WEIGHTS = {blame = 6, hold = 5, wait = 7} -- where a place has them: [thr, function, file, line, hold, blame, wait]
 
--- Adds the places of one row to sums[what they are]; the first of each is the sum. `all`: of all places, the rest included.
+local function is_place(place)
+	return is_text(place[1]) and is_text(place[2]) and is_text(place[3]) and number(place[4]) and number(place[5]) and
+		number(place[6]) and number(place[7])
+end
+
+-- Adds one place to sums[what it is]; the first of each is the sum.
+local function add_place(sums, place)
+	local key = concat(place, '\n', 1, 4)
+	local sum = sums[key]
+
+	if not sum then
+		place.thread = key
+		sums[key] = place
+		return
+	end
+	for k = 5, 7 do
+		sum[k] = sum[k] + place[k]
+	end
+end
+
+-- Adds the places of one row, of thread `thr` or of all. `all`: of all places, the rest included. What is no place is left out.
 local function add_code(sums, all, row, thr)
-	local places, rest = row.c or {}, row.rest or {}
+	local places, rest = list_of(row.c), list_of(row.rest)
 
 	for i = 1, #places do
-		local place = places[i]
-		local key = concat(place, '\n', 1, 4)
-		local sum = sums[key]
+		local place = list_of(places[i])
 
-		for k = 5, 7 do
-			all[k] = (all[k] or 0) + place[k]
-		end
-		if thr and place[1] ~= thr then
-			sum = nil
-		elseif sum then
+		if is_place(place) then
 			for k = 5, 7 do
-				sum[k] = sum[k] + place[k]
+				all[k] = (all[k] or 0) + place[k]
 			end
-		else
-			place.thread = key
-			sums[key] = place
+			if not thr or place[1] == thr then
+				add_place(sums, place)
+			end
 		end
 	end
 	for k = 5, 7 do
-		all[k] = (all[k] or 0) + (rest[k - 4] or 0)
+		all[k] = (all[k] or 0) + (number(rest[k - 4]) or 0)
 	end
 end
 
@@ -1180,7 +1210,7 @@ local function places_of(at, from, to, thr)
 		local row = decode(member, low, high)
 
 		if row then
-			pcall(add_code, sums, all, row, thr)
+			add_code(sums, all, row, thr)
 		end
 	end)
 	return sums, all
@@ -1248,7 +1278,7 @@ local function distribution(at, from, to, kind)
 	local h, max = {}, nil
 
 	each(at.base, at.series, cover(at, from, to, finest_with_hist(at)), MAX_HIST, function(member)
-		local m = tonumber(match(member, '"' .. kind .. '_max":(%d+)'))
+		local m = picked(member, '"' .. kind .. '_max":')
 
 		add_hist(h, member, HISTS[kind])
 		max = m and (not max or m > max) and m or max
@@ -1304,7 +1334,7 @@ local function heatmap(key, args)
 
 	step = round_up(step, STEP_MS[tier])
 	each(at.base, at.series, {{tier = tier, from = from, to = to}}, MAX_HIST, function(member)
-		local t = tonumber(match(member, '"t":(%d+)'))
+		local t = picked(member, '"t":')
 
 		if t then
 			local bucket = bucket_of(buckets, list, ceil(t / step))
