@@ -18,6 +18,7 @@
 #include "../collector/gc_words.h"
 #include "../collector/log.h"
 #include "../collector/probes.h"
+#include "../collector/pygils.h"
 #include "../collector/query.h"
 #include "../collector/redis_functions.h"
 #include "../collector/redis_server.h"

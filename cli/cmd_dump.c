@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "../collector/snapshot.h"
+#include "../collector/standstill.h"
 #include "../collector/text.h"
 #include "args.h"
 #include "cmds.h"

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "../collector/pystack.h"
 #include "../collector/text.h"
 #include "functions.h"
 #include "human.h"
@@ -110,12 +111,12 @@ json_t *code__json(const struct proc_sample *s)
 /* "in f (file:12)"; C code is the holder's. */
 static void append_place(char *buf, size_t size, const struct long_event *e)
 {
-	const struct native_chain *native = e->stack && !(e->wait && e->ended) ? native_tally__winner(e->stack->native) : NULL;
+	const char *native = e->wait && e->ended ? NULL : e->native;
 	char place[CODE_TEXT_SIZE];
 
 	if (e->stack)
 		text__append(buf, size, ", in %s", code__where(e->stack->leaf.function, e->stack->leaf.file, e->stack->leaf.line,
-							       native ? native->name : NULL, place));
+							       native, place));
 }
 
 static void say_hold(const struct long_event *e, const char *len, char *buf, size_t size)

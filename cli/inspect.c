@@ -74,7 +74,7 @@ static int step(struct inspection *in, bool with_sites)
 	case INSPECT_OFFSETS:
 		return pyver__offsets(in->file, &in->python, &in->offsets, &in->why);
 	case INSPECT_GILS:
-		return pyver__find_gils_at(in->target, in->runtime, &in->offsets, in->gils, GIL_PER_PROC, &in->gils_n,
+		return pygils__find_at(in->target, in->runtime, &in->offsets, in->gils, GIL_PER_PROC, &in->gils_n,
 					   &in->gil_enabled, &in->why);
 	case INSPECT_DONE:
 		break;

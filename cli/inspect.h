@@ -8,6 +8,7 @@
 
 #include "../bpf/gil_types.h"
 #include "../collector/elffile.h"
+#include "../collector/pygils.h"
 #include "../collector/pyver.h"
 #include "../collector/sites.h"
 #include "../collector/target.h"

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "../collector/schema.h"
+#include "../collector/standstill.h"
 #include "../collector/text.h"
 #include "blame_table.h"
 #include "code.h"

@@ -9,6 +9,7 @@
 
 #include "clock.h"
 #include "gc_watch.h"
+#include "pyinterps.h"
 
 #define PERIOD_NS 7500000ull
 #define SLICE_NS 100000
@@ -21,7 +22,7 @@
 static uint64_t main_state(const struct observed *o)
 {
 	const struct pyoffsets *off = &o->recipe->offsets;
-	uint64_t interp = pyver__main_interpreter(o->target->pid, off, o->runtime);
+	uint64_t interp = pyinterps__main(o->target->pid, off, o->runtime);
 
 	return interp ? gc_words__state(off, o->runtime, interp) : 0;
 }

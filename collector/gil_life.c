@@ -2,6 +2,7 @@
 /* See gil_life.h. */
 #include "gil_life.h"
 
+#include "pyinterps.h"
 #include "pyver.h"
 
 #define INTERPRETERS_MAX 1024 /* as many are believed */
@@ -19,7 +20,7 @@ struct census {
 static void take_census(struct census *c)
 {
 	c->taken = true;
-	c->valid = pyver__interpreters(c->pid, c->off, c->runtime, c->ids, INTERPRETERS_MAX, &c->n) == 0;
+	c->valid = pyinterps__ids(c->pid, c->off, c->runtime, c->ids, INTERPRETERS_MAX, &c->n) == 0;
 }
 
 /* Not where it can't be told: later is early enough. */

@@ -14,60 +14,11 @@
 #include "clock.h"
 #include "finder.h"
 #include "procmem.h"
+#include "pyinterps.h"
 #include "pynames.h"
 #include "target.h"
 #include "target_inside.h"
-
-const char *holder_kind__name(enum holder_kind k)
-{
-	static const char *const names[HOLDER_KIND_COUNT] = {
-#define X(id, name) [HOLDER_##id] = name,
-		HOLDER_KINDS(X)
-#undef X
-	};
-
-	return k < HOLDER_KIND_COUNT ? names[k] : "";
-}
-
-enum holder_kind holder_kind__by_name(const char *name)
-{
-	for (int k = HOLDER_UNKNOWN + 1; k < HOLDER_KIND_COUNT; k++)
-		if (strcmp(name, holder_kind__name((enum holder_kind)k)) == 0)
-			return (enum holder_kind)k;
-	return HOLDER_UNKNOWN;
-}
-
-const char *holder_kind__words(enum holder_kind k)
-{
-	switch (k) {
-	case HOLDER_ENDED:
-		return "a thread that has ended without releasing it";
-	case HOLDER_LEFT_BY_FORK:
-		return "a thread of the parent process, left behind by fork";
-	case HOLDER_GONE:
-		return "a thread that is not in this process (it ended, or was left behind by fork)";
-	default:
-		return "";
-	}
-}
-
-const char *holder_kind__remedy(enum holder_kind k)
-{
-	switch (k) {
-	case HOLDER_ENDED:
-		return "Only a restart helps this process. Find what ended the thread while it had the GIL: C code that calls "
-		       "pthread_exit(), the exit system call, or ends its thread from a signal handler.";
-	case HOLDER_LEFT_BY_FORK:
-		return "Only a restart helps this process. C code of the parent calls fork() without the GIL and goes on in the "
-		       "child: have it fork with the GIL (os.fork), execute a program at once, or use multiprocessing's "
-		       "\"spawn\" or \"forkserver\".";
-	case HOLDER_GONE:
-		return "Only a restart helps this process. Look for C code that forks without the GIL, or ends a thread "
-		       "that has it.";
-	default:
-		return "";
-	}
-}
+#include "task_look.h"
 
 /* ---- who it is ---- */
 
@@ -194,7 +145,7 @@ static void look(pid_t pid, uint64_t runtime, const struct pyoffsets *off, struc
 	uint64_t holder = gil_words__holder(&ret->words);
 
 	ret->tid = holder_look__tid(pid, off, holder, foreign);
-	if (ret->tid && task_state__read(pid, ret->tid, &ret->task) == 0 && !strchr("ZXx", ret->task.letter))
+	if (ret->tid && task_look__take(pid, ret->tid, &ret->task) == 0 && !strchr("ZXx", ret->task.letter))
 		ret->kind = HOLDER_THREAD;
 	else
 		ret->kind = kind_of_gone(pid, runtime, off, holder, foreign);
@@ -210,7 +161,7 @@ void holder_look__take(pid_t pid, uint64_t runtime, const struct pyoffsets *off,
 	if (gil_words__read(pid, off, gil, &ret->words))
 		return;
 	/* Up to 3.11 a finalized interpreter leaves it locked. */
-	if (!gil_words__holder(&ret->words) || pyver__is_finalized(pid, off, runtime))
+	if (!gil_words__holder(&ret->words) || pyinterps__is_empty(pid, off, runtime))
 		ret->kind = HOLDER_NOBODY;
 	else
 		look(pid, runtime, off, ret);

@@ -6,7 +6,10 @@
 #ifndef GILSCOPE_HOLDING_H
 #define GILSCOPE_HOLDING_H
 
-#include "holder_look.h"
+#include "holder_kind.h"
+#include "standstill.h"
+#include "task_state.h"
+#include "standstill.h"
 
 #define HOLDING_LONG_NS 1000000000ull /* a hold that lasts is told of from here on */
 #define HOLDING_NAME_SIZE 64

@@ -4,7 +4,7 @@
 #define GILSCOPE_LONG_EVENT_H
 
 #include "sample.h"
-#include "stack_book.h"
+#include "stack_text.h"
 
 #define LONG_VICTIMS_SIZE 256
 
@@ -24,6 +24,7 @@ struct long_event {
 	uint64_t since_ns;
 	uint64_t waited_ns;      /* of a hold: how long others have waited during it, in sum */
 	const struct stack_text *stack; /* the holder's; of a wait that has ended the waiter's. NULL: not known. The call's */
+	const char *native;      /* C code that was seen inside it, by name; NULL: none. The call's */
 };
 
 /* Names one of those who waited, unless `waiters` are named already or there is no room for the name. */

@@ -18,6 +18,8 @@
 #include "image.h"
 #include "log.h"
 #include "procmem.h"
+#include "pygils.h"
+#include "pyinterps.h"
 #include "writer_lock.h"
 
 #define SHORT_NS 2000000ull /* boundaries follow the wall clock: so much shorter is no part of an interval */
@@ -109,7 +111,7 @@ static int find_gils(struct observed *o, bool starting, struct gil_address gils[
 	int err = -EAGAIN;
 
 	if (!starting)
-		err = pyver__find_gils_at(o->target, o->recipe->runtime, &o->recipe->offsets, gils, GIL_PER_PROC, ret_n,
+		err = pygils__find_at(o->target, o->recipe->runtime, &o->recipe->offsets, gils, GIL_PER_PROC, ret_n,
 					  &enabled, why);
 	if (err == -EAGAIN) { /* still starting: later GILs are learned from their first events */
 		*ret_n = main_gil_address(o, gils);
@@ -486,7 +488,7 @@ static uint64_t seed_of(const struct observed *o, uint64_t gil)
 	struct gil_words words;
 
 	/* Up to 3.11 it stays locked when its interpreter is finalized. */
-	if (pyver__is_finalized(o->target->pid, &o->recipe->offsets, o->runtime) ||
+	if (pyinterps__is_empty(o->target->pid, &o->recipe->offsets, o->runtime) ||
 	    gil_words__read(o->target->pid, &o->recipe->offsets, gil, &words))
 		return 0;
 	return gil_words__holder(&words);
@@ -532,7 +534,7 @@ void observed__forget_open(struct observed *o, struct workshop *shop, const char
 
 void observed__mind_interpreter(struct observed *o, struct workshop *shop)
 {
-	bool finalized = pyver__is_finalized(o->target->pid, &o->recipe->offsets, o->runtime);
+	bool finalized = pyinterps__is_empty(o->target->pid, &o->recipe->offsets, o->runtime);
 	uint64_t bound = reader__interval_end(shop->reader);
 
 	if (finalized && !o->finalized) {
@@ -658,7 +660,7 @@ static void look_at_gil(struct observed *o, struct proc_sample *s)
 
 	if (o->recipe->offsets.gil_enabled == PYOFF_NONE)
 		return;
-	gil = pyver__main_gil(o->target->pid, &o->recipe->offsets, o->runtime);
+	gil = pyinterps__main_gil(o->target->pid, &o->recipe->offsets, o->runtime);
 	if (gil && procmem__read_u32(o->target->pid, gil + o->recipe->offsets.gil_enabled, &enabled))
 		log_debug("process %d: whether its GIL is on can't be read", (int)o->target->pid);
 	s->no_gil = o->pub.gil_disabled && !enabled && !s->total.acquires && !s->total.hold_ns;

@@ -7,6 +7,7 @@
 
 #include "clock.h"
 #include "observed.h"
+#include "task_look.h"
 #include "text.h"
 
 /* ---- who has it ---- */
@@ -134,7 +135,7 @@ static void look_at_standing(struct observed *o, uint64_t now)
 	struct observed_look *l = &o->look;
 	uint64_t cpu = 0, rss;
 	bool moved = target__usage(o->target->pid, &cpu, &rss) != 0 || cpu != l->cpu_ns || !l->looked_at;
-	enum standstill seen = moved && l->looked_at && !l->seen ? STANDSTILL_NONE : standstill__of(o->target->pid, &l->tracer);
+	enum standstill seen = moved && l->looked_at && !l->seen ? STANDSTILL_NONE : task_look__standstill(o->target->pid, &l->tracer);
 
 	l->standstill = seen == l->seen && !moved ? seen : STANDSTILL_NONE;
 	if (l->standstill)

@@ -9,6 +9,7 @@
 #define GILSCOPE_OBSERVED_LOOK_H
 
 #include "../bpf/gil_types.h"
+#include "holder_look.h"
 #include "holding.h"
 
 struct observed;

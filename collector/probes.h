@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "../bpf/gil_types.h"
+#include "pygils.h"
 #include "pyver.h"
 #include "reason.h"
 #include "shadow_stack.h"
@@ -96,7 +97,7 @@ struct probes_subject {
 	const struct site_plan *plan;
 	const struct pyoffsets *offsets;
 	uint64_t runtime;               /* address of _PyRuntime; 0: not known */
-	const struct gil_address *gils; /* as pyver__find_gils() gave them; none for a program that starts. Copied */
+	const struct gil_address *gils; /* as pygils__find() gave them; none for a program that starts. Copied */
 	int gils_n;
 };
 

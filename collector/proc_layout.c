@@ -20,7 +20,7 @@ static void set_drop_request(struct gil_proc *proc, const struct pyoffsets *off,
 	}
 }
 
-/* As pyver__tstate_tid() does. */
+/* As pytid__of_tstate() does. */
 static void set_thread_id(struct gil_proc *proc, const struct pyoffsets *off)
 {
 	bool native = off->tstate_native_thread_id != PYOFF_NONE;

@@ -21,6 +21,7 @@
 #include "procmaps.h"
 #include "procmem.h"
 #include "pystr.h"
+#include "pytid.h"
 #include "target.h"
 #include "text.h"
 
@@ -549,7 +550,7 @@ static pid_t tid_from_pthread(struct walk *w, const struct pythread *t)
 	if ((verified || w->names->foreign) && !fetch(w, t->ident + PYVER_PTHREAD_TID, &tid, sizeof(tid)) &&
 	    tid <= INT32_MAX && (w->names->foreign || tid == (uint32_t)last->tid))
 		return (pid_t)tid;
-	return w->names->foreign ? 0 : pyver__tstate_tid(w->names->pid, w->off, t->tstate);
+	return w->names->foreign ? 0 : pytid__of_tstate(w->names->pid, w->off, t->tstate);
 }
 
 static int list_threads(struct walk *w, uint64_t interp)

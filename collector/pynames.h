@@ -15,7 +15,7 @@
 #include <sys/types.h>
 
 #include "pyver.h"
-#include "sample.h"
+#include "thread_name.h"
 
 #define PYNAMES_PERIOD_NS 3000000000ull /* names are read again after this time */
 #define PYNAMES_GAP_NS     500000000ull /* or after this one, for a thread that the last reading does not know */

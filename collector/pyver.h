@@ -14,7 +14,6 @@
 
 #include "elffile.h"
 #include "reason.h"
-#include "target.h"
 
 struct pyver {
 	uint32_t hex;          /* PY_VERSION_HEX where the file tells, else major/minor only */
@@ -106,43 +105,6 @@ int pyver__identify(struct elffile *ef, const char *path, struct pyver *ret, str
 /* Finds the offsets. 0 or -ENOTSUP (no layout known for this version). */
 int pyver__offsets(struct elffile *ef, const struct pyver *ver, struct pyoffsets *ret, struct reason *why);
 
-struct gil_address {
-	uint64_t gil;     /* address of the GIL struct in the target */
-	uint64_t interp;  /* first interpreter that uses it, 0 for 3.8-3.11 */
-	int64_t interp_id;
-	int users; /* interpreters that share it */
-};
-
-/*
- * Finds the GILs of the live process and checks the layout on them: `locked` is 0 or 1 (or -1 before
- * the first use), `last_holder` is NULL or a thread state of the interpreter list, the interval is sane.
- * At most `max` are returned, *ret_n of them; the main interpreter's first. *ret_enabled: false where a
- * free-threaded process runs without its GIL. 0, -ENOTSUP (implausible: refused), -EAGAIN (the runtime
- * is not initialised yet), -errno from reading.
- */
-int pyver__find_gils(const struct target *t, struct elffile *ef, const struct pyoffsets *off,
-		     struct gil_address *ret, int max, int *ret_n, bool *ret_enabled,
-		     struct reason *why);
-
-/* The same, with the ELF virtual address of _PyRuntime in the place of its file; 0: not known. */
-int pyver__find_gils_at(const struct target *t, uint64_t runtime, const struct pyoffsets *off, struct gil_address *ret, int max,
-			int *ret_n, bool *ret_enabled, struct reason *why);
-
-/*
- * Ids of the interpreters that the process has now, by the address of _PyRuntime; the main one's, 0, comes last. *ret_n, at
- * most `max`. 0, or -EAGAIN where the list changed under the reader or is longer.
- */
-int pyver__interpreters(pid_t pid, const struct pyoffsets *off, uint64_t runtime, uint64_t *ret_ids, int max, int *ret_n);
-
-/* Whether it has no interpreter now: none was started yet, or the last one was finalized. False also where that can't be read. */
-bool pyver__is_finalized(pid_t pid, const struct pyoffsets *off, uint64_t runtime);
-
-/* Address of the main interpreter, by the address of _PyRuntime; 0: there is none now, or it can't be read. */
-uint64_t pyver__main_interpreter(pid_t pid, const struct pyoffsets *off, uint64_t runtime);
-
-/* Address of the main interpreter's GIL, by the address of _PyRuntime; 0: there is none yet, or it can't be read. */
-uint64_t pyver__main_gil(pid_t pid, const struct pyoffsets *off, uint64_t runtime);
-
 /* No address of a program's has more bits (Documentation/arch/x86/x86_64/mm.rst, Documentation/arch/arm64/memory.rst). */
 #ifdef __x86_64__
 #define PYVER_USER_BITS 47
@@ -159,12 +121,5 @@ uint64_t pyver__main_gil(pid_t pid, const struct pyoffsets *off, uint64_t runtim
 #else
 #define PYVER_PTHREAD_TID 0xd0
 #endif
-
-/*
- * Native thread id (as the target's namespace counts) of a PyThreadState, read from memory; 0 where it
- * can't be told. 3.11+ reads native_thread_id; older versions follow thread_id into glibc's struct
- * pthread and accept the result only if /proc/PID/task knows it.
- */
-pid_t pyver__tstate_tid(pid_t pid, const struct pyoffsets *off, uint64_t tstate);
 
 #endif

@@ -9,6 +9,7 @@
 #include "long_event.h"
 #include "probes.h"
 #include "sample.h"
+#include "stack_time.h"
 
 struct reader;
 
@@ -89,14 +90,6 @@ void reader__forget(struct reader *r, const uint32_t *slots, size_t n);
 
 /* Who is told of long holds and waits, from reader__drain() and reader__collect(); NULL: nobody. */
 void reader__on_long(struct reader *r, void (*on_long)(void *arg, uint32_t slot, const struct long_event *e), void *arg);
-
-/* What one stack of one thread adds to an interval (probes_opts.stacks). Strings are the reader's. */
-struct stack_time {
-	struct thread_key thread;
-	const char *name;       /* the thread's, "": not known */
-	const char *line;       /* stack_text.line; "?": not known any more; "": no Python code ran; of a hold its C code, too */
-	uint64_t hold_ns, blame_ns, wait_ns;
-};
 
 /* Who is told of each, from reader__collect(); NULL: nobody. */
 void reader__on_stack(struct reader *r, void (*on_stack)(void *arg, uint32_t slot, const struct stack_time *s), void *arg);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "pynames.h"
+#include "pytid.h"
 #include "text.h"
 
 #define NAME_INTERVALS 5    /* the kernel's name of a thread is read again every so many intervals */
@@ -118,7 +119,7 @@ static uint32_t slot_of_tstate(const struct reader *r, uint32_t proc, uint64_t t
 pid_t reader_names__tid_of_tstate(struct reader *r, uint32_t proc, uint64_t tstate, uint32_t *ret_inside)
 {
 	const struct watch *w = &r->watches[proc];
-	pid_t pid = probes__pid(r->probes, proc), tid = tstate ? pyver__tstate_tid(pid, &w->off, tstate) : 0;
+	pid_t pid = probes__pid(r->probes, proc), tid = tstate ? pytid__of_tstate(pid, &w->off, tstate) : 0;
 
 	if (!w->foreign)
 		return tid;

@@ -60,7 +60,9 @@ static void tell_long(struct reader *r, const struct gil_stack_event *e)
 		.stack = stack_book__find(r->stacks.book, e->hash),
 	};
 	struct who who = {.name = ""}, waiter = {.name = ""};
+	const struct native_chain *native = told.stack ? native_tally__winner(told.stack->native) : NULL;
 
+	told.native = native ? native->name : NULL;
 	reader_slots__list(r, r->listed_bound);
 	if (!identify(r, e->proc, e->slot, e->tstate, &who))
 		who = (struct who){.name = ""};

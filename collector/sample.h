@@ -16,9 +16,8 @@
 #include "hist.h"
 #include "holding.h"
 #include "stack_cells.h"
+#include "thread_name.h"
 #include "whys.h"
-
-#define THREAD_NAME_SIZE 64
 
 /* Stands for the GILs that were told apart no more: windows and totals keep a bounded number. */
 #define GIL_NUMBER_OTHER UINT32_MAX

@@ -109,16 +109,14 @@ static void put_named(struct json_text *j, const char *name, const char *value)
 	json_text__string(j, value);
 }
 
-static void put_stack(const struct stack_text *stack, struct json_text *j)
+static void put_stack(const struct stack_text *stack, const char *native, struct json_text *j)
 {
-	const struct native_chain *native = native_tally__winner(stack->native);
-
 	put_named(j, "function", stack->leaf.function);
 	put_named(j, "file", stack->leaf.file);
 	json_text__name(j, "line");
 	json_text__integer(j, stack->leaf.line);
 	if (native)
-		put_named(j, "native", native->name);
+		put_named(j, "native", native);
 	put_named(j, "stack", stack->line);
 }
 
@@ -146,7 +144,7 @@ static char *long_text(const char *thr, const struct long_event *e, int64_t t_ms
 		json_text__integer(&j, e->gil);
 	}
 	if (e->stack)
-		put_stack(e->stack, &j);
+		put_stack(e->stack, e->native, &j);
 	if (!e->wait) {
 		json_text__name(&j, "others");
 		put_us(&j, e->waited_ns);

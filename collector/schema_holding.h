@@ -3,6 +3,8 @@
 #ifndef GILSCOPE_SCHEMA_HOLDING_H
 #define GILSCOPE_SCHEMA_HOLDING_H
 
+#include <stddef.h>
+
 #include "holding.h"
 
 #define SCHEMA_HOLDING_SIZE 1024 /* bytes of its text, the NUL included */

@@ -19,6 +19,7 @@
 #include "procmem.h"
 #include "pynames.h"
 #include "target.h"
+#include "task_look.h"
 #include "theirs.h"
 
 #define COND_SIZE 48 /* pthread_cond_t, bits/pthreadtypes-arch.h in glibc */
@@ -280,7 +281,7 @@ static void look_at_holders(struct snapshot *s, pid_t pid, uint64_t runtime, con
 {
 	for (size_t g = 0; g < s->gils_n; g++)
 		holder_look__take(pid, runtime, off, s->gils[g].gil, &s->looks[g].holder);
-	s->standstill = standstill__of(pid, &s->tracer);
+	s->standstill = task_look__standstill(pid, &s->tracer);
 }
 
 int snapshot__take(struct snapshot *s, pid_t pid, uint64_t runtime, const struct pyoffsets *off, const struct gil_address *gils,

@@ -17,6 +17,7 @@
 
 #include "holder_look.h"
 #include "native.h"
+#include "pygils.h"
 #include "pystack.h"
 #include "pyver.h"
 #include "sample.h"

@@ -15,6 +15,7 @@
 
 #include "gil_words.h"
 #include "procmem.h"
+#include "pyinterps.h"
 
 #define LOOKS 10              /* at the GILs of those that run */
 #define INTERPRETERS_MAX 64   /* whose threads are counted */
@@ -93,7 +94,7 @@ static struct look take_look(pid_t pid, const struct runtime *r, const struct py
 {
 	struct look look = {.ok = false};
 
-	look.ok = gil_words__read(pid, off, pyver__main_gil(pid, off, r->at), &look.words) == 0;
+	look.ok = gil_words__read(pid, off, pyinterps__main_gil(pid, off, r->at), &look.words) == 0;
 	return look;
 }
 

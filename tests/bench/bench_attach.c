@@ -129,7 +129,7 @@ static void plan_subject(struct subject *s)
 	if (target__open(s->work.pid, &s->t, &why) || elffile__open(s->t->image.fd, &s->elf, &why) ||
 	    pyver__identify(s->elf, s->t->image.path, &s->version, &why) ||
 	    pyver__offsets(s->elf, &s->version, &s->offsets, &why) || sites__plan(s->elf, &s->plan, &why) ||
-	    pyver__find_gils(s->t, s->elf, &s->offsets, s->gils, GIL_PER_PROC, &s->gils_n, &enabled, &why))
+	    pygils__find(s->t, s->elf, &s->offsets, s->gils, GIL_PER_PROC, &s->gils_n, &enabled, &why))
 		die("plan", why.text);
 }
 

@@ -97,7 +97,7 @@ static uint32_t add(struct rig *rig, struct probes *p)
 	bool enabled;
 	uint32_t slot;
 
-	if (pyver__find_gils(rig->t, rig->elf, &rig->offsets, gils, GIL_PER_PROC, &who.gils_n, &enabled, &why) ||
+	if (pygils__find(rig->t, rig->elf, &rig->offsets, gils, GIL_PER_PROC, &who.gils_n, &enabled, &why) ||
 	    probes__add(p, &who, &slot, &why))
 		die("target", why.text);
 	return slot;

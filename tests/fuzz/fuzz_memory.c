@@ -11,6 +11,7 @@
 
 #include "../../collector/gil_words.h"
 #include "../../collector/procmem.h"
+#include "../../collector/pyinterps.h"
 #include "../../collector/pylines.h"
 #include "../../collector/pynames.h"
 #include "../../collector/pystack.h"
@@ -28,6 +29,7 @@ static const struct {
 #include "../../collector/pyoffsets.inc"
 #else
 #include "../../collector/pyoffsets_arm64.inc"
+#include "../../collector/pytid.h"
 #endif
 };
 
@@ -122,11 +124,11 @@ static void check_gils(const struct pyoffsets *off, uint64_t runtime, uint64_t a
 
 	if (gil_words__read(NOBODY, off, at, &words) == 0)
 		gil_words__holder(&words);
-	if (pyver__interpreters(NOBODY, off, runtime, ids, 16, &n) == 0)
+	if (pyinterps__ids(NOBODY, off, runtime, ids, 16, &n) == 0)
 		expect(n >= 0 && n <= 16);
-	pyver__is_finalized(NOBODY, off, runtime);
-	pyver__main_gil(NOBODY, off, runtime);
-	expect(pyver__tstate_tid(NOBODY, off, at) >= 0);
+	pyinterps__is_empty(NOBODY, off, runtime);
+	pyinterps__main_gil(NOBODY, off, runtime);
+	expect(pytid__of_tstate(NOBODY, off, at) >= 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "../../collector/native.h"
+#include "../../collector/native_tally.h"
 #include "../../collector/procmaps.h"
 #include "../../collector/target.h"
 #include "../../collector/target_inside.h"

@@ -38,11 +38,10 @@ static bool is_the_call(const char *function)
 
 static void note_long(void *arg, uint32_t slot, const struct long_event *e)
 {
-	const struct native_chain *native = e->stack ? native_tally__winner(e->stack->native) : NULL;
 	struct told *told = arg;
 
-	if (!e->wait && !e->ended && native && is_the_call(e->stack->leaf.function))
-		snprintf(told->native, sizeof(told->native), "%s", native->name);
+	if (!e->wait && !e->ended && e->native && is_the_call(e->stack->leaf.function))
+		snprintf(told->native, sizeof(told->native), "%s", e->native);
 }
 
 static void no_event(void *arg, const struct gil_event *e)

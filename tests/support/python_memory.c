@@ -4,6 +4,8 @@
 
 #include <criterion/criterion.h>
 
+#include "../../collector/target.h"
+
 static void find_layout(struct python_memory *m, pid_t pid)
 {
 	struct reason why = {""};

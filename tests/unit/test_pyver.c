@@ -14,6 +14,9 @@
 #include <unistd.h>
 
 #include "../../collector/procmem.h"
+#include "../../collector/pygils.h"
+#include "../../collector/pyinterps.h"
+#include "../../collector/pytid.h"
 #include "../../collector/pyver.h"
 #include "../support/pythons.h"
 
@@ -831,7 +834,7 @@ static void look(pid_t pid, struct sight *s)
 	cr_assert_eq(target__open(pid, &s->t, &why), 0, "%s", why.text);
 	cr_assert_eq(elffile__open(s->t->image.fd, &s->ef, &why), 0, "%s", why.text);
 	must_know(s->ef, s->t->image.path, &s->ver, &s->off);
-	cr_assert_eq(pyver__find_gils(s->t, s->ef, &s->off, s->gils, 8, &s->gils_n, &s->enabled, &why), 0, "%s: %s",
+	cr_assert_eq(pygils__find(s->t, s->ef, &s->off, s->gils, 8, &s->gils_n, &s->enabled, &why), 0, "%s: %s",
 		     s->t->image.path, why.text);
 }
 
@@ -859,8 +862,8 @@ Test(pyver, every_python_here_shows_one_gil_last_held_by_its_main_thread)
 		cr_expect_eq(s.gils[0].interp != 0, pythons[i].minor >= 12);
 		cr_expect(s.enabled);
 		cr_assert_eq(procmem__read_u64(child.pid, s.gils[0].gil + s.off.gil_last_holder, &holder), 0);
-		cr_expect_eq(pyver__tstate_tid(child.pid, &s.off, holder), child.pid, "%s", pythons[i].exe);
-		cr_expect_eq(pyver__tstate_tid(child.pid, &s.off, 8), 0, "a wild pointer has no thread");
+		cr_expect_eq(pytid__of_tstate(child.pid, &s.off, holder), child.pid, "%s", pythons[i].exe);
+		cr_expect_eq(pytid__of_tstate(child.pid, &s.off, 8), 0, "a wild pointer has no thread");
 		look_away(&s);
 		child__stop(&child);
 	}
@@ -928,12 +931,12 @@ ParameterizedTest(struct python *python, pyver, interpreters_come_and_go_on_the_
 	look(child.pid, &s);
 	cr_assert_eq(elffile__dynsym(s.ef, "_PyRuntime", &symbol), 0);
 	runtime = symbol.vaddr + s.t->image.bias;
-	cr_assert_eq(pyver__interpreters(child.pid, &s.off, runtime, ids, 8, &n), 0);
+	cr_assert_eq(pyinterps__ids(child.pid, &s.off, runtime, ids, 8, &n), 0);
 	cr_assert_eq(n, 4);
 	cr_expect(ids[0] == 4 && ids[1] == 3 && ids[2] == 1 && ids[3] == 0);
-	cr_expect_eq(pyver__interpreters(child.pid, &s.off, runtime, ids, 3, &n), -EAGAIN, "a list that is longer");
-	cr_expect_eq(pyver__interpreters(child.pid, &s.off, 0x1000, ids, 8, &n), -EAGAIN, "a wrong address");
-	cr_expect_eq(pyver__main_gil(child.pid, &s.off, runtime), s.gils[0].gil);
+	cr_expect_eq(pyinterps__ids(child.pid, &s.off, runtime, ids, 3, &n), -EAGAIN, "a list that is longer");
+	cr_expect_eq(pyinterps__ids(child.pid, &s.off, 0x1000, ids, 8, &n), -EAGAIN, "a wrong address");
+	cr_expect_eq(pyinterps__main_gil(child.pid, &s.off, runtime), s.gils[0].gil);
 	look_away(&s);
 	child__stop(&child);
 }
@@ -1013,7 +1016,7 @@ static int fake__walk(struct fake *f, int *ret_n, struct reason *why)
 	struct gil_address gils[4];
 	bool enabled;
 
-	return pyver__find_gils(&f->target, f->ef, &f->off, gils, 4, ret_n, &enabled, why);
+	return pygils__find(&f->target, f->ef, &f->off, gils, 4, ret_n, &enabled, why);
 }
 
 Test(pyver, a_sound_runtime_in_memory_is_accepted)
@@ -1128,12 +1131,12 @@ Test(pyver, a_gil_that_is_switched_off_is_said)
 
 	fake__open(&f);
 	f.off.gil_enabled = 300; /* out of what is read of a GIL: no such layout is known */
-	cr_expect_eq(pyver__find_gils(&f.target, f.ef, &f.off, gils, 4, &n, &enabled, &why), -ENOTSUP);
+	cr_expect_eq(pygils__find(&f.target, f.ef, &f.off, gils, 4, &n, &enabled, &why), -ENOTSUP);
 	f.off.gil_enabled = 24;
-	cr_assert_eq(pyver__find_gils(&f.target, f.ef, &f.off, gils, 4, &n, &enabled, &why), 0, "%s", why.text);
+	cr_assert_eq(pygils__find(&f.target, f.ef, &f.off, gils, 4, &n, &enabled, &why), 0, "%s", why.text);
 	cr_expect_not(enabled);
 	put_int(f.gil, 24, 1);
-	cr_assert_eq(pyver__find_gils(&f.target, f.ef, &f.off, gils, 4, &n, &enabled, &why), 0);
+	cr_assert_eq(pygils__find(&f.target, f.ef, &f.off, gils, 4, &n, &enabled, &why), 0);
 	cr_expect(enabled);
 	fake__close(&f);
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "../../collector/holder_look.h"
+#include "../../collector/task_look.h"
 #include "../../collector/task_state.h"
 
 #define SECOND 1000000000ull
@@ -76,7 +77,7 @@ static void await_letter(pid_t pid, char letter, struct task_state *ret)
 {
 	do {
 		usleep(1000);
-		cr_assert_eq(task_state__read(pid, pid, ret), 0);
+		cr_assert_eq(task_look__take(pid, pid, ret), 0);
 	} while (ret->letter != letter);
 }
 
@@ -91,16 +92,16 @@ Test(task_state, a_sleeper_is_in_its_call_and_a_stopped_process_stands_still, .t
 	while (strcmp(state.call, "read") != 0);
 	cr_expect(state.timed);
 	cr_expect_eq(strncmp(task_state__words(&state, words), "asleep in read", 14), 0, "%s", words);
-	cr_expect_eq(standstill__of(pid, &tracer), STANDSTILL_NONE);
+	cr_expect_eq(task_look__standstill(pid, &tracer), STANDSTILL_NONE);
 	kill(pid, SIGSTOP);
 	await_letter(pid, 'T', &state);
-	cr_expect_eq(standstill__of(pid, &tracer), STANDSTILL_STOPPED);
+	cr_expect_eq(task_look__standstill(pid, &tracer), STANDSTILL_STOPPED);
 	cr_expect_eq(tracer, 0);
 	cr_expect_eq(strncmp(task_state__words(&state, words), "stopped", 7), 0, "%s", words);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
-	cr_expect_lt(task_state__read(pid, pid, &state), 0);
-	cr_expect_eq(standstill__of(pid, &tracer), STANDSTILL_NONE);
+	cr_expect_lt(task_look__take(pid, pid, &state), 0);
+	cr_expect_eq(task_look__standstill(pid, &tracer), STANDSTILL_NONE);
 }
 
 Test(task_state, names_are_read_back)
