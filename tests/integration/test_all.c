@@ -17,6 +17,7 @@
 #include "../support/bpf_env.h"
 #include "../support/interpreters.h"
 #include "../support/json_lines.h"
+#include "../support/own_images.h"
 #include "../support/pythons.h"
 #include "../support/tool.h"
 
@@ -39,6 +40,7 @@ static void set_up(void)
 				   "sys.stdin.read()\n";
 
 	bpf_env__require();
+	own_image__use_stock();
 	temp_dir__make(dir, sizeof(dir));
 	snprintf(name, sizeof(name), "mine_%d.py", (int)getpid());
 	snprintf(script, sizeof(script), "%s/%s", dir, name);

@@ -24,6 +24,7 @@
 #include "../support/bpf_env.h"
 #include "../support/interpreters.h"
 #include "../support/machine.h"
+#include "../support/own_images.h"
 #include "../support/program.h"
 #include "../support/pythons.h"
 #include "../support/tool.h"
@@ -326,6 +327,7 @@ Test(bad_input, capability_that_is_missing_is_named)
 	struct program p;
 	char dir[256];
 
+	own_image__use_stock();
 	temp_dir__make(dir, sizeof(dir));
 	must_run("chmod 755 '%s' && cp '%s' '%s/gilscope'", dir, program__path(), dir); /* where nobody can run it */
 	child__start_python(&roots, "/usr/bin/python3");
@@ -350,6 +352,7 @@ Test(bad_input, planted_breakpoints_would_be_seen)
 	char words[64];
 	size_t changed;
 
+	own_image__use_stock();
 	child__start_python(&python, "/usr/bin/python3");
 	cr_expect_eq(code__changed_bytes(python.pid), 0);
 	snprintf(words, sizeof(words), "attach %d --no-store", (int)python.pid);

@@ -160,7 +160,7 @@ ParameterizedTest(struct interpreter *in, containers, another_root_with_another_
 	struct root r;
 	struct exact e;
 
-	own_mounts__enter();
+	own_image__use(in);
 	root__make(&r);
 	r.pivot = true;
 	must_run("cp --remove-destination '%s' '%s/merged/usr/bin/python3'", in->exe, r.dir);
@@ -555,6 +555,7 @@ Test(containers, gilscope_inside_a_pid_namespace_counts_its_neighbours)
 {
 	struct workload w;
 
+	own_image__use_stock();
 	workload__spawn_program(&w, CLONE_NEWPID, stock_argv, NULL, NULL);
 	cr_expect_eq(await_ready(&w), 1);
 	have_children_in(w.pid);
@@ -570,6 +571,7 @@ Test(containers, gilscope_inside_a_pid_namespace_counts_a_container_in_it)
 	pid_t unshare_pid;
 	int ids[8];
 
+	own_image__use_stock();
 	workload__spawn_program(&outer, CLONE_NEWPID, stock_argv, NULL, NULL);
 	await_ready(&outer);
 	have_children_in(outer.pid);
@@ -592,6 +594,7 @@ Test(containers, gilscope_with_a_proc_of_another_pid_namespace_refuses)
 	struct workload w;
 	struct tool t;
 
+	own_image__use_stock();
 	workload__spawn_program(&w, CLONE_NEWPID, stock_argv, NULL, NULL);
 	await_ready(&w);
 	have_children_in(w.pid);

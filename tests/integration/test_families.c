@@ -29,11 +29,8 @@
 
 static void set_up(void)
 {
-	struct interpreter stock;
-
 	bpf_env__require();
-	interpreter__stock(&stock);
-	own_image__use(&stock);
+	own_image__use_stock();
 }
 
 TestSuite(families, .init = set_up, .timeout = 300);

@@ -49,3 +49,11 @@ void own_image__use(const struct interpreter *in)
 	own_mounts__enter();
 	cr_assert_eq(mount(copy, in->image, NULL, MS_BIND, NULL), 0, "%s: %s", in->image, strerror(errno));
 }
+
+void own_image__use_stock(void)
+{
+	struct interpreter stock;
+
+	interpreter__stock(&stock);
+	own_image__use(&stock);
+}

@@ -17,4 +17,7 @@ void own_mounts__enter(void);
  */
 void own_image__use(const struct interpreter *in);
 
+/* The same for the distribution's. */
+void own_image__use_stock(void);
+
 #endif
