@@ -70,7 +70,7 @@ static void count(struct whys *w, enum gil_why_kind kind, uint32_t id, const cha
 {
 	struct gil_why why = {.kind = kind, .id = id};
 
-	strncpy(why.name, name, sizeof(why.name)); /* the kernel's names need no end */
+	memcpy(why.name, name, strnlen(name, sizeof(why.name))); /* the kernel's names need no end */
 	whys__count(w, &why, ns);
 }
 
