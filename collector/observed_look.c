@@ -135,7 +135,8 @@ static void look_at_standing(struct observed *o, uint64_t now)
 	struct observed_look *l = &o->look;
 	uint64_t cpu = 0, rss;
 	bool moved = target__usage(o->target->pid, &cpu, &rss) != 0 || cpu != l->cpu_ns || !l->looked_at;
-	enum standstill seen = moved && l->looked_at && !l->seen ? STANDSTILL_NONE : task_look__standstill(o->target->pid, &l->tracer);
+	bool needs_no_look = moved && l->looked_at && !l->seen;
+	enum standstill seen = needs_no_look ? STANDSTILL_NONE : task_look__standstill(o->target->pid, &l->tracer);
 
 	l->standstill = seen == l->seen && !moved ? seen : STANDSTILL_NONE;
 	if (l->standstill)
