@@ -357,6 +357,10 @@ packages-deps:
 test-packages: $(PROGRAM) $(WORKLOAD_LIBS) | packages-deps ## real packages, judged by clocks inside the programs: PROGRAMS="burst mixed"
 	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/test-packages $(PROGRAMS)
 
+.PHONY: bench-peers
+bench-peers: $(PROGRAM) $(WORKLOAD_LIBS) | packages-deps ## gilscope beside a sampler, on the same truth: which code, at what cost
+	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/bench-peers
+
 # ---- distribution kernels, booted ------------------------------------------------------------------
 # What runs in their machines, beside the workloads in Python.
 GUEST := $(PROGRAM) $(OUTPUT)/tests/bpf-tests $(OUTPUT)/workloads/libgilwork.so $(OUTPUT)/workloads/libsignalcount.so

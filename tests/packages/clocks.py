@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What all programs here have in common: they do their work between two gates, and every function clocks itself.
 
-A program wraps each of its functions by what it does with the GIL: keeps() (C code that does not let go), computes() (bytecode, which
-lets go when asked), sleeps() (C code that waits with the GIL), releases() (C code that works without it); and waits by pause(). The
-wrapper reads the wall clock, the thread's CPU clock and its number of waits before and after, and never lets go of the GIL itself. Who
-is to be blamed the program says by cause(), since that is what it was written for. The talk with the observer is that of
-../workloads/workload.py.
+A program wraps each of its functions by what it does with the GIL: keeps() (C code that does not let go), computes() (bytecode,
+which lets go when asked), sleeps() (C code that waits with the GIL), releases() (C code that works without it); and waits by
+pause(). The wrapper reads the wall clock, the thread's CPU clock and its number of waits before and after, and never lets go of
+the GIL itself. Who is to be blamed the program says by cause(), since that is what it was written for. The talk with the
+observer is that of ../workloads/workload.py.
 
 Import this before gevent patches anything: the thread that talks needs the real ones.
 """
@@ -108,7 +108,7 @@ def size_for(ms, call, first=1000):
 
 
 def _wait_cost_ns():
-    """CPU time of a wait that times out, at the median: what waiting for the GIL adds to the clock of a function that computes."""
+    """CPU time of a wait that times out, the median: what a wait for the GIL adds to the clock of a function that computes."""
     lock, costs = allocate_lock(), []
     lock.acquire()
     for _ in range(31):
@@ -170,7 +170,7 @@ class Load:
 
 
 def _stolen_ns():
-    """What interrupts and the hypervisor took of all CPUs: they don't count as a thread's CPU time, nor does it lack a CPU then."""
+    """What interrupts and the hypervisor took of all CPUs: no CPU time of a thread, nor does it lack a CPU then."""
     with open("/proc/stat") as stat:
         fields = stat.readline().split()
     return sum(int(fields[i]) for i in (6, 7, 8)) * 1000000000 // os.sysconf("SC_CLK_TCK")

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """usage: judge.py PYTHON PROGRAM...     environment: OUTPUT (where gilscope was built), RESULTS, LACKING, GILSCOPE_ALL_APPLY
 
-Runs each program under PYTHON with `gilscope attach` beside it from before its work until after, and `gilscope report` in the midst
-of it; then judges what both say by the program's own clocks. What they said and truth.json are left in RESULTS, a folder each.
+Runs each program under PYTHON with `gilscope attach` beside it from before its work until after, and `gilscope report` in the
+midst of it; then judges what both say by the program's own clocks. What they said and truth.json are left in RESULTS, a folder
+each.
 
-The bounds are those of the clocks, none is made up: a hold on a CPU lies between the CPU time of the functions that keep the GIL and
-the thread's; one asleep or without a CPU is no longer than the thread was that. What a function had of it may be off by chance, too:
-by ERRORS of the standard errors that gilscope gives with it, which happens once in 16,000 times.
+The bounds are those of the clocks, none is made up: a hold on a CPU lies between the CPU time of the functions that keep the
+GIL and the thread's; one asleep or without a CPU is no longer than the thread was that. What a function had of it may be off by
+chance, too: by ERRORS of the standard errors that gilscope gives with it, which happens once in 16,000 times.
 
 LACKING has a line for each package that the registry did not give, and why: programs that need it are not applicable.
 """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """usage: load.py echo|http|grpc
 
-Eight clients that ask, wait for the answer, and pause 2 ms. "go PORT" on standard input lets them begin, "stop" ends them; each is
-answered by a line of JSON, the second by how many answers there were and how long the slowest took (ns).
+Eight clients that ask, wait for the answer, and pause 2 ms. "go PORT" on standard input lets them begin, "stop" ends them; each
+is answered by a line of JSON, the second by how many answers there were and how long the slowest took (ns).
 """
 import json
 import socket

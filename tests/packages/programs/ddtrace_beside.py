@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # needs: ddtrace sentry-sdk
-"""A tracer and an error reporter in the process, with threads of their own, sending nowhere: what computes is still told of alone."""
+"""A tracer and an error reporter in the process, with threads of their own, sending nowhere: what computes is found alone."""
 import os
 
 os.environ.update(DD_TRACE_AGENT_URL="unix:///nowhere", DD_INSTRUMENTATION_TELEMETRY_ENABLED="false",

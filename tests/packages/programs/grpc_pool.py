@@ -26,7 +26,6 @@ class Handler(grpc.GenericRpcHandler):
 def serve():
     while not is_over():
         pause(0.05)
-    server.stop(5).wait()
 
 
 server = grpc.server(futures.ThreadPoolExecutor(4, thread_name_prefix="grpc"))

@@ -5,24 +5,31 @@ import hashlib
 import os
 
 import bcrypt
+import cryptography.hazmat.primitives.ciphers.aead as aead
 from clocks import pause, releases, run, thread
 
-megabyte = os.urandom(1 << 22)
+data = os.urandom(1 << 22)
+cipher = aead.AESGCM(aead.AESGCM.generate_key(128))
 
 
 def digest():
-    return hashlib.sha256(megabyte).digest()
+    return hashlib.sha256(data).digest()
 
 
 def check_password():
     return bcrypt.hashpw(b"correct horse", bcrypt.gensalt(6))
 
 
-digest, check_password = releases(digest), releases(check_password)
+def encrypt():
+    return cipher.encrypt(b"0123456789ab", data, None)
+
+
+digest, encrypt, check_password = releases(digest), releases(encrypt), releases(check_password)
 
 
 def work():
     digest()
+    encrypt()
     check_password()
 
 

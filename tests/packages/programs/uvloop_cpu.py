@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # needs: uvloop
-"""An event loop that answers, and twice a second renders an invoice in Python for 70 ms: nobody waits for the GIL, all for the loop."""
+"""An event loop answers, and now and then renders an invoice in Python for 70 ms: all wait for the loop, nobody for the GIL."""
 import asyncio
 
 import uvloop
