@@ -54,15 +54,20 @@ time.sleep(3600)
 
 # ---- tools: the command for a process, and how its file is read: {function: share of the thread "worker"}, samples -------
 
+def hold_of(row):
+    """Exact, or light mode's estimate."""
+    return row.get("hold", row.get("hold_est", 0))
+
+
 def read_gilscope(path):
     with open(path) as file:
         summary = next(line for line in map(json.loads, file) if line["type"] == "summary")
     thread = next(t for t in summary["threads"] if t["name"] == "worker")
-    rows = [r for r in summary["code"] if r["name"] == "worker" and r.get("hold")]
+    rows = [r for r in summary["code"] if r["name"] == "worker" and hold_of(r)]
     held = {}
     for row in rows:
-        held[row["function"]] = held.get(row["function"], 0) + row["hold"]
-    return held, thread.get("hold"), sum(r.get("ticks", 0) for r in rows)
+        held[row["function"]] = held.get(row["function"], 0) + hold_of(row)
+    return held, hold_of(thread), sum(r.get("ticks", 0) for r in rows)
 
 
 def read_spy(path):
