@@ -136,7 +136,7 @@ static void gils_line(struct flow *flow, const struct proc_sample *s)
 	flow_add(flow, "the %s of %zu GILs:", holds ? "busiest" : "waits", s->gils_n);
 	for (size_t i = 0; sorted[i] && i < GILS_SHOWN; i++)
 		flow_add(flow, "%s %s%s", rows__gil_name(sorted[i]->gil, name, sizeof(name)), about ? "~" : "",
-			 human__share(share, rows__share(s, holds ? metrics__held(&sorted[i]->m) : sorted[i]->m.wait_ns)));
+			 human__share(share, holds ? rows__hold_share(s, &sorted[i]->m) : rows__share(s, sorted[i]->m.wait_ns)));
 	if (s->gils_n > GILS_SHOWN)
 		flow_add(flow, "and %zu more", s->gils_n - GILS_SHOWN);
 	flow_end(flow);

@@ -114,7 +114,11 @@ const char *rows__mode(const struct proc_sample *s)
 
 double rows__hold_share(const struct proc_sample *s, const struct metrics *m)
 {
-	return m->known & (KNOWN_HOLD | KNOWN_HOLD_EST) ? rows__share(s, metrics__held(m)) : NAN;
+	double share = rows__share(s, metrics__held(m));
+
+	if (!(m->known & (KNOWN_HOLD | KNOWN_HOLD_EST)))
+		return NAN;
+	return metrics__is_estimate(m) ? fmin(1, share) : share; /* it may err beyond all of the time, a share can't */
 }
 
 const char *rows__busy(const struct schema_row *row, char *buf)

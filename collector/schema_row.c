@@ -206,8 +206,10 @@ static void set_shares(const struct proc_sample *s, const struct metrics *m, str
 		set(row, FIELD_COV, floor(observed / (double)s->len_ns * 10000) / 10000);
 	if (s->observed_ns == 0 || s->no_gil)
 		return;
-	if (m->known & (KNOWN_HOLD | KNOWN_HOLD_EST))
-		set(row, m->known & KNOWN_HOLD ? FIELD_UTIL : FIELD_UTIL_EST, (double)busiest_hold(s, m) / observed);
+	if (m->known & KNOWN_HOLD)
+		set(row, FIELD_UTIL, (double)busiest_hold(s, m) / observed);
+	else if (m->known & KNOWN_HOLD_EST) /* it may err beyond all of the time, a share can't */
+		set(row, FIELD_UTIL_EST, fmin(1, (double)busiest_hold(s, m) / observed));
 	if (m->known & KNOWN_WAIT)
 		set(row, FIELD_WAITERS, (double)m->wait_ns / observed);
 }

@@ -324,6 +324,11 @@ Test(schema, a_hold_is_exact_or_an_estimate_and_never_both)
 	expect_field(&estimated, FIELD_HOLD_ERR, 3000);
 	expect_field(&estimated, FIELD_UTIL_EST, 0.5);
 
+	s->total.hold_est.ns = 2 * s->observed_ns;
+	schema_row__from(s, &s->total, true, &sum);
+	expect_field(&sum, FIELD_HOLD_EST, 2 * (double)s->observed_ns / 1000);
+	expect_field(&sum, FIELD_UTIL_EST, 1);
+
 	/* With one that is exact the sum is an estimate. */
 	sum = exact;
 	schema_row__merge(&sum, &estimated);
