@@ -49,6 +49,10 @@ struct pid {
 	struct upid numbers[];
 } __attribute__((preserve_access_index));
 
+struct sched_info {
+	unsigned long long run_delay;
+} __attribute__((preserve_access_index));
+
 struct task_struct {
 	unsigned int __state;
 	unsigned int flags;
@@ -63,6 +67,7 @@ struct task_struct {
 	struct signal_struct *signal;
 	struct pid *thread_pid;
 	struct task_struct *parent;
+	struct sched_info sched_info;
 	struct task_struct *group_leader;
 	char comm[GIL_WHY_NAME];
 } __attribute__((preserve_access_index));
@@ -455,6 +460,12 @@ static __noinline int learn_gil(struct gil_proc *proc, __u64 addr, __u32 locked)
 	return place_gil(proc, addr, interp, id);
 }
 
+/* How long a thread has waited for a CPU in its life: right while it has one. */
+GIL_INLINE __u64 delay_of(struct task_struct *task)
+{
+	return bpf_core_field_exists(task->sched_info.run_delay) ? BPF_CORE_READ(task, sched_info.run_delay) : GIL_DELAY_UNKNOWN;
+}
+
 /* ---- the events ---- */
 
 GIL_INLINE void acquired(struct gil_at *at)
@@ -495,6 +506,8 @@ GIL_INLINE void released(struct gil_at *at)
 		     at->gil->arm_gen == at->proc->arm_gen;
 	bool forced = cur->waiters && at->proc->drop_kind != GIL_DROP_NONE && drop_requested(at);
 
+	if (cfg_off_cpu && gil_cpu_now(at->gil)->cur.state != GIL_CPU_ON)
+		at->delay_ns = delay_of(bpf_get_current_task_btf());
 	gil_on_release(at, known ? cur->owner_slot : slot_of_current(at), forced);
 }
 
@@ -947,16 +960,23 @@ GIL_INLINE enum gil_cpu_state leaves(struct task_struct *task, bool preempted, u
 	return becomes;
 }
 
-GIL_INLINE void switched_in(struct gil_task *mine)
+GIL_INLINE void switched_in(struct gil_task *mine, __u64 at, __u64 bound)
 {
+	if (cfg_stacks && gil_held_by(mine))
+		gil_tick_settle(mine->gil - 1, at, bound);
+	if (cfg_stacks && mine->light)
+		gil_light_settle(mine->light - 1, at, bound);
+	mine->light = 0;
+	gil_on_switched_in(mine, at, bound);
+}
+
+/* A thread that runs has been switched in without our having been told. */
+GIL_INLINE void came_back(struct gil_task *mine, struct task_struct *task)
+{
+	struct gil_state *g = gil_held_by(mine);
 	__u64 now = bpf_ktime_get_ns();
 
-	if (cfg_stacks && gil_held_by(mine))
-		gil_tick_settle(mine->gil - 1, now, gil_bound_at(now));
-	if (cfg_stacks && mine->light)
-		gil_light_settle(mine->light - 1, now, gil_bound_at(now));
-	mine->light = 0;
-	gil_on_switched_in(mine, now, gil_bound_at(now));
+	switched_in(mine, g ? gil_cpu_back_at(g, delay_of(task), now) : now, gil_bound_at(now));
 }
 
 #define PF_EXITING 0x4 /* include/linux/sched.h */
@@ -1009,26 +1029,28 @@ GIL_INLINE void switched(bool preempted, unsigned int state, struct task_struct 
 	__u64 now, left = 0;
 
 	if (g) {
-		if (mine->off) /* that it came back was not told */
-			switched_in(mine);
+		if (mine->off)
+			came_back(mine, prev);
 		becomes = leaves(prev, preempted, state, &why);
 		now = bpf_ktime_get_ns();
 		if (cfg_stacks && is_in_its_program(prev)) {
 			keep_registers(mine, prev);
 			left = gil_tick_leave(g, mine, becomes == GIL_CPU_PREEMPTED, now, gil_bound_at(now));
 		}
-		gil_on_switched_out(mine, becomes, &why, now, gil_bound_at(now), left);
+		gil_on_switched_out(mine, becomes, &why, now, gil_bound_at(now), left, delay_of(prev));
 	} else if (cfg_stacks && mine) {
 		if (mine->off)
-			switched_in(mine);
+			came_back(mine, prev);
 		if (is_in_its_program(prev))
 			leaves_in_light(prev, mine, leaves(prev, preempted, state, &why) == GIL_CPU_PREEMPTED);
 	}
 	if (!*(volatile __u32 *)&gil_holders_off)
 		return;
 	mine = bpf_task_storage_get(&tasks, next, NULL, 0);
-	if (mine && mine->off)
-		switched_in(mine);
+	if (!mine || !mine->off)
+		return;
+	now = bpf_ktime_get_ns();
+	switched_in(mine, now, gil_bound_at(now));
 }
 
 /* Before 5.18 the state is no argument. It is read again from the thread then, which may have been woken meanwhile. */
@@ -1121,7 +1143,7 @@ int gil_sample(struct bpf_perf_event_data *ctx)
 	if (!cfg_stacks || !is_in_its_program(task))
 		return 0;
 	if (mine && mine->off)
-		switched_in(mine);
+		came_back(mine, task);
 	if (!g)
 		return tick_in_light(task, ctx->sample_period);
 	now = bpf_ktime_get_ns();

@@ -17,6 +17,7 @@ struct gil_at {
 	__u32 tid;
 	__u64 now;
 	__u64 bound; /* the newest boundary not after `now` */
+	__u64 delay_ns; /* at a release: how long the thread has waited for a CPU in its life; GIL_DELAY_UNKNOWN */
 };
 
 GIL_INLINE void gil_lost(struct gil_proc *proc, enum gil_loss loss)

@@ -696,7 +696,7 @@ GIL_INLINE void gil_on_release(struct gil_at *at, __u32 slot, bool forced)
 	struct gil_state *g = at->gil;
 	struct gil_thread *t = gil_thread_at(slot);
 	struct gil_off off = {};
-	__u64 len = 0;
+	__u64 len = 0, back;
 	bool ours, unseen = false, was_off = false;
 
 	gil_cpu_releasing(g, at->tid);
@@ -712,10 +712,13 @@ GIL_INLINE void gil_on_release(struct gil_at *at, __u32 slot, bool forced)
 			t = gil_thread_at(slot = g->cur.owner_slot);
 		len = at->now > g->cur.acquired_at ? at->now - g->cur.acquired_at : 0;
 		gil_stack_waiters(g, at->now);
+		back = at->now;
+		if (cfg_off_cpu && gil_cpu_now(g)->cur.state != GIL_CPU_ON && !unseen)
+			back = gil_cpu_back_at(g, at->delay_ns, at->now);
 		if (cfg_stacks && cfg_off_cpu && gil_cpu_now(g)->cur.state != GIL_CPU_ON)
-			gil_tick_settle(at->gil_slot, at->now, at->bound);
+			gil_tick_settle(at->gil_slot, back, at->bound);
 		gil_close_hold(g, at->now);
-		was_off = gil_cpu_released(g, len, at->now, at->bound, &off);
+		was_off = gil_cpu_released(g, len, back, at->bound, &off);
 	}
 	gil_write_end(&g->seq);
 	if (cfg_trace && ours)

@@ -17,6 +17,9 @@
  * while the GIL has no `holder_tid`, under gil->mutex. Readers on other CPUs are not held up: two copies are written by turns,
  * and `cpu_turn` says which is whole.
  *
+ * A switch is a hint: who seems to lack its CPU and runs, at its release, at a tick or as it leaves, came back unseen, and the
+ * kernel's own account of its waiting for a CPU tells when (gil_cpu_back_at()).
+ *
  * What is not seen: a thread that loses its CPU inside the very probe, between its time stamp and the note of its hold.
  */
 #ifndef GILSCOPE_GIL_CPU_BPF_H
@@ -176,14 +179,30 @@ GIL_INLINE void gil_cpu_releasing(struct gil_state *g, __u32 tid)
 		*(volatile __u32 *)&g->holder_tid = 0;
 }
 
-/* A hold of `len` ns has ended: how it was spent, into `ret`; false: all of it on the CPU. */
-GIL_INLINE bool gil_cpu_released(struct gil_state *g, __u64 len, __u64 now, __u64 bound, struct gil_off *ret)
+/*
+ * Since when a holder has its CPU back that seems to lack it and runs all the same: some kernels do not tell of every switch. How
+ * long it has waited for a CPU in its life, the kernel has brought up to date when it got this one (sched_info_arrive() in
+ * kernel/sched/stats.h). Where that is not known, or it seemed to sleep: now.
+ */
+GIL_INLINE __u64 gil_cpu_back_at(struct gil_state *g, __u64 delay_ns, __u64 now)
+{
+	const struct gil_cpu_view *was = &gil_cpu_now(g)->cur;
+	__u64 waited = delay_ns - g->left_delay_ns;
+
+	g->switches_missed++;
+	if (was->state != GIL_CPU_PREEMPTED || delay_ns == GIL_DELAY_UNKNOWN || g->left_delay_ns == GIL_DELAY_UNKNOWN)
+		return now;
+	return now > was->since && waited < now - was->since ? was->since + waited : now;
+}
+
+/* A hold of `len` ns has ended: how it was spent, into `ret`; false: all of it on the CPU. `back`: gil_cpu_back_at(). */
+GIL_INLINE bool gil_cpu_released(struct gil_state *g, __u64 len, __u64 back, __u64 bound, struct gil_off *ret)
 {
 	if (!cfg_off_cpu || g->settled_turn == gil_cpu_turn(g))
 		return false;
 	if (gil_cpu_now(g)->cur.state != GIL_CPU_ON) {
-		gil_why_ends(g, now, bound);
-		gil_cpu_set(g, GIL_CPU_ON, now, bound);
+		gil_why_ends(g, back, bound);
+		gil_cpu_set(g, GIL_CPU_ON, back, bound);
 	}
 	gil_off_take(&g->cur.settled, &gil_cpu_now(g)->cur.off, len, ret);
 	g->cur.settled = gil_cpu_now(g)->cur.off;
@@ -232,14 +251,18 @@ GIL_INLINE struct gil_state *gil_held_by(const struct gil_task *mine)
 	return g && *(volatile __u32 *)&g->holder_tid == mine->tid ? g : NULL;
 }
 
-/* `left`: hash of the stack in which it is; 0: not known. `why`: it may be NULL. */
+/*
+ * `left`: hash of the stack in which it is; 0: not known. `why`: it may be NULL. `delay_ns`: how long it has waited for a CPU in
+ * its life.
+ */
 GIL_INLINE void gil_on_switched_out(struct gil_task *mine, enum gil_cpu_state state, const struct gil_why *why, __u64 now,
-				    __u64 bound, __u64 left)
+				    __u64 bound, __u64 left, __u64 delay_ns)
 {
 	struct gil_state *g = gil_held_by(mine);
 
 	if (!g)
 		return;
+	g->left_delay_ns = delay_ns;
 	gil_cpu_set_in(g, state, now, bound, left, why);
 	mine->off = 1;
 	__sync_fetch_and_add(&gil_holders_off, 1);

@@ -352,6 +352,8 @@ enum gil_cpu_state {
 	GIL_CPU_STOPPED = 4,   /* may not run: a tracer, a signal or the freezer of its cgroup has stopped it */
 };
 
+#define GIL_DELAY_UNKNOWN (~0ull) /* a kernel without CONFIG_SCHED_INFO */
+
 #define GIL_OFF_KINDS 4 /* all but ON */
 #define GIL_CPU_OF_KIND(kind) ((kind) + 1)
 #define GIL_OFF_BLOCKED 0
@@ -555,6 +557,9 @@ struct gil_state {
 	__u32 pad;
 	__u64 asked_at;     /* ns: when a waiter first asked for the hold that goes on; 0: none has */
 	__u64 asked_off_ns; /* the off-CPU clocks then, in sum */
+	__u64 left_delay_ns; /* how long its holder has waited for a CPU in its life, when it last lost one; GIL_DELAY_UNKNOWN */
+	__u32 switches_missed; /* of holders back to a CPU, that the kernel did not tell of */
+	__u32 pad3;
 	__u64 left_waited_ns; /* of others in this hold, when its holder last lost its CPU */
 	struct gil_left left, was; /* the holder's own (gil_light.bpf.h) */
 	struct gil_cpu cpu[2];

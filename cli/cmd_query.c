@@ -508,7 +508,7 @@ const struct verb verb_query = {
 		 "threads hold_p50 hold_p99 hold_max wait_p50 wait_p99 wait_max cpu rss cost lost cov gils g inside "
 		 "hold_blocked hold_preempted hold_unseen hold_stopped wait_blocked wait_preempted wait_unseen wait_stopped "
 		 "gc gc_err gc_wait gc_max gc_n0 gc_n1 gc_n2 "
-		 "stopped traced frozen hold_gone over over_n over_late over_max hold_est hold_err util_est. "
+		 "stopped traced frozen hold_gone over over_n over_late over_max switch_missed hold_est hold_err util_est. "
 		 "n: takes of the GIL (acquires); "
 		 "c: those that had to wait (contended); forced: releases that a waiter asked for; "
 		 "inferred: hand-offs whose end light mode did not see; hold_blocked, hold_preempted, hold_stopped: "
@@ -518,6 +518,7 @@ const struct verb verb_query = {
 		 "of its threads could run; hold_gone: the part of the holds in which the holder was not there any more; "
 		 "over: how long holds went on, on a CPU, once a waiter had asked for the GIL, over_n of them, over_late for "
 		 "0.5 ms and more, as bytecode does not, over_max the longest; "
+		 "switch_missed: how often the kernel did not tell that a holder had its CPU back; "
 		 "hold_est, hold_err, util_est: light mode's estimate of hold, its standard error, its share of the time; "
 		 "hold, wait, handover, cpu, "
 		 "cost and percentiles in microseconds, rss in KiB; util, waiters and cov per observed time.",

@@ -577,6 +577,20 @@ static bool is_of_interval(const struct collection *c, const struct gil_why_sums
 	return sums->bound < c->bound && (sums->bound >= c->r->clock->start || !c->watch->collected);
 }
 
+/* A counter of the programs is racy by a few. */
+static uint64_t since_last(uint64_t now, uint64_t last)
+{
+	return now > last ? now - last : 0;
+}
+
+static void add_missed_switches(struct collection *c, uint32_t gil)
+{
+	uint32_t now = c->gils[gil].state.switches_missed;
+
+	c->sample->switches_missed += since_last(now, c->watch->switches_missed[gil]);
+	c->watch->switches_missed[gil] = now;
+}
+
 /* Why the holders of a GIL slept, and who stopped them: what has ended, and what goes on at the boundary. */
 static void add_whys(struct collection *c, const struct gil_record *g)
 {
@@ -611,16 +625,12 @@ static int sum_up(struct collection *c)
 		if (!gil_life__is_used(c->proc.gil_addr[gil]))
 			continue;
 		err = add_gil(c, gil);
-		if (known_in(c) & KNOWN_OFF_CPU && c->gils[gil].current && !c->gils[gil].torn)
-			add_whys(c, &c->gils[gil]);
+		if (!(known_in(c) & KNOWN_OFF_CPU) || !c->gils[gil].current || c->gils[gil].torn)
+			continue;
+		add_whys(c, &c->gils[gil]);
+		add_missed_switches(c, gil);
 	}
 	return err;
-}
-
-/* A counter of the programs is racy by a few. */
-static uint64_t since_last(uint64_t now, uint64_t last)
-{
-	return now > last ? now - last : 0;
 }
 
 static void count_hits(struct collection *c)

@@ -44,6 +44,7 @@ struct watch {
 	bool foreign;           /* the target counts its ids in another PID namespace */
 	double price_ns[8];
 	uint64_t hits[8], lost[GIL_LOSS_COUNT];
+	uint32_t switches_missed[GIL_PER_PROC];
 	uint64_t tick_cost_ns;
 	uint64_t born_at;
 	uint64_t torn, violations;

@@ -79,6 +79,7 @@ void proc_sample__withhold(struct proc_sample *s)
 	was.code_rest = s->code_rest;
 	was.stacks = s->stacks;
 	was.whys = (struct whys){0};
+	was.switches_missed = 0;
 	was.observed_ns = 0;
 	*s = was;
 }

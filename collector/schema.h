@@ -171,6 +171,7 @@ const char *schema__global_key(char *buf, size_t size, const char *prefix, const
 	X(OVER_N, "over_n", "n", "holds that a waiter asked for, ended") \
 	X(OVER_LATE, "over_late", "n", "of them: went on for 0.5 ms and more, which bytecode does not") \
 	X(OVER_MAX, "over_max", "us", "the longest that one went on") \
+	X(SWITCH_MISSED, "switch_missed", "n", "holders that got a CPU and the kernel did not tell; when, its own account says") \
 	X(HOLD_EST, "hold_est", "us", "instead of hold: an estimate, from ticks of CPU time (light mode)") \
 	X(HOLD_ERR, "hold_err", "us", "standard error of hold_est") \
 	X(UTIL_EST, "util_est", "ratio", "hold_est / observed time")

@@ -243,6 +243,8 @@ static void set_process(const struct proc_sample *s, struct schema_row *row)
 	for (int kind = STANDSTILL_NONE + 1; kind < STANDSTILL_COUNT; kind++)
 		set_seen(row, FIELD_STOPPED + (kind - STANDSTILL_STOPPED), s->holding.still_ns[kind]);
 	set_seen(row, FIELD_HOLD_GONE, s->holding.gone_ns);
+	if (s->switches_missed)
+		set(row, FIELD_SWITCH_MISSED, (double)s->switches_missed);
 	row->whys = s->whys;
 }
 
@@ -288,7 +290,7 @@ static const uint8_t process_order[] = {
 	FIELD_GC_ERR, FIELD_GC_WAIT, FIELD_GC_MAX, FIELD_GC_N0, FIELD_GC_N1,
 	FIELD_GC_N2, FIELD_CPU, FIELD_RSS, FIELD_COST, FIELD_LOST, FIELD_COV, FIELD_GILS, FIELD_G, FIELD_INSIDE,
 	FIELD_STOPPED, FIELD_TRACED, FIELD_FROZEN, FIELD_HOLD_GONE,
-	FIELD_OVER, FIELD_OVER_N, FIELD_OVER_LATE, FIELD_OVER_MAX,
+	FIELD_OVER, FIELD_OVER_N, FIELD_OVER_LATE, FIELD_OVER_MAX, FIELD_SWITCH_MISSED,
 	FIELD_HOLD_EST, FIELD_HOLD_ERR, FIELD_UTIL_EST,
 };
 static const uint8_t thread_order[] = {
@@ -299,7 +301,7 @@ static const uint8_t thread_order[] = {
 	FIELD_GC, FIELD_G, FIELD_INSIDE, FIELD_UTIL, FIELD_WAITERS, FIELD_THREADS, FIELD_CPU, FIELD_RSS, FIELD_COST, FIELD_LOST,
 	FIELD_COV, FIELD_GILS, FIELD_GC_ERR, FIELD_GC_WAIT, FIELD_GC_MAX, FIELD_GC_N0, FIELD_GC_N1, FIELD_GC_N2,
 	FIELD_STOPPED, FIELD_TRACED, FIELD_FROZEN, FIELD_HOLD_GONE,
-	FIELD_OVER, FIELD_OVER_N, FIELD_OVER_LATE, FIELD_OVER_MAX,
+	FIELD_OVER, FIELD_OVER_N, FIELD_OVER_LATE, FIELD_OVER_MAX, FIELD_SWITCH_MISSED,
 	FIELD_HOLD_EST, FIELD_HOLD_ERR, FIELD_UTIL_EST,
 };
 
@@ -639,6 +641,7 @@ void schema_row__merge(struct schema_row *dst, const struct schema_row *src)
 	merge_rare(dst, src, FIELD_INFERRED);
 	for (enum schema_field f = FIELD_STOPPED; f <= FIELD_OVER_LATE; f++)
 		merge_seen(dst, src, f);
+	merge_seen(dst, src, FIELD_SWITCH_MISSED);
 	merge_distributions(dst, src);
 	for (int f = 0; f < FIELD_COUNT; f++)
 		merge_field(dst, src, f, src_later);

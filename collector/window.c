@@ -72,6 +72,7 @@ static int add_process(struct window *w, const struct proc_sample *s)
 	d->rss_kib = s->rss_kib;
 	holding__merge(&d->holding, &s->holding);
 	whys__merge(&d->whys, &s->whys);
+	d->switches_missed += s->switches_missed;
 	for (size_t i = 0; i < GIL_LOSS_COUNT; i++)
 		d->lost[i] += s->lost[i];
 	err = metrics__merge(&d->total, &s->total);

@@ -15,12 +15,13 @@ enum gil_step_op {
 	STEP_OUT, /* switched out; `forced`: enum gil_cpu_state, 0: preempted; `tstate`: why, kind << 32 | id */
 	STEP_WOKEN,
 	STEP_IN,
+	STEP_BACK, /* it is found to run: it was switched in without our having been told */
 };
 
 struct gil_step {
 	__u32 op, proc, gil, tid;
 	__u64 now, tstate;
-	__u32 forced, pad;
+	__u32 forced, delay_us; /* OUT, BACK, RELEASE: it has waited for a CPU for so long in its life; ~0: not known */
 };
 
 /* It is handed over as the arguments of a tracepoint: words, twelve at most. */

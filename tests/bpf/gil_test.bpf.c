@@ -40,12 +40,17 @@ GIL_INLINE __u32 slot_of_acquirer(const struct gil_at *at)
 	return slot_of(at);
 }
 
+GIL_INLINE __u64 delay_of(const struct gil_step *step)
+{
+	return step->delay_us == ~0u ? GIL_DELAY_UNKNOWN : step->delay_us * 1000ull;
+}
+
 /* `forced` is what becomes of it, enum gil_cpu_state, or 0 for preempted; `tstate`: why, kind and id. */
 GIL_INLINE void leave(struct gil_task *task, const struct gil_step *step, __u64 bound)
 {
 	struct gil_why why = {.kind = step->tstate >> 32, .id = (__u32)step->tstate, .name = "name"};
 
-	gil_on_switched_out(task, step->forced ?: GIL_CPU_PREEMPTED, &why, step->now, bound, 0);
+	gil_on_switched_out(task, step->forced ?: GIL_CPU_PREEMPTED, &why, step->now, bound, 0, delay_of(step));
 }
 
 GIL_INLINE void schedule(const struct gil_at *at, const struct gil_step *step)
@@ -59,6 +64,8 @@ GIL_INLINE void schedule(const struct gil_at *at, const struct gil_step *step)
 		leave(task, step, bound);
 	else if (step->op == STEP_WOKEN)
 		gil_on_woken(task, step->now, bound);
+	else if (step->op == STEP_BACK)
+		gil_on_switched_in(task, gil_cpu_back_at(at->gil, delay_of(step), step->now), bound);
 	else
 		gil_on_switched_in(task, step->now, bound);
 }
@@ -113,6 +120,7 @@ GIL_INLINE int take(const struct gil_step *step)
 		acquire(&at, step->tstate);
 		break;
 	case STEP_RELEASE:
+		at.delay_ns = delay_of(step);
 		gil_on_release(&at, slot_of(&at), step->forced);
 		break;
 	case STEP_HANDOFF:
@@ -127,6 +135,7 @@ GIL_INLINE int take(const struct gil_step *step)
 	case STEP_OUT:
 	case STEP_WOKEN:
 	case STEP_IN:
+	case STEP_BACK:
 		schedule(&at, step);
 		break;
 	default:

@@ -605,6 +605,64 @@ Test(core, reasons_beyond_those_kept_are_summed)
 	cr_expect_eq(why_ns(1 * MS, GIL_WHY_NONE, 0), 2 * MS);
 }
 
+/* ---- switches that the kernel does not tell of ---- */
+
+static void step_delayed(enum gil_step_op op, uint32_t tid, uint64_t now, uint32_t delay_us)
+{
+	run_step((struct gil_step){.op = op, .tid = tid, .now = now, .delay_us = delay_us});
+}
+
+/* It lacked its CPU for 2 ms, as the kernel's account says; nobody told when it came back. */
+Test(core, release_of_who_came_back_unseen_tells_when_that_was)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_WAIT, 11, 2 * MS);
+	step_delayed(STEP_OUT, 10, 3 * MS, 70);
+	step_delayed(STEP_RELEASE, 10, 90 * MS, 2070);
+	step(STEP_ACQUIRE, 11, 90 * MS);
+	expect_off(&thread_of(10)->cur.hold_off, 0, 2 * MS, 0);
+	expect_off(&thread_of(11)->cur.wait_off, 0, 2 * MS, 0);
+	cr_expect_eq(gil->switches_missed, 1);
+}
+
+Test(core, tick_or_switch_of_who_came_back_unseen_tells_when_that_was)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step_delayed(STEP_OUT, 10, 3 * MS, 0);
+	step_delayed(STEP_BACK, 10, 10 * MS, 1000);
+	step_delayed(STEP_OUT, 10, 12 * MS, 1000);
+	step(STEP_IN, 10, 15 * MS);
+	step_delayed(STEP_RELEASE, 10, 20 * MS, 4000);
+	expect_off(&thread_of(10)->cur.hold_off, 0, 4 * MS, 0);
+	cr_expect_eq(gil->switches_missed, 1, "the second one was told of");
+}
+
+/* What it slept is not waited for a CPU; woken it is. */
+Test(core, sleeper_that_came_back_unseen_waited_for_a_cpu_from_when_it_was_woken)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	run_step((struct gil_step){.op = STEP_OUT, .tid = 10, .now = 3 * MS, .forced = GIL_CPU_BLOCKED, .delay_us = 50});
+	step(STEP_WOKEN, 10, 8 * MS);
+	step_delayed(STEP_RELEASE, 10, 20 * MS, 1050);
+	expect_off(&thread_of(10)->cur.hold_off, 5 * MS, 1 * MS, 0);
+}
+
+Test(core, account_that_is_missing_or_absurd_changes_nothing)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step_delayed(STEP_OUT, 10, 3 * MS, ~0u);
+	step_delayed(STEP_RELEASE, 10, 5 * MS, ~0u);
+	expect_off(&thread_of(10)->cur.hold_off, 0, 2 * MS, 0);
+	step(STEP_ACQUIRE, 10, 6 * MS);
+	step_delayed(STEP_OUT, 10, 7 * MS, 500);
+	step_delayed(STEP_RELEASE, 10, 9 * MS, 400);
+	expect_off(&thread_of(10)->cur.hold_off, 0, 4 * MS, 0);
+	step(STEP_ACQUIRE, 10, 10 * MS);
+	step_delayed(STEP_OUT, 10, 11 * MS, 0);
+	step_delayed(STEP_RELEASE, 10, 12 * MS, 900000);
+	expect_off(&thread_of(10)->cur.hold_off, 0, 5 * MS, 0);
+}
+
 /* ---- once it was asked to let go ---- */
 
 static void expect_over(uint32_t tid, uint64_t n, uint64_t ns, uint64_t max_ns)
