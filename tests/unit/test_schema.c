@@ -599,6 +599,20 @@ static void check_merged(const char *a, const char *b, const char *expected)
 	free(text);
 }
 
+/* What hardly ever happens is written only where it did. */
+Test(schema, merging_adds_up_what_only_one_of_two_has_seen)
+{
+	check_merged("{\"t\":1,\"d\":10,\"hold\":9,\"hold_blocked\":5,\"hold_preempted\":1,\"hold_stopped\":2,"
+		     "\"over\":4,\"over_n\":2,\"over_late\":1,\"over_max\":3,"
+		     "\"why\":[{\"why\":\"tracer\",\"name\":\"py-spy\",\"pid\":7,\"us\":2},{\"why\":\"fault\",\"us\":5}]}",
+		     "{\"t\":2,\"d\":10,\"hold\":4,\"hold_blocked\":0,\"hold_preempted\":3,\"over\":2,\"over_n\":1,"
+		     "\"over_late\":0,\"over_max\":2,\"switch_missed\":3,"
+		     "\"why\":[{\"why\":\"fault\",\"us\":1},{\"why\":\"rest\",\"us\":4}]}",
+		     "{\"t\":2,\"d\":20,\"hold\":13,\"over\":6,\"over_n\":3,\"over_late\":1,\"over_max\":3,\"switch_missed\":3,"
+		     "\"ho\":[5,4,0,2],\"why\":[{\"why\":\"tracer\",\"name\":\"py-spy\",\"pid\":7,\"us\":2},"
+		     "{\"why\":\"fault\",\"us\":6},{\"why\":\"rest\",\"us\":4}]}");
+}
+
 Test(schema, merging_adds_sums_and_weighs_shares_by_observed_time)
 {
 	check_merged("{\"t\":1,\"d\":400000,\"hold\":400000,\"util\":1,\"wait\":100000,\"waiters\":0.25,\"n\":3,"
