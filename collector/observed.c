@@ -396,7 +396,7 @@ int observed__adopt(struct observed *o, struct workshop *shop, const struct obse
 	err = err ?: prepare_output(o, shop, why);
 	if (err)
 		probes__disown(shop->probes, e->child_proc);
-	err = err ?: probes__adopt(shop->probes, parent->slot, (pid_t)e->child, e->child_proc, e->at, &late);
+	err = err ?: probes__adopt(shop->probes, parent->slot, (pid_t)e->child, e->child_proc, &o->recipe->offsets, e->at, &late);
 	err = err ?: take_over(o, shop, e->child_proc, late);
 	if (err) {
 		observed__stop(o, shop);
@@ -467,7 +467,7 @@ int observed__adopt_newcomer(struct observed *o, struct workshop *shop, const st
 	err = err ?: get_ready(o, shop, relative, why);
 	if (err)
 		probes__disown(shop->probes, e->proc);
-	else if ((err = probes__adopt_newcomer(shop->probes, e, &late)))
+	else if ((err = probes__adopt_newcomer(shop->probes, e, &o->recipe->offsets, &late)))
 		reason__set(why, err, "process %u can't be followed: %s", e->tgid, strerror(-err));
 	err = err ?: take_over(o, shop, e->proc, late);
 	if (err) {

@@ -134,16 +134,17 @@ void probes__remove(struct probes *p, uint32_t slot);
 
 /*
  * A child that the programs gave the slot `child_slot` when `parent_slot` forked it at `forked_at` (ns): takes it over, armed
- * and counting. *ret_late: not from its birth; disarm, discard and arm it anew. 0 or -errno (then it is not taken over, its
- * slot is free again).
+ * and counting. `offsets`, of its interpreter, stay as long as it is there: its probes may be lifted and planted again.
+ * *ret_late: not from its birth; disarm, discard and arm it anew. 0 or -errno (then it is not taken over, its slot is free again).
  */
-int probes__adopt(struct probes *p, uint32_t parent_slot, pid_t child, uint32_t child_slot, uint64_t forked_at, bool *ret_late);
+int probes__adopt(struct probes *p, uint32_t parent_slot, pid_t child, uint32_t child_slot, const struct pyoffsets *offsets,
+		  uint64_t forked_at, bool *ret_late);
 
 /*
  * The same for a process that the programs gave the slot `e->proc` at its first event (GIL_EVENT_BORN). -ENOENT: nobody knows
  * its family.
  */
-int probes__adopt_newcomer(struct probes *p, const struct gil_event *e, bool *ret_late);
+int probes__adopt_newcomer(struct probes *p, const struct gil_event *e, const struct pyoffsets *offsets, bool *ret_late);
 
 /* Number of the family that a process shares its probes with, GIL_FAMILIES: none. */
 uint32_t probes__family(const struct probes *p, uint32_t slot);

@@ -229,13 +229,16 @@ static int copy_sites(struct uprobe_sites *dst, const struct uprobe_sites *src, 
 	return err;
 }
 
-int probes__adopt(struct probes *p, uint32_t parent_slot, pid_t child, uint32_t child_slot, uint64_t forked_at, bool *ret_late)
+int probes__adopt(struct probes *p, uint32_t parent_slot, pid_t child, uint32_t child_slot, const struct pyoffsets *offsets,
+		  uint64_t forked_at, bool *ret_late)
 {
 	const struct proc_slot *parent = &p->slots[parent_slot];
 	struct proc_slot *s = &p->slots[child_slot];
 	int err;
 
-	*s = (struct proc_slot){.used = true, .told = true, .pid = child, .mode = parent->mode, .pidfd = -1};
+	*s = (struct proc_slot){
+		.used = true, .told = true, .pid = child, .mode = parent->mode, .pidfd = -1, .off = offsets,
+	};
 	s->image_fd = fcntl(parent->image_fd, F_DUPFD_CLOEXEC, 0);
 	err = s->image_fd < 0 ? -errno : 0;
 	for (int group = 0; !err && group < GROUP_COUNT; group++)
@@ -248,14 +251,14 @@ int probes__adopt(struct probes *p, uint32_t parent_slot, pid_t child, uint32_t 
 	return err;
 }
 
-int probes__adopt_newcomer(struct probes *p, const struct gil_event *e, bool *ret_late)
+int probes__adopt_newcomer(struct probes *p, const struct gil_event *e, const struct pyoffsets *offsets, bool *ret_late)
 {
 	struct family *family = families__by_number(p->families, e->family);
 	struct proc_slot *s = &p->slots[e->proc];
 	int err = family ? 0 : -ENOENT;
 
 	*s = (struct proc_slot){
-		.used = true, .told = true, .pid = (pid_t)e->tgid, .pidfd = -1, .image_fd = -1,
+		.used = true, .told = true, .pid = (pid_t)e->tgid, .pidfd = -1, .image_fd = -1, .off = offsets,
 		.mode = (enum gil_mode)probes__proc(p, e->proc)->mode,
 	};
 	if (!err) {

@@ -899,6 +899,34 @@ Test(families, what_one_exceeds_all_change_for)
 	tool__clear(&t);
 }
 
+static bool has_said(struct tool *t, const char *text, int times)
+{
+	char *said = tool__stderr(t);
+
+	for (const char *at = said; (at = strstr(at, text)); at++)
+		times--;
+	free(said);
+	return times <= 0;
+}
+
+/* A gilscope that stands still for longer than a second has its probes lifted: children get theirs back, too. */
+Test(families, children_are_planted_in_again_after_gilscope_stood_still)
+{
+	struct tool t;
+
+	tool__start(&t, "run --children --no-store --mode full -v -- /usr/bin/python3 tests/workloads/forked.py 2 5s");
+	for (int i = 0; i < 6000 && !has_said(&t, "watching ", 3); i++)
+		usleep(10000);
+	cr_assert(has_said(&t, "watching ", 3));
+	kill(t.pid, SIGSTOP);
+	usleep(1500000);
+	kill(t.pid, SIGCONT);
+	tool__await(&t, "are planted again");
+	cr_expect_eq(tool__wait(&t, 60), 7);
+	cr_expect_not(has_said(&t, "can't", 1), "%s", tool__stderr(&t));
+	tool__clear(&t);
+}
+
 /* Without probes that are handed down a child is planted in when it has been heard of. `stopped`: none is heard of in time. */
 static void observe_by_hearsay(struct run *r, bool stopped)
 {
