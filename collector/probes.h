@@ -135,7 +135,8 @@ void probes__remove(struct probes *p, uint32_t slot);
 /*
  * A child that the programs gave the slot `child_slot` when `parent_slot` forked it at `forked_at` (ns): takes it over, armed
  * and counting. `offsets`, of its interpreter, stay as long as it is there: its probes may be lifted and planted again.
- * *ret_late: not from its birth; disarm, discard and arm it anew. 0 or -errno (then it is not taken over, its slot is free again).
+ * *ret_late: not from its birth; disarm, discard and arm it anew. 0 or -errno (then it is not taken over, its slot is free
+ * again).
  */
 int probes__adopt(struct probes *p, uint32_t parent_slot, pid_t child, uint32_t child_slot, const struct pyoffsets *offsets,
 		  uint64_t forked_at, bool *ret_late);
