@@ -648,6 +648,11 @@ void probes__lift_all(struct probes *p)
 		planter__settle(p->planter);
 }
 
+void probes__drop_shared(struct probes *p)
+{
+	families__drop(p->families);
+}
+
 void probes__tell_execs(struct probes *p, bool tell)
 {
 	p->skel->bss->gil_tell_execs = tell;

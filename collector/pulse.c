@@ -13,6 +13,8 @@
 
 #include "clock.h"
 
+#define HEARD_NS (2 * PULSE_LOOK_MS * 1000000ull) /* of the time between two looks */
+
 struct pulse {
 	pid_t pid, tid;      /* of the thread that beats; tid 0: none does */
 	uint64_t beat_ns;
@@ -25,7 +27,8 @@ static __thread bool beats_here;
 
 /* What the planter saw when it looked last. */
 static struct {
-	uint64_t beat_ns, run_ns;
+	uint64_t beat_ns, run_ns, at_ns;
+	uint64_t silent_ns; /* between looks, without a beat */
 	bool is_known_lost;
 } seen;
 
@@ -125,18 +128,34 @@ static uint64_t run_ns(void)
 	return sscanf(schedstat, "%" SCNu64, &ns) == 1 ? ns : 0;
 }
 
+/*
+ * What passes between two looks counts as silence only as far as we were there to hear. A machine that stood still itself (a virtual
+ * one that its host lets wait, or moves) is no sign: our timer and the loop's are both late, and we may be the first to run.
+ */
+static void listen(uint64_t now_ns, bool is_new)
+{
+	uint64_t passed = now_ns - seen.at_ns;
+
+	if (is_new)
+		seen.silent_ns = 0;
+	else
+		seen.silent_ns += passed < HEARD_NS ? passed : HEARD_NS;
+	seen.at_ns = now_ns;
+}
+
 bool pulse__is_lost(uint64_t now_ns)
 {
 	uint64_t beat = __atomic_load_n(&shared->beat_ns, __ATOMIC_SEQ_CST), ran = run_ns();
 	bool has_run = ran != seen.run_ns, is_new = beat != seen.beat_ns, lost;
 
+	listen(now_ns, is_new);
 	seen.beat_ns = beat;
 	seen.run_ns = ran;
 	if (is_new)
 		seen.is_known_lost = false;
-	if (is_new || seen.is_known_lost || now_ns - beat < PULSE_SILENCE_NS)
+	if (is_new || seen.is_known_lost || seen.silent_ns < PULSE_SILENCE_NS)
 		return false;
-	lost = (!has_run && !is_runnable()) || now_ns - beat > PULSE_BUSY_NS;
+	lost = (!has_run && !is_runnable()) || seen.silent_ns > PULSE_BUSY_NS;
 	seen.is_known_lost = lost;
 	return lost;
 }

@@ -3,7 +3,8 @@
  * Whether the collector's loop still turns: it says so in memory that it shares with the planter, and the planter looks.
  *
  * Silence alone is no sign: a loop that waits for a CPU, or computes, is well. It is lost when it has said nothing for a second
- * and its thread has neither run nor wanted to between two looks: it waits for something, or it was stopped. Pure.
+ * and its thread has neither run nor wanted to between two looks: it waits for something, or it was stopped. Only time in which the
+ * planter looked counts: when the machine stood still, nobody could say anything. Pure.
  */
 #ifndef GILSCOPE_PULSE_H
 #define GILSCOPE_PULSE_H
@@ -38,7 +39,7 @@ bool pulse__is_known_lost(void);
 /* Whether anybody is to be felt. */
 bool pulse__is_expected(void);
 
-/* A look, to be taken every PULSE_LOOK_MS. True: it is lost, and not known to be so yet. */
+/* A look, to be taken every PULSE_LOOK_MS; ns, CLOCK_MONOTONIC. True: it is lost, and not known to be so yet. */
 bool pulse__is_lost(uint64_t now_ns);
 
 /* All is lifted, for that reason. */

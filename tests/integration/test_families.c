@@ -282,6 +282,56 @@ Test(families, threads_in_every_process_of_a_pool_count_exactly_on_every_interpr
 			pool_on(&found[i], methods[m]);
 }
 
+/* Stops gilscope for so long that its probes are lifted: as often as it takes, since its planter may lack a CPU. */
+static void stand_still(struct tool *t)
+{
+	bool said = false;
+
+	for (int i = 0; !said && i < 30; i++) {
+		char *err;
+
+		kill(t->pid, SIGSTOP);
+		usleep(1600000);
+		kill(t->pid, SIGCONT);
+		usleep(300000);
+		err = tool__stderr(t);
+		said = strstr(err, "gilscope stood still") != NULL;
+		free(err);
+	}
+	cr_assert(said);
+}
+
+/* One that has ended counts as one of those who share the probes until its last interval is told, here for 20 s. */
+Test(families, who_comes_after_gilscope_stood_still_is_counted_though_a_relative_has_ended_before)
+{
+	struct interpreter stock;
+	struct workload ends;
+	char words[64], *born;
+	struct run r;
+
+	interpreter__stock(&stock);
+	own_image__use(&stock);
+	workload__start(&ends, &stock, "release_loop.py 3");
+	snprintf(words, sizeof(words), "%d --interval 20s", (int)ends.pid);
+	start_on(&r, &stock, "family.py pool fork 4 2003", words);
+	snprintf(words, sizeof(words), "born %d", (int)ends.pid);
+	await_watched(&r.t, words);
+	workload__kill(&ends);
+	usleep(300000);
+	stand_still(&r.t);
+	workload__go(&r.w);
+	born = workload__hear(&r.w);
+	await_watched(&r.t, born);
+	free(born);
+	workload__go(&r.w);
+	workload__truth(&r.w);
+	kill(r.t.pid, SIGINT);
+	finish(&r);
+	expect_pool_counted(&r, r.w.truth, &stock, "stood still");
+	workload__quit(&r.w);
+	end(&r);
+}
+
 /* Several roots at once: observes them with the children that they have. */
 static void attach_roots(struct run *r, const struct workload *roots, size_t n)
 {

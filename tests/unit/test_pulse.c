@@ -90,3 +90,20 @@ Test(pulse, is_lost_once_when_the_loop_waits_and_felt_again_with_the_next_beat, 
 	cr_expect_not(look(1));
 	pulse__end();
 }
+
+Test(pulse, is_not_lost_while_the_machine_itself_stood_still, .timeout = 60)
+{
+	const uint64_t step = PULSE_LOOK_MS * 1000000ull;
+	uint64_t now = clock__mono_ns();
+	bool lost = false;
+
+	start(block);
+	cr_expect_not(pulse__is_lost(now += step));
+	cr_expect_not(pulse__is_lost(now += step));
+	cr_expect_not(pulse__is_lost(now += 60000000000ull), "nobody looked for a minute");
+	for (int i = 0; i < 240 && !lost; i++) {
+		usleep(10000);
+		lost = pulse__is_lost(now += step);
+	}
+	cr_expect(lost, "it still says nothing");
+}
