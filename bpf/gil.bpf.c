@@ -774,17 +774,18 @@ GIL_INLINE void exited(struct task_struct *task)
 	bpf_map_delete_elem(&kin, &tgid);
 }
 
-#define EXIT_PROGRAM(name) \
+#define EXIT_PROGRAM(turn) \
 SEC("tp_btf/sched_process_exit") \
-int BPF_PROG(name, struct task_struct *task) \
+int BPF_PROG(gil_exit_##turn, struct task_struct *task) \
 { \
+	note_coming(task->pid, GIL_COMING_EXIT, turn); \
 	exited(task); \
 	return 0; \
 }
 
-EXIT_PROGRAM(gil_exit_1)
-EXIT_PROGRAM(gil_exit_2)
-EXIT_PROGRAM(gil_exit_3)
+EXIT_PROGRAM(1)
+EXIT_PROGRAM(2)
+EXIT_PROGRAM(3)
 
 /* Followed from here on without a slot; false: the table is full. */
 GIL_INLINE bool follow(__u32 tgid, __u64 began, __u32 relative)
@@ -821,17 +822,18 @@ GIL_INLINE void executed(struct task_struct *task)
 	tell(&(struct gil_event){.kind = GIL_EVENT_EXEC, .tgid = tgid, .child = relative, .proc = slot});
 }
 
-#define EXEC_PROGRAM(name) \
+#define EXEC_PROGRAM(turn) \
 SEC("tp_btf/sched_process_exec") \
-int BPF_PROG(name, struct task_struct *task) \
+int BPF_PROG(gil_exec_##turn, struct task_struct *task) \
 { \
+	note_coming(task->pid, GIL_COMING_EXEC, turn); \
 	executed(task); \
 	return 0; \
 }
 
-EXEC_PROGRAM(gil_exec_1)
-EXEC_PROGRAM(gil_exec_2)
-EXEC_PROGRAM(gil_exec_3)
+EXEC_PROGRAM(1)
+EXEC_PROGRAM(2)
+EXEC_PROGRAM(3)
 
 /*
  * A slot for a child that has not run yet. It is its parent's copy in memory, so what is known of the GIL holds for it too;

@@ -629,6 +629,17 @@ struct gil_trace_event {
 	__u8 flags;
 };
 
+/* Programs at the same tracepoint that do the same, where the kernel may leave one out (gil_again.bpf.h). */
+#define GIL_ALIKE 3
+
+enum gil_coming { GIL_COMING_EXIT, GIL_COMING_EXEC, GIL_COMINGS };
+
+/* Exits or execs of the whole machine. */
+struct gil_comings {
+	__u64 early;        /* that a program before the last one saw */
+	__u64 both;         /* of these, that the last one saw, too */
+};
+
 _Static_assert(sizeof(struct gil_trace_event) == 24, "gil_trace_event layout");
 _Static_assert(sizeof(struct gil_hist) == 1056, "gil_hist layout");
 _Static_assert(sizeof(struct gil_totals) == 42 * 8 + 2 * 1056, "gil_totals layout");

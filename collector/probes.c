@@ -70,10 +70,9 @@ static int fill_free_slots(struct probes *p)
 }
 
 /* Programs that do the same at the same events: where the kernel leaves one out, another is there (bpf/gil_again.bpf.h). */
-#define ALIKE 3
 struct alike {
-	struct bpf_program *programs[ALIKE];
-	struct bpf_link **links[ALIKE];
+	struct bpf_program *programs[GIL_ALIKE];
+	struct bpf_link **links[GIL_ALIKE];
 };
 
 static struct alike exit_programs(struct gil_bpf *skel)
@@ -90,7 +89,7 @@ static struct alike exec_programs(struct gil_bpf *skel)
 
 static bool attach_alike(const struct alike *a)
 {
-	for (int i = 0; i < ALIKE; i++) {
+	for (int i = 0; i < GIL_ALIKE; i++) {
 		*a->links[i] = bpf_program__attach(a->programs[i]);
 		if (!*a->links[i])
 			return false;
@@ -110,6 +109,7 @@ static int attach_tracepoints(struct probes *p, struct reason *why)
 	if (!attached || !skel->links.gil_fork)
 		return reason__set(why, -errno, "can't attach to the scheduler's tracepoints (%s): gilscope needs "
 				   "CAP_PERFMON and a kernel with BTF", strerror(errno));
+	skel->bss->gil_comings_counted = 1;
 	return 0;
 }
 
@@ -297,24 +297,25 @@ static uint64_t misses_of(const struct bpf_program *program)
 	return bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &len) ? 0 : info.recursion_misses;
 }
 
-/* An event that all were left out of counts for each of them. */
-static uint64_t missed_by_all(const struct alike *a)
+/* In this order: what happens meanwhile may be counted later, but nothing that was seen as missed. */
+static uint64_t missed_by_all(const struct alike *a, const struct gil_comings *of)
 {
-	uint64_t fewest = misses_of(a->programs[0]);
+	uint64_t left_out = misses_of(a->programs[GIL_ALIKE - 1]);
+	uint64_t both = __atomic_load_n(&of->both, __ATOMIC_SEQ_CST);
 
-	for (int i = 1; i < ALIKE; i++) {
-		uint64_t n = misses_of(a->programs[i]);
-
-		fewest = n < fewest ? n : fewest;
-	}
-	return fewest;
+	return gil_comings__missed(&(struct gil_comings){__atomic_load_n(&of->early, __ATOMIC_SEQ_CST), both}, left_out);
 }
 
-uint64_t probes__missed_events(const struct probes *p)
+uint64_t probes__missed_events(struct probes *p)
 {
 	struct alike exits = exit_programs(p->skel), execs = exec_programs(p->skel);
+	const struct gil_comings *of = p->skel->bss->gil_comings;
+	uint64_t missed = misses_of(p->skel->progs.gil_fork) + missed_by_all(&exits, &of[GIL_COMING_EXIT]) +
+			  missed_by_all(&execs, &of[GIL_COMING_EXEC]);
 
-	return misses_of(p->skel->progs.gil_fork) + missed_by_all(&exits) + missed_by_all(&execs);
+	if (missed > p->missed)
+		p->missed = missed;
+	return p->missed;
 }
 
 struct gil_bpf *probes__skeleton(struct probes *p)

@@ -51,6 +51,7 @@ struct tables {
 struct probes {
 	struct probes_opts opts;
 	struct probes_features features;
+	uint64_t missed;               /* probes__missed_events(), the most so far */
 	enum shadow_fate shadow_fate;  /* once it mattered */
 	struct reason off_cpu_refusal; /* of the programs with those at context switches: features.off_cpu_why */
 	struct gil_bpf *skel;
@@ -59,6 +60,14 @@ struct probes {
 	struct tables tables;
 	struct proc_slot *slots;
 };
+
+/* How many no program has seen: of those that the last one was left out of, those that no other saw. */
+static inline uint64_t gil_comings__missed(const struct gil_comings *c, uint64_t left_out_of_last)
+{
+	uint64_t only_early = c->early > c->both ? c->early - c->both : 0;
+
+	return left_out_of_last > only_early ? left_out_of_last - only_early : 0;
+}
 
 /* Thread slots, those of `other` included. */
 static inline uint32_t probes_opts__thread_slots(const struct probes_opts *opts)

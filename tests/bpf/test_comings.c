@@ -18,8 +18,7 @@
 #include "../support/bpf_env.h"
 #include "gil.skel.h"
 
-#define ALIKE 3
-#define ALL_OF_THEM ((1 << ALIKE) - 1)
+#define ALL_OF_THEM ((1 << GIL_ALIKE) - 1)
 
 static struct gil_bpf *skel;
 static struct ring_buffer *ring;
@@ -132,6 +131,11 @@ static void exec_twice(void)
 	execl("/bin/sh", "sh", "-c", "exec /bin/true", (char *)NULL);
 }
 
+static void exec_once(void)
+{
+	execl("/bin/true", "true", (char *)NULL);
+}
+
 static void end_well(void)
 {
 	_exit(0);
@@ -187,6 +191,59 @@ Test(comings, an_exit_is_told_once_by_all_programs)
 Test(comings, an_exit_that_only_the_last_program_sees_is_told_once)
 {
 	expect_exit_told(4);
+}
+
+/* Children that end or execute something, one after the other, seen by these programs of three; others of this machine may, too. */
+static struct gil_comings comings_of(enum gil_coming kind, int which, int children)
+{
+	(kind == GIL_COMING_EXIT ? attach_exits : attach_execs)(which);
+	skel->bss->gil_comings_counted = 1;
+	for (int i = 0; i < children; i++) {
+		int go;
+		pid_t pid = start(&go, kind == GIL_COMING_EXIT ? end_well : exec_once);
+
+		let_go(pid, go);
+	}
+	skel->bss->gil_comings_counted = 0;
+	usleep(100000); /* who is in a program now comes to its end */
+	return skel->bss->gil_comings[kind];
+}
+
+static void expect_seen_by_all(enum gil_coming kind, int which)
+{
+	struct gil_comings c = comings_of(kind, which, 20);
+
+	cr_expect_geq(c.early, 20, "%llu", (unsigned long long)c.early);
+	cr_expect_leq(c.early - c.both, 1, "%llu, and %llu by the last", (unsigned long long)c.early, (unsigned long long)c.both);
+}
+
+Test(comings, what_an_earlier_program_and_the_last_one_see_is_counted_once)
+{
+	expect_seen_by_all(GIL_COMING_EXIT, ALL_OF_THEM);
+}
+
+Test(comings, an_exec_that_the_first_of_them_is_left_out_of_is_counted_once)
+{
+	expect_seen_by_all(GIL_COMING_EXEC, ALL_OF_THEM & ~1);
+}
+
+/* The last one was left out of all of them then: none of them is missed. */
+Test(comings, what_the_last_program_is_left_out_of_is_not_missed)
+{
+	struct gil_comings c = comings_of(GIL_COMING_EXIT, ALL_OF_THEM & ~4, 20);
+
+	cr_expect_geq(c.early, 20);
+	cr_expect_eq(c.both, 0);
+	cr_expect_eq(gil_comings__missed(&c, c.early), 0);
+	cr_expect_eq(gil_comings__missed(&c, c.early + 2), 2, "two that nobody saw");
+}
+
+Test(comings, what_only_the_last_program_sees_is_not_missed_either)
+{
+	struct gil_comings c = comings_of(GIL_COMING_EXIT, 4, 20);
+
+	cr_expect_eq(c.early, 0);
+	cr_expect_eq(gil_comings__missed(&c, 0), 0);
 }
 
 static bool is_followed(pid_t pid)
