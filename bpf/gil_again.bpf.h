@@ -12,8 +12,8 @@
  * thread of its own that was preempted in it. Forks need none of this: sched_wakeup_new is told with interrupts off.
  *
  * How many were missed: the kernel counts what the last program was left out of, and the programs count which of those another
- * one had seen (struct gil_comings). For that the earlier ones leave a mark for the thread, which the last one takes away; where it
- * was left out, the mark stays for the next thread with that id.
+ * one had seen (struct gil_comings). For that the earlier ones leave a mark for the thread, which the last one takes away;
+ * where it was left out, the mark stays for the next thread with that id.
  */
 #ifndef GILSCOPE_AGAIN_BPF_H
 #define GILSCOPE_AGAIN_BPF_H
@@ -42,8 +42,8 @@ struct gil_comings gil_comings[GIL_COMINGS];
 __u32 gil_comings_counted;
 
 /*
- * `tid`: on the host, so that no two have the same. `turn`: of the program, 1 to GIL_ALIKE. Without room for a mark the last one's
- * misses all count: too many rather than too few.
+ * `tid`: on the host, so that no two have the same. `turn`: of the program, 1 to GIL_ALIKE. Without room for a mark the last
+ * one's misses all count: too many rather than too few.
  */
 static __always_inline void note_coming(__u32 tid, enum gil_coming kind, int turn)
 {

@@ -85,8 +85,8 @@ const struct stack_opts *probes__stack_opts(const struct probes *p);
 enum shadow_fate probes__shadow_fate(struct probes *p);
 
 /*
- * Forks, execs and exits of the whole machine that the kernel has left out since the programs were loaded, because each program was
- * at another one on that CPU (recursion_misses of struct bpf_prog_info, bpf/gil_again.bpf.h); what it will not tell counts as
+ * Forks, execs and exits of the whole machine that the kernel has left out since the programs were loaded, because each program
+ * was at another one on that CPU (recursion_misses of struct bpf_prog_info, bpf/gil_again.bpf.h); what it will not tell counts as
  * none. It never becomes less; what happens at this moment may be counted by the next call.
  */
 uint64_t probes__missed_events(struct probes *p);

@@ -129,8 +129,9 @@ static uint64_t run_ns(void)
 }
 
 /*
- * What passes between two looks counts as silence only as far as we were there to hear. A machine that stood still itself (a virtual
- * one that its host lets wait, or moves) is no sign: our timer and the loop's are both late, and we may be the first to run.
+ * What passes between two looks counts as silence only as far as we were there to hear. A machine that stood still itself (a
+ * virtual one that its host lets wait, or moves) is no sign: our timer and the loop's are both late, and we may be the first to
+ * run.
  */
 static void listen(uint64_t now_ns, bool is_new)
 {

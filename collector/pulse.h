@@ -3,8 +3,8 @@
  * Whether the collector's loop still turns: it says so in memory that it shares with the planter, and the planter looks.
  *
  * Silence alone is no sign: a loop that waits for a CPU, or computes, is well. It is lost when it has said nothing for a second
- * and its thread has neither run nor wanted to between two looks: it waits for something, or it was stopped. Only time in which the
- * planter looked counts: when the machine stood still, nobody could say anything. Pure.
+ * and its thread has neither run nor wanted to between two looks: it waits for something, or it was stopped. Only time in which
+ * the planter looked counts: when the machine stood still, nobody could say anything. Pure.
  */
 #ifndef GILSCOPE_PULSE_H
 #define GILSCOPE_PULSE_H

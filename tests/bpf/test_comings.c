@@ -193,7 +193,7 @@ Test(comings, an_exit_that_only_the_last_program_sees_is_told_once)
 	expect_exit_told(4);
 }
 
-/* Children that end or execute something, one after the other, seen by these programs of three; others of this machine may, too. */
+/* Children that end or execute something, one after the other, seen by these programs of three; others may, too. */
 static struct gil_comings comings_of(enum gil_coming kind, int which, int children)
 {
 	(kind == GIL_COMING_EXIT ? attach_exits : attach_execs)(which);
