@@ -1083,6 +1083,7 @@ int BPF_PROG(gil_wakeup, struct task_struct *task)
 	mine = bpf_task_storage_get(&tasks, task, NULL, 0);
 	if (mine && mine->off) {
 		now = bpf_ktime_get_ns();
+		gil_tick_woken(mine, now, gil_bound_at(now));
 		gil_on_woken(mine, now, gil_bound_at(now));
 	}
 	return 0;

@@ -119,7 +119,7 @@ GIL_INLINE void gil_cpu_set_in(struct gil_state *g, enum gil_cpu_state state, __
 	fresh->cur.since = now;
 	fresh->cur.state = state;
 	fresh->cur.left = left;
-	fresh->cur.left_at = old->cur.state == GIL_CPU_ON ? now : old->cur.left_at;
+	fresh->cur.left_at = now;
 	if (why)
 		fresh->cur.why = *why;
 	else

@@ -118,6 +118,7 @@ GIL_INLINE void gil_light_leave(const struct gil_at *at, struct gil_task *mine, 
 		gil_tick_note(mine, out->key.hash, at->now, at->bound);
 	}
 	left->slot = slot;
+	left->kind = runnable ? GIL_OFF_PREEMPTED : GIL_OFF_BLOCKED;
 	left->stack = mine->seen;
 	*(volatile __u64 *)&left->at = at->now;
 	mine->light = at->gil_slot + 1;
@@ -138,7 +139,7 @@ __noinline int gil_light_settle(__u32 gil_slot, __u64 now, __u64 bound)
 	struct gil_tick_sum *sum;
 	struct gil_thread *t;
 	struct gil_proc *proc;
-	__u32 slot;
+	__u32 slot, kind;
 	__u64 from;
 
 	if (!left || !left->at)
@@ -149,17 +150,18 @@ __noinline int gil_light_settle(__u32 gil_slot, __u64 now, __u64 bound)
 	}
 	from = left->at > bound ? left->at : bound;
 	slot = key.slot = left->slot;
+	kind = left->kind;
 	key.hash = left->stack;
 	key.bound = bound;
 	__sync_fetch_and_and(&left->at, 0);
 	t = bpf_map_lookup_elem(&threads, &slot);
-	if (!t || now <= from)
+	if (!t || now <= from || kind >= GIL_OFF_KINDS)
 		return 0;
 	key.proc = slot = t->proc;
 	proc = bpf_map_lookup_elem(&procs, &slot);
 	sum = proc ? gil_tick_sum_or_rest(proc, &key) : NULL;
 	if (sum)
-		__sync_fetch_and_add(&sum->off_ns, now - from);
+		__sync_fetch_and_add(&sum->off_ns[kind], now - from);
 	return 0;
 }
 

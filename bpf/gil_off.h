@@ -28,6 +28,15 @@ static inline __attribute__((always_inline)) void gil_off_add(struct gil_off *su
 		sum->ns[kind] += part->ns[kind];
 }
 
+static inline __attribute__((always_inline)) __u64 gil_off_sum(const struct gil_off *off)
+{
+	__u64 sum = 0;
+
+	for (__u32 kind = 0; kind < GIL_OFF_KINDS; kind++)
+		sum += off->ns[kind];
+	return sum;
+}
+
 /*
  * Adds to `sum` what the clocks went on since `place`, but no more than `room` ns in all, and moves `place` on by as much. The
  * clocks are those of another CPU's events and may be ahead of ours by a little: the rest is for the next time.

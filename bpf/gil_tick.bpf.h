@@ -235,13 +235,14 @@ __noinline int gil_tick_settle(__u32 gil_slot, __u64 now, __u64 bound)
 	struct gil_tick_sum *sum;
 	struct gil_proc *proc;
 	__u64 waited, from;
-	__u32 gil;
+	__u32 gil, kind;
 
 	if (!g)
 		return 0;
 	was = &gil_cpu_now(g)->cur;
 	from = was->left_at > bound ? was->left_at : bound;
-	if (was->state == GIL_CPU_ON || !was->left || now <= from)
+	kind = was->state - GIL_CPU_OF_KIND(0);
+	if (kind >= GIL_OFF_KINDS || !was->left || now <= from)
 		return 0;
 	waited = gil_tick_waited(g, now);
 	waited = was->left_at < bound ? g->cur.waiters * (now - bound) :
@@ -251,9 +252,20 @@ __noinline int gil_tick_settle(__u32 gil_slot, __u64 now, __u64 bound)
 	sum = proc ? gil_tick_sum_or_rest(proc, &key) : NULL;
 	if (!sum)
 		return 0;
-	__sync_fetch_and_add(&sum->off_ns, now - from);
-	__sync_fetch_and_add(&sum->off_waited_ns, waited);
+	__sync_fetch_and_add(&sum->off_ns[kind], now - from);
+	__sync_fetch_and_add(&sum->off_waited_ns[kind], waited);
 	return 0;
+}
+
+/* A holder that slept, or was stopped, is woken: that time is of its own kind, and it lacks a CPU from now on, in the same stack. */
+GIL_INLINE void gil_tick_woken(const struct gil_task *mine, __u64 now, __u64 bound)
+{
+	struct gil_state *g = mine->off ? gil_held_by(mine) : NULL;
+
+	if (!g || !gil_cpu_may_be_woken(gil_cpu_now(g)->cur.state))
+		return;
+	gil_tick_settle(mine->gil - 1, now, bound);
+	g->left_waited_ns = gil_tick_waited(g, now);
 }
 
 #endif

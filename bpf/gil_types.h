@@ -239,6 +239,14 @@ struct gil_stack_event {
 	struct gil_frame frames[GIL_STACK_DEPTH];
 };
 
+/* How a holder can be off the CPU: places of struct gil_off, the states of enum gil_cpu_state but ON. */
+#define GIL_OFF_KINDS 4
+#define GIL_CPU_OF_KIND(kind) ((kind) + 1)
+#define GIL_OFF_BLOCKED 0
+#define GIL_OFF_PREEMPTED 1
+#define GIL_OFF_UNSEEN 2
+#define GIL_OFF_STOPPED 3
+
 /* ---- ticks (gil_tick.bpf.h) ---- */
 
 /* Instead of a hash. */
@@ -257,8 +265,8 @@ struct gil_tick_sum {
 	__u64 ticks;             /* of the timer of the thread's CPU time, while it held the GIL */
 	__u64 on_ns;             /* light: the CPU time that they stand for */
 	__u64 waited;            /* the numbers of threads that waited at them, added up */
-	__u64 off_ns;            /* held without a CPU, having lost it in this stack */
-	__u64 off_waited_ns;     /* others waited meanwhile, in sum */
+	__u64 off_ns[GIL_OFF_KINDS];        /* held off the CPU, having left it in this stack; by GIL_OFF_* */
+	__u64 off_waited_ns[GIL_OFF_KINDS]; /* others waited meanwhile, in sum */
 };
 
 /* ---- native stacks of holders (gil_native.bpf.h) ---- */
@@ -353,13 +361,6 @@ enum gil_cpu_state {
 };
 
 #define GIL_DELAY_UNKNOWN (~0ull) /* a kernel without CONFIG_SCHED_INFO */
-
-#define GIL_OFF_KINDS 4 /* all but ON */
-#define GIL_CPU_OF_KIND(kind) ((kind) + 1)
-#define GIL_OFF_BLOCKED 0
-#define GIL_OFF_PREEMPTED 1
-#define GIL_OFF_UNSEEN 2
-#define GIL_OFF_STOPPED 3
 
 /* Time that was not spent on the CPU, or not known to be. */
 struct gil_off {
@@ -518,7 +519,7 @@ struct gil_left {
 	__u64 stack;        /* its hash, or GIL_TICK_NOWHERE */
 	__u64 bound;        /* of `was`: the boundary */
 	__u32 slot;         /* the thread's */
-	__u32 pad;
+	__u32 kind;         /* GIL_OFF_*: what becomes of it there */
 };
 
 /* A charge that is under way: the ring entries that overlap a span of the held clock. The programs' own. */

@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "../collector/caps.h"
-#include "../collector/gc_watch.h"
 #include "../collector/log.h"
 #include "../collector/schema_code.h"
 #include "../collector/target.h"
@@ -73,10 +72,8 @@ static int make_room(struct report *r, size_t threads, size_t pairs)
 	r->threads = calloc(threads + 1, sizeof(*r->threads));
 	r->names = calloc(threads + 1, sizeof(*r->names));
 	r->thrs = calloc(threads + 1, sizeof(*r->thrs));
-	r->codes = calloc(threads + 1, sizeof(*r->codes));
-	r->guilt = calloc(threads + 1, sizeof(*r->guilt));
 	r->pairs = calloc(pairs + 1, sizeof(*r->pairs));
-	return r->threads && r->names && r->thrs && r->codes && r->guilt && r->pairs ? 0 : -ENOMEM;
+	return r->threads && r->names && r->thrs && r->pairs ? 0 : -ENOMEM;
 }
 
 static void add_load(struct report *r, const char *name, const char *thr, const struct schema_row *row)
@@ -88,32 +85,15 @@ static void add_load(struct report *r, const char *name, const char *thr, const 
 	r->threads[i] = load_of(row, r->names[i]);
 }
 
-/* What the thread's worst code was. */
-static void set_code(struct report *r, size_t thread, const struct function_time *worst)
-{
-	snprintf(r->codes[thread], sizeof(r->codes[thread]), "%s", worst->place);
-	if (worst->native[0])
-		text__append(r->codes[thread], sizeof(r->codes[thread]), ", in %s", worst->native);
-	r->guilt[thread] = (struct verdict_code){
-		.place = r->codes[thread], .us = worst->blame_us, .native = worst->native[0] != '\0',
-		.gc = strcmp(worst->native, GC_NAME) == 0,
-	};
-}
-
-/* Of all threads together, and of each. Without memory there is none. */
+/* Of all threads together for the table, and of each for the judge. Without memory there is none. */
 static void take_functions(struct report *r, struct function_part *parts, size_t n)
 {
 	if (!parts)
 		return;
+	report_places__take(&r->places, parts, n);
+	r->in.places = r->places.list;
+	r->in.places_n = r->places.n;
 	r->functions = functions__sum(parts, n, SIZE_MAX, &r->functions_n);
-	for (size_t i = 0; i < r->in.threads_n; i++) {
-		size_t found;
-		struct function_time *own = functions__sum(parts, n, i, &found);
-
-		if (own && found && own[0].blame_us > 0)
-			set_code(r, i, &own[0]);
-		free(own);
-	}
 }
 
 static void note_interval(struct report *r, const struct schema_row *row)
@@ -182,7 +162,6 @@ static void fill_input(struct report *r, double observed_us, int cpus)
 	r->gil_disabled = r->gil_disabled && !(r->in.all.n > 0) && !(r->in.all.wait_us > 0);
 	r->in.threads = r->threads;
 	r->in.pairs = r->pairs;
-	r->in.codes = r->guilt;
 	blame_table__tell_apart(r->names, r->thrs, r->in.threads_n);
 }
 
@@ -217,11 +196,13 @@ static void take_code(struct report *r, const struct code_sum *code)
 		size_t thread = index_of(r, p->thr);
 
 		parts[i] = (struct function_part){
-			.function = p->function, .file = p->file, .native = p->native, .line = p->line,
+			.function = p->function, .file = p->file, .native = p->native, .caller = p->caller, .line = p->line,
 			.thread = thread == SIZE_MAX ? r->in.threads_n : thread,
 			.thread_name = thread == SIZE_MAX ? "(other threads)" : r->names[thread],
 			.hold_us = isnan(r->in.all.hold_us) ? NAN : p->hold_us, .blame_us = p->blame_us,
 		};
+		memcpy(parts[i].hold_off_us, p->hold_off_us, sizeof(parts[i].hold_off_us));
+		memcpy(parts[i].blame_off_us, p->blame_off_us, sizeof(parts[i].blame_off_us));
 	}
 	take_functions(r, parts, code->n);
 	free(parts);
@@ -547,28 +528,38 @@ static void print_text(const struct report *r)
 	paragraph(r->verdict.headline);
 	paragraph(r->verdict.gain);
 	print_findings(&r->verdict);
+	paragraph(r->verdict.cause);
 	print_table(functions__table(r->functions, r->functions_n, SHOWN_FUNCTIONS, false));
 	print_table(r->in.all.wait_us > 0 ? blame_table(r, SHOWN_PAIRS) : NULL);
 	print_basis(r);
+}
+
+static json_t *finding_json(const struct report *r, const struct verdict_finding *f)
+{
+	json_t *json = json_pack("{s:s, s:s, s:s}", "pattern", verdict_pattern__name(f->pattern), "evidence", f->evidence,
+				 "remedy", f->remedy);
+
+	if (r->in.all.wait_us > 0) {
+		json_object_set_new(json, "waited", out__json_num(f->waited_us));
+		json_object_set_new(json, "share", out__json_num(f->waited_us / r->in.all.wait_us));
+	}
+	if (f->thread != SIZE_MAX && f->thread < r->in.threads_n) {
+		json_object_set_new(json, "thread", json_string(r->thrs[f->thread]));
+		json_object_set_new(json, "name", json_string(r->names[f->thread]));
+	}
+	if (f->code)
+		json_object_set_new(json, "code", json_string(f->code));
+	if (f->holder < r->in.threads_n)
+		json_object_set_new(json, "holder", json_string(r->names[f->holder]));
+	return json;
 }
 
 static json_t *findings_json(const struct report *r)
 {
 	json_t *list = json_array();
 
-	for (size_t i = 0; i < r->verdict.findings_n; i++) {
-		const struct verdict_finding *f = &r->verdict.findings[i];
-		json_t *json = json_pack("{s:s, s:s, s:s}", "pattern", verdict_pattern__name(f->pattern), "evidence",
-					 f->evidence, "remedy", f->remedy);
-
-		if (f->thread != SIZE_MAX) {
-			json_object_set_new(json, "thread", json_string(r->thrs[f->thread]));
-			json_object_set_new(json, "name", json_string(r->names[f->thread]));
-			if (r->codes[f->thread][0])
-				json_object_set_new(json, "code", json_string(r->codes[f->thread]));
-		}
-		json_array_append_new(list, json);
-	}
+	for (size_t i = 0; i < r->verdict.findings_n; i++)
+		json_array_append_new(list, finding_json(r, &r->verdict.findings[i]));
 	return list;
 }
 
@@ -588,6 +579,7 @@ static void print_json(const struct report *r)
 		{"waiters", r->in.all.wait_us / r->in.observed_us},
 		{"jammed", r->in.jammed},
 		{"gain_max", r->verdict.gain_max},
+		{"unexplained", r->verdict.unexplained},
 		{"observed", r->in.observed_us},
 		{"cov", r->in.cov},
 		{"hold", r->in.all.hold_us},
@@ -678,8 +670,7 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 	free(r.threads);
 	free(r.names);
 	free(r.thrs);
-	free(r.codes);
-	free(r.guilt);
+	report_places__free(&r.places);
 	free(r.functions);
 	free(r.pairs);
 	free(r.points);

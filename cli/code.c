@@ -44,11 +44,15 @@ struct function_part *code__parts(const struct proc_sample *s, char (*names)[COD
 		const struct code_cell *c = &s->code[i];
 
 		parts[i] = (struct function_part){
-			.function = c->function, .file = c->file, .native = c->native, .line = c->line,
+			.function = c->function, .file = c->file, .native = c->native, .caller = c->caller, .line = c->line,
 			.firstlineno = c->firstlineno, .thread = c->thread, .thread_name = names[c->thread],
 			.hold_us = s->total.known & (KNOWN_HOLD | KNOWN_HOLD_EST) ? (double)c->hold_ns / 1e3 : NAN,
 			.blame_us = (double)c->blame_ns / 1e3,
 		};
+		for (size_t kind = 0; kind < GIL_OFF_KINDS; kind++) {
+			parts[i].hold_off_us[kind] = (double)c->hold_off.ns[kind] / 1e3;
+			parts[i].blame_off_us[kind] = (double)c->blame_off.ns[kind] / 1e3;
+		}
 	}
 	return parts;
 }

@@ -13,11 +13,12 @@
 
 /* What one thread did in one line of one function. Texts are the caller's, and stay while it adds up. */
 struct function_part {
-	const char *function, *file, *native;
+	const char *function, *file, *native, *caller;
 	uint32_t line, firstlineno; /* 0: not known */
 	size_t thread;              /* threads are told apart by it */
 	const char *thread_name;
 	double hold_us, blame_us;   /* hold NAN: not known */
+	double hold_off_us[GIL_OFF_KINDS], blame_off_us[GIL_OFF_KINDS]; /* of both, as code_cell has them */
 };
 
 struct function_time {

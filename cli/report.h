@@ -15,6 +15,7 @@
 #include "code.h"
 #include "functions.h"
 #include "options.h"
+#include "report_places.h"
 #include "rows.h"
 
 #define REPORT_NAME_SIZE BLAME_NAME_SIZE
@@ -36,8 +37,7 @@ struct report {
 	struct verdict_load *threads;
 	char (*names)[REPORT_NAME_SIZE]; /* of the threads */
 	char (*thrs)[BLAME_THR_SIZE];
-	char (*codes)[CODE_TEXT_SIZE]; /* their worst code; "": not known */
-	struct verdict_code *guilt;
+	struct report_places places; /* where they spent their time */
 	struct function_time *functions; /* of all threads, the worst first */
 	size_t functions_n;
 	struct verdict_pair *pairs; /* largest first */

@@ -440,8 +440,10 @@ static void put_charts(const struct report *r, FILE *to)
 
 static void put_findings(const struct report *r, FILE *to)
 {
-	if (!r->verdict.findings_n)
+	if (!r->verdict.findings_n) {
+		put_element(to, "p", r->verdict.cause);
 		return;
+	}
 	fputs("<h2>What was found</h2>\n<ol class=\"findings\">\n", to);
 	for (size_t i = 0; i < r->verdict.findings_n; i++) {
 		const struct verdict_finding *f = &r->verdict.findings[i];
@@ -453,6 +455,7 @@ static void put_findings(const struct report *r, FILE *to)
 		fputs("</p></li>\n", to);
 	}
 	fputs("</ol>\n", to);
+	put_element(to, "p", r->verdict.cause);
 }
 
 /* ---- who made whom wait ---- */

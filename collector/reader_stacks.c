@@ -234,7 +234,8 @@ int reader_stacks__give(struct collection *c, uint32_t thread, uint64_t hash, co
 	const struct stack_owner owner = {thread, t->key, t->name};
 	struct code_cell cell = {
 		.thread = thread, .hold_ns = part->hold_ns, .blame_ns = part->blame_ns, .wait_ns = part->wait_ns,
-		.times = (uint32_t)(part->times + part->ticks), .ticks = part->ticks,
+		.hold_off = part->hold_off, .blame_off = part->blame_off, .times = (uint32_t)(part->times + part->ticks),
+		.ticks = part->ticks,
 	};
 
 	if (give_stacks(c, &owner, text, native, part))
@@ -243,6 +244,7 @@ int reader_stacks__give(struct collection *c, uint32_t thread, uint64_t hash, co
 		code_cell__set_place(&cell, text->leaf.function, text->leaf.file, text->leaf.line, text->leaf.firstlineno);
 	else
 		code_cell__set_place(&cell, "?", "", 0, 0);
+	code_cell__set_caller(&cell, text ? text->caller : "");
 	code_cell__set_native(&cell, native ? native->name : NULL);
 	return proc_sample__add_code(c->sample, &cell, SIZE_MAX);
 }
@@ -271,6 +273,8 @@ static int add_sum(struct collection *c, const struct gil_stack_key *key, const 
 		return -ENOMEM;
 	if (((size_t)thread < ticked_n && ticked[thread]) || is_ticked(c, key->slot))
 		part.hold_ns = part.blame_ns = 0;
+	part.hold_off.ns[GIL_OFF_UNSEEN] = part.hold_ns;
+	part.blame_off.ns[GIL_OFF_UNSEEN] = part.blame_ns;
 	return part.hold_ns + part.blame_ns + part.wait_ns ?
 	       reader_stacks__give(c, (uint32_t)thread, key->hash, &part) : 0;
 }

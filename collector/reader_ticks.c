@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "../bpf/gil_off.h"
 #include "gil_life.h"
 #include "ticks.h"
 
@@ -49,13 +50,15 @@ static int add_open(struct dividing *d, const struct gil_record *g)
 {
 	const struct collection *c = d->c;
 	uint64_t from = g->cpu.left_at > c->from ? g->cpu.left_at : c->from, len = c->bound > from ? c->bound - from : 0;
-	bool off = g->cpu.state != GIL_CPU_ON && g->cpu.state != GIL_CPU_UNSEEN;
+	uint32_t kind = g->cpu.state - GIL_CPU_OF_KIND(0);
+	struct gil_tick_sum sum = {.ticks = 0};
 
-	if (!g->current || !off || !g->cpu.left || g->at.state != GIL_OWNER_HELD || !len)
+	if (!g->current || kind >= GIL_OFF_KINDS || kind == GIL_OFF_UNSEEN || !g->cpu.left || g->at.state != GIL_OWNER_HELD ||
+	    !len)
 		return 0;
-	return add_part(d, g->at.owner_slot, g->cpu.left, &(struct gil_tick_sum){
-		.off_ns = len, .off_waited_ns = g->at.waiters * len,
-	});
+	sum.off_ns[kind] = len;
+	sum.off_waited_ns[kind] = g->at.waiters * len;
+	return add_part(d, g->at.owner_slot, g->cpu.left, &sum);
 }
 
 /* Light mode: a holder that lacked its CPU at the boundary. What has come back to one since has left it in `was`. */
@@ -65,13 +68,15 @@ static int add_left(struct dividing *d, uint32_t place)
 	const struct gil_state *g = probes__gil(c->r->probes, c->slot, place);
 	uint64_t at = __atomic_load_n(&g->left.at, __ATOMIC_ACQUIRE), from;
 	const struct gil_left *left = at && at < c->bound ? &g->left : &g->was;
+	struct gil_tick_sum sum = {.ticks = 0};
 
 	if (left == &g->was)
 		at = g->was.bound == c->bound ? g->was.at : 0;
 	from = at > c->from ? at : c->from;
 	if (!at || from >= c->bound)
 		return 0;
-	return add_part(d, left->slot, left->stack, &(struct gil_tick_sum){.off_ns = c->bound - from});
+	sum.off_ns[left->kind % GIL_OFF_KINDS] = c->bound - from;
+	return add_part(d, left->slot, left->stack, &sum);
 }
 
 static int find_parts(struct dividing *d)
@@ -114,12 +119,10 @@ static int find_threads(struct dividing *d)
 		return -ENOMEM;
 	}
 	for (size_t i = 0; i < s->threads_n; i++) {
-		const struct gil_off *off = &s->threads[i].m.hold_off;
-		uint64_t off_ns = off->ns[GIL_OFF_BLOCKED] + off->ns[GIL_OFF_PREEMPTED] + off->ns[GIL_OFF_STOPPED];
+		const struct metrics *m = &s->threads[i].m;
 
 		d->threads[i] = (struct tick_thread){
-			.off_ns = off_ns, .unseen_ns = off->ns[GIL_OFF_UNSEEN], .blame_ns = blamed[i],
-			.on_ns = less(s->threads[i].m.hold_ns, off_ns + off->ns[GIL_OFF_UNSEEN]),
+			.off = m->hold_off, .on_ns = less(m->hold_ns, gil_off_sum(&m->hold_off)), .blame_ns = blamed[i],
 		};
 	}
 	free(blamed);
@@ -136,9 +139,10 @@ static int give_all(struct dividing *d, bool *ticked)
 		const struct tick_part *p = &d->parts[i];
 
 		ticked[p->thread] = d->c->proc.mode != GIL_MODE_LIGHT;
-		if (!p->nowhere && !p->without && (p->sum.ticks || p->sum.off_ns))
+		if (!p->nowhere && !p->without && p->hold_ns + p->blame_ns + p->sum.ticks)
 			err = reader_stacks__give(d->c, p->thread, d->hashes[i], &(struct stack_part){
-				.hold_ns = p->hold_ns, .blame_ns = p->blame_ns, .ticks = p->sum.ticks,
+				.hold_ns = p->hold_ns, .blame_ns = p->blame_ns, .hold_off = p->hold_off,
+				.blame_off = p->blame_off, .ticks = p->sum.ticks,
 			});
 	}
 	return err;

@@ -209,6 +209,13 @@ void code_cell__set_place(struct code_cell *cell, const char *function, const ch
 	cell->place = text__hash(text__hash(TEXT_HASH ^ line, cell->function), cell->file);
 }
 
+void code_cell__set_caller(struct code_cell *cell, const char *caller)
+{
+	text__clean(cell->caller, sizeof(cell->caller), caller, strlen(caller));
+	if (cell->caller[0])
+		cell->place = text__hash(cell->place, cell->caller);
+}
+
 void code_cell__set_native(struct code_cell *cell, const char *native)
 {
 	bool held = native && cell->hold_ns + cell->blame_ns > 0;
@@ -239,6 +246,8 @@ static void add_code(struct code_cell *dst, const struct code_cell *src)
 	dst->hold_ns += src->hold_ns;
 	dst->blame_ns += src->blame_ns;
 	dst->wait_ns += src->wait_ns;
+	gil_off_add(&dst->hold_off, &src->hold_off);
+	gil_off_add(&dst->blame_off, &src->blame_off);
 }
 
 static void add_rest(struct code_rest *rest, const struct code_cell *cell)

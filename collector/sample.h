@@ -119,6 +119,7 @@ struct blame_cell {
 #define CODE_FUNCTION_SIZE 96
 #define CODE_FILE_SIZE 128
 #define CODE_NATIVE_SIZE 128
+#define CODE_CALLER_SIZE 192
 
 /*
  * What one thread did to others in one line of its code: of holds over a threshold where it was while it held, of waits over it
@@ -134,9 +135,11 @@ struct code_cell {
 	uint64_t place;         /* hash of function, file and line, for quick comparison */
 	char function[CODE_FUNCTION_SIZE]; /* cleaned; "?": not known; "": no Python code ran */
 	char file[CODE_FILE_SIZE];         /* cleaned; a long path has lost its beginning */
+	char caller[CODE_CALLER_SIZE]; /* the application's code, if this is none: "f (app.py:3) -> json.dumps", what it called */
 	uint64_t hold_ns;       /* held here */
 	uint64_t blame_ns;      /* others waited meanwhile, summed over them */
 	uint64_t wait_ns;       /* waited here */
+	struct gil_off hold_off, blame_off; /* of hold_ns and blame_ns: the holder was off the CPU, or whether is not known */
 	char native[CODE_NATIVE_SIZE]; /* "module.so: function" of C code that was seen there mostly; "": none, or not known */
 	uint64_t native_ns;     /* hold and blame of what `native` was known of */
 };
@@ -230,6 +233,9 @@ int proc_sample__add_code(struct proc_sample *s, const struct code_cell *cell, s
 
 /* Sets function, file (cut at their end, at their beginning) and line, and the hash of all. */
 void code_cell__set_place(struct code_cell *cell, const char *function, const char *file, uint32_t line, uint32_t firstlineno);
+
+/* Says who called it: another caller, another place. After set_place(). */
+void code_cell__set_caller(struct code_cell *cell, const char *caller);
 
 /* Says which native code the cell's hold and blame (set before) were in; "" or NULL: not known. */
 void code_cell__set_native(struct code_cell *cell, const char *native);

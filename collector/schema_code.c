@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../bpf/gil_off.h"
 #include "json_text.h"
 #include "long_event.h"
 #include "schema_member.h"
@@ -28,6 +29,33 @@ static void put_us(struct json_text *j, uint64_t ns)
 	json_text__integer(j, (long long)(ns / 1000));
 }
 
+static void put_off(struct json_text *j, const struct gil_off *off)
+{
+	json_text__open(j, '[');
+	for (size_t kind = 0; kind < GIL_OFF_KINDS; kind++)
+		put_us(j, off->ns[kind]);
+	json_text__close(j, ']');
+}
+
+/* What most places do not have: left out behind the last that there is. */
+static void put_more(const struct code_cell *c, struct json_text *j)
+{
+	bool off = gil_off_sum(&c->hold_off) + gil_off_sum(&c->blame_off) > 0;
+
+	if (c->native[0] || c->ticks || c->caller[0] || off)
+		json_text__string(j, c->native);
+	if (c->ticks || c->caller[0] || off) {
+		json_text__integer(j, (long long)c->ticks);
+		put_us(j, (uint64_t)sqrt(c->hold_var));
+	}
+	if (c->caller[0] || off)
+		json_text__string(j, c->caller);
+	if (!off)
+		return;
+	put_off(j, &c->hold_off);
+	put_off(j, &c->blame_off);
+}
+
 static void put_place(const struct schema_writer *w, const struct code_cell *c, struct json_text *j)
 {
 	json_text__open(j, '[');
@@ -38,12 +66,7 @@ static void put_place(const struct schema_writer *w, const struct code_cell *c, 
 	put_us(j, c->hold_ns);
 	put_us(j, c->blame_ns);
 	put_us(j, c->wait_ns);
-	if (c->native[0] || c->ticks)
-		json_text__string(j, c->native);
-	if (c->ticks) {
-		json_text__integer(j, (long long)c->ticks);
-		put_us(j, (uint64_t)sqrt(c->hold_var));
-	}
+	put_more(c, j);
 	json_text__close(j, ']');
 }
 
@@ -203,6 +226,15 @@ static bool take_ticks(const json_t *item, struct code_place *ret)
 	return take_us(json_array_get(item, 8), &ret->ticks) && take_us(json_array_get(item, 9), &ret->err_us);
 }
 
+/* Kinds that the writer did not know are 0. */
+static bool take_off(const json_t *json, double us[GIL_OFF_KINDS])
+{
+	for (size_t kind = 0; kind < GIL_OFF_KINDS; kind++)
+		if (json_array_get(json, kind) && !take_us(json_array_get(json, kind), &us[kind]))
+			return false;
+	return json_is_array(json);
+}
+
 static bool take_place(const json_t *item, struct code_place *ret)
 {
 	double line;
@@ -215,19 +247,24 @@ static bool take_place(const json_t *item, struct code_place *ret)
 	    !take_us(json_array_get(item, 5), &ret->blame_us) || !take_us(json_array_get(item, 6), &ret->wait_us))
 		return false;
 	ret->line = (uint32_t)line;
-	if (!json_array_get(item, 7))
-		return true;
-	return take_text(json_array_get(item, 7), ret->native, sizeof(ret->native)) && take_ticks(item, ret);
+	return (!json_array_get(item, 7) || take_text(json_array_get(item, 7), ret->native, sizeof(ret->native))) &&
+	       take_ticks(item, ret) &&
+	       (!json_array_get(item, 10) || take_text(json_array_get(item, 10), ret->caller, sizeof(ret->caller))) &&
+	       (!json_array_get(item, 11) || take_off(json_array_get(item, 11), ret->hold_off_us)) &&
+	       (!json_array_get(item, 12) || take_off(json_array_get(item, 12), ret->blame_off_us));
 }
 
 static bool is_same(const struct code_place *a, const struct code_place *b)
 {
-	return a->line == b->line && !strcmp(a->thr, b->thr) && !strcmp(a->function, b->function) && !strcmp(a->file, b->file);
+	return a->line == b->line && !strcmp(a->thr, b->thr) && !strcmp(a->function, b->function) && !strcmp(a->file, b->file) &&
+	       !strcmp(a->caller, b->caller);
 }
 
 static uint64_t hash_of(const struct code_place *place)
 {
-	return text__hash(text__hash(text__hash(TEXT_HASH ^ place->line, place->thr), place->function), place->file);
+	uint64_t hash = text__hash(text__hash(text__hash(TEXT_HASH ^ place->line, place->thr), place->function), place->file);
+
+	return text__hash(hash, place->caller);
 }
 
 static int append_place(struct code_sum *sum, const struct code_place *place, uint64_t hash)
@@ -260,6 +297,10 @@ static int add_place(struct code_sum *sum, const struct code_place *place)
 	known->wait_us += place->wait_us;
 	known->ticks += place->ticks;
 	known->err_us = hypot(known->err_us, place->err_us);
+	for (size_t kind = 0; kind < GIL_OFF_KINDS; kind++) {
+		known->hold_off_us[kind] += place->hold_off_us[kind];
+		known->blame_off_us[kind] += place->blame_off_us[kind];
+	}
 	if (place->native[0])
 		memcpy(known->native, place->native, sizeof(place->native));
 	return 0;

@@ -2,8 +2,13 @@
 /* See stack_book.h. */
 #include "stack_book.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "app_code.h"
+#include "sample.h"
+#include "text.h"
 
 #define SETS 256 /* a power of two */
 #define WAYS 8   /* places where a stack may stand; the one learned longest ago makes room */
@@ -94,43 +99,74 @@ static void describe(const struct pysymbol *symbol, char *buf, size_t size)
 			*c = ',';
 }
 
-/* One piece of memory for the three texts. */
-static void keep_texts(struct stack_text *t, const char *line, const struct pysymbol *leaf)
-{
-	size_t line_size = strlen(line) + 1, function_size = strlen(leaf->function) + 1, file_size = strlen(leaf->file) + 1;
-	char *texts = malloc(line_size + function_size + file_size);
+/* The frames of a stack, as they are named from the innermost on. */
+struct naming {
+	char line[STACK_TEXT_MAX];
+	size_t from; /* of the line, so far */
+	struct pysymbol leaf, last; /* the innermost frame, and the one named last */
+	char caller[CODE_CALLER_SIZE];
+	bool in_application; /* the innermost frame of the application is named */
+};
 
-	if (!texts)
+/* One piece of memory for the four texts. */
+static void keep_texts(struct stack_text *t, const struct naming *n)
+{
+	const char *texts[] = {n->line + n->from, n->leaf.function, n->leaf.file, n->caller}, *kept[4];
+	size_t size = 0, at = 0;
+	char *room;
+
+	for (size_t i = 0; i < 4; i++)
+		size += strlen(texts[i]) + 1;
+	room = malloc(size);
+	if (!room)
 		return;
-	memcpy(texts, line, line_size);
-	t->line = texts;
+	for (size_t i = 0; i < 4; i++) {
+		kept[i] = strcpy(room + at, texts[i]);
+		at += strlen(texts[i]) + 1;
+	}
+	t->line = room;
 	t->leaf = (struct stack_leaf){
-		.function = memcpy(texts + line_size, leaf->function, function_size),
-		.file = memcpy(texts + line_size + function_size, leaf->file, file_size),
-		.line = leaf->line, .firstlineno = leaf->firstlineno,
+		.function = kept[1], .file = kept[2], .line = n->leaf.line, .firstlineno = n->leaf.firstlineno,
 	};
+	t->caller = kept[3];
+}
+
+/* Whose code it is that called the innermost frame: "save_order (shop.py:31) -> json.dumps", if that is not it itself. */
+static void note_caller(struct naming *n, uint32_t depth, const struct pysymbol *symbol)
+{
+	char called[PYSTACK_FUNCTION_SIZE + PYSTACK_FILE_SIZE];
+
+	if (n->in_application || !app_code__is(symbol->file))
+		return;
+	n->in_application = true;
+	if (depth > 0)
+		pystack__describe(symbol, n->caller, sizeof(n->caller));
+	if (depth > 1)
+		text__append(n->caller, sizeof(n->caller), " -> %s", app_code__dotted(&n->last, called, sizeof(called)));
 }
 
 static void name_all(struct stack_text *t, const struct gil_stack_event *e, struct pystack *names)
 {
-	char line[STACK_TEXT_MAX], frame[PYSTACK_FUNCTION_SIZE + PYSTACK_FILE_SIZE + 16];
+	char frame[PYSTACK_FUNCTION_SIZE + PYSTACK_FILE_SIZE + 16];
 	uint32_t depth = e->depth < GIL_STACK_DEPTH ? e->depth : GIL_STACK_DEPTH;
 	struct pysymbol symbols[GIL_STACK_DEPTH] = {{.function = ""}};
-	size_t from = sizeof(line) - 1;
+	struct naming n = {.from = sizeof(n.line) - 1};
 	bool cut = e->more;
 
-	line[from] = '\0';
 	for (uint32_t i = 0; i < depth; i++)
 		symbols[i] = (struct pysymbol){.function = "?"};
 	if (names)
 		pystack__symbols(names, e->frames, depth, symbols);
+	n.leaf = symbols[0];
 	for (uint32_t i = 0; i < depth; i++) {
+		note_caller(&n, i, &symbols[i]);
+		n.last = symbols[i];
 		describe(&symbols[i], frame, sizeof(frame));
-		cut = !put_before(line, &from, frame) || cut;
+		cut = !put_before(n.line, &n.from, frame) || cut;
 	}
 	if (cut)
-		put_before(line, &from, "...");
-	keep_texts(t, line + from, &symbols[0]);
+		put_before(n.line, &n.from, "...");
+	keep_texts(t, &n);
 }
 
 void stack_book__learn(struct stack_book *b, const struct gil_stack_event *e, struct pystack *names)

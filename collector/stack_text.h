@@ -19,6 +19,7 @@ struct stack_text {
 	uint64_t hash;          /* 0: none */
 	uint32_t proc;
 	struct stack_leaf leaf; /* the innermost frame; function "": no Python code at all. Its texts are behind `line` */
+	const char *caller;     /* code_cell.caller; behind `line`, too */
 	char *line;             /* "outermost (file:12);...;innermost (file:7)" */
 	struct native_tally *native; /* C code that was seen inside the innermost frame */
 };

@@ -6,7 +6,8 @@
  *               alike, however long the single holds are, so no place is preferred; the error is that of counting. Of a thread
  *               that was too short on a CPU for a single tick, but lost it while it held, it goes the way of the next line: it
  *               was there just before and after
- *   without     hold = what was measured from the switch on, not more in all than the thread's exact sum
+ *   without     hold = what was measured from the switch on, by what it did there (asleep, without a CPU), not more of each kind
+ *               than the thread's exact sum
  *   blame       others' waiting for the thread, by (number of waiters at the ticks) x (time per tick), and by what was measured
  *
  * In light mode no time is known exactly: tick_share__estimate() reckons it from the ticks alone.
@@ -29,14 +30,14 @@ struct tick_part {
 	bool nowhere;            /* it was seen, but not where */
 	bool without;            /* estimates only: these ticks found the thread without the GIL */
 	struct gil_tick_sum sum;
-	uint64_t hold_ns, blame_ns; /* the outcome */
+	uint64_t hold_ns, blame_ns; /* the outcome, */
+	struct gil_off hold_off, blame_off; /* and of both what fell off the CPU */
 };
 
 /* A thread, by that number. */
 struct tick_thread {
 	uint64_t on_ns;          /* held on a CPU, exactly */
-	uint64_t off_ns;         /* held without one */
-	uint64_t unseen_ns;      /* held, and whether on a CPU is not known */
+	struct gil_off off;      /* held without one, or without its being known */
 	uint64_t blame_ns;       /* others waited for it */
 	/* set by tick_share__divide(): */
 	uint64_t ticks;          /* in all */
@@ -45,10 +46,11 @@ struct tick_thread {
 	double est_var;          /* ns^2 */
 	uint64_t rest_hold_ns, rest_blame_ns; /* what has no place */
 	/* its own: */
-	uint64_t off_seen_ns;
+	struct gil_off off_seen;
 	double weight;           /* of all blame */
 	struct {
-		uint64_t ticks, off_ns;
+		uint64_t ticks;
+		struct gil_off off;
 		double weight;
 	} given;
 };

@@ -3,8 +3,10 @@
  * Numbers to sentences: is this process bound by the GIL, what would it gain at best without it, who makes whom wait in which
  * known pattern, and what usually helps. Pure: no clock, no I/O.
  *
- * Every sentence carries its number, and no pattern is claimed without its evidence; the thresholds stand at the top of
- * verdict.c. Numbers that are not known are NAN and claim nothing.
+ * All waiting is divided (verdict_waiting.c) by whom it was for and what that did: each finding explains a part of it that no
+ * other does, and names only code that this part rests on. A pattern is a row of VERDICT_PATTERNS and a file, which has its
+ * thresholds. Every sentence carries its number, and no pattern is claimed without its evidence. Numbers that are not known
+ * are NAN and claim nothing.
  */
 #ifndef GILSCOPE_VERDICT_H
 #define GILSCOPE_VERDICT_H
@@ -32,11 +34,24 @@ struct verdict_load {
 	double over_us, over_n, over_late, over_max; /* of holds that were asked for: struct gil_over, overs.h */
 };
 
-/* The function of a thread that made others wait the most, "f (file.py:12)", NULL: not known; how long, summed over them. */
-struct verdict_code {
-	const char *place;
-	double us;
-	bool native; /* the place names the C code, too: it need not be looked for */
+/* What a holder did with a time. */
+enum verdict_time {
+	TIME_RUNS,
+	TIME_ASLEEP,
+	TIME_STARVED, /* it had no CPU */
+	TIME_STOPPED, /* it could not run: a tracer, a signal or the freezer */
+	TIME_UNSEEN,  /* which of these is not known */
+	TIME_KINDS,
+};
+
+/* What a thread did in a function. Texts are the caller's. */
+struct verdict_place {
+	size_t thread;
+	const char *code;     /* as it is shown: "save (shop.py:31) -> json.dumps -> _json.so: encode" */
+	const char *function; /* the same for all of its lines and threads, and for no other */
+	double hold_us[TIME_KINDS];
+	double blame_us[TIME_KINDS]; /* others waited meanwhile, summed over them */
+	bool extension; /* C code was seen there, and `code` names it: not the interpreter's, which is in all that runs */
 	bool gc;     /* which is garbage collection */
 };
 
@@ -68,7 +83,8 @@ struct verdict_input {
 	double waiting;                 /* threads that wait at the end, for whomever */
 	const struct verdict_load *threads;
 	size_t threads_n;
-	const struct verdict_code *codes; /* of the threads; NULL: of none */
+	const struct verdict_place *places;
+	size_t places_n;
 	const struct verdict_pair *pairs;
 	size_t pairs_n;
 };
@@ -84,24 +100,29 @@ enum gil_bound {
 	BOUND_YES,
 };
 
-/* What is recognised: X(identifier, name in JSON). Worst first. */
+/*
+ * What is recognised: X(identifier, name in JSON, who finds it: verdict_<name>__find). What hangs comes first; of the others that
+ * explain nothing of the waiting, the worst.
+ */
 #define VERDICT_PATTERNS(X) \
-	X(STANDSTILL, "standstill")     /* none of its threads can run: stopped, traced, frozen */ \
-	X(GONE_HOLDER, "gone_holder")   /* the GIL is held by a thread that is not there any more */ \
-	X(STUCK_HOLDER, "stuck_holder") /* a thread sleeps with the GIL, and goes on doing so */ \
-	X(GARBAGE, "garbage_collection") /* garbage is collected for much of the time, or while others wait */ \
-	X(LONG_HOLD, "long_hold")       /* C code keeps the GIL for long at a stretch */ \
-	X(BLOCKED_HOLD, "blocked_hold") /* the GIL is held by a thread that sleeps */ \
-	X(STOPPED_HOLDER, "stopped_holder") /* the GIL is held by a thread that a tracer, or a signal, has stopped */ \
-	X(STARVED_HOLDER, "starved_holder") /* the GIL is held by a thread that has no CPU */ \
-	X(CPU_SHARING, "cpu_sharing")   /* several threads compute and share one GIL */ \
-	X(CONVOY, "convoy")             /* short holds pay a switch interval each time */ \
-	X(HANDOVER, "handover")         /* nobody held it for much of the waiting */ \
-	X(MANY_THREADS, "many_threads") /* a long queue */ \
-	X(ONE_THREAD, "one_thread")     /* one thread computes, nobody waits */ \
-	X(FINE, "fine")                 /* the time goes elsewhere */
+	X(STANDSTILL, standstill)     /* none of its threads can run: stopped, traced, frozen */ \
+	X(GONE_HOLDER, gone_holder)   /* the GIL is held by a thread that is not there any more */ \
+	X(STUCK_HOLDER, stuck_holder) /* a thread sleeps with the GIL, and goes on doing so */ \
+	X(GARBAGE, garbage_collection) /* garbage is collected for much of the time, or while others wait */ \
+	X(LONG_HOLD, long_hold)       /* C code keeps the GIL though others ask for it */ \
+	X(BLOCKED_HOLD, blocked_hold) /* the GIL is held by a thread that sleeps */ \
+	X(STOPPED_HOLDER, stopped_holder) /* the GIL is held by a thread that a tracer, or a signal, has stopped */ \
+	X(STARVED_HOLDER, starved_holder) /* the GIL is held by a thread that has no CPU */ \
+	X(CPU_SHARING, cpu_sharing)   /* several threads compute and share one GIL */ \
+	X(CONVOY, convoy)             /* short holds pay a switch interval each time */ \
+	X(COMPUTING, computing)       /* bytecode computes, and others are late for it */ \
+	X(SHORT_HOLDS, short_holds)   /* holds are short, and too many */ \
+	X(HANDOVER, handover)         /* nobody held it for much of the waiting */ \
+	X(MANY_THREADS, many_threads) /* a long queue */ \
+	X(ONE_THREAD, one_thread)     /* one thread computes, nobody waits */ \
+	X(FINE, fine)                 /* the time goes elsewhere */
 
-/* Each is found at most once, in this order. */
+/* Each is found at most once. */
 enum verdict_pattern {
 #define X(id, name) PATTERN_##id,
 	VERDICT_PATTERNS(X)
@@ -112,6 +133,9 @@ enum verdict_pattern {
 struct verdict_finding {
 	enum verdict_pattern pattern;
 	size_t thread; /* index of the one that is worst, or SIZE_MAX: no single one */
+	double waited_us; /* of all.wait_us: what it explains, and no other finding does */
+	const char *code; /* verdict_place.code of the worst place that it rests on; NULL: not known */
+	size_t holder;    /* whose place that is; SIZE_MAX: nobody's */
 	char evidence[VERDICT_TEXT];
 	char remedy[VERDICT_TEXT];
 };
@@ -121,8 +145,10 @@ struct verdict {
 	char headline[VERDICT_TEXT];
 	double gain_max; /* times as much work per second without the GIL, at best; NAN: not known */
 	char gain[VERDICT_TEXT];
-	struct verdict_finding findings[PATTERN_COUNT];
+	struct verdict_finding findings[PATTERN_COUNT]; /* the more it explains the earlier, but first what hangs */
 	size_t findings_n;
+	double unexplained; /* share of the waiting that no finding explains, 0..1; NAN: nobody waited, or no verdict */
+	char cause[VERDICT_TEXT]; /* that it was not found, where that is much; else "" */
 	char limits[VERDICT_TEXT]; /* what the numbers cannot say, "" if nothing */
 };
 

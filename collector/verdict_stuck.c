@@ -6,17 +6,14 @@
 #include "verdict_inside.h"
 
 #include <math.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-
-#include "text.h"
 
 #define STILL_SAID 0.05 /* of the time */
 #define GONE_SAID 0.01
 #define STUCK_PART 0.5  /* of the time: a hold that goes on has lasted so long, or began before anybody looked */
 #define SECOND_NS 1e9
-
-#define SAY(text, ...) text__append(text, sizeof(text), __VA_ARGS__)
 
 static double part(const struct verdict_input *in, double ns)
 {
@@ -41,15 +38,6 @@ bool verdict_stuck__is_claimed(const struct verdict *v, enum verdict_pattern pat
 	return false;
 }
 
-bool verdict_stuck__explains(const struct verdict *v, size_t thread)
-{
-	for (size_t i = 0; i < v->findings_n; i++)
-		if (v->findings[i].pattern == PATTERN_GONE_HOLDER ||
-		    (v->findings[i].pattern == PATTERN_STUCK_HOLDER && v->findings[i].thread == thread))
-			return true;
-	return false;
-}
-
 /* ---- who waits ---- */
 
 static void say_waiters(const struct verdict_input *in, const char *how, char *text, size_t size)
@@ -63,14 +51,15 @@ static void say_waiters(const struct verdict_input *in, const char *how, char *t
 
 /* ---- the patterns ---- */
 
-static void standstill(const struct verdict_input *in, struct verdict *v)
+void verdict_standstill__find(const struct judging *j, struct verdict *v)
 {
+	const struct verdict_input *in = j->in;
 	const struct holding *h = in->holding;
-	enum standstill kind = holding__mostly(h);
+	enum standstill kind = h ? holding__mostly(h) : STANDSTILL_NONE;
 	struct verdict_finding *f;
 	char a[32];
 
-	if (kind == STANDSTILL_NONE || (verdict_stuck__still_share(in) < STILL_SAID && !h->standstill))
+	if (kind == STANDSTILL_NONE || !(in->observed_us > 0) || (verdict_stuck__still_share(in) < STILL_SAID && !h->standstill))
 		return;
 	f = verdict__claim(v, PATTERN_STANDSTILL, SIZE_MAX);
 	SAY(f->evidence, "The process %s%s", h->standstill ? "" : "was seen to stand still: it ", standstill__words(kind));
@@ -82,25 +71,45 @@ static void standstill(const struct verdict_input *in, struct verdict *v)
 	SAY(f->remedy, "%s", standstill__remedy(kind));
 }
 
-static void say_place(const struct verdict_input *in, size_t thread, char *text, size_t size)
+static void say_place(const struct judging *j, struct verdict_finding *f)
 {
-	const struct verdict_code *code = in->codes && thread != SIZE_MAX ? &in->codes[thread] : NULL;
-
-	if (code && code->place)
-		text__append(text, size, " It is in %s.", code->place);
-	else if (in->holding->place[0])
-		text__append(text, size, " It is in %s.", in->holding->place);
+	if (j->in->holder != SIZE_MAX)
+		verdict_code__say(j, f, HOW_STUCK, j->in->holder);
+	if (!f->code && j->in->holding->place[0])
+		SAY(f->evidence, " It is in %s.", j->in->holding->place);
 }
 
-static void gone_holder(const struct verdict_input *in, struct verdict *v)
+static bool is_gone(const struct verdict_input *in)
 {
+	return in->holding && in->observed_us > 0 && holder_kind__is_gone(in->holding->by) &&
+	       part(in, (double)in->holding->gone_ns) >= GONE_SAID;
+}
+
+/* Since before anybody looked, or for most of the time; and it does not move. */
+static bool is_stuck(const struct verdict_input *in)
+{
+	const struct holding *h = in->holding;
+
+	return h && in->observed_us > 0 && h->by == HOLDER_THREAD && !h->standstill && strchr("SD", h->task.letter) &&
+	       h->task.letter && (h->before || part(in, (double)h->lasted_ns) >= STUCK_PART);
+}
+
+bool verdict_stuck__is_holder(const struct verdict_input *in, size_t thread)
+{
+	return is_gone(in) || (is_stuck(in) && thread == in->holder);
+}
+
+void verdict_gone_holder__find(const struct judging *j, struct verdict *v)
+{
+	const struct verdict_input *in = j->in;
 	const struct holding *h = in->holding;
 	struct verdict_finding *f;
 	char a[32];
 
-	if (!holder_kind__is_gone(h->by) || part(in, (double)h->gone_ns) < GONE_SAID)
+	if (!is_gone(in))
 		return;
 	f = verdict__claim(v, PATTERN_GONE_HOLDER, in->holder);
+	f->waited_us = j->how_us[HOW_STUCK];
 	SAY(f->evidence, "The GIL is held by %s", holder_kind__words(h->by));
 	if (h->name[0])
 		SAY(f->evidence, " (%s)", h->name);
@@ -112,17 +121,9 @@ static void gone_holder(const struct verdict_input *in, struct verdict *v)
 	SAY(f->remedy, "%s", holder_kind__remedy(h->by));
 }
 
-/* Since before anybody looked, or for most of the time; and it does not move. */
-static bool is_stuck(const struct verdict_input *in)
+void verdict_stuck_holder__find(const struct judging *j, struct verdict *v)
 {
-	const struct holding *h = in->holding;
-
-	return h->by == HOLDER_THREAD && !h->standstill && strchr("SD", h->task.letter) && h->task.letter &&
-	       (h->before || part(in, (double)h->lasted_ns) >= STUCK_PART);
-}
-
-static void stuck_holder(const struct verdict_input *in, struct verdict *v)
-{
+	const struct verdict_input *in = j->in;
 	const struct holding *h = in->holding;
 	struct verdict_finding *f;
 	char words[TASK_DOING_SIZE], a[32];
@@ -130,6 +131,7 @@ static void stuck_holder(const struct verdict_input *in, struct verdict *v)
 	if (!is_stuck(in))
 		return;
 	f = verdict__claim(v, PATTERN_STUCK_HOLDER, in->holder);
+	f->waited_us = j->how_us[HOW_STUCK];
 	SAY(f->evidence, "%s has held the GIL %s%s%s and goes on: it is %s", h->name[0] ? h->name : "A thread",
 	    h->before ? "since before gilscope looked, for " : "for ", verdict__ms(a, (double)h->lasted_ns / 1e3),
 	    h->before ? " at least," : "", task_state__words(&h->task, words));
@@ -137,18 +139,9 @@ static void stuck_holder(const struct verdict_input *in, struct verdict *v)
 		SAY(f->evidence, ", and the process used %.1f %% of a CPU", 100 * in->cpu_us / in->observed_us);
 	SAY(f->evidence, ".");
 	say_waiters(in, "for it", f->evidence, sizeof(f->evidence));
-	say_place(in, in->holder, f->evidence, sizeof(f->evidence));
+	say_place(j, f);
 	SAY(f->remedy,
 	    "Find what that call waits for, and who is to end it (gilscope dump shows all stacks). Who has to take the GIL first "
 	    "to end it never will: that is a deadlock. Have the call release the GIL (Py_BEGIN_ALLOW_THREADS; ctypes.CDLL "
 	    "instead of PyDLL).");
-}
-
-void verdict_stuck__claim(const struct verdict_input *in, struct verdict *v)
-{
-	if (!in->holding || !(in->observed_us > 0))
-		return;
-	standstill(in, v);
-	gone_holder(in, v);
-	stuck_holder(in, v);
 }

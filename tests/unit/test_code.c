@@ -244,6 +244,40 @@ static const char *member_of(const struct batch *b, const char *what)
 	return NULL;
 }
 
+/* What a place did on the CPU and off it, and who called it, comes back as it was; another caller is another place. */
+Test(code, kinds_of_time_and_callers_are_read_back)
+{
+	struct proc_sample *s = guilty();
+	struct schema_writer *w = made_up__writer();
+	struct code_sum sum = {0};
+	struct batch *b = batch__new();
+	struct code_cell c = cell(0, "f", 12, 90);
+	const char *member;
+
+	c.hold_off = (struct gil_off){{20 * MS, 5 * MS, 0}};
+	c.blame_off = (struct gil_off){{70 * MS, 0, 0}};
+	code_cell__set_caller(&c, "save (shop.py:3) -> orm.save");
+	cr_assert_eq(proc_sample__add_code(s, &c, SIZE_MAX), 0);
+	cr_assert_eq(s->code_n, 5);
+	cr_assert_eq(schema_writer__sample(w, TIER_BASE, s, s, b), 0);
+	member = member_of(b, ":code:1s");
+	cr_assert_not_null(member);
+	cr_expect_not_null(strstr(member, "90000,0,\"\",0,0,\"save (shop.py:3) -> orm.save\",[20000,5000,0,0],[70000,0,0,0]]"),
+			   "%s", member);
+	for (int i = 0; i < 2; i++)
+		cr_assert_eq(code_sum__add(&sum, member, strlen(member)), 0);
+	cr_assert_eq(sum.n, 5);
+	cr_expect_str_eq(sum.places[0].caller, "save (shop.py:3) -> orm.save");
+	cr_expect_eq(sum.places[0].hold_off_us[GIL_OFF_BLOCKED], 40000);
+	cr_expect_eq(sum.places[0].hold_off_us[GIL_OFF_PREEMPTED], 10000);
+	cr_expect_eq(sum.places[0].blame_off_us[GIL_OFF_BLOCKED], 140000);
+	cr_expect_eq(sum.places[1].blame_off_us[GIL_OFF_BLOCKED], 0);
+	code_sum__free(&sum);
+	batch__free(b);
+	schema_writer__free(w);
+	proc_sample__free(s);
+}
+
 Test(code, is_written_and_read_back)
 {
 	struct proc_sample *s = guilty();

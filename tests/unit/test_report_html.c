@@ -13,8 +13,7 @@
 static struct report report;
 static struct verdict_load threads[3];
 static char names[3][REPORT_NAME_SIZE], thrs[3][BLAME_THR_SIZE];
-static char codes[3][CODE_TEXT_SIZE];
-static struct verdict_code guilt[3];
+static struct verdict_place places[2];
 static struct function_time functions[3];
 static struct verdict_pair pairs[3];
 static struct report_point points[10];
@@ -50,12 +49,10 @@ static void set_up(void)
 	report.threads = threads;
 	report.names = names;
 	report.thrs = thrs;
-	strcpy(codes[0], "search (app.py:12)");
-	strcpy(codes[2], "<lambda> (a&b.py:3)");
-	guilt[0] = (struct verdict_code){.place = codes[0], .us = 1000};
-	guilt[2] = (struct verdict_code){.place = codes[2], .us = 700000};
-	report.codes = codes;
-	report.guilt = guilt;
+	places[0] = (struct verdict_place){
+		.thread = 0, .code = "<lambda> (a&b.py:3) -> <b>.so", .function = "lambda", .blame_us = {700000},
+	};
+	places[1] = (struct verdict_place){.thread = 2, .code = "search (app.py:12)", .function = "search", .blame_us = {1000}};
 	functions[0] = (struct function_time){.place = "<lambda> (a&b.py:3)", .who = "2 threads", .blame_us = 700000};
 	functions[1] = (struct function_time){.place = "search (app.py:12)", .who = HOSTILE, .blame_us = 1000};
 	functions[2] = (struct function_time){.place = "idle (app.py:12)"};
@@ -70,6 +67,7 @@ static void set_up(void)
 		.observed_us = 10000000, .cov = 1, .all = {.hold_us = 5500000, .wait_us = 3000000, .n = 3000, .c = 300},
 		.util = 0.55, .handover_us = 200000, .unknown_us = 0, .cpu_us = 6000000, .cpus = 2, .gils = 1,
 		.threads = threads, .threads_n = 3, .pairs = pairs, .pairs_n = 3,
+		.places = places, .places_n = 2,
 	};
 	verdict__reach(&report.in, &report.verdict);
 }

@@ -9,6 +9,7 @@
 TestSuite(tick_share);
 
 #define MS 1000000ull
+#define ASLEEP(ns, waited) {.off_ns = {[GIL_OFF_BLOCKED] = (ns)}, .off_waited_ns = {[GIL_OFF_BLOCKED] = (waited)}}
 
 Test(tick_share, time_on_a_cpu_goes_by_ticks)
 {
@@ -25,8 +26,8 @@ Test(tick_share, time_on_a_cpu_goes_by_ticks)
 
 Test(tick_share, time_off_the_cpu_is_as_measured)
 {
-	struct tick_thread t = {.on_ns = 10 * MS, .off_ns = 50 * MS, .blame_ns = 110 * MS};
-	struct tick_part p[2] = {{.sum = {.ticks = 5, .waited = 5}}, {.sum = {.off_ns = 50 * MS, .off_waited_ns = 100 * MS}}};
+	struct tick_thread t = {.on_ns = 10 * MS, .off = {{50 * MS}}, .blame_ns = 110 * MS};
+	struct tick_part p[2] = {{.sum = {.ticks = 5, .waited = 5}}, {.sum = ASLEEP(50 * MS, 100 * MS)}};
 
 	tick_share__divide(&t, 1, p, 2);
 	cr_expect_eq(p[0].hold_ns, 10 * MS);
@@ -39,7 +40,7 @@ Test(tick_share, what_was_not_seen_has_no_place)
 {
 	struct tick_thread t[3] = {
 		{.on_ns = 7 * MS, .blame_ns = 3 * MS},
-		{.on_ns = 10 * MS, .off_ns = 20 * MS, .unseen_ns = 10 * MS, .blame_ns = 40 * MS},
+		{.on_ns = 10 * MS, .off = {{20 * MS, 0, 10 * MS}}, .blame_ns = 40 * MS},
 		{.on_ns = 10 * MS, .blame_ns = 10 * MS},
 	};
 	struct tick_part p[3] = {
@@ -61,9 +62,9 @@ Test(tick_share, what_was_not_seen_has_no_place)
 
 Test(tick_share, a_thread_too_short_on_a_cpu_for_a_tick_was_where_it_slept)
 {
-	struct tick_thread t = {.on_ns = MS, .off_ns = 40 * MS, .blame_ns = 41 * MS};
+	struct tick_thread t = {.on_ns = MS, .off = {{40 * MS}}, .blame_ns = 41 * MS};
 	struct tick_part p[2] = {
-		{.sum = {.off_ns = 30 * MS, .off_waited_ns = 30 * MS}}, {.sum = {.off_ns = 10 * MS, .off_waited_ns = 10 * MS}},
+		{.sum = ASLEEP(30 * MS, 30 * MS)}, {.sum = ASLEEP(10 * MS, 10 * MS)},
 	};
 
 	tick_share__divide(&t, 1, p, 2);
@@ -71,11 +72,31 @@ Test(tick_share, a_thread_too_short_on_a_cpu_for_a_tick_was_where_it_slept)
 	cr_expect_eq(t.rest_hold_ns + t.rest_blame_ns, 0);
 }
 
+/* A thread that computes, sleeps and lacks a CPU in three places: each is told apart, of holds and of what others waited. */
+Test(tick_share, what_a_holder_did_off_the_cpu_is_told_apart)
+{
+	struct tick_thread t = {.on_ns = 20 * MS, .off = {{50 * MS, 30 * MS, 0}}, .blame_ns = 190 * MS};
+	struct tick_part p[2] = {
+		{.sum = {.ticks = 20, .waited = 10, .off_ns = {0, 30 * MS, 0}, .off_waited_ns = {0, 30 * MS, 0}}},
+		{.sum = ASLEEP(50 * MS, 150 * MS)},
+	};
+
+	tick_share__divide(&t, 1, p, 2);
+	cr_expect_eq(p[0].hold_ns, 50 * MS);
+	cr_expect_eq(p[0].hold_off.ns[GIL_OFF_PREEMPTED], 30 * MS);
+	cr_expect_eq(p[0].hold_off.ns[GIL_OFF_BLOCKED], 0);
+	cr_expect_eq(p[0].blame_ns, 40 * MS);
+	cr_expect_eq(p[0].blame_off.ns[GIL_OFF_PREEMPTED], 30 * MS);
+	cr_expect_eq(p[1].hold_off.ns[GIL_OFF_BLOCKED], 50 * MS);
+	cr_expect_eq(p[1].blame_off.ns[GIL_OFF_BLOCKED], 150 * MS);
+	cr_expect_eq(p[1].blame_ns, 150 * MS);
+}
+
 /* More was measured than there was: clocks of two CPUs. */
 Test(tick_share, no_more_is_given_than_there_is)
 {
-	struct tick_thread t = {.off_ns = 10 * MS};
-	struct tick_part p[2] = {{.sum = {.off_ns = 9 * MS}}, {.sum = {.off_ns = 3 * MS}}};
+	struct tick_thread t = {.off = {{10 * MS}}};
+	struct tick_part p[2] = {{.sum = ASLEEP(9 * MS, 0)}, {.sum = ASLEEP(3 * MS, 0)}};
 
 	tick_share__divide(&t, 1, p, 2);
 	cr_expect_eq(p[0].hold_ns + p[1].hold_ns, 10 * MS);
@@ -85,20 +106,20 @@ Test(tick_share, no_more_is_given_than_there_is)
 Test(tick_share, nothing_is_rounded_away)
 {
 	for (uint64_t n = 1; n < 200; n++) {
-		struct tick_thread t = {.on_ns = 1000000007, .off_ns = 999999937, .blame_ns = 123456789123ull};
+		struct tick_thread t = {.on_ns = 1000000007, .off = {{999999937}}, .blame_ns = 123456789123ull};
 		struct tick_part p[200] = {{0}};
 		uint64_t hold = 0, blame = 0;
 
 		for (uint64_t i = 0; i < n; i++)
 			p[i].sum = (struct gil_tick_sum){
-				.ticks = 1 + i % 7, .waited = i % 5 + 1, .off_ns = 1 + 37 * i, .off_waited_ns = 1 + 91 * i,
+				.ticks = 1 + i % 7, .waited = i % 5 + 1, .off_ns = {1 + 37 * i}, .off_waited_ns = {1 + 91 * i},
 			};
 		tick_share__divide(&t, 1, p, n);
 		for (uint64_t i = 0; i < n; i++) {
 			hold += p[i].hold_ns;
 			blame += p[i].blame_ns;
 		}
-		cr_assert_eq(hold + t.rest_hold_ns, t.on_ns + t.off_ns);
+		cr_assert_eq(hold + t.rest_hold_ns, t.on_ns + t.off.ns[GIL_OFF_BLOCKED]);
 		cr_assert_eq(blame + t.rest_blame_ns, t.blame_ns);
 	}
 }
@@ -142,7 +163,7 @@ Test(tick_share, an_estimate_counts_ticks_with_the_gil_and_time_off_the_cpu)
 		{.thread = 1, .sum = {.ticks = 10, .on_ns = 40 * MS}},
 		{.thread = 1, .without = true, .sum = {.ticks = 30, .on_ns = 120 * MS}},
 		{.thread = 1, .nowhere = true, .sum = {.ticks = 1, .on_ns = 4 * MS}},
-		{.thread = 1, .sum = {.off_ns = 5 * MS}},
+		{.thread = 1, .sum = ASLEEP(5 * MS, 0)},
 	};
 
 	tick_share__estimate(t, 2, p, 4);

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The code that a part of the waiting rests on: of all places, those times count that are of that part's kind, of threads that
+ * do that. So what sleeps is never said to be code that computes, whatever else the thread did. A function's lines and threads
+ * are added up; its worst one is shown.
+ */
+#include "verdict_inside.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#define CODE_SAID 0.1  /* of that part of the waiting, or of the holding: a place that has less says nothing of it */
+#define CODE_MOST 0.5
+
+/* A place's part of that, of what others waited or of what it held. */
+static double part_of(const struct judging *j, const struct verdict_place *p, enum how how, bool hold)
+{
+	const double *us = hold ? p->hold_us : p->blame_us;
+
+	switch (how) {
+	case HOW_GC:
+		return p->gc ? us[TIME_RUNS] : 0;
+	case HOW_ASLEEP:
+		return us[TIME_ASLEEP];
+	case HOW_STARVED:
+		return us[TIME_STARVED];
+	case HOW_STOPPED:
+		return us[TIME_STOPPED];
+	case HOW_UNSEEN:
+		return us[TIME_UNSEEN];
+	case HOW_STUCK:
+		return us[TIME_RUNS] + us[TIME_ASLEEP] + us[TIME_STARVED] + us[TIME_STOPPED] + us[TIME_UNSEEN];
+	default:
+		return !p->gc && j->holders && j->holders[p->thread].runs == how ? us[TIME_RUNS] : 0;
+	}
+}
+
+struct search {
+	enum how how;
+	size_t thread;
+	bool hold;
+	double all, most; /* found: of all places, of the worst function */
+};
+
+static bool is_asked_for(const struct search *s, const struct verdict_place *p)
+{
+	return s->thread == SIZE_MAX || p->thread == s->thread;
+}
+
+static double of_function(const struct judging *j, const struct search *s, const char *function)
+{
+	double us = 0;
+
+	for (size_t i = 0; i < j->in->places_n; i++)
+		if (is_asked_for(s, &j->in->places[i]) && strcmp(j->in->places[i].function, function) == 0)
+			us += part_of(j, &j->in->places[i], s->how, s->hold);
+	return us;
+}
+
+/* The worst place of the worst function. */
+static const struct verdict_place *search(const struct judging *j, struct search *s)
+{
+	const struct verdict_place *worst = NULL;
+	double own_most = 0;
+
+	for (size_t i = 0; i < j->in->places_n; i++) {
+		const struct verdict_place *p = &j->in->places[i];
+		double own = is_asked_for(s, p) ? part_of(j, p, s->how, s->hold) : 0, all;
+
+		if (!(own > 0))
+			continue;
+		s->all += own;
+		all = of_function(j, s, p->function);
+		if (all < s->most || (all == s->most && own <= own_most))
+			continue;
+		s->most = all;
+		own_most = own;
+		worst = p;
+	}
+	return worst;
+}
+
+void verdict_code__say(const struct judging *j, struct verdict_finding *f, enum how how, size_t thread)
+{
+	struct search s = {.how = how, .thread = thread};
+	const struct verdict_place *p = search(j, &s);
+	char a[32];
+
+	if (!p) {
+		s = (struct search){.how = how, .thread = thread, .hold = true};
+		p = search(j, &s);
+	}
+	if (!p || s.most < CODE_SAID * s.all)
+		return;
+	f->code = p->code;
+	f->holder = p->thread;
+	SAY(f->evidence, " %s was in %s: ", s.most >= CODE_MOST * s.all ? "Most of that" : "The largest part of that", p->code);
+	SAY(f->evidence, s.hold ? "%s." : "others waited %s.", verdict__ms(a, s.most));
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Whose code a file is: the application's, or a library's, and what a program writes to call that. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../../collector/app_code.h"
+
+TestSuite(app_code);
+
+Test(app_code, code_outside_of_libraries_is_the_applications)
+{
+	static const char *const ours[] = {
+		"/srv/shop/shop.py", "shop.py", "/opt/python3.11/shop.py", "/home/me/lib/shop.py", "/srv/lib/python/shop.py",
+		"/srv/site-packages.py", "/home/python3/lib/x.py",
+	};
+	static const char *const theirs[] = {
+		"/usr/lib/python3.11/json/__init__.py", "/usr/lib/python3/dist-packages/flask/app.py", "<frozen os>",
+		    "<string>", "",
+		"/srv/venv/lib/python3.12/site-packages/orm/query.py",
+		    "/home/me/.pyenv/versions/3.13.0/lib/python3.13t/threading.py",
+		"/usr/lib64/python3.9/json/encoder.py", "/opt/x/site-packages/a.py",
+	};
+
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+		cr_expect(app_code__is(ours[i]), "%s", ours[i]);
+	for (size_t i = 0; i < sizeof(theirs) / sizeof(theirs[0]); i++)
+		cr_expect_not(app_code__is(theirs[i]), "%s", theirs[i]);
+}
+
+Test(app_code, a_librarys_function_is_named_as_programs_write_it)
+{
+	static const char *const cases[][3] = {
+		{"dumps", "/usr/lib/python3.11/json/__init__.py", "json.dumps"},
+		{"JSONEncoder.encode", "/usr/lib/python3.11/json/encoder.py", "json.encoder.JSONEncoder.encode"},
+		{"get", "/v/lib/python3.12/site-packages/orm/query.py", "orm.query.get"},
+		{"_find_spec", "<frozen importlib._bootstrap>", "importlib._bootstrap._find_spec"},
+		{"f", "", "f"},
+	};
+	char buf[64];
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct pysymbol symbol = {.line = 1};
+
+		snprintf(symbol.function, sizeof(symbol.function), "%s", cases[i][0]);
+		snprintf(symbol.file, sizeof(symbol.file), "%s", cases[i][1]);
+		cr_expect_str_eq(app_code__dotted(&symbol, buf, sizeof(buf)), cases[i][2]);
+		cr_expect_lt(strlen(app_code__dotted(&symbol, buf, 5)), 5u);
+	}
+}
