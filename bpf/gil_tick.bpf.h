@@ -257,7 +257,7 @@ __noinline int gil_tick_settle(__u32 gil_slot, __u64 now, __u64 bound)
 	return 0;
 }
 
-/* A holder that slept, or was stopped, is woken: that time is of its own kind, and it lacks a CPU from now on, in the same stack. */
+/* A holder that slept, or was stopped, is woken: it lacks a CPU from now on, in the same stack; time so far is of its kind. */
 GIL_INLINE void gil_tick_woken(const struct gil_task *mine, __u64 now, __u64 bound)
 {
 	struct gil_state *g = mine->off ? gil_held_by(mine) : NULL;

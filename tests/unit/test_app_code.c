@@ -11,14 +11,14 @@ TestSuite(app_code);
 Test(app_code, code_outside_of_libraries_is_the_applications)
 {
 	static const char *const ours[] = {
-		"/srv/shop/shop.py", "shop.py", "/opt/python3.11/shop.py", "/home/me/lib/shop.py", "/srv/lib/python/shop.py",
+		"/srv/shop/shop.py", "shop.py", "/opt/python3.11/shop.py", "/export/me/lib/shop.py", "/srv/lib/python/shop.py",
 		"/srv/site-packages.py", "/home/python3/lib/x.py",
 	};
 	static const char *const theirs[] = {
 		"/usr/lib/python3.11/json/__init__.py", "/usr/lib/python3/dist-packages/flask/app.py", "<frozen os>",
 		    "<string>", "",
 		"/srv/venv/lib/python3.12/site-packages/orm/query.py",
-		    "/home/me/.pyenv/versions/3.13.0/lib/python3.13t/threading.py",
+		    "/export/me/.pyenv/versions/3.13.0/lib/python3.13t/threading.py",
 		"/usr/lib64/python3.9/json/encoder.py", "/opt/x/site-packages/a.py",
 	};
 
