@@ -473,7 +473,7 @@ GIL_INLINE void acquired(struct gil_at *at)
 	__u64 last = at->gil->last_owner;
 	__u32 slot = last >> 32;
 
-	if ((__u32)last == at->tid && !at->gil->cur.waiters && !at->gil->handoff_slot &&
+	if ((__u32)last == at->tid && !at->gil->cur.waiters && !at->gil->handoff_slot && !at->gil->gc_away &&
 	    at->gil->arm_gen == at->proc->arm_gen) {
 		gil_on_acquire(at, slot, true, 0);
 		return;
@@ -658,6 +658,48 @@ int gil_wake(struct pt_regs *ctx)
 		gil_on_wake(&at, slot);
 		return 0;
 	}
+	return 0;
+}
+
+/*
+ * Index of the GIL that a thread of the process has, by its events. Who has had it since before the probes were armed has had
+ * none: where there is but one GIL, it is that one; else -1. Global, as gil_known().
+ */
+__noinline int gil_of_thread(struct gil_proc *proc, __u32 tid)
+{
+	struct gil_state *g;
+	__u32 slot;
+
+	if (!proc)
+		return -1;
+	for (int i = 0; i < GIL_PER_PROC; i++) {
+		if (proc->gil_addr[i] == GIL_PLACE_NEVER)
+			break;
+		slot = proc->gil_slot[i];
+		g = bpf_map_lookup_elem(&gils, &slot);
+		if (g && g->arm_gen == proc->arm_gen && g->cur.state == GIL_OWNER_HELD && g->cur.owner_tid == tid)
+			return i;
+	}
+	return proc->gil_addr[1] == GIL_PLACE_NEVER ? 0 : -1;
+}
+
+/* Both ends of a garbage collection. */
+SEC("uprobe")
+int gil_collect(struct pt_regs *ctx)
+{
+	struct gil_at at = {.now = bpf_ktime_get_ns()};
+	__u32 kind;
+	int index;
+
+	no_private_stack(ctx);
+	if (!proc_of_hit(ctx, &kind, &at))
+		return 0;
+	index = gil_of_thread(at.proc, at.tid);
+	if (index < 0 || !enter_gil(&at, index))
+		return 0;
+	if (gil_may_collect(&at))
+		gil_on_gc(&at, at.gil->cur.owner_tid == at.tid ? at.gil->cur.owner_slot : slot_of_current(&at),
+			  kind == GIL_SITE_GC_START);
 	return 0;
 }
 

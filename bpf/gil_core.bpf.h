@@ -18,6 +18,8 @@
  * waiter remembers its place in both and charges what has passed at each retry and at its acquire, so that
  * wait = blame + handover + unknown holds in integer nanoseconds at every instant.
  *
+ * Garbage collection: gil_gc.bpf.h.
+ *
  * On and off the CPU: gil_cpu.bpf.h keeps clocks of what the holder does meanwhile; holds and waits take their shares of them.
  *
  * Interval ends: the first event of a record after a boundary puts the state at the boundary aside (snap); an open wait is
@@ -29,6 +31,7 @@
 #define GILSCOPE_GIL_CORE_BPF_H
 
 #include "gil_cpu.bpf.h"
+#include "gil_gc.bpf.h"
 #include "gil_hist.h"
 #include "gil_loop.bpf.h"
 #include "gil_stack.bpf.h"
@@ -85,6 +88,7 @@ GIL_INLINE void gil_thread_roll(struct gil_thread *t, __u64 bound)
 	t->cur.hold_max_ns = 0;
 	t->cur.wait_max_ns = 0;
 	t->cur.over.max_ns = 0;
+	t->cur.gc_max_ns = 0;
 	t->bound = bound;
 }
 
@@ -247,7 +251,7 @@ GIL_INLINE void gil_begin_wait(const struct gil_at *at, struct gil_thread *t)
 	t->cur.place_head = at->gil->cur.head;
 	if (cfg_off_cpu)
 		gil_cpu_read(at->gil, at->now, &t->cur.place_off);
-	__sync_fetch_and_add(&at->gil->cur.waiters, 1);
+	gil_queue(at->gil, 1, at->now);
 }
 
 /* ---- threads ---- */
@@ -278,6 +282,7 @@ GIL_INLINE void gil_thread_rearm(struct gil_thread *t, __u32 arm_gen)
 	t->cur.wait_place = 0;
 	t->cur.handoff_since = 0;
 	t->cur.handoff_len = 0;
+	gil_gc_forget(t);
 }
 
 GIL_INLINE __u32 gil_slot_other(const struct gil_at *at)
@@ -409,6 +414,8 @@ GIL_INLINE void gil_enter(struct gil_at *at)
 		g->arm_gen = at->proc->arm_gen;
 		g->cur.state = GIL_OWNER_UNKNOWN;
 		g->cur.waiters = 0;
+		g->cur.queued_at = at->now;
+		g->gc_away = 0;
 		g->cur.events = 0;
 		g->last_owner = 0;
 		g->seed_slot = GIL_SLOT_NONE;
@@ -559,7 +566,7 @@ GIL_INLINE __u64 gil_end_wait(const struct gil_at *at, struct gil_thread *t, __u
 		len += at->now - t->cur.wait_since;
 		gil_stack_waiters(at->gil, at->now);
 		if (at->gil->cur.waiters)
-			__sync_fetch_and_add(&at->gil->cur.waiters, -1);
+			gil_queue(at->gil, -1, at->now);
 	} else {
 		gil_thread_roll(t, at->bound);
 	}
@@ -582,7 +589,7 @@ GIL_INLINE void gil_give_up_wait(struct gil_state *g, struct gil_thread *t, __u6
 	}
 	if (g && g->cur.waiters) {
 		gil_stack_waiters(g, now);
-		__sync_fetch_and_add(&g->cur.waiters, -1);
+		gil_queue(g, -1, now);
 	}
 	t->cur.wait_since = 0;
 	t->cur.wait_place = 0;
@@ -604,6 +611,8 @@ GIL_INLINE void gil_end_unseen(const struct gil_at *at)
 		return;
 	gil_write_begin(&t->seq);
 	gil_thread_roll(t, at->bound);
+	if (t->cur.gc_since)
+		gil_gc_lets_go(g, t, at->now, !gil_is_other(g->cur.owner_slot));
 	t->cur.hold_ns += len;
 	t->cur.hold_off.ns[GIL_OFF_UNSEEN] += len;
 	t->cur.releases++;
@@ -642,6 +651,10 @@ GIL_INLINE void gil_on_acquire(struct gil_at *at, __u32 slot, bool cached, __u64
 			}
 			waited = gil_end_wait(at, t, slot);
 			t->tstate = tstate;
+			if (t->cur.gc_run && !t->cur.gc_since) {
+				gil_thread_roll(t, at->bound);
+				gil_gc_comes_back(g, t, at->now);
+			}
 			gil_write_end(&t->seq);
 		}
 	}
@@ -730,6 +743,8 @@ GIL_INLINE void gil_on_release(struct gil_at *at, __u32 slot, bool forced)
 	gil_write_begin(&t->seq);
 	gil_thread_rearm(t, at->proc->arm_gen);
 	gil_thread_roll(t, at->bound);
+	if (t->cur.gc_since)
+		gil_gc_lets_go(g, t, at->now, !gil_is_other(slot));
 	t->cur.hold_ns += len;
 	t->cur.releases++;
 	t->cur.unseen += unseen;
@@ -772,6 +787,45 @@ GIL_INLINE void gil_on_handoff(struct gil_at *at, __u32 slot, bool count_forced,
 	at->gil->handoff_slot = slot;
 	if (cfg_trace)
 		gil_tell_trace(at, GIL_TRACE_HANDOFF, 0);
+}
+
+/* ---- events: garbage collection ---- */
+
+/* Whether the current thread has the GIL, as far as is known: who had it when the probes were armed has had no event. */
+GIL_INLINE bool gil_may_collect(const struct gil_at *at)
+{
+	const struct gil_view *cur = &at->gil->cur;
+
+	if (at->gil->arm_gen != at->proc->arm_gen || cur->state == GIL_OWNER_UNKNOWN)
+		return true;
+	return cur->state == GIL_OWNER_HELD && (cur->owner_slot == GIL_SLOT_SEED || cur->owner_tid == at->tid);
+}
+
+/*
+ * Not under gil->mutex: touches the thread's own record only. A second beginning in one collection ends it: its end was not
+ * seen, or a finalizer collects in another interpreter that has the same GIL.
+ */
+GIL_INLINE void gil_on_gc(struct gil_at *at, __u32 slot, bool starts)
+{
+	struct gil_thread *t = gil_thread_at(slot);
+
+	if (!t)
+		return;
+	at->bound = gil_bound_at(at->now);
+	gil_write_begin(&t->seq);
+	gil_thread_rearm(t, at->proc->arm_gen);
+	gil_thread_roll(t, at->bound);
+	if (starts == !!t->cur.gc_run && at->proc->gc_exact)
+		gil_lost(at->proc, GIL_LOSS_GC_UNPAIRED);
+	if (t->cur.gc_run)
+		gil_gc_ends(at->gil, t, at->now);
+	if (starts) {
+		t->cur.gc_run = 1;
+		gil_gc_goes_on_with(at->gil, t, at->now);
+	}
+	gil_write_end(&t->seq);
+	if (cfg_trace)
+		gil_tell_trace(at, starts ? GIL_TRACE_GC_START : GIL_TRACE_GC_DONE, 0);
 }
 
 /* ---- events: light ---- */
@@ -867,6 +921,8 @@ GIL_INLINE void gil_on_thread_exit(struct gil_state *g, struct gil_thread *t, __
 	if (proc)
 		gil_thread_rearm(t, proc->arm_gen);
 	gil_thread_roll(t, gil_bound_at(now));
+	if (g && t->cur.gc_run)
+		gil_gc_ends(g, t, now);
 	if (g && gil_is_holder(g, t, slot, now)) {
 		if (alone)
 			gil_hold_for_ever(g, t, now);

@@ -70,7 +70,7 @@ __noinline int gil_native_beside(struct gil_proc *proc, __u32 gil_slot, __u32 pr
 	struct gil_state *g = bpf_map_lookup_elem(&gils, &gil_slot);
 	struct gil_regs *regs = bpf_map_lookup_elem(&holder_regs, &gil_slot);
 	struct gil_native_event *event;
-	__u32 turn, state;
+	__u32 turn, state, slot;
 
 	if (!proc || !g || !regs)
 		return 0;
@@ -83,9 +83,9 @@ __noinline int gil_native_beside(struct gil_proc *proc, __u32 gil_slot, __u32 pr
 		return 0;
 	bpf_probe_read_kernel(&event->regs, sizeof(event->regs), regs);
 	event->proc = proc_slot;
-	event->slot = g->cur.owner_slot;
+	event->slot = slot = g->cur.owner_slot;
 	event->hash = g->account.last_hash;
-	event->collecting = gil_slot == proc_slot ? gil_gc_goes_on(proc) : 0;
+	event->collecting = gil_slot != proc_slot ? GIL_GC_NONE : gil_gc_seen(proc, bpf_map_lookup_elem(&threads, &slot));
 	gil_native_fill(event, now);
 	if (gil_stack_still(proc, &g->top) && __sync_fetch_and_add(&g->cpu_turn, 0) == turn)
 		bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
@@ -118,7 +118,7 @@ GIL_INLINE void gil_native_here(const struct gil_state *g, struct gil_task *mine
 	event->hash = hash;
 	slot = holder->proc;
 	proc = bpf_map_lookup_elem(&procs, &slot);
-	event->collecting = proc && !holder->gil ? gil_gc_goes_on(proc) : 0;
+	event->collecting = proc && !holder->gil ? gil_gc_seen(proc, holder) : GIL_GC_NONE;
 	gil_native_fill(event, now);
 	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
 }

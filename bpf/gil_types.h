@@ -37,6 +37,9 @@ enum gil_site_kind {
 	GIL_SITE_WAIT = 2,    /* call pthread_cond_timedwait: a wait begins or is tried again */
 	GIL_SITE_HANDOFF = 3, /* call pthread_cond_wait: a forced-out thread waits to be succeeded */
 	GIL_SITE_WAKE = 4,    /* conditional jump behind the timedwait: light mode's ACQUIRED */
+	GIL_SITE_GC_START = 5, /* a garbage collection begins: collector/gc_sites.h */
+	GIL_SITE_GC_DONE = 6,
+	GIL_SITES_END,
 };
 
 /*
@@ -92,7 +95,8 @@ enum gil_drop_request {
 	X(SCRATCH_TAKEN, "scratch_taken", "stacks not looked at, since two threads were in the GIL's calls at once") \
 	X(EVENT_MISSED, "event_missed", "events of threads and processes that the kernel left out, anywhere on the machine") \
 	X(WENT_BACK, "went_back", "sums that seemed to shrink or to exceed their time, and were cut") \
-	X(MOVED_UNSEEN, "moved_unseen", "looks at a GIL that had changed hands without an event: its time is not observed")
+	X(MOVED_UNSEEN, "moved_unseen", "looks at a GIL that had changed hands without an event: its time is not observed") \
+	X(GC_UNPAIRED, "gc_unpaired", "garbage collections of which the beginning or the end was not seen")
 
 enum gil_loss {
 #define X(id, name, text) GIL_LOSS_##id,
@@ -280,12 +284,18 @@ struct gil_regs {
 	__u64 word[GIL_REGS];
 };
 
+enum gil_gc_seen {
+	GIL_GC_NONE = 0,
+	GIL_GC_GOES_ON = 1,      /* its interpreter, the main one, collects garbage: perhaps another thread of it */
+	GIL_GC_ITS = 2,          /* it does */
+};
+
 /* A holder that others wait for, at one moment. */
 struct gil_native_event {
 	__u32 proc;
 	__u32 slot;              /* in the thread table */
 	__u32 stack_len;         /* bytes of `stack` that could be read */
-	__u32 collecting;        /* its interpreter, the main one, collected garbage */
+	__u32 collecting;        /* enum gil_gc_seen */
 	__u64 hash;              /* of the Python stack in which it was */
 	__u64 at;                /* ns, CLOCK_MONOTONIC */
 	struct gil_regs regs;
@@ -313,6 +323,8 @@ struct gil_proc {
 	__u32 off_tstate_id;/* PyThreadState.native_thread_id (3.11+), or .thread_id; 0: not known */
 	__u64 drop_where;   /* address or offset, by drop_kind */
 	__u64 gc_where;     /* address of the main interpreter's gc.collecting; 0: not known (yet) */
+	__u32 gc_exact;     /* by userland: no collection was under way when the probes at both ends of one were armed */
+	__u32 pad3;
 	__u64 runtime;      /* address of its _PyRuntime; 0: not known */
 	__u64 gil_addr[GIL_PER_PROC]; /* known GILs, or enum gil_place; [0] is the main one, further ones are learned */
 	struct gil_owner gil_owner[GIL_PER_PROC];
@@ -440,6 +452,13 @@ struct gil_totals {
 	__u64 place_head;   /* the GIL's ring head at wait_place */
 	__u64 handoff_since;/* ns: an open hand-off began; 0: none */
 	__u64 handoff_len;  /* ns: ended hand-off that the next acquire adds to its wait */
+	__u64 gc_ns;        /* of ended holds, or parts of them: it collected garbage */
+	__u64 gc_wait_ns;   /* others waited meanwhile, in sum */
+	__u64 gc_ended;     /* collections that it has ended */
+	__u64 gc_max_ns;    /* longest that ended in this interval, as far as it had the GIL */
+	__u64 gc_run;       /* a collection is under way: what gc_ns has of it, + 1; 0: there is none */
+	__u64 gc_since;     /* ns: it has had the GIL since then, for that collection; 0: it does not have it */
+	__u64 gc_place;     /* the GIL's queued clock at gc_since */
 	struct gil_off hold_off;  /* of hold_ns */
 	struct gil_off wait_off;  /* of wait_ns: what the holder did meanwhile */
 	struct gil_off place_off; /* the GIL's off-CPU clocks at wait_place */
@@ -494,6 +513,8 @@ struct gil_view {
 	__u64 head;         /* ring entries ever written */
 	__u64 events;
 	struct gil_off settled; /* of the off-CPU clocks: what belongs to ended holds */
+	__u64 queued_ns;    /* queued clock: the number of waiters times time, ... */
+	__u64 queued_at;    /* ns: ... up to here */
 };
 
 /* The off-CPU clocks of one GIL: cumulative over all its holds. */
@@ -555,6 +576,8 @@ struct gil_state {
 	__u32 holder_tid;   /* whose switches count; 0: nobody's */
 	__u32 cpu_turn;     /* cpu[cpu_turn & 1] is whole, the other one may be being written */
 	__u32 settled_turn; /* the turn at which cur.settled was right */
+	__u32 queue_seq;    /* odd while the number of waiters and its clock are being written */
+	__u32 gc_away;      /* threads that let go of it while they collected garbage, and have not taken it again */
 	__u32 pad;
 	__u64 asked_at;     /* ns: when a waiter first asked for the hold that goes on; 0: none has */
 	__u64 asked_off_ns; /* the off-CPU clocks then, in sum */
@@ -615,6 +638,8 @@ enum gil_trace_kind {
 	GIL_TRACE_EXIT = 5,     /* the thread is gone, and with it what it held or waited for */
 	GIL_TRACE_START = 6,    /* by userland: the GIL was there when recording began; tid: who seemed to hold it, 0: nobody */
 	GIL_TRACE_END = 7,      /* by userland: recording has ended */
+	GIL_TRACE_GC_START = 8, /* the thread begins to collect garbage; not always with the GIL until GC_DONE */
+	GIL_TRACE_GC_DONE = 9,
 };
 
 #define GIL_TRACE_FORCED 1 /* RELEASED: a waiter asked for it */
@@ -643,9 +668,9 @@ struct gil_comings {
 
 _Static_assert(sizeof(struct gil_trace_event) == 24, "gil_trace_event layout");
 _Static_assert(sizeof(struct gil_hist) == 1056, "gil_hist layout");
-_Static_assert(sizeof(struct gil_totals) == 42 * 8 + 2 * 1056, "gil_totals layout");
+_Static_assert(sizeof(struct gil_totals) == 49 * 8 + 2 * 1056, "gil_totals layout");
 _Static_assert(sizeof(struct gil_thread) == 64 + 2 * sizeof(struct gil_totals), "gil_thread layout");
-_Static_assert(sizeof(struct gil_view) == 80, "gil_view layout");
+_Static_assert(sizeof(struct gil_view) == 96, "gil_view layout");
 _Static_assert(sizeof(struct gil_cpu) == 184, "gil_cpu layout");
 _Static_assert(sizeof(struct gil_ring_entry) == 16, "gil_ring_entry layout");
 _Static_assert(sizeof(struct gil_blame_key) == 16, "gil_blame_key layout");

@@ -461,11 +461,20 @@ static void report_gils(struct doctor *d, const struct inspection *in)
 /* How much of the time is garbage collection, and whether that is measured. */
 static void report_gc(struct doctor *d, const struct inspection *in)
 {
+	static const char *const ways[] = {
+		[GC_SITES_FOUND] = "measured in full mode, at both ends (probes gc-start and gc-done), else sampled",
+		[GC_SITES_NO_NOTES] = "sampled, by looking at gc.collecting in the process's memory: this build has no notes "
+				      "(gc__start, gc__done)",
+		[GC_SITES_UNPROVEN] = "sampled, by looking at gc.collecting in the process's memory: what this build's notes "
+				      "(gc__start, gc__done) belong to is not certain",
+	};
+
 	if (!gc_words__are_known(&in->offsets))
 		find(d, NOTE, "gc", NULL, "where this CPython's garbage collector is, is not known: nothing is said of it");
 	else
-		find(d, FINE, "gc", NULL, "garbage collection: its times are sampled, by looking at gc.collecting in the "
-		     "process's memory%s", in->offsets.gc_stats != PYOFF_NONE || in->offsets.gc_ring != PYOFF_NONE ?
+		find(d, FINE, "gc", NULL, "garbage collection: its times are %s%s",
+		     ways[in->plan ? in->plan->gc : GC_SITES_NO_NOTES],
+		     in->offsets.gc_stats != PYOFF_NONE || in->offsets.gc_ring != PYOFF_NONE ?
 		     "; the number of collections is the interpreter's own count" : "");
 }
 

@@ -31,6 +31,7 @@ struct findings {
 	struct pyoffsets offsets;
 	bool has_plan, is_library, is_incomplete, has_light;
 	uint32_t method;
+	enum gc_sites_found gc;
 	char notes[sizeof(((struct site_plan *)NULL)->notes)];
 	size_t sites_n;
 	struct site sites[APART_SITES_MAX];
@@ -55,6 +56,7 @@ static int put_plan(const struct site_plan *plan, struct findings *f)
 	f->is_library = plan->library_fd >= 0;
 	f->is_incomplete = plan->incomplete;
 	f->has_light = plan->light;
+	f->gc = plan->gc;
 	snprintf(f->notes, sizeof(f->notes), "%s", plan->notes);
 	f->sites_n = plan->sites_n;
 	memcpy(f->sites, plan->sites, plan->sites_n * sizeof(*plan->sites));
@@ -120,7 +122,7 @@ static bool is_sound_site(struct site *s)
 {
 	end_text(s->symbol, sizeof(s->symbol));
 	end_text(s->insn, sizeof(s->insn));
-	return s->role <= SITE_WAKE && s->price <= SITE_STEPPED && s->text.len <= sizeof(s->text.bytes) &&
+	return s->role < SITE_ROLES_N && s->price <= SITE_STEPPED && s->text.len <= sizeof(s->text.bytes) &&
 	       s->text.at <= s->text.len && s->text.insn_len <= s->text.len - s->text.at;
 }
 
@@ -137,7 +139,7 @@ static bool is_sound(struct findings *f)
 	for (size_t i = 0; i < f->sites_n; i++)
 		if (!is_sound_site(&f->sites[i]))
 			return false;
-	return !f->has_plan || f->method < METHODS_N;
+	return !f->has_plan || (f->method < METHODS_N && f->gc <= GC_SITES_UNPROVEN);
 }
 
 static int take_plan(const struct target *t, const struct findings *f, struct site_plan **ret)
@@ -149,7 +151,7 @@ static int take_plan(const struct target *t, const struct findings *f, struct si
 		return err;
 	*plan = (struct site_plan){
 		.method = methods[f->method], .library_fd = -1, .incomplete = f->is_incomplete, .light = f->has_light,
-		.sites = calloc(f->sites_n + 1, sizeof(*plan->sites)), .sites_n = f->sites_n,
+		.gc = f->gc, .sites = calloc(f->sites_n + 1, sizeof(*plan->sites)), .sites_n = f->sites_n,
 	};
 	snprintf(plan->notes, sizeof(plan->notes), "%s", f->notes);
 	if (plan->sites)

@@ -101,7 +101,7 @@ static void look_at_hits(struct observed *o, struct workshop *shop, struct guard
 	double cost = 0;
 
 	look->span_ns = look->now - last->at;
-	for (int kind = GIL_SITE_SIGNAL; kind <= GIL_SITE_WAKE; kind++) {
+	for (int kind = GIL_SITE_SIGNAL; kind < GIL_SITES_END; kind++) {
 		uint64_t hits = reader__hits(shop->reader, o->slot, (enum gil_site_kind)kind);
 
 		cost += hits > last->hits[kind] ? (double)(hits - last->hits[kind]) * o->price_ns[kind] : 0;

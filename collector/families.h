@@ -22,7 +22,7 @@
 #include "../bpf/gil_types.h"
 #include "planter.h"
 
-#define FAMILY_GROUPS 3 /* groups of sites that are planted and lifted together */
+#define FAMILY_GROUPS 4 /* groups of sites that are planted and lifted together */
 
 struct bpf_program;
 struct families;

@@ -58,6 +58,26 @@ static uint32_t find_subjects(struct observed *o, struct workshop *shop, struct 
 	return n;
 }
 
+/* Unknown is yes. */
+static bool collects_now(struct observed *o, struct workshop *shop)
+{
+	struct gc_subject subjects[GC_WATCH_GILS];
+	uint32_t n = find_subjects(o, shop, subjects);
+	struct gc_words gc;
+
+	for (uint32_t i = 0; i < n; i++)
+		if (subjects[i].state && (gc_words__read(o->target->pid, &o->recipe->offsets, subjects[i].state, &gc) ||
+					  gc.collecting))
+			return true;
+	return false;
+}
+
+void gc_looks__armed(struct observed *o, struct workshop *shop)
+{
+	if (o->gc)
+		probes__proc(shop->probes, o->slot)->gc_exact = probes__see_gc(shop->probes, o->slot) && !collects_now(o, shop);
+}
+
 /*
  * Where every CPU is busy a look comes late, and later while the target computes than while it does not: that would tell too
  * little. A thread that asks for little at a time is let run sooner, for no more of it (6.12; earlier kernels ignore it).
@@ -81,6 +101,7 @@ void gc_looks__begin(struct observed *o, struct workshop *shop)
 	if (!o->gc)
 		return;
 	reader__ask_gc(shop->reader, o->slot, o->gc);
+	gc_looks__armed(o, shop);
 	if (!shop->next_look) {
 		come_in_time();
 		shop->next_look = clock__mono_ns();
@@ -92,7 +113,10 @@ static void look(struct observed *o, struct workshop *shop, uint64_t bound)
 	struct gc_subject subjects[GC_WATCH_GILS];
 	uint32_t n = find_subjects(o, shop, subjects);
 
-	gc_watch__look(o->gc, o->target->pid, &o->recipe->offsets, subjects, n, bound);
+	if (probes__proc(shop->probes, o->slot)->gc_exact)
+		gc_watch__count(o->gc, o->target->pid, &o->recipe->offsets, subjects, n);
+	else
+		gc_watch__look(o->gc, o->target->pid, &o->recipe->offsets, subjects, n, bound);
 }
 
 /* ---- when ---- */
@@ -149,11 +173,16 @@ uint64_t gc_looks__next(const struct workshop *shop)
 
 void gc_looks__settle(struct observed *o, struct workshop *shop, struct proc_sample *s, uint64_t bound)
 {
+	bool exact;
+
 	if (!o->gc)
 		return;
 	if (!o->gone_at) {
 		o->gc_state = main_state(o); /* the interpreter may be another one by now */
 		look(o, shop, bound);
 	}
-	gc_watch__settle(o->gc, s, true);
+	exact = probes__proc(shop->probes, o->slot)->gc_exact;
+	gc_watch__settle(o->gc, s, !exact);
+	if (!exact && !o->gone_at)
+		gc_looks__armed(o, shop);
 }

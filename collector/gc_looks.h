@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * When to look whether observed processes collect garbage, and where: the timer of gc_watch.h, and what joins it to a process.
+ * Where probes show both ends of a collection (gc_sites.h), only how often was collected is looked at.
  */
 #ifndef GILSCOPE_GC_LOOKS_H
 #define GILSCOPE_GC_LOOKS_H
@@ -10,6 +11,12 @@
 
 /* Begins with a process that counts since a moment ago. Without memory, or a known layout, nothing is told. */
 void gc_looks__begin(struct observed *o, struct workshop *shop);
+
+/*
+ * Its probes have just been armed. They tell its collections' times if none was under way then: of one that was, nobody knows
+ * when it began. Asked again at each interval's end until they do.
+ */
+void gc_looks__armed(struct observed *o, struct workshop *shop);
 
 /*
  * Looks at all of them if it is time to (`now`, ns; `bound`: the end of the running interval). Looks are some milliseconds apart,

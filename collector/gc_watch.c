@@ -324,7 +324,7 @@ static void settle_gil(struct gc_gil *g, struct proc_sample *s, bool with_times,
 		*known &= ~(uint32_t)KNOWN_GC_NUMBERS;
 	gc_time__add(&s->total.gc, &time);
 	if (m)
-		m->gc = time;
+		gc_time__add(&m->gc, &time);
 	if (*known & KNOWN_GC)
 		put_threads(s, g);
 	g->now = g->next;
@@ -345,6 +345,8 @@ void gc_watch__settle(struct gc_watch *w, struct proc_sample *s, bool with_times
 	for (uint32_t i = 0; i < GC_WATCH_GILS; i++)
 		if (w->gils[i].used)
 			settle_gil(&w->gils[i], s, with_times, &known);
+	if (!(s->total.known & KNOWN_WAIT))
+		known &= ~(uint32_t)KNOWN_GC_WAIT;
 	if (s->total.known & KNOWN_WAIT && s->total.gc.wait_ns > s->total.wait_ns)
 		s->total.gc.wait_ns = s->total.wait_ns;
 	s->total.known |= known;

@@ -77,6 +77,12 @@ struct insn_arch {
 	uint64_t (*target)(const cs_insn *insn, bool calls);
 	/* Code whose address the instruction takes; 0 if none. */
 	uint64_t (*code_address)(struct insn_scan *scan, const cs_insn *insn);
+	/* Whether it is a direct jump that is always taken. NULL: as reads_word. */
+	bool (*is_jump)(const cs_insn *insn);
+	/* Whether the 32 bits at code[at] may be how an instruction refers to `address`; code[0] is at `vaddr`. Or NULL. */
+	bool (*may_refer)(const uint8_t *code, size_t at, uint64_t vaddr, uint64_t address);
+	/* The address of the 16 bits that it compares with 0 or loads; 0: it does nothing of that kind. NULL: not known here. */
+	uint64_t (*reads_word)(const cs_insn *insn);
 	/* Whether the instruction is a load from the GOT. */
 	bool (*load)(const cs_insn *insn, struct insn_load *ret);
 	/* Whether it calls or jumps to what the load has loaded; *ret is BRANCH_CALL_SLOT or BRANCH_JUMP_SLOT. */

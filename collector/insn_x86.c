@@ -169,6 +169,44 @@ static uint64_t target(const cs_insn *insn, bool calls)
 	return relative(end, b + insn->size - 4);
 }
 
+static bool is_jump(const cs_insn *insn)
+{
+	return insn->id == X86_INS_JMP && target(insn, false) != 0;
+}
+
+/* Whether a constant of two or four bytes may follow the operand: add ... cmp, mov, imul, test. */
+static bool has_constant(uint8_t opcode)
+{
+	return opcode == 0x81 || opcode == 0xc7 || opcode == 0x69 || opcode == 0xf7;
+}
+
+/*
+ * A distance from the instruction's end, behind which there may be a constant; or, in code that is not position-independent, the
+ * address itself.
+ */
+static bool may_refer(const uint8_t *code, size_t at, uint64_t vaddr, uint64_t address)
+{
+	uint32_t said = bytes__u32(code + at), behind = (uint32_t)(address - (vaddr + at + 4)) - said;
+
+	if (said == address)
+		return true;
+	if (behind > 4 || behind == 3 || at < 2 || (code[at - 1] & 0xc7) != 0x05)
+		return false;
+	return behind < 2 || has_constant(code[at - 2]);
+}
+
+/* cmpw $0,disp32(%rip), or movzwl disp32(%rip),%reg */
+static uint64_t reads_word(const cs_insn *insn)
+{
+	const uint8_t *b = insn->bytes + (insn->size == 8 && insn->bytes[0] == 0x44);
+
+	if (insn->size == 8 && b[0] == 0x66 && b[1] == 0x83 && b[2] == 0x3d && b[7] == 0)
+		return relative(insn->address + 8, b + 3);
+	if (insn->bytes + insn->size == b + 7 && b[0] == 0x0f && b[1] == 0xb7 && (b[2] & 0xc7) == 0x05)
+		return relative(insn->address + insn->size, b + 3);
+	return 0;
+}
+
 /* lea disp32(%rip), or in code that is not position-independent mov $imm32. */
 static uint64_t code_address(struct insn_scan *scan, const cs_insn *insn)
 {
@@ -216,5 +254,8 @@ const struct insn_arch insn_x86 = {
 	.stub_max = 11, /* [endbr64] [bnd] jmp *slot(%rip) */
 	.slots_are_stepped = true,
 	.argument = 7, /* rdi */
+	.is_jump = is_jump,
+	.may_refer = may_refer,
+	.reads_word = reads_word,
 	INSN_ARCH_FUNCTIONS,
 };

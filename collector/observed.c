@@ -81,17 +81,12 @@ static int make_plan(struct observed *o, struct workshop *shop, struct reason *w
 
 static void set_prices(struct observed *o, const struct probes_features *features)
 {
-	static const enum gil_site_kind kind_of[] = {
-		[SITE_SIGNAL] = GIL_SITE_SIGNAL, [SITE_WAIT] = GIL_SITE_WAIT,
-		[SITE_HANDOFF] = GIL_SITE_HANDOFF, [SITE_WAKE] = GIL_SITE_WAKE,
-	};
-
 	for (size_t i = 0; i < o->recipe->plan->sites_n; i++) {
 		const struct site *site = &o->recipe->plan->sites[i];
 		double price = site->price == SITE_EMULATED ? features->price_ns : features->stepped_price_ns;
 
-		if (price > o->price_ns[kind_of[site->role]])
-			o->price_ns[kind_of[site->role]] = price;
+		if (price > o->price_ns[probes__kind_of(site->role)])
+			o->price_ns[probes__kind_of(site->role)] = price;
 	}
 }
 
@@ -584,6 +579,7 @@ int observed__switch(struct observed *o, struct workshop *shop, enum gil_mode mo
 	o->pub.mode = mode;
 	o->pub.method = probes__method(shop->probes, o->slot);
 	observed__seed(o, shop);
+	gc_looks__armed(o, shop);
 	return 0;
 }
 
@@ -591,7 +587,7 @@ static uint64_t total_cost_ns(const struct observed *o, struct workshop *shop)
 {
 	double cost = 0;
 
-	for (int kind = GIL_SITE_SIGNAL; kind <= GIL_SITE_WAKE; kind++)
+	for (int kind = GIL_SITE_SIGNAL; kind < GIL_SITES_END; kind++)
 		cost += (double)reader__hits(shop->reader, o->slot, (enum gil_site_kind)kind) * o->price_ns[kind];
 	return (uint64_t)cost;
 }

@@ -213,6 +213,8 @@ static struct bpf_program *program_of(const struct probes *p, enum site_group gr
 		return p->skel->progs.gil_signal;
 	case GROUP_WAKE:
 		return p->skel->progs.gil_wake;
+	case GROUP_GC:
+		return p->skel->progs.gil_collect;
 	default:
 		return p->skel->progs.gil_contended;
 	}
@@ -360,6 +362,12 @@ enum plant_method probes__method(const struct probes *p, uint32_t slot)
 	return p->features.multi ? PLANT_MULTI : PLANT_PERF;
 }
 
+bool probes__see_gc(struct probes *p, uint32_t slot)
+{
+	return p->slots[slot].sites[GROUP_GC].n > 0 &&
+	       group__is_wanted(GROUP_GC, (enum gil_mode)(probes__proc(p, slot)->mode % GIL_MODES));
+}
+
 enum gil_mode probes__mode(const struct probes *p, uint32_t slot)
 {
 	return p->slots[slot].mode;
@@ -387,7 +395,14 @@ static const struct {
 	[SITE_WAIT] = {GROUP_CONTENDED, GIL_SITE_WAIT},
 	[SITE_HANDOFF] = {GROUP_CONTENDED, GIL_SITE_HANDOFF},
 	[SITE_WAKE] = {GROUP_WAKE, GIL_SITE_WAKE},
+	[SITE_GC_START] = {GROUP_GC, GIL_SITE_GC_START},
+	[SITE_GC_DONE] = {GROUP_GC, GIL_SITE_GC_DONE},
 };
+
+enum gil_site_kind probes__kind_of(enum site_role role)
+{
+	return role_map[role].kind;
+}
 
 /* How far behind _PyRuntime a site lies, as cookies have it; 0 where that is not known. */
 static uint64_t way_to(const struct site *site, const struct probes_subject *who)
@@ -414,7 +429,12 @@ static int sort_sites(struct proc_slot *s, uint32_t slot, const struct probes_su
 {
 	for (size_t i = 0; i < who->plan->sites_n; i++) {
 		const struct site *site = &who->plan->sites[i];
-		int err = uprobe_sites__add(&s->sites[role_map[site->role].group], site->offset,
+		int err;
+
+		/* Without a GIL nobody has it who collects: what that costs others is another question. */
+		if (role_map[site->role].group == GROUP_GC && who->offsets->gil_enabled != PYOFF_NONE)
+			continue;
+		err = uprobe_sites__add(&s->sites[role_map[site->role].group], site->offset,
 					    way_to(site, who) | GIL_COOKIE(slot, role_map[site->role].kind));
 
 		if (err)

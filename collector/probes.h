@@ -178,6 +178,12 @@ int probes__heal(struct probes *p, uint32_t slot, pid_t child);
 /* Whether what was planted still is: the process that planted it may have been killed. */
 bool probes__are_alive(const struct probes *p);
 
+/* Whether the probes that it has in its present mode are at both ends of its garbage collections (gc_sites.h). */
+bool probes__see_gc(struct probes *p, uint32_t slot);
+
+/* What the attach cookies call a site of that role. */
+enum gil_site_kind probes__kind_of(enum site_role role);
+
 enum plant_method probes__method(const struct probes *p, uint32_t slot);
 enum gil_mode probes__mode(const struct probes *p, uint32_t slot);
 

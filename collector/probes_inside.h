@@ -15,6 +15,7 @@ enum site_group {
 	GROUP_CONTENDED, /* WAIT and HANDOFF: full and light */
 	GROUP_SIGNAL,    /* full, and holds, which is full without the others */
 	GROUP_WAKE,      /* light */
+	GROUP_GC,        /* both ends of a garbage collection: full and holds, which know who has the GIL */
 	GROUP_COUNT,
 };
 
@@ -84,9 +85,9 @@ static inline uint32_t probes_opts__gil_slots(const struct probes_opts *opts)
 static inline bool group__is_wanted(enum site_group group, enum gil_mode mode)
 {
 	static const uint32_t groups[GIL_MODES] = {
-		[GIL_MODE_FULL] = 1u << GROUP_CONTENDED | 1u << GROUP_SIGNAL,
+		[GIL_MODE_FULL] = 1u << GROUP_CONTENDED | 1u << GROUP_SIGNAL | 1u << GROUP_GC,
 		[GIL_MODE_LIGHT] = 1u << GROUP_CONTENDED | 1u << GROUP_WAKE,
-		[GIL_MODE_HOLDS] = 1u << GROUP_SIGNAL,
+		[GIL_MODE_HOLDS] = 1u << GROUP_SIGNAL | 1u << GROUP_GC,
 	};
 
 	return groups[mode] >> group & 1;

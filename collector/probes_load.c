@@ -90,7 +90,7 @@ static int configure(const struct probes *p, struct gil_bpf *skel)
 static void use_multi(struct gil_bpf *skel)
 {
 	struct bpf_program *programs[] = {
-		skel->progs.gil_signal, skel->progs.gil_contended, skel->progs.gil_wake,
+		skel->progs.gil_signal, skel->progs.gil_contended, skel->progs.gil_wake, skel->progs.gil_collect,
 		skel->progs.gil_empty, skel->progs.gil_check,
 	};
 

@@ -283,16 +283,20 @@ static uint64_t max_u64(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
+#define KNOWN_IN_HOLDS (KNOWN_HOLD | KNOWN_ACQUIRES | KNOWN_OFF_CPU | KNOWN_HOLD_EST | KNOWN_GC | KNOWN_GC_EXACT)
+
 static uint32_t known_in(const struct collection *c)
 {
 	static const uint32_t known[GIL_MODES] = {
 		[GIL_MODE_OFF] = KNOWN_ALL,
 		[GIL_MODE_FULL] = KNOWN_ALL,
 		[GIL_MODE_LIGHT] = KNOWN_WAIT | KNOWN_FORCED | KNOWN_HOLD_EST,
-		[GIL_MODE_HOLDS] = KNOWN_HOLD | KNOWN_ACQUIRES | KNOWN_OFF_CPU | KNOWN_HOLD_EST,
+		[GIL_MODE_HOLDS] = KNOWN_IN_HOLDS,
 	};
 	uint32_t not = KNOWN_OF_GC | (probes__features(c->r->probes)->off_cpu ? 0 : KNOWN_OFF_CPU);
 
+	if (c->proc.gc_exact)
+		not &= ~(uint32_t)(KNOWN_GC | KNOWN_GC_WAIT | KNOWN_GC_EXACT);
 	if (c->proc.mode == GIL_MODE_LIGHT && !reader_ticks__tell_of_all(c))
 		not |= KNOWN_HOLD_EST;
 	return known[c->proc.mode % GIL_MODES] & ~not;
@@ -413,7 +417,8 @@ static void note_settled(struct memo *m, const struct moment *at)
 {
 	const struct record *rec = at->rec;
 
-	m->settled = rec->bound < at->bound && !rec->at.wait_since && !rec->at.handoff_since && !moment__open_hold_since(at);
+	m->settled = rec->bound < at->bound && !rec->at.wait_since && !rec->at.handoff_since && !rec->at.gc_run &&
+		     !moment__open_hold_since(at);
 	m->seq = rec->seq;
 	m->state = rec->state;
 }
@@ -421,7 +426,7 @@ static void note_settled(struct memo *m, const struct moment *at)
 static bool nothing_happened(const struct metrics *m)
 {
 	return !m->hold_ns && !m->wait_ns && !m->acquires && !m->contended && !m->forced && !m->waiting &&
-	       !m->hold_max_ns;
+	       !m->hold_max_ns && !m->gc.hold_ns;
 }
 
 static int add_to_sample(struct collection *c, uint32_t slot, const struct record *rec, const struct metrics *metrics,
@@ -462,6 +467,8 @@ static int collect_record(struct collection *c, uint32_t slot, const struct reco
 	err = blame_memo__settle(&m->blame, &c->r->blame, slot, at.gil->state.seed_slot, &open, &parts) ?: err;
 	time_memo__explain(&m->times, &metrics, &parts);
 	count_violations(c, m);
+	if (!(metrics.known & KNOWN_GC))
+		metrics.gc = (struct gc_time){0};
 	if (!m->resting && (!nothing_happened(&metrics) || (dead && !other)))
 		err = add_to_sample(c, slot, rec, &metrics, dead && rec->state == GIL_THREAD_DEAD, &parts) ?: err;
 	if (dead && !m->resting)

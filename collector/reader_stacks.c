@@ -89,7 +89,11 @@ static void take_samples(struct reader *r)
 /* Where in the interpreter it is says little of a collection, which lasts for long and is in every interpreter elsewhere. */
 static bool name_code(const struct reader *r, struct watch *w, const struct gil_native_event *e, struct native_chain *ret)
 {
-	if (e->collecting && w->gc && gc_watch__collects(w->gc, probes__thread(r->probes, e->slot)->tstate)) {
+	bool its = e->collecting == GIL_GC_ITS ||
+		   (e->collecting == GIL_GC_GOES_ON && w->gc &&
+		    gc_watch__collects(w->gc, probes__thread(r->probes, e->slot)->tstate));
+
+	if (its) {
 		*ret = (struct native_chain){.name = GC_NAME, .line = GC_NAME};
 		return true;
 	}

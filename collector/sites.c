@@ -16,7 +16,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "insn.h"
+#include "decoder.h"
+#include "gc_sites.h"
 #include "text.h"
 
 #define CANDIDATES_MAX 4096          /* real builds have 4 to 26 */
@@ -90,13 +91,12 @@ struct planner {
 
 const char *site_role__name(enum site_role role)
 {
-	switch (role) {
-	case SITE_SIGNAL: return "signal";
-	case SITE_WAIT: return "wait";
-	case SITE_HANDOFF: return "handoff";
-	case SITE_WAKE: return "wake";
-	}
-	return "?";
+	static const char *const names[SITE_ROLES_N] = {
+		[SITE_SIGNAL] = "signal", [SITE_WAIT] = "wait", [SITE_HANDOFF] = "handoff", [SITE_WAKE] = "wake",
+		[SITE_GC_START] = "gc-start", [SITE_GC_DONE] = "gc-done",
+	};
+
+	return role < SITE_ROLES_N ? names[role] : "?";
 }
 
 /* Adds a half-sentence to the plan's notes. They have room for all that there are of them. */
@@ -340,17 +340,16 @@ static void prove_candidates(struct planner *p)
 	}
 }
 
-/* Decodes the one instruction at `vaddr`. False at the end of the function or on rubbish. */
-static bool decode_at(struct planner *p, struct elf_range function, uint64_t vaddr)
+static struct decoder decoder_of(const struct planner *p)
 {
-	size_t left = function.end - vaddr;
-	const uint8_t *code;
-	uint64_t at = vaddr;
+	return (struct decoder){.ef = p->ef, .arch = p->arch, .handle = p->decoder, .insn = p->insn};
+}
 
-	if (vaddr < function.start || vaddr >= function.end)
-		return false;
-	code = elffile__bytes(p->ef, vaddr, left);
-	return code && capstone.disasm_iter(p->decoder, &code, &left, &at, p->insn);
+static bool decode_at(const struct planner *p, struct elf_range function, uint64_t vaddr)
+{
+	const struct decoder d = decoder_of(p);
+
+	return decoder__at(&d, function, vaddr);
 }
 
 /* ---- sites ---------------------------------------------------------------------------------- */
@@ -428,19 +427,11 @@ static int add_site(struct planner *p, enum site_role role, uint64_t vaddr, stru
 }
 
 /* Whether a jump of `function` enters [start, end]: then the code there is not only the way out of a call. */
-static bool is_entered(struct planner *p, struct elf_range function, uint64_t start, uint64_t end)
+static bool is_entered(const struct planner *p, struct elf_range function, uint64_t start, uint64_t end)
 {
-	size_t left = function.end - function.start;
-	const uint8_t *code = elffile__bytes(p->ef, function.start, left);
-	uint64_t at = function.start;
+	const struct decoder d = decoder_of(p);
 
-	while (code && !elffile__is_spent(p->ef, left) && capstone.disasm_iter(p->decoder, &code, &left, &at, p->insn)) {
-		uint64_t target = p->arch->target(p->insn, false);
-
-		if (target >= start && target <= end)
-			return true;
-	}
-	return false;
+	return decoder__is_entered(&d, function, start, end);
 }
 
 /* The conditional jump that every return from the timedwait at `c`, and nothing else, comes to. */
@@ -600,6 +591,24 @@ static int take_candidates(struct planner *p)
 	return 0;
 }
 
+/* ---- garbage collection --------------------------------------------------------------------- */
+
+/* Where the sites of collections are; without them, those are seen by looking. */
+static int take_gc_sites(struct planner *p)
+{
+	struct gc_site at[2];
+	const struct decoder d = decoder_of(p);
+	int err = 0;
+
+	p->plan->gc = gc_sites__find(&d, &at[0], &at[1]);
+	if (p->plan->gc != GC_SITES_FOUND)
+		return 0;
+	for (int i = 0; !err && i < 2; i++)
+		err = decode_at(p, at[i].function, at[i].vaddr) ?
+		      add_site(p, SITE_GC_START + i, at[i].vaddr, at[i].function, NULL) : -ENOENT;
+	return err;
+}
+
 static int by_role(const void *a, const void *b)
 {
 	const struct site *x = a, *y = b;
@@ -701,7 +710,7 @@ static int make_plan(struct planner *p, struct reason *why)
 	find_candidates(p);
 	qsort(p->candidates, p->candidates_n, sizeof(*p->candidates), by_vaddr);
 	prove_candidates(p);
-	err = take_candidates(p);
+	err = take_candidates(p) ?: take_gc_sites(p);
 	if (err)
 		return reason__set(why, err, "the probe plan could not be made: %s", strerror(-err));
 	if (p->plan->sites_n > 0)

@@ -4,7 +4,8 @@
  *
  * Sites, not symbols: the calls to pthread_cond_signal, pthread_cond_timedwait and
  * pthread_cond_wait (facts: all of CPython's are in take_gil and drop_gil, inlined or not), and for light
- * mode the first conditional jump behind each timedwait. Every address is proven an instruction start by
+ * mode the first conditional jump behind each timedwait; where a garbage collection begins and ends (gc_sites.h).
+ * Every address is proven an instruction start by
  * linear decoding from the start of its function's .eh_frame entry; a site without that proof is left
  * out and said. Where the C library is linked in, its functions are told by symbols instead of imports; the last
  * resort is the C library's own file (sites__plan_library). Which of them is image.c's to choose. Pure: works on a file,
@@ -18,6 +19,7 @@
 #include <stdint.h>
 
 #include "elffile.h"
+#include "gc_sites.h"
 #include "reason.h"
 #include "site_text.h"
 
@@ -26,6 +28,9 @@ enum site_role {
 	SITE_WAIT,     /* wait begins or is tried again */
 	SITE_HANDOFF,
 	SITE_WAKE,     /* light: conditional jump behind a SITE_WAIT */
+	SITE_GC_START, /* a garbage collection begins: gc_sites.h */
+	SITE_GC_DONE,
+	SITE_ROLES_N,
 };
 
 enum site_price {
@@ -49,6 +54,7 @@ struct site_plan {
 	int library_fd;          /* the file that the sites lie in, if that is not the interpreter's; else -1. Owned */
 	bool incomplete;         /* the GIL may be taken or dropped at a place that no site is at: see notes */
 	bool light;              /* a SITE_WAKE was found for every SITE_WAIT */
+	enum gc_sites_found gc;  /* whether it has a SITE_GC_START and a SITE_GC_DONE */
 	struct site *sites;      /* sorted by role, then vaddr */
 	size_t sites_n;
 	char notes[512];         /* what was left out and why, "" if nothing */

@@ -52,6 +52,25 @@ static void add_open_hold(const struct moment *at, struct cumulative *sum)
 	gil_off_take(&settled, &at->gil->off, at->bound - since, &sum->hold_off);
 }
 
+static bool has_open_gc(const struct moment *at)
+{
+	return at->rec->at.gc_since && at->rec->at.gc_since < at->bound && at->rec->arm_gen == at->arm_gen;
+}
+
+static void add_open_gc(const struct moment *at, struct cumulative *sum)
+{
+	const struct gil_view *gil = &at->gil->at;
+	uint64_t queued = gil->queued_ns;
+
+	if (!has_open_gc(at))
+		return;
+	if (at->bound > gil->queued_at)
+		queued += gil->waiters * (at->bound - gil->queued_at);
+	sum->gc_ns += at->bound - at->rec->at.gc_since;
+	if (queued > at->rec->at.gc_place)
+		sum->gc_wait_ns += queued - at->rec->at.gc_place;
+}
+
 static void add_open_handoff(const struct moment *at, struct cumulative *sum)
 {
 	uint64_t since = at->rec->at.handoff_since;
@@ -71,8 +90,10 @@ static void cumulate(const struct moment *at, struct cumulative *sum, struct bla
 		.wait_ns = ended->wait_ns, .wait_off = ended->wait_off, .handover_ns = ended->handover_ns,
 		.unknown_ns = ended->unknown_ns, .contended = ended->contended, .forced = ended->forced,
 		.inferred = ended->inferred, .over = ended->over,
+		.gc_ns = ended->gc_ns, .gc_wait_ns = ended->gc_wait_ns, .gc_ended = ended->gc_ended,
 	};
 	add_open_hold(at, sum);
+	add_open_gc(at, sum);
 	if (at->rec->arm_gen != at->arm_gen)
 		return;
 	add_open_wait(at, sum, open);
@@ -99,6 +120,11 @@ static int add_open_ages(const struct moment *at, struct metrics *m)
 		if (age > m->wait_max_ns)
 			m->wait_max_ns = age;
 		m->waiting = 1;
+	}
+	if (rec->at.gc_run && rec->arm_gen == at->arm_gen) {
+		age = rec->at.gc_run - 1 + (has_open_gc(at) ? at->bound - rec->at.gc_since : 0);
+		if (age > m->gc.max_ns)
+			m->gc.max_ns = age;
 	}
 	return err;
 }
@@ -137,12 +163,16 @@ static int subtract(struct metrics *m, struct time_memo *memo, struct cumulative
 	m->forced = grown(now->forced, last->forced, &memo->violations);
 	m->inferred = grown(now->inferred, last->inferred, &memo->violations);
 	memo->violations += overs__since(&now->over, &last->over, &m->over);
+	m->gc.hold_ns = grown(now->gc_ns, last->gc_ns, &memo->violations);
+	m->gc.wait_ns = grown(now->gc_wait_ns, last->gc_wait_ns, &memo->violations);
+	/* The maxima are those of the interval in which the record last had an event: is that this one? */
+	if (now->gc_ended > last->gc_ended)
+		m->gc.max_ns = at->gc_max_ns;
 	now->hold_off = last->hold_off;
 	now->wait_off = last->wait_off;
 	memo->last = *now;
 	err = hist__advance(&m->hold, &memo->hold, &at->hold);
 	err = hist__advance(&m->wait, &memo->wait, &at->wait) ?: err;
-	/* The maxima are those of the interval in which the record last had an event: is that this one? */
 	if (m->hold.n)
 		m->hold_max_ns = at->hold_max_ns;
 	if (m->wait.n)
@@ -216,6 +246,8 @@ void time_memo__forget_open(struct time_memo *memo, const struct gil_totals *now
 	lower(&last->handover_ns, now->handover_ns);
 	lower(&last->unknown_ns, now->unknown_ns);
 	lower(&last->acquires, now->releases - now->unseen);
+	lower(&last->gc_ns, now->gc_ns);
+	lower(&last->gc_wait_ns, now->gc_wait_ns);
 	for (int kind = 0; kind < GIL_OFF_KINDS; kind++) {
 		lower((uint64_t *)&last->hold_off.ns[kind], now->hold_off.ns[kind]);
 		lower((uint64_t *)&last->wait_off.ns[kind], now->wait_off.ns[kind]);

@@ -31,6 +31,7 @@ struct time_memo {
 	struct cumulative {
 		uint64_t hold_ns, wait_ns, handover_ns, unknown_ns;
 		uint64_t acquires, contended, forced, inferred;
+		uint64_t gc_ns, gc_wait_ns, gc_ended;
 		struct gil_off hold_off, wait_off;
 		struct gil_over over;
 	} last;

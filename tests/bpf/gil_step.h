@@ -16,6 +16,8 @@ enum gil_step_op {
 	STEP_WOKEN,
 	STEP_IN,
 	STEP_BACK, /* it is found to run: it was switched in without our having been told */
+	STEP_GC_START,
+	STEP_GC_DONE,
 };
 
 struct gil_step {

@@ -74,7 +74,7 @@ GIL_INLINE void acquire(struct gil_at *at, __u64 tstate)
 {
 	__u64 last = at->gil->last_owner;
 
-	if ((__u32)last == at->tid && !at->gil->cur.waiters && !at->gil->handoff_slot &&
+	if ((__u32)last == at->tid && !at->gil->cur.waiters && !at->gil->handoff_slot && !at->gil->gc_away &&
 	    at->gil->arm_gen == at->proc->arm_gen)
 		gil_on_acquire(at, last >> 32, true, 0);
 	else
@@ -131,6 +131,11 @@ GIL_INLINE int take(const struct gil_step *step)
 		break;
 	case STEP_EXIT:
 		exit_thread(&at, step->forced);
+		break;
+	case STEP_GC_START:
+	case STEP_GC_DONE:
+		if (gil_may_collect(&at))
+			gil_on_gc(&at, slot_of(&at), step->op == STEP_GC_START);
 		break;
 	case STEP_OUT:
 	case STEP_WOKEN:

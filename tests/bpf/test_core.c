@@ -182,6 +182,147 @@ Test(core, uncontended_hold_counts_once_and_waits_zero)
 	cr_expect_eq(thread_of(10)->cur.contended, 0);
 }
 
+/* ---- garbage collection ---- */
+
+static void expect_gc(uint32_t tid, uint64_t hold_ns, uint64_t wait_ns, uint64_t ended, uint64_t max_ns)
+{
+	const struct gil_totals *sum = &thread_of(tid)->cur;
+
+	cr_expect_eq(sum->gc_ns, hold_ns, "%llu", (unsigned long long)sum->gc_ns);
+	cr_expect_eq(sum->gc_wait_ns, wait_ns, "%llu", (unsigned long long)sum->gc_wait_ns);
+	cr_expect_eq(sum->gc_ended, ended);
+	cr_expect_eq(sum->gc_max_ns, max_ns, "%llu", (unsigned long long)sum->gc_max_ns);
+	cr_expect_eq(sum->gc_run + sum->gc_since, 0, "none is open");
+	cr_expect_eq(gil->gc_away, 0);
+}
+
+/* A second one is told for itself; waiting before and after is nobody's. */
+Test(core, collections_are_told_with_what_others_wait_meanwhile)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_WAIT, 11, 3 * MS);
+	step(STEP_GC_START, 10, 4 * MS);
+	step(STEP_WAIT, 12, 6 * MS);
+	step(STEP_GC_DONE, 10, 9 * MS);
+	step(STEP_GC_START, 10, 11 * MS);
+	step(STEP_GC_DONE, 10, 12 * MS);
+	step(STEP_RELEASE, 10, 20 * MS);
+	expect_gc(10, 6 * MS, (5 + 3 + 2) * MS, 2, 5 * MS);
+	cr_expect_eq(proc->lost[GIL_LOSS_GC_UNPAIRED], 0);
+}
+
+/* A finalizer lets go twice: once another thread takes the GIL, once nobody does, and no record is needed to take it again. */
+Test(core, a_collection_that_lets_go_is_told_as_far_as_it_holds)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_WAIT, 11, 3 * MS);
+	step(STEP_GC_START, 10, 4 * MS);
+	step(STEP_RELEASE, 10, 6 * MS);
+	step(STEP_ACQUIRE, 11, 7 * MS);
+	step(STEP_WAIT, 10, 8 * MS);
+	step(STEP_RELEASE, 11, 10 * MS);
+	step(STEP_ACQUIRE, 10, 11 * MS);
+	step(STEP_RELEASE, 10, 14 * MS);
+	step(STEP_ACQUIRE, 10, 20 * MS);
+	step(STEP_GC_DONE, 10, 21 * MS);
+	step(STEP_RELEASE, 10, 30 * MS);
+	expect_gc(10, 6 * MS, 2 * MS, 1, 6 * MS);
+	expect_gc(11, 0, 0, 0, 0);
+}
+
+/* Both of one thread and of two: the GIL's other collections go on while one has let go. */
+Test(core, collections_of_two_threads_are_kept_apart)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_GC_START, 10, 3 * MS);
+	step(STEP_RELEASE, 10, 4 * MS);
+	step(STEP_ACQUIRE, 11, 5 * MS);
+	step(STEP_GC_START, 11, 6 * MS);
+	step(STEP_RELEASE, 11, 8 * MS);
+	step(STEP_ACQUIRE, 10, 9 * MS);
+	step(STEP_GC_DONE, 10, 13 * MS);
+	step(STEP_RELEASE, 10, 14 * MS);
+	step(STEP_ACQUIRE, 11, 15 * MS);
+	step(STEP_GC_DONE, 11, 16 * MS);
+	step(STEP_RELEASE, 11, 17 * MS);
+	expect_gc(10, 5 * MS, 0, 1, 5 * MS);
+	expect_gc(11, 3 * MS, 0, 1, 3 * MS);
+}
+
+/* Who has had the GIL since before the probes were armed has had no event; a hit without the GIL is no collection. */
+Test(core, a_collection_needs_the_gil_and_no_acquire)
+{
+	step(STEP_GC_START, 10, 2 * MS);
+	step(STEP_GC_DONE, 10, 5 * MS);
+	step(STEP_RELEASE, 10, 6 * MS);
+	step(STEP_GC_START, 10, 7 * MS);
+	step(STEP_ACQUIRE, 11, 8 * MS);
+	step(STEP_GC_START, 10, 9 * MS);
+	expect_gc(10, 3 * MS, 0, 1, 3 * MS);
+	cr_expect_eq(thread_of(10)->cur.unseen, 1);
+	cr_expect_eq(thread_of(10)->cur.hold_ns, 5 * MS);
+}
+
+Test(core, a_beginning_or_an_end_alone_is_counted)
+{
+	proc->gc_exact = 1;
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_GC_DONE, 10, 3 * MS);
+	cr_expect_eq(proc->lost[GIL_LOSS_GC_UNPAIRED], 1);
+	step(STEP_GC_START, 10, 4 * MS);
+	step(STEP_GC_START, 10, 6 * MS);
+	cr_expect_eq(proc->lost[GIL_LOSS_GC_UNPAIRED], 2);
+	step(STEP_GC_DONE, 10, 9 * MS);
+	expect_gc(10, 5 * MS, 0, 2, 3 * MS);
+}
+
+/* With the GIL, and without: as a thread that must end in a finalizer's take_gil() does. */
+Test(core, a_collection_ends_with_its_thread)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_GC_START, 10, 3 * MS);
+	step(STEP_RELEASE, 10, 4 * MS);
+	step(STEP_EXIT, 10, 9 * MS);
+	expect_gc(10, 1 * MS, 0, 1, 1 * MS);
+	step(STEP_ACQUIRE, 11, 10 * MS);
+	step(STEP_GC_START, 11, 12 * MS);
+	step(STEP_EXIT, 11, 15 * MS);
+	expect_gc(11, 3 * MS, 0, 1, 3 * MS);
+}
+
+/* What was open when the probes were armed anew does not go on. */
+Test(core, a_collection_does_not_outlast_an_arming)
+{
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_GC_START, 10, 3 * MS);
+	step(STEP_RELEASE, 10, 4 * MS);
+	proc->arm_gen = 2;
+	proc->armed_at = 5 * MS;
+	step(STEP_ACQUIRE, 10, 6 * MS);
+	step(STEP_RELEASE, 10, 8 * MS);
+	expect_gc(10, 1 * MS, 0, 0, 0);
+	step(STEP_ACQUIRE, 10, 9 * MS);
+	step(STEP_GC_START, 10, 10 * MS);
+	step(STEP_GC_DONE, 10, 12 * MS);
+	expect_gc(10, 3 * MS, 0, 1, 2 * MS);
+}
+
+/* Its state at a boundary lies aside with the record; the longest is each interval's own. */
+Test(core, a_collection_over_a_boundary_has_its_state_put_aside)
+{
+	skel->bss->gil_clock.end = 10 * MS;
+	step(STEP_ACQUIRE, 10, 2 * MS);
+	step(STEP_GC_START, 10, 3 * MS);
+	step(STEP_GC_DONE, 10, 7 * MS);
+	step(STEP_WAIT, 11, 8 * MS);
+	step(STEP_GC_START, 10, 9 * MS);
+	step(STEP_GC_DONE, 10, 11 * MS);
+	cr_expect_eq(thread_of(10)->snap.gc_ns, 4 * MS);
+	cr_expect_eq(thread_of(10)->snap.gc_since, 9 * MS);
+	cr_expect_eq(thread_of(10)->snap.gc_max_ns, 4 * MS);
+	expect_gc(10, 6 * MS, 2 * MS, 2, 2 * MS);
+}
+
 Test(core, first_release_means_held_since_armed)
 {
 	step(STEP_RELEASE, 10, 5 * MS);

@@ -60,6 +60,12 @@ static size_t count(const struct site_plan *plan, enum site_role role)
 	return n;
 }
 
+/* The calls, which are sites whatever the build. */
+static size_t count_calls(const struct site_plan *plan)
+{
+	return count(plan, SITE_SIGNAL) + count(plan, SITE_WAIT) + count(plan, SITE_HANDOFF);
+}
+
 static const struct site *site_at(const struct site_plan *plan, uint64_t vaddr)
 {
 	for (size_t i = 0; i < plan->sites_n; i++)
@@ -120,7 +126,7 @@ static enum site_role role_of_callee(const char *callee)
 
 static void expect_labelled(const struct site_plan *plan, const struct label *labels, size_t n)
 {
-	size_t planned = plan->sites_n - count(plan, SITE_WAKE);
+	size_t planned = count_calls(plan);
 	bool partial = strstr(labels[0].build, "-part");
 
 	cr_expect(partial ? planned >= n : planned == n, "%s: %zu sites, %zu labelled", labels[0].build, planned, n);
@@ -191,7 +197,7 @@ Test(sites, objdump_finds_the_same_calls)
 	for (size_t i = 0; i < n; i++) {
 		struct site_plan *plan = must_plan(pythons[i].image, NULL);
 
-		cr_expect_eq(compare_with_objdump(pythons[i].image, plan), plan->sites_n - count(plan, SITE_WAKE),
+		cr_expect_eq(compare_with_objdump(pythons[i].image, plan), count_calls(plan),
 			     "%s", pythons[i].image);
 		site_plan__free(plan);
 	}
@@ -237,7 +243,10 @@ Test(sites, stripping_changes_nothing_in_the_plan)
 		memset(bytes + 0x3c, 0, 4); /* e_shnum, e_shstrndx */
 		must_write(copy, bytes, len);
 		bare = must_plan(copy, NULL);
+		/* The notes that tell where collections begin and end are in no segment. Their sites are the last. */
+		whole->sites_n -= count(whole, SITE_GC_START) + count(whole, SITE_GC_DONE);
 		expect_same_sites(whole, bare, "without section headers");
+		cr_expect_eq(bare->gc, GC_SITES_NO_NOTES);
 		free(bytes);
 		site_plan__free(whole);
 		site_plan__free(stripped);
@@ -407,6 +416,122 @@ Test(sites, a_refusal_is_not_cut_off_by_the_number_of_its_reasons)
 	temp_dir__remove(dir);
 }
 
+/* ---- where collections begin and end -------------------------------------------------------------------------- */
+
+/* As <sys/sdt.h> writes them: the place is label 9 in front of it. */
+#define NOTE(name, semaphore) \
+	".pushsection .note.stapsdt,\"\",\"note\"\n.balign 4\n.4byte 2f-1f,4f-3f,3\n1: .asciz \"stapsdt\"\n2: .balign 4\n" \
+	"3: .8byte 9b\n.8byte _.stapsdt.base\n.8byte " semaphore "\n.asciz \"python\"\n.asciz \"" name "\"\n.asciz \"\"\n" \
+	"4: .balign 4\n.popsection\n"
+#define NOTED(name, semaphore) "9: nop\n" NOTE(name, semaphore)
+#define SEMAPHORES \
+	".pushsection .stapsdt.base,\"a\"\n_.stapsdt.base: .space 1\n.popsection\n" \
+	".pushsection .probes,\"aw\"\n.2byte 0\nstart_on: .2byte 0\ndone_on: .2byte 0\n.popsection\n"
+#define DONE "cmpw $0,done_on(%rip)\njne 7f\n6: ret\n7:" NOTED("gc__done", "done_on") "jmp 6b\n"
+#define COLLECT(start) BASE SEMAPHORES FUNC("collect", start DONE)
+#define START_NOTE NOTED("gc__start", "start_on")
+
+static const struct {
+	const char *what, *code;
+	enum gc_sites_found found;
+	const char *insn; /* of the first site */
+} gc_cases[] = {
+	{"no notes", BASE, GC_SITES_NO_NOTES, ""},
+	{"as gcc compiles it", COLLECT("cmpw $0,start_on(%rip)\njne 5f\n8: nop\njmp 0f\n5:" START_NOTE "jmp 8b\n0:"), GC_SITES_FOUND,
+	 "jne"},
+	{"the note falls through", COLLECT("cmpw $0,start_on(%rip)\nje 5f\nmov 8(%rsp),%esi\n" START_NOTE "5: nop\n"), GC_SITES_FOUND,
+	 "je"},
+	{"loaded, then tested", COLLECT("movzwl start_on(%rip),%eax\ntest %ax,%ax\nje 5f\n" START_NOTE "5: nop\n"), GC_SITES_FOUND,
+	 "je"},
+	{"into a register of the newer ones", COLLECT("movzwl start_on(%rip),%r9d\ntest %r9w,%r9w\nje 5f\n" START_NOTE "5: nop\n"),
+	 GC_SITES_FOUND, "je"},
+	{"the note in another function, far away",
+	 BASE SEMAPHORES FUNC("cold", "mov 8(%rsp),%esi\n" START_NOTE "jmp back\n") ".skip 400,0x90\n"
+	 FUNC("collect", "cmpw $0,start_on(%rip)\njne cold\nback: nop\n" DONE), GC_SITES_FOUND, "jne"},
+	{"compared twice", COLLECT("cmpw $0,start_on(%rip)\njne 5f\ncmpw $0,start_on(%rip)\nnop\n5:" START_NOTE), GC_SITES_UNPROVEN,
+	 ""},
+	{"its address is taken", COLLECT("lea start_on(%rip),%rax\ncmpw $0,start_on(%rip)\njne 5f\nnop\n5:" START_NOTE),
+	 GC_SITES_UNPROVEN, ""},
+	{"compared with something else", COLLECT("cmpw $1,start_on(%rip)\njne 5f\nnop\n5:" START_NOTE), GC_SITES_UNPROVEN, ""},
+	{"four bytes are compared", COLLECT("cmpl $0,start_on(%rip)\njne 5f\nnop\n5:" START_NOTE), GC_SITES_UNPROVEN, ""},
+	{"written to", COLLECT("movw $0,start_on(%rip)\nje 5f\n" START_NOTE "5: nop\n"), GC_SITES_UNPROVEN, ""},
+	{"another jump comes to this one", COLLECT("je 8f\ncmpw $0,start_on(%rip)\n8: jne 5f\nnop\n5:" START_NOTE),
+	 GC_SITES_UNPROVEN,
+	 ""},
+	{"another function's jump comes to it",
+	 BASE SEMAPHORES FUNC("other", "jmp inside\n") ".skip 400,0x90\n"
+	 FUNC("collect", "cmpw $0,start_on(%rip)\ninside: jne 5f\nnop\n5:" START_NOTE DONE), GC_SITES_UNPROVEN, ""},
+	{"a call before the jump", COLLECT("cmpw $0,start_on(%rip)\ncall take\njne 5f\nnop\n5:" START_NOTE), GC_SITES_UNPROVEN,
+	 ""},
+	{"a call on the way to the note", COLLECT("cmpw $0,start_on(%rip)\njne 5f\njmp 8f\n5: call take\n" START_NOTE "8: nop\n"),
+	 GC_SITES_UNPROVEN, ""},
+	{"the jump leads elsewhere", COLLECT("cmpw $0,start_on(%rip)\njne 5f\njmp 5f\n" START_NOTE "5: ret\n"), GC_SITES_UNPROVEN,
+	 ""},
+	{"the comparison is in an immediate",
+	 COLLECT(".byte 0x48,0xb8,0x66,0x83,0x3d\n.long start_on-.-5\n.byte 0\njne 5f\nnop\n5:" START_NOTE), GC_SITES_UNPROVEN,
+	 ""},
+	{"two notes of that name",
+	 COLLECT("cmpw $0,start_on(%rip)\njne 5f\n8: nop\njmp 0f\n5:" START_NOTE "jmp 8b\n" START_NOTE "0:"), GC_SITES_UNPROVEN,
+	 ""},
+	{"always on", COLLECT(NOTED("gc__start", "0")), GC_SITES_UNPROVEN, ""},
+	{"only one of the two", BASE SEMAPHORES FUNC("collect", "cmpw $0,start_on(%rip)\njne 5f\nnop\n5:" START_NOTE "ret\n"),
+	 GC_SITES_NO_NOTES, ""},
+};
+
+Test(sites, ends_of_collections_are_where_they_are_proven)
+{
+	char dir[PATH_MAX], path[PATH_MAX + 16];
+
+	temp_dir__make(dir, sizeof(dir));
+	snprintf(path, sizeof(path), "%s/code.so", dir);
+	for (size_t i = 0; i < sizeof(gc_cases) / sizeof(gc_cases[0]); i++) {
+		size_t expected = gc_cases[i].found == GC_SITES_FOUND;
+		struct site_plan *plan;
+
+		must_compile(path, "-DASM", gc_cases[i].code);
+		plan = must_plan(path, NULL);
+		cr_expect_eq(plan->gc, gc_cases[i].found, "%s: %d", gc_cases[i].what, plan->gc);
+		cr_expect(count(plan, SITE_GC_START) == expected && count(plan, SITE_GC_DONE) == expected, "%s",
+			  gc_cases[i].what);
+		if (expected && plan->gc == GC_SITES_FOUND)
+			cr_expect_eq(strncmp(plan->sites[plan->sites_n - 2].insn, gc_cases[i].insn, strlen(gc_cases[i].insn)), 0,
+				     "%s: %s", gc_cases[i].what, plan->sites[plan->sites_n - 2].insn);
+		site_plan__free(plan);
+	}
+	temp_dir__remove(dir);
+}
+
+/* Whether readelf sees both notes. */
+static bool has_notes(const char *image)
+{
+	char command[PATH_MAX + 64];
+	int n = 0;
+	FILE *f;
+
+	snprintf(command, sizeof(command), "readelf -n '%s' 2>/dev/null | grep -c 'Name: gc__'", image);
+	f = popen(command, "re");
+	cr_assert(f && fscanf(f, "%d", &n) == 1, "%s", command);
+	pclose(f);
+	return n == 2;
+}
+
+Test(sites, ends_of_collections_are_found_in_every_interpreter_that_has_the_notes)
+{
+	static struct python pythons[PYTHONS_MAX];
+	size_t n = pythons__find(pythons, PYTHONS_MAX, 8);
+
+	for (size_t i = 0; i < n; i++) {
+		struct site_plan *plan = must_plan(pythons[i].image, NULL);
+
+		cr_expect_eq(plan->gc, has_notes(pythons[i].image) ? GC_SITES_FOUND : GC_SITES_NO_NOTES, "%s", pythons[i].image);
+		for (size_t s = 0; s < plan->sites_n; s++)
+			cr_expect(plan->sites[s].role < SITE_GC_START ||
+				  (plan->sites[s].price == SITE_EMULATED && plan->sites[s].insn[0] == 'j'), "%s: %s",
+				  pythons[i].image, plan->sites[s].insn);
+		site_plan__free(plan);
+	}
+}
+
 /* ---- the C library linked in --------------------------------------------------------------------------------- */
 
 /* A local function as the linker leaves it in a static program: no import, no PLT. */
@@ -511,7 +636,10 @@ Test(sites, a_static_interpreter_is_planned_whatever_take_gil_is_called)
 	cr_expect_geq(count(plan, SITE_HANDOFF), 1);
 	cr_expect_eq(count(plan, SITE_WAIT), count(plan, SITE_WAKE));
 	for (size_t i = 0; i < plan->sites_n; i++) {
-		cr_expect(may_be_in_a_plan(plan->sites[i].symbol), "%s is none of the interpreter's", plan->sites[i].symbol);
+		bool collects = plan->sites[i].role >= SITE_GC_START;
+
+		cr_expect(collects ? strstr(plan->sites[i].symbol, "collect") != NULL : may_be_in_a_plan(plan->sites[i].symbol),
+			  "%s is none of the interpreter's", plan->sites[i].symbol);
 		cr_expect_eq(plan->sites[i].price, SITE_EMULATED);
 	}
 	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
@@ -546,7 +674,7 @@ Test(sites, objdump_finds_the_same_calls_in_a_static_interpreter)
 		seen++;
 	}
 	cr_expect_eq(pclose(f), 0);
-	cr_expect_eq(seen, plan->sites_n - count(plan, SITE_WAKE));
+	cr_expect_eq(seen, count_calls(plan));
 	site_plan__free(plan);
 }
 

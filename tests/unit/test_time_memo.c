@@ -46,6 +46,67 @@ static void end_hold(struct bench *b, uint64_t ns)
 	b->rec.at.releases++;
 }
 
+/* Two others wait; the collection begins at 900, lets go from 1500 to 2100, and ends at 2400. */
+Test(time_memo, a_collection_over_boundaries_is_told_in_parts)
+{
+	struct bench b = {0};
+	struct moment at = moment_of(&b, 1000);
+	struct metrics m;
+
+	b.gil.at = (struct gil_view){.waiters = 2, .queued_ns = 5000, .queued_at = 800};
+	b.rec.at.gc_run = 1;
+	b.rec.at.gc_since = 900;
+	b.rec.at.gc_place = 5200;
+	m = settle(&b, &at);
+	cr_expect_eq(m.gc.hold_ns, 100);
+	cr_expect_eq(m.gc.wait_ns, 200);
+	cr_expect_eq(m.gc.max_ns, 100, "so long it had lasted");
+	metrics__clear(&m);
+
+	b.rec.at.gc_since = 0;
+	b.rec.at.gc_ns = 600;
+	b.rec.at.gc_run = 601;
+	b.rec.at.gc_wait_ns = 1200;
+	at = moment_of(&b, 2000);
+	m = settle(&b, &at);
+	cr_expect_eq(m.gc.hold_ns, 500);
+	cr_expect_eq(m.gc.wait_ns, 1000);
+	cr_expect_eq(m.gc.max_ns, 600);
+	metrics__clear(&m);
+
+	b.rec.at.gc_run = 0;
+	b.rec.at.gc_ns = b.rec.at.gc_max_ns = 900;
+	b.rec.at.gc_wait_ns = 1800;
+	b.rec.at.gc_ended = 1;
+	at = moment_of(&b, 3000);
+	m = settle(&b, &at);
+	cr_expect_eq(m.gc.hold_ns, 300);
+	cr_expect_eq(m.gc.wait_ns, 600);
+	cr_expect_eq(m.gc.max_ns, 900, "without the time in which it had let go");
+	metrics__clear(&m);
+
+	at = moment_of(&b, 4000);
+	m = settle(&b, &at);
+	cr_expect_eq(m.gc.hold_ns + m.gc.wait_ns + m.gc.max_ns, 0, "that was another interval's");
+	cr_expect_eq(b.memo.violations, 0);
+	metrics__clear(&m);
+	time_memo__clear(&b.memo);
+}
+
+/* What was open when the probes were armed anew is nobody's. */
+Test(time_memo, a_collection_of_an_earlier_arming_does_not_go_on)
+{
+	struct bench b = {.rec = {.at = {.gc_run = 1, .gc_since = 900}}};
+	struct moment at = moment_of(&b, 1000);
+	struct metrics m;
+
+	at.arm_gen = 1;
+	m = settle(&b, &at);
+	cr_expect_eq(m.gc.hold_ns + m.gc.max_ns, 0);
+	metrics__clear(&m);
+	time_memo__clear(&b.memo);
+}
+
 Test(time_memo, a_hold_over_boundaries_is_told_in_parts)
 {
 	struct bench b = {0};
