@@ -52,7 +52,7 @@ endif
 LIB_SRCS := $(filter-out collector/pyoffsets_gen.c,$(sort $(wildcard collector/*.c)))
 # The modules that may know libbpf, those that may know hiredis or their users, and those that wire all of them. Every other one is
 # pure (make lint checks it).
-KERNEL := blame_memo families gil_life kernel_features map_batch planter planter_process probe_check \
+KERNEL := blame_memo families gil_life kernel_features map_batch planter planter_keep planter_process probe_check \
 	probes probes_kin probes_load probes_programs probes_tables reader reader_names reader_slots \
 	reader_stacks reader_ticks reader_trace stack_limit stack_sums tick_sums ticks uprobe_link
 REDIS := query query_reply redis_conn redis_functions redis_server sink_redis store store_access \

@@ -71,6 +71,17 @@ pid_t errand__about_file(uint64_t hash)
 
 /* ---- the nursery ---- */
 
+/* Of a process that we were forked from. */
+static void forget_others(void)
+{
+	pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+	all.mutex = mutex;
+	all.now = (struct reader){0};
+	memset(all.stuck, 0, sizeof(all.stuck));
+	all.while_waiting = NULL;
+}
+
 static int fork_nursery(void)
 {
 	int pair[2], err = 0;
@@ -94,8 +105,13 @@ static int fork_nursery(void)
 
 int errand__prepare(void)
 {
-	int err = errand__is_away() ? 0 : fork_nursery();
+	int err;
 
+	if (errand__is_away())
+		return 0;
+	if (all.owner)
+		forget_others();
+	err = fork_nursery();
 	if (!err)
 		all.owner = getpid();
 	return err;

@@ -55,7 +55,10 @@ pid_t errand__about_file(uint64_t hash);
 /* Whether errands are done by another process. */
 bool errand__is_away(void);
 
-/* Starts the nursery, with the rights that the caller has now, before the caller opens what must not outlive it. 0 or -errno. */
+/*
+ * Starts the nursery, with the rights that the caller has now, before the caller opens what must not outlive it; a forked child
+ * may have one of its own. 0 or -errno.
+ */
 int errand__prepare(void);
 
 /* Ends all of its processes, but for those that are stuck: they end when they come back. */

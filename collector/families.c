@@ -18,6 +18,7 @@ struct family {
 	dev_t dev;
 	ino_t ino;
 	int image_fd;
+	uint64_t maps_ino;             /* as mappings show it, which may be another than fstat()'s */
 	struct uprobe_sites sites[FAMILY_GROUPS];
 	uint32_t links[FAMILY_GROUPS]; /* the planter's numbers, 0: not planted */
 	enum gil_mode mode;            /* that they are all planted in, GIL_MODE_OFF: none or not all are */
@@ -117,7 +118,8 @@ static int copy_sites(struct uprobe_sites *dst, const struct uprobe_sites *src, 
 		uint64_t way = (uint64_t)(uint32_t)GIL_COOKIE_WAY(src->cookies[i]) << 32;
 
 		err = uprobe_sites__add(dst, src->offsets[i],
-					way | GIL_COOKIE(GIL_PROC_SHARED + number, GIL_COOKIE_KIND(src->cookies[i])));
+					way | GIL_COOKIE(GIL_PROC_SHARED + number, GIL_COOKIE_KIND(src->cookies[i])),
+					&src->texts[i]);
 	}
 	return err;
 }
@@ -132,7 +134,7 @@ static void take_template(struct families *f, struct family *family, const struc
 	close_family(family);
 }
 
-static int found(struct families *f, int image_fd, const struct stat *st, const struct uprobe_sites sites[FAMILY_GROUPS],
+static int found(struct families *f, int image_fd, uint64_t maps_ino, const struct stat *st, const struct uprobe_sites sites[FAMILY_GROUPS],
 		 const struct gil_family *layout, struct family **ret)
 {
 	struct family *family = calloc(1, sizeof(*family));
@@ -142,6 +144,7 @@ static int found(struct families *f, int image_fd, const struct stat *st, const 
 		return -ENOMEM;
 	family->dev = st->st_dev;
 	family->ino = st->st_ino;
+	family->maps_ino = maps_ino;
 	take_template(f, family, layout);
 	family->image_fd = fcntl(image_fd, F_DUPFD_CLOEXEC, 0);
 	if (family->image_fd < 0)
@@ -158,7 +161,7 @@ static int found(struct families *f, int image_fd, const struct stat *st, const 
 	return 0;
 }
 
-int families__enter(struct families *f, int image_fd, const struct uprobe_sites sites[FAMILY_GROUPS],
+int families__enter(struct families *f, int image_fd, uint64_t maps_ino, const struct uprobe_sites sites[FAMILY_GROUPS],
 		    const struct gil_family *layout, struct family **ret)
 {
 	struct family *family = f->first;
@@ -169,7 +172,7 @@ int families__enter(struct families *f, int image_fd, const struct uprobe_sites 
 		return -errno;
 	while (family && (family->dev != st.st_dev || family->ino != st.st_ino))
 		family = family->next;
-	err = family ? 0 : found(f, image_fd, &st, sites, layout, &family);
+	err = family ? 0 : found(f, image_fd, maps_ino, &st, sites, layout, &family);
 	if (err)
 		return err;
 	family->members++;
@@ -211,6 +214,11 @@ int family__image(const struct family *family)
 	return family->image_fd;
 }
 
+uint64_t family__ino(const struct family *family)
+{
+	return family->maps_ino;
+}
+
 const struct uprobe_sites *family__sites(const struct family *family, int group)
 {
 	return &family->sites[group];
@@ -226,7 +234,9 @@ void family__leave(struct families *f, struct family *family)
 
 static int plant_group(struct families *f, struct family *family, int group)
 {
-	struct uprobe_place place = {.image_fd = family->image_fd, .pid = UPROBE_EVERYBODY};
+	struct uprobe_place place = {
+		.image_fd = family->image_fd, .pid = UPROBE_EVERYBODY, .about = UPROBE_EVERYBODY, .ino = family->maps_ino,
+	};
 	int err = planter__plant(f->planter, bpf_program__fd(f->programs[group]), &place, &family->sites[group], f->multi,
 				 &family->links[group]);
 

@@ -40,10 +40,11 @@ void families__drop(struct families *f);
 void families__free(struct families *f);
 
 /*
- * Takes a process in the family of a file, made if it is the first of it. `sites` by group, of their cookies way and kind count;
+ * Takes a process in the family of a file, made if it is the first of it. `maps_ino`: its inode number as mappings show it; 0: not
+ * known. `sites` by group, of their cookies way and kind count;
  * `layout` is what a template needs, its `open_since` and mode do not count. Both are copied. 0 or -errno.
  */
-int families__enter(struct families *f, int image_fd, const struct uprobe_sites sites[FAMILY_GROUPS],
+int families__enter(struct families *f, int image_fd, uint64_t maps_ino, const struct uprobe_sites sites[FAMILY_GROUPS],
 		    const struct gil_family *layout, struct family **ret);
 
 /* Has exactly these groups (bit per group), those of `mode`, planted. 0 or -errno: some may be missing then. */
@@ -62,8 +63,9 @@ uint64_t family__planted_at(const struct family *family);
 uint32_t family__number(const struct family *family);
 struct family *families__by_number(struct families *f, uint32_t number);
 
-/* Its file, open; the family's. Its sites by group, to be told apart by process. */
+/* Its file, open; the family's. Its inode number as mappings show it. Its sites by group, to be told apart by process. */
 int family__image(const struct family *family);
+uint64_t family__ino(const struct family *family);
 const struct uprobe_sites *family__sites(const struct family *family, int group);
 
 /* Of those who entered or were born: one is no more, or is let go. With the last one the probes are lifted. */

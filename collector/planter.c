@@ -16,6 +16,7 @@
 struct planter {
 	int socket;
 	uint64_t rights[PLANTER_DEEDS];
+	uint64_t kept;
 };
 
 /* ---- the process ---- */
@@ -55,10 +56,16 @@ static int fork_process(void)
 
 static void forget_process(void)
 {
+	char byte;
+	ssize_t got;
+
 	/* Whoever else may hold our end by inheritance. */
-	shutdown(process.control, SHUT_RDWR);
+	shutdown(process.control, SHUT_WR);
+	do
+		got = recv(process.control, &byte, 1, 0);
+	while (got < 0 && errno == EINTR);
 	close(process.control);
-	while (waitpid(process.pid, NULL, 0) < 0 && errno == EINTR)
+	while (got <= 0 && waitpid(process.pid, NULL, 0) < 0 && errno == EINTR) /* else it stays */
 		;
 	process.pid = 0;
 }
@@ -173,6 +180,18 @@ void planter__stop(struct planter *planter)
 
 /* ---- orders ---- */
 
+static void note_kept(struct planter *planter, const struct kept_sites *kept)
+{
+	planter->kept += kept->n;
+	if (kept->n)
+		log_warn("process %d has changed its own code at %u places where probes stood. The breakpoints stay there until it "
+			 "ends, as it would be killed without them; a process named gilscope-probes keeps them: leave it running",
+			 (int)kept->pid, kept->n);
+	if (kept->lost)
+		log_warn("process %d has changed its own code at %u places where probes stood, and they cannot be kept there: it "
+			 "may be killed by that", (int)kept->pid, kept->lost);
+}
+
 /* `fds`: PACKET_FDS_MAX, to go along (NULL: none). *ret_fd: what came back; NULL: nothing does. */
 static int ask(struct planter *planter, const struct order *order, const int *fds, struct answer *ret, int *ret_fd)
 {
@@ -185,15 +204,31 @@ static int ask(struct planter *planter, const struct order *order, const int *fd
 	if (!packet__receive(planter->socket, ret, sizeof(*ret), back))
 		return -EPIPE;
 	pulse__beat();
+	note_kept(planter, &ret->kept);
 	if (ret_fd)
 		*ret_fd = back[0];
 	return ret->err;
 }
 
+void planter__set_idle(struct planter *planter, int program_fd)
+{
+	struct order order = {.kind = ORDER_IDLE};
+	const int fds[PACKET_FDS_MAX] = {program_fd, program_fd};
+	struct answer answer;
+
+	if (ask(planter, &order, fds, &answer, NULL))
+		log_debug("the process that plants the probes is gone");
+}
+
+uint64_t planter__kept(const struct planter *planter)
+{
+	return planter->kept;
+}
+
 int planter__plant(struct planter *planter, int program_fd, const struct uprobe_place *place, const struct uprobe_sites *sites,
 		   bool multi, uint32_t *ret_link)
 {
-	struct order order = {.kind = ORDER_PLANT, .pid = place->pid, .multi = multi};
+	struct order order = {.kind = ORDER_PLANT, .pid = place->pid, .about = place->about, .ino = place->ino, .multi = multi};
 	const int fds[PACKET_FDS_MAX] = {program_fd, place->image_fd};
 	struct answer answer = {0};
 	int err;
@@ -203,6 +238,7 @@ int planter__plant(struct planter *planter, int program_fd, const struct uprobe_
 	order.sites_n = (uint32_t)sites->n;
 	memcpy(order.offsets, sites->offsets, sites->n * sizeof(*sites->offsets));
 	memcpy(order.cookies, sites->cookies, sites->n * sizeof(*sites->cookies));
+	memcpy(order.texts, sites->texts, sites->n * sizeof(*sites->texts));
 	err = ask(planter, &order, fds, &answer, NULL);
 	planter->rights[multi ? PLANTER_MULTI : PLANTER_PERF] = answer.rights;
 	if (!err)

@@ -9,6 +9,9 @@
  * went, its end of the socket closes, and the planter lifts everything and exits. So it does without exiting when gilscope's
  * loop stands still (pulse.h): stopped, or kept waiting by something that no signal ends.
  *
+ * What it must not lift, as the process has changed its own code there, it keeps (planter_keep.c): then it lives on until those
+ * processes have ended, whatever becomes of gilscope.
+ *
  * And it is the only process that keeps CAP_SYS_ADMIN, where planting takes that: it begins with what caps.h lets it have, with
  * nothing of it in force, tries each kind of order with as little as will do, and gives up the rest when it is told that all
  * kinds were tried. Its own life is in planter_process.c.
@@ -49,6 +52,12 @@ bool planter__is_alive(const struct planter *planter);
 
 /* Lifts what is still planted; returns when that is done. NULL is legal. */
 void planter__stop(struct planter *planter);
+
+/* For what has to stay planted when it is lifted: a program that does nothing. Its descriptor stays the caller's. */
+void planter__set_idle(struct planter *planter, int program_fd);
+
+/* At how many places breakpoints stay because the process has changed its code there, until that ends. */
+uint64_t planter__kept(const struct planter *planter);
 
 /* As uprobe_link__open(); *ret_link is a number to lift it by, never 0. At most PLANTER_SITES_MAX sites. */
 #define PLANTER_SITES_MAX 256

@@ -2,6 +2,7 @@
 /*
  * The planter's own life: see planter.h. One thread obeys the orders of all beds, one after the other; what is lifted without
  * waiting is lifted by threads of its own. Between orders it feels gilscope's pulse (pulse.h), and lifts all when there is none.
+ * What must stay where it is, planter_keep.c keeps, and this process with it.
  */
 #include "planter_inside.h"
 
@@ -22,6 +23,7 @@
 
 #include "caps.h"
 #include "clock.h"
+#include "errand.h"
 #include "log.h"
 #include "precedence.h"
 #include "pulse.h"
@@ -30,11 +32,18 @@
 #define TIMER_WAIT_MS 200
 #define BEDS_MAX 64 /* at a time: struct probes that exist at once */
 
-/* What one struct planter has planted. */
+/* What one struct planter has planted at once. */
+struct plant {
+	bool used;                /* its number is nobody else's */
+	struct uprobe_link *link; /* NULL: lifted before its owner said so */
+	struct planted what;
+};
+
 struct bed {
 	int socket;
-	struct uprobe_link **plants; /* by link number - 1; NULL: free */
+	struct plant *plants; /* by link number - 1 */
 	uint32_t n;
+	struct kept_sites kept; /* not told of yet */
 };
 
 /* ---- rights: as few as will do ---- */
@@ -114,62 +123,83 @@ static int shed(struct answer *answer)
 
 /* ---- planting ---- */
 
-/* In the place of a plant that was lifted before its owner said so: its number is not another's until then. */
-static struct uprobe_link *const lifted = (struct uprobe_link *)&rights;
-
-static void uproot(struct uprobe_link **plant)
+static struct plant *plant_of(struct bed *bed, uint32_t link)
 {
-	if (*plant != lifted)
-		uprobe_link__close(*plant);
-	*plant = NULL;
+	return link && link <= bed->n && bed->plants[link - 1].used ? &bed->plants[link - 1] : NULL;
 }
 
-static int keep(struct bed *bed, struct uprobe_link *plant, uint32_t *ret)
+/* Whoever takes the link has it lifted. What must stay is kept. NULL: it is lifted already. */
+static struct uprobe_link *take_out(struct bed *bed, struct plant *plant)
 {
-	struct uprobe_link **grown;
+	struct uprobe_link *link = plant->link;
+
+	plant->link = NULL;
+	if (link)
+		planted__mind(&plant->what, &bed->kept);
+	planted__clear(&plant->what);
+	return link;
+}
+
+static struct plant *find_room(struct bed *bed)
+{
+	struct plant *grown;
 
 	for (uint32_t i = 0; i < bed->n; i++)
-		if (!bed->plants[i]) {
-			bed->plants[i] = plant;
-			*ret = i + 1;
-			return 0;
-		}
-	grown = reallocarray(bed->plants, bed->n + 1, sizeof(struct uprobe_link *));
+		if (!bed->plants[i].used)
+			return &bed->plants[i];
+	grown = reallocarray(bed->plants, bed->n + 1, sizeof(*grown));
 	if (!grown)
-		return -ENOMEM;
+		return NULL;
 	bed->plants = grown;
-	bed->plants[bed->n++] = plant;
-	*ret = bed->n;
-	return 0;
+	bed->plants[bed->n] = (struct plant){.used = false};
+	return &bed->plants[bed->n++];
 }
 
 struct planting {
-	struct order *order;
-	const int *fds;
-	struct uprobe_link *ret;
+	int program_fd;
+	const struct uprobe_place *place;
+	const struct uprobe_sites *sites;
+	bool multi;
+	struct uprobe_link **ret;
 };
 
 static int open_link(void *arg)
 {
-	struct planting *p = arg;
-	struct uprobe_place place = {.image_fd = p->fds[1], .pid = p->order->pid};
-	struct uprobe_sites sites = {
-		.offsets = p->order->offsets, .cookies = p->order->cookies, .n = p->order->sites_n,
-	};
+	const struct planting *p = arg;
 
-	return uprobe_link__open(p->fds[0], &place, &sites, p->order->multi, &p->ret);
+	return uprobe_link__open(p->program_fd, p->place, p->sites, p->multi, p->ret);
+}
+
+int planter_process__open(int program_fd, const struct uprobe_place *place, const struct uprobe_sites *sites, bool multi,
+			  struct uprobe_link **ret)
+{
+	struct planting planting = {program_fd, place, sites, multi, ret};
+	struct answer answer;
+
+	return carry_out(&(struct deed){open_link, &planting, multi ? PLANTER_MULTI : PLANTER_PERF}, &answer);
 }
 
 static int plant(struct bed *bed, struct order *order, const int *fds, struct answer *answer)
 {
-	struct planting planting = {.order = order, .fds = fds};
+	struct uprobe_place place = {.image_fd = fds[1], .pid = order->pid, .about = order->about, .ino = order->ino};
+	struct uprobe_sites sites = {
+		.offsets = order->offsets, .cookies = order->cookies, .texts = order->texts, .n = order->sites_n,
+	};
+	struct plant *plant = find_room(bed);
+	struct planting planting = {fds[0], &place, &sites, order->multi, plant ? &plant->link : NULL};
 	struct deed deed = {open_link, &planting, order->multi ? PLANTER_MULTI : PLANTER_PERF};
-	int err = carry_out(&deed, answer);
+	int err = plant ? planted__init(&plant->what, &place, order->texts, order->sites_n, order->multi) : -ENOMEM;
 
-	err = err ?: keep(bed, planting.ret, &answer->link);
 	if (err)
-		uproot(&planting.ret);
-	return err;
+		return err;
+	err = carry_out(&deed, answer);
+	if (err) {
+		planted__clear(&plant->what);
+		return err;
+	}
+	plant->used = true;
+	answer->link = (uint32_t)(plant - bed->plants) + 1;
+	return 0;
 }
 
 /* ---- lifting without waiting: each takes RCU periods, which those that wait at once share ---- */
@@ -197,40 +227,56 @@ static void settle(void)
 	pthread_mutex_unlock(&dropping.mutex);
 }
 
-static void *drop_thread(void *plant)
+static void *drop_thread(void *link)
 {
-	uprobe_link__close(plant);
+	uprobe_link__close(link);
 	count_dropping(-1);
 	return NULL;
 }
 
-static void drop(struct bed *bed, uint32_t link)
+static void close_aside(struct uprobe_link *link)
 {
-	struct uprobe_link *plant;
 	pthread_attr_t attr;
 	pthread_t thread;
 	bool started;
 
-	if (!link || link > bed->n || !bed->plants[link - 1])
-		return;
-	plant = bed->plants[link - 1];
-	bed->plants[link - 1] = NULL;
-	if (plant == lifted)
-		return;
 	count_dropping(1);
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attr, DROP_STACK);
-	started = pthread_create(&thread, &attr, drop_thread, plant) == 0;
+	started = pthread_create(&thread, &attr, drop_thread, link) == 0;
 	pthread_attr_destroy(&attr);
 	if (!started)
-		drop_thread(plant);
+		drop_thread(link);
+}
+
+/* It keeps its number until its owner says that it is lifted. */
+static void drop_early(struct bed *bed, struct plant *plant)
+{
+	struct uprobe_link *link = take_out(bed, plant);
+
+	if (link)
+		close_aside(link);
+}
+
+static void drop(struct bed *bed, uint32_t link)
+{
+	struct plant *plant = plant_of(bed, link);
+
+	if (!plant)
+		return;
+	drop_early(bed, plant);
+	plant->used = false;
 }
 
 static void lift(struct bed *bed, uint32_t link)
 {
-	if (link && link <= bed->n)
-		uproot(&bed->plants[link - 1]);
+	struct plant *plant = plant_of(bed, link);
+
+	if (!plant)
+		return;
+	uprobe_link__close(take_out(bed, plant));
+	plant->used = false;
 }
 
 /* ---- timers ---- */
@@ -288,6 +334,9 @@ static int start_timer(const struct order *order, struct answer *answer, int *re
 static void obey(struct bed *bed, struct order *order, const int *fds, struct answer *answer, int *ret_fd)
 {
 	switch (order->kind) {
+	case ORDER_IDLE:
+		planter_keep__set_idle(fds[0]);
+		break;
 	case ORDER_PLANT:
 		answer->err = plant(bed, order, fds, answer);
 		break;
@@ -326,6 +375,8 @@ static bool serve(struct bed *bed)
 
 	if (heard)
 		obey(bed, &order, fds, &answer, &back);
+	answer.kept = bed->kept;
+	bed->kept = (struct kept_sites){0};
 	close_all(fds);
 	answered = heard && !packet__send(bed->socket, &answer, sizeof(answer), &back, 1);
 	if (back >= 0)
@@ -428,10 +479,8 @@ static void lift_all(void)
 {
 	for (nfds_t i = 0; i < garden.n; i++)
 		for (uint32_t link = 1; link <= garden.beds[i].n; link++)
-			if (garden.beds[i].plants[link - 1]) {
-				drop(&garden.beds[i], link);
-				garden.beds[i].plants[link - 1] = lifted;
-			}
+			if (plant_of(&garden.beds[i], link))
+				drop_early(&garden.beds[i], plant_of(&garden.beds[i], link));
 	settle();
 }
 
@@ -444,6 +493,15 @@ static void feel_pulse(void)
 	pulse__note_lost(clock__mono_ns());
 }
 
+/* Who waits for our end waits no longer. */
+static void say_whether_staying(int control)
+{
+	char byte = 0;
+
+	if (planter_keep__count() && packet__send(control, &byte, 1, NULL, 0))
+		log_debug("planter: nobody waits for its end");
+}
+
 void planter_process__main(int control)
 {
 	struct pollfd wanted[BEDS_MAX + 1];
@@ -451,20 +509,23 @@ void planter_process__main(int control)
 
 	step_aside(control);
 	precedence__take();
+	errand__prepare(); /* its readers take rights that this process does not keep */
 	begin_rights();
 	raise_descriptor_limit();
-	while (control >= 0 || garden.n) {
+	while (control >= 0 || garden.n || planter_keep__count()) {
 		nfds_t n = garden.n;
 
 		for (nfds_t i = 0; i < n; i++)
 			wanted[i] = (struct pollfd){.fd = garden.beds[i].socket, .events = POLLIN};
 		wanted[n] = (struct pollfd){.fd = control, .events = POLLIN};
-		ready = poll(wanted, n + 1, garden.n ? PULSE_LOOK_MS : -1);
+		ready = poll(wanted, n + 1, garden.n || planter_keep__count() ? PULSE_LOOK_MS : -1);
 		feel_pulse();
+		planter_keep__mind_ends();
 		if (ready <= 0)
 			continue;
 		serve_all(wanted);
 		if (wanted[n].revents && !take_bed(control)) {
+			say_whether_staying(control);
 			close(control);
 			control = -1;
 		}

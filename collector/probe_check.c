@@ -218,8 +218,8 @@ static int find_sites(struct uprobe_sites *sites)
 	int err = own_offset(probe_check_call_site, &call);
 
 	err = err ?: own_offset(probe_check_step_site, &step);
-	err = err ?: uprobe_sites__add(sites, call, 0);
-	return err ?: uprobe_sites__add(sites, step, 1);
+	err = err ?: uprobe_sites__add(sites, call, 0, NULL);
+	return err ?: uprobe_sites__add(sites, step, 1, NULL);
 }
 
 /* What is wrong with the hits that were seen, or "". */

@@ -244,6 +244,8 @@ int probes__open(const struct probes_opts *opts, struct probes **ret, struct rea
 	p->slots = calloc(p->opts.max_procs, sizeof(*p->slots));
 	err = p->slots ? start_planter(p, why) : -ENOMEM;
 	err = err ?: probes_load__skeleton(p, why);
+	if (!err)
+		planter__set_idle(p->planter, bpf_program__fd(p->skel->progs.gil_empty));
 	err = err ?: tables__map(&p->tables, p->skel, &p->opts, why);
 	err = err ?: fill_free_slots(p);
 	err = err ?: free_all_procs(p);
@@ -435,7 +437,7 @@ static int sort_sites(struct proc_slot *s, uint32_t slot, const struct probes_su
 		if (role_map[site->role].group == GROUP_GC && who->offsets->gil_enabled != PYOFF_NONE)
 			continue;
 		err = uprobe_sites__add(&s->sites[role_map[site->role].group], site->offset,
-					    way_to(site, who) | GIL_COOKIE(slot, role_map[site->role].kind));
+					    way_to(site, who) | GIL_COOKIE(slot, role_map[site->role].kind), &site->text);
 
 		if (err)
 			return err;
@@ -522,7 +524,7 @@ int probes__add(struct probes *p, const struct probes_subject *who, uint32_t *re
 
 static int plant_group(struct probes *p, struct proc_slot *s, enum site_group group, struct reason *why)
 {
-	struct uprobe_place place = {.image_fd = s->image_fd, .pid = s->pid};
+	struct uprobe_place place = {.image_fd = s->image_fd, .pid = s->pid, .about = s->pid, .ino = s->ino};
 	int err;
 
 	if (s->links[group] || s->sites[group].n == 0)
@@ -723,7 +725,7 @@ void probes__remove(struct probes *p, uint32_t slot)
 int probes__heal(struct probes *p, uint32_t slot, pid_t child)
 {
 	struct proc_slot *s = &p->slots[slot];
-	struct uprobe_place place = {.image_fd = s->image_fd, .pid = getpid()};
+	struct uprobe_place place = {.image_fd = s->image_fd, .pid = getpid(), .about = child, .ino = s->ino};
 	int err = 0;
 
 	if (!p->features.multi) /* perf links: each breakpoint goes at its first hit */

@@ -165,7 +165,7 @@ static int enter_family(struct probes *p, struct proc_slot *s)
 	struct gil_family layout;
 
 	proc_layout__fill_family(&layout, s->off);
-	return families__enter(p->families, s->image_fd, s->sites, &layout, &s->family);
+	return families__enter(p->families, s->image_fd, s->ino, s->sites, &layout, &s->family);
 }
 
 void probes_kin__leave(struct probes *p, struct proc_slot *s)
@@ -225,7 +225,7 @@ static int copy_sites(struct uprobe_sites *dst, const struct uprobe_sites *src, 
 	int err = 0;
 
 	for (size_t i = 0; !err && i < src->n; i++)
-		err = uprobe_sites__add(dst, src->offsets[i], GIL_COOKIE(slot, GIL_COOKIE_KIND(src->cookies[i])));
+		err = uprobe_sites__add(dst, src->offsets[i], GIL_COOKIE(slot, GIL_COOKIE_KIND(src->cookies[i])), &src->texts[i]);
 	return err;
 }
 
@@ -237,7 +237,8 @@ int probes__adopt(struct probes *p, uint32_t parent_slot, pid_t child, uint32_t 
 	int err;
 
 	*s = (struct proc_slot){
-		.used = true, .told = true, .pid = child, .mode = parent->mode, .pidfd = -1, .off = offsets,
+		.used = true, .told = true, .pid = child, .mode = parent->mode, .pidfd = -1, .ino = parent->ino,
+		.off = offsets,
 	};
 	s->image_fd = fcntl(parent->image_fd, F_DUPFD_CLOEXEC, 0);
 	err = s->image_fd < 0 ? -errno : 0;
@@ -262,6 +263,7 @@ int probes__adopt_newcomer(struct probes *p, const struct gil_event *e, const st
 		.mode = (enum gil_mode)probes__proc(p, e->proc)->mode,
 	};
 	if (!err) {
+		s->ino = family__ino(family);
 		s->image_fd = fcntl(family__image(family), F_DUPFD_CLOEXEC, 0);
 		err = s->image_fd < 0 ? -errno : 0;
 	}

@@ -24,12 +24,6 @@ static const uint8_t breakpoint[] = {0xcc};
 
 #define BREAKPOINT_LEN sizeof(breakpoint)
 
-enum verdict {
-	SAME,
-	BREAKPOINT,
-	CHANGED,
-};
-
 static bool is_breakpoint(const uint8_t *bytes, size_t left)
 {
 	return left >= BREAKPOINT_LEN && memcmp(bytes, breakpoint, BREAKPOINT_LEN) == 0;
@@ -48,7 +42,7 @@ static bool agree(const struct site_text *t, const uint8_t *memory, size_t from,
 	return true;
 }
 
-static enum verdict compare_one(const struct site_text *t, const uint8_t *memory)
+static enum site_state compare_one(const struct site_text *t, const uint8_t *memory)
 {
 	size_t end = t->at + t->insn_len;
 	bool trapped = is_breakpoint(memory + t->at, t->insn_len) && !is_breakpoint(t->bytes + t->at, t->insn_len);
@@ -56,8 +50,8 @@ static enum verdict compare_one(const struct site_text *t, const uint8_t *memory
 
 	if (memcmp(memory + rest, t->bytes + rest, end - rest) != 0 || !agree(t, memory, 0, t->at) ||
 	    !agree(t, memory, end, t->len))
-		return CHANGED;
-	return trapped ? BREAKPOINT : SAME;
+		return trapped ? SITE_HALF : SITE_CHANGED;
+	return trapped ? SITE_TRAPPED : SITE_SAME;
 }
 
 /* Where a mapping has the site, or 0. Cut off at the mapping's ends is what lies around the instruction. */
@@ -89,30 +83,20 @@ static struct site_text inside(const struct site_text *t, const struct proc_map 
 	return cut;
 }
 
-/* Compares the site in one mapping that has it. */
-static void look_at(const struct site_text *t, const struct proc_map *map, uint64_t place, pid_t pid,
-		    struct site_text_tally *tally)
+static enum site_state look_at(const struct site_text *t, const struct proc_map *map, uint64_t place, pid_t pid)
 {
 	struct site_text cut = inside(t, map);
 	uint8_t memory[sizeof(cut.bytes)];
-	enum verdict verdict;
 
-	if (procmem__read(pid, place - cut.at, memory, cut.len)) {
-		tally->unread++;
-		return;
-	}
-	verdict = compare_one(&cut, memory);
-	tally->same += verdict != CHANGED;
-	tally->breakpoints += verdict == BREAKPOINT;
-	tally->changed += verdict == CHANGED;
-	if (verdict == CHANGED && !tally->first)
-		tally->first = place;
+	return procmem__read(pid, place - cut.at, memory, cut.len) ? SITE_UNREAD : compare_one(&cut, memory);
 }
 
-static void compare_in_maps(const struct site_text *t, const char *text, size_t len, pid_t pid, uint64_t ino,
-			    struct site_text_tally *tally)
+/* Is told of a site in each mapping that has it. */
+typedef void site_fn(void *arg, size_t site, enum site_state state, uint64_t place);
+
+static void look_in_maps(const struct site_text *t, size_t site, const char *text, size_t len, pid_t pid, uint64_t ino,
+			 site_fn *found, void *arg)
 {
-	bool found = false;
 	size_t line;
 
 	for (; (line = procmaps__line_len(text, len)) > 0; text += line, len -= line) {
@@ -122,17 +106,13 @@ static void compare_in_maps(const struct site_text *t, const char *text, size_t 
 		if (procmaps__parse(text, line, &map) || !map.exec || map.ino != ino)
 			continue;
 		place = place_in(t, &map);
-		if (!place)
-			continue;
-		found = true;
-		look_at(t, &map, place, pid, tally);
+		if (place)
+			found(arg, site, look_at(t, &map, place, pid), place);
 	}
-	tally->elsewhere += !found;
 }
 
-int site_texts__compare(const struct site_text *texts, size_t n, pid_t pid, uint64_t ino, struct site_text_tally *ret)
+static int look_everywhere(const struct site_text *texts, size_t n, pid_t pid, uint64_t ino, site_fn *found, void *arg)
 {
-	struct site_text_tally tally = {0};
 	char path[64], *text;
 	size_t len;
 	int err;
@@ -146,11 +126,64 @@ int site_texts__compare(const struct site_text *texts, size_t n, pid_t pid, uint
 	if (err)
 		return err;
 	for (size_t i = 0; i < n; i++)
-		compare_in_maps(&texts[i], text, len, pid, ino, &tally);
+		look_in_maps(&texts[i], i, text, len, pid, ino, found, arg);
 	free(text);
-	*ret = tally;
 	return 0;
 }
+
+/* ---- before planting ---- */
+
+struct counting {
+	struct site_text_tally tally;
+	size_t site;   /* the last that was found, + 1 */
+};
+
+static void count(void *arg, size_t site, enum site_state state, uint64_t place)
+{
+	struct counting *c = arg;
+	struct site_text_tally *tally = &c->tally;
+	bool changed = state == SITE_CHANGED || state == SITE_HALF;
+
+	tally->elsewhere -= c->site != site + 1;
+	c->site = site + 1;
+	tally->unread += state == SITE_UNREAD;
+	tally->same += state == SITE_SAME || state == SITE_TRAPPED;
+	tally->breakpoints += state == SITE_TRAPPED;
+	tally->changed += changed;
+	tally->half += state == SITE_HALF;
+	if (changed && !tally->first)
+		tally->first = place;
+}
+
+int site_texts__compare(const struct site_text *texts, size_t n, pid_t pid, uint64_t ino, struct site_text_tally *ret)
+{
+	struct counting c = {.tally.elsewhere = n};
+	int err = look_everywhere(texts, n, pid, ino, count, &c);
+
+	if (!err)
+		*ret = c.tally;
+	return err;
+}
+
+/* ---- before lifting ---- */
+
+static void note(void *arg, size_t site, enum site_state state, uint64_t place)
+{
+	enum site_state *states = arg;
+
+	(void)place;
+	if (state > states[site])
+		states[site] = state;
+}
+
+int site_texts__look(const struct site_text *texts, size_t n, pid_t pid, uint64_t ino, enum site_state *ret)
+{
+	for (size_t i = 0; i < n; i++)
+		ret[i] = SITE_ELSEWHERE;
+	return look_everywhere(texts, n, pid, ino, note, ret);
+}
+
+/* ---- in words ---- */
 
 #define WITHOUT_PROBES "no probe is planted; gilscope dump needs none"
 
@@ -162,6 +195,11 @@ int site_text_tally__judge(const struct site_text_tally *tally, size_t n, pid_t 
 		return reason__set(why, -ENOTSUP, "process %d runs %zu of %zu places of the probe plan from other memory than "
 				   "its interpreter's file (its text was moved, as for huge pages): " WITHOUT_PROBES,
 				   (int)pid, tally->elsewhere, n);
+	if (tally->half)
+		return reason__set(why, -ENOTSUP, "process %d has changed its own code at %zu of %zu places of the probe plan (at 0x%"
+				   PRIx64 " for one) while breakpoints stood there. They stay, as it would be killed without them: "
+				   "leave running what keeps them (a process named gilscope-probes); " WITHOUT_PROBES, (int)pid,
+				   tally->half, n, tally->first);
 	if (tally->changed)
 		return reason__set(why, -ENOTSUP, "process %d has other code in memory than in its interpreter's file at %zu of "
 				   "%zu places of the probe plan, at 0x%" PRIx64 " for one (live patching or a hook): "

@@ -4,8 +4,8 @@
  *
  * A uprobe is planted by file and offset: the kernel saves the instruction that stands in the *file*, and puts that back when it
  * is lifted. A process that moved its text to other memory never meets such a probe; one that changed its text (live patching,
- * hooks) would run an instruction that is not there any more, and be killed. So the memory is compared before planting. Reads
- * the process, writes nothing. Pure.
+ * hooks) would run an instruction that is not there any more, and be killed. So the memory is compared before planting, and
+ * before lifting (planter_keep.c). Reads the process, writes nothing. Pure.
  */
 #ifndef GILSCOPE_SITE_TEXT_H
 #define GILSCOPE_SITE_TEXT_H
@@ -28,12 +28,30 @@ struct site_text {
 	uint8_t bytes[2 * SITE_TEXT_AROUND + SITE_TEXT_INSN];
 };
 
-/* What the process has there. */
+/* What a process has there; of several mappings, what comes last here. */
+enum site_state {
+	SITE_ELSEWHERE, /* no executable mapping of the file has the place */
+	SITE_SAME,      /* the file's bytes */
+	SITE_TRAPPED,   /* the same, and a breakpoint on the instruction's first byte */
+	SITE_UNREAD,
+	SITE_CHANGED,   /* other bytes, the first among them: the kernel leaves it alone when a probe is lifted */
+	SITE_HALF,      /* a breakpoint stands, but what follows is other: lifting would make one instruction out of two */
+};
+
+/*
+ * What a process has at each of `n` sites of the file with inode number `ino`, into ret[n]. 0 or -errno if its mappings could not
+ * be read. A breakpoint with other bytes close by, before or behind the instruction, counts as SITE_HALF, too: where the new
+ * instructions begin is not known. Bounded as site_texts__compare().
+ */
+int site_texts__look(const struct site_text *texts, size_t n, pid_t pid, uint64_t ino, enum site_state *ret);
+
+/* The same in numbers. */
 struct site_text_tally {
 	size_t same;       /* sites whose memory is the file's */
 	size_t breakpoints;/* of these: a breakpoint stands there already (another tracer's uprobe) */
 	size_t elsewhere;  /* no executable mapping of the file has the place */
 	size_t changed;    /* other bytes than the file's */
+	size_t half;       /* of these: with a breakpoint of somebody's (SITE_HALF) */
 	size_t unread;     /* the memory could not be read */
 	uint64_t first;    /* address of the first site that is changed; 0: none is */
 };

@@ -25,20 +25,28 @@ struct uprobe_link {
 	size_t n;
 };
 
-int uprobe_sites__add(struct uprobe_sites *sites, uint64_t offset, uint64_t cookie)
+/* One more of them; what was there stays valid where memory runs out. */
+static void *one_more(void *array, size_t n, size_t size, int *err)
 {
-	uint64_t *offsets = reallocarray(sites->offsets, sites->n + 1, sizeof(*offsets));
-	uint64_t *cookies;
+	void *grown = reallocarray(array, n + 1, size);
 
-	if (!offsets)
-		return -ENOMEM;
-	sites->offsets = offsets;
-	cookies = reallocarray(sites->cookies, sites->n + 1, sizeof(*cookies));
-	if (!cookies)
-		return -ENOMEM;
-	sites->cookies = cookies;
+	if (!grown)
+		*err = -ENOMEM;
+	return grown ?: array;
+}
+
+int uprobe_sites__add(struct uprobe_sites *sites, uint64_t offset, uint64_t cookie, const struct site_text *text)
+{
+	int err = 0;
+
+	sites->offsets = one_more(sites->offsets, sites->n, sizeof(*sites->offsets), &err);
+	sites->cookies = one_more(sites->cookies, sites->n, sizeof(*sites->cookies), &err);
+	sites->texts = one_more(sites->texts, sites->n, sizeof(*sites->texts), &err);
+	if (err)
+		return err;
 	sites->offsets[sites->n] = offset;
 	sites->cookies[sites->n] = cookie;
+	sites->texts[sites->n] = text ? *text : (struct site_text){.len = 0};
 	sites->n++;
 	return 0;
 }
@@ -47,6 +55,7 @@ void uprobe_sites__clear(struct uprobe_sites *sites)
 {
 	free(sites->offsets);
 	free(sites->cookies);
+	free(sites->texts);
 	*sites = (struct uprobe_sites){0};
 }
 

@@ -10,17 +10,20 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "site_text.h"
+
 /* BPF_TRACE_UPROBE_MULTI, Linux 6.6 (include/uapi/linux/bpf.h): older headers don't have it. */
 #define UPROBE_MULTI_ATTACH_TYPE 48
 
 struct uprobe_sites {
 	uint64_t *offsets; /* file offsets of instruction starts */
 	uint64_t *cookies;
+	struct site_text *texts; /* what the file has there; `len` 0: that is not known */
 	size_t n;
 };
 
-/* 0 or -ENOMEM. */
-int uprobe_sites__add(struct uprobe_sites *sites, uint64_t offset, uint64_t cookie);
+/* `text`: copied; NULL: not known. 0 or -ENOMEM. */
+int uprobe_sites__add(struct uprobe_sites *sites, uint64_t offset, uint64_t cookie, const struct site_text *text);
 void uprobe_sites__clear(struct uprobe_sites *sites);
 
 #define UPROBE_EVERYBODY 0
@@ -28,6 +31,8 @@ void uprobe_sites__clear(struct uprobe_sites *sites);
 struct uprobe_place {
 	int image_fd; /* the file, open */
 	pid_t pid;    /* the only process in which the probes count, or UPROBE_EVERYBODY: all that map the file, now or later */
+	pid_t about;  /* whose code lifting them may touch, or UPROBE_EVERYBODY */
+	uint64_t ino; /* the file's, as mappings show it; 0: not known */
 };
 
 struct uprobe_link;

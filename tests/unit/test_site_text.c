@@ -156,6 +156,51 @@ Test(site_text, with_a_breakpoint_and_another_rest_is_changed)
 	cr_expect_eq(compare_at(SITE).changed, 1);
 }
 
+/* ---- what would become of it when a probe is lifted ---- */
+
+static enum site_state state_at(uint64_t offset)
+{
+	struct site_text t = text_at(offset);
+	enum site_state state;
+
+	cr_assert_eq(site_texts__look(&t, 1, getpid(), inode, &state), 0);
+	return state;
+}
+
+Test(site_text, as_the_file_has_it_may_be_lifted)
+{
+	cr_expect_eq(state_at(SITE), SITE_SAME);
+	memcpy(memory + SITE, trap, sizeof(trap));
+	cr_expect_eq(state_at(SITE), SITE_TRAPPED);
+	memory[SITE] ^= 0x55;
+	cr_expect_eq(state_at(SITE), SITE_CHANGED);
+	cr_expect_eq(state_at(sizeof(file) + SITE), SITE_ELSEWHERE);
+}
+
+/* Each byte around a breakpoint, one after the other: of the instruction, or of another one that it has become part of. */
+Test(site_text, with_a_breakpoint_and_any_other_byte_is_half)
+{
+	memcpy(memory + SITE, trap, sizeof(trap));
+	for (int i = -SITE_TEXT_AROUND; i < INSN + SITE_TEXT_AROUND; i++) {
+		if (i >= 0 && i < (int)sizeof(trap))
+			continue;
+		memory[SITE + i] ^= 0x55;
+		cr_expect_eq(state_at(SITE), SITE_HALF, "byte %d", i);
+		memory[SITE + i] ^= 0x55;
+	}
+	cr_expect_eq(state_at(SITE), SITE_TRAPPED);
+}
+
+/* Mapped twice, the worse counts. */
+Test(site_text, in_one_of_two_mappings_is_enough)
+{
+	uint8_t *second = map_file(0, sizeof(file));
+
+	memcpy(second + SITE, trap, sizeof(trap));
+	second[SITE + INSN] ^= 0x55;
+	cr_expect_eq(state_at(SITE), SITE_HALF);
+}
+
 Test(site_text, in_other_memory_is_elsewhere)
 {
 	struct site_text_tally tally;

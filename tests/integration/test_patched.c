@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A process that changes its own code where probes stand (libpatchtext): however they are lifted, it runs on, and what it wrote
+ * stays. Both it knows itself: it is killed by the first instruction that is half its own and half the file's, or counts all
+ * of its calls; and it compares what it wrote.
+ */
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../support/bpf_env.h"
+#include "../support/interpreters.h"
+#include "../support/pythons.h"
+#include "../support/tool.h"
+#include "../support/workload.h"
+
+#define CALLS 503
+#define PATIENCE_S 60
+
+static char dir[64];
+
+static void set_up(void)
+{
+	bpf_env__require();
+	temp_dir__make(dir, sizeof(dir));
+}
+
+static void tear_down(void)
+{
+	temp_dir__remove(dir);
+}
+
+TestSuite(patched, .init = set_up, .fini = tear_down, .timeout = 300);
+
+struct patched {
+	struct workload w;
+	struct tool t;
+	char told[96]; /* the file in which it says what it did */
+};
+
+static void start(struct patched *p, const char *how)
+{
+	struct interpreter stock;
+	char library[256], command[64];
+	static int number;
+
+	interpreter__stock(&stock);
+	snprintf(library, sizeof(library), "%.200s/workloads/libpatchtext.so", getenv("GILSCOPE_OUTPUT"));
+	snprintf(p->told, sizeof(p->told), "%s/told-%d", dir, number++);
+	setenv("LD_PRELOAD", library, 1);
+	setenv("PATCH_TEXT", "python3", 1);
+	setenv("PATCH_TEXT_HOW", how, 1);
+	setenv("PATCH_TEXT_TELL", p->told, 1);
+	snprintf(command, sizeof(command), "release_loop.py %d 2", CALLS);
+	workload__start(&p->w, &stock, command);
+	unsetenv("LD_PRELOAD");
+}
+
+static void attach(struct patched *p, const char *options)
+{
+	char words[128];
+
+	snprintf(words, sizeof(words), "attach %d --no-store %s", (int)p->w.pid, options);
+	tool__start(&p->t, words);
+	tool__await(&p->t, "armed");
+}
+
+/* Has it do so; in how many places it did. */
+static int have_it(struct patched *p, int signal, const char *does)
+{
+	char line[64], word[16];
+	int n = 0;
+
+	cr_assert_eq(kill(p->w.pid, signal), 0);
+	for (int i = 0; i < PATIENCE_S * 50; i++) {
+		FILE *told = fopen(p->told, "re");
+
+		while (told && fgets(line, sizeof(line), told))
+			if (sscanf(line, "%15s %d", word, &n) == 2 && strcmp(word, does) == 0) {
+				fclose(told);
+				return n;
+			}
+		if (told)
+			fclose(told);
+		usleep(20000);
+	}
+	cr_assert_fail("it has not said that it %s", does);
+	return 0;
+}
+
+static void end_tool(struct patched *p, int signal)
+{
+	int status;
+
+	kill(p->t.pid, signal);
+	status = tool__wait(&p->t, PATIENCE_S);
+	cr_expect_eq(status, signal == SIGKILL ? 128 + SIGKILL : 0, "%d", status);
+}
+
+/* Whoever comes later says why it plants nothing. */
+static void attach_refused(struct patched *p)
+{
+	char words[64], *said;
+	struct tool t;
+
+	snprintf(words, sizeof(words), "attach %d --no-store", (int)p->w.pid);
+	cr_expect_eq(tool__run(&t, words), 1);
+	said = tool__stderr(&t);
+	cr_expect_not_null(strstr(said, "while breakpoints stood there"), "%s", said);
+	free(said);
+	tool__clear(&t);
+}
+
+/* All its calls, and an end of its own choice. */
+static void expect_to_run_on(struct patched *p, const char *after)
+{
+	workload__go(&p->w);
+	cr_expect_eq(json_array_size(json_object_get(workload__truth(&p->w), "threads")), 2, "%s", after);
+	workload__quit(&p->w);
+	tool__clear(&p->t);
+}
+
+/* ---- a breakpoint stands, and the rest of the instruction is another ---- */
+
+static void expect_kept(const char *options, int signal, const char *name)
+{
+	struct patched p;
+	int n;
+
+	start(&p, "rest");
+	attach(&p, options);
+	n = have_it(&p, SIGUSR1, "patched");
+	cr_assert_gt(n, 0);
+	end_tool(&p, signal);
+	sleep(1); /* what lifts after a SIGKILL has no other sign */
+	cr_expect_eq(have_it(&p, SIGWINCH, "kept"), n, "%s", name);
+	expect_to_run_on(&p, name);
+}
+
+Test(patched, who_changed_the_rest_of_an_instruction_survives_the_end)
+{
+	expect_kept("--mode full", SIGINT, "SIGINT");
+	expect_kept("--mode light", SIGTERM, "SIGTERM");
+}
+
+Test(patched, who_changed_the_rest_of_an_instruction_survives_a_killed_gilscope)
+{
+	expect_kept("--mode full", SIGKILL, "SIGKILL");
+}
+
+/* Kept are those places alone: of an end that nobody needs, nothing is left. */
+Test(patched, what_keeps_the_breakpoints_ends_with_the_process)
+{
+	struct patched p;
+	size_t planted;
+	int n;
+
+	start(&p, "rest");
+	attach(&p, "--mode full");
+	planted = breakpoints__count(p.w.pid);
+	n = have_it(&p, SIGUSR1, "patched");
+	cr_assert_eq((size_t)n, planted);
+	kill(p.t.pid, SIGINT);
+	tool__await(&p.t, "The breakpoints stay there until it ends");
+	end_tool(&p, SIGINT);
+	cr_expect_eq(breakpoints__count(p.w.pid), planted);
+	attach_refused(&p);
+	expect_to_run_on(&p, "SIGINT");
+}
+
+/* ---- the first byte is other, too ---- */
+
+static void expect_hook_stays(int signal, const char *name)
+{
+	struct patched p;
+	int n;
+
+	start(&p, "save");
+	attach(&p, "--mode full");
+	n = have_it(&p, SIGUSR1, "patched");
+	cr_assert_gt(n, 0);
+	end_tool(&p, signal);
+	sleep(1);
+	cr_expect_eq(have_it(&p, SIGWINCH, "kept"), n, "%s", name);
+	have_it(&p, SIGUSR2, "restored");
+	expect_to_run_on(&p, name);
+}
+
+Test(patched, a_jump_over_a_probe_stays_and_so_may_what_it_took_away)
+{
+	expect_hook_stays(SIGINT, "SIGINT");
+	expect_hook_stays(SIGKILL, "SIGKILL");
+}
