@@ -17,7 +17,6 @@
 #include "../support/tool.h"
 #include "../support/workload.h"
 
-#define CALLS 503
 #define PATIENCE_S 60
 
 static char dir[64];
@@ -41,10 +40,10 @@ struct patched {
 	char told[96]; /* the file in which it says what it did */
 };
 
-static void start(struct patched *p, const char *how)
+static void start_program(struct patched *p, const char *how, const char *command)
 {
 	struct interpreter stock;
-	char library[256], command[64];
+	char library[256];
 	static int number;
 
 	interpreter__stock(&stock);
@@ -54,9 +53,13 @@ static void start(struct patched *p, const char *how)
 	setenv("PATCH_TEXT", "python3", 1);
 	setenv("PATCH_TEXT_HOW", how, 1);
 	setenv("PATCH_TEXT_TELL", p->told, 1);
-	snprintf(command, sizeof(command), "release_loop.py %d 2", CALLS);
 	workload__start(&p->w, &stock, command);
 	unsetenv("LD_PRELOAD");
+}
+
+static void start(struct patched *p, const char *how)
+{
+	start_program(p, how, "release_loop.py 503 2");
 }
 
 static void attach(struct patched *p, const char *options)
@@ -115,11 +118,16 @@ static void attach_refused(struct patched *p)
 }
 
 /* All its calls, and an end of its own choice. */
+static void expect_to_run(struct workload *w, const char *after)
+{
+	workload__go(w);
+	cr_expect_eq(json_array_size(json_object_get(workload__truth(w), "threads")), 2, "%s", after);
+	workload__quit(w);
+}
+
 static void expect_to_run_on(struct patched *p, const char *after)
 {
-	workload__go(&p->w);
-	cr_expect_eq(json_array_size(json_object_get(workload__truth(&p->w), "threads")), 2, "%s", after);
-	workload__quit(&p->w);
+	expect_to_run(&p->w, after);
 	tool__clear(&p->t);
 }
 
@@ -193,4 +201,56 @@ Test(patched, a_jump_over_a_probe_stays_and_so_may_what_it_took_away)
 {
 	expect_hook_stays(SIGINT, "SIGINT");
 	expect_hook_stays(SIGKILL, "SIGKILL");
+}
+
+/* ---- others with the same file ---- */
+
+/* It is not observed itself, and has the breakpoints of those who are: they share theirs. */
+Test(patched, a_stranger_that_runs_the_same_file_survives_the_end_of_a_family)
+{
+	struct patched relative, stranger;
+	int n;
+
+	start(&relative, "rest");
+	start(&stranger, "rest");
+	attach(&relative, "--children --mode full");
+	n = have_it(&stranger, SIGUSR1, "patched");
+	cr_assert_gt(n, 0);
+	end_tool(&relative, SIGINT);
+	cr_expect_eq(have_it(&stranger, SIGWINCH, "kept"), n);
+	expect_to_run(&stranger.w, "the stranger");
+	expect_to_run_on(&relative, "the relative");
+}
+
+/* Breakpoints are taken out of a forked child, which has its own copy of what its parent changed. */
+Test(patched, a_child_that_is_forked_later_survives_as_well)
+{
+	struct patched p;
+	json_t *children;
+
+	start_program(&p, "rest", "forker.py fork 2 503");
+	attach(&p, "--mode full");
+	cr_assert_gt(have_it(&p, SIGUSR1, "patched"), 0);
+	workload__go(&p.w);
+	children = json_object_get(workload__truth(&p.w), "children");
+	cr_expect_eq(json_array_size(children), 2, "%s", json_dumps(p.w.truth, JSON_COMPACT));
+	end_tool(&p, SIGINT);
+	workload__quit(&p.w);
+	tool__clear(&p.t);
+}
+
+/* It is too dear for full mode, which is left after a moment. */
+Test(patched, a_change_of_mode_kills_nobody)
+{
+	struct patched p;
+
+	start_program(&p, "rest", "release_loop.py 200003 2");
+	attach(&p, "--mode auto --max-overhead 0.1% --interval 200ms");
+	cr_assert_gt(have_it(&p, SIGUSR1, "patched"), 0);
+	workload__go(&p.w);
+	tool__await(&p.t, "The breakpoints stay there until it ends");
+	cr_expect_eq(json_array_size(json_object_get(workload__truth(&p.w), "threads")), 2);
+	workload__quit(&p.w);
+	tool__wait(&p.t, PATIENCE_S);
+	tool__clear(&p.t);
 }
