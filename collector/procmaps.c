@@ -2,8 +2,11 @@
 /* See procmaps.h. The format is that of fs/proc/task_mmu.c, show_map_vma(). */
 #include "procmaps.h"
 
+#define EXECUTE_MAX (8u << 20)
+
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
@@ -162,4 +165,20 @@ int procmaps__slurp(const char *path, size_t max, char **ret, size_t *ret_len)
 	*ret = buf;
 	*ret_len = len;
 	return 0;
+}
+
+bool procmaps__execute(pid_t pid, uint64_t ino)
+{
+	char path[64], *text;
+	size_t len, line;
+	bool found = false;
+	struct proc_map map;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+	if (procmaps__slurp(path, EXECUTE_MAX, &text, &len))
+		return false;
+	for (const char *at = text; !found && (line = procmaps__line_len(at, len)) > 0; at += line, len -= line)
+		found = !procmaps__parse(at, line, &map) && map.exec && map.ino == ino;
+	free(text);
+	return found;
 }
