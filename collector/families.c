@@ -134,8 +134,8 @@ static void take_template(struct families *f, struct family *family, const struc
 	close_family(family);
 }
 
-static int found(struct families *f, int image_fd, uint64_t maps_ino, const struct stat *st, const struct uprobe_sites sites[FAMILY_GROUPS],
-		 const struct gil_family *layout, struct family **ret)
+static int found(struct families *f, int image_fd, uint64_t maps_ino, const struct stat *st,
+		 const struct uprobe_sites sites[FAMILY_GROUPS], const struct gil_family *layout, struct family **ret)
 {
 	struct family *family = calloc(1, sizeof(*family));
 	int err = 0;

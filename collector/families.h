@@ -40,8 +40,8 @@ void families__drop(struct families *f);
 void families__free(struct families *f);
 
 /*
- * Takes a process in the family of a file, made if it is the first of it. `maps_ino`: its inode number as mappings show it; 0: not
- * known. `sites` by group, of their cookies way and kind count;
+ * Takes a process in the family of a file, made if it is the first of it. `maps_ino`: its inode number as mappings show it; 0:
+ * not known. `sites` by group, of their cookies way and kind count;
  * `layout` is what a template needs, its `open_since` and mode do not count. Both are copied. 0 or -errno.
  */
 int families__enter(struct families *f, int image_fd, uint64_t maps_ino, const struct uprobe_sites sites[FAMILY_GROUPS],

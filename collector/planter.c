@@ -184,8 +184,9 @@ static void note_kept(struct planter *planter, const struct kept_sites *kept)
 {
 	planter->kept += kept->n;
 	if (kept->n)
-		log_warn("process %d has changed its own code at %u places where probes stood. The breakpoints stay there until it "
-			 "ends, as it would be killed without them; a process named gilscope-probes keeps them: leave it running",
+		log_warn("process %d has changed its own code at %u places where probes stood. The breakpoints stay there until "
+			 "it ends, as it would be killed without them; a process named gilscope-probes keeps them: leave it "
+			 "running",
 			 (int)kept->pid, kept->n);
 	if (kept->lost)
 		log_warn("process %d has changed its own code at %u places where probes stood, and they cannot be kept there: it "
@@ -228,7 +229,9 @@ uint64_t planter__kept(const struct planter *planter)
 int planter__plant(struct planter *planter, int program_fd, const struct uprobe_place *place, const struct uprobe_sites *sites,
 		   bool multi, uint32_t *ret_link)
 {
-	struct order order = {.kind = ORDER_PLANT, .pid = place->pid, .about = place->about, .ino = place->ino, .multi = multi};
+	struct order order = {
+		.kind = ORDER_PLANT, .pid = place->pid, .about = place->about, .ino = place->ino, .multi = multi,
+	};
 	const int fds[PACKET_FDS_MAX] = {program_fd, place->image_fd};
 	struct answer answer = {0};
 	int err;

@@ -8,10 +8,10 @@
  *     SITE_HALF      the breakpoint stands, the rest is other. Lifting would make one instruction out of two. So another consumer
  *                    is registered for that process, of a program that does nothing: planting changes nothing, as a breakpoint
  *                    is there, and the kernel lets it stand as long as anybody wants it, and executes the file's instruction.
- *     SITE_CHANGED   the first byte is other, too. The kernel leaves it alone (verify_opcode() in kernel/events/uprobes.c). But
- *                    who wrote it may have kept what stood there, our breakpoint, to write it back one day: then nobody would know
- *                    that breakpoint. So a consumer is registered that wants it in no process at all but this very one, which has
- *                    not the file: it changes nothing, and the kernel knows the place, should it be met.
+ *     SITE_CHANGED   the first byte is other, too. The kernel leaves it alone (verify_opcode() in kernel/events/uprobes.c).
+ *                    But who wrote it may have kept what stood there, our breakpoint, to write it back one day: then nobody would
+ *                    know that breakpoint. So a consumer is registered that wants it in no process but this very one,
+ *                    which has not the file: it changes nothing, and the kernel knows the place, should it be met.
  *
  * Each until the process has ended; then it is lifted as any other, since a child of it may have the same code. Between a look
  * and the lifting pass some microseconds: who patches then is not seen.

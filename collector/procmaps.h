@@ -35,8 +35,8 @@ size_t procmaps__line_len(const char *text, size_t len);
 int procmaps__slurp(const char *path, size_t max, char **ret, size_t *ret_len);
 
 /*
- * Whether a process executes a file with that inode number; false, too, where its mappings can't be read (or are more than 8 MiB of
- * text). It may wait for as long as the process likes: for errands alone (errand.h).
+ * Whether a process executes a file with that inode number; false, too, where its mappings can't be read (or are more than
+ * 8 MiB of text). It may wait for as long as the process likes: for errands alone (errand.h).
  */
 bool procmaps__execute(pid_t pid, uint64_t ino);
 

@@ -196,10 +196,10 @@ int site_text_tally__judge(const struct site_text_tally *tally, size_t n, pid_t 
 				   "its interpreter's file (its text was moved, as for huge pages): " WITHOUT_PROBES,
 				   (int)pid, tally->elsewhere, n);
 	if (tally->half)
-		return reason__set(why, -ENOTSUP, "process %d has changed its own code at %zu of %zu places of the probe plan (at 0x%"
-				   PRIx64 " for one) while breakpoints stood there. They stay, as it would be killed without them: "
-				   "leave running what keeps them (a process named gilscope-probes); " WITHOUT_PROBES, (int)pid,
-				   tally->half, n, tally->first);
+		return reason__set(why, -ENOTSUP, "process %d has changed its own code at %zu of %zu places of the probe "
+				   "plan (at 0x%" PRIx64 " for one) while breakpoints stood there. They stay, as it would be "
+				   "killed without them: leave running what keeps them (gilscope-probes); " WITHOUT_PROBES,
+				   (int)pid, tally->half, n, tally->first);
 	if (tally->changed)
 		return reason__set(why, -ENOTSUP, "process %d has other code in memory than in its interpreter's file at %zu of "
 				   "%zu places of the probe plan, at 0x%" PRIx64 " for one (live patching or a hook): "

@@ -90,8 +90,8 @@ static void patch_mapping(uint8_t *start, const uint8_t *in_file, size_t len, in
 {
 	/* A jump reaches it: behind the data of what is linked to a fixed address, else wherever near the kernel finds room. */
 	if (!copies)
-		copies = mmap((void *)(((uintptr_t)start & ~(uintptr_t)4095) + (1u << 30)), 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
-			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		copies = mmap((void *)(((uintptr_t)start & ~(uintptr_t)4095) + (1u << 30)), 4096,
+			      PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (copies == MAP_FAILED)
 		abort();
 	for (size_t i = 0; i + CALL <= len && places_n < PLACES_MAX; i++)
