@@ -135,7 +135,7 @@ static double real(const json_t *object, const char *group, const char *field)
 /* cov in a summary is rounded to four digits. */
 static void expect_all_seen(const json_t *line)
 {
-	cr_expect_eq(real(line, "process", "cov"), 1);
+	cr_expect_eq(real(line, "process", "cov"), 1, "%s", json_dumps(line, JSON_COMPACT));
 	cr_expect_eq(json_object_size(json_object_get(line, "losses")), 0, "%s", json_dumps(line, JSON_COMPACT));
 }
 
