@@ -72,7 +72,7 @@ void verdict_convoy__find(const struct judging *j, struct verdict *v)
 	struct verdict_finding *f;
 	char a[32], b[32];
 
-	if (worst == SIZE_MAX)
+	if (worst == SIZE_MAX || waited_us(j, v) < EXPLAINS * j->in->all.wait_us)
 		return;
 	t = &j->in->threads[worst];
 	f = verdict__claim(v, PATTERN_CONVOY, worst);

@@ -185,6 +185,25 @@ static void shares_of(const struct verdict_input *in, size_t thread, double shar
 		share[k] /= all;
 }
 
+/*
+ * What is not known of a thread's holds was no computing if the process had not the CPU time for it: so it was off the CPU, as
+ * the rest of its holds was.
+ */
+static void rule_out_computing(const struct verdict_input *in, size_t thread, double share[TIME_KINDS])
+{
+	const struct verdict_load *t = &in->threads[thread];
+	double off_us = t->hold_blocked + t->hold_preempted + t->hold_stopped;
+	double off = share[TIME_ASLEEP] + share[TIME_STARVED] + share[TIME_STOPPED], more;
+
+	if (!(share[TIME_UNSEEN] > 0) || !(off > 0) || !(off_us > 0) || verdict__may_compute(in, t->hold_us - off_us))
+		return;
+	more = 1 + share[TIME_UNSEEN] / off;
+	share[TIME_ASLEEP] *= more;
+	share[TIME_STARVED] *= more;
+	share[TIME_STOPPED] *= more;
+	share[TIME_UNSEEN] = 0;
+}
+
 /* Of the waiting for a thread that ran: garbage collection's part. */
 static double collecting(const struct verdict_input *in, size_t thread, double runs_us)
 {
@@ -207,6 +226,7 @@ static void divide_one(struct judging *j, size_t thread, double us)
 		return;
 	}
 	shares_of(j->in, thread, share);
+	rule_out_computing(j->in, thread, share);
 	gc_us = collecting(j->in, thread, us * share[TIME_RUNS]);
 	waited[HOW_GC] = gc_us;
 	waited[HOW_ASLEEP] = us * share[TIME_ASLEEP];

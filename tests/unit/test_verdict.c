@@ -460,6 +460,26 @@ static void expect_evidence(const char *words)
 	cr_expect(said, "nobody says: %s", words);
 }
 
+/* A hold that began before the probes is not known to be asleep; where the process had no CPU time for it, it computed no more. */
+Test(verdict, what_is_unknown_of_a_sleeper_was_no_computing)
+{
+	size_t hog = add_thread(
+		load_of("hog", 9 * S, 0, 180, 0, 180, 50 * MS, 51 * MS, 52 * MS, NAN, NAN, NAN));
+	size_t victim = add_thread(
+		load_of("victim", 0.1 * S, 8.5 * S, 400, 180, 0, 50, 100, 120, 40 * MS, 50 * MS, 51 * MS));
+
+	add_pair(victim, hog, 8.4 * S);
+	s.threads[hog].hold_blocked = s.in.all.hold_blocked = 6.9 * S;
+	s.threads[hog].hold_unseen = s.in.all.hold_unseen = 2 * S;
+	s.in.all.wait_blocked = 6.5 * S;
+	s.in.cpu_us = 0.2 * S;
+	/* What it ran otherwise lets go when asked, but explains next to nothing of the waiting: no convoy. */
+	expect(BOUND_YES, PATTERN_BLOCKED_HOLD, PATTERN_COUNT);
+	cr_expect_float_eq(found(PATTERN_BLOCKED_HOLD)->waited_us, 8.4 * S * 8.9 / 9, 0.01 * S);
+	s.in.cpu_us = 4 * S;
+	expect(BOUND_YES, PATTERN_BLOCKED_HOLD, PATTERN_LONG_HOLD, PATTERN_COUNT);
+}
+
 /* As py-spy does: bytecode that is stopped is neither asleep nor C code, and the process is not to blame. */
 Test(verdict, holder_that_a_tracer_stops_is_the_tracers_doing)
 {
