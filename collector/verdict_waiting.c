@@ -186,21 +186,22 @@ static void shares_of(const struct verdict_input *in, size_t thread, double shar
 }
 
 /*
- * What is not known of a thread's holds was no computing if the process had not the CPU time for it: so it was off the CPU, as
- * the rest of its holds was.
+ * What is not known of a thread's holds: little of it was as the rest is. More of it was no computing if the process had not the
+ * CPU time for that: then it was off the CPU, as the rest that was.
  */
-static void rule_out_computing(const struct verdict_input *in, size_t thread, double share[TIME_KINDS])
+static void settle_unseen(const struct verdict_input *in, size_t thread, double share[TIME_KINDS])
 {
 	const struct verdict_load *t = &in->threads[thread];
-	double off_us = t->hold_blocked + t->hold_preempted + t->hold_stopped;
-	double off = share[TIME_ASLEEP] + share[TIME_STARVED] + share[TIME_STOPPED], more;
+	double off_us = t->hold_blocked + t->hold_preempted + t->hold_stopped, unseen = share[TIME_UNSEEN];
+	bool little = unseen < UNSEEN_SAID, ran = little || !(off_us > 0) || verdict__may_compute(in, t->hold_us - off_us);
+	double as = share[TIME_ASLEEP] + share[TIME_STARVED] + share[TIME_STOPPED] + (ran ? share[TIME_RUNS] : 0);
 
-	if (!(share[TIME_UNSEEN] > 0) || !(off > 0) || !(off_us > 0) || verdict__may_compute(in, t->hold_us - off_us))
+	if (!(unseen > 0) || !(as > 0) || (ran && !little))
 		return;
-	more = 1 + share[TIME_UNSEEN] / off;
-	share[TIME_ASLEEP] *= more;
-	share[TIME_STARVED] *= more;
-	share[TIME_STOPPED] *= more;
+	share[TIME_ASLEEP] *= 1 + unseen / as;
+	share[TIME_STARVED] *= 1 + unseen / as;
+	share[TIME_STOPPED] *= 1 + unseen / as;
+	share[TIME_RUNS] *= ran ? 1 + unseen / as : 1;
 	share[TIME_UNSEEN] = 0;
 }
 
@@ -226,7 +227,7 @@ static void divide_one(struct judging *j, size_t thread, double us)
 		return;
 	}
 	shares_of(j->in, thread, share);
-	rule_out_computing(j->in, thread, share);
+	settle_unseen(j->in, thread, share);
 	gc_us = collecting(j->in, thread, us * share[TIME_RUNS]);
 	waited[HOW_GC] = gc_us;
 	waited[HOW_ASLEEP] = us * share[TIME_ASLEEP];

@@ -478,6 +478,10 @@ Test(verdict, what_is_unknown_of_a_sleeper_was_no_computing)
 	cr_expect_float_eq(found(PATTERN_BLOCKED_HOLD)->waited_us, 8.4 * S * 8.9 / 9, 0.01 * S);
 	s.in.cpu_us = 4 * S;
 	expect(BOUND_YES, PATTERN_BLOCKED_HOLD, PATTERN_LONG_HOLD, PATTERN_COUNT);
+	/* Little of it was as all the rest, whatever the process computed. */
+	s.threads[hog].hold_blocked = s.in.all.hold_blocked = 8.7 * S;
+	s.threads[hog].hold_unseen = s.in.all.hold_unseen = 0.25 * S;
+	expect(BOUND_YES, PATTERN_BLOCKED_HOLD, PATTERN_COUNT);
 }
 
 /* As py-spy does: bytecode that is stopped is neither asleep nor C code, and the process is not to blame. */
