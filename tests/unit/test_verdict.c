@@ -460,7 +460,7 @@ static void expect_evidence(const char *words)
 	cr_expect(said, "nobody says: %s", words);
 }
 
-/* A hold that began before the probes is not known to be asleep; where the process had no CPU time for it, it computed no more. */
+/* A hold from before the probes is not known to be asleep; where the process had no CPU time for it, it did not compute. */
 Test(verdict, what_is_unknown_of_a_sleeper_was_no_computing)
 {
 	size_t hog = add_thread(
