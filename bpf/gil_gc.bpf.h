@@ -41,21 +41,26 @@ GIL_INLINE void gil_queue(struct gil_state *g, int change, __u64 now)
 	__sync_fetch_and_add(&g->queue_seq, 1);
 }
 
-#define GIL_QUEUE_TRIES 4
+/* Whether no writer was at it meanwhile. */
+GIL_INLINE bool gil_queue_read(struct gil_state *g, __u64 now, __u64 *ret)
+{
+	__u32 seq = __sync_fetch_and_add(&g->queue_seq, 0);
 
-/* The queued clock at `now`, for one who may be interrupted by its writers. */
+	*ret = gil_queued_at(*(volatile __u64 *)&g->cur.queued_ns, *(volatile __u64 *)&g->cur.queued_at,
+			     *(volatile __u32 *)&g->cur.waiters, now);
+	return !(seq & 1) && __sync_fetch_and_add(&g->queue_seq, 0) == seq;
+}
+
+/*
+ * The queued clock at `now`, for one who may be interrupted by its writers. Three tries and no loop: its way back may be a
+ * fall-through, which Linux 6.1 takes for a loop without an end (check_cfg() in kernel/bpf/verifier.c).
+ */
 GIL_INLINE __u64 gil_queued(struct gil_state *g, __u64 now)
 {
 	__u64 queued = 0;
 
-	for (int i = 0; i < GIL_QUEUE_TRIES; i++) {
-		__u32 seq = __sync_fetch_and_add(&g->queue_seq, 0);
-
-		queued = gil_queued_at(*(volatile __u64 *)&g->cur.queued_ns, *(volatile __u64 *)&g->cur.queued_at,
-				       *(volatile __u32 *)&g->cur.waiters, now);
-		if (!(seq & 1) && __sync_fetch_and_add(&g->queue_seq, 0) == seq)
-			break;
-	}
+	if (!gil_queue_read(g, now, &queued) && !gil_queue_read(g, now, &queued))
+		gil_queue_read(g, now, &queued);
 	return queued;
 }
 
