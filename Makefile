@@ -369,7 +369,11 @@ KERNELS ?= 6.1 6.12 6.18 newest
 QUICK_CHECKS := doctor attach light native-code-of-a-running-holder-is-named kill pools budget dmesg
 QUICK := ARCHES=$(NATIVE_ARCH) SMP=1 POOLS=5 PATIENCE=400 BOOT_SECONDS=1200
 
-.PHONY: guest test-kernels test-kernels-quick kernels-deps
+# Long: gilscope on a service that forks, executes and kills, and others that come and go. 30 minutes a boot, by hand.
+SOAK_MINUTES ?= 30
+SOAK := JUDGE=soak.py CHECKS='soak growth dmesg' ARCHES=$(NATIVE_ARCH) SMP=2 SOAK_MINUTES=$(SOAK_MINUTES) BOOT_SECONDS=14400
+
+.PHONY: guest test-kernels test-kernels-quick test-kernels-soak kernels-deps
 guest: $(GUEST)
 
 # What can't be installed is not applicable, which the script says.
@@ -381,6 +385,9 @@ test-kernels: $(GUEST) | kernels-deps ## boot distribution kernels and judge gil
 
 test-kernels-quick: $(GUEST) | kernels-deps ## the same of the oldest and the newest kernel, one boot each, the checks that matter most
 	$(Q)KERNELS='6.1 newest' CHECKS='$(QUICK_CHECKS)' $(QUICK) $(test_kernels)
+
+test-kernels-soak: $(GUEST) | kernels-deps ## observe for SOAK_MINUTES (30) on the oldest and the newest kernel: nothing may grow or be missed
+	$(Q)KERNELS='6.1 newest' $(SOAK) $(test_kernels)
 
 .PHONY: kernels-table
 kernels-table: ## put what test-kernels has found last into the README

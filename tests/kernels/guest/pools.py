@@ -38,8 +38,9 @@ def run_pool(calls):
     return [[pid, made.get(pid, 0)] for pid in pids]
 
 
-workload.ready()
-workload.expect("go")
-begin = keep.now_ns()
-pools = [run_pool(int(sys.argv[2]) if len(sys.argv) > 2 else 500) for _ in range(int(sys.argv[1]))]
-workload.report(begin, keep.now_ns(), [], pools=pools)
+if __name__ == "__main__":
+    workload.ready()
+    workload.expect("go")
+    begin = keep.now_ns()
+    pools = [run_pool(int(sys.argv[2]) if len(sys.argv) > 2 else 500) for _ in range(int(sys.argv[1]))]
+    workload.report(begin, keep.now_ns(), [], pools=pools)
