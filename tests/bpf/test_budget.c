@@ -3,7 +3,7 @@
  * What the running kernel's verifier makes of gilscope's programs, with everything on: instructions, time, and the stack of
  * the deepest chain of functions as Linux 6.1 adds it up (kernel/bpf/verifier.c, check_max_stack_depth()): each frame rounded
  * up to 32 bytes, callbacks like calls, 512 at most. Later kernels with a JIT round to 16 or give private stacks, so that what
- * they take says nothing about 6.1: the sum is made here, of the program's own instructions.
+ * they take says nothing about 6.1: the sum is made here, of the program's own instructions. So are the ways back that 6.1 takes.
  *
  * GILSCOPE_BUDGET names a file to which a line is added for each program: NAME INSTRUCTIONS MICROSECONDS STACK FRAMES,
  * separated by tabs; those of the form for older kernels (bpf/gil_older.bpf.c) are called NAME-older.
@@ -170,6 +170,64 @@ static void deepest(const struct program_body *b, size_t f, struct chain *ret)
 	snprintf(ret->frames, sizeof(ret->frames), "%u%s%.100s", rounded(fn->depth), best.frames[0] ? "+" : "", best.frames);
 }
 
+/* ---- ways back, from the instructions ---- */
+
+struct ways {
+	size_t to[2], n;
+	bool may_lead_back;
+};
+
+static struct ways ways_from(const struct bpf_insn *insns, size_t i)
+{
+	int class = BPF_CLASS(insns[i].code), op = BPF_OP(insns[i].code);
+	size_t next = i + 1, target = (size_t)((long)i + insns[i].off + 1);
+
+	if ((class != BPF_JMP && class != BPF_JMP32) || op == BPF_CALL)
+		return (struct ways){.to = {next}, .n = 1};
+	if (op == BPF_EXIT)
+		return (struct ways){.n = 0};
+	if (op == BPF_JA)
+		return (struct ways){.to = {target}, .n = 1, .may_lead_back = true};
+	return (struct ways){.to = {next, target}, .n = 2, .may_lead_back = true};
+}
+
+/*
+ * Linux 6.1 (check_cfg() in kernel/bpf/verifier.c) follows all ways, depth first, and allows one that leads to an instruction on
+ * the way to it from a jump only: "back-edge from insn 3173 to 3174" is a loop that a compiler has laid out so that its way back
+ * falls through. Later kernels take it.
+ */
+static void expect_ways_back_are_jumps(const struct program_body *b, const struct function *fn, const char *name)
+{
+	enum { NEW, ON_THE_WAY, DONE };
+	unsigned char *state = calloc(b->insns_n, 1), *taken = calloc(b->insns_n, 1);
+	size_t *way = calloc(b->insns_n, sizeof(*way)), len = 0;
+
+	cr_assert(state && taken && way);
+	way[len++] = fn->begin;
+	state[fn->begin] = ON_THE_WAY;
+	while (len > 0) {
+		size_t i = way[len - 1], to;
+		struct ways ways = ways_from(b->insns, i);
+
+		if (taken[i] == ways.n) {
+			state[i] = DONE;
+			len--;
+			continue;
+		}
+		to = ways.to[taken[i]++];
+		cr_assert_lt(to, b->insns_n);
+		cr_expect(state[to] != ON_THE_WAY || ways.may_lead_back, "%s: Linux 6.1 refuses the way back from %zu to %zu", name, i,
+			  to);
+		if (state[to] == NEW) {
+			state[to] = ON_THE_WAY;
+			way[len++] = to;
+		}
+	}
+	free(state);
+	free(taken);
+	free(way);
+}
+
 /* ---- what the kernel says ---- */
 
 static void read_body(struct program_body *b, const struct bpf_program *program, const char *log)
@@ -210,6 +268,8 @@ static void expect_within_budget(const struct bpf_program *program, const char *
 
 	read_body(&body, program, log);
 	deepest(&body, 0, &chain);
+	for (size_t f = 0; f < body.functions_n; f++)
+		expect_ways_back_are_jumps(&body, &body.functions[f], name);
 	cr_expect_leq(chain.stack, STACK_MAX, "%s: %u bytes of stack: %s", name, chain.stack, chain.frames);
 	cr_expect_gt(insns, 0);
 	cr_expect_leq(insns, INSNS_MAX, "%s: %u instructions verified", name, insns);
