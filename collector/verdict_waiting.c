@@ -147,6 +147,8 @@ static enum how how_it_runs(const struct verdict_input *in, size_t thread)
 
 	if (is_hardly_asked(t))
 		return HOW_UNASKED;
+	if (collects(t)) /* how long it holds, and how late it lets go, is that */
+		return HOW_ASKED;
 	if (asked == LETS_GO_LATE || asked == LETS_GO_SOON)
 		return asked == LETS_GO_LATE ? HOW_LATE : HOW_ASKED;
 	if (holds_long(in, thread) || makes_wait_for_long(in, thread))
