@@ -8,10 +8,30 @@
 #include "overs.h"
 
 #define LONG_BLAME 0.02 /* of the time: what it must have made others wait */
+#define MOSTLY 0.5
+
+/* Of a thread that was mostly off the CPU the process had no CPU time for all of its holds: what is not known of it is no C code. */
+static double waited_unseen(const struct judging *j, size_t thread)
+{
+	const struct verdict_load *t = &j->in->threads[thread];
+	double off = (t->hold_blocked + t->hold_preempted + t->hold_stopped) / t->hold_us;
+
+	return off >= MOSTLY && !verdict__may_compute(j->in, t->hold_us) ? 0 : j->holders[thread].waited_us[HOW_UNSEEN];
+}
 
 static double waited_for(const struct judging *j, size_t thread)
 {
-	return j->holders[thread].waited_us[HOW_LATE] + j->holders[thread].waited_us[HOW_UNSEEN];
+	return j->holders[thread].waited_us[HOW_LATE] + waited_unseen(j, thread);
+}
+
+/* For all threads. */
+static double waited_in_all(const struct judging *j)
+{
+	double us = 0;
+
+	for (size_t i = 0; i < j->in->threads_n; i++)
+		us += waited_for(j, i);
+	return us;
 }
 
 /* The thread that others waited for the most in that way, and how many there are. */
@@ -83,7 +103,7 @@ void verdict_long_hold__find(const struct judging *j, struct verdict *v)
 	if (worst == SIZE_MAX)
 		return;
 	f = verdict__claim(v, PATTERN_LONG_HOLD, worst);
-	f->waited_us = j->how_us[HOW_LATE] + j->how_us[HOW_UNSEEN];
+	f->waited_us = waited_in_all(j);
 	say_evidence(j, worst, f);
 	verdict_code__say(j, f, j->how_us[HOW_LATE] >= j->how_us[HOW_UNSEEN] ? HOW_LATE : HOW_UNSEEN, SIZE_MAX);
 	verdict__say_others(f, n - 1, "did the same");

@@ -151,6 +151,9 @@ static enum how how_it_runs(const struct verdict_input *in, size_t thread)
 		return HOW_ASKED;
 	if (asked == LETS_GO_LATE || asked == LETS_GO_SOON)
 		return asked == LETS_GO_LATE ? HOW_LATE : HOW_ASKED;
+	/* Some of it lets go late: C code, or bytecode that was kept from its CPU in ways that nobody tells. */
+	if (asked == LETS_GO_MIXED)
+		return share_of_extensions(in, thread) >= EXTENSIONS ? HOW_LATE : HOW_ASKED;
 	if (holds_long(in, thread) || makes_wait_for_long(in, thread))
 		return HOW_LATE;
 	/* Without a CPU bytecode holds for long as well: lengths tell nothing. */
