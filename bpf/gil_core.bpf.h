@@ -484,7 +484,7 @@ static __noinline int gil_note_asked(struct gil_state *g, __u64 now)
 
 	if (cfg_off_cpu)
 		gil_cpu_read(g, now, &off);
-	g->asked_off_ns = gil_off_all(&off);
+	g->asked_off_ns = gil_off_sum(&off);
 	g->asked_at = now;
 	return 0;
 }
@@ -499,7 +499,7 @@ static __noinline int gil_count_over(struct gil_state *g, struct gil_thread *t, 
 
 	if (cfg_off_cpu)
 		gil_cpu_read(g, now, &off);
-	away = gil_off_all(&off) - g->asked_off_ns;
+	away = gil_off_sum(&off) - g->asked_off_ns;
 	len = len > away ? len - away : 0;
 	bucket = gil_over_bucket(len);
 	over->n++;

@@ -28,6 +28,7 @@ static inline __attribute__((always_inline)) void gil_off_add(struct gil_off *su
 		sum->ns[kind] += part->ns[kind];
 }
 
+/* In sum, of all kinds. */
 static inline __attribute__((always_inline)) __u64 gil_off_sum(const struct gil_off *off)
 {
 	__u64 sum = 0;
@@ -53,16 +54,6 @@ static inline __attribute__((always_inline)) void gil_off_take(struct gil_off *p
 		place->ns[kind] += part;
 		sum->ns[kind] += part;
 	}
-}
-
-/* In sum, of all kinds. */
-static inline __attribute__((always_inline)) __u64 gil_off_all(const struct gil_off *off)
-{
-	__u64 ns = 0;
-
-	for (__u32 kind = 0; kind < GIL_OFF_KINDS; kind++)
-		ns += off->ns[kind];
-	return ns;
 }
 
 #endif

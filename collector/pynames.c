@@ -20,6 +20,7 @@
 #include "circle.h"
 #include "procmaps.h"
 #include "procmem.h"
+#include "pycode.h"
 #include "pystr.h"
 #include "pytid.h"
 #include "target.h"
@@ -112,11 +113,6 @@ static uint32_t u32_at(const uint8_t *p, uint32_t offset)
 	return v;
 }
 
-static bool is_pointer(uint64_t p)
-{
-	return p && p % 8 == 0 && p >> PYVER_USER_BITS == 0;
-}
-
 /* Fetches what the last reading asked for. Without memory for it the target is asked for each piece. */
 static void fetch_ahead(struct walk *w)
 {
@@ -179,7 +175,7 @@ static int fetch_pointer(struct walk *w, uint64_t addr, uint64_t *ret)
 {
 	int err = fetch(w, addr, ret, sizeof(*ret));
 
-	return err ?: is_pointer(*ret) ? 0 : -EINVAL;
+	return err ?: pycode__is_pointer(*ret) ? 0 : -EINVAL;
 }
 
 /* ---- strings and numbers ---- */
@@ -190,7 +186,7 @@ static bool is_text(const struct walk *w, const uint8_t *object, const char *tex
 	struct pystr state = pystr__head(w->off, object);
 	uint64_t type = u64_at(object, w->off->ob_type);
 
-	return is_pointer(type) && (!w->str_type || type == w->str_type) && state.kind == 1 && state.compact &&
+	return pycode__is_pointer(type) && (!w->str_type || type == w->str_type) && state.kind == 1 && state.compact &&
 	       state.ascii && state.length == strlen(text) &&
 	       memcmp(object + w->off->unicode_ascii_size, text, strlen(text)) == 0;
 }
@@ -271,7 +267,7 @@ static int open_keys(struct walk *w, uint64_t keys, struct table *ret)
 	bool old = off->keys_size != PYOFF_NONE, general;
 	uint64_t size, bytes, n;
 	uint8_t head[64];
-	int err = is_pointer(keys) ? fetch(w, keys, head, off->keys_indices) : -EINVAL;
+	int err = pycode__is_pointer(keys) ? fetch(w, keys, head, off->keys_indices) : -EINVAL;
 
 	err = err ?: old ? old_index_bytes(off, head, &size, &bytes) : new_index_bytes(off, head, &size, &bytes);
 	if (err)
@@ -292,13 +288,13 @@ static int open_dict(struct walk *w, uint64_t dict, struct table *ret)
 	const struct pyoffsets *off = w->off;
 	uint8_t head[96];
 	uint64_t values;
-	int err = is_pointer(dict) ? fetch(w, dict, head, off->dict_values + 8) : -EINVAL;
+	int err = pycode__is_pointer(dict) ? fetch(w, dict, head, off->dict_values + 8) : -EINVAL;
 
 	if (err)
 		return err;
 	w->dict_type = w->dict_type ?: u64_at(head, off->ob_type);
 	values = u64_at(head, off->dict_values);
-	if (u64_at(head, off->ob_type) != w->dict_type || (values && !is_pointer(values)))
+	if (u64_at(head, off->ob_type) != w->dict_type || (values && !pycode__is_pointer(values)))
 		return -EINVAL;
 	err = open_keys(w, u64_at(head, off->dict_keys), ret);
 	if (!err && values)
@@ -336,7 +332,7 @@ static int value_of(struct walk *w, const struct table *t, uint32_t index, uint6
 	if (t->values)
 		return fetch_pointer(w, t->values + 8ull * index, ret);
 	*ret = u64_at(w->names->entries, index * t->stride + t->key_at + 8);
-	return is_pointer(*ret) ? 0 : -EINVAL;
+	return pycode__is_pointer(*ret) ? 0 : -EINVAL;
 }
 
 /* Compares the keys from `first` on with a text, a number of them at a time; moves `first` on. */
@@ -348,7 +344,7 @@ static bool compare_some(struct walk *w, const struct table *t, const char *text
 	uint32_t index[KEYS_AT_ONCE];
 
 	for (; *first < t->n && n < KEYS_AT_ONCE && len <= w->budget; (*first)++) {
-		if (!is_pointer(key_of(w, t, *first)))
+		if (!pycode__is_pointer(key_of(w, t, *first)))
 			continue;
 		pieces[n] = (struct procmem_piece){.addr = key_of(w, t, *first), .buf = bytes[n], .len = len};
 		index[n++] = *first;
@@ -421,7 +417,7 @@ static int shape_of(struct walk *w, uint64_t type, struct shape *ret)
 			*ret = w->shapes[i];
 			return 0;
 		}
-	err = is_pointer(type) ? fetch(w, type, bytes, off->type_cached_keys + 8) : -EINVAL;
+	err = pycode__is_pointer(type) ? fetch(w, type, bytes, off->type_cached_keys + 8) : -EINVAL;
 	if (err)
 		return err;
 	*ret = (struct shape){
@@ -438,7 +434,7 @@ static int shape_of(struct walk *w, uint64_t type, struct shape *ret)
 
 static int open_values(struct walk *w, const struct shape *shape, uint64_t values, struct table *ret)
 {
-	int err = is_pointer(values) ? open_keys(w, shape->cached_keys, ret) : -EINVAL;
+	int err = pycode__is_pointer(values) ? open_keys(w, shape->cached_keys, ret) : -EINVAL;
 
 	ret->values = values + w->off->values_values;
 	return err;
@@ -469,7 +465,7 @@ static int open_attributes(struct walk *w, uint64_t object, struct table *ret)
 	uint8_t bytes[PREHEADER + 64];
 	struct shape shape;
 	uint64_t dict;
-	int err = is_pointer(object) ? fetch(w, object - PREHEADER, bytes, PREHEADER + w->off->ob_type + 8) : -EINVAL;
+	int err = pycode__is_pointer(object) ? fetch(w, object - PREHEADER, bytes, PREHEADER + w->off->ob_type + 8) : -EINVAL;
 
 	err = err ?: shape_of(w, u64_at(bytes + PREHEADER, w->off->ob_type), &shape);
 	if (err)
@@ -564,7 +560,7 @@ static int list_threads(struct walk *w, uint64_t interp)
 	while (!err && at) {
 		struct pythread t = {.tstate = at, .order = (uint32_t)w->n};
 
-		if (!is_pointer(at) || w->n >= THREADS_MAX || circle__closed(&circle, at))
+		if (!pycode__is_pointer(at) || w->n >= THREADS_MAX || circle__closed(&circle, at))
 			return -EINVAL;
 		err = fetch(w, at, bytes, sizeof(bytes));
 		if (err)
@@ -638,7 +634,7 @@ static int read_active(struct walk *w, uint64_t dict, struct active **ret, size_
 		return -ENOMEM;
 	for (uint32_t i = 0; i < t.n && n < THREADS_MAX; i++) {
 		pairs[n].ident_object = key_of(w, &t, i);
-		if (is_pointer(pairs[n].ident_object) && !value_of(w, &t, i, &pairs[n].thread))
+		if (pycode__is_pointer(pairs[n].ident_object) && !value_of(w, &t, i, &pairs[n].thread))
 			n++;
 	}
 	*ret = pairs;
@@ -726,7 +722,7 @@ static int walk_once(struct walk *w)
 	check_memory_of(w, &w->names->name);
 	err = fetch(w, w->names->runtime + w->off->runtime_interpreters_head, &interp, sizeof(interp));
 	for (int i = 0; !err && interp; i++) {
-		if (i == INTERPRETERS_MAX || !is_pointer(interp))
+		if (i == INTERPRETERS_MAX || !pycode__is_pointer(interp))
 			return -EINVAL;
 		err = visit_interpreter(w, interp);
 		err = err ?: fetch(w, interp + w->off->interp_next, &interp, sizeof(interp));

@@ -31,6 +31,12 @@ double verdict__waiters(const struct verdict_input *in)
 	return verdict__share(in, in->all.wait_us);
 }
 
+bool verdict__is_much(const struct verdict_input *in, double held_us, double waited_us)
+{
+	return verdict__share(in, held_us) >= OFF_CPU ||
+	       (verdict__share(in, waited_us) >= OFF_CPU && waited_us >= OFF_CPU * in->all.wait_us);
+}
+
 bool verdict__explains(const struct judging *j, double waited_us)
 {
 	return j->bound >= BOUND_PARTLY && waited_us >= EXPLAINS * j->in->all.wait_us;

@@ -5,15 +5,13 @@
 #include <math.h>
 #include <stdint.h>
 
-/* Each of many who wait adds to the sum, so that little becomes much of the time: it must be a share of the waiting, too. */
 static bool is_much(const struct judging *j)
 {
 	const struct verdict_input *in = j->in;
-	double stopped_us = in->all.hold_stopped > 0 ? in->all.hold_stopped : 0, wait_us = in->all.wait_blocked;
+	double stopped_us = in->all.hold_stopped > 0 ? in->all.hold_stopped : 0;
 	double hold_us = in->all.hold_blocked - fmax(0, verdict_stuck__excused_us(in) - stopped_us);
 
-	return verdict__share(in, hold_us) >= OFF_CPU ||
-	       (verdict__share(in, wait_us) >= OFF_CPU && wait_us >= OFF_CPU * in->all.wait_us);
+	return verdict__is_much(in, hold_us, in->all.wait_blocked);
 }
 
 static size_t worst_sleeper(const struct verdict_input *in)
@@ -43,8 +41,7 @@ static void advise(const struct why *most, struct verdict_finding *f)
 {
 	if (most && most->kind == GIL_WHY_FAULT) {
 		SAY(f->remedy, "The program's memory is not there when it is touched: memory is short, or a file that is "
-		    "mapped comes "
-		    "from slow storage.");
+		    "mapped comes from slow storage.");
 		return;
 	}
 	SAY(f->remedy, "This is a bug of an extension: it blocks (I/O, a lock, a sleep) without releasing the GIL. ");
@@ -68,8 +65,7 @@ void verdict_blocked_hold__find(const struct judging *j, struct verdict *v)
 	f = verdict__claim(v, PATTERN_BLOCKED_HOLD, worst);
 	f->waited_us = j->how_us[HOW_ASLEEP];
 	SAY(f->evidence, "The GIL was held for %s (%.0f %% of the time) by threads that slept in a system call or a page "
-	    "fault: by %s "
-	    "for %s.", verdict__ms(a, in->all.hold_blocked), 100 * verdict__share(in, in->all.hold_blocked),
+	    "fault: by %s for %s.", verdict__ms(a, in->all.hold_blocked), 100 * verdict__share(in, in->all.hold_blocked),
 	    in->threads[worst].name,
 	    verdict__ms(b, in->threads[worst].hold_blocked));
 	most = slept_in(in, f);

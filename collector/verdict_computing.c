@@ -45,6 +45,5 @@ void verdict_computing__find(const struct judging *j, struct verdict *v)
 	say_evidence(j, worst, f);
 	verdict_code__say(j, f, HOW_ASKED, SIZE_MAX);
 	SAY(f->remedy, "Move that work to another process (multiprocessing, a task queue), or make it faster. Where it has to "
-	    "stay, a "
-	    "shorter sys.setswitchinterval() (say 0.0005) lets others in sooner, at the cost of throughput.");
+	    "stay, a shorter sys.setswitchinterval() (say 0.0005) lets others in sooner, at the cost of throughput.");
 }

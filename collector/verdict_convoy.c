@@ -78,8 +78,7 @@ void verdict_convoy__find(const struct judging *j, struct verdict *v)
 	f = verdict__claim(v, PATTERN_CONVOY, worst);
 	f->waited_us = waited_us(j, v);
 	SAY(f->evidence, "%s needs the GIL only for moments (half of its holds are below %s), but %.0f %% of its takes had to "
-	    "wait, "
-	    "half of them %s or longer: each time until %s is made to let go.", t->name, verdict__ms(a, t->hold_p50),
+	    "wait, half of them %s or longer: each time until %s is made to let go.", t->name, verdict__ms(a, t->hold_p50),
 	    100 * t->c / t->n, verdict__ms(b, t->wait_p50), j->in->threads[taken_from(j, worst)].name);
 	verdict__say_others(f, n - 1, n == 2 ? "pays the same" : "pay the same");
 	verdict_code__say(j, f, HOW_ASKED, SIZE_MAX);

@@ -73,6 +73,5 @@ void verdict_cpu_sharing__find(const struct judging *j, struct verdict *v)
 	    "%.0f times a second.", w.n, 100 * verdict__share(in, w.held_us), w.forced / (in->observed_us / 1e6));
 	verdict_code__say(j, f, HOW_ASKED, SIZE_MAX);
 	SAY(f->remedy, "More threads do not make this faster. Use processes (multiprocessing, a prefork server), native code "
-	    "that "
-	    "releases the GIL (numpy, compiled extensions), or a free-threaded Python.");
+	    "that releases the GIL (numpy, compiled extensions), or a free-threaded Python.");
 }

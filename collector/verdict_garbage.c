@@ -24,9 +24,8 @@ static void say_collections(const struct verdict_input *in, struct verdict_findi
 {
 	if (isnan(in->gc_n[0] + in->gc_n[1] + in->gc_n[2]))
 		return;
-	SAY(f->evidence, ", in %.0f full collection%s and %.0f of the young generations", in->gc_n[2], in->gc_n[2] == 1 ? ""
-	    : "s",
-	    in->gc_n[0] + in->gc_n[1]);
+	SAY(f->evidence, ", in %.0f full collection%s and %.0f of the young generations", in->gc_n[2],
+	    in->gc_n[2] == 1 ? "" : "s", in->gc_n[0] + in->gc_n[1]);
 }
 
 static void say_longest(const struct verdict_input *in, struct verdict_finding *f)

@@ -23,6 +23,7 @@
 #define UNSEEN_SAID 0.05 /* of the holds: less of the unknown changes nothing */
 #define FORCED_SHARE 0.2 /* of a computing thread's releases are asked for by others */
 #define MAY_BE_STARVED 0.25 /* of a thread's holds without a CPU: its longest one may be of that kind */
+#define LONG_BLAME 0.02  /* of the time: what a long hold must have made others wait */
 #define OFF_CPU 0.05     /* of the time held, or of the time and all waiting waited, while the holder did not run */
 #define EXPLAINS 0.05    /* of the waiting: what explains that much of it is a finding where the GIL is one */
 #define STOOD_STILL_PARTLY 0.05 /* of the time */
@@ -79,6 +80,12 @@ double verdict__share(const struct verdict_input *in, double us);
 
 /* How many threads wait, on average. */
 double verdict__waiters(const struct verdict_input *in);
+
+/*
+ * Of holders that did not run: much of the time is held so, or waited for them. Each of many who wait adds to the sum, so that
+ * little becomes much of the time: it must be a share of the waiting, too.
+ */
+bool verdict__is_much(const struct verdict_input *in, double held_us, double waited_us);
 
 /* So much of the waiting has to have its cause among the findings. */
 bool verdict__explains(const struct judging *j, double waited_us);

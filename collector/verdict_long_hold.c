@@ -7,14 +7,13 @@
 
 #include "overs.h"
 
-#define LONG_BLAME 0.02 /* of the time: what it must have made others wait */
-#define MOSTLY 0.5
+#define MOSTLY 0.5 /* of its holds */
 
-/* Of a thread that was mostly off the CPU the process had no CPU time for all of its holds: what is not known of it is no C code. */
+/* If it was mostly off the CPU and the process had no CPU time for all of its holds, what is not known of it is no C code. */
 static double waited_unseen(const struct judging *j, size_t thread)
 {
 	const struct verdict_load *t = &j->in->threads[thread];
-	double off = (t->hold_blocked + t->hold_preempted + t->hold_stopped) / t->hold_us;
+	double off = verdict__asleep(t) + verdict__kept_off(t);
 
 	return off >= MOSTLY && !verdict__may_compute(j->in, t->hold_us) ? 0 : j->holders[thread].waited_us[HOW_UNSEEN];
 }

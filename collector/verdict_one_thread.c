@@ -35,8 +35,7 @@ void verdict_one_thread__find(const struct judging *j, struct verdict *v)
 		return;
 	f = verdict__claim(v, PATTERN_ONE_THREAD, who);
 	SAY(f->evidence, "%s computes by itself (it held the GIL %.1f %% of the time) and hardly anybody wants it meanwhile: "
-	    "%.2f "
-	    "threads waited on average.", in->threads[who].name, 100 * verdict__share(in, in->threads[who].hold_us),
+	    "%.2f threads waited on average.", in->threads[who].name, 100 * verdict__share(in, in->threads[who].hold_us),
 	    verdict__waiters(in));
 	verdict_code__say(j, f, j->holders ? j->holders[who].runs : HOW_ASKED, who);
 	SAY(f->remedy, "The GIL is not what limits it: make that code faster, or spread the work over processes. gilscope flame "

@@ -36,11 +36,9 @@ void verdict_short_holds__find(const struct judging *j, struct verdict *v)
 	SAY(f->evidence, "%s", in->threads[worst].name);
 	verdict__say_more(f, n - 1);
 	SAY(f->evidence, " let%s go of the GIL before others ask, but %s it %.0f times a second, %.1f %% of the time in all: "
-	    "others "
-	    "waited %s for that.", n > 1 ? "" : "s", n > 1 ? "take" : "takes", holds / (in->observed_us / 1e6),
+	    "others waited %s for that.", n > 1 ? "" : "s", n > 1 ? "take" : "takes", holds / (in->observed_us / 1e6),
 	    100 * verdict__share(in, hold_us), verdict__ms(a, f->waited_us));
 	verdict_code__say(j, f, HOW_UNASKED, SIZE_MAX);
 	SAY(f->remedy, "Each hold is short: what counts is their sum. Do less under the GIL there (larger pieces per call, "
-	    "caching, "
-	    "native code that releases the GIL), or spread the work over processes.");
+	    "caching, native code that releases the GIL), or spread the work over processes.");
 }

@@ -6,11 +6,7 @@
 
 static bool is_much(const struct judging *j)
 {
-	const struct verdict_input *in = j->in;
-	double wait_us = in->all.wait_preempted;
-
-	return verdict__share(in, in->all.hold_preempted) >= OFF_CPU ||
-	       (verdict__share(in, wait_us) >= OFF_CPU && wait_us >= OFF_CPU * in->all.wait_us);
+	return verdict__is_much(j->in, j->in->all.hold_preempted, j->in->all.wait_preempted);
 }
 
 static size_t worst_starved(const struct verdict_input *in)
@@ -36,12 +32,10 @@ void verdict_starved_holder__find(const struct judging *j, struct verdict *v)
 	f = verdict__claim(v, PATTERN_STARVED_HOLDER, worst);
 	f->waited_us = j->how_us[HOW_STARVED];
 	SAY(f->evidence, "The GIL was held for %s (%.0f %% of the time) by threads that could have run but had no CPU, most "
-	    "of it by "
-	    "%s.", verdict__ms(a, in->all.hold_preempted), 100 * verdict__share(in, in->all.hold_preempted),
+	    "of it by %s.", verdict__ms(a, in->all.hold_preempted), 100 * verdict__share(in, in->all.hold_preempted),
 	    in->threads[worst].name);
 	verdict__say_who_waited(j, worst, f);
 	verdict_code__say(j, f, HOW_STARVED, SIZE_MAX);
 	SAY(f->remedy, "Too few CPUs: look at the machine's load and at the cgroup's limit (nr_throttled in its cpu.stat). "
-	    "Give the "
-	    "process more CPU, or take load away; it may run on %d.", in->cpus);
+	    "Give the process more CPU, or take load away; it may run on %d.", in->cpus);
 }

@@ -8,11 +8,7 @@
 
 static bool is_much(const struct judging *j)
 {
-	const struct verdict_input *in = j->in;
-	double wait_us = in->all.wait_stopped;
-
-	return verdict__share(in, in->all.hold_stopped) >= OFF_CPU ||
-	       (verdict__share(in, wait_us) >= OFF_CPU && wait_us >= OFF_CPU * in->all.wait_us);
+	return verdict__is_much(j->in, j->in->all.hold_stopped, j->in->all.wait_stopped);
 }
 
 static size_t worst_stopped(const struct verdict_input *in)
@@ -54,10 +50,8 @@ void verdict_stopped_holder__find(const struct judging *j, struct verdict *v)
 	f->waited_us = j->how_us[HOW_STOPPED];
 	if (who_stops(in, who))
 		SAY(f->remedy, "Two profilers or debuggers at once disturb each other: what it does to the program is in all "
-		    "numbers "
-		    "here, as holds and waits that the program alone would not have. Look with one at a time; py-spy "
-		    "--nonblocking "
-		    "does not stop the program.");
+		    "numbers here, as holds and waits that the program alone would not have. Look with one at a time; py-spy "
+		    "--nonblocking does not stop the program.");
 	else
 		SAY(f->remedy, "Find who stops the process (SIGSTOP, a shell's job control, the freezer of its control group).");
 	SAY(f->evidence, "%s stopped the holder for %s (%.0f %% of the time), most of it %s.", who,

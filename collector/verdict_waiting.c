@@ -16,7 +16,6 @@
 
 #include "overs.h"
 
-#define LONG_BLAME 0.02     /* of the time: what a long hold must have made others wait */
 #define LATE_WAIT 1.6       /* switch intervals, if one waits at a time: who waits for longer does not wait for bytecode */
 #define ASKED_SHARE 0.2     /* of what it ran with the GIL: holds that others asked to end, at least a switch interval each */
 #define BRIEF_US (1.5 * SWITCH_US)
@@ -197,7 +196,7 @@ static void shares_of(const struct verdict_input *in, size_t thread, double shar
 static void settle_unseen(const struct verdict_input *in, size_t thread, double share[TIME_KINDS])
 {
 	const struct verdict_load *t = &in->threads[thread];
-	double off_us = t->hold_blocked + t->hold_preempted + t->hold_stopped, unseen = share[TIME_UNSEEN];
+	double off_us = (verdict__asleep(t) + verdict__kept_off(t)) * t->hold_us, unseen = share[TIME_UNSEEN];
 	bool little = unseen < UNSEEN_SAID, ran = little || !(off_us > 0) || verdict__may_compute(in, t->hold_us - off_us);
 	double as = share[TIME_ASLEEP] + share[TIME_STARVED] + share[TIME_STOPPED] + (ran ? share[TIME_RUNS] : 0);
 

@@ -430,14 +430,22 @@ Test(verdict, c_code_that_does_not_let_go)
 	cr_expect_not_null(strstr(s.v.findings[0].evidence, "or a holder that slept or had no CPU."));
 }
 
-Test(verdict, sleep_with_the_gil_is_a_bug_of_an_extension)
+/* A thread that holds for 50 ms at a time, `forced` of 180 times until it is asked; and who waits for it. */
+static size_t add_hog(double forced)
 {
 	size_t hog = add_thread(
-		load_of("hog", 9 * S, 0, 180, 0, 0, 50 * MS, 51 * MS, 52 * MS, NAN, NAN, NAN));
+		load_of("hog", 9 * S, 0, 180, 0, forced, 50 * MS, 51 * MS, 52 * MS, NAN, NAN, NAN));
 	size_t victim = add_thread(
 		load_of("victim", 0.1 * S, 8.5 * S, 400, 180, 0, 50, 100, 120, 40 * MS, 50 * MS, 51 * MS));
 
 	add_pair(victim, hog, 8.4 * S);
+	return hog;
+}
+
+Test(verdict, sleep_with_the_gil_is_a_bug_of_an_extension)
+{
+	size_t hog = add_hog(0);
+
 	s.threads[hog].hold_blocked = s.in.all.hold_blocked = 8.9 * S;
 	s.threads[hog].hold_preempted = s.in.all.hold_preempted = 0.05 * S;
 	s.in.all.wait_blocked = 8.3 * S;
@@ -463,12 +471,8 @@ static void expect_evidence(const char *words)
 /* A hold from before the probes is not known to be asleep; where the process had no CPU time for it, it did not compute. */
 Test(verdict, what_is_unknown_of_a_sleeper_was_no_computing)
 {
-	size_t hog = add_thread(
-		load_of("hog", 9 * S, 0, 180, 0, 180, 50 * MS, 51 * MS, 52 * MS, NAN, NAN, NAN));
-	size_t victim = add_thread(
-		load_of("victim", 0.1 * S, 8.5 * S, 400, 180, 0, 50, 100, 120, 40 * MS, 50 * MS, 51 * MS));
+	size_t hog = add_hog(180);
 
-	add_pair(victim, hog, 8.4 * S);
 	s.threads[hog].hold_blocked = s.in.all.hold_blocked = 6.9 * S;
 	s.threads[hog].hold_unseen = s.in.all.hold_unseen = 2 * S;
 	s.in.all.wait_blocked = 6.5 * S;
