@@ -216,8 +216,8 @@ static void expect_ways_back_are_jumps(const struct program_body *b, const struc
 		}
 		to = ways.to[taken[i]++];
 		cr_assert_lt(to, b->insns_n);
-		cr_expect(state[to] != ON_THE_WAY || ways.may_lead_back, "%s: Linux 6.1 refuses the way back from %zu to %zu", name, i,
-			  to);
+		cr_expect(state[to] != ON_THE_WAY || ways.may_lead_back, "%s: Linux 6.1 refuses the way back from %zu to %zu",
+			  name, i, to);
 		if (state[to] == NEW) {
 			state[to] = ON_THE_WAY;
 			way[len++] = to;

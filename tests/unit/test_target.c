@@ -558,6 +558,16 @@ static void *wait_for_end(void *arg)
 	return read(fds[2], &byte, 1) >= 0 ? arg : NULL;
 }
 
+/* Who has joined a thread may still find it: its memory's word that it has ended comes before its end in the kernel. */
+static void await_end(pid_t tid)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d", (int)tid);
+	for (int i = 0; i < 10000 && access(path, F_OK) == 0; i++)
+		usleep(1000);
+}
+
 Test(target, the_id_of_a_thread_is_refused_with_its_process)
 {
 	int fds[4]; /* [0] <- [1], [2] <- [3] */
@@ -576,6 +586,7 @@ Test(target, the_id_of_a_thread_is_refused_with_its_process)
 	cr_expect_eq(target__thread_comm(getpid(), tid, name, sizeof(name)), 0);
 	close(fds[3]);
 	pthread_join(thread, NULL);
+	await_end(tid);
 	cr_expect_eq(target__thread_comm(getpid(), tid, name, sizeof(name)), -ESRCH);
 	cr_expect_eq(target__stat(getpid(), tid, &start, &stack), -ESRCH);
 }
