@@ -49,19 +49,8 @@ endif
 
 # ---- what is built from what ---------------------------------------------------------------------
 # Every file there, but the one that gen_pyoffsets.sh compiles against headers of each CPython.
-LIB_SRCS := $(filter-out collector/pyoffsets_gen.c,$(sort $(wildcard collector/*.c)))
-# The modules that may know libbpf, those that may know hiredis or their users, and those that wire all of them. Every other one is
-# pure (make lint checks it).
-KERNEL := blame_memo families gil_life kernel_features map_batch planter planter_keep planter_process probe_check \
-	probes probes_kin probes_load probes_programs probes_tables reader reader_names reader_slots \
-	reader_stacks reader_ticks reader_trace stack_limit stack_sums tick_sums ticks uprobe_link
-REDIS := query query_reply redis_conn redis_functions redis_server sink_redis store store_access \
-	store_dirs store_hand store_server
-WIRES := collector collector_guard collector_modes collector_procs collector_pulse \
-	collector_runtimes collector_sight collector_trace finder gc_looks observed observed_look roster \
-	spawn writer_lock
-PURE := $(filter-out $(KERNEL) $(REDIS) $(WIRES),$(LIB_SRCS:collector/%.c=%))
-CLI_SRCS := $(sort $(wildcard cli/*.c))
+LIB_SRCS := $(filter-out collector/cpython/pyoffsets_gen.c,$(sort $(wildcard collector/*.c collector/*/*.c)))
+CLI_SRCS := $(sort $(wildcard cli/*.c cli/*/*.c))
 CLI_LIB_SRCS := $(filter-out cli/main.c,$(CLI_SRCS))
 BPF_SRCS := $(sort $(wildcard bpf/*.bpf.c tests/bpf/*.bpf.c))
 SUPPORT_SRCS := $(sort $(wildcard tests/support/*.c))
@@ -119,7 +108,7 @@ ifneq ($(shell $(PKG_CONFIG) --exists hiredis_ssl openssl 2>/dev/null && echo ye
 PKGS += hiredis_ssl openssl
 override CPPFLAGS += -DHAVE_HIREDIS_SSL
 endif
-# Of Capstone only the headers: the library is loaded when it is needed (collector/capstone_lib.h).
+# Of Capstone only the headers: the library is loaded when it is needed (collector/elf/capstone_lib.h).
 PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS) capstone 2>/dev/null)
 PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null)
 # Only tests use these.
@@ -134,7 +123,7 @@ WARNINGS := -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wvl
 WARNINGS += $(if $(CROSS),-Wno-format-nonliteral -Wno-missing-field-initializers)
 # What others pass in CFLAGS is honoured, what the code needs is added.
 ALL_CFLAGS = -std=gnu11 $(WARNINGS) $(CFLAGS) $(SANFLAGS) $(COVFLAGS)
-ALL_CPPFLAGS = -D_GNU_SOURCE -DGILSCOPE_VERSION='"$(VERSION)"' -I$(OUTPUT) $(PKG_CFLAGS) $(CPPFLAGS)
+ALL_CPPFLAGS = -D_GNU_SOURCE -DGILSCOPE_VERSION='"$(VERSION)"' -I. -I$(OUTPUT) $(PKG_CFLAGS) $(CPPFLAGS)
 ALL_LDFLAGS = $(LDFLAGS) $(SANFLAGS) $(COVFLAGS)
 LDLIBS = $(PKG_LIBS) -liberty -lpthread -ldl -lm
 
@@ -182,8 +171,8 @@ FUNCTIONS_INC := $(OUTPUT)/functions.inc
 $(FUNCTIONS_INC): dashboards/lua/gilscope.lua
 	$(Q)mkdir -p $(@D)
 	$(Q)od -An -v -td1 $< | sed 's/-*[0-9][0-9]*/&,/g' > $@
-$(OUTPUT)/collector/redis_functions.o $(OUTPUT)/lint/collector/redis_functions.ok: $(FUNCTIONS_INC)
-$(TOP)/fuzz/collector/redis_functions.o: $(FUNCTIONS_INC)
+$(OUTPUT)/collector/redis/redis_functions.o $(OUTPUT)/lint/collector/redis/redis_functions.ok: $(FUNCTIONS_INC)
+$(TOP)/fuzz/collector/redis/redis_functions.o: $(FUNCTIONS_INC)
 
 $(OUTPUT)/gilscope: $(CLI_OBJS) $(LIB)
 	$(say) LINK $@
@@ -446,7 +435,7 @@ bench: $(PROGRAM) $(WORKLOAD_LIBS) $(BENCH_PROGRAMS) ## measure cost against the
 	$(Q)for b in $(BENCHES); do echo "== $$b"; OUTPUT=$(abspath $(OUTPUT)) $$b || exit 1; done
 
 # ---- looks ---------------------------------------------------------------------------------------
-C_FILES := $(sort $(wildcard bpf/*.[ch] collector/*.[ch] cli/*.[ch] tests/*/*.[ch]))
+C_FILES := $(sort $(wildcard bpf/*.[ch] collector/*.[ch] collector/*/*.[ch] cli/*.[ch] cli/*/*.[ch] tests/*/*.[ch]))
 LINT_SRCS := $(LIB_SRCS) $(CLI_SRCS) $(SUPPORT_SRCS) $(foreach s,$(SUITES),$(call suite_srcs,$(s))) \
 	$(BENCH_SRCS)
 LINT_STAMPS := $(LINT_SRCS:%.c=$(OUTPUT)/lint/%.ok)
@@ -460,7 +449,7 @@ $(OUTPUT)/lint/%.ok: %.c $(FLAGS_FILE) | $(SKELS)
 
 .PHONY: lint format man
 lint: $(LINT_STAMPS) ## warnings as errors, include rules, layout, scripts, manual page
-	$(Q)OUTPUT=$(OUTPUT) PURE='$(PURE)' KERNEL='$(KERNEL)' tests/support/lint
+	$(Q)tests/support/lint
 
 format: ## lay out the C files as .clang-format says
 	$(Q)clang-format -i $(C_FILES)

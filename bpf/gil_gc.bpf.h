@@ -2,7 +2,7 @@
 /*
  * Garbage collection, as the programs see it.
  *
- * Where the interpreter's file shows both ends of a collection (../collector/gc_sites.h), exactly. A thread collects with the
+ * Where the interpreter's file shows both ends of a collection (collector/plan/gc_sites.h), exactly. A thread collects with the
  * GIL, but a finalizer may let go of it: what counts are the parts of its holds.
  *
  *   collection         |------------------------------|
@@ -13,7 +13,7 @@
  * difference of a clock that the GIL keeps of its queue.
  *
  * Elsewhere there is the word in the main interpreter's memory that says that it collects; which thread does, userland knows then
- * (../collector/gc_watch.h).
+ * (collector/look/gc_watch.h).
  */
 #ifndef GILSCOPE_GIL_GC_BPF_H
 #define GILSCOPE_GIL_GC_BPF_H

@@ -3,7 +3,7 @@
  * Which native code a long hold is in: registers of the holder and the top of its stack, while others wait for it.
  *
  * A Python frame stands still as long as a C function runs, and says nothing of it. The native stack can be had at two kinds
- * of moments, and userland unwinds it (../collector/unwind.h):
+ * of moments, and userland unwinds it (collector/stacks/unwind.h):
  *
  *   the holder is off the CPU  a context switch leaves its registers here. A waiter that comes by shares its memory, and copies
  *                              the stack, which stands still: if it ran meanwhile (cpu_turn), the copy is thrown away

@@ -2,11 +2,11 @@
 /*
  * Which code a holder spends its time in: ticks while it runs, and the stack that it leaves its CPU in while it does not.
  *
- * A timer of each thread's own CPU time (../collector/ticks.h) interrupts it. Where it holds a GIL at that moment, its frames
- * are walked and the tick counts for that stack. A hold is hit the more often the longer it is on the CPU and at any place of
- * it alike, whether others wait or not; so userland divides what is known exactly, the thread's time on the CPU as a holder,
- * by its ticks. What a holder does off the CPU needs no ticks: the stack stands still from the switch on, and the whole time
- * is that stack's.
+ * A timer of each thread's own CPU time (collector/probes/ticks.h) interrupts it. Where it holds a GIL at that moment, its
+ * frames are walked and the tick counts for that stack. A hold is hit the more often the longer it is on the CPU and at any
+ * place of it alike, whether others wait or not; so userland divides what is known exactly, the thread's time on the CPU as a
+ * holder, by its ticks. What a holder does off the CPU needs no ticks: the stack stands still from the switch on, and the whole
+ * time is that stack's.
  *
  * Nothing here writes what waiters on other CPUs write under gil->mutex: the sums have a table of their own, with the
  * interval in its key, and are added to atomically. A tick comes in a hard interrupt, a switch happens with interrupts off:

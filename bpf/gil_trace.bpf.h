@@ -6,7 +6,7 @@
  *
  * The events of one GIL are written in their order, since its mutex is held (HANDOFF and EXIT excepted). An event that finds no
  * room is counted in its GIL's record, and the next one that finds room says how many are missing before it: a reader knows
- * where the hole is. Read next: ../collector/trace.h.
+ * where the hole is. Read next: collector/analysis/trace.h.
  */
 #ifndef GILSCOPE_GIL_TRACE_BPF_H
 #define GILSCOPE_GIL_TRACE_BPF_H

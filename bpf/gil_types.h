@@ -37,7 +37,7 @@ enum gil_site_kind {
 	GIL_SITE_WAIT = 2,    /* call pthread_cond_timedwait: a wait begins or is tried again */
 	GIL_SITE_HANDOFF = 3, /* call pthread_cond_wait: a forced-out thread waits to be succeeded */
 	GIL_SITE_WAKE = 4,    /* conditional jump behind the timedwait: light mode's ACQUIRED */
-	GIL_SITE_GC_START = 5, /* a garbage collection begins: collector/gc_sites.h */
+	GIL_SITE_GC_START = 5, /* a garbage collection begins: collector/plan/gc_sites.h */
 	GIL_SITE_GC_DONE = 6,
 	GIL_SITES_END,
 };
@@ -61,7 +61,7 @@ enum gil_mode {
 	GIL_MODE_FULL = 1,
 	GIL_MODE_LIGHT = 2,
 	GIL_MODE_HOLDS = 3,   /* as full, but nobody is looked at who queues */
-	GIL_MODE_GUARDED = 4, /* nothing is planted, since the process did badly with it (collector/guard.h) */
+	GIL_MODE_GUARDED = 4, /* nothing is planted, since the process did badly with it (collector/look/guard.h) */
 	GIL_MODES,
 };
 

@@ -3,7 +3,7 @@
  * Whether this kernel keeps programs at uprobes on the kernel's stack (no_private_stack.bpf.h): two programs that differ only in
  * how much stack their two functions need, where a chain of functions is allowed 512 bytes. The small one must be taken. The
  * large one must be refused: a kernel that takes it gives private stacks all the same, and gilscope must not be loaded there.
- * Tried before the real programs (collector/stack_limit.c), never attached.
+ * Tried before the real programs (collector/probes/stack_limit.c), never attached.
  */
 #include <linux/bpf.h>
 #include <linux/types.h>

@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "../collector/reason.h"
+#include "collector/base/reason.h"
 
 int args__u64(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *ret, struct reason *why);
 /* "500ms", "1s", "2.5m", "24h", "7d", "50us"; a bare number is refused except 0. Result in ns. */

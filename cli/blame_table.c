@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../collector/schema.h"
+#include "collector/schema/schema.h"
 #include "rows.h"
 
 enum { B_VICTIM, B_HOLDER, B_US, B_SHARE, COLUMNS_N };

@@ -6,8 +6,8 @@
 #ifndef GILSCOPE_BLAME_TABLE_H
 #define GILSCOPE_BLAME_TABLE_H
 
-#include "../collector/sample.h"
-#include "../collector/schema_blame.h"
+#include "collector/schema/schema_blame.h"
+#include "collector/series/sample.h"
 #include "out.h"
 
 #define BLAME_NAME_SIZE (THREAD_NAME_SIZE + BLAME_THR_SIZE + 8)

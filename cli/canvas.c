@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../collector/text.h"
+#include "collector/base/text.h"
 #include "out.h"
 
 #define SAY_MAX 1024

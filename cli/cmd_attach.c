@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "../collector/caps.h"
-#include "../collector/target.h"
+#include "collector/process/caps.h"
+#include "collector/target/target.h"
 #include "args.h"
 #include "cmds.h"
 #include "kin.h"

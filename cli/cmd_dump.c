@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../collector/snapshot.h"
-#include "../collector/standstill.h"
-#include "../collector/text.h"
+#include "collector/base/standstill.h"
+#include "collector/base/text.h"
+#include "collector/look/snapshot.h"
 #include "args.h"
 #include "cmds.h"
 #include "code.h"

@@ -9,9 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../collector/caps.h"
-#include "../collector/log.h"
-#include "../collector/ticks.h"
+#include "collector/base/log.h"
+#include "collector/probes/ticks.h"
+#include "collector/process/caps.h"
 #include "args.h"
 #include "cmds.h"
 #include "human.h"

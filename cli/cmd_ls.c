@@ -8,9 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../collector/caps.h"
-#include "../collector/log.h"
-#include "../collector/query.h"
+#include "collector/base/log.h"
+#include "collector/process/caps.h"
+#include "collector/redis/query.h"
 #include "cmds.h"
 #include "history.h"
 #include "local.h"

@@ -7,8 +7,8 @@
 #include <strings.h>
 #include <unistd.h>
 
-#include "../collector/log.h"
-#include "../collector/text.h"
+#include "collector/base/log.h"
+#include "collector/base/text.h"
 #include "blame_table.h"
 #include "cmds.h"
 #include "human.h"

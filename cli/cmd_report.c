@@ -9,12 +9,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../collector/caps.h"
-#include "../collector/log.h"
-#include "../collector/schema_code.h"
-#include "../collector/target.h"
-#include "../collector/text.h"
-#include "../collector/ticks.h"
+#include "collector/base/log.h"
+#include "collector/base/text.h"
+#include "collector/probes/ticks.h"
+#include "collector/process/caps.h"
+#include "collector/schema/schema_code.h"
+#include "collector/target/target.h"
 #include "args.h"
 #include "cmds.h"
 #include "code.h"

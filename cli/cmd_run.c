@@ -6,8 +6,8 @@
 #include <errno.h>
 #include <sys/wait.h>
 
-#include "../collector/caps.h"
-#include "../collector/spawn.h"
+#include "collector/process/caps.h"
+#include "collector/target/spawn.h"
 #include "cmds.h"
 #include "watch.h"
 

@@ -9,10 +9,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../collector/caps.h"
-#include "../collector/log.h"
-#include "../collector/redis_conn.h"
-#include "../collector/store.h"
+#include "collector/base/log.h"
+#include "collector/process/caps.h"
+#include "collector/redis/redis_conn.h"
+#include "collector/redis/store.h"
 #include "cmds.h"
 #include "human.h"
 #include "out.h"

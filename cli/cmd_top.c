@@ -16,18 +16,18 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../collector/caps.h"
-#include "../collector/log.h"
-#include "../collector/probes.h"
-#include "../collector/query.h"
-#include "../collector/target.h"
+#include "cli/top/top_screen.h"
+#include "cli/top/top_source.h"
+#include "cli/top/top_view.h"
+#include "collector/base/log.h"
+#include "collector/probes/probes.h"
+#include "collector/process/caps.h"
+#include "collector/redis/query.h"
+#include "collector/target/target.h"
 #include "args.h"
 #include "cmds.h"
 #include "history.h"
 #include "kin.h"
-#include "top_screen.h"
-#include "top_source.h"
-#include "top_view.h"
 
 #define IDLE_MS 1000   /* ages on the page grow, notices vanish */
 #define CTRL_L 12

@@ -11,13 +11,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../collector/caps.h"
-#include "../collector/clock.h"
-#include "../collector/log.h"
-#include "../collector/probes.h"
-#include "../collector/text.h"
-#include "../collector/trace.h"
-#include "../collector/trace_json.h"
+#include "collector/analysis/trace.h"
+#include "collector/analysis/trace_json.h"
+#include "collector/base/clock.h"
+#include "collector/base/log.h"
+#include "collector/base/text.h"
+#include "collector/probes/probes.h"
+#include "collector/process/caps.h"
 #include "args.h"
 #include "cmds.h"
 #include "human.h"

@@ -5,8 +5,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "../collector/pystack.h"
-#include "../collector/text.h"
+#include "collector/base/text.h"
+#include "collector/python/pystack.h"
 #include "functions.h"
 #include "human.h"
 #include "out.h"

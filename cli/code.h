@@ -6,7 +6,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
-#include "../collector/long_event.h"
+#include "collector/series/long_event.h"
 
 #define CODE_TEXT_SIZE 400
 

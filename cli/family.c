@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../collector/schema.h"
+#include "collector/schema/schema.h"
 #include "human.h"
 #include "live.h"
 #include "out.h"

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../collector/text.h"
+#include "collector/base/text.h"
 #include "human.h"
 #include "markup.h"
 

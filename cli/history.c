@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../collector/log.h"
+#include "collector/base/log.h"
 
 /* ---- words for shells ---- */
 

@@ -8,9 +8,9 @@
 
 #include <stddef.h>
 
-#include "../collector/redis_conn.h"
-#include "../collector/sink.h"
-#include "../collector/store.h"
+#include "collector/redis/redis_conn.h"
+#include "collector/redis/store.h"
+#include "collector/sink/sink.h"
 #include "options.h"
 
 struct history {

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../collector/apart.h"
-#include "../collector/image.h"
+#include "collector/plan/apart.h"
+#include "collector/plan/image.h"
 
 static int open_file(struct inspection *in)
 {

@@ -6,12 +6,12 @@
 #ifndef GILSCOPE_INSPECT_H
 #define GILSCOPE_INSPECT_H
 
-#include "../bpf/gil_types.h"
-#include "../collector/elffile.h"
-#include "../collector/pygils.h"
-#include "../collector/pyver.h"
-#include "../collector/sites.h"
-#include "../collector/target.h"
+#include "bpf/gil_types.h"
+#include "collector/cpython/pyver.h"
+#include "collector/elf/elffile.h"
+#include "collector/plan/sites.h"
+#include "collector/python/pygils.h"
+#include "collector/target/target.h"
 
 enum inspect_step {
 	INSPECT_FILE,     /* opens the interpreter's file as ELF */

@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "../collector/finder.h"
-#include "../collector/log.h"
-#include "../collector/target.h"
-#include "../collector/text.h"
+#include "collector/base/log.h"
+#include "collector/base/text.h"
+#include "collector/target/finder.h"
+#include "collector/target/target.h"
 
 #define LOOKED_AT 64 /* descendants: each costs a millisecond or so */
 #define NAMED 4

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#include "../collector/reason.h"
+#include "collector/base/reason.h"
 
 /*
  * Says on standard error which Python processes descend from these `n` and are not among them, if any, and `advice`, what to do

@@ -8,10 +8,10 @@
 #include <string.h>
 #include <time.h>
 
-#include "../collector/text.h"
+#include "cli/top/top_frame.h"
+#include "collector/base/text.h"
 #include "human.h"
 #include "out.h"
-#include "top_frame.h"
 
 #define LINES_MIN 3 /* titles, one thread, and the rest */
 #define BAR_COLUMNS 32

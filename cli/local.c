@@ -10,11 +10,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../collector/expendable.h"
-#include "../collector/image.h"
-#include "../collector/shadow_stack.h"
-#include "../collector/target.h"
-#include "../collector/theirs.h"
+#include "collector/plan/image.h"
+#include "collector/process/expendable.h"
+#include "collector/process/theirs.h"
+#include "collector/target/shadow_stack.h"
+#include "collector/target/target.h"
 #include "inspect.h"
 
 #define CACHE_SIZE 16

@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#include "../collector/reason.h"
+#include "collector/base/reason.h"
 
 /* Strings are valid during the call only; NULL: not known. */
 struct local_proc {

@@ -12,11 +12,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../collector/errand.h"
-#include "../collector/log.h"
-#include "../collector/planter.h"
-#include "../collector/spawn.h"
-#include "../collector/store.h"
+#include "collector/base/log.h"
+#include "collector/probes/planter.h"
+#include "collector/process/errand.h"
+#include "collector/redis/store.h"
+#include "collector/target/spawn.h"
 #include "args.h"
 #include "cmds.h"
 #include "out.h"

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../collector/log.h"
-#include "../collector/redis_conn.h"
+#include "collector/base/log.h"
+#include "collector/redis/redis_conn.h"
 #include "args.h"
 #include "suggest.h"
 

@@ -10,9 +10,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "../collector/collector.h"
-#include "../collector/reason.h"
-#include "../collector/schema.h"
+#include "collector/base/reason.h"
+#include "collector/collector.h"
+#include "collector/schema/schema.h"
 
 #define EXIT_OK 0
 #define EXIT_FAILED 1

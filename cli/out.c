@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../collector/text.h"
+#include "collector/base/text.h"
 #include "human.h"
 
 #define GAP 2            /* blanks between columns */

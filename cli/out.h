@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include "../collector/reason.h"
+#include "collector/base/reason.h"
 
 enum out_unit {
 	OUT_TEXT,

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../collector/sure_path.h"
+#include "collector/base/sure_path.h"
 
 /* ---- in place ---- */
 

@@ -10,7 +10,7 @@
 #include <limits.h>
 #include <stdio.h>
 
-#include "../collector/reason.h"
+#include "collector/base/reason.h"
 
 #define OUTFILE_BESIDE ".gilscope.XXXXXX"
 

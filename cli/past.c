@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../collector/log.h"
+#include "collector/base/log.h"
 #include "args.h"
 #include "rows.h"
 

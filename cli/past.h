@@ -8,7 +8,7 @@
 
 #include <sys/types.h>
 
-#include "../collector/query.h"
+#include "collector/redis/query.h"
 #include "history.h"
 #include "options.h"
 

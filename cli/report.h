@@ -8,9 +8,9 @@
 
 #include <math.h>
 
-#include "../collector/schema_blame.h"
-#include "../collector/schema_stacks.h"
-#include "../collector/verdict.h"
+#include "collector/analysis/verdict.h"
+#include "collector/schema/schema_blame.h"
+#include "collector/schema/schema_stacks.h"
 #include "blame_table.h"
 #include "code.h"
 #include "functions.h"

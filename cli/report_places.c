@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../collector/gc_watch.h"
-#include "../collector/text.h"
+#include "collector/base/text.h"
+#include "collector/look/gc_watch.h"
 
 struct place_text {
 	char code[PLACE_CODE_SIZE], function[PLACE_CODE_SIZE];

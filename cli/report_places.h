@@ -3,7 +3,7 @@
 #ifndef GILSCOPE_REPORT_PLACES_H
 #define GILSCOPE_REPORT_PLACES_H
 
-#include "../collector/verdict.h"
+#include "collector/analysis/verdict.h"
 #include "functions.h"
 
 #define PLACE_CODE_SIZE (CODE_CALLER_SIZE + CODE_TEXT_SIZE + CODE_NATIVE_SIZE)

@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../collector/schema.h"
-#include "../collector/schema_whys.h"
-#include "../collector/text.h"
+#include "collector/base/text.h"
+#include "collector/schema/schema.h"
+#include "collector/schema/schema_whys.h"
 #include "human.h"
 #include "standing.h"
 

@@ -10,7 +10,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "../collector/collector.h"
+#include "collector/collector.h"
 
 /* Who is shown. */
 struct who {

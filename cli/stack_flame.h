@@ -3,8 +3,8 @@
 #ifndef GILSCOPE_STACK_FLAME_H
 #define GILSCOPE_STACK_FLAME_H
 
-#include "../collector/schema_stacks.h"
-#include "../collector/stack_time.h"
+#include "collector/schema/schema_stacks.h"
+#include "collector/series/stack_time.h"
 #include "flame_svg.h"
 #include "options.h"
 

@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-#include "../collector/schema_holding.h"
+#include "collector/schema/schema_holding.h"
 
 static const char *or_null(const char *text)
 {

@@ -8,7 +8,7 @@
 
 #include <jansson.h>
 
-#include "../collector/holding.h"
+#include "collector/series/holding.h"
 
 /* What a thread does: {"state":"S","call":"futex","wchan":"..."}, as far as it is known. NULL: no memory. */
 json_t *standing__task_json(const struct task_state *task);

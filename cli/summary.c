@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../collector/schema.h"
-#include "../collector/standstill.h"
-#include "../collector/text.h"
+#include "collector/base/standstill.h"
+#include "collector/base/text.h"
+#include "collector/schema/schema.h"
 #include "blame_table.h"
 #include "code.h"
 #include "human.h"

@@ -3,7 +3,7 @@
 #ifndef GILSCOPE_TREE_H
 #define GILSCOPE_TREE_H
 
-#include "../collector/query.h"
+#include "collector/redis/query.h"
 #include "out.h"
 
 /*

@@ -15,9 +15,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../collector/log.h"
-#include "../collector/probes.h"
-#include "../collector/spawn.h"
+#include "collector/base/log.h"
+#include "collector/probes/probes.h"
+#include "collector/target/spawn.h"
 #include "code.h"
 #include "family.h"
 #include "history.h"

@@ -27,15 +27,15 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "clock.h"
-#include "errand.h"
+#include "collector/base/clock.h"
+#include "collector/base/log.h"
+#include "collector/process/errand.h"
+#include "collector/process/pulse.h"
+#include "collector/redis/redis_server.h"
+#include "collector/series/grid.h"
+#include "collector/target/spawn.h"
 #include "gc_looks.h"
-#include "grid.h"
-#include "log.h"
 #include "observed.h"
-#include "pulse.h"
-#include "redis_server.h"
-#include "spawn.h"
 
 #define MS COLLECTOR_MS
 #define SECOND COLLECTOR_SECOND

@@ -6,12 +6,12 @@
 #ifndef GILSCOPE_COLLECTOR_H
 #define GILSCOPE_COLLECTOR_H
 
-#include "aggr.h"
-#include "finder.h"
-#include "probes.h"
-#include "reader.h"
-#include "schema.h"
-#include "sink.h"
+#include "collector/probes/probes.h"
+#include "collector/reader/reader.h"
+#include "collector/schema/schema.h"
+#include "collector/series/aggr.h"
+#include "collector/sink/sink.h"
+#include "collector/target/finder.h"
 
 enum mode_wish {
 	MODE_AUTO,

@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "clock.h"
+#include "collector/base/clock.h"
 
 #define IDLE_SHARE 0.005      /* of a CPU: where probes cost less, its memory is looked at each second only */
 #define IDLE_LOOKS 10

@@ -8,8 +8,8 @@
 #ifndef GILSCOPE_COLLECTOR_INSIDE_H
 #define GILSCOPE_COLLECTOR_INSIDE_H
 
+#include "collector/series/grid.h"
 #include "collector.h"
-#include "grid.h"
 #include "roster.h"
 
 #define COLLECTOR_MS 1000000ull

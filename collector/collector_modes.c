@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 
-#include "clock.h"
+#include "collector/base/clock.h"
 
 #define URGENT 4.0                  /* times the budget within a tick: do not wait for the interval's end */
 #define RETRY_FULL_MAX_NS (600 * COLLECTOR_SECOND)

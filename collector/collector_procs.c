@@ -13,9 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clock.h"
-#include "finder.h"
-#include "log.h"
+#include "collector/base/clock.h"
+#include "collector/base/log.h"
+#include "collector/target/finder.h"
 
 #define LAST_WORDS_MS 1000
 #define SCANS_MAX 8          /* looks for children that were forked during the one before */

@@ -13,9 +13,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "clock.h"
-#include "log.h"
-#include "pulse.h"
+#include "collector/base/clock.h"
+#include "collector/base/log.h"
+#include "collector/process/pulse.h"
 
 #define LOOK_MS 500
 

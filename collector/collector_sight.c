@@ -14,8 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "clock.h"
-#include "procmem.h"
+#include "collector/base/clock.h"
+#include "collector/process/procmem.h"
 
 #define COND_SIZE 48              /* pthread_cond_t, bits/pthreadtypes-arch.h in glibc */
 #define SLEEPERS_LOOKED_AT 64     /* threads that are looked at in search of a waiter */

@@ -7,8 +7,8 @@
 
 #include <string.h>
 
-#include "clock.h"
-#include "log.h"
+#include "collector/base/clock.h"
+#include "collector/base/log.h"
 
 #define DRAIN_NS (20 * COLLECTOR_MS)
 

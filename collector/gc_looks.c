@@ -7,9 +7,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "clock.h"
-#include "gc_watch.h"
-#include "pyinterps.h"
+#include "collector/base/clock.h"
+#include "collector/cpython/pyinterps.h"
+#include "collector/look/gc_watch.h"
 
 #define PERIOD_NS 7500000ull
 #define SLICE_NS 100000

@@ -12,14 +12,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "clock.h"
+#include "collector/base/clock.h"
+#include "collector/base/log.h"
+#include "collector/cpython/pyinterps.h"
+#include "collector/look/gc_watch.h"
+#include "collector/plan/image.h"
+#include "collector/process/procmem.h"
+#include "collector/python/pygils.h"
 #include "gc_looks.h"
-#include "gc_watch.h"
-#include "image.h"
-#include "log.h"
-#include "procmem.h"
-#include "pygils.h"
-#include "pyinterps.h"
 #include "writer_lock.h"
 
 #define SHORT_NS 2000000ull /* boundaries follow the wall clock: so much shorter is no part of an interval */

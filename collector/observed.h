@@ -8,13 +8,13 @@
 #ifndef GILSCOPE_OBSERVED_H
 #define GILSCOPE_OBSERVED_H
 
+#include "collector/cpython/gil_words.h"
+#include "collector/look/guard.h"
+#include "collector/look/sight.h"
+#include "collector/plan/recipe.h"
+#include "collector/reader/reader.h"
 #include "collector.h"
-#include "gil_words.h"
-#include "guard.h"
 #include "observed_look.h"
-#include "reader.h"
-#include "recipe.h"
-#include "sight.h"
 
 /* Whether what its GILs do is seen: collector_sight.c. */
 struct sights {

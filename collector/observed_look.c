@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "clock.h"
+#include "collector/base/clock.h"
+#include "collector/base/text.h"
+#include "collector/target/task_look.h"
 #include "observed.h"
-#include "task_look.h"
-#include "text.h"
 
 /* ---- who has it ---- */
 

@@ -8,9 +8,9 @@
 #ifndef GILSCOPE_OBSERVED_LOOK_H
 #define GILSCOPE_OBSERVED_LOOK_H
 
-#include "../bpf/gil_types.h"
-#include "holder_look.h"
-#include "holding.h"
+#include "bpf/gil_types.h"
+#include "collector/look/holder_look.h"
+#include "collector/series/holding.h"
 
 struct observed;
 struct workshop;

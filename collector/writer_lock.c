@@ -12,8 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "run_dir.h"
-#include "sure_path.h"
+#include "collector/base/run_dir.h"
+#include "collector/base/sure_path.h"
 
 /* Its directory and its name there. A descriptor or -errno. */
 static int open_dir(const char *id, char name[NAME_MAX + 1], struct reason *why)

@@ -5,7 +5,7 @@
 #ifndef GILSCOPE_WRITER_LOCK_H
 #define GILSCOPE_WRITER_LOCK_H
 
-#include "reason.h"
+#include "collector/base/reason.h"
 
 /* 0 and a descriptor to close, or -EBUSY (the sentence says who has it), -errno. `id` is the process's <id>. */
 int writer_lock__take(const char *id, int *ret_fd, struct reason *why);

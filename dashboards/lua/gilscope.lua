@@ -466,7 +466,7 @@ local function bucket_ns(bucket, max_ns)
 	return max_ns > 0 and value > max_ns and max_ns or value
 end
 
--- Quantile in microseconds; max_us nil: not known. As in collector/hist.c.
+-- Quantile in microseconds; max_us nil: not known. As in collector/series/hist.c.
 local function quantile(h, q, max_us)
 	local total, seen = hist_total(h), 0
 	local max_ns = max_us and max_us * 1000 + 999 or 0

@@ -23,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../../collector/probe_check.h"
+#include "collector/probes/probe_check.h"
 #include "../support/interpreters.h"
 #include "../support/observer.h"
 #include "../support/pythons.h"

@@ -21,12 +21,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../../collector/aggr.h"
-#include "../../collector/hist.h"
-#include "../../collector/keep.h"
-#include "../../collector/redis_conn.h"
-#include "../../collector/schema.h"
-#include "../../collector/sink.h"
+#include "collector/redis/redis_conn.h"
+#include "collector/schema/keep.h"
+#include "collector/schema/schema.h"
+#include "collector/series/aggr.h"
+#include "collector/series/hist.h"
+#include "collector/sink/sink.h"
 #include "../support/private_redis.h"
 
 #define THREADS 32

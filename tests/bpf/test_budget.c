@@ -18,8 +18,8 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
-#include "../../bpf/gil_types.h"
-#include "../../collector/probes_inside.h"
+#include "bpf/gil_types.h"
+#include "collector/probes/probes_inside.h"
 #include "../support/bpf_env.h"
 #include "gil.skel.h"
 

@@ -13,11 +13,11 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
-#include "../../bpf/gil_hist.h"
-#include "../../bpf/gil_types.h"
-#include "../../collector/blame_memo.h"
-#include "../../collector/record.h"
-#include "../../collector/time_memo.h"
+#include "bpf/gil_hist.h"
+#include "bpf/gil_types.h"
+#include "collector/reader/blame_memo.h"
+#include "collector/reader/record.h"
+#include "collector/reader/time_memo.h"
 #include "../support/bpf_env.h"
 #include "gil_step.h"
 #include "gil_test.skel.h"

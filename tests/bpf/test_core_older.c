@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Every claim of test_core.c holds to the nanosecond of the form for kernels without bpf_loop() as well. */
-#include "../../bpf/gil_types.h"
+#include "bpf/gil_types.h"
 #include "gil_test_older.skel.h"
 
 #define CORE_BYTES gil_test_older_bpf__elf_bytes

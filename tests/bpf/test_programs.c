@@ -13,9 +13,9 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 
-#include "../../bpf/gil_types.h"
-#include "../../collector/probes_inside.h"
-#include "../../collector/stack_limit.h"
+#include "bpf/gil_types.h"
+#include "collector/probes/probes_inside.h"
+#include "collector/probes/stack_limit.h"
 #include "../support/bpf_env.h"
 #include "gil.skel.h"
 #include "gil_test.skel.h"

@@ -14,10 +14,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../../collector/debugfile.h"
-#include "../../collector/pyver.h"
-#include "../../collector/sites.h"
-#include "../../collector/unwind.h"
+#include "collector/cpython/pyver.h"
+#include "collector/elf/debugfile.h"
+#include "collector/plan/sites.h"
+#include "collector/stacks/unwind.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

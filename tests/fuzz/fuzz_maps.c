@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../collector/cgroup.h"
-#include "../../collector/label.h"
-#include "../../collector/procmaps.h"
+#include "collector/process/procmaps.h"
+#include "collector/target/cgroup.h"
+#include "collector/target/label.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../collector/schema.h"
-#include "../../collector/schema_blame.h"
-#include "../../collector/schema_code.h"
-#include "../../collector/schema_holding.h"
-#include "../../collector/schema_stacks.h"
+#include "collector/schema/schema.h"
+#include "collector/schema/schema_blame.h"
+#include "collector/schema/schema_code.h"
+#include "collector/schema/schema_holding.h"
+#include "collector/schema/schema_stacks.h"
 
 static void check_code(const char *data, size_t size)
 {

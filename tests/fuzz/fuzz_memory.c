@@ -9,14 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../collector/gil_words.h"
-#include "../../collector/procmem.h"
-#include "../../collector/pyinterps.h"
-#include "../../collector/pylines.h"
-#include "../../collector/pynames.h"
-#include "../../collector/pystack.h"
-#include "../../collector/pystr.h"
-#include "../../collector/pyver.h"
+#include "collector/cpython/gil_words.h"
+#include "collector/cpython/pyinterps.h"
+#include "collector/cpython/pyver.h"
+#include "collector/process/procmem.h"
+#include "collector/python/pylines.h"
+#include "collector/python/pynames.h"
+#include "collector/python/pystack.h"
+#include "collector/python/pystr.h"
 #include "memory.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -26,10 +26,10 @@ static const struct {
 	struct pyoffsets offsets;
 } layouts[] = {
 #ifdef __x86_64__
-#include "../../collector/pyoffsets.inc"
+#include "collector/cpython/pyoffsets.inc"
 #else
-#include "../../collector/pyoffsets_arm64.inc"
-#include "../../collector/pytid.h"
+#include "collector/cpython/pyoffsets_arm64.inc"
+#include "collector/python/pytid.h"
 #endif
 };
 

@@ -9,11 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../../collector/native.h"
-#include "../../collector/native_tally.h"
-#include "../../collector/procmaps.h"
-#include "../../collector/target.h"
-#include "../../collector/target_inside.h"
+#include "collector/process/procmaps.h"
+#include "collector/stacks/native.h"
+#include "collector/stacks/native_tally.h"
+#include "collector/target/target.h"
+#include "collector/target/target_inside.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int __wrap_procmaps__slurp(const char *path, size_t max, char **ret, size_t *ret_len);

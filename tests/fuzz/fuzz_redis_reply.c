@@ -10,7 +10,7 @@
 
 #include <hiredis/hiredis.h>
 
-#include "../../collector/query_reply.h"
+#include "collector/redis/query_reply.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

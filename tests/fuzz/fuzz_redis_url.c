@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../collector/redis_conn.h"
+#include "collector/redis/redis_conn.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

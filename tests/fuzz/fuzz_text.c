@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../collector/demangle.h"
-#include "../../collector/text.h"
+#include "collector/base/text.h"
+#include "collector/stacks/demangle.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/types.h>
 
-#include "../../collector/procmem.h"
+#include "collector/process/procmem.h"
 
 #define MEMORY_READ_MAX (1u << 20)
 #define MEMORY_END (1ull << 47)

@@ -19,8 +19,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../collector/elffile.h"
-#include "../../collector/text.h"
+#include "collector/base/text.h"
+#include "collector/elf/elffile.h"
 #include "../support/bpf_env.h"
 #include "../support/interpreters.h"
 #include "../support/machine.h"

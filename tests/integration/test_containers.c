@@ -20,17 +20,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../collector/target.h"
+#include "collector/target/target.h"
 #include "../support/bpf_env.h"
 #include "../support/exact.h"
 #include "../support/hogs.h"
 #include "../support/interpreters.h"
-#include "../support/program.h"
 #include "../support/own_images.h"
+#include "../support/program.h"
 #include "../support/pythons.h"
 #include "../support/results.h"
-#include "../support/timeline.h"
 #include "../support/summary.h"
+#include "../support/timeline.h"
 #include "../support/tool.h"
 #include "../support/watched.h"
 

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../collector/redis_functions.h"
+#include "collector/redis/redis_functions.h"
 #include "../support/json_lines.h"
 #include "../support/private_redis.h"
 #include "../support/program.h"

@@ -63,7 +63,7 @@ static double told(const struct run *r, const char *field)
 	return value ? json_number_value(value) : NAN;
 }
 
-/* The distribution's interpreter has notes at both ends of a collection (collector/gc_sites.h): nothing is sampled. */
+/* The distribution's interpreter has notes at both ends of a collection (collector/plan/gc_sites.h): nothing is sampled. */
 static void expect_exact(const struct run *r)
 {
 	double longest = (double)truth__int(r->w.truth, "longest_ns") / 1e3, max = told(r, "gc_max");

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../collector/schema.h"
+#include "collector/schema/schema.h"
 #include "../support/interpreters.h"
 #include "../support/json_lines.h"
 #include "../support/observer.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The guard (collector/guard.h) from outside: a long queue for the GIL has its probes lifted; where that makes no
+ * The guard (collector/look/guard.h) from outside: a long queue for the GIL has its probes lifted; where that makes no
  * difference, they return, and both is said. A short queue is left alone. What the modes know that it changes to.
  *
  * That probes stall a process of thousands of threads, and that lifting them helps, is a matter of times: see

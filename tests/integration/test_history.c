@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../../collector/store.h"
+#include "collector/redis/store.h"
 #include "../support/bpf_env.h"
 #include "../support/interpreters.h"
 #include "../support/private_redis.h"

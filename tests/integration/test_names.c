@@ -12,9 +12,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../../collector/pynames.h"
-#include "../../collector/target.h"
-#include "../../collector/text.h"
+#include "collector/base/text.h"
+#include "collector/python/pynames.h"
+#include "collector/target/target.h"
 #include "../support/bpf_env.h"
 #include "../support/interpreters.h"
 #include "../support/observer.h"

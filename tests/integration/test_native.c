@@ -13,7 +13,7 @@
 
 #include <bpf/libbpf.h>
 
-#include "../../collector/native.h"
+#include "collector/stacks/native.h"
 #include "../support/interpreters.h"
 #include "../support/observer.h"
 #include "../support/program.h"

@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../collector/overs.h"
+#include "collector/series/overs.h"
 #include "../support/account.h"
 #include "../support/interpreters.h"
 #include "../support/observer.h"

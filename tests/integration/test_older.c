@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../collector/kernel_features.h"
+#include "collector/probes/kernel_features.h"
 #include "../support/bpf_env.h"
 #include "../support/exact_count.h"
 #include "../support/interpreters.h"

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../../collector/caps.h"
+#include "collector/process/caps.h"
 #include "../support/bpf_env.h"
 #include "../support/interpreters.h"
 #include "../support/private_redis.h"

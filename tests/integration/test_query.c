@@ -11,10 +11,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../../collector/query.h"
-#include "../../collector/schema_code.h"
-#include "../../collector/schema_blame.h"
-#include "../../collector/sink.h"
+#include "collector/redis/query.h"
+#include "collector/schema/schema_blame.h"
+#include "collector/schema/schema_code.h"
+#include "collector/sink/sink.h"
 #include "../support/odd_server.h"
 #include "../support/private_redis.h"
 

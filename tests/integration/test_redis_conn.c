@@ -11,7 +11,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "../../collector/redis_conn.h"
+#include "collector/redis/redis_conn.h"
 #include "../support/odd_server.h"
 #include "../support/private_redis.h"
 #include "../support/program.h"

@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../collector/verdict.h"
+#include "collector/analysis/verdict.h"
 #include "../support/account.h"
 #include "../support/bpf_env.h"
 #include "../support/interpreters.h"

@@ -17,8 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../collector/caps.h"
-#include "../../collector/planter.h"
+#include "collector/probes/planter.h"
+#include "collector/process/caps.h"
 #include "../support/bpf_env.h"
 #include "../support/observer.h"
 #include "../support/program.h"

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../collector/ticks.h"
+#include "collector/probes/ticks.h"
 #include "../support/json_lines.h"
 #include "../support/observer.h"
 #include "../support/tool.h"

@@ -12,8 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../../collector/redis_conn.h"
-#include "../../collector/sink.h"
+#include "collector/redis/redis_conn.h"
+#include "collector/sink/sink.h"
 #include "../support/odd_server.h"
 #include "../support/private_redis.h"
 

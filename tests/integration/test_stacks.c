@@ -12,16 +12,16 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../../collector/clock.h"
-#include "../../collector/pynames.h"
-#include "../../collector/pystack.h"
-#include "../../collector/text.h"
+#include "collector/base/clock.h"
+#include "collector/base/text.h"
+#include "collector/python/pynames.h"
+#include "collector/python/pystack.h"
 #include "../support/bpf_env.h"
 #include "../support/interpreters.h"
 #include "../support/observer.h"
 #include "../support/program.h"
-#include "../support/pythons.h"
 #include "../support/python_memory.h"
+#include "../support/pythons.h"
 #include "../support/workload.h"
 
 TestSuite(stacks, .timeout = 300);

@@ -16,9 +16,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../collector/redis_conn.h"
-#include "../../collector/store.h"
-#include "../../collector/writer_lock.h"
+#include "collector/redis/redis_conn.h"
+#include "collector/redis/store.h"
+#include "collector/writer_lock.h"
 #include "../support/private_redis.h"
 
 TestSuite(store, .timeout = 300);

@@ -20,8 +20,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../collector/redis_conn.h"
-#include "../../collector/store.h"
+#include "collector/redis/redis_conn.h"
+#include "collector/redis/store.h"
 #include "../support/private_redis.h"
 #include "../support/program.h"
 #include "../support/status.h"

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../collector/redis_conn.h"
+#include "collector/redis/redis_conn.h"
 #include "../support/private_redis.h"
 #include "../support/program.h"
 

@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../cli/human.h"
+#include "cli/human.h"
 #include "../support/bpf_env.h"
 #include "../support/interpreters.h"
 #include "../support/private_redis.h"

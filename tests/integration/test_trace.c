@@ -12,8 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../../collector/collector.h"
-#include "../../collector/trace.h"
+#include "collector/analysis/trace.h"
+#include "collector/collector.h"
 #include "../support/bpf_env.h"
 #include "../support/interpreters.h"
 #include "../support/pythons.h"

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../../collector/hist.h"
+#include "collector/series/hist.h"
 #include "../support/account.h"
 #include "../support/interpreters.h"
 #include "../support/observer.h"

@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../collector/kernel_features.h"
+#include "collector/probes/kernel_features.h"
 #include "bpf_env.h"
 
 const unsigned char machine__program_32[128] = {

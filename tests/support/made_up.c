@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "../../collector/hist.h"
+#include "collector/series/hist.h"
 
 #define SECOND 1000000000ull
 #define MS 1000000ull

@@ -3,8 +3,8 @@
 #ifndef GILSCOPE_TESTS_MADE_UP_H
 #define GILSCOPE_TESTS_MADE_UP_H
 
-#include "../../collector/sample.h"
-#include "../../collector/schema.h"
+#include "collector/schema/schema.h"
+#include "collector/series/sample.h"
 
 /* One observed second of full mode, ended on 2026-11-23 at 08:00:00 UTC; no threads yet. */
 struct proc_sample *made_up__second(void);

@@ -10,7 +10,7 @@
 
 #include <sys/types.h>
 
-#include "../../collector/observed.h"
+#include "collector/observed.h"
 
 struct observer {
 	struct collector_opts opts;

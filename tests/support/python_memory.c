@@ -4,7 +4,7 @@
 
 #include <criterion/criterion.h>
 
-#include "../../collector/target.h"
+#include "collector/target/target.h"
 
 static void find_layout(struct python_memory *m, pid_t pid)
 {

@@ -6,8 +6,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "../../collector/pynames.h"
-#include "../../collector/pystack.h"
+#include "collector/python/pynames.h"
+#include "collector/python/pystack.h"
 
 struct python_memory {
 	uint64_t runtime;

@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../collector/elffile.h"
+#include "collector/elf/elffile.h"
 
 /* Minor version of ".../python3.11"; -1 for ".../python3.11-config" and the like. */
 static int minor_of(const char *exe)

@@ -6,8 +6,8 @@
 #ifndef GILSCOPE_TESTS_RESULTS_H
 #define GILSCOPE_TESTS_RESULTS_H
 
-#include "../../collector/sample.h"
-#include "../../collector/sites.h"
+#include "collector/plan/sites.h"
+#include "collector/series/sample.h"
 #include "interpreters.h"
 
 /*

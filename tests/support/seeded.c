@@ -9,11 +9,11 @@
 #include <string.h>
 #include <time.h>
 
-#include "../../collector/aggr.h"
-#include "../../collector/long_event.h"
-#include "../../collector/redis_conn.h"
-#include "../../collector/schema.h"
-#include "../../collector/sink.h"
+#include "collector/redis/redis_conn.h"
+#include "collector/schema/schema.h"
+#include "collector/series/aggr.h"
+#include "collector/series/long_event.h"
+#include "collector/sink/sink.h"
 
 #define SECOND 1000000000ull
 #define FLUSH_MS 30000

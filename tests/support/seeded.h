@@ -13,8 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bpf/gil_types.h"
 #include "private_redis.h"
-#include "../../bpf/gil_types.h"
 
 #define SEEDED_THREADS 6
 #define SEEDED_SECONDS 1200

@@ -15,9 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../../collector/procmem.h"
-#include "../../collector/sites.h"
-#include "../../collector/target.h"
+#include "collector/plan/sites.h"
+#include "collector/process/procmem.h"
+#include "collector/target/target.h"
 #include "pythons.h"
 
 #define WORDS_MAX 64

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "../../collector/batch.h"
+#include "collector/schema/batch.h"
 
 struct toy_entry {
 	char *name;   /* member or field */

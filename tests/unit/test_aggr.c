@@ -5,9 +5,9 @@
 #include <malloc.h>
 #include <string.h>
 
-#include "../../collector/aggr.h"
-#include "../../collector/hist.h"
-#include "../../collector/window.h"
+#include "collector/series/aggr.h"
+#include "collector/series/hist.h"
+#include "collector/series/window.h"
 #include "../support/made_up.h"
 
 #define SECOND 1000000000ull

@@ -7,9 +7,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../../collector/apart.h"
-#include "../../collector/image.h"
-#include "../../collector/theirs.h"
+#include "collector/plan/apart.h"
+#include "collector/plan/image.h"
+#include "collector/process/theirs.h"
 #include "../support/hostile_elf.h"
 #include "../support/pythons.h"
 #include "../support/workload.h"

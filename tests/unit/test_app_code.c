@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../../collector/app_code.h"
+#include "collector/stacks/app_code.h"
 
 TestSuite(app_code);
 

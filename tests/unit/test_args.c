@@ -6,8 +6,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "../../cli/args.h"
-#include "../../cli/suggest.h"
+#include "cli/args.h"
+#include "cli/suggest.h"
 
 #define MS 1000000ull
 #define S 1000000000ull

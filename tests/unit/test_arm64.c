@@ -14,9 +14,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../../collector/image.h"
-#include "../../collector/pyver.h"
-#include "../../collector/sites.h"
+#include "collector/cpython/pyver.h"
+#include "collector/plan/image.h"
+#include "collector/plan/sites.h"
 #include "../support/pythons.h"
 
 /* Where the packages are unpacked; skips the test if they could not be had. */
@@ -277,9 +277,9 @@ Test(arm64, the_committed_table_is_what_the_headers_of_this_machine_say)
 
 	temp_dir__make(dir, sizeof(dir));
 	snprintf(path, sizeof(path), "%s/table", dir);
-	must_run("collector/gen_pyoffsets.sh --aarch64 >'%s'", path);
+	must_run("collector/cpython/gen_pyoffsets.sh --aarch64 >'%s'", path);
 	made = must_read(path, &len);
-	committed = must_read("collector/pyoffsets_arm64.inc", &len);
+	committed = must_read("collector/cpython/pyoffsets_arm64.inc", &len);
 	for (row = strstr(made, "{\n\t.minor"); row; row = strstr(end + 1, "{\n\t.minor")) {
 		end = strstr(row, "\n},\n");
 		cr_assert_not_null(end);

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "../../collector/sink.h"
+#include "collector/sink/sink.h"
 
 Test(batch, gives_back_what_was_put_in)
 {

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../collector/blame_memo.h"
+#include "collector/reader/blame_memo.h"
 
 #define BOUND 1000
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../cli/blame_table.h"
+#include "cli/blame_table.h"
 #include "../support/made_up.h"
 
 static json_int_t sum_of(const json_t *lines)

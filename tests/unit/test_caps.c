@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../collector/caps.h"
+#include "collector/process/caps.h"
 
 #define BIT(n) (1ull << (n))
 

@@ -2,7 +2,7 @@
 /* Circles are found soon, and lists that are none are left alone. */
 #include <criterion/criterion.h>
 
-#include "../../collector/circle.h"
+#include "collector/base/circle.h"
 
 /* The place after `at` in a list of `tail` places that lead into a circle of `n`. */
 static uint64_t after(uint64_t at, uint64_t tail, uint64_t n)

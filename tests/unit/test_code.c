@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../cli/code.h"
-#include "../../cli/functions.h"
-#include "../../collector/batch.h"
-#include "../../collector/schema.h"
-#include "../../collector/schema_code.h"
-#include "../../collector/window.h"
+#include "cli/code.h"
+#include "cli/functions.h"
+#include "collector/schema/batch.h"
+#include "collector/schema/schema.h"
+#include "collector/schema/schema_code.h"
+#include "collector/series/window.h"
 #include "../support/made_up.h"
 
 #define MS 1000000ull

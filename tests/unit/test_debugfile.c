@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../../collector/debugfile.h"
+#include "collector/elf/debugfile.h"
 #include "../support/pythons.h"
 
 #define SOURCE \

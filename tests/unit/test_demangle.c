@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../../collector/demangle.h"
+#include "collector/stacks/demangle.h"
 
 #define ROOM 80
 

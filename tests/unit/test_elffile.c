@@ -10,8 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../../collector/elffile.h"
-#include "../../collector/sites.h"
+#include "collector/elf/elffile.h"
+#include "collector/plan/sites.h"
 #include "../support/hostile_elf.h"
 #include "../support/pythons.h"
 

@@ -14,9 +14,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../../collector/errand.h"
-#include "../../collector/procmem.h"
-#include "../../collector/theirs.h"
+#include "collector/process/errand.h"
+#include "collector/process/procmem.h"
+#include "collector/process/theirs.h"
 
 #define PATIENT 5000
 

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../collector/expendable.h"
+#include "collector/process/expendable.h"
 
 static const struct expendable limits = {.cpu_ms = 100, .wall_ms = 2000};
 

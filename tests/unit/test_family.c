@@ -7,11 +7,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../cli/family.h"
-#include "../../cli/tree.h"
-#include "../../collector/finder.h"
-#include "../../collector/roster.h"
-#include "../../collector/text.h"
+#include "cli/family.h"
+#include "cli/tree.h"
+#include "collector/base/text.h"
+#include "collector/roster.h"
+#include "collector/target/finder.h"
 #include "../support/made_up.h"
 
 #define MS 1000000ull

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../cli/flame_svg.h"
+#include "cli/flame_svg.h"
 #include "../support/pythons.h"
 
 static struct flame *flame;

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "../../collector/gc_watch.h"
+#include "collector/look/gc_watch.h"
 
 #define MS 1000000ull
 #define WORKER 0x1000

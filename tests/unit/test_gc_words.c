@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../../collector/gc_words.h"
+#include "collector/cpython/gc_words.h"
 
 /* As up to 3.14: three times collections, collected, uncollectable; then `collecting`. */
 static struct {

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../../collector/gil_words.h"
+#include "collector/cpython/gil_words.h"
 
 static const struct pyoffsets offsets = {.gil_last_holder = 8, .gil_locked = 16, .gil_cond = 32};
 

@@ -3,7 +3,7 @@
 #include <criterion/criterion.h>
 #include <inttypes.h>
 
-#include "../../collector/grid.h"
+#include "collector/series/grid.h"
 
 #define MS 1000000ll
 #define SECOND (1000 * MS)

@@ -3,7 +3,7 @@
 #include <criterion/criterion.h>
 #include <math.h>
 
-#include "../../collector/guard.h"
+#include "collector/look/guard.h"
 
 #define SECOND 1000000000ull
 #define RATE 3000.0

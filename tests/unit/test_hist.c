@@ -3,7 +3,7 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
-#include "../../collector/hist.h"
+#include "collector/series/hist.h"
 
 static uint64_t random_state = 88172645463325252ull;
 

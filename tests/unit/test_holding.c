@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../collector/sample.h"
-#include "../../collector/schema_holding.h"
+#include "collector/schema/schema_holding.h"
+#include "collector/series/sample.h"
 
 #define SECOND 1000000000ull
 

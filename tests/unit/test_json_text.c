@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../collector/json_text.h"
+#include "collector/base/json_text.h"
 
 Test(json_text, values_follow_one_another_to_the_letter)
 {

@@ -3,7 +3,7 @@
 #include <criterion/criterion.h>
 #include <inttypes.h>
 
-#include "../../collector/keep.h"
+#include "collector/schema/keep.h"
 
 #define START_MS 1795339260000
 #define HOUR 3600u

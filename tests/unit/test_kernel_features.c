@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../collector/kernel_features.h"
+#include "collector/probes/kernel_features.h"
 
 #define MASK "GILSCOPE_LACKS"
 

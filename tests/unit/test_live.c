@@ -5,8 +5,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "../../cli/live.h"
-#include "../../collector/text.h"
+#include "cli/live.h"
+#include "collector/base/text.h"
 #include "../support/made_up.h"
 
 static const struct who who = {.id = "web1:4242:9f3a01bc", .label = "python3 app.py", .python = "3.11.2", .pid = 4242};

@@ -7,9 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../../collector/caps.h"
-#include "../../collector/load_refusal.h"
-#include "../../collector/log.h"
+#include "collector/base/log.h"
+#include "collector/probes/load_refusal.h"
+#include "collector/process/caps.h"
 
 #define BEGIN "libbpf: prog 'gil_signal': -- BEGIN PROG LOAD LOG --\n"
 #define END "-- END PROG LOAD LOG --\n"

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../../collector/minute.h"
+#include "collector/series/minute.h"
 
 #define SECONDS 400
 

@@ -7,10 +7,10 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#include "../../collector/native.h"
-#include "../../collector/native_tally.h"
-#include "../../collector/procmem.h"
-#include "../../collector/unwind.h"
+#include "collector/process/procmem.h"
+#include "collector/stacks/native.h"
+#include "collector/stacks/native_tally.h"
+#include "collector/stacks/unwind.h"
 
 /* ---- chains ---- */
 

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../cli/cmds.h"
-#include "../../collector/text.h"
+#include "cli/cmds.h"
+#include "collector/base/text.h"
 
 #define MAN_PAGE "cli/gilscope.8"
 #define MAX_WORDS 16

@@ -9,9 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../../cli/human.h"
-#include "../../cli/out.h"
-#include "../../collector/text.h"
+#include "cli/human.h"
+#include "cli/out.h"
+#include "collector/base/text.h"
 
 enum { NAME, TID, HOLD, COUNT, DETAIL, SCREEN };
 

@@ -3,8 +3,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "../../bpf/gil_hist.h"
-#include "../../collector/overs.h"
+#include "bpf/gil_hist.h"
+#include "collector/series/overs.h"
 
 #define MS 1000000ull
 

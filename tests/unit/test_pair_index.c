@@ -2,7 +2,7 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
-#include "../../collector/pair_index.h"
+#include "collector/series/pair_index.h"
 
 #define THREADS 60u
 

@@ -5,7 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../collector/precedence.h"
+#include "collector/process/precedence.h"
 
 TestSuite(precedence);
 

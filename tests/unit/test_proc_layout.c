@@ -3,7 +3,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-#include "../../collector/proc_layout.h"
+#include "collector/plan/proc_layout.h"
 
 #define RUNTIME 0x7f0000001000ull
 

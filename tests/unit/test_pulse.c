@@ -5,8 +5,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../../collector/clock.h"
-#include "../../collector/pulse.h"
+#include "collector/base/clock.h"
+#include "collector/process/pulse.h"
 
 enum { BURN, SLEEP, BEAT };
 

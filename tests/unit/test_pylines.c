@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../collector/pylines.h"
+#include "collector/python/pylines.h"
 
 #define CASES(x) (sizeof(x) / sizeof((x)[0]))
 

@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../collector/pynames.h"
+#include "collector/python/pynames.h"
 
 #define WORLD_BYTES 65536
 #define SECOND 1000000000ull

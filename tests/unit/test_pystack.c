@@ -5,8 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../../collector/errand.h"
-#include "../../collector/pystack.h"
+#include "collector/process/errand.h"
+#include "collector/python/pystack.h"
 
 #define CODES GIL_STACK_DEPTH
 #define LONG_LINES 10000 /* bytes of a line table that is no usual one */

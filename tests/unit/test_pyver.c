@@ -13,11 +13,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../../collector/procmem.h"
-#include "../../collector/pygils.h"
-#include "../../collector/pyinterps.h"
-#include "../../collector/pytid.h"
-#include "../../collector/pyver.h"
+#include "collector/cpython/pyinterps.h"
+#include "collector/cpython/pyver.h"
+#include "collector/process/procmem.h"
+#include "collector/python/pygils.h"
+#include "collector/python/pytid.h"
 #include "../support/pythons.h"
 
 #define OFFSETS "tests/unit/data/offsets.csv"
@@ -519,11 +519,11 @@ static const char *lasting_part(const char *row)
 /* Each row that the headers here give stands, to the letter, in the committed table. */
 Test(pyver, the_committed_table_is_what_the_headers_say)
 {
-	char *made = run_and_read("collector/gen_pyoffsets.sh"), *committed, *row, *end;
+	char *made = run_and_read("collector/cpython/gen_pyoffsets.sh"), *committed, *row, *end;
 	int rows = 0;
 	size_t len;
 
-	committed = must_read("collector/pyoffsets.inc", &len);
+	committed = must_read("collector/cpython/pyoffsets.inc", &len);
 	for (row = strstr(made, "{\n\t.minor"); row; row = strstr(end + 1, "{\n\t.minor"), rows++) {
 		end = strstr(row, "\n},\n");
 		cr_assert_not_null(end);
@@ -573,7 +573,7 @@ ParameterizedTest(struct python *python, pyver, self_described_offsets_agree_wit
 	int fd;
 
 	include_dir(python, dir, sizeof(dir));
-	snprintf(command, sizeof(command), "collector/gen_pyoffsets.sh --all '%s'", dir);
+	snprintf(command, sizeof(command), "collector/cpython/gen_pyoffsets.sh --all '%s'", dir);
 	made = run_and_read(command);
 	ef = must_open_file(python->image, &fd);
 	must_know(ef, python->image, &ver, &off);

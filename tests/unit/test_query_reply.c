@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../collector/query_reply.h"
+#include "collector/redis/query_reply.h"
 
 static char text[1 << 20];
 static size_t len;

@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "../../collector/record.h"
+#include "collector/reader/record.h"
 
 #define BOUND 1000
 

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../../collector/redis_conn.h"
+#include "collector/redis/redis_conn.h"
 
 struct good {
 	char in[160];

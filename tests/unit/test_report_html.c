@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../cli/report_html.h"
+#include "cli/report_html.h"
 #include "../support/pythons.h"
 
 #define HOSTILE "</title><script>alert(1)</script>&amp;\"' onload=x"

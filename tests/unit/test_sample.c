@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../collector/hist.h"
-#include "../../collector/keymap.h"
-#include "../../collector/sample.h"
+#include "collector/base/keymap.h"
+#include "collector/series/hist.h"
+#include "collector/series/sample.h"
 
 Test(sample, a_new_one_knows_nothing_of_cpu_and_is_neutral_to_sums)
 {

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../collector/hist.h"
-#include "../../collector/schema.h"
+#include "collector/schema/schema.h"
+#include "collector/series/hist.h"
 #include "../support/made_up.h"
 #include "../support/toy_redis.h"
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../collector/schema_blame.h"
+#include "collector/schema/schema_blame.h"
 
 static double pair_us(const struct blame_sum *sum, const char *victim, const char *holder)
 {

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../../collector/shadow_stack.h"
+#include "collector/target/shadow_stack.h"
 
 TestSuite(shadow_stack);
 

@@ -3,7 +3,7 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
-#include "../../collector/sight.h"
+#include "collector/look/sight.h"
 
 /* A GIL as CPython's: a store, and later its event, if anybody sees it. At most one event is on its way. */
 struct gil {

@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../collector/site_text.h"
+#include "collector/target/site_text.h"
 
 #define PAGE 4096
 #define SITE 5000 /* offset of the instruction in the file of three pages */

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../../collector/sites.h"
+#include "collector/plan/sites.h"
 #include "../support/pythons.h"
 
 #define LABELLED "tests/unit/data/gil_sites.csv"

@@ -3,7 +3,7 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
-#include "../../collector/stack_book.h"
+#include "collector/stacks/stack_book.h"
 
 static struct stack_book *book;
 

@@ -5,12 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../cli/stack_flame.h"
-#include "../../collector/batch.h"
-#include "../../collector/schema.h"
-#include "../../collector/schema_code.h"
-#include "../../collector/schema_stacks.h"
-#include "../../collector/window.h"
+#include "cli/stack_flame.h"
+#include "collector/schema/batch.h"
+#include "collector/schema/schema.h"
+#include "collector/schema/schema_code.h"
+#include "collector/schema/schema_stacks.h"
+#include "collector/series/window.h"
 #include "../support/made_up.h"
 
 #define MS 1000000ull

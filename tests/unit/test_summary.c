@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../cli/summary.h"
-#include "../../collector/text.h"
+#include "cli/summary.h"
+#include "collector/base/text.h"
 #include "../support/made_up.h"
 
 static const struct who who = {.id = "web1:4242:9f3a01bc", .label = "python3 app.py", .python = "3.11.2", .pid = 4242};

@@ -23,10 +23,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../collector/elffile.h"
-#include "../../collector/label.h"
-#include "../../collector/procmaps.h"
-#include "../../collector/target.h"
+#include "collector/elf/elffile.h"
+#include "collector/process/procmaps.h"
+#include "collector/target/label.h"
+#include "collector/target/target.h"
 #include "../support/machine.h"
 #include "../support/pythons.h"
 

@@ -8,9 +8,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../collector/holder_look.h"
-#include "../../collector/task_look.h"
-#include "../../collector/task_state.h"
+#include "collector/base/task_state.h"
+#include "collector/look/holder_look.h"
+#include "collector/target/task_look.h"
 
 #define SECOND 1000000000ull
 

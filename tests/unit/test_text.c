@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../../collector/text.h"
+#include "collector/base/text.h"
 
 struct text_case {
 	char in[32];

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "../../collector/tick_share.h"
+#include "collector/series/tick_share.h"
 
 TestSuite(tick_share);
 

@@ -2,7 +2,7 @@
 /* Times of one thread between boundaries: what is open at one is told up to it, and never twice. */
 #include <criterion/criterion.h>
 
-#include "../../collector/time_memo.h"
+#include "collector/reader/time_memo.h"
 
 #define SLOT 9
 

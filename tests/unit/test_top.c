@@ -7,8 +7,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "../../cli/top_view.h"
-#include "../../collector/text.h"
+#include "cli/top/top_view.h"
+#include "collector/base/text.h"
 #include "../support/made_up.h"
 
 #define NOW_MS 1795420800500 /* half a second behind made_up__second() */

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../collector/trace.h"
-#include "../../collector/trace_json.h"
+#include "collector/analysis/trace.h"
+#include "collector/analysis/trace_json.h"
 #include "../support/timeline.h"
 
 #define SLICES_MAX 40000

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../../collector/verdict.h"
+#include "collector/analysis/verdict.h"
 
 #define S 1e6 /* us */
 #define MS 1e3

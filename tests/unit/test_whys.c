@@ -8,8 +8,8 @@
 #include <string.h>
 #include <sys/syscall.h>
 
-#include "../../bpf/gil_leave.h"
-#include "../../collector/schema_whys.h"
+#include "bpf/gil_leave.h"
+#include "collector/schema/schema_whys.h"
 
 #define SLEEPS 0x1     /* TASK_INTERRUPTIBLE */
 #define DISK 0x2       /* TASK_UNINTERRUPTIBLE */

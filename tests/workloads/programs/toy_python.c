@@ -9,7 +9,7 @@
  * lawless: all threads make the calls of a GIL at once, without any lock. No CPython does; a program that is out to harm its
  * observer may.
  *
- * Of 3.11's structures only what gilscope's table has of them is there (collector/pyoffsets.inc): the runtime's list of
+ * Of 3.11's structures only what gilscope's table has of them is there (collector/cpython/pyoffsets.inc): the runtime's list of
  * interpreters and its GIL, the interpreter's list of threads, and their way back.
  */
 #include <pthread.h>

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* See precedence.h. */
+#include "precedence.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "collector/base/log.h"
+
+#define FIRST (-20)
+
+static bool is_plain(void)
+{
+	return sched_getscheduler(0) == SCHED_OTHER && getpriority(PRIO_PROCESS, 0) == 0;
+}
+
+static void go_first(int policy)
+{
+	const struct sched_param plain = {0};
+
+	if (sched_setscheduler(0, policy, &plain) || setpriority(PRIO_PROCESS, 0, FIRST))
+		log_debug("gilscope does not go before other threads: %s", strerror(errno));
+}
+
+void precedence__take(void)
+{
+	if (is_plain()) /* the policy first of all, so that nobody inherits it */
+		go_first(SCHED_OTHER | SCHED_RESET_ON_FORK);
+}
+
+void precedence__take_with_children(void)
+{
+	if (is_plain())
+		go_first(SCHED_OTHER);
+}
