@@ -60,7 +60,7 @@ def known_keys():
 
 
 def schema_fields():
-    return dict(re.findall(r'X\(\w+, "(\w+)", "(\w+)"', read("collector", "schema.h")))
+    return dict(re.findall(r'X\(\w+, "(\w+)", "(\w+)"', read("collector", "schema", "schema.h")))
 
 
 class Model(unittest.TestCase):
