@@ -379,8 +379,8 @@ test-kernels-soak: $(GUEST) | kernels-deps ## observe for SOAK_MINUTES (30) on t
 	$(Q)KERNELS='6.1 newest' $(SOAK) $(test_kernels)
 
 .PHONY: kernels-table
-kernels-table: ## put what test-kernels has found last into the README
-	$(Q)tests/kernels/table $(OUTPUT)/kernels-results/checks.tsv README.md
+kernels-table: ## put what test-kernels has found last into tests/kernels/README.md
+	$(Q)tests/kernels/table $(OUTPUT)/kernels-results/checks.tsv tests/kernels/README.md
 
 # Needs the npm registry.
 .PHONY: test-dashboards
@@ -417,10 +417,10 @@ $(FUZZ_OBJS) $(FUZZERS): | fuzz-deps
 fuzz: $(FUZZERS) ## fuzz each parser of hostile input for FUZZ_SECONDS (10)
 	$(Q)tests/support/fuzz $(FUZZ_DIR) $(FUZZ_SECONDS) $(FUZZERS)
 
-# ---- the README's table of interpreters ------------------------------------------------------------
+# ---- the table of interpreters -----------------------------------------------------------------------
 .PHONY: table
-table: $(OUTPUT)/tests/integration-tests $(PROGRAM) $(WORKLOAD_LIBS) ## measure every interpreter here, for the README
-	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/table $< README.md
+table: $(OUTPUT)/tests/integration-tests $(PROGRAM) $(WORKLOAD_LIBS) ## measure every interpreter here, for tests/INTERPRETERS.md
+	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/table $< tests/INTERPRETERS.md
 
 # ---- benchmarks ------------------------------------------------------------------------------------
 BENCH_PROGRAMS := $(patsubst tests/bench/%.c,$(OUTPUT)/bench/%,$(BENCH_SRCS))
@@ -448,8 +448,8 @@ $(OUTPUT)/lint/%.ok: %.c $(FLAGS_FILE) | $(SKELS)
 	$(Q)touch $@
 
 .PHONY: lint format man
-lint: $(LINT_STAMPS) ## warnings as errors, include rules, layout, scripts, manual page
-	$(Q)tests/support/lint
+lint: $(LINT_STAMPS) $(PROGRAM) ## warnings as errors, include rules, layout, scripts, manual page
+	$(Q)tests/support/lint $(PROGRAM)
 
 format: ## lay out the C files as .clang-format says
 	$(Q)clang-format -i $(C_FILES)

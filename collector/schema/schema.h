@@ -2,7 +2,7 @@
 /*
  * Every Redis key and field name of schema version 1, encoding and decoding. Pure.
  *
- * The contract is README's "Redis schema"; this is the only file that spells it. Writing: a
+ * The contract is README.md beside it; this is the only file that spells it. Writing: a
  * schema_writer per process turns samples into batches and knows which keys need a TTL or a trim.
  * Reading: members are decoded with every field optional; unknown fields are ignored.
  */

@@ -47,8 +47,8 @@ def strings(value):
 
 
 def known_keys():
-    """Keys of README's schema, with its placeholders."""
-    part = read("README.md").split("## Redis schema")[1].split("\n## ")[0]
+    """Keys of the documented schema, with its placeholders."""
+    part = read("collector", "schema", "README.md").split("\n## ")[0]
     keys = set(SERIES)
     for line in part.split("\n"):
         names = re.findall(r"`([^`]+)`", line.split("|")[1]) if line.startswith("| `gil:") else []

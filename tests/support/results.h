@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What tests found out about an interpreter, for the table in the README (make table): a line each in the file that
+ * What tests found out about an interpreter, for the table in tests/INTERPRETERS.md (make table): a line each in the file that
  * GILSCOPE_RESULTS names; without it nothing is written.
  */
 #ifndef GILSCOPE_TESTS_RESULTS_H
