@@ -496,6 +496,19 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 	return err ? options__fail(verb, err == -EINVAL ? EXIT_USAGE : EXIT_FAILED, &why) : EXIT_OK;
 }
 
+#define METRIC_COLUMN 25
+
+static void list_metrics(FILE *to)
+{
+	fputs("\nmetrics, for --metric (what is not known is left out):\n", to);
+	for (int f = 0; f < FIELD_COUNT; f++) {
+		const char *unit = schema_field__unit((enum schema_field)f);
+
+		fprintf(to, "  %-16s %-6s", schema_field__name((enum schema_field)f), strcmp(unit, "n") == 0 ? "" : unit);
+		options__wrap(to, schema_field__text((enum schema_field)f), METRIC_COLUMN, METRIC_COLUMN);
+	}
+}
+
 const struct verb verb_query = {
 	.name = "query",
 	.args = "PROCESS",
@@ -503,25 +516,8 @@ const struct verb verb_query = {
 	.about = "Shows what was stored about a process: a PID, an id as gilscope ls shows it, or part of a program's name. If "
 		 "several match, the one that is live, then the newest. Without --thread or --gil the series of the whole "
 		 "process, the busiest threads, and who waited for whom (--threads: all of them). With --tree the processes "
-		 "that were followed together (attach --children): any of them names all.\n\n"
-		 "Metrics: t d hold util wait handover unknown waiters n c forced inferred "
-		 "threads hold_p50 hold_p99 hold_max wait_p50 wait_p99 wait_max cpu rss cost lost cov gils g inside "
-		 "hold_blocked hold_preempted hold_unseen hold_stopped wait_blocked wait_preempted wait_unseen wait_stopped "
-		 "gc gc_err gc_wait gc_max gc_n0 gc_n1 gc_n2 "
-		 "stopped traced frozen hold_gone over over_n over_late over_max switch_missed hold_est hold_err util_est. "
-		 "n: takes of the GIL (acquires); "
-		 "c: those that had to wait (contended); forced: releases that a waiter asked for; "
-		 "inferred: hand-offs whose end light mode did not see; hold_blocked, hold_preempted, hold_stopped: "
-		 "the part of the holds in which the thread slept, lacked a CPU, or was stopped by a tracer or a signal; "
-		 "wait_blocked, wait_preempted, wait_stopped: the part of the waits in which the holder did; "
-		 "gc, gc_wait: the part in which garbage was collected; stopped, traced, frozen: none "
-		 "of its threads could run; hold_gone: the part of the holds in which the holder was not there any more; "
-		 "over: how long holds went on, on a CPU, once a waiter had asked for the GIL, over_n of them, over_late for "
-		 "0.5 ms and more, as bytecode does not, over_max the longest; "
-		 "switch_missed: how often the kernel did not tell that a holder had its CPU back; "
-		 "hold_est, hold_err, util_est: light mode's estimate of hold, its standard error, its share of the time; "
-		 "hold, wait, handover, cpu, "
-		 "cost and percentiles in microseconds, rss in KiB; util, waiters and cov per observed time.",
+		 "that were followed together (attach --children): any of them names all.",
+	.more = list_metrics,
 	.options = {OPTION_METRIC, OPTION_THREAD, OPTION_THREADS, OPTION_TREE, OPTION_GIL, OPTION_SINCE, OPTION_UNTIL,
 		    OPTION_STEP, OPTION_FORMAT, OPTION_JSON, OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX},
 	.min_args = 1,

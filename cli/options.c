@@ -672,6 +672,8 @@ void options__help(const struct verb *verb, FILE *to)
 	fputs("\noptions:\n", to);
 	for (size_t i = 0; i < n; i++)
 		help_option(&entries[ids[i]], to);
+	if (verb->more)
+		verb->more(to);
 }
 
 int options__fail(const struct verb *verb, int status, const struct reason *why)

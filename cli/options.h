@@ -116,6 +116,7 @@ struct verb {
 	const char *args;         /* "PID..." */
 	const char *summary;      /* one line, for gilscope --help */
 	const char *about;        /* for VERB --help: a paragraph or two */
+	void (*more)(FILE *to);   /* and what comes after its options; NULL: nothing */
 	enum option_id options[VERB_OPTIONS_MAX]; /* OPTION_END ends it; --verbose and --help come by themselves */
 	bool stop_at_first;       /* what follows the first word belongs to somebody else */
 	int min_args, max_args;   /* max_args < 0: any number */

@@ -117,75 +117,86 @@ const char *schema__proc_key(char *buf, size_t size, const char *prefix, const c
 const char *schema__global_key(char *buf, size_t size, const char *prefix, const char *what);
 
 /*
- * Numeric fields of process and thread samples: one list for writer, reader, CLI table and JSON.
- * X(identifier, field name, unit, explanation). Units: us, n (count), ratio, kib, ms.
+ * Numeric fields of process and thread samples: one table for writer, reader, merging, CLI table, help, JSON and README.md.
+ * X(identifier, field name, unit, how two rows become one, explanation). Units: us, n (count), ratio, kib, ms.
  */
 #define SCHEMA_FIELDS(X) \
-	X(T, "t", "ms", "end of the interval, wall clock") \
-	X(D, "d", "us", "length of the interval") \
-	X(HOLD, "hold", "us", "time holding the GIL") \
-	X(UTIL, "util", "ratio", "hold / observed time") \
-	X(WAIT, "wait", "us", "time waiting for the GIL, hand-offs included") \
-	X(HANDOVER, "handover", "us", "of it: while nobody held it") \
-	X(UNKNOWN, "unknown", "us", "of it: holder not known") \
-	X(WAITERS, "waiters", "ratio", "wait / observed time: mean queue length") \
-	X(N, "n", "n", "acquires") \
-	X(C, "c", "n", "acquires that waited") \
-	X(FORCED, "forced", "n", "releases asked for by a waiter") \
-	X(INFERRED, "inferred", "n", "light: hand-offs whose end no waiter saw") \
-	X(THREADS, "threads", "n", "live threads") \
-	X(HOLD_P50, "hold_p50", "us", "median hold") \
-	X(HOLD_P99, "hold_p99", "us", "99th percentile of holds") \
-	X(HOLD_MAX, "hold_max", "us", "longest hold") \
-	X(WAIT_P50, "wait_p50", "us", "median wait") \
-	X(WAIT_P99, "wait_p99", "us", "99th percentile of waits") \
-	X(WAIT_MAX, "wait_max", "us", "longest wait") \
-	X(CPU, "cpu", "us", "CPU time of the process") \
-	X(RSS, "rss", "kib", "resident memory of the process") \
-	X(COST, "cost", "us", "gilscope's estimated own cost in the process") \
-	X(LOST, "lost", "n", "losses and order violations, all kinds") \
-	X(COV, "cov", "ratio", "observed share of the interval") \
-	X(GILS, "gils", "n", "GILs in the process, if more than one") \
-	X(G, "g", "n", "GIL of the thread, if not the main one") \
-	X(HOLD_BLOCKED, "hold_blocked", "us", "of hold: the holder slept, in a system call or a page fault") \
-	X(HOLD_PREEMPTED, "hold_preempted", "us", "of hold: the holder could run but had no CPU") \
-	X(HOLD_UNSEEN, "hold_unseen", "us", "of hold: whether the holder ran is not known") \
-	X(HOLD_STOPPED, "hold_stopped", "us", "of hold: a tracer, a signal or the freezer had stopped the holder") \
-	X(WAIT_BLOCKED, "wait_blocked", "us", "of wait: the holder slept") \
-	X(WAIT_PREEMPTED, "wait_preempted", "us", "of wait: the holder could run but had no CPU") \
-	X(WAIT_UNSEEN, "wait_unseen", "us", "of wait: whether the holder ran is not known") \
-	X(WAIT_STOPPED, "wait_stopped", "us", "of wait: the holder was stopped") \
-	X(INSIDE, "inside", "n", "id of the thread in its own PID namespace, if that is another") \
-	X(GC, "gc", "us", "of hold: garbage was collected") \
-	X(GC_ERR, "gc_err", "us", "standard error of gc where it is sampled") \
-	X(GC_WAIT, "gc_wait", "us", "of wait: others collected garbage meanwhile") \
-	X(GC_MAX, "gc_max", "us", "longest collection; sampled: at least so long") \
-	X(GC_N0, "gc_n0", "n", "collections of the youngest generation") \
-	X(GC_N1, "gc_n1", "n", "collections of the middle generation") \
-	X(GC_N2, "gc_n2", "n", "full collections") \
-	X(STOPPED, "stopped", "us", "none of its threads could run: stopped by a signal; at least so long") \
-	X(TRACED, "traced", "us", "the same: held by a tracer") \
-	X(FROZEN, "frozen", "us", "the same: its control group was frozen") \
-	X(HOLD_GONE, "hold_gone", "us", "of hold, at least: the holder was not there any more") \
-	X(OVER, "over", "us", "of hold, on a CPU: a waiter had asked for the GIL, and the holder went on") \
-	X(OVER_N, "over_n", "n", "holds that a waiter asked for, ended") \
-	X(OVER_LATE, "over_late", "n", "of them: went on for 0.5 ms and more, which bytecode does not") \
-	X(OVER_MAX, "over_max", "us", "the longest that one went on") \
-	X(SWITCH_MISSED, "switch_missed", "n", "holders that got a CPU and the kernel did not tell; when, its own account says") \
-	X(HOLD_EST, "hold_est", "us", "instead of hold: an estimate, from ticks of CPU time (light mode)") \
-	X(HOLD_ERR, "hold_err", "us", "standard error of hold_est") \
-	X(UTIL_EST, "util_est", "ratio", "hold_est / observed time")
+	X(T, "t", "ms", OWN, "end of the interval, wall clock") \
+	X(D, "d", "us", SUM, "length of the interval") \
+	X(HOLD, "hold", "us", SUM, "time holding the GIL") \
+	X(UTIL, "util", "ratio", OWN, "hold / observed time") \
+	X(WAIT, "wait", "us", SUM, "time waiting for the GIL, hand-offs included") \
+	X(HANDOVER, "handover", "us", SUM, "of wait: nobody held it") \
+	X(UNKNOWN, "unknown", "us", RARE, "of wait: the holder is not known") \
+	X(WAITERS, "waiters", "ratio", OWN, "wait / observed time: mean queue length") \
+	X(N, "n", "n", SUM, "acquires") \
+	X(C, "c", "n", SUM, "acquires that waited (contended)") \
+	X(FORCED, "forced", "n", SUM, "releases that a waiter asked for") \
+	X(INFERRED, "inferred", "n", RARE, "light mode: hand-offs whose end no waiter saw") \
+	X(THREADS, "threads", "n", LATEST, "live threads") \
+	X(HOLD_P50, "hold_p50", "us", OWN, "median hold") \
+	X(HOLD_P99, "hold_p99", "us", OWN, "99th percentile of holds") \
+	X(HOLD_MAX, "hold_max", "us", MAX, "longest hold") \
+	X(WAIT_P50, "wait_p50", "us", OWN, "median wait") \
+	X(WAIT_P99, "wait_p99", "us", OWN, "99th percentile of waits") \
+	X(WAIT_MAX, "wait_max", "us", MAX, "longest wait") \
+	X(CPU, "cpu", "us", SUM, "CPU time of the process") \
+	X(RSS, "rss", "kib", LATEST, "resident memory of the process") \
+	X(COST, "cost", "us", SUM, "gilscope's estimate of its own cost in the process") \
+	X(LOST, "lost", "n", SUM, "losses and order violations, all kinds") \
+	X(COV, "cov", "ratio", OWN, "observed share of the interval") \
+	X(GILS, "gils", "n", MAX, "GILs in the process, if more than one") \
+	X(G, "g", "n", OWN, "which GIL the thread is on, if not the main one (id of its interpreter)") \
+	X(HOLD_BLOCKED, "hold_blocked", "us", OWN, "of hold: the holder slept, in a system call or a page fault") \
+	X(HOLD_PREEMPTED, "hold_preempted", "us", OWN, "of hold: the holder was ready to run but had no CPU") \
+	X(HOLD_UNSEEN, "hold_unseen", "us", OWN, "of hold: whether the holder ran is not known") \
+	X(HOLD_STOPPED, "hold_stopped", "us", OWN, "of hold: a tracer, a signal or the freezer had stopped the holder") \
+	X(WAIT_BLOCKED, "wait_blocked", "us", OWN, "of wait: the holder slept") \
+	X(WAIT_PREEMPTED, "wait_preempted", "us", OWN, "of wait: the holder was ready to run but had no CPU") \
+	X(WAIT_UNSEEN, "wait_unseen", "us", OWN, "of wait: whether the holder ran is not known") \
+	X(WAIT_STOPPED, "wait_stopped", "us", OWN, "of wait: the holder was stopped") \
+	X(INSIDE, "inside", "n", LATEST, "id of the thread in its own PID namespace, if it has one") \
+	X(GC, "gc", "us", OWN, "of hold: the holder collected garbage") \
+	X(GC_ERR, "gc_err", "us", OWN, "standard error of gc where it is sampled") \
+	X(GC_WAIT, "gc_wait", "us", SUM, "of wait: the holder collected garbage") \
+	X(GC_MAX, "gc_max", "us", MAX, "longest collection; a lower bound where it is sampled") \
+	X(GC_N0, "gc_n0", "n", SUM, "collections of the youngest generation") \
+	X(GC_N1, "gc_n1", "n", SUM, "collections of the middle generation") \
+	X(GC_N2, "gc_n2", "n", SUM, "full collections") \
+	X(STOPPED, "stopped", "us", SEEN, "no thread of it could run, stopped by a signal; a lower bound") \
+	X(TRACED, "traced", "us", SEEN, "no thread of it could run, held by a tracer; a lower bound") \
+	X(FROZEN, "frozen", "us", SEEN, "no thread of it could run, its control group was frozen; a lower bound") \
+	X(HOLD_GONE, "hold_gone", "us", SEEN, "of hold: the holder no longer existed; a lower bound") \
+	X(OVER, "over", "us", SEEN, "of hold, on a CPU: the holder went on after a waiter had asked for the GIL") \
+	X(OVER_N, "over_n", "n", SEEN, "ended holds that a waiter had asked for") \
+	X(OVER_LATE, "over_late", "n", SEEN, "of over_n: went on for 0.5 ms or more, which bytecode does not") \
+	X(OVER_MAX, "over_max", "us", MAX, "longest time that a holder went on after it was asked") \
+	X(SWITCH_MISSED, "switch_missed", "n", SEEN, "how often a holder got a CPU without an event of the kernel's") \
+	X(HOLD_EST, "hold_est", "us", OWN, "instead of hold: an estimate, from ticks of CPU time (light mode)") \
+	X(HOLD_ERR, "hold_err", "us", OWN, "standard error of hold_est") \
+	X(UTIL_EST, "util_est", "ratio", OWN, "hold_est / observed time")
 
 enum schema_field {
-#define X(id, name, unit, text) FIELD_##id,
+#define X(id, name, unit, merge, text) FIELD_##id,
 	SCHEMA_FIELDS(X)
 #undef X
 	FIELD_COUNT,
 };
 
+/* How two rows of a series become one (schema_row__merge()). */
+enum schema_merge {
+	MERGE_SUM,    /* added; unknown where it is so in either */
+	MERGE_RARE,   /* added; a row that knows its waits and lacks it has none */
+	MERGE_SEEN,   /* added, as far as it was seen */
+	MERGE_MAX,    /* the larger one */
+	MERGE_LATEST, /* the later row's */
+	MERGE_OWN,    /* by a rule of its own: shares, quantiles, parts, errors */
+};
+
 const char *schema_field__name(enum schema_field f);
 const char *schema_field__unit(enum schema_field f);
 const char *schema_field__text(enum schema_field f);
+enum schema_merge schema_field__merge(enum schema_field f);
 int schema_field__by_name(const char *name); /* enum, or -ENOENT */
 
 /* One decoded member of p:, g: or t:. */

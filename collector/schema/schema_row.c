@@ -23,10 +23,11 @@
 
 struct field {
 	const char *name, *unit, *text;
+	enum schema_merge merge;
 };
 
 static const struct field fields[FIELD_COUNT] = {
-#define X(id, name, unit, text) [FIELD_##id] = {name, unit, text},
+#define X(id, name, unit, merge, text) [FIELD_##id] = {name, unit, text, MERGE_##merge},
 	SCHEMA_FIELDS(X)
 #undef X
 };
@@ -51,6 +52,11 @@ const char *schema_field__unit(enum schema_field f)
 const char *schema_field__text(enum schema_field f)
 {
 	return fields[f].text;
+}
+
+enum schema_merge schema_field__merge(enum schema_field f)
+{
+	return fields[f].merge;
 }
 
 int schema_field__by_name(const char *name)
@@ -441,11 +447,6 @@ int schema_row__decode(const char *json, size_t len, struct schema_row *row)
 
 /* ---- two into one ---- */
 
-#define SUMS (BIT(D) | BIT(HOLD) | BIT(WAIT) | BIT(HANDOVER) | BIT(N) | BIT(C) | BIT(FORCED) | BIT(CPU) | \
-	      BIT(COST) | BIT(LOST) | BIT(GC_WAIT) | BIT(GC_N0) | BIT(GC_N1) | BIT(GC_N2))
-#define MAXIMA (BIT(HOLD_MAX) | BIT(WAIT_MAX) | BIT(GILS) | BIT(GC_MAX) | BIT(OVER_MAX))
-#define LATEST (BIT(THREADS) | BIT(RSS) | BIT(INSIDE))
-
 /* Observed time of a row in us. */
 static double observed_us(const struct schema_row *row)
 {
@@ -497,10 +498,10 @@ static bool merge_hist(bool *has_dst, struct hist_coarse *dst, bool known, const
 	return *has_dst && hist_coarse__total(dst) > 0;
 }
 
-static void keep_larger(struct schema_row *dst, const struct schema_row *src, int f)
+static void keep_larger(struct schema_row *dst, const struct schema_row *src, enum schema_field f)
 {
 	if (has(src, f) && (!has(dst, f) || src->value[f] > dst->value[f]))
-		set(dst, (enum schema_field)f, src->value[f]);
+		set(dst, f, src->value[f]);
 }
 
 /* `known`: what the distribution is of is known in both. Nothing in one of them is no reason to forget the other. */
@@ -610,18 +611,48 @@ static void merge_estimate(struct schema_row *dst, const struct schema_row *src)
 		set(dst, FIELD_UTIL_EST, util / (a + b));
 }
 
-static void merge_field(struct schema_row *dst, const struct schema_row *src, int f, bool src_later)
+/* What is added is unknown where it is so in either row. */
+static void merge_sum(struct schema_row *dst, const struct schema_row *src, enum schema_field f)
 {
-	uint64_t bit = 1ull << f;
+	dst->value[f] += src->value[f];
+	dst->has &= src->has | ~(1ull << f);
+}
 
-	if (bit & SUMS) {
-		dst->value[f] += src->value[f];
-		dst->has &= src->has | ~bit;
-	} else if (bit & MAXIMA) {
+static void keep_later(struct schema_row *dst, const struct schema_row *src, enum schema_field f)
+{
+	if (has(src, f) && (src->value[FIELD_T] >= dst->value[FIELD_T] || !has(dst, f)))
+		set(dst, f, src->value[f]);
+}
+
+static void merge_field(struct schema_row *dst, const struct schema_row *src, enum schema_field f)
+{
+	switch (fields[f].merge) {
+	case MERGE_SUM:
+		merge_sum(dst, src, f);
+		break;
+	case MERGE_RARE:
+		merge_rare(dst, src, f);
+		break;
+	case MERGE_SEEN:
+		merge_seen(dst, src, f);
+		break;
+	case MERGE_MAX:
 		keep_larger(dst, src, f);
-	} else if ((bit & LATEST) && has(src, f) && (src_later || !has(dst, f))) {
-		set(dst, (enum schema_field)f, src->value[f]);
+		break;
+	case MERGE_LATEST:
+		keep_later(dst, src, f);
+		break;
+	case MERGE_OWN:
+		break;
 	}
+}
+
+/* The rare ones first: whether both rows know their waits is forgotten when these are added. */
+static void merge_fields(struct schema_row *dst, const struct schema_row *src, bool rare)
+{
+	for (int f = 0; f < FIELD_COUNT; f++)
+		if ((fields[f].merge == MERGE_RARE) == rare)
+			merge_field(dst, src, (enum schema_field)f);
 }
 
 void schema_row__merge(struct schema_row *dst, const struct schema_row *src)
@@ -637,14 +668,9 @@ void schema_row__merge(struct schema_row *dst, const struct schema_row *src)
 	merge_off(dst, src, FIELD_HOLD_BLOCKED, FIELD_HOLD);
 	merge_off(dst, src, FIELD_WAIT_BLOCKED, FIELD_WAIT);
 	whys__merge(&dst->whys, &src->whys);
-	merge_rare(dst, src, FIELD_UNKNOWN);
-	merge_rare(dst, src, FIELD_INFERRED);
-	for (enum schema_field f = FIELD_STOPPED; f <= FIELD_OVER_LATE; f++)
-		merge_seen(dst, src, f);
-	merge_seen(dst, src, FIELD_SWITCH_MISSED);
 	merge_distributions(dst, src);
-	for (int f = 0; f < FIELD_COUNT; f++)
-		merge_field(dst, src, f, src_later);
+	merge_fields(dst, src, true);
+	merge_fields(dst, src, false);
 	merge_gc(dst, src); /* behind the maxima, which go with it */
 	if (has(dst, FIELD_G) && (!has(src, FIELD_G) || src->value[FIELD_G] != dst->value[FIELD_G]))
 		dst->has &= ~BIT(G);

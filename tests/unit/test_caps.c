@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Capabilities: read from /proc, CAP_SYS_ADMIN for those that were split off from it, and who keeps which. */
 #include <criterion/criterion.h>
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "collector/process/caps.h"
+#include "../support/document.h"
 
 #define BIT(n) (1ull << (n))
 
@@ -64,43 +64,14 @@ Test(caps, names_fit_or_are_cut)
 	cr_expect_str_eq(caps__names(BIT(39) | BIT(38) | BIT(21), buf, 12), "CAP_BPF, CA");
 }
 
-/* A document's words with single blanks between them, without the marks of troff and Markdown. */
-static char *read_words(const char *path)
-{
-	FILE *file = fopen(path, "r");
-	char *text = calloc(1, 1 << 20);
-	size_t len = 0;
-	int c;
-
-	cr_assert(file, "%s", path);
-	while ((c = fgetc(file)) != EOF && len < (1 << 20) - 1) {
-		if (c == '\\' || c == '`' || c == '"')
-			continue;
-		if (isspace(c) && len && text[len - 1] == ' ')
-			continue;
-		text[len++] = isspace(c) ? ' ' : (char)c;
-	}
-	fclose(file);
-	return text;
-}
-
-/* doctor prints the table itself. */
-static void expect_row(const char *path, const char *row)
-{
-	char *text = read_words(path);
-
-	cr_expect(strstr(text, row), "%s lacks: %s", path, row);
-	free(text);
-}
-
 Test(caps, the_readme_and_the_manual_page_say_what_the_table_says)
 {
 	char row[256];
 
 	for (int i = 0; i < CAPS_COUNT; i++) {
 		snprintf(row, sizeof(row), "| %s | %s | %s |", caps__name(i), caps__text(i), caps__when(i));
-		expect_row("README.md", row);
+		document__must_say("README.md", row);
 		snprintf(row, sizeof(row), ".B %s %s: %s.", caps__name(i), caps__text(i), caps__when(i));
-		expect_row("cli/gilscope.8", row);
+		document__must_say("cli/gilscope.8", row);
 	}
 }

@@ -11,6 +11,7 @@
 
 #include "collector/schema/schema.h"
 #include "collector/series/hist.h"
+#include "../support/document.h"
 #include "../support/made_up.h"
 #include "../support/toy_redis.h"
 
@@ -459,7 +460,20 @@ Test(schema, fields_are_found_by_name)
 		cr_assert_eq(schema_field__by_name(schema_field__name((enum schema_field)f)), f);
 	cr_assert_eq(schema_field__by_name("nonsense"), -ENOENT);
 	cr_assert_str_eq(schema_field__unit(FIELD_RSS), "kib");
-	cr_assert_gt(strlen(schema_field__text(FIELD_COV)), 0);
+}
+
+Test(schema, the_page_says_what_the_table_of_fields_says)
+{
+	char row[256];
+
+	for (int f = 0; f < FIELD_COUNT; f++) {
+		const char *unit = schema_field__unit((enum schema_field)f);
+
+		unit = strcmp(unit, "n") == 0 ? "" : strcmp(unit, "kib") == 0 ? "KiB" : unit;
+		snprintf(row, sizeof(row), "| %s | %s%s| %s |", schema_field__name((enum schema_field)f), unit, *unit ? " " : "",
+			 schema_field__text((enum schema_field)f));
+		document__must_say("collector/schema/README.md", row);
+	}
 }
 
 /* ---- decoding ---- */
