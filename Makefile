@@ -362,7 +362,13 @@ QUICK := ARCHES=$(NATIVE_ARCH) SMP=1 POOLS=5 PATIENCE=400 BOOT_SECONDS=1200
 SOAK_MINUTES ?= 30
 SOAK := JUDGE=soak.py CHECKS='soak growth dmesg' ARCHES=$(NATIVE_ARCH) SMP=2 SOAK_MINUTES=$(SOAK_MINUTES) BOOT_SECONDS=14400
 
-.PHONY: guest test-kernels test-kernels-quick test-kernels-soak kernels-deps
+# Other modes of preemption than a kernel's own, where it offers them, PREEMPT_RT, lockdown, and pages of 16 KiB.
+MODES := 6.1,preempt=none 6.1,preempt=full 6.12,preempt=none 6.12,preempt=full \
+	6.18,preempt=none 6.18,preempt=voluntary 6.18,preempt=full newest,preempt=none newest,preempt=voluntary newest,preempt=full \
+	6.1-rt 6.12-rt 6.1,lockdown=integrity 6.1,lockdown=confidentiality newest,lockdown=integrity newest,lockdown=confidentiality
+MODE_CHECKS := doctor lockdown attach light kill pools dmesg
+
+.PHONY: guest test-kernels test-kernels-quick test-kernels-modes test-kernels-soak kernels-deps
 guest: $(GUEST)
 
 # What can't be installed is not applicable, which the script says.
@@ -375,12 +381,17 @@ test-kernels: $(GUEST) | kernels-deps ## boot distribution kernels and judge gil
 test-kernels-quick: $(GUEST) | kernels-deps ## the same of the oldest and the newest kernel, one boot each, the checks that matter most
 	$(Q)KERNELS='6.1 newest' CHECKS='$(QUICK_CHECKS)' $(QUICK) $(test_kernels)
 
+test-kernels-modes: $(GUEST) | kernels-deps ## the same in each mode of preemption, with lockdown, and on PREEMPT_RT: MODES="6.1,preempt=full 6.12-rt"
+	$(Q)KERNELS='$(MODES)' CHECKS='$(MODE_CHECKS)' $(QUICK) $(test_kernels)
+
 test-kernels-soak: $(GUEST) | kernels-deps ## observe for SOAK_MINUTES (30) on the oldest and the newest kernel: nothing may grow or be missed
 	$(Q)KERNELS='6.1 newest' $(SOAK) $(test_kernels)
 
+# Several runs make one table: a processor or an architecture each, if an hour is too long.
+CHECKED ?= $(OUTPUT)/kernels-results/checks.tsv
 .PHONY: kernels-table
-kernels-table: ## put what test-kernels has found last into tests/kernels/README.md
-	$(Q)tests/kernels/table $(OUTPUT)/kernels-results/checks.tsv tests/kernels/README.md
+kernels-table: ## put what test-kernels has found last into tests/kernels/README.md: CHECKED="A/checks.tsv B/checks.tsv"
+	$(Q)tests/kernels/table $(CHECKED) tests/kernels/README.md
 
 # Needs the npm registry.
 .PHONY: test-dashboards

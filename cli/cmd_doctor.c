@@ -127,6 +127,19 @@ static void check_features(struct doctor *d)
 		     "task storage, attach cookies, bpf_loop and %d more", KERNEL_FEATURES - 6);
 }
 
+/* Not a word where there is none. What it takes away is a finding of check_features(). */
+static void check_lockdown(struct doctor *d)
+{
+	enum lockdown level = lockdown__level();
+
+	if (level == LOCKDOWN_INTEGRITY)
+		find(d, FINE, "lockdown", NULL,
+		     "the kernel is locked down (integrity), which forbids nothing that gilscope uses");
+	else if (level == LOCKDOWN_CONFIDENTIALITY)
+		find(d, NOTE, "lockdown", "Boot with lockdown=integrity, which forbids nothing that gilscope uses.",
+		     "the kernel is locked down (confidentiality): no BPF program may read its memory, as gilscope's have to");
+}
+
 /* CAP_SYS_ADMIN is another matter: whether it is needed is known when probes were tried. */
 static void check_caps(struct doctor *d)
 {
@@ -591,6 +604,7 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 		d.findings = json_array();
 	check_kernel(&d);
 	check_features(&d);
+	check_lockdown(&d);
 	check_caps(&d);
 	check_namespace(&d);
 	check_redis(&d); /* the store's files may take rights that observing does not */

@@ -3,6 +3,7 @@
 #include "kernel_features.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include "uprobe_link.h"
 
 #define BTF_FILE "/sys/kernel/btf/vmlinux"
+#define LOCKDOWN_FILE "/sys/kernel/security/lockdown"
 #define MASK "GILSCOPE_LACKS"
 #define SWITCH_ARGS 5 /* the tracepoint's data, then: preempt, prev, next, prev_state */
 
@@ -257,6 +259,35 @@ const char *kernel_feature__use(enum kernel_feature feature)
 bool kernel_feature__is_needed(enum kernel_feature feature)
 {
 	return features[feature].need == ALWAYS || (features[feature].need == IN_CONTAINER && target__we_are_contained());
+}
+
+/* ---- lockdown ---- */
+
+enum lockdown lockdown__parse(const char *text)
+{
+	static const char *const words[] = {
+		[LOCKDOWN_NONE] = "[none]",
+		[LOCKDOWN_INTEGRITY] = "[integrity]",
+		[LOCKDOWN_CONFIDENTIALITY] = "[confidentiality]",
+	};
+
+	for (enum lockdown i = LOCKDOWN_NONE; i < LENGTH(words); i++)
+		if (strstr(text, words[i]))
+			return i;
+	return LOCKDOWN_UNKNOWN;
+}
+
+enum lockdown lockdown__level(void)
+{
+	char text[64] = "";
+	int fd = open(LOCKDOWN_FILE, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return LOCKDOWN_UNKNOWN;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	return n > 0 ? lockdown__parse(text) : LOCKDOWN_UNKNOWN;
 }
 
 /* ---- what is made to be missing ---- */

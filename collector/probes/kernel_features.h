@@ -52,6 +52,20 @@ const char *kernel_feature__use(enum kernel_feature feature);
 /* Whether gilscope can't do without, here and now: it may depend on where gilscope runs. */
 bool kernel_feature__is_needed(enum kernel_feature feature);
 
+/* How far the kernel keeps root out of itself. Unknown where it has no such thing, or does not say. */
+enum lockdown {
+	LOCKDOWN_UNKNOWN,
+	LOCKDOWN_NONE,
+	LOCKDOWN_INTEGRITY,
+	LOCKDOWN_CONFIDENTIALITY,
+};
+
+/* Of "none [integrity] confidentiality", as securityfs has it. */
+enum lockdown lockdown__parse(const char *text);
+
+/* Of this kernel, where securityfs is mounted in its usual place. */
+enum lockdown lockdown__level(void);
+
 /* Names what is needed and missing, separated by commas, in `buf`, "" if nothing is; how many. */
 size_t kernel_features__missing(char *buf, size_t size);
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "../support/bpf_env.h"
+#include "../support/own_images.h"
 #include "../support/private_redis.h"
 #include "../support/program.h"
 #include "../support/pythons.h"
@@ -203,6 +204,29 @@ Test(cli, doctor_without_rights_says_what_it_could_not_check)
 	cr_expect(strstr(p.out, "CAP_BPF is missing"));
 	cr_expect(strstr(p.out, "could not be tried without CAP_BPF and CAP_PERFMON"));
 	json_decref(json);
+}
+
+/* Played where securityfs would be; a kernel that is locked down in earnest is booted by tests/kernels. */
+static void expect_lockdown(const char *file, const char *says)
+{
+	struct program doctor;
+
+	must_run("printf '%%s\\n' '%s' > /sys/kernel/security/lockdown", file);
+	program__run(&doctor, "\"$GILSCOPE\" doctor --json");
+	if (says)
+		cr_expect(strstr(doctor.out, says), "%s: %s%s", file, doctor.out, doctor.err);
+	else
+		cr_expect_null(strstr(doctor.out, "locked down"), "%s: %s", file, doctor.out);
+	program__free(&doctor);
+}
+
+Test(cli, doctor_names_lockdown)
+{
+	own_mounts__enter();
+	must_run("mount -t tmpfs tmpfs /sys/kernel/security");
+	expect_lockdown("[none] integrity confidentiality", NULL);
+	expect_lockdown("none [integrity] confidentiality", "the kernel is locked down (integrity), which forbids nothing");
+	expect_lockdown("none integrity [confidentiality]", "the kernel is locked down (confidentiality): no BPF");
 }
 
 /* ---- with BPF ---- */

@@ -42,6 +42,7 @@ static const struct need {
 	{MACHINE_ROOT, "integration", "store/store_of_another_user_is_refused_in_words"},
 	{MACHINE_ROOT, "integration", "store/directory_that_another_user_made_under_our_name_is_not_believed"},
 	{MACHINE_ROOT, "integration", "cli/doctor_without_rights_says_what_it_could_not_check"},
+	{MACHINE_ROOT, "integration", "cli/doctor_names_lockdown"},
 	{MACHINE_ROOT, "integration", "applicable/*"},
 	{MACHINE_X86_64, "unit", "arm64/a_process_of_another_machine_is_refused"},
 	{MACHINE_PROGRAMS_32, "integration", "bad_input/program_of_32_bits"},

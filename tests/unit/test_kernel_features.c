@@ -20,6 +20,16 @@ Test(kernel_features, each_has_a_key_of_its_own_a_name_and_a_use)
 	}
 }
 
+Test(kernel_features, the_level_of_lockdown_is_the_word_in_brackets)
+{
+	cr_expect_eq(lockdown__parse("[none] integrity confidentiality\n"), LOCKDOWN_NONE);
+	cr_expect_eq(lockdown__parse("none [integrity] confidentiality\n"), LOCKDOWN_INTEGRITY);
+	cr_expect_eq(lockdown__parse("none integrity [confidentiality]\n"), LOCKDOWN_CONFIDENTIALITY);
+	cr_expect_eq(lockdown__parse("none integrity confidentiality\n"), LOCKDOWN_UNKNOWN);
+	cr_expect_eq(lockdown__parse("[integrity"), LOCKDOWN_UNKNOWN);
+	cr_expect_eq(lockdown__parse(""), LOCKDOWN_UNKNOWN);
+}
+
 Test(kernel_features, those_that_are_named_are_missing)
 {
 	setenv(MASK, "loop,,attach_cookies,", 1);

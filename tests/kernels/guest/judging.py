@@ -45,10 +45,51 @@ def read(path):
         return ""
 
 
+PREEMPTION_MODES = "/sys/kernel/debug/sched/preempt" # "none voluntary (full) lazy"
+DYNAMIC = re.compile(r"Dynamic Preempt: (\w+)") # where lockdown closes debugfs
+
+
+def preemption_by_version():
+    """Of a kernel that offers no choice; "PREEMPT_DYNAMIC" would not be an answer."""
+    kind = re.search(r"PREEMPT(?!_DYNAMIC)\w*", os.uname().version)
+    return kind[0] if kind else "none or voluntary"
+
+
 def preemption():
     """As the kernel itself says; its command line may have asked for something else."""
-    mode = re.search(r"\((\w+)\)", read("/sys/kernel/debug/sched/preempt"))
-    return mode[1] if mode else (re.search(r"PREEMPT\w*", os.uname().version) or ["none"])[0]
+    if "PREEMPT_RT" in os.uname().version:
+        return "PREEMPT_RT"
+    mode = re.search(r"\((\w+)\)", read(PREEMPTION_MODES))
+    said = [found[1] for found in map(DYNAMIC.search, kernel_log()) if found]
+    return mode[1] if mode else said[-1] if said else preemption_by_version()
+
+
+def lockdown():
+    """none, integrity or confidentiality; none as well where the kernel has no such thing."""
+    level = re.search(r"\[(\w+)\]", read("/sys/kernel/security/lockdown"))
+    return level[1] if level else "none"
+
+
+def asked(name):
+    """What the command line says of it."""
+    found = re.findall(r"(?:^| )%s=(\S+)" % name, read("/proc/cmdline"))
+    return found[-1] if found else None
+
+
+def mode():
+    """What the boot is about: that the kernel runs as its command line asks, read back."""
+    want, offered = asked("preempt"), re.findall(r"\w+", read(PREEMPTION_MODES))
+    if want and want not in offered and want != preemption():
+        raise NotApplicable("preempt=%s is not offered%s" % (want, ", only " + " ".join(offered) if offered else ""))
+    expect(want in (None, preemption()), "preemption is %s, not %s" % (preemption(), want))
+    expect(asked("lockdown") in (None, lockdown()), "lockdown is %s, not %s" % (lockdown(), asked("lockdown")))
+    return preemption() + ("" if lockdown() == "none" else ", lockdown %s" % lockdown()) + (
+        "" if PAGE_KB == 4 else ", pages of %d KiB" % PAGE_KB)
+
+
+PAGE_KB = os.sysconf("SC_PAGESIZE") // 1024
+# Where BPF programs may not read the kernel's memory gilscope must say so, and is asked nothing else.
+ASKED_WITHOUT_MEMORY = ("lockdown", "dmesg")
 
 
 def tainted():
@@ -81,14 +122,37 @@ def judge(function):
         return "FAIL", "%s: %s" % (type(why).__name__, why)
 
 
-def main(names):
+def plan(name, verb):
+    print("PLAN\t%s\t%s" % (name, verb), flush=True)
+
+
+def report(name, verb, function):
+    begin = time.monotonic()
+    status, detail = judge(function)
+    print("CHECK\t%s\t%s\t%s\t%.1f\t%s" % (name, verb, status, time.monotonic() - begin, " ".join(detail.split())), flush=True)
+    return status
+
+
+def forbidden():
+    raise NotApplicable("lockdown=confidentiality")
+
+
+def choose(names):
     wanted = [one for one in CHECKS if not names or one[0] in names or one[1] in names]
+    if lockdown() == "confidentiality":
+        wanted = [one if one[1] in ASKED_WITHOUT_MEMORY else (one[0], one[1], forbidden) for one in wanted]
+    return wanted
+
+
+def main(names):
+    wanted = choose(names)
     BEFORE.update(lines=len(kernel_log()), tainted=tainted())
     print("KERNEL\t%s, preemption %s, perf_event_paranoid %s, pages of %d KiB" % (
-        os.uname().release, preemption(), read("/proc/sys/kernel/perf_event_paranoid"), os.sysconf("SC_PAGESIZE") // 1024), flush=True)
+        os.uname().release, preemption(), read("/proc/sys/kernel/perf_event_paranoid"), PAGE_KB), flush=True)
+    plan("the-kernel-runs-as-asked", "mode")
+    if report("the-kernel-runs-as-asked", "mode", mode) == "n/a":
+        return
     for name, verb, _ in wanted:
-        print("PLAN\t%s\t%s" % (name, verb), flush=True)
+        plan(name, verb)
     for name, verb, function in wanted:
-        begin = time.monotonic()
-        status, detail = judge(function)
-        print("CHECK\t%s\t%s\t%s\t%.1f\t%s" % (name, verb, status, time.monotonic() - begin, " ".join(detail.split())), flush=True)
+        report(name, verb, function)
