@@ -317,9 +317,24 @@ static double explained_us(const struct verdict *v)
 	return us;
 }
 
-/* What is left, and why it is: that the holder is not known, or that it is in pieces. */
-static void unexplained(const struct verdict_input *in, struct verdict *v)
+/* Who had it then, and why that does not tell enough. */
+static void say_unsure(const struct judging *j, struct verdict *v)
 {
+	size_t thread = verdict_waiting__worst(j, HOW_UNSURE);
+	const struct verdict_place *place = verdict_code__worst(j, HOW_UNSURE);
+
+	if (thread == SIZE_MAX || j->how_us[HOW_UNSURE] < EXPLAINS * j->in->all.wait_us)
+		return;
+	SAY(v->cause, " For %.0f %% of it threads had the GIL, %s the most%s%s, that were asked to let go too rarely, or of "
+	    "which too little is known: whether that was C code that does not let go, Python code, or a thread without a CPU "
+	    "is not certain.", 100 * j->how_us[HOW_UNSURE] / j->in->all.wait_us, j->in->threads[thread].name,
+	    place ? ", mostly in " : "", place ? place->code : "");
+}
+
+/* What is left, and why it is: that the holder is not known, or what it did, or that it is in pieces. */
+static void unexplained(const struct judging *j, struct verdict *v)
+{
+	const struct verdict_input *in = j->in;
 	double left_us = fmax(0, in->all.wait_us - explained_us(v));
 
 	v->unexplained = in->all.wait_us > 0 ? left_us / in->all.wait_us : NAN;
@@ -329,7 +344,9 @@ static void unexplained(const struct verdict_input *in, struct verdict *v)
 	    "Cause not found", 100 * v->unexplained);
 	if (in->unknown_us > 0)
 		SAY(v->cause, ", of %.0f %% the holder is not known", 100 * in->unknown_us / in->all.wait_us);
-	SAY(v->cause, ". gilscope dump shows who has the GIL, who waits, and the stacks of all.");
+	SAY(v->cause, ".");
+	say_unsure(j, v);
+	SAY(v->cause, " gilscope dump shows who has the GIL, who waits, and the stacks of all.");
 }
 
 static void say_shares(const struct verdict_input *in, struct verdict *v)
@@ -367,13 +384,13 @@ void verdict__reach(const struct verdict_input *in, struct verdict *ret)
 	ret->unexplained = NAN;
 	verdict_waiting__divide(&j);
 	find(&j, ret);
-	verdict_waiting__free(&j);
 	headline(in, ret);
 	gain(in, ret);
 	limits(in, ret);
 	say_shares(in, ret);
 	if (ret->bound != BOUND_UNKNOWN)
-		unexplained(in, ret);
+		unexplained(&j, ret);
+	verdict_waiting__free(&j);
 }
 
 const char *gil_bound__name(enum gil_bound bound)

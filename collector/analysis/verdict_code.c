@@ -80,17 +80,34 @@ static const struct verdict_place *search(const struct judging *j, struct search
 	return worst;
 }
 
+/* By what others waited, else by what was held: `s` says which. */
+static const struct verdict_place *worst_of(const struct judging *j, enum how how, size_t thread, struct search *s)
+{
+	const struct verdict_place *p;
+
+	*s = (struct search){.how = how, .thread = thread};
+	p = search(j, s);
+	if (!p) {
+		*s = (struct search){.how = how, .thread = thread, .hold = true};
+		p = search(j, s);
+	}
+	return p && s->most >= CODE_SAID * s->all ? p : NULL;
+}
+
+const struct verdict_place *verdict_code__worst(const struct judging *j, enum how how)
+{
+	struct search s;
+
+	return worst_of(j, how, SIZE_MAX, &s);
+}
+
 void verdict_code__say(const struct judging *j, struct verdict_finding *f, enum how how, size_t thread)
 {
-	struct search s = {.how = how, .thread = thread};
-	const struct verdict_place *p = search(j, &s);
+	struct search s;
+	const struct verdict_place *p = worst_of(j, how, thread, &s);
 	char a[32];
 
-	if (!p) {
-		s = (struct search){.how = how, .thread = thread, .hold = true};
-		p = search(j, &s);
-	}
-	if (!p || s.most < CODE_SAID * s.all)
+	if (!p)
 		return;
 	f->code = p->code;
 	f->holder = p->thread;

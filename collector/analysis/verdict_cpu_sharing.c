@@ -18,8 +18,8 @@ static bool is_worker(const struct judging *j, size_t thread, double floor)
 {
 	const struct verdict_load *t = &j->in->threads[thread];
 
-	return verdict__share(j->in, t->hold_us) >= floor && t->forced >= FORCED_SHARE * t->n && t->forced >= 1 &&
-	       !(j->holders && j->holders[thread].runs == HOW_LATE);
+	return verdict__share(j->in, t->hold_us) >= floor && t->forced >= FORCED_SHARE * t->n && t->forced >= 1 && j->holders &&
+	       j->holders[thread].runs == HOW_ASKED;
 }
 
 /* Who holds that much of the time and is made to let go by others. */

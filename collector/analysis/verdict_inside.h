@@ -38,6 +38,7 @@ enum how {
 	HOW_LATE,     /* ran, and did not let go when it was asked: C code */
 	HOW_ASKED,    /* ran, and let go when it was asked: bytecode */
 	HOW_UNASKED,  /* ran, and let go before anybody asked */
+	HOW_UNSURE,   /* ran, as far as is known, and it is not certain which of the last three that was */
 	HOW_UNSEEN,
 	HOW_COUNT,
 };
@@ -45,7 +46,7 @@ enum how {
 /* A thread as a holder. */
 struct holder {
 	double waited_us[HOW_COUNT];
-	enum how runs; /* HOW_LATE, HOW_ASKED or HOW_UNASKED: of the times that it ran with the GIL */
+	enum how runs; /* HOW_LATE, HOW_ASKED, HOW_UNASKED or HOW_UNSURE: of the times that it ran with the GIL */
 };
 
 /* What is judged. */
@@ -123,6 +124,9 @@ size_t verdict_waiting__worst(const struct judging *j, enum how how);
  * all: SIZE_MAX), by what others waited, else by what was held.
  */
 void verdict_code__say(const struct judging *j, struct verdict_finding *f, enum how how, size_t thread);
+
+/* The worst place of that function, of all threads; NULL: none, or none that has much of it. */
+const struct verdict_place *verdict_code__worst(const struct judging *j, enum how how);
 
 /* ---- verdict_stuck.c ---- */
 

@@ -6,7 +6,8 @@
  *
  *   for whom  the pairs of victim and holder; or what its places say, if that is more (pairs are bounded)
  *   how       the kinds of time of its places; where there are none, those of its holds
- *   running   how late it lets go after a request, if that is known; else the lengths of its holds and of others' waits
+ *   running   how late it lets go after a request, if that is known; else what was seen of its code, and lengths that leave no
+ *             other way; else it is not certain, and no finding explains it
  */
 #include "verdict_inside.h"
 
@@ -16,15 +17,16 @@
 
 #include "collector/series/overs.h"
 
-#define LATE_WAIT 1.6       /* switch intervals, if one waits at a time: who waits for longer does not wait for bytecode */
 #define ASKED_SHARE 0.2     /* of what it ran with the GIL: holds that others asked to end, at least a switch interval each */
 #define BRIEF_US (1.5 * SWITCH_US)
-#define IS_STARVED 0.5      /* of a thread's holds without a CPU: its longest one is taken to be of that kind, too */
-#define SLEEPS 0.2          /* of a thread's holds asleep: its longest one may be of that kind */
+#define OVER_BRIEF_US (0.5 * SWITCH_US) /* late by less on average, it was no long C code, if it ran for no longer either */
 #define PLACES_TELL 0.3     /* of what others waited for a thread: if its places have that much, they tell what it did */
-#define SOME_EXTENSIONS 0.3 /* of what others waited while it ran: an extension's code was seen there */
-#define EXTENSIONS 0.5
+#define EXTENSIONS 0.5      /* of what others waited while it ran: an extension's code was seen there */
 #define GC_EXPLAINS 0.5     /* of a thread's holds: what is long of them is that */
+#define BYTECODE_US (2 * SWITCH_US) /* a waiter waits for as long at most for one thread's bytecode */
+#define HAD_CPUS 0.9        /* of all holds: CPU time of the process, where it is not known who lacked a CPU when */
+#define ONE_WAITS 0.7       /* threads on average: no queue, so that a wait is for one holder */
+#define FORCED_SOON 1.4     /* switch intervals: nearly all waits for bytecode are that long, if one waits at a time */
 
 /* ---- for whom ---- */
 
@@ -87,78 +89,130 @@ static double share_of_extensions(const struct verdict_input *in, size_t thread)
 	return all > 0 ? extensions / all : 0;
 }
 
-/*
- * Its longest holds may be others than those in which it runs: without a CPU, asleep. What is left of them on a CPU tells; where
- * it lacked one for most of its holds, the longest ones lacked it for even more, so twice as much must be left.
- */
-static bool long_for_another_reason(const struct verdict_input *in, size_t thread)
-{
-	const struct verdict_load *t = &in->threads[thread];
-	double kept_off = verdict__kept_off(t), left_us = t->hold_p99 * (1 - kept_off);
-
-	if (verdict__asleep(t) >= SLEEPS && share_of_extensions(in, thread) < SOME_EXTENSIONS)
-		return true;
-	if (kept_off >= IS_STARVED)
-		return !(left_us >= 2 * LONG_US);
-	return kept_off >= MAY_BE_STARVED && t->forced >= FORCED_SHARE * t->n && !(left_us >= LONG_US);
-}
-
 static bool collects(const struct verdict_load *t)
 {
 	return t->gc_us > 0 && t->gc_us >= GC_EXPLAINS * t->hold_us;
 }
 
-static bool holds_long(const struct verdict_input *in, size_t thread)
+static double off_us(const struct verdict_load *t)
 {
-	const struct verdict_load *t = &in->threads[thread];
-	size_t victim = verdict_waiting__worst_victim(in, thread);
+	double off = t->hold_blocked + t->hold_preempted + t->hold_stopped;
 
-	return t->hold_max - verdict_stuck__excused_us(in) >= LONG_US && victim != SIZE_MAX &&
-	       verdict__share(in, verdict_waiting__blame_of(in, thread)) >= LONG_BLAME &&
-	       in->threads[victim].wait_max >= LONG_US && !long_for_another_reason(in, thread) && !collects(t);
+	return isnan(off) ? 0 : off;
 }
 
-/* Half of the waits of who waits for it the most, while somebody has the GIL, are longer than those for bytecode. */
-static bool makes_wait_for_long(const struct verdict_input *in, size_t thread)
+/* Of what it held it lacked the CPU for some, or slept: lengths have that in them. */
+static bool is_often_off(const struct verdict_load *t)
 {
-	size_t victim = verdict_waiting__worst_victim(in, thread);
-	double handover = in->handover_us > 0 ? in->handover_us / in->all.wait_us : 0;
-	double most_us = verdict__waiters(in) > 1 ? LONG_US * verdict__waiters(in) : LATE_WAIT * SWITCH_US;
+	return verdict__asleep(t) + verdict__kept_off(t) + verdict__unseen(t) >= OFF_CPU;
+}
 
-	return victim != SIZE_MAX && !(verdict__kept_off(&in->threads[thread]) >= OFF_CPU) &&
-	       !(verdict__asleep(&in->threads[thread]) >= OFF_CPU) &&
-	       in->threads[victim].wait_p50 * (1 - handover) >= most_us;
+/* Of its holds, or of what is known of them: whoever held had a CPU, as far as the CPU time of the process tells. */
+static bool had_cpus(const struct verdict_input *in)
+{
+	double held_us = isnan(in->all.hold_us) ? in->about_held * in->observed_us : in->all.hold_us;
+
+	return isnan(in->cpu_us) || (held_us > 0 && in->cpu_us >= HAD_CPUS * held_us);
+}
+
+/*
+ * It would not have been asked, had it not lacked a CPU: it runs for less than a switch interval at a time, and ends soon after,
+ * though not at once, as bytecode does.
+ */
+static bool is_asked_for_lack_of_cpus(const struct verdict_load *t)
+{
+	return verdict__kept_off(t) >= OFF_CPU && t->hold_us - off_us(t) < t->n * SWITCH_US &&
+	       t->over_us < t->over_n * OVER_BRIEF_US;
 }
 
 /* Holds that others asked to end are little of what it ran, or it never held for as long as it takes to be asked. */
 static bool is_hardly_asked(const struct verdict_load *t)
 {
-	double off = t->hold_blocked + t->hold_preempted + t->hold_stopped;
-
 	return t->hold_p99 < SWITCH_US ||
-	       (t->forced * SWITCH_US < ASKED_SHARE * (t->hold_us - (isnan(off) ? 0 : off)) && t->hold_p99 < BRIEF_US);
+	       (t->forced * SWITCH_US < ASKED_SHARE * (t->hold_us - off_us(t)) && t->hold_p99 < BRIEF_US);
+}
+
+/* How many threads it waits for. */
+static size_t count_holders(const struct verdict_input *in, size_t victim)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < in->pairs_n; i++)
+		n += in->pairs[i].victim == victim && in->pairs[i].holder != victim;
+	return n;
+}
+
+/*
+ * Most holds are long, and most waits of who waits for it the most: both as bytecode's never are that is asked. That somebody
+ * waited is no request, so neither the longest hold nor the longest wait tells anything.
+ */
+static bool is_long_as_a_rule(const struct verdict_input *in, size_t thread)
+{
+	const struct verdict_load *t = &in->threads[thread];
+	size_t victim = verdict_waiting__worst_victim(in, thread);
+	double most_us = fmax(LONG_US, BYTECODE_US * (double)count_holders(in, victim));
+
+	return victim != SIZE_MAX && !is_often_off(t) && had_cpus(in) && in->threads[victim].wait_p50 >= most_us &&
+	       (isnan(t->hold_p50) || t->hold_p50 >= LONG_US);
+}
+
+/* Nobody queues, and nearly all waits last for a switch interval and hardly more, whoever holds. */
+static bool is_forced_soon(const struct verdict_input *in, size_t thread)
+{
+	size_t victim = verdict_waiting__worst_victim(in, thread);
+	const struct verdict_load *v = &in->threads[victim == SIZE_MAX ? thread : victim];
+
+	return victim != SIZE_MAX && verdict__waiters(in) < ONE_WAITS && v->wait_p50 >= SWITCH_US &&
+	       v->wait_p99 < FORCED_SOON * SWITCH_US;
+}
+
+/*
+ * Without requests that tell, only what was seen of its code does, and lengths that leave no other way. Else nothing is certain:
+ * neither is a thread's longest hold, which may have lacked a CPU, slept, or been wanted by nobody.
+ */
+static enum how runs_as_it_seems(const struct verdict_input *in, size_t thread)
+{
+	const struct verdict_load *t = &in->threads[thread];
+
+	if (is_often_off(t) && t->hold_us - off_us(t) < t->n * SWITCH_US)
+		return HOW_UNSURE;
+	if (share_of_extensions(in, thread) >= EXTENSIONS || is_long_as_a_rule(in, thread))
+		return HOW_LATE;
+	return is_forced_soon(in, thread) ? HOW_ASKED : HOW_UNSURE;
+}
+
+/* By how often it is late; but what is late rarely, and for so long that it is most of what others wait, is C code as well. */
+static enum lets_go lets_go(const struct verdict_load *t)
+{
+	enum lets_go kind = overs__kind(t->over_n, t->over_late);
+
+	return kind != LETS_GO_UNKNOWN && t->over_us >= t->over_n * SWITCH_US ? LETS_GO_LATE : kind;
 }
 
 static enum how how_it_runs(const struct verdict_input *in, size_t thread)
 {
 	const struct verdict_load *t = &in->threads[thread];
-	enum lets_go asked = overs__kind(t->over_n, t->over_late);
 
 	if (is_hardly_asked(t))
 		return HOW_UNASKED;
 	if (collects(t)) /* how long it holds, and how late it lets go, is that */
 		return HOW_ASKED;
-	if (asked == LETS_GO_LATE || asked == LETS_GO_SOON)
-		return asked == LETS_GO_LATE ? HOW_LATE : HOW_ASKED;
-	/* Some of it lets go late: C code, or bytecode that was kept from its CPU in ways that nobody tells. */
-	if (asked == LETS_GO_MIXED)
-		return share_of_extensions(in, thread) >= EXTENSIONS ? HOW_LATE : HOW_ASKED;
-	if (holds_long(in, thread) || makes_wait_for_long(in, thread))
-		return HOW_LATE;
-	/* Without a CPU bytecode holds for long as well: lengths tell nothing. */
-	if (verdict__kept_off(t) >= OFF_CPU && share_of_extensions(in, thread) >= EXTENSIONS)
-		return HOW_LATE;
-	return HOW_ASKED;
+	switch (lets_go(t)) {
+	case LETS_GO_SOON:
+		return share_of_extensions(in, thread) >= EXTENSIONS && is_asked_for_lack_of_cpus(t) ? HOW_UNASKED : HOW_ASKED;
+	case LETS_GO_LATE:
+		if (is_asked_for_lack_of_cpus(t))
+			return HOW_UNASKED;
+		/* Where it is not known when it lacked a CPU, it may have let go late for that. */
+		return isnan(verdict__kept_off(t)) && !had_cpus(in) ? runs_as_it_seems(in, thread) : HOW_LATE;
+	case LETS_GO_MIXED:
+		/* Some of it lets go late: C code, or bytecode that was kept from its CPU in ways that nobody tells. */
+		if (share_of_extensions(in, thread) < EXTENSIONS)
+			return isnan(verdict__kept_off(t)) ? HOW_UNSURE : HOW_ASKED;
+		return is_asked_for_lack_of_cpus(t) ? HOW_UNASKED : HOW_LATE;
+	default:
+		return runs_as_it_seems(in, thread);
+	}
 }
 
 /* ---- how ---- */
@@ -221,6 +275,17 @@ static double collecting(const struct verdict_input *in, size_t thread, double r
 	return t->hold_us > 0 ? fmin(runs_us, runs_us * t->gc_us / t->hold_us) : 0;
 }
 
+/*
+ * Whether what is not known of its holds may have been a long one: not where it never had one, nor where it is known to let go
+ * soon or unasked. Then it lacked a CPU, slept, or was as the rest.
+ */
+static bool may_be_long(const struct judging *j, size_t thread)
+{
+	enum how runs = j->holders[thread].runs;
+
+	return j->in->threads[thread].hold_max >= LONG_US && (runs == HOW_LATE || runs == HOW_UNSURE);
+}
+
 static void divide_one(struct judging *j, size_t thread, double us)
 {
 	double *waited = j->holders[thread].waited_us, share[TIME_KINDS], gc_us;
@@ -237,8 +302,8 @@ static void divide_one(struct judging *j, size_t thread, double us)
 	waited[HOW_ASLEEP] = us * share[TIME_ASLEEP];
 	waited[HOW_STARVED] = us * share[TIME_STARVED];
 	waited[HOW_STOPPED] = us * share[TIME_STOPPED];
-	waited[HOW_UNSEEN] = us * share[TIME_UNSEEN];
-	waited[j->holders[thread].runs] = us * share[TIME_RUNS] - gc_us;
+	waited[may_be_long(j, thread) ? HOW_UNSEEN : HOW_UNSURE] = us * share[TIME_UNSEEN];
+	waited[j->holders[thread].runs] += us * share[TIME_RUNS] - gc_us;
 }
 
 /* What has a holder: not more in all than that, whatever samples say. */

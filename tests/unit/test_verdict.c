@@ -58,6 +58,17 @@ static size_t add_thread(struct verdict_load load)
 	return i;
 }
 
+/* It was asked `n` times to let go, and went on `late` times of them, for 20 ms each; else for 20 us. */
+static void ask(size_t thread, double n, double late)
+{
+	struct verdict_load *t = &s.threads[thread];
+
+	t->over_n = n;
+	t->over_late = late;
+	t->over_us = 20 * MS * late + 20 * (n - late);
+	t->over_max = late ? 25 * MS : 40;
+}
+
 static void add_pair(size_t victim, size_t holder, double us)
 {
 	s.pairs[s.in.pairs_n++] = (struct verdict_pair){victim, holder, us};
@@ -114,9 +125,12 @@ static struct verdict_load load_of(const char *name, double hold_us, double wait
 static struct verdict_load worker(const char *name, double hold_us, double wait_us)
 {
 	double n = hold_us / (5 * MS);
+	struct verdict_load load = load_of(name, hold_us, wait_us, n, n, n, 5 * MS, 5.5 * MS, 6 * MS, 6 * MS, 20 * MS, 25 * MS);
 
-	return load_of(name,   hold_us,  wait_us, n,      n,       n,
-				     5 * MS, 5.5 * MS, 6 * MS,  6 * MS, 20 * MS, 25 * MS);
+	load.over_n = n;
+	load.over_us = 20 * n;
+	load.over_max = 40;
+	return load;
 }
 
 static struct verdict_load reader(const char *name)
@@ -299,10 +313,12 @@ Test(verdict, waiting_for_c_code_is_no_convoy)
 
 	add_pair(io, hog, 8.4 * S);
 	expect(BOUND_YES, PATTERN_LONG_HOLD, PATTERN_COUNT);
-	/* It may be bytecode that lacked a CPU. */
+	/* It may be bytecode that lacked a CPU, unless it is late without that. */
+	ask(hog, 90, 89);
 	s.threads[hog].hold_preempted = s.in.all.hold_preempted = 3 * S;
 	expect(BOUND_YES, PATTERN_LONG_HOLD, PATTERN_STARVED_HOLDER, PATTERN_COUNT);
 	/* Where holds are not known, the waits tell. */
+	s.threads[hog].over_n = s.threads[hog].over_late = s.threads[hog].over_us = NAN;
 	s.threads[hog].hold_us = s.threads[hog].hold_p50 = s.threads[hog].hold_p99 = s.threads[hog].hold_max = NAN;
 	s.threads[hog].hold_preempted = s.in.all.hold_preempted = NAN;
 	expect(BOUND_YES, PATTERN_LONG_HOLD, PATTERN_COUNT);
@@ -315,6 +331,7 @@ Test(verdict, short_holds_between_make_c_code_no_convoy)
 	size_t io = add_thread(load_of("io", 0.02 * S, 8.4 * S, 205, 140, 0, 55, 300, 900, 60.8 * MS, 62 * MS, 63 * MS));
 
 	add_pair(io, hog, 8.3 * S);
+	ask(hog, 140, 139);
 	expect(BOUND_PARTLY, PATTERN_LONG_HOLD, PATTERN_COUNT);
 }
 
@@ -325,6 +342,7 @@ Test(verdict, long_holds_that_nobody_asks_to_end_do_not_hide_a_convoy)
 	size_t io = add_thread(load_of("io", 0.01 * S, 0.3 * S, 60, 58, 0, 55, 300, 900, 5.1 * MS, 5.3 * MS, 5.5 * MS));
 
 	add_pair(io, spinner, 0.3 * S);
+	ask(spinner, 58, 0);
 	verdict__reach(&s.in, &s.v);
 	cr_expect_not_null(found(PATTERN_CONVOY));
 }
@@ -337,6 +355,7 @@ static size_t add_collector(void)
 	size_t beat = add_thread(load_of("beat", 0.1 * S, 4 * S, 1000, 30, 0, 90, 100, 120, 2 * MS, 300 * MS, 470 * MS));
 
 	add_pair(beat, serve, 4 * S);
+	ask(serve, 30, 29);
 	s.threads[serve].gc_us = s.in.all.gc_us = 4.5 * S;
 	s.in.gc_wait_us = 3.8 * S;
 	s.in.gc_max_us = 450 * MS;
@@ -412,6 +431,7 @@ Test(verdict, c_code_that_does_not_let_go)
 		load_of("intake", 0.1 * S, 6 * S, 400, 60, 0, 50, 100, 120, 30, 190 * MS, 207 * MS));
 
 	add_pair(intake, report, 5.8 * S);
+	ask(report, 30, 29);
 	expect(BOUND_PARTLY, PATTERN_LONG_HOLD, PATTERN_COUNT);
 	cr_expect_eq(s.v.findings[0].thread, report);
 	cr_expect_not_null(strstr(s.v.findings[0].evidence, "214 ms"));
@@ -498,6 +518,7 @@ Test(verdict, holder_that_a_tracer_stops_is_the_tracers_doing)
 		load_of("victim", 0.6 * S, 7 * S, 400, 180, 0, 2 * MS, 3 * MS, 4 * MS, 3 * MS, 20 * MS, 26 * MS));
 
 	add_pair(victim, hog, 6.9 * S);
+	ask(hog, 150, 4);
 	s.in.whys = &whys;
 	s.threads[hog].hold_stopped = s.in.all.hold_stopped = 2.9 * S;
 	s.in.all.wait_stopped = 2.5 * S;
@@ -510,7 +531,7 @@ Test(verdict, holder_that_a_tracer_stops_is_the_tracers_doing)
 	/* Little of it is no finding, but is told. */
 	s.threads[hog].hold_stopped = s.in.all.hold_stopped = s.in.all.wait_stopped = 0.03 * S;
 	whys.of[0].ns = 30000000;
-	expect(BOUND_PARTLY, PATTERN_LONG_HOLD, PATTERN_COUNT);
+	expect(BOUND_PARTLY, PATTERN_COMPUTING, PATTERN_COUNT);
 	cr_expect_not_null(strstr(s.v.limits, "py-spy (PID 4711) stopped holders for 30 ms"), "%s", s.v.limits);
 	/* Nobody's name: a signal. */
 	whys.of[0] = (struct why){.kind = GIL_WHY_SIGNAL, .ns = 2900000000};
@@ -546,7 +567,7 @@ static void add_c_call(double n, double late)
 	add_pair(web, hog, 4.3 * S);
 	s.threads[hog].over_n = n;
 	s.threads[hog].over_late = late;
-	s.threads[hog].over_us = n * 9 * MS;
+	s.threads[hog].over_us = late > n / 2 ? n * 9 * MS : n * 20;
 	s.threads[hog].over_max = 10 * MS;
 }
 
@@ -573,6 +594,7 @@ Test(verdict, holder_that_has_no_cpu_is_starved)
 		load_of("victim", 0.6 * S, 7 * S, 400, 180, 0, 2 * MS, 3 * MS, 4 * MS, 3 * MS, 50 * MS, 70 * MS));
 
 	add_pair(victim, hog, 6.9 * S);
+	ask(hog, 150, 0);
 	s.threads[hog].hold_preempted = s.in.all.hold_preempted = 5 * S;
 	s.in.all.wait_preempted = 4.6 * S;
 	expect(BOUND_PARTLY, PATTERN_STARVED_HOLDER, PATTERN_COMPUTING, PATTERN_COUNT);
@@ -582,6 +604,7 @@ Test(verdict, holder_that_has_no_cpu_is_starved)
 	cr_expect_not_null(strstr(s.v.findings[0].remedy, "may run on 2"));
 	/* As measured: C code of 60 ms that lacks a CPU for half of its time is still C code. */
 	s.threads[hog].hold_p99 = s.threads[hog].hold_max = 135 * MS;
+	ask(hog, 150, 150);
 	expect(BOUND_PARTLY, PATTERN_STARVED_HOLDER, PATTERN_LONG_HOLD, PATTERN_COUNT);
 	cr_expect_not_null(strstr(s.v.findings[1].evidence, "it lacked one for 62 % of its holds"), "%s",
 			   s.v.findings[1].evidence);
@@ -596,6 +619,8 @@ Test(verdict, bytecode_without_a_cpu_is_no_c_code)
 
 	add_pair(tick, cpu, 3.2 * S);
 	add_pair(tick, hog, 1.8 * S);
+	ask(cpu, 290, 20);
+	ask(hog, 34, 33);
 	s.threads[cpu].hold_preempted = 1.9 * S;
 	s.threads[hog].hold_preempted = 0.9 * S;
 	s.in.all.hold_preempted = 2.8 * S;
@@ -603,8 +628,11 @@ Test(verdict, bytecode_without_a_cpu_is_no_c_code)
 	expect(BOUND_PARTLY, PATTERN_CONVOY, PATTERN_STARVED_HOLDER, PATTERN_LONG_HOLD, PATTERN_COUNT);
 	cr_expect_eq(found(PATTERN_LONG_HOLD)->thread, hog);
 	cr_expect_null(strstr(found(PATTERN_LONG_HOLD)->evidence, "did the same"), "%s", found(PATTERN_LONG_HOLD)->evidence);
-	/* Long also without what it lacked. */
+	/* However long its longest holds: it lets go when it is asked. */
 	s.threads[cpu].hold_p99 = 46 * MS;
+	verdict__reach(&s.in, &s.v);
+	cr_expect_eq(found(PATTERN_LONG_HOLD)->thread, hog);
+	ask(cpu, 290, 280);
 	verdict__reach(&s.in, &s.v);
 	cr_expect_eq(found(PATTERN_LONG_HOLD)->thread, cpu);
 }
@@ -714,15 +742,50 @@ Test(verdict, c_code_of_15_ms_is_a_cause)
 
 	add_pair(web, job, 2 * S);
 	add_place(job, "dumps (shop.py:12) -> orjson.so", TIME_RUNS, 4 * S, 2 * S);
+	s.places[0].extension = true;
 	expect(BOUND_PARTLY, PATTERN_LONG_HOLD, PATTERN_COUNT);
 	expect_code(PATTERN_LONG_HOLD, "dumps (shop.py:12) -> orjson.so");
+	/* Without requests, and without any C code that was seen, nobody knows. */
+	s.places[0].extension = false;
+	expect(BOUND_PARTLY, PATTERN_COUNT);
+	cr_expect_not_null(strstr(s.v.cause, "job the most, mostly in dumps (shop.py:12) -> orjson.so"), "%s", s.v.cause);
+	cr_expect_not_null(strstr(s.v.cause, "is not certain"), "%s", s.v.cause);
 	/* How late it lets go tells for certain: bytecode. */
-	s.threads[job].over_n = 250;
-	s.threads[job].over_late = 2;
+	ask(job, 250, 2);
 	expect(BOUND_PARTLY, PATTERN_COMPUTING, PATTERN_COUNT);
 	s.threads[job].over_late = 245;
 	s.threads[job].over_us = 2 * S;
 	s.threads[web].wait_p50 = 4 * MS;
+	expect(BOUND_PARTLY, PATTERN_LONG_HOLD, PATTERN_COUNT);
+}
+
+/* As three threads that compute on a busy machine: one held without a CPU when the probes came, and nobody knows that. */
+Test(verdict, longest_hold_is_no_c_code_of_who_lets_go_when_asked)
+{
+	size_t a = add_thread(worker("a", 4.9 * S, 5 * S)), b = add_thread(worker("b", 4.9 * S, 5 * S));
+
+	add_pair(a, b, 4.9 * S);
+	add_pair(b, a, 4.9 * S);
+	s.threads[a].hold_max = s.threads[b].wait_max = 600 * MS;
+	s.threads[a].hold_unseen = s.in.all.hold_unseen = 600 * MS;
+	expect(BOUND_YES, PATTERN_CPU_SHARING, PATTERN_COUNT);
+	/* Nor of who was hardly ever asked, however long it was. */
+	ask(a, 2, 1);
+	ask(b, 1, 1);
+	s.threads[a].hold_unseen = s.in.all.hold_unseen = 0;
+	expect(BOUND_YES, PATTERN_COUNT);
+	cr_expect_not_null(strstr(s.v.cause, "is not certain"), "%s", s.v.cause);
+}
+
+/* One call in ten, but each goes on for so long that it is nearly all that others wait for. */
+Test(verdict, c_code_that_is_rare_but_long_is_the_cause)
+{
+	size_t job = add_thread(load_of("job", 6 * S, 0, 400, 0, 110, 5 * MS, 200 * MS, 205 * MS, NAN, NAN, NAN));
+	size_t web = add_thread(load_of("web", 0.1 * S, 2.5 * S, 400, 110, 0, 40, 60, 90, 5.1 * MS, 190 * MS, 200 * MS));
+
+	add_pair(web, job, 2.5 * S);
+	ask(job, 110, 10);
+	s.threads[job].over_us = 10 * 195 * MS;
 	expect(BOUND_PARTLY, PATTERN_LONG_HOLD, PATTERN_COUNT);
 }
 
@@ -759,6 +822,8 @@ Test(verdict, little_sleep_is_no_finding_however_many_wait)
 {
 	for (int i = 0; i < 24; i++)
 		add_thread(load_of("cpu", 0.4 * S, 9.5 * S, 80, 80, 80, 5 * MS, 6 * MS, 6 * MS, 100 * MS, 120 * MS, 130 * MS));
+	for (size_t i = 0; i < 24; i++)
+		ask(i, 80, 0);
 	for (size_t i = 1; i < 24; i++)
 		add_pair(i, 0, 0.4 * S);
 	s.threads[0].hold_blocked = s.in.all.hold_blocked = 0.02 * S;

@@ -139,6 +139,7 @@ void confined_cycle(int start, uint64_t n, int through, int never);
 uint64_t cycle_ns(uint64_t n);
 void nap(uint64_t ns);
 void burn(uint64_t ns);
+void compute(uint64_t ns);
 void model_forward(uint64_t ns) __asm__("_ZN6engine5ModelIfE7forwardEmPKf"); /* as a C++ compiler would call it */
 void hog(struct hog_truth *t, int start, int end, uint64_t n, uint64_t hold_ns, uint64_t gap_ns);
 int hog_until_told(struct hog_truth *t, int start, int end);
@@ -599,7 +600,7 @@ static void add_spent(struct spent *sum, const struct spent *since, int schedsta
 	sum->delay_ns += now.delay_ns - since->delay_ns;
 }
 
-static void compute(uint64_t ns)
+void compute(uint64_t ns)
 {
 	uint64_t begin = cpu_ns();
 

@@ -80,7 +80,7 @@ def _libraries():
     u64, num = ctypes.c_uint64, ctypes.c_int
     prototypes = {
         "noop": (None, []), "now_ns": (u64, []), "thread_id": (num, []), "in_futex": (num, [num]),
-        "name_thread": (None, [ctypes.c_char_p]), "nap": (None, [u64]), "burn": (None, [u64]),
+        "name_thread": (None, [ctypes.c_char_p]), "nap": (None, [u64]), "burn": (None, [u64]), "compute": (None, [u64]),
         "gate_wait": (None, [num]), "gate_open": (None, [num]), "gate_watch": (None, [num, num]),
         "gate_shut": (None, [num]), "cycle": (None, [num, num, u64]), "cycle_ns": (u64, [u64]),
         "cycle_holding": (None, [num, num, u64, u64]), "confined_cycle": (None, [num, u64, num, num]),
