@@ -40,26 +40,36 @@ def call(function, what, *args):
     return "FCALL_RO %s 1 %s %s" % (function, key(what), " ".join(args))
 
 
+# What the panels of the process's samples draw: they share one query.
+SAMPLE = ("d,util,waiters,cpu,cost,lost,cov,wait_p50,wait_p99,wait_max,hold_p50,hold_p99,hold_max,"
+          "on_cpu,asleep,no_cpu,unseen,stopped")
+POINTS = 300  # of a line over half a screen; Grafana rounds steps, and makes up to 525 of them
+BARS = 160
+THREADS = 32  # as many as a wide row has
+
+STEPS = ("$__from", "$__to", "$__interval_ms")  # the interval follows the panel's maxDataPoints
+
 PIECES = 4  # of a range that is too much for one call; 24 h then
 
 
-def in_pieces(function, what, *args):
+DAYS = 7  # that samples are kept: a piece for each
+
+
+def in_pieces(function, what, *args, pieces=PIECES):
     """One query for each piece of the time range: each keeps the server for a part of the time only."""
-    return [call(function, what, *args, "%d/%d" % (i, PIECES)) for i in range(1, PIECES + 1)]
+    return [call(function, what, *args, "%d/%d" % (i, pieces)) for i in range(1, pieces + 1)]
 
 
-# The finest tier that still has the range and does not make thousands of rows of it. An EVAL, so that the pictures
+# The finest tier that still has the range of a thread and does not make thousands of rows of it. An EVAL, so that the pictures
 # that need no functions do without the library. No apostrophe may stand in it.
 TIER = """
-local base, from, kind = string.sub(KEYS[1], 1, -5), tonumber(ARGV[1]), ARGV[3]
-local keep = kind == "p" and "keep_proc_s" or "keep_thread_s"
-local meta = redis.call("HMGET", KEYS[1], keep, "last_ms")
+local base, from = string.sub(KEYS[1], 1, -5), tonumber(ARGV[1])
+local meta = redis.call("HMGET", KEYS[1], "keep_thread_s", "last_ms")
 local tiers, steps, i = {"1s", "10s", "60s"}, {1000, 10000, 60000}, 0
 for seconds in string.gmatch(meta[1] or "", "%d+") do
   i = i + 1
-  local a, b = kind == "p" and "p:" or "hold:", kind == "p" and "p:" or "wait:"
   if i < 3 and ARGV[2] - from <= 3700 * steps[i] and from >= (tonumber(meta[2] or nil) or 0) - seconds * 1000 - steps[i]
-    and redis.call("EXISTS", base .. a .. tiers[i], base .. b .. tiers[i]) > 0 then
+    and redis.call("EXISTS", base .. "hold:" .. tiers[i], base .. "wait:" .. tiers[i]) > 0 then
     return {tiers[i]}
   end
 end
@@ -100,11 +110,7 @@ THREAD = variable("thread", "Thread", "ZRANGE %s +inf -inf BYSCORE REV LIMIT 0 5
                   r"/^(?<text>(?<value>[^|]+)\|.*)$/")
 
 
-def tier(name, kind):
-    query = "EVAL_RO '%s' 1 %s $__from $__to %s" % (inline(TIER), key("meta"), kind)
-    return variable(name, "", query, r"/^(1s|10s|60s)$/", 2)
-
-
+TIER_OF_THREAD = variable("ttier", "", "EVAL_RO '%s' 1 %s $__from $__to" % (inline(TIER), key("meta")), r"/^(1s|10s|60s)$/", 2)
 TIER_ALL = variable("tier", "", "EVAL_RO '%s' 1 %sall:10s $__from $__to" % (inline(TIER_OF_ALL), PREFIX),
                     r"/^(10s|60s)$/", 2)
 
@@ -136,12 +142,16 @@ def ratio(left, right, alias):
         "binary": {"left": left, "operator": "/", "right": right}}}
 
 
+MERGE = {"id": "merge", "options": {}}
+
+
 def series(names, *calculated):
-    """A time series of some fields of JSON rows; `calculated` may make fields out of them first."""
+    """A time series of some fields of JSON rows, of one query or of the pieces of a range; `calculated` may make fields out of them
+    first."""
     names = dict([("t", "Time")] + list(names.items()))
     sources = {c["options"]["binary"][side] for c in calculated for side in ("left", "right")}
     plain = [n for n in names if n not in {c["options"]["alias"] for c in calculated}]
-    steps = [ROWS, EXTRACT, keep(plain + sorted(sources - set(plain))), TO_TIME] + list(calculated)
+    steps = [ROWS, EXTRACT, keep(plain + sorted(sources - set(plain))), MERGE, TO_TIME] + list(calculated)
     if calculated:
         steps.append(keep(names))
     return steps + [rename(names)]
@@ -157,7 +167,7 @@ def added_up(what, sums, most):
     The piece's number keeps equal rows of two pieces apart until they are added up."""
     by = dict({n: {"operation": "groupby", "aggregations": []} for n in what},
               **{n: {"operation": "aggregate", "aggregations": ["sum"]} for n in sums})
-    return [ROWS, EXTRACT, keep(["piece"] + list(what) + list(sums)), {"id": "merge", "options": {}},
+    return [ROWS, EXTRACT, keep(["piece"] + list(what) + list(sums)), MERGE,
             {"id": "groupBy", "options": {"fields": by}},
             {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": "%s (sum)" % sums[0], "desc": True}]}},
             {"id": "limit", "options": {"limitField": most}}]
@@ -182,12 +192,25 @@ LONG_ONES = thresholds(("orange", None), ("red", 1000000))
 PLAIN = thresholds(("green", None))
 
 
+class Rows(str):
+    """In place of a query: the rows that the panel of this title has asked for, before its transformations."""
+
+
+# Grafana's own data source for that.
+DASHBOARD = {"type": "datasource", "uid": "-- Dashboard --"}
+
+
 def panel(kind, title, about, size, query, steps, defaults, options, overrides=(), nothing=NOTHING, target=None):
-    queries = query if isinstance(query, list) else [query]
-    targets = [dict({"refId": ref, "datasource": SOURCE, "type": "cli", "command": "", "query": q}, **target or {})
-               for ref, q in zip("ABCDEFGH", queries)]
+    source = DASHBOARD if isinstance(query, Rows) else SOURCE
+    if source is DASHBOARD:
+        # place() puts its number there.
+        targets = [{"refId": "A", "datasource": source, "panelId": query, "withTransforms": False}]
+    else:
+        queries = query if isinstance(query, list) else [query]
+        targets = [dict({"refId": ref, "datasource": source, "type": "cli", "command": "", "query": q}, **target or {})
+                   for ref, q in zip("ABCDEFGH", queries)]
     return {
-        "type": kind, "title": title, "description": about, "datasource": SOURCE, "size": size,
+        "type": kind, "title": title, "description": about, "datasource": source, "size": size,
         "targets": targets, "transformations": list(steps),
         "fieldConfig": {"defaults": dict(defaults, noValue=nothing), "overrides": list(overrides)}, "options": options,
     }
@@ -199,7 +222,7 @@ def field(name, **properties):
 
 
 def lines(title, about, size, query, steps, unit, limits=PLAIN, top=None, style="line", gaps=True, log=False,
-          overrides=(), area=False, stack=False):
+          overrides=(), area=False, stack=False, points=None):
     custom = {
         "drawStyle": style, "lineWidth": 0 if style == "bars" else 1, "fillOpacity": 80 if stack else 10,
         "showPoints": "never" if style == "bars" else "auto", "spanNulls": False, "insertNulls": GAP_MS if gaps else False,
@@ -217,7 +240,12 @@ def lines(title, about, size, query, steps, unit, limits=PLAIN, top=None, style=
                    "sortBy": "Mean", "sortDesc": True},
         "tooltip": {"mode": "multi", "sort": "desc"},
     }
-    return panel("timeseries", title, about, size, query, steps, defaults, options, overrides)
+    made = panel("timeseries", title, about, size, query, steps, defaults, options, overrides)
+    if style == "bars":
+        custom.update(barAlignment=-1, barWidthFactor=1)  # a stamp is the end of its interval; one follows the other
+    if points:
+        made["maxDataPoints"] = points
+    return made
 
 
 def stats(title, about, size, query, steps, overrides, nothing=NOTHING, target=None):
@@ -293,11 +321,11 @@ def shown(*fields):
 ALL = "ZRANGE \"%sall:${tier}\" $__from $__to BYSCORE LIMIT 0 20000" % PREFIX
 
 
-def of_all(title, about, name, unit, limits, **more):
+def of_all(title, about, name, unit, limits, query=Rows("GIL busy"), **more):
     """One line per process."""
     steps = [ROWS, EXTRACT, keep(["t", "id", "label", name]), TO_TIME, {"id": "partitionByValues", "options": {
         "fields": ["label", "id"], "keepFields": False, "naming": {"asLabels": True}}}]
-    made = lines(title, about, (24, 8), ALL, steps, unit, limits, **more)
+    made = lines(title, about, (24, 8), query, steps, unit, limits, **more)
     made["fieldConfig"]["defaults"]["displayName"] = "${__field.labels.label} ${__field.labels.id}"
     return made
 
@@ -330,7 +358,7 @@ def overview():
                "FCALL_RO gil_worst 1 %sall:10s wait_p99 30" % PREFIX, US, WAITED),
         single("Processes", "Processes observed in the time range. Normal: those that gilscope is attached to.", "ZCOUNT %sprocs $__from +inf" % PREFIX, "none", PLAIN, "0"),
         of_all("GIL busy", "Share of the observed time in which some thread held the GIL. Normal: below 70 %. Near 100 %: that "
-               "process can't use another core for Python code. No line: not observed.", "util", SHARE, BUSY, top=1, area=True),
+               "process can't use another core for Python code. No line: not observed.", "util", SHARE, BUSY, ALL, top=1, area=True),
         of_all("Threads waiting", "How many threads queued for the GIL, on average. Normal: well below one. Each full unit is one "
                "thread that does nothing but wait.", "waiters", "none", QUEUE),
         of_all("Wait p99", "99th percentile of the waits for the GIL in each interval; waits still going on count at their age "
@@ -338,7 +366,7 @@ def overview():
                log=True),
         table("Processes in this range", "All processes observed in the time range. Click one for its dashboard. Lost: events that "
               "gilscope missed, which should be 0. Observed below 100 %: the numbers are of that part of the time.", (24, 10),
-              ALL, [ROWS, EXTRACT, keep(["id"] + list(aggregated)), {"id": "groupBy", "options": {"fields": group}},
+              Rows("GIL busy"), [ROWS, EXTRACT, keep(["id"] + list(aggregated)), {"id": "groupBy", "options": {"fields": group}},
                     rename(names)],
               [field("Process", links=link("Open", "gilscope-process", "proc", "id")),
                field("GIL busy", unit=SHARE, decimals=1, thresholds=BUSY, min=0, max=1, custom__cellOptions=GAUGE),
@@ -347,13 +375,13 @@ def overview():
     ]
 
 
-def percentiles(kind, what, gaps=True):
+def percentiles(kind, query):
     said = {"wait": ("Waits", "How long threads waited for the GIL: median, 99th percentile and longest of each interval; only "
                      "acquires that waited count. Normal: below a few switch intervals (5 ms each)."),
             "hold": ("Holds", "How long the GIL was held at a time: median, 99th percentile and longest of each interval. Normal: up "
                      "to 5 ms, when pure Python lets go if asked; longer holds are C code that does not release the GIL.")}[kind]
-    return lines(said[0], said[1] + " What still goes on counts at its age so far.", (12, 8), rows(what),
-                 series(named(kind + "_p50", kind + "_p99", kind + "_max")), US, gaps=gaps, log=True)
+    return lines(said[0], said[1] + " What still goes on counts at its age so far.", (12, 8), query,
+                 series(named(kind + "_p50", kind + "_p99", kind + "_max")), US, gaps=False, log=True)
 
 
 PAIRS = {"victim": "Who waited", "holder": "For whom", "wait (sum)": "Waited"}
@@ -371,7 +399,7 @@ def matrix(title, about, size):
     steps = added_up(["victim", "holder"], ["wait"], 150) + [
         {"id": "groupingToMatrix", "options": {"columnField": "holder", "rowField": "victim", "valueField": "wait (sum)",
                                                "emptyValue": "null"}}, rename({"victim\\holder": "Who waited"})]
-    return table(title, about, size, in_pieces("gil_blame", "blame", "$__from", "$__to", "5000"), steps, [
+    return table(title, about, size, Rows("Who made whom wait"), steps, [
         {"matcher": {"id": "byType", "options": "number"}, "properties": [
             {"id": "unit", "value": US}, {"id": "color", "value": {"mode": "continuous-reds"}},
             {"id": "custom.cellOptions", "value": {"type": "color-background", "mode": "basic"}}]},
@@ -415,16 +443,18 @@ def long_ones(title, about, size, query, skip=()):
 
 
 def shares(title, about, what):
-    return lines(title, about, (12, 9), rows(what + ":${ttier}"), WIDE, SHARE, style="bars", stack=True)
+    return lines(title, about, (12, 9), call("gil_wide", what, *STEPS, str(THREADS)), WIDE, SHARE, style="bars", stack=True, gaps=False,
+                 points=BARS)
 
 
 def process():
+    samples = Rows("GIL busy")
     last = named("util", "waiters", "wait_p99", "hold_max", "threads", "lost")
     whole = named("util", "waiters", "wait_p50", "wait_p99", "wait_max", "hold_p99", "hold_max", "lost", "cov")
     threads = {"name": "Thread", "thread": "TID", "hold_share": "Holds", "wait_share": "Waits", "hold": "Held", "wait": "Waited",
                "n": "Acquires", "c": "Contended", "forced": "Forced", "hold_blocked": "Held asleep",
                "hold_preempted": "Held, no CPU", "wait_max": "Longest wait", "hold_max": "Longest hold"}
-    return "process", "gilscope: process", [DATA_SOURCE, PROCESS, tier("ptier", "p"), tier("ttier", "t")], [
+    return "process", "gilscope: process", [DATA_SOURCE, PROCESS], [
         stats("Now", "The newest sample. GIL busy near 100 % with threads waiting: bound by the GIL. Lost should be 0.", (24, 4), "",
               [keep(last), rename(last)], shown(*last), "Not observed at the moment.",
               {"type": "command", "command": "hgetall", "keyName": "%s{${proc}}:last" % PREFIX}),
@@ -432,16 +462,16 @@ def process():
               "are exact. Observed below 100 %: the rest of the time is unknown, not idle.", (24, 4),
               call("gil_rows", "p", "$__from", "$__to"), columns(whole), shown(*whole)),
         lines("GIL busy", "Share of the observed time in which some thread held the GIL. Below 70 % there is room; near 100 % more "
-              "threads bring nothing. No line: not observed.", (12, 8), rows("p:${ptier}"), series(named("util")), SHARE, BUSY,
-              top=1, area=True),
+              "threads bring nothing. No line: not observed.", (12, 8), in_pieces("gil_rows", "p", *STEPS, SAMPLE, pieces=DAYS),
+              series(named("util")), SHARE, BUSY, top=1, area=True, gaps=False, points=POINTS),
         lines("Threads waiting", "How many threads queued for the GIL, on average. Normal: well below one. Each full unit is one "
-              "thread that does nothing but wait.", (12, 8), rows("p:${ptier}"), series(named("waiters")), "none", QUEUE),
-        shares("Who holds the GIL", "Share of the time that each thread held it: the 32 busiest of each interval, the rest in "
+              "thread that does nothing but wait.", (12, 8), samples, series(named("waiters")), "none", QUEUE, gaps=False),
+        shares("Who holds the GIL", "Share of the time that each thread held it: the 32 busiest of the range, the rest in "
                "\"other\". Normal: free space above; together at most 100 %. One wide band is the thread to look at.", "hold"),
         shares("Who waits for it", "Share of the time that each thread waited for the GIL, stacked: 300 % are three threads that do "
                "nothing but wait. Normal: a few per cent in all.", "wait"),
-        percentiles("wait", "p:${ptier}"),
-        percentiles("hold", "p:${ptier}"),
+        percentiles("wait", samples),
+        percentiles("hold", samples),
         table("Threads", "Exact totals in the time range, the threads that held most first. Click one for its dashboard. Normal: "
               "nobody far ahead. Many waits with few holds: a victim; forced: releases that a waiter asked for; held asleep, "
               "without a CPU: nobody could run.",
@@ -469,27 +499,27 @@ def process():
               "call, a page fault), or that could run but had no CPU. Normal: on a CPU. Asleep: somebody blocks without letting go. "
               "Without a CPU: the machine or a limit is short of them. Stopped: by a tracer or a signal. Not known: light mode, or "
               "--no-off-cpu.", (12, 9),
-              call("gil_holder", "p:${ptier}", "$__from", "$__to", "1"),
+              samples,
               series({"on_cpu": "On a CPU", "asleep": "Asleep", "no_cpu": "Without a CPU", "stopped": "Stopped",
                       "unseen": "Not known"}), SHARE, top=1,
-              stack=True, overrides=[field(n, color={"mode": "fixed", "fixedColor": c}) for n, c in (
+              gaps=False, stack=True, overrides=[field(n, color={"mode": "fixed", "fixedColor": c}) for n, c in (
                   ("On a CPU", "green"), ("Asleep", "orange"), ("Without a CPU", "red"), ("Stopped", "purple"),
                   ("Not known", "text"))]),
         lines("Own cost and CPU", "Cores that the process used, and of them gilscope's probes (an estimate). Normal cost: below "
-              "0.02 cores.", (12, 8), rows("p:${ptier}"),
+              "0.02 cores.", (12, 8), samples,
               series({"cpu_cores": "CPU", "cost_cores": "gilscope"}, ratio("cpu", "d", "cpu_cores"),
-                     ratio("cost", "d", "cost_cores")), "none"),
+                     ratio("cost", "d", "cost_cores")), "none", gaps=False),
         lines("Observed, and what was lost", "Observed: share of each interval that was seen (right: 100 %). Lost: events and "
-              "violations of the expected order, which should be 0; meta names their kinds.", (12, 8), rows("p:${ptier}"),
-              series(named("cov", "lost")), "none", overrides=[
+              "violations of the expected order, which should be 0; meta names their kinds.", (12, 8), samples,
+              series(named("cov", "lost")), "none", gaps=False, overrides=[
                   field("Observed", unit=SHARE, max=1, custom__axisPlacement="right"), field("Lost", custom__drawStyle="bars")]),
     ]
 
 
 def thread():
     whole = named("hold", "wait", "n", "c", "forced", "wait_p50", "wait_p99", "wait_max", "hold_p99", "hold_max")
-    mine = "t:${thread}"
-    return "thread", "gilscope: thread", [DATA_SOURCE, PROCESS, THREAD, tier("ttier", "t")], [
+    mine, samples = "t:${thread}", Rows("Holds and waits")
+    return "thread", "gilscope: thread", [DATA_SOURCE, PROCESS, THREAD, TIER_OF_THREAD], [
         stats("In this range", "Totals of this thread in the time range. Percentiles merged from histograms, maxima exact. Normal: less "
               "waited than held. A victim has much waiting and few holds.", (24, 4), call("gil_rows", mine, "$__from", "$__to"), columns(whole),
               shown(*whole), "This thread did nothing in this time range."),
@@ -498,8 +528,8 @@ def thread():
               "lines at zero.", (24, 8), rows(mine + ":${ttier}"),
               series({"held": "Holds", "waited": "Waits"}, ratio("hold", "d", "held"), ratio("wait", "d", "waited")), SHARE,
               gaps=False),
-        percentiles("wait", mine + ":${ttier}", gaps=False),
-        percentiles("hold", mine + ":${ttier}", gaps=False),
+        percentiles("wait", samples),
+        percentiles("hold", samples),
         heat_map("Waits by length", "How many waits of which length ended when. Normal: below 5 ms. Kept in steps of 10 s and more.",
                  (12, 9), call("gil_heatmap", mine, "$__from", "$__to", "$__interval_ms", "wait")),
         heat_map("Holds by length", "How many holds of which length ended when. Normal: up to 5 ms. Longer ones are C code that keeps it.",
@@ -512,7 +542,7 @@ def thread():
                   "none.", (24, 8),
                   call("gil_long", "long", "$__from", "$__to", "200", '"${thread}"'), ("name", "thr")),
         lines("Acquires", "How often it took the GIL, how often it had to wait for it, and was asked to let go, per interval of "
-              "the history (1 s, 10 s or 60 s). Normal: most do not wait.", (24, 8), rows(mine + ":${ttier}"), series(named("n", "c", "forced")), "short",
+              "the history (1 s, 10 s or 60 s). Normal: most do not wait.", (24, 8), samples, series(named("n", "c", "forced")), "short",
               gaps=False),
     ]
 
@@ -529,6 +559,9 @@ def place(panels):
             x, y, height = 0, y + height, 0
         p["id"], p["gridPos"] = i, {"x": x, "y": y, "w": w, "h": h}
         x, height = x + w, max(height, h)
+    ids = {p["title"]: p["id"] for p in panels}
+    for target in [t for p in panels for t in p["targets"] if "panelId" in t]:
+        target["panelId"] = ids[target["panelId"]]
     return panels
 
 
@@ -594,7 +627,7 @@ def as_eval(made, lua):
     copy = json.loads(text.replace("/d/gilscope-thread?", "/d/gilscope-thread-eval?"))
     for p in copy["panels"]:
         for target in p.get("targets", ()):
-            called = re.match(r"FCALL_RO (\w+) ", target["query"])
+            called = re.match(r"FCALL_RO (\w+) ", target.get("query", ""))
             if called:
                 target["query"] = "EVAL_RO '%s' %s" % (script(called.group(1), lua), target["query"][called.end():])
     return copy

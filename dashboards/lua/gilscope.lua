@@ -12,10 +12,11 @@
 -- A call reads a bounded number of members, so that it does not keep the server from others for long, and
 -- answers with an error beyond. While the library is loaded, Redis offers it no globals: all work is in functions.
 
-local VERSION = 4
+local VERSION = 5
 
 -- Members that one call reads: each of these takes some 50 ms of the server's time on a slow machine.
 local MAX_ROWS = 1600      -- samples, all of each
+local MAX_STEPS = 1500     -- the same where a tier is chosen: leaves room for the finer rows at both ends
 local MAX_WIDE = 2000
 local MAX_BLAME = 480      -- rows of up to 64 pairs
 local MAX_CODE = 480       -- rows of up to 24 places
@@ -29,6 +30,9 @@ local MAX_THREADS = 5000   -- names
 local TIERS = {'1s', '10s', '60s'}
 local STEP_MS = {1000, 10000, 60000}
 local EXACT = 9007199254740992 -- 2^53
+local GAP_MS = 65000 -- longer than a step of the coarsest tier: so long without a row is a gap
+local WHOLE_MS = 6 * 3600000 -- a range of blame and code that is not cut into pieces
+local WHOLE_ROWS_MS = 25 * 3600000 -- one of samples
 
 local BUCKETS = 132 -- of a stored histogram; the last one is open
 
@@ -50,12 +54,15 @@ local OFF_CPU = {
 	wait = {'wait_blocked', 'wait_preempted', 'wait_unseen', 'wait_stopped', list = 'wo'},
 }
 local KINDS = {'hold', 'wait'}
+-- Shares of the observed time that the holder spent so, made of the hold and its parts: written where they are asked for.
+local DOINGS = {'on_cpu', 'asleep', 'no_cpu', 'unseen', 'stopped'}
 local RATIOS = {
 	util = true, waiters = true, cov = true, hold_share = true, wait_share = true, share = true,
+	on_cpu = true, asleep = true, no_cpu = true, unseen = true, stopped = true,
 }
 
 -- Taken from their tables once, when they exist: that is, not while the library is loaded.
-local match, find, sub, gmatch, format, ceil, floor, concat
+local match, find, sub, gmatch, format, ceil, floor, concat, type_of, each_of
 
 local quoted -- names as JSON, of the running call: they recur in every row
 
@@ -63,6 +70,7 @@ local function take_globals()
 	match, find, sub = string.match, string.find, string.sub
 	gmatch, format = string.gmatch, string.format
 	ceil, floor, concat = math.ceil, math.floor, table.concat
+	type_of, each_of = type, next
 end
 
 -- ---- errors and arguments ----
@@ -87,7 +95,7 @@ local function guarded(answer)
 		if ok then
 			return reply
 		end
-		if type(reply) == 'table' then
+		if type_of(reply) == 'table' then
 			return redis.error_reply(reply.err or 'ERR gilscope: failed')
 		end
 		return redis.error_reply('ERR gilscope: ' .. reply)
@@ -95,18 +103,18 @@ local function guarded(answer)
 end
 
 local function number(v)
-	if type(v) == 'number' and v >= 0 and v <= EXACT then
+	if type_of(v) == 'number' and v >= 0 and v <= EXACT then
 		return v
 	end
 end
 
 local function is_text(v)
-	return type(v) == 'string'
+	return type_of(v) == 'string'
 end
 
 -- A table, empty where there is none: of JSON's null, too.
 local function list_of(v)
-	return type(v) == 'table' and v or {}
+	return type_of(v) == 'table' and v or {}
 end
 
 local function number_arg(args, i, name, default)
@@ -128,9 +136,9 @@ local function range_args(args)
 end
 
 -- The range, or the piece of it that a last argument "2/4" asks for: a long range in several calls, none of which keeps
--- the server for long; what they answer adds up to the whole. Cut at whole rows of the coarsest tier. Third result: the
--- piece's number, if it is one; the argument is taken away.
-local function piece_args(args)
+-- the server for long; what they answer adds up to the whole. Cut at whole `unit`s, rows of the coarsest tier. Third result: the
+-- piece's number, if it is one; the argument is taken away. A range up to `whole` is not cut: the first piece has all of it.
+local function piece_args(at, args, whole, unit)
 	local from, to = range_args(args)
 	local piece, pieces = match(args[#args], '^(%d+)/(%d+)$')
 
@@ -142,10 +150,13 @@ local function piece_args(args)
 		fail('piece %d of %d', piece, pieces)
 	end
 	args[#args] = nil
+	if not at.tier and to - from <= whole then
+		return from, piece == 1 and to or from, piece
+	end
 
 	local function cut(i)
 		return i == 0 and from or i == pieces and to or
-			math.min(to, ceil((from + (to - from) * i / pieces) / STEP_MS[#STEP_MS]) * STEP_MS[#STEP_MS])
+			math.min(to, ceil((from + (to - from) * i / pieces) / unit) * unit)
 	end
 	return cut(piece - 1), cut(piece), piece
 end
@@ -177,7 +188,7 @@ local function quote(name)
 end
 
 local function json_pair(name, v, ratio)
-	return quote(name) .. ':' .. (type(v) == 'string' and cjson.encode(v) or json_number(v, ratio))
+	return quote(name) .. ':' .. (type_of(v) == 'string' and cjson.encode(v) or json_number(v, ratio))
 end
 
 -- The fields of `row` that it has, in the order of `order`.
@@ -275,6 +286,16 @@ local function tier_for_step(at, from, to, step, first, max)
 	return tier_from(at, first, from)
 end
 
+-- The coarsest tier with a row for each `step` ms, or a coarser one where it has more than `max` rows.
+local function tier_of_step(at, from, to, step, first, max)
+	for i = first + 1, #TIERS do
+		if STEP_MS[i] <= step or (to - from) / STEP_MS[i - 1] > max then
+			first = i
+		end
+	end
+	return tier_from(at, first, from)
+end
+
 local function text(v)
 	return format('%.0f', v)
 end
@@ -297,7 +318,7 @@ end
 local function decode(member, from, to)
 	local ok, row = pcall(cjson.decode, member)
 
-	if ok and type(row) == 'table' and number(row.t) and row.t > from and row.t <= to then
+	if ok and type_of(row) == 'table' and number(row.t) and row.t > from and row.t <= to then
 		return row
 	end
 end
@@ -346,8 +367,8 @@ local function round_up(v, step)
 end
 
 -- From the inside outwards: what tier i does not cover of (from, to] is left to i - 1. The samples of the process
--- are the measure for all its series, for a thread that was idle wrote nothing.
-local function cover(at, from, to, finest)
+-- are the measure for all its series, for a thread that was idle wrote nothing. Oldest first.
+local function cover(at, from, to, finest, coarsest)
 	local segments, p = {}, {base = at.base, series = of_process(at.series) and at.series or 'p'}
 	local least = tier_from(at, finest, from) -- finer ones no longer reach back to `from`
 
@@ -356,7 +377,7 @@ local function cover(at, from, to, finest)
 	end
 	local low, high = from, from
 
-	for i = #TIERS, finest, -1 do
+	for i = coarsest or #TIERS, finest, -1 do
 		local key = p.base .. p.series .. ':' .. TIERS[i]
 		local begin = i > least and round_up(from, STEP_MS[i]) or from
 
@@ -380,7 +401,16 @@ local function cover(at, from, to, finest)
 			end
 		end
 	end
+	table.sort(segments, function(a, b) return a.from < b.from end)
 	return segments
+end
+
+-- The range in steps of `step` ms, rounded up to whole rows of the tier that they are made of; at both ends, where that tier
+-- has no whole row, finer ones go on. Second result: the step.
+local function in_steps(at, from, to, step, max)
+	local tier = at.tier or tier_of_step(at, from, to, step, 1, max)
+
+	return cover(at, from, to, 1, tier), round_up(step, STEP_MS[tier])
 end
 
 local function count(base, series, segments)
@@ -415,14 +445,15 @@ end
 
 -- Adds {bucket, count, ...} to `h`, `width` buckets to one. False if it is no such list.
 local function add_counts(h, list, width)
-	if type(list) ~= 'table' then
+	if type_of(list) ~= 'table' then
 		return false
 	end
 	for i = 1, #list - 1, 2 do
 		local b, n = list[i], list[i + 1]
 
-		if number(b) and number(n) and b < BUCKETS and b % 1 == 0 then
-			b = b - b % width
+		-- Without number(): this is most of what merging takes.
+		if type_of(b) == 'number' and type_of(n) == 'number' and b >= 0 and b < BUCKETS and b % 1 == 0 and n >= 0 and n <= EXACT then
+			b = width > 1 and b - b % width or b
 			h[b] = (h[b] or 0) + n
 		end
 	end
@@ -444,8 +475,8 @@ end
 local function hist_total(h)
 	local total = 0
 
-	for bucket = 0, BUCKETS - 1 do
-		total = total + (h[bucket] or 0)
+	for _, n in each_of, h do
+		total = total + n
 	end
 	return total
 end
@@ -466,9 +497,9 @@ local function bucket_ns(bucket, max_ns)
 	return max_ns > 0 and value > max_ns and max_ns or value
 end
 
--- Quantile in microseconds; max_us nil: not known. As in collector/series/hist.c.
-local function quantile(h, q, max_us)
-	local total, seen = hist_total(h), 0
+-- Quantile in microseconds of `total` in h; max_us nil: not known. As in collector/series/hist.c.
+local function quantile(h, total, q, max_us)
+	local seen = 0
 	local max_ns = max_us and max_us * 1000 + 999 or 0
 	local rank = math.max(1, math.min(total, ceil(q * total)))
 
@@ -515,18 +546,24 @@ local function add_rare(values, row)
 	end
 end
 
+-- Part i off the CPU of one row, if it is known.
+local function off_cpu(row, parts, i)
+	local list = row[parts.list]
+	local listed = type_of(list) == 'table'
+
+	return number(listed and list[i] or not listed and row[parts[i]] or nil)
+end
+
 -- Adds the parts off the CPU of one row, or notes that they are not known.
 local function add_off_cpu(values, lacking, row, kind)
 	local parts = OFF_CPU[kind]
-	local list = row[parts.list]
-	local listed = type(list) == 'table'
-	local known = number(listed and list[1] or not listed and row[parts[1]] or nil)
+	local known = off_cpu(row, parts, 1)
 
 	for i = 1, #parts do
 		local name = parts[i]
 
 		if known then
-			values[name] = (values[name] or 0) + (number(listed and list[i] or not listed and row[name] or nil) or 0)
+			values[name] = (values[name] or 0) + (off_cpu(row, parts, i) or 0)
 		elseif row[kind] ~= 0 then
 			lacking[name] = true
 		end
@@ -575,9 +612,14 @@ local function add_row(sum, row)
 	v.t = row.t
 end
 
+-- Of one sample they stay what they are, as percentiles do.
 local function finish_shares(sum)
-	local v, observed_us = sum.values, sum.observed
+	local v, observed_us, only = sum.values, sum.observed, sum.n == 1 and sum.rows[1]
 
+	if only and observed_us > 0 then
+		v.util, v.waiters, v.cov = number(only.util), number(only.waiters), number(only.cov)
+		return
+	end
 	-- With several GILs `util` is the busiest one's, not the sum of holds.
 	if v.util then
 		v.util = observed_us > 0 and (v.gils or not v.hold or sum.lacking.hold) and v.util / observed_us or
@@ -591,7 +633,8 @@ local function finish_shares(sum)
 	end
 end
 
--- The merged histogram of the samples; nil if one lacks it. An idle one is written without: it would be empty.
+-- The merged histogram of the samples and how many are in it; nil if one lacks it. An idle one is written without: it would be
+-- empty.
 local function merged_hist(sum, hist, counter)
 	local h = {}
 
@@ -600,21 +643,23 @@ local function merged_hist(sum, hist, counter)
 			return nil
 		end
 	end
-	return hist_total(h) > 0 and h or nil
+	return h, hist_total(h)
 end
 
 -- Percentiles of one sample stay what they are: they come from finer buckets than those that are stored.
 local function finish_distribution(sum, kind, hist, counter)
-	local v, h = sum.values, nil
+	local v, h, total = sum.values, nil, nil
 
 	if sum.lacking[kind] then
 		v[kind .. '_p50'], v[kind .. '_p99'], v[kind .. '_max'] = nil, nil, nil
 		return
 	end
-	h = sum.n > 1 and merged_hist(sum, hist, counter)
-	if h then
-		v[kind .. '_p50'] = quantile(h, 0.5, v[kind .. '_max'])
-		v[kind .. '_p99'] = quantile(h, 0.99, v[kind .. '_max'])
+	if sum.n > 1 then
+		h, total = merged_hist(sum, hist, counter)
+	end
+	if h and total > 0 then
+		v[kind .. '_p50'] = quantile(h, total, 0.5, v[kind .. '_max'])
+		v[kind .. '_p99'] = quantile(h, total, 0.99, v[kind .. '_max'])
 	end
 end
 
@@ -634,45 +679,128 @@ local function finish(sum)
 	return v
 end
 
--- gil_rows KEY FROM TO [STEP]   samples merged to one row per STEP ms; without STEP, or 0: the range as one row
+-- ---- what the holder did ----
+
+-- Adds one sample's hold, and how long of it its holder did not run; `asleep` nil: that is not known.
+local function add_doings(sum, hold, asleep, no_cpu, unseen, stopped)
+	if not hold then
+		sum.lacking = true
+	elseif not asleep then
+		sum[4] = sum[4] + hold
+	else
+		sum[1] = sum[1] + hold - asleep - (no_cpu or 0) - (unseen or 0) - (stopped or 0)
+		sum[2], sum[3] = sum[2] + asleep, sum[3] + (no_cpu or 0)
+		sum[4], sum[5] = sum[4] + (unseen or 0), sum[5] + (stopped or 0)
+	end
+end
+
+-- Puts the shares of `us` of observed time into `row`; none where one of the samples does not know how long the GIL was held.
+local function finish_doings(row, sum, us)
+	for i = 1, us > 0 and not sum.lacking and #DOINGS or 0 do
+		row[DOINGS[i]] = math.max(0, sum[i] / us)
+	end
+end
+
+local function sum_of_doings(samples)
+	local sum = {0, 0, 0, 0, 0}
+
+	for i = 1, #samples do
+		local row, parts = samples[i], OFF_CPU.hold
+
+		add_doings(sum, number(row.hold), off_cpu(row, parts, 1), off_cpu(row, parts, 2), off_cpu(row, parts, 3),
+			off_cpu(row, parts, 4))
+	end
+	return sum
+end
+
+-- ---- samples, merged ----
+
+-- The fields that "util,cov,..." names, in the order of rows; all of a sample without. Second result: whether what the holder
+-- did is among them.
+local function fields_arg(list)
+	local wanted, order, doings = {}, {'t'}, false
+
+	if not list then
+		return ORDER, false
+	end
+	for name in gmatch(list, '[^,]+') do
+		wanted[name] = true
+	end
+	wanted.t = nil
+	for _, names in ipairs({ORDER, DOINGS}) do
+		for i = 1, #names do
+			if wanted[names[i]] then
+				wanted[names[i]] = nil
+				order[#order + 1] = names[i]
+				doings = doings or names == DOINGS
+			end
+		end
+	end
+	if next(wanted) then
+		fail('no field %s', next(wanted))
+	end
+	return order, doings
+end
+
+-- What breaks a line that is drawn through the rows.
+local function gap_row(t, order)
+	local parts = {json_pair('t', t)}
+
+	for i = 2, #order do
+		parts[i] = quote(order[i]) .. ':null'
+	end
+	return '{' .. concat(parts, ',') .. '}'
+end
+
+-- gil_rows KEY FROM TO [STEP [FIELDS]] [I/PIECES]   samples merged to one row per STEP ms, rounded up to whole rows of a tier; without STEP,
+-- or 0: the range as one row. FIELDS ("util,cov"): those only, shares of what the holder did (gil_holder) among them if asked
+-- for; where a step and more than GAP_MS have no samples stands a row of nulls.
 local function rows(key, args)
 	local at = parse_key(key)
-	local from, to = range_args(args)
-	local step = number_arg(args, 3, 'STEP (ms)', 0)
-	local out, sum, bucket = {}, new_sum(), nil
+	local unit = round_up(math.max(1, number(tonumber(args[3])) or 1), STEP_MS[#STEP_MS])
+	local from, to = piece_args(at, args, WHOLE_ROWS_MS, unit)
+	local step, order, doings = number_arg(args, 3, 'STEP (ms)', 0), fields_arg(args[4])
+	local segments
+	local out, sum, bucket, last = {}, new_sum(), nil, nil
 
+	if from >= to then
+		return out
+	end
+
+	if step > 0 then
+		segments, step = in_steps(at, from, to, step, MAX_STEPS)
+	else
+		segments = cover(at, from, to, 1)
+	end
 	local function flush()
 		if sum.n > 0 then
-			out[#out + 1] = json_row(finish(sum), ORDER)
+			local row = finish(sum)
+
+			if doings then
+				finish_doings(row, sum_of_doings(sum.rows), sum.observed)
+			end
+			out[#out + 1] = json_row(row, order)
 		end
 		sum = new_sum()
 	end
-	local function visit(member, low, high)
+	each(at.base, at.series, segments, MAX_ROWS, function(member, low, high)
 		local row = decode(member, low, high)
 		local here = row and step > 0 and ceil(row.t / step) or 0
 
 		if row then
 			if here ~= bucket then
 				flush()
+				if args[4] and bucket and here > bucket + 1 and row.t - last > GAP_MS then
+					out[#out + 1] = gap_row((bucket + 1) * step, order)
+				end
 			end
-			bucket = here
+			bucket, last = here, row.t
 			add_row(sum, row)
 		end
-	end
-	local segments
-
-	if step > 0 then
-		segments = {{tier = tier_for_step(at, from, to, step, 1, MAX_ROWS), from = from, to = to}}
-	else
-		segments = cover(at, from, to, 1)
-		table.sort(segments, function(a, b) return a.from < b.from end)
-	end
-	each(at.base, at.series, segments, MAX_ROWS, visit)
+	end)
 	flush()
 	return out
 end
-
--- ---- what the holder did ----
 
 local function bucket_of(buckets, list, index)
 	if not buckets[index] then
@@ -689,6 +817,8 @@ local function picked(member, name)
 	return at and number(tonumber(match(member, '^%d+', at + 1) or ''))
 end
 
+local HELD = {'t', 'on_cpu', 'asleep', 'no_cpu', 'unseen', 'stopped'}
+
 -- gil_holder KEY FROM TO [STEP]   shares of the observed time in which the GIL was held by a thread that ran, slept, had no CPU
 -- or was stopped, or of which that is not known; one row per STEP ms (0: the range as one). KEY: gil:{id}:p
 local function holder(key, args)
@@ -701,29 +831,22 @@ local function holder(key, args)
 
 	each(at.base, at.series, segments, MAX_HELD, function(member)
 		local t, us = observed(member)
-		local hold, asleep = picked(member, '"hold":'), picked(member, '"hold_blocked":')
 
 		if t and us > 0 then
 			local bucket = bucket_of(buckets, list, step > 0 and ceil(t / step) or 0)
-			local sum = bucket.totals
-			local no_cpu = asleep and picked(member, '"hold_preempted":') or 0
-			local unseen = asleep and (picked(member, '"hold_unseen":') or 0) or hold or 0
-			local stopped = asleep and picked(member, '"hold_stopped":') or 0
 
 			bucket.us, bucket.t = bucket.us + us, t > bucket.t and t or bucket.t
-			bucket.lacking = bucket.lacking or not hold
-			sum[1] = (sum[1] or 0) + (hold or 0) - (asleep or 0) - no_cpu - unseen - stopped
-			sum[2], sum[3], sum[4] = (sum[2] or 0) + (asleep or 0), (sum[3] or 0) + no_cpu, (sum[4] or 0) + unseen
-			sum[5] = (sum[5] or 0) + stopped
+			bucket.doings = bucket.doings or {0, 0, 0, 0, 0}
+			add_doings(bucket.doings, picked(member, '"hold":'), picked(member, '"hold_blocked":'),
+				picked(member, '"hold_preempted":'), picked(member, '"hold_unseen":'), picked(member, '"hold_stopped":'))
 		end
 	end)
 	table.sort(list, function(a, b) return a.t < b.t end)
 	for i = 1, #list do
-		local us, sum = list[i].us, list[i].totals
+		local row = {t = list[i].t}
 
-		out[i] = list[i].lacking and format('{"t":%.0f}', list[i].t) or
-			format('{"t":%.0f,"on_cpu":%.6g,"asleep":%.6g,"no_cpu":%.6g,"unseen":%.6g,"stopped":%.6g}', list[i].t,
-				math.max(0, sum[1] / us), sum[2] / us, sum[3] / us, sum[4] / us, sum[5] / us)
+		finish_doings(row, list[i].doings, list[i].us)
+		out[i] = json_row(row, HELD)
 	end
 	return out
 end
@@ -760,18 +883,6 @@ local function shown_name(names, thr)
 	return (name and name ~= '' and name or 'thread') .. ' (' .. thr .. ')'
 end
 
--- Observed time of the process in the segments, in us.
-local function observed_us(base, segments)
-	local sum = 0
-
-	each(base, 'p', segments, MAX_PICKED, function(member)
-		local _, us = observed(member)
-
-		sum = sum + us
-	end)
-	return sum
-end
-
 local TOP = {
 	'name', 'thread', 'hold_share', 'wait_share', 'hold', 'wait', 'n', 'c', 'forced', 'hold_blocked', 'hold_preempted',
 	'hold_unseen', 'hold_stopped', 'wait_max', 'hold_max',
@@ -806,6 +917,7 @@ local function sum_thread(base, thr, segments)
 	return n > 0 and v or nil
 end
 
+-- nil: too many members.
 local function totals_of_threads(at, segments, names, list)
 	local out, n = {}, 0
 
@@ -833,8 +945,8 @@ local function add_wide(totals, member, from, to, seen)
 
 	if us then
 		row.t = nil
-		for label, share in next, row do
-			if is_text(label) and number(share) then
+		for label, share in each_of, row do
+			if type_of(share) == 'number' and share >= 0 and share <= EXACT and is_text(label) then
 				totals[label] = (totals[label] or 0) + share * us
 			end
 		end
@@ -847,26 +959,25 @@ local function is_known(member, kind)
 end
 
 -- Observed us of each stamp; where several members share one, each of their shares gets an even part of it. Second result:
--- which of "hold" and "wait" are not known all the time.
+-- which of "hold" and "wait" are not known all the time. Third: all of it.
 local function observed_by_stamp(base, segments)
-	local seen, lacking = {}, {}
+	local seen, lacking, all = {}, {}, 0
 
 	each(base, 'p', segments, MAX_PICKED, function(member)
 		local t, us = observed(member)
 
 		if t then
-			seen[t] = (seen[t] or 0) + us
+			seen[t], all = (seen[t] or 0) + us, all + us
 			for i = 1, #KINDS do
 				lacking[KINDS[i]] = lacking[KINDS[i]] or us > 0 and not is_known(member, KINDS[i])
 			end
 		end
 	end)
-	return seen, lacking
+	return seen, lacking, all
 end
 
 -- The busiest threads of each interval only, and to three digits; but one row instead of one for each thread.
-local function totals_of_wide_rows(at, segments)
-	local seen, lacking = observed_by_stamp(at.base, segments)
+local function totals_of_wide_rows(at, segments, seen, lacking)
 	local by_thr, out = {}, {}
 
 	for _, kind in ipairs(KINDS) do
@@ -912,9 +1023,11 @@ local function top(key, args)
 
 	if not totals then
 		segments = {{tier = tier_from(at, 3, from), from = from, to = to}}
-		totals = totals_of_wide_rows(at, segments)
 	end
-	local time, out = observed_us(at.base, segments), {}
+	local seen, lacking, time = observed_by_stamp(at.base, segments)
+	local out = {}
+
+	totals = totals or totals_of_wide_rows(at, segments, seen, lacking)
 
 	table.sort(totals, heavier(by))
 	for i = 1, math.min(n, #totals) do
@@ -945,6 +1058,11 @@ local function largest(totals, n)
 	return list
 end
 
+-- One digit more than is stored of a share.
+local function share_text(us, of_us)
+	return us > 0 and of_us > 0 and format('%.4g', us / of_us) or '0'
+end
+
 local function wide_json(bucket, shown)
 	local parts, rest = {json_pair('t', bucket.t)}, 0
 
@@ -955,22 +1073,22 @@ local function wide_json(bucket, shown)
 		local us = bucket.totals[shown[i].thread] or 0
 
 		rest = rest - us
-		parts[#parts + 1] = json_pair(shown[i].thread, bucket.us > 0 and us / bucket.us or 0, true)
+		parts[#parts + 1] = quote(shown[i].thread) .. ':' .. share_text(us, bucket.us)
 	end
 	-- What is left of the sum is rounding, unless there were others.
-	parts[#parts + 1] = json_pair('other', bucket.us > 0 and rest > 1 and rest / bucket.us or 0, true)
+	parts[#parts + 1] = '"other":' .. share_text(rest > 1 and rest or 0, bucket.us)
 	return '{' .. concat(parts, ',') .. '}'
 end
 
 -- gil_wide KEY FROM TO STEP [N]   shares of the N (10) busiest threads of the range, and "other", one row per STEP
--- ms; a row for each stretch in which that was known, with a zero for who did nothing. KEY: gil:{id}:hold or :wait
+-- ms, rounded up to whole rows of a tier and with stamps on its grid, for bars are as wide as the shortest step; a row for each stretch in which that was known, with a zero for who did nothing. KEY: gil:{id}:hold or :wait
 local function wide(key, args)
 	local at = parse_key(key)
 	local from, to = range_args(args)
-	local step, n = math.max(1, number_arg(args, 3, 'STEP (ms)')), number_arg(args, 4, 'N', 10)
-	local segments = {{tier = tier_for_step(at, from, to, step, 1, MAX_WIDE), from = from, to = to}}
+	local n, segments, step = number_arg(args, 4, 'N', 10), nil, math.max(1, number_arg(args, 3, 'STEP (ms)'))
 	local seen, buckets, list, totals = {}, {}, {}, {}
 
+	segments, step = in_steps(at, from, to, step, MAX_STEPS)
 	each(at.base, 'p', segments, MAX_PICKED, function(member)
 		local t, us = observed(member)
 
@@ -978,7 +1096,7 @@ local function wide(key, args)
 			local bucket = bucket_of(buckets, list, ceil(t / step))
 
 			seen[t] = (seen[t] or 0) + us
-			bucket.us, bucket.t = bucket.us + us, math.max(bucket.t, t)
+			bucket.us, bucket.t = bucket.us + us, bucket.index * step
 		end
 	end)
 	each(at.base, at.series, segments, MAX_WIDE, function(member, low, high)
@@ -1006,52 +1124,73 @@ end
 -- Waiting that is no named thread's hold: under which name it is told, and where rows have it.
 local PARTS = {{'(others)', 'rest'}, {'(nobody: handover)', 'handover'}, {'(unknown)', 'unknown'}}
 
-local function add_pair(who, pair, us)
-	who[pair] = (who[pair] or 0) + us
-end
-
 -- Adds what one row says to who[victim .. ' ' .. holder]: one table of all pairs is quicker than one for each victim. What is no
--- pair is left out.
-local function add_blame(who, row)
-	local pairs_of = list_of(row.b)
+-- pair is left out. Types are looked at here, not by is_text() and number(): this is most of what adding up takes.
+local function add_pairs(who, list)
+	for i = 1, #list do
+		local pair = list[i]
 
-	for i = 1, #pairs_of do
-		local pair = list_of(pairs_of[i])
+		if type_of(pair) == 'table' then
+			local victim, holder, us = pair[1], pair[2], pair[3]
 
-		if is_text(pair[1]) and is_text(pair[2]) and number(pair[3]) then
-			add_pair(who, pair[1] .. ' ' .. pair[2], pair[3])
-		end
-	end
-	for i = 1, #PARTS do
-		for victim, us in pairs(list_of(row[PARTS[i][2]])) do
-			if is_text(victim) and number(us) then
-				add_pair(who, victim .. ' ' .. PARTS[i][1], us)
+			if type_of(us) == 'number' and us >= 0 and us <= EXACT and type_of(victim) == 'string' and type_of(holder) == 'string' then
+				local name = victim .. ' ' .. holder
+
+				who[name] = (who[name] or 0) + us
 			end
 		end
 	end
 end
 
+-- The same of waiting that is no named thread's hold: parts[i][victim].
+local function add_parts(parts, row)
+	for i = 1, #PARTS do
+		local part = parts[i]
+
+		for victim, us in each_of, list_of(row[PARTS[i][2]]) do
+			if type_of(us) == 'number' and us >= 0 and us <= EXACT and is_text(victim) then
+				part[victim] = (part[victim] or 0) + us
+			end
+		end
+	end
+end
+
+local function put_pair(who, victim, holder, us)
+	who[victim] = who[victim] or {}
+	who[victim][holder] = us
+end
+
 -- victim -> holder -> us over the range.
 local function blame_of(at, from, to)
-	local sums, who, segments = {}, {}, nil
+	local sums, parts, who, segments = {}, {}, {}, nil
 
 	if from >= to then
 		return who
+	end
+	for i = 1, #PARTS do
+		parts[i] = {}
 	end
 	segments = cover({base = at.base, series = 'blame', tier = at.tier}, from, to, 1)
 	each(at.base, 'blame', segments, MAX_BLAME, function(member, low, high)
 		local row = decode(member, low, high)
 
 		if row then
-			add_blame(sums, row)
+			add_pairs(sums, list_of(row.b))
+			add_parts(parts, row)
 		end
 	end)
 	for pair, us in pairs(sums) do
 		local victim, holder = match(pair, '^(%S+) (.+)$')
 
 		if victim then
-			who[victim] = who[victim] or {}
-			who[victim][holder] = us
+			put_pair(who, victim, holder, us)
+		end
+	end
+	for i = 1, #PARTS do
+		for victim, us in pairs(parts[i]) do
+			if find(victim, '^%S+$') then
+				put_pair(who, victim, PARTS[i][1], us)
+			end
 		end
 	end
 	return who
@@ -1064,11 +1203,11 @@ end
 local BLAME = {'piece', 'victim', 'victim_thread', 'holder', 'holder_thread', 'wait', 'share'}
 
 -- gil_blame KEY FROM TO [N [victim|holder THR]] [I/PIECES]   the N (20) largest "victim waited for holder", in us, and as a
--- share of all waiting; only those of one thread if asked for. Of a piece of the range: with its number, without shares.
+-- share of all waiting; only those of one thread if asked for. Of a piece of the range: with its number, without shares and tids.
 -- KEY: gil:{id}:blame
 local function blame(key, args)
 	local at = parse_key(key)
-	local from, to, piece = piece_args(args)
+	local from, to, piece = piece_args(at, args, WHOLE_MS, STEP_MS[#STEP_MS])
 	local n, side, thr = number_arg(args, 3, 'N', 20), args[4], args[5]
 	local who, names, list, all = blame_of(at, from, to), thread_names(at.base), {}, 0
 
@@ -1080,10 +1219,10 @@ local function blame(key, args)
 			all = all + us
 			if not side or (side == 'victim' and victim or holder) == thr then
 				list[#list + 1] = {
-					thread = victim .. ' ' .. holder, wait = us, victim_thread = victim,
+					thread = victim .. ' ' .. holder, wait = us, victim_thread = not piece and victim or nil,
 					victim = shown_name(names, victim),
 					holder = is_part(holder) and holder or shown_name(names, holder),
-					holder_thread = not is_part(holder) and holder or nil,
+					holder_thread = not piece and not is_part(holder) and holder or nil,
 				}
 			end
 		end
@@ -1159,23 +1298,30 @@ local CODE = {'piece', 'name', 'thread', 'function', 'file', 'line', 'blame', 'h
 local WEIGHTS = {blame = 6, hold = 5, wait = 7} -- where a place has them: [thr, function, file, line, hold, blame, wait]
 
 local function is_place(place)
-	return is_text(place[1]) and is_text(place[2]) and is_text(place[3]) and number(place[4]) and number(place[5]) and
-		number(place[6]) and number(place[7])
+	local hold, blame, wait, line = place[5], place[6], place[7], place[4]
+
+	return type_of(hold) == 'number' and type_of(blame) == 'number' and type_of(wait) == 'number' and type_of(line) == 'number' and
+		hold >= 0 and blame >= 0 and wait >= 0 and line >= 0 and hold <= EXACT and blame <= EXACT and wait <= EXACT and
+		line <= EXACT and is_text(place[1]) and is_text(place[2]) and is_text(place[3])
 end
 
--- Adds one place to sums[what it is]; the first of each is the sum.
+-- Adds one place to sums[what it is]; the first of each is the sum. The number of the line is a key by itself: as text it would
+-- take longer than all the rest.
 local function add_place(sums, place)
-	local key = concat(place, '\n', 1, 4)
-	local sum = sums[key]
+	local name, line = place[1] .. '\n' .. place[2] .. '\n' .. place[3], place[4]
+	local of_line = sums[name]
+
+	if not of_line then
+		of_line = {}
+		sums[name] = of_line
+	end
+	local sum = of_line[line]
 
 	if not sum then
-		place.thread = key
-		sums[key] = place
+		of_line[line] = place
 		return
 	end
-	for k = 5, 7 do
-		sum[k] = sum[k] + place[k]
-	end
+	sum[5], sum[6], sum[7] = sum[5] + place[5], sum[6] + place[6], sum[7] + place[7]
 end
 
 -- Adds the places of one row, of thread `thr` or of all. `all`: of all places, the rest included. What is no place is left out.
@@ -1186,24 +1332,23 @@ local function add_code(sums, all, row, thr)
 		local place = list_of(places[i])
 
 		if is_place(place) then
-			for k = 5, 7 do
-				all[k] = (all[k] or 0) + place[k]
-			end
+			all[5], all[6], all[7] = all[5] + place[5], all[6] + place[6], all[7] + place[7]
 			if not thr or place[1] == thr then
 				add_place(sums, place)
 			end
 		end
 	end
 	for k = 5, 7 do
-		all[k] = (all[k] or 0) + (number(rest[k - 4]) or 0)
+		all[k] = all[k] + (number(rest[k - 4]) or 0)
 	end
 end
 
+-- Places with their sums, and the sum of all.
 local function places_of(at, from, to, thr)
-	local sums, all, segments = {}, {}, nil
+	local sums, all, list, segments = {}, {nil, nil, nil, nil, 0, 0, 0}, {}, nil
 
 	if from >= to then
-		return sums, all
+		return list, all
 	end
 	segments = cover({base = at.base, series = 'code', tier = at.tier}, from, to, 1)
 	each(at.base, 'code', segments, MAX_CODE, function(member, low, high)
@@ -1213,7 +1358,13 @@ local function places_of(at, from, to, thr)
 			add_code(sums, all, row, thr)
 		end
 	end)
-	return sums, all
+	for name, of_line in pairs(sums) do
+		for line, place in pairs(of_line) do
+			place.thread = name .. '\n' .. text(line) -- by which heavier() decides between equals
+			list[#list + 1] = place
+		end
+	end
+	return list, all
 end
 
 -- gil_code KEY FROM TO [N [blame|hold|wait [THR]]] [I/PIECES]   the N (20) lines of Python of a thread (of all) that made
@@ -1221,16 +1372,16 @@ end
 -- (--stacks). KEY: gil:{id}:code
 local function code(key, args)
 	local at = parse_key(key)
-	local from, to, piece = piece_args(args)
+	local from, to, piece = piece_args(at, args, WHOLE_MS, STEP_MS[#STEP_MS])
 	local n, by = number_arg(args, 3, 'N', 20), WEIGHTS[args[4] or 'blame']
 	local names, list, out = thread_names(at.base), {}, {}
 
 	if not by then
 		fail('"blame", "hold" or "wait" is expected')
 	end
-	local sums, all = places_of(at, from, to, args[5])
+	local places, all = places_of(at, from, to, args[5])
 
-	for _, place in pairs(sums) do
+	for _, place in ipairs(places) do
 		if place[by] > 0 then
 			list[#list + 1] = place
 		end
@@ -1301,7 +1452,7 @@ local function percentiles(key, args)
 	end
 	for i = 1, #QUANTILES do
 		order[#order + 1] = QUANTILES[i][1]
-		row[QUANTILES[i][1]] = row.n > 0 and quantile(h, QUANTILES[i][2], max) or nil
+		row[QUANTILES[i][1]] = row.n > 0 and quantile(h, row.n, QUANTILES[i][2], max) or nil
 	end
 	order[#order + 1] = 'max'
 	return {json_row(row, order)}
@@ -1314,7 +1465,9 @@ local function one_quantile(key, args)
 	local q = number_arg(args, 4, 'Q (0..1)')
 	local h, max = distribution(at, from, to, kind_arg(args, 3))
 
-	return hist_total(h) > 0 and text(quantile(h, q, max)) or 'nan'
+	local total = hist_total(h)
+
+	return total > 0 and text(quantile(h, total, q, max)) or 'nan'
 end
 
 -- Upper bound in seconds, as the name of a row of the picture. Four buckets are one octave.

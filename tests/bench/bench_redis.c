@@ -13,6 +13,7 @@
  * coarser tiers, over a day of 32.
  *
  * usage: bench_redis [MINUTES]
+ *        bench_redis dashboards [MINUTES]    a day by default, and what a reload of a dashboard weighs instead
  */
 #include <math.h>
 #include <stdio.h>
@@ -26,6 +27,8 @@
 #include "collector/schema/schema.h"
 #include "collector/series/aggr.h"
 #include "collector/series/hist.h"
+#include "collector/series/long_event.h"
+#include "collector/series/stack_text.h"
 #include "collector/sink/sink.h"
 #include "../support/private_redis.h"
 
@@ -216,6 +219,31 @@ static int emit_window(void *arg, enum tier tier, const struct proc_sample *wind
 	return schema_writer__sample(line->writer, tier, window, NULL, line->batch);
 }
 
+/* A hold of 300 ms, told while it goes on and at its end. */
+static int put_long_hold(struct line *line, const struct proc_sample *s)
+{
+	struct stack_text stack = {
+		.hash = 1,
+		.leaf = {"Worker.compute", "/srv/service/lib/python3.11/site-packages/service/work.py", .line = 100},
+		.line = (char *)"Thread._bootstrap (threading.py:1002);Thread._bootstrap_inner (threading.py:1045);"
+				"Thread.run (threading.py:982);_worker (concurrent/futures/thread.py:83);"
+				"_WorkItem.run (concurrent/futures/thread.py:58);Server.process (service/server.py:210);"
+				"Router.dispatch (service/router.py:77);Worker.handle (service/work.py:61);"
+				"Worker.compute (service/work.py:100)",
+	};
+	struct long_event e = {.thread = s->threads[0].key, .stack = &stack, .since_ns = SECOND};
+	int err = 0;
+
+	snprintf(e.name, sizeof(e.name), "%s", s->threads[0].name);
+	for (int times = 1; times <= 2 && !err; times++) {
+		e.ended = times == 2;
+		e.at_ns = e.since_ns + (uint64_t)times * SECOND * 3 / 20;
+		e.waited_ns = 31 * (e.at_ns - e.since_ns);
+		err = schema_writer__long(line->writer, &e, s->end_ms - 300 + 150 * times, line->batch);
+	}
+	return err;
+}
+
 static struct batch *make_batch(struct line *line, const struct proc_sample *s)
 {
 	double begin = clock_s(CLOCK_THREAD_CPUTIME_ID);
@@ -226,6 +254,8 @@ static struct batch *make_batch(struct line *line, const struct proc_sample *s)
 		die("batch", "no memory");
 	err = aggr__add(line->aggr, s, emit_window, line);
 	err = err ?: schema_writer__sample(line->writer, TIER_BASE, s, aggr__totals(line->aggr), line->batch);
+	if (line->intervals % CHUNK == 0)
+		err = err ?: put_long_hold(line, s);
 	if (err || batch__error(line->batch))
 		die("sample", "no memory");
 	line->cpu_s += clock_s(CLOCK_THREAD_CPUTIME_ID) - begin;
@@ -529,13 +559,13 @@ static void print_speed(struct line *line)
 }
 
 /* Panels of the dashboards over what was loaded, as Grafana asks. */
-static void time_queries(const struct line *line)
+static void time_queries(const struct line *line, const char *script)
 {
 	char command[512];
 
 	fflush(stdout);
-	snprintf(command, sizeof(command), "python3 tests/bench/dashboard_queries.py %s %lld %lld", redis.socket,
-		 (long long)START_MS, (long long)line->now_ms);
+	snprintf(command, sizeof(command), "python3 tests/bench/%s %s %lld %lld", script, redis.socket, (long long)START_MS,
+		 (long long)line->now_ms);
 	if (system(command))
 		die("queries", command);
 }
@@ -556,19 +586,37 @@ static void run(const struct load *load, int minutes)
 	print_kept(&keep);
 	print_sums(&line, &usages);
 	print_speed(&line);
-	time_queries(&line);
+	time_queries(&line, "dashboard_queries.py");
+	tear_down(&line);
+}
+
+static void run_dashboards(const struct load *load, int minutes)
+{
+	static struct line line;
+
+	set_up(&line, load);
+	for (int i = 0; i < minutes; i++)
+		load_chunk(&line);
+	printf("%s: %u threads, %u acquires/s each, %d min loaded\n", load->name, load->threads, load->acquires, minutes);
+	time_queries(&line, "dashboard_reload.py");
 	tear_down(&line);
 }
 
 int main(int argc, char **argv)
 {
-	int minutes = argc > 1 ? atoi(argv[1]) : 60;
+	bool dashboards = argc > 1 && strcmp(argv[1], "dashboards") == 0;
+	const char *given = argc > 1 + dashboards ? argv[1 + dashboards] : NULL;
+	int minutes = given ? atoi(given) : dashboards ? CHUNKS_MAX : 60;
 
 	if (minutes < 3 || minutes > CHUNKS_MAX)
-		die("usage", "bench_redis [MINUTES], 3 to 1440");
+		die("usage", "bench_redis [dashboards] [MINUTES], 3 to 1440");
+	if (dashboards) {
+		run_dashboards(&loads[0], minutes);
+		return 0;
+	}
 	for (size_t i = 0; i < sizeof(loads) / sizeof(loads[0]); i++)
 		run(&loads[i], minutes);
-	if (argc <= 1) {
+	if (!given) {
 		run(&fewer, 60);
 		run(&loads[0], CHUNKS_MAX);
 	}

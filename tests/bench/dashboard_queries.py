@@ -40,7 +40,7 @@ def measure(redis, start, end):
         dashboard = grafana.load(name)
         resolved = grafana.resolve(dashboard, redis, values)
         for panel in grafana.panels(dashboard):
-            for ref, words in zip("ABCDEFGH", grafana.commands(panel, resolved)):
+            for ref, words in zip("ABCDEFGH", [] if "source" in panel else grafana.commands(panel, resolved)):
                 what = "%s, %s, %s (%s)" % (name, panel["title"], ref, " ".join(words[:2])[:60])
                 yield server_ms(redis, words), what
 

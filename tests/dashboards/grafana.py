@@ -15,9 +15,26 @@ EMPTY = "(empty array)"
 REFERENCE = re.compile(r"\$(\w+)|\[\[(\w+?)(?::\w+)?\]\]|\$\{(\w+)(?:\.[^:^}]+)?(?::[^}]+)?\}")
 
 
+# Steps that Grafana rounds to, in ms, and from where on the next one is taken (@grafana/data, rangeUtil.roundInterval).
+STEPS = ((10, 1), (15, 10), (35, 20), (75, 50), (150, 100), (350, 200), (750, 500), (1500, 1000), (3500, 2000), (7500, 5000),
+         (12500, 10000), (17500, 15000), (25000, 20000), (45000, 30000), (90000, 60000), (210000, 120000), (450000, 300000),
+         (750000, 600000), (1050000, 900000), (1500000, 1200000), (2700000, 1800000), (5400000, 3600000))
+
+
 def load(name, variant=""):
+    """A dashboard; a panel that shows another one's rows has that one as its "source"."""
     with open(os.path.join(DASHBOARDS, variant, "gilscope-%s.json" % name), encoding="utf-8") as f:
-        return json.load(f)
+        dashboard = json.load(f)
+    by_id = {p["id"]: p for p in dashboard["panels"]}
+    for panel in dashboard["panels"]:
+        if panel["datasource"]["uid"] == "-- Dashboard --":
+            panel["source"] = by_id[panel["targets"][0]["panelId"]]
+    return dashboard
+
+
+def asking(panel):
+    """The panel whose queries bring its rows."""
+    return panel.get("source", panel)
 
 
 def panels(dashboard):
@@ -33,8 +50,9 @@ def expand(text, values):
 
 
 def interval_ms(panel, start, end):
-    """What $__interval_ms is in a panel, but for the rounding: its range cut into as many points as it takes."""
-    return max(1000, (end - start) // panel.get("maxDataPoints", 1000))
+    """What $__interval_ms is in a panel: its range cut into as many points as it takes, rounded; up to a day's range."""
+    exact = (end - start) / panel.get("maxDataPoints", 1000)
+    return next(step for limit, step in STEPS if exact < limit)
 
 
 def words(panel, target, values):
@@ -47,7 +65,7 @@ def words(panel, target, values):
 
 def commands(panel, values):
     """All of a panel, which the data source sends one after the other."""
-    return [words(panel, target, values) for target in panel["targets"]]
+    return [words(asking(panel), target, values) for target in asking(panel)["targets"]]
 
 
 class Error(Exception):
@@ -165,8 +183,8 @@ def has_nil(reply):
 def frames(panel, connection, values):
     """What a panel gets: a frame for each of its queries, none for one of blanks. No query of ours is answered by nil."""
     found = []
-    for target in panel["targets"]:
-        command = words(panel, target, values)
+    for target in asking(panel)["targets"]:
+        command = words(asking(panel), target, values)
         reply = connection.ask(*command) if command else []
         if has_nil(reply):
             raise Error("nil in the answer to %s" % command)

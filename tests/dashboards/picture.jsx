@@ -49,7 +49,7 @@ const property = (id, path, custom) => ({
 const registry = new FieldConfigOptionsRegistry(() => [
 	...['unit', 'decimals', 'min', 'max', 'thresholds', 'color', 'noValue', 'links', 'displayName', 'mappings'].map((id) => property(id, id)),
 	...['cellOptions', 'align', 'width', 'inspect', 'drawStyle', 'axisPlacement', 'filterable', 'lineWidth', 'fillOpacity', 'showPoints', 'spanNulls',
-	    'insertNulls', 'stacking', 'scaleDistribution', 'thresholdsStyle'].map((id) => property(id, id, true)),
+	    'insertNulls', 'stacking', 'scaleDistribution', 'thresholdsStyle', 'barAlignment', 'barWidthFactor'].map((id) => property(id, id, true)),
 ]);
 
 async function prepare(panel, replies) {

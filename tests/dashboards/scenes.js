@@ -117,7 +117,7 @@ async function check(one) {
 
 		// Grafana rounds steps, to whole and well-known ones.
 		assert.ok(points <= 2 * (panel.maxDataPoints || 1000) && step >= 1, `${panel.title}: a step of ${step} ms`);
-		for (const [k, target] of panel.targets.entries()) {
+		for (const [k, target] of panel.targets.filter((t) => !t.panelId).entries()) {
 			const text = scenes.sceneGraph.interpolate(scene, target.query || target.keyName, vars);
 
 			assert.strictEqual(text, one.texts[i][k].replace('$__interval_ms', String(step)), `${dashboard.uid}, ${panel.title}`);
@@ -134,7 +134,7 @@ async function main() {
 	for (const one of all) {
 		texts += await check(one);
 	}
-	assert.ok(all.length === 6 && texts > 100, `${all.length} dashboards, ${texts} queries`);
+	assert.ok(all.length === 6 && texts > 60, `${all.length} dashboards, ${texts} queries`);
 	console.log(`@grafana/scenes: variables of ${all.length} dashboards and ${texts} queries resolved as expected`);
 	process.exit(0);
 }

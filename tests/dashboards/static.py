@@ -11,6 +11,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import grafana  # noqa: E402
 
+SHARED = {"type": "datasource", "uid": "-- Dashboard --"}
 FILES = [(name, variant) for variant in ("", "eval") for name in grafana.NAMES]
 PANELS = {"timeseries", "stat", "table", "heatmap"}
 # Options that each transformation knows. One that Grafana does not know is passed over without a word.
@@ -120,7 +121,7 @@ class Static(unittest.TestCase):
                     yield dashboard, variable["query"]
             for panel in grafana.panels(dashboard):
                 for target in panel["targets"]:
-                    if target["query"]:
+                    if target.get("query"):
                         yield dashboard, target["query"]
 
     def test_files_are_what_the_generator_writes(self):
@@ -158,7 +159,7 @@ class Static(unittest.TestCase):
             self.assertGreater(len(panel["description"]), 20)
             self.assertRegex(panel["description"], "(?i)normal|should be|below")
             self.assertTrue(defaults["noValue"])
-            self.assertEqual(panel["datasource"], {"type": "redis-datasource", "uid": "${DS}"})
+            self.assertIn(panel["datasource"], ({"type": "redis-datasource", "uid": "${DS}"}, SHARED))
             if panel["type"] == "timeseries":
                 self.assertTrue(defaults["unit"])
                 self.assertEqual(defaults["color"]["mode"], "palette-classic-by-name")
@@ -170,13 +171,40 @@ class Static(unittest.TestCase):
             for target in panel["targets"]:
                 self.assertNotIn("streaming", target)
                 self.assertEqual(target["datasource"], panel["datasource"])
-                if target["type"] == "cli":
+                if target["datasource"] == SHARED:
+                    self.assertEqual(set(target), {"refId", "datasource", "panelId", "withTransforms"})
+                elif target["type"] == "cli":
                     self.assertTrue(target["query"])
                     self.assertEqual(target["command"], "")
                     self.assertLessEqual(set(target), {"refId", "datasource", "type", "command", "query"})
                 else:
                     self.assertEqual((target["command"], target["query"]), ("hgetall", ""))
                     self.assertLessEqual(set(target), {"refId", "datasource", "type", "command", "query", "keyName"})
+
+    def test_shared_rows_are_those_of_a_panel_that_asks(self):
+        shared = 0
+        for dashboard, panel in self.each_panel():
+            if panel["datasource"] != SHARED:
+                continue
+            target, = panel["targets"]
+            source = [p for p in grafana.panels(dashboard) if p["id"] == target["panelId"]]
+            self.assertEqual(len(source), 1)
+            self.assertNotEqual(source[0]["datasource"], SHARED, "rows can be handed on once")
+            self.assertIs(target["withTransforms"], False)
+            self.assertNotIn("maxDataPoints", panel, "the other one's counts")
+            shared += 1
+        self.assertGreater(shared, 20)
+
+    def test_no_two_panels_send_the_same_query(self):
+        for dashboard in self.each():
+            sent = [t["query"] for p in grafana.panels(dashboard) for t in p["targets"] if t.get("query")]
+            self.assertEqual(len(sent), len(set(sent)))
+
+    def test_who_asks_by_steps_says_how_many(self):
+        """Grafana takes a panel's width without; and 500 pixels for one that is not in sight, of which another shows the rows."""
+        for _, panel in self.each_panel():
+            if any("$__interval_ms" in t.get("query", "") for t in panel["targets"]):
+                self.assertLessEqual(panel["maxDataPoints"], 300)
 
     def test_transformations_are_known_with_their_options(self):
         for _, panel in self.each_panel():
@@ -186,7 +214,7 @@ class Static(unittest.TestCase):
 
     def test_rows_lose_the_mark_of_an_empty_reply_first(self):
         for _, panel in self.each_panel():
-            query = panel["targets"][0]["query"]
+            query = grafana.asking(panel)["targets"][0]["query"]
             steps = [s["id"] for s in panel["transformations"]]
             if steps and query:
                 self.assertEqual(steps[:2], ["filterByValue", "extractFields"])
@@ -255,12 +283,12 @@ class Static(unittest.TestCase):
                 pattern = pattern.replace(re.escape(mark), value)
             patterns.append(pattern)
         known = re.compile("^(%s)$" % "|".join(patterns))
-        values = {"proc": "web1:1:00000001", "thread": "4250", "ptier": "1s", "ttier": "10s", "tier": "60s"}
+        values = {"proc": "web1:1:00000001", "thread": "4250", "ttier": "10s", "tier": "60s"}
         seen = set()
         for dashboard in self.each():
             texts = [v["query"] for v in dashboard["templating"]["list"] if v["type"] == "query"]
             for panel in grafana.panels(dashboard):
-                texts += [t["query"] or "HGETALL " + t["keyName"] for t in panel["targets"]]
+                texts += [t["query"] or "HGETALL " + t["keyName"] for t in grafana.asking(panel)["targets"]]
             for text in texts:
                 command = grafana.split(grafana.expand(text, values))
                 name = command[3] if command[0] in ("FCALL_RO", "EVAL_RO") else command[1]

@@ -258,6 +258,7 @@ function check_hash(panel, fields, frames, where) {
 		Object.entries(fields).map(([k, v]) => [k, v[0]])))], where));
 }
 
+// Of all pieces of a range.
 const rows_of = (replies) => replies.flatMap((fields) => fields.Value || []).filter((text) => text !== '(empty array)')
 	.map((text) => JSON.parse(text));
 
@@ -274,7 +275,7 @@ function check_panel(panel, replies, frames, where) {
 	}
 	const rows = rows_of(replies);
 
-	if (step(panel, 'merge')) {
+	if (step(panel, 'merge') && step(panel, 'groupBy')) {
 		check_sums(panel, rows, frames, where);
 	} else if (step(panel, 'partitionByValues')) {
 		check_partitions(rows, frames, where);

@@ -105,6 +105,14 @@ Test(dashboards, every_query_answers_in_a_cluster, .init = setup_cluster, .fini 
 	check_queries();
 }
 
+Test(dashboards, merged_rows_are_all_rows, .init = setup, .fini = teardown)
+{
+	char command[256];
+
+	snprintf(command, sizeof(command), "python3 tests/dashboards/merged.py %s", redis.socket);
+	expect_well(command);
+}
+
 /* ---- what the users may not do ---- */
 
 static redisContext *connect_as(const char *name_and_password)

@@ -640,33 +640,53 @@ static double sum_of(const char *field, const char *name, const char *value)
 	return sum;
 }
 
-/* However the range lies: nothing twice, nothing left out. */
+static const struct {
+	const char *function, *series, *by, *name, *value; /* name NULL: of all */
+} asked_in_pieces[] = {
+	{"gil_blame", "blame", "wait", "victim", "worker \"1\" (4251)"}, {"gil_blame", "blame", "wait", NULL, NULL},
+	{"gil_code", "code", "blame", "function", SEEDED_FUNCTION}, {"gil_code", "code", "hold", "thread", "4250"},
+};
+
+/* Asks for (from, to] whole and in three pieces; *ret_answering: so many of them had rows. */
+static void expect_pieces_add_up(long long from, long long to, int *ret_answering)
+{
+	*ret_answering = 0;
+	for (size_t k = 0; k < sizeof(asked_in_pieces) / sizeof(asked_in_pieces[0]); k++) {
+		const char *function = asked_in_pieces[k].function, *series = asked_in_pieces[k].series;
+		const char *field = asked_in_pieces[k].by, *name = asked_in_pieces[k].name, *value = asked_in_pieces[k].value;
+		const char *by = strcmp(function, "gil_code") ? "" : field;
+		double whole, pieces = 0;
+
+		call(function, series, "%lld %lld 9999 %s", from, to, by);
+		whole = sum_of(field, name, value);
+		for (int piece = 1; piece <= 3; piece++) {
+			call(function, series, "%lld %lld 9999 %s %d/3", from, to, by, piece);
+			pieces += sum_of(field, name, value);
+			*ret_answering += rows_n() > 0 && k == 0;
+			if (rows_n() > 0)
+				cr_expect_eq(sum_of("piece", NULL, NULL), piece * (double)rows_n());
+		}
+		cr_expect_gt(whole, 0);
+		cr_expect_eq(pieces, whole, "%lld..%lld %s %s", from, to, function, field);
+	}
+}
+
+#define HOURS 3600000ll
+
+/* However the range lies: nothing twice, nothing left out. What one call can read is in the first piece. */
 Test(functions, pieces_of_a_range_add_up_to_it, .init = setup, .fini = teardown)
 {
-	static const struct {
-		const char *function, *series, *by, *name, *value;
-	} asked[] = {
-		{"gil_blame", "blame", "wait", "victim_thread", "4251"}, {"gil_blame", "blame", "wait", NULL, NULL},
-		{"gil_code", "code", "blame", "function", SEEDED_FUNCTION}, {"gil_code", "code", "hold", "thread", "4250"},
-	};
-
 	for (size_t i = 0; i < RANGES; i++) {
-		for (size_t k = 0; k < sizeof(asked) / sizeof(asked[0]); k++) {
-			long long from = at(ranges[i].from), to = at(ranges[i].to);
-			const char *by = strcmp(asked[k].function, "gil_code") ? "" : asked[k].by;
-			double whole, pieces = 0;
+		long long from = at(ranges[i].from), to = at(ranges[i].to), middle = (from + to) / 2;
+		int answering;
 
-			call(asked[k].function, asked[k].series, "%lld %lld 9999 %s", from, to, by);
-			whole = sum_of(asked[k].by, asked[k].name, asked[k].value);
-			for (int piece = 1; piece <= 3; piece++) {
-				call(asked[k].function, asked[k].series, "%lld %lld 9999 %s %d/3", from, to, by, piece);
-				pieces += sum_of(asked[k].by, asked[k].name, asked[k].value);
-				if (rows_n() > 0)
-					cr_expect_eq(sum_of("piece", NULL, NULL), piece * (double)rows_n());
-			}
-			cr_expect_gt(whole, 0);
-			cr_expect_eq(pieces, whole, "%d..%d %s %s", ranges[i].from, ranges[i].to, asked[k].function, asked[k].by);
-		}
+		expect_pieces_add_up(from, to, &answering);
+		cr_expect_eq(answering, 1);
+		expect_pieces_add_up(to - 9 * HOURS, to, &answering);
+		expect_pieces_add_up(from, from + 9 * HOURS, &answering);
+		expect_pieces_add_up(middle - 6 * HOURS, middle + 3 * HOURS, &answering);
+		if (ranges[i].to <= SEEDED_SECONDS && ranges[i].to - ranges[i].from > 500)
+			cr_expect_eq(answering, 2, "cut in its middle");
 	}
 }
 
