@@ -280,9 +280,11 @@ def the_report_names_the_guilty():
             report = json.loads(gilscope.wrote())
         workload.say("stop")
         truth = workload.truth()["threads"][0]
-    expect(report["findings"], "no finding: %s" % report["headline"])
-    finding = report["findings"][0]
-    expect_equal((finding["pattern"], finding["name"]), ("blocked_hold", truth["name"]), "first finding")
+    # An emulated machine lacks CPU time as well, and the report may say so first.
+    found = [one for one in report["findings"] if one["pattern"] == "blocked_hold"]
+    expect(found, "no finding of a holder that sleeps: %s" % report["headline"])
+    finding = found[0]
+    expect_equal(finding["name"], truth["name"], "who sleeps")
     expect("%s (workloads/native.py:%d)" % (truth["function"], truth["line"]) in finding["code"], "code: %s" % finding["code"])
     return "%s: %s, %s" % (finding["pattern"], finding["name"], finding["code"])
 
