@@ -116,8 +116,9 @@ static void tell_armed(struct collector *c, struct observed *o, uint64_t begun)
 				  "full mode is used");
 	if (c->opts->handed_down && !probes__is_kin(c->shop.probes, o->slot) && !c->said_not_shared) {
 		c->said_not_shared = true;
-		collector__notice(c, o, "the probes of process %d are in the C library and not shared with its children: their "
-				  "first milliseconds will not be seen (their cov says how much)", (int)o->target->pid);
+		collector__notice(c, o, "the probes of process %d are %snot shared with its children: their first milliseconds "
+				  "will not be seen (their cov says how much)", (int)o->target->pid,
+				  sites__shareable(o->recipe->plan) ? "" : "in the C library and ");
 	}
 	runtimes__tell(c, o);
 	if (o->pub.gil_disabled)

@@ -12,6 +12,7 @@
 #include <bpf/libbpf.h>
 
 #include "collector/base/clock.h"
+#include "collector/base/log.h"
 #include "collector/process/theirs.h"
 
 struct family {
@@ -25,6 +26,7 @@ struct family {
 	uint64_t planted_at;           /* ns: who begins from here on has every probe */
 	uint32_t members, number;
 	struct gil_family *template;   /* NULL: all are taken */
+	bool apart;                    /* it shares nothing any more */
 	struct family *next;
 };
 
@@ -244,12 +246,44 @@ static int plant_group(struct families *f, struct family *family, int group)
 	return err;
 }
 
+static bool lacks(const struct family *family, uint32_t groups)
+{
+	for (int group = 0; group < FAMILY_GROUPS; group++)
+		if (groups >> group & 1 && family->sites[group].n && !family->links[group])
+			return true;
+	return false;
+}
+
 static bool is_planted(const struct family *family, uint32_t groups)
 {
 	for (int group = 0; group < FAMILY_GROUPS; group++)
 		if (family->sites[group].n && (groups >> group & 1) != (family->links[group] != 0))
 			return false;
 	return true;
+}
+
+static void say_apart(struct family *family, pid_t who, int err)
+{
+	family->apart = true;
+	if (who)
+		log_warn("process %d maps the same interpreter file as those that are observed and has other code there, or keeps "
+			 "it back: probes that all of them share would do it harm, so each has its own", (int)who);
+	else
+		log_warn("not every process that maps the interpreter's file could be looked at (%s), so each one observed has "
+			 "probes of its own", strerror(-err));
+}
+
+/* What is planted is planted in all of them: none may have other code there. */
+static int mind_strangers(struct families *f, struct family *family)
+{
+	pid_t who = 0;
+	int err = family->apart ? -EXDEV : planter__compare(f->planter, family->maps_ino, family->sites, FAMILY_GROUPS, &who);
+
+	if (err == -EPIPE) /* the planter is gone */
+		return err;
+	if (err && !family->apart)
+		say_apart(family, who, err);
+	return err ? -EXDEV : 0;
 }
 
 int family__set_groups(struct families *f, struct family *family, uint32_t groups, enum gil_mode mode)
@@ -265,6 +299,7 @@ int family__set_groups(struct families *f, struct family *family, uint32_t group
 			planter__lift(f->planter, family->links[group]);
 			family->links[group] = 0;
 		}
+	err = lacks(family, groups) ? mind_strangers(f, family) : 0;
 	for (int group = 0; !err && group < FAMILY_GROUPS; group++)
 		if (groups >> group & 1 && !family->links[group] && family->sites[group].n)
 			err = plant_group(f, family, group);

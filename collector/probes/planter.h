@@ -64,6 +64,13 @@ uint64_t planter__kept(const struct planter *planter);
 int planter__plant(struct planter *planter, int program_fd, const struct uprobe_place *place, const struct uprobe_sites *sites,
 		   bool multi, uint32_t *ret_link);
 
+/*
+ * Whether everybody who executes the file with that inode number (as mappings show it) runs its own code at all of these sites,
+ * so that probes may be planted in all of them. 0, -EXDEV (process *ret_pid does not, or its memory cannot be read), -ETIMEDOUT
+ * (there are too many to be looked at within a second) or another -errno. Sites without a text count as the file's.
+ */
+int planter__compare(struct planter *planter, uint64_t ino, const struct uprobe_sites *sites, size_t sites_n, pid_t *ret_pid);
+
 /* Lifts; returns when the breakpoints are gone. 0 is legal. */
 void planter__lift(struct planter *planter, uint32_t link);
 

@@ -18,6 +18,7 @@ enum order_kind {
 	ORDER_SETTLE,/* answer when all that was dropped is lifted */
 	ORDER_TIMER, /* the answer comes with a descriptor */
 	ORDER_SHED,
+	ORDER_COMPARE, /* everybody's code with the texts */
 };
 
 struct order {
@@ -34,6 +35,8 @@ struct order {
 	struct site_text texts[PLANTER_SITES_MAX];
 };
 
+#define LOOK_NS 1000000000ull /* so long processes are looked at, before planting in all of them or lifting; then it is given up */
+
 /* Places that stay planted, as lifting the probe would kill the process. */
 struct kept_sites {
 	uint32_t n;
@@ -46,6 +49,7 @@ struct answer {
 	uint32_t link;
 	uint64_t rights; /* that the deed took or was refused with; ORDER_SHED: that are left */
 	struct kept_sites kept; /* since the last answer */
+	pid_t differs;          /* ORDER_COMPARE: who it is */
 };
 
 /*
@@ -57,6 +61,17 @@ void planter_process__main(int control) __attribute__((noreturn));
 /* uprobe_link__open() with as few rights as will do. */
 int planter_process__open(int program_fd, const struct uprobe_place *place, const struct uprobe_sites *sites, bool multi,
 			  struct uprobe_link **ret);
+
+/* ---- planter_everybody.c ---- */
+
+/* Those who execute the file with that inode number, as mappings show it, as far as they are found until then. Free *ret. */
+size_t everybody__find(uint64_t ino, uint64_t until_ns, pid_t **ret);
+
+/*
+ * Whether all of them run the file's own code at these places, at most PLANTER_SITES_MAX: 0, -EXDEV (*ret_pid does not, or cannot
+ * be read), -ETIMEDOUT (not all were looked at) or -errno.
+ */
+int everybody__compare(const struct site_text *texts, size_t n, uint64_t ino, uint64_t until_ns, pid_t *ret_pid);
 
 /* ---- planter_keep.c: all of it in the planter's one thread ---- */
 

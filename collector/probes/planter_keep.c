@@ -18,22 +18,16 @@
  */
 #include "planter_inside.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "collector/base/clock.h"
-#include "collector/process/errand.h"
-#include "collector/process/procmaps.h"
 
 #define KEPT_MAX 1024
-#define PIDS_MAX 65536
-#define LOOK_NS 1000000000ull /* so long processes are looked at before a lifting; who comes after that is not */
 
 /* A place of one process that is kept. */
 struct kept {
@@ -156,94 +150,15 @@ static void mind_process(const struct planted *p, pid_t pid, struct kept_sites *
 
 /* ---- everybody ---- */
 
-/*
- * Who executes a file, as an errand. If it gets stuck at one of them, another one goes on behind that: so this is in memory that
- * they share.
- */
-struct search {
-	uint64_t ino;
-	uint32_t n, at, found_n;
-	pid_t pids[PIDS_MAX], found[PIDS_MAX];
-};
-
-static void list_pids(struct search *s)
-{
-	DIR *dir = opendir("/proc");
-	const struct dirent *entry;
-
-	while (dir && s->n < PIDS_MAX && (entry = readdir(dir))) {
-		pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10); /* 0: no number */
-
-		if (pid > 0)
-			s->pids[s->n++] = pid;
-	}
-	if (dir)
-		closedir(dir);
-}
-
-static struct search *share(int fd)
-{
-	struct search *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-
-	return s == MAP_FAILED ? NULL : s;
-}
-
-/* By one who may see them all: /proc may hide others' processes from whom has no rights. */
-static int run_search(struct errand_bag *bag)
-{
-	struct search *s = share(bag->fds[0]);
-
-	if (!s)
-		return -ENOMEM;
-	if (!s->n)
-		list_pids(s);
-	while (s->at < s->n) {
-		pid_t pid = s->pids[s->at++];
-
-		if (procmaps__execute(pid, s->ino))
-			s->found[s->found_n++] = pid;
-	}
-	munmap(s, sizeof(*s));
-	return 0;
-}
-
-/* Each errand is about something else: one that is stuck keeps nobody from the next. */
-static int search_once(int fd)
-{
-	static uint64_t number;
-	struct errand_bag *bag = errand__pack();
-	int err;
-
-	if (!bag)
-		return -EAGAIN;
-	bag->fds[0] = fd;
-	err = errand__run(bag, run_search, errand__about_file(++number), ERRAND_MEMORY_MS);
-	errand__unpack(bag);
-	return err;
-}
-
-static void mind_found(const struct planted *p, struct search *s, int fd, struct kept_sites *report)
-{
-	uint64_t until = clock__mono_ns() + LOOK_NS;
-
-	s->ino = p->place.ino;
-	while (search_once(fd) == -ETIMEDOUT && clock__mono_ns() < until)
-		;
-	for (uint32_t i = 0; i < s->found_n && i < PIDS_MAX && clock__mono_ns() < until; i++)
-		mind_process(p, s->found[i], report);
-}
-
 static void mind_everybody(const struct planted *p, struct kept_sites *report)
 {
-	int fd = memfd_create("gilscope-search", MFD_CLOEXEC);
-	struct search *s = fd >= 0 && !ftruncate(fd, sizeof(*s)) ? share(fd) : NULL;
+	uint64_t until = clock__mono_ns() + LOOK_NS;
+	pid_t *found;
+	size_t n = everybody__find(p->place.ino, until, &found);
 
-	if (s) {
-		mind_found(p, s, fd, report);
-		munmap(s, sizeof(*s));
-	}
-	if (fd >= 0)
-		close(fd);
+	for (size_t i = 0; i < n && clock__mono_ns() < until; i++)
+		mind_process(p, found[i], report);
+	free(found);
 }
 
 void planted__mind(const struct planted *p, struct kept_sites *report)

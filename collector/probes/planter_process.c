@@ -355,6 +355,10 @@ static void obey(struct bed *bed, struct order *order, const int *fds, struct an
 	case ORDER_SHED:
 		answer->err = shed(answer);
 		break;
+	case ORDER_COMPARE:
+		answer->err = everybody__compare(order->texts, order->sites_n, order->ino, clock__mono_ns() + LOOK_NS,
+						 &answer->differs);
+		break;
 	}
 }
 

@@ -416,17 +416,6 @@ static uint64_t way_to(const struct site *site, const struct probes_subject *who
 	return (uint64_t)(uint32_t)way << 32;
 }
 
-/* What will be compared right before each planting. */
-static int keep_texts(struct proc_slot *s, const struct probes_subject *who)
-{
-	s->texts = calloc(who->plan->sites_n, sizeof(*s->texts));
-	if (!s->texts)
-		return -ENOMEM;
-	s->texts_n = image__texts(who->plan, s->texts, who->plan->sites_n);
-	s->ino = image__texts_inode(who->target, who->plan);
-	return s->ino ? 0 : -ENOMEM;
-}
-
 static int sort_sites(struct proc_slot *s, uint32_t slot, const struct probes_subject *who)
 {
 	for (size_t i = 0; i < who->plan->sites_n; i++) {
@@ -503,7 +492,8 @@ int probes__add(struct probes *p, const struct probes_subject *who, uint32_t *re
 	fill_proc(probes__proc(p, slot), who);
 	probes__proc(p, slot)->follow = p->opts.follow ? GIL_FOLLOW_TOLD : GIL_FOLLOW_NOT;
 	place_gils(p, slot, who->gils, who->gils_n);
-	err = sort_sites(s, slot, who) ?: keep_texts(s, who);
+	s->ino = image__texts_inode(who->target, who->plan);
+	err = s->ino ? sort_sites(s, slot, who) : -ENOMEM;
 	if (!err) {
 		s->image_fd = fcntl(who->plan->library_fd >= 0 ? who->plan->library_fd : who->target->image.fd,
 				    F_DUPFD_CLOEXEC, 0);
@@ -552,41 +542,63 @@ static int mind_shadow_stack(struct probes *p, pid_t pid, struct reason *why)
 	return shadow_stack__has(pid) ? shadow_fate__judge(probes__shadow_fate(p), pid, why) : 0;
 }
 
+/* Those of all sites that are known. */
+static size_t collect_texts(const struct proc_slot *s, struct site_text *ret)
+{
+	size_t n = 0;
+
+	for (int group = 0; group < GROUP_COUNT; group++)
+		for (size_t i = 0; i < s->sites[group].n && n < PLANTER_SITES_MAX; i++)
+			if (s->sites[group].texts[i].len)
+				ret[n++] = s->sites[group].texts[i];
+	return n;
+}
+
 /* Nothing is planted where the process does not run the file's own code. */
 static int compare_texts(const struct proc_slot *s, struct reason *why)
 {
-	size_t breakpoints = 0;
-	int err = site_texts__check(s->texts, s->texts_n, s->pid, s->ino, &breakpoints, why);
+	struct site_text texts[PLANTER_SITES_MAX];
+	size_t n = collect_texts(s, texts), breakpoints = 0;
+	int err = site_texts__check(texts, n, s->pid, s->ino, &breakpoints, why);
 
 	if (breakpoints)
 		log_verbose("process %d has breakpoints at %zu of %zu places already: another tracer's", (int)s->pid,
-			    breakpoints, s->texts_n);
+			    breakpoints, n);
 	return err;
+}
+
+static int plant_own(struct probes *p, struct proc_slot *s, enum gil_mode mode, struct reason *why)
+{
+	int err = 0;
+
+	for (int group = 0; !err && group < GROUP_COUNT; group++)
+		err = group__is_wanted(group, mode) ? plant_group(p, s, group, why) : 0;
+	if (!err)
+		s->mode = mode;
+	return err;
+}
+
+/* Shared with its relatives, or for itself. */
+static int plant_somehow(struct probes *p, uint32_t slot, enum gil_mode mode, struct reason *why)
+{
+	struct proc_slot *s = &p->slots[slot];
+	int err = can_share(p, slot) ? probes_kin__plant(p, s, mode) : -EXDEV;
+
+	if (err == -EXDEV)
+		return plant_own(p, s, mode, why);
+	return err ? reason__set(why, err, "can't plant the probes of process %d and its children: %s", (int)s->pid,
+				 strerror(-err)) : 0;
 }
 
 int probes__plant(struct probes *p, uint32_t slot, enum gil_mode mode, struct reason *why)
 {
 	struct proc_slot *s = &p->slots[slot];
-	int err = compare_texts(s, why) ?: mind_shadow_stack(p, s->pid, why);
+	int err = compare_texts(s, why) ?: mind_shadow_stack(p, s->pid, why) ?: plant_somehow(p, slot, mode, why);
 
 	if (err)
-		return err;
-	if (can_share(p, slot)) {
-		err = probes_kin__plant(p, s, mode);
-		mind_switches(p);
-		return err ? reason__set(why, err, "can't plant the probes of process %d and its children: %s", (int)s->pid,
-					 strerror(-err)) : 0;
-	}
-	for (int group = 0; group < GROUP_COUNT; group++) {
-		err = group__is_wanted(group, mode) ? plant_group(p, s, group, why) : 0;
-		if (err) {
-			probes__lift(p, slot);
-			return err;
-		}
-	}
-	s->mode = mode;
+		probes__lift(p, slot);
 	mind_switches(p);
-	return 0;
+	return err;
 }
 
 /* Who held when the probes were lifted may not hold any more: until an event tells, no switch and no tick is a holder's. */
@@ -709,8 +721,6 @@ void probes__remove(struct probes *p, uint32_t slot)
 	probes_kin__forget(p, s->pid, slot);
 	for (int group = 0; group < GROUP_COUNT; group++)
 		uprobe_sites__clear(&s->sites[group]);
-	free(s->texts);
-	s->texts = NULL;
 	if (s->image_fd >= 0)
 		close(s->image_fd);
 	s->used = false;

@@ -27,8 +27,6 @@ struct proc_slot {
 	int image_fd;
 	enum gil_mode mode;
 	struct uprobe_sites sites[GROUP_COUNT];
-	struct site_text *texts;     /* what is to stand in memory at all of them */
-	size_t texts_n;
 	uint64_t ino;                /* of their file, as mappings have it */
 	uint32_t links[GROUP_COUNT]; /* the planter's numbers, 0: not planted */
 	struct family *family;  /* whose probes it has instead of its own, or NULL */

@@ -211,11 +211,17 @@ int probes_kin__plant(struct probes *p, struct proc_slot *s, enum gil_mode mode)
 static int join(struct probes *p, struct proc_slot *s, struct family *family, uint64_t counted_since, bool *ret_late)
 {
 	enum gil_mode mode = family__mode(family) != GIL_MODE_OFF ? family__mode(family) : s->mode;
+	struct reason why = {{0}};
 	int err;
 
 	family__born(family);
 	s->family = family;
 	err = plant_in_family(p, s, mode);
+	if (err == -EXDEV) { /* they share nothing any more: what it did until now is not known */
+		*ret_late = true;
+		err = probes__plant(p, (uint32_t)(s - p->slots), mode, &why);
+		return err;
+	}
 	*ret_late = counted_since <= family__planted_at(family);
 	return err;
 }

@@ -94,6 +94,19 @@ static int have_it(struct patched *p, int signal, const char *does)
 	return 0;
 }
 
+/*
+ * How much of its own code stands. Not all that it wrote: where mprotect() joins pages, as after each change, the kernel itself
+ * plants again in all of them (uprobe_mmap() in kernel/events/uprobes.c), over the first byte of what is there.
+ */
+static int what_stands(struct patched *p)
+{
+	int n = have_it(p, SIGWINCH, "kept");
+
+	cr_assert_gt(n, 0);
+	unlink(p->told);
+	return n;
+}
+
 static void end_tool(struct patched *p, int signal)
 {
 	int status;
@@ -187,8 +200,8 @@ static void expect_hook_stays(int signal, const char *name)
 
 	start(&p, "save");
 	attach(&p, "--mode full");
-	n = have_it(&p, SIGUSR1, "patched");
-	cr_assert_gt(n, 0);
+	cr_assert_gt(have_it(&p, SIGUSR1, "patched"), 0);
+	n = what_stands(&p);
 	end_tool(&p, signal);
 	sleep(1);
 	cr_expect_eq(have_it(&p, SIGWINCH, "kept"), n, "%s", name);
@@ -219,6 +232,68 @@ Test(patched, a_stranger_that_runs_the_same_file_survives_the_end_of_a_family)
 	cr_expect_eq(have_it(&stranger, SIGWINCH, "kept"), n);
 	expect_to_run(&stranger.w, "the stranger");
 	expect_to_run_on(&relative, "the relative");
+}
+
+static void expect_said(const struct patched *p, const char *what)
+{
+	char *said = tool__stderr(&p->t);
+
+	cr_expect_not_null(strstr(said, what), "%s", said);
+	free(said);
+}
+
+/*
+ * The kernel would write a breakpoint over whatever stands there, execute the file's instruction instead, and leave its first byte
+ * behind. It has other code there already when the probes of others come, which all that map the file would have.
+ */
+Test(patched, a_stranger_with_code_of_its_own_keeps_it_when_a_family_is_observed)
+{
+	struct patched relative, stranger;
+	int n;
+
+	start_program(&relative, "jump", "forker.py fork 2 503");
+	start(&stranger, "jump");
+	attach(&relative, "--children --mode full");
+	cr_assert_gt(have_it(&stranger, SIGUSR1, "patched"), 0);
+	end_tool(&relative, SIGINT);
+	tool__clear(&relative.t);
+	n = what_stands(&stranger);
+	attach(&relative, "--children --mode full");
+	cr_expect_eq(have_it(&stranger, SIGWINCH, "kept"), n, "while others are observed");
+	workload__go(&relative.w);
+	cr_expect_eq(json_array_size(json_object_get(workload__truth(&relative.w), "children")), 2);
+	end_tool(&relative, SIGINT);
+	expect_said(&relative, "has other code there");
+	unlink(stranger.told);
+	cr_expect_eq(have_it(&stranger, SIGWINCH, "kept"), n, "when they are observed no more");
+	expect_to_run(&stranger.w, "the stranger");
+	workload__quit(&relative.w);
+	tool__clear(&relative.t);
+}
+
+/* What a child was adopted with is compared as well when probes are planted in it anew. */
+Test(patched, adopted_children_with_changed_code_are_not_planted_in_again)
+{
+	struct patched p;
+	json_t *children;
+
+	start_program(&p, "rest", "forker.py fork 2 200003");
+	attach(&p, "--children --mode auto --max-overhead 0.1% --interval 200ms");
+	cr_assert_gt(have_it(&p, SIGUSR1, "patched"), 0);
+	workload__go(&p.w);
+	children = json_object_get(workload__truth(&p.w), "children");
+	cr_expect_eq(json_array_size(children), 2, "%s", json_dumps(p.w.truth, JSON_COMPACT));
+	tool__await(&p.t, "changing to light mode failed");
+	end_tool(&p, SIGINT);
+	for (size_t i = 0; i < json_array_size(children); i++) {
+		char what[96];
+
+		snprintf(what, sizeof(what), "process %d has changed its own code",
+			 (int)json_integer_value(json_array_get(json_array_get(children, i), 0)));
+		expect_said(&p, what);
+	}
+	workload__quit(&p.w);
+	tool__clear(&p.t);
 }
 
 /* Breakpoints are taken out of a forked child, which has its own copy of what its parent changed. */
