@@ -477,9 +477,12 @@ static void report_gc(struct doctor *d, const struct inspection *in)
 	static const char *const ways[] = {
 		[GC_SITES_FOUND] = "measured in full mode, at both ends (probes gc-start and gc-done), else sampled",
 		[GC_SITES_NO_NOTES] = "sampled, by looking at gc.collecting in the process's memory: this build has no notes "
-				      "(gc__start, gc__done)",
+				      "(gc__start, gc__done) and no symbols that tell what collects",
 		[GC_SITES_UNPROVEN] = "sampled, by looking at gc.collecting in the process's memory: what this build's notes "
 				      "(gc__start, gc__done) belong to is not certain",
+		[GC_SITES_NO_CALLS] = "sampled, by looking at gc.collecting in the process's memory: this build has no notes "
+				      "(gc__start, gc__done), and does not call what collects so that it comes back (3.13 "
+				      "and later jump there)",
 	};
 
 	if (!gc_words__are_known(&in->offsets))

@@ -139,7 +139,7 @@ static bool is_sound(struct findings *f)
 	for (size_t i = 0; i < f->sites_n; i++)
 		if (!is_sound_site(&f->sites[i]))
 			return false;
-	return !f->has_plan || (f->method < METHODS_N && f->gc <= GC_SITES_UNPROVEN);
+	return !f->has_plan || (f->method < METHODS_N && f->gc <= GC_SITES_NO_CALLS);
 }
 
 static int take_plan(const struct target *t, const struct findings *f, struct site_plan **ret)

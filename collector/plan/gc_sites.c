@@ -129,9 +129,165 @@ static enum gc_sites_found find_one(const struct decoder *d, const char *name, s
 	return GC_SITES_FOUND;
 }
 
-enum gc_sites_found gc_sites__find(const struct decoder *d, struct gc_site *ret_start, struct gc_site *ret_done)
+static enum gc_sites_found find_notes(const struct decoder *d, struct gc_sites *ret)
 {
-	enum gc_sites_found start = find_one(d, "gc__start", ret_start);
+	enum gc_sites_found start = find_one(d, "gc__start", &ret->start[0]);
 
-	return start == GC_SITES_FOUND ? find_one(d, "gc__done", ret_done) : start;
+	ret->n = 1;
+	return start == GC_SITES_FOUND ? find_one(d, "gc__done", &ret->done[0]) : start;
+}
+
+/* ---- by calls ---- */
+
+/* 3.10 and later; before, with what compilers append to the names of copies that they make for some callers. */
+static const char *const collectors[][3] = {
+	{"gc_collect_main", "gc_collect_main.constprop.0", "gc_collect_main.isra.0"},
+	{"collect", "collect.constprop.0", "collect.constprop.1"},
+};
+
+#define COLLECTORS_MAX 4
+#define BRANCH_DISTANCE 16       /* instructions between a call and the branch behind it */
+#define COLLECTOR_NEAR (1u << 16) /* bytes between it and PyGC_Collect, which is in the same source file */
+
+/* Where nothing may jump into: from behind a call to the site of its end. */
+struct landing {
+	struct elf_range function;
+	uint64_t start, end;
+};
+
+struct calls {
+	uint64_t callee;
+	uint64_t at[GC_SITES_MAX];
+	size_t n;
+	bool others; /* something refers to it that is no call, or it is called too often */
+};
+
+static size_t find_collectors(const struct decoder *d, uint64_t *ret)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; n == 0 && i < sizeof(collectors) / sizeof(collectors[0]); i++)
+		for (size_t k = 0; k < 3; k++)
+			n = elffile__functions(d->ef, collectors[i][k], ret, n, COLLECTORS_MAX);
+	return n;
+}
+
+static void find_calls_in(const struct decoder *d, struct elf_range range, struct calls *ret)
+{
+	size_t len = range.end - range.start;
+	const uint8_t *code = elffile__bytes(d->ef, range.start, len);
+	struct insn_scan scan = {0};
+	struct insn_ref ref = {0};
+
+	for (size_t i = 0; code && i < len && !elffile__is_spent(d->ef, i); i += d->arch->step) {
+		if (!d->arch->look(&scan, code + i, len - i, range.start + i, &ref) || ref.target != ret->callee)
+			continue;
+		if (ref.branch == BRANCH_CALL && ret->n < GC_SITES_MAX)
+			ret->at[ret->n++] = range.start + i;
+		else
+			ret->others = true;
+	}
+}
+
+/* All that looks like a call of it. False: there is none, or more than that. */
+static bool find_calls(const struct decoder *d, uint64_t callee, struct calls *ret)
+{
+	struct elf_range ranges[RANGES_MAX];
+	size_t n = elffile__code_ranges(d->ef, ranges, RANGES_MAX);
+	struct references found = {0};
+
+	*ret = (struct calls){.callee = callee};
+	for (size_t i = 0; i < n; i++) {
+		find_references(d, ranges[i], callee, &found);
+		find_calls_in(d, ranges[i], ret);
+	}
+	return ret->n > 0 && !ret->others && found.n == 0;
+}
+
+/* Whether the decoder arrives at `at` from the function's start. */
+static bool is_start(const struct decoder *d, struct elf_range function, uint64_t at)
+{
+	size_t left = function.end - function.start;
+	uint64_t vaddr = function.start;
+	const uint8_t *code = left > FUNCTION_MAX ? NULL : elffile__bytes(d->ef, vaddr, left);
+
+	while (code && vaddr < at && capstone.disasm_iter(d->handle, &code, &left, &vaddr, d->insn))
+		;
+	return code && vaddr == at;
+}
+
+/*
+ * The first direct branch behind a call, which the kernel emulates, or the very instruction behind where something else comes
+ * first: that is single-stepped (_PyGC_CollectNoFail, which returns; an interpreter calls it when it ends).
+ */
+static bool find_done(const struct decoder *d, struct elf_range function, uint64_t behind, uint64_t *ret)
+{
+	uint64_t at = behind;
+
+	if (!decoder__at(d, function, behind))
+		return false;
+	*ret = behind;
+	for (int i = 0; i < BRANCH_DISTANCE && decoder__at(d, function, at); i++) {
+		if (d->arch->target(d->insn, true)) {
+			*ret = at;
+			return true;
+		}
+		if (!d->arch->goes_on(d->handle, d->insn))
+			return true;
+		at += d->insn->size;
+	}
+	return true;
+}
+
+static bool take_call(const struct decoder *d, const struct calls *calls, uint64_t at, struct gc_sites *ret,
+		      struct landing *landings)
+{
+	struct elf_range function;
+	uint64_t behind, done;
+
+	if (ret->n == GC_SITES_MAX || elffile__function_at(d->ef, at, &function) != 0 || !is_start(d, function, at) ||
+	    !decoder__at(d, function, at) || d->arch->target(d->insn, true) != calls->callee)
+		return false;
+	behind = at + d->insn->size;
+	if (!find_done(d, function, behind, &done))
+		return false;
+	ret->start[ret->n] = (struct gc_site){.vaddr = at, .function = function};
+	ret->done[ret->n] = (struct gc_site){.vaddr = done, .function = function};
+	landings[ret->n++] = (struct landing){function, behind, done};
+	return true;
+}
+
+static enum gc_sites_found find_by_calls(const struct decoder *d, struct gc_sites *ret)
+{
+	uint64_t functions[COLLECTORS_MAX];
+	size_t n = find_collectors(d, functions);
+	struct landing landings[GC_SITES_MAX];
+	struct elf_symbol known;
+	bool called = false;
+
+	ret->n = 0;
+	if (n == 0 || !d->arch->may_refer || elffile__symbol(d->ef, "PyGC_Collect", &known) != 0)
+		return GC_SITES_NO_NOTES;
+	for (size_t i = 0; i < n; i++) {
+		struct calls calls;
+
+		if (functions[i] - known.vaddr + COLLECTOR_NEAR > 2 * COLLECTOR_NEAR || !find_calls(d, functions[i], &calls))
+			return GC_SITES_NO_CALLS;
+		for (size_t k = 0; k < calls.n; k++)
+			if (!take_call(d, &calls, calls.at[k], ret, landings))
+				return GC_SITES_NO_CALLS;
+	}
+	for (size_t i = 0; i < ret->n; i++) {
+		called |= landings[i].function.start == known.vaddr;
+		if (is_entered(d, landings[i].function, landings[i].start, landings[i].end))
+			return GC_SITES_NO_CALLS;
+	}
+	return called ? GC_SITES_FOUND : GC_SITES_NO_CALLS;
+}
+
+enum gc_sites_found gc_sites__find(const struct decoder *d, struct gc_sites *ret)
+{
+	enum gc_sites_found found = find_notes(d, ret);
+
+	return found == GC_SITES_NO_NOTES ? find_by_calls(d, ret) : found;
 }

@@ -10,7 +10,17 @@
  *
  * Proof: nothing else in the code refers to that semaphore; from the start of its function the decoder arrives at an instruction
  * that reads it; behind it come instructions that only move or compare, into which nothing jumps, and then a conditional jump
- * of which one side leads straight to the note. Pure: the file alone.
+ * of which one side leads straight to the note.
+ *
+ * In a build without notes whose symbols are there, by the calls of the function that collects:
+ *
+ *     call gc_collect_main     <- gc-start
+ *     mov  ...
+ *     call invoke_gc_callback  <- gc-done: the first branch, which the kernel emulates; else the instruction behind the call
+ *
+ * Proof: whatever in the code may refer to the function is such a call, at which the decoder arrives from the
+ * start of its caller, with nothing but moves and the like between call and branch, into which nothing jumps; PyGC_Collect is among the callers. A
+ * build that jumps there instead (3.13 and later) does not come back to where it began. Pure: the file alone.
  */
 #ifndef GILSCOPE_GC_SITES_H
 #define GILSCOPE_GC_SITES_H
@@ -22,13 +32,20 @@ struct gc_site {
 	struct elf_range function;
 };
 
-enum gc_sites_found {
-	GC_SITES_FOUND,
-	GC_SITES_NO_NOTES,  /* the build has none, as most that no distribution made */
-	GC_SITES_UNPROVEN,  /* it has, but what switches them on is not of that form */
+#define GC_SITES_MAX 16 /* of each end */
+
+struct gc_sites {
+	struct gc_site start[GC_SITES_MAX], done[GC_SITES_MAX]; /* each start has its end at the same index */
+	size_t n;
 };
 
-/* Both or none. */
-enum gc_sites_found gc_sites__find(const struct decoder *d, struct gc_site *ret_start, struct gc_site *ret_done);
+enum gc_sites_found {
+	GC_SITES_FOUND,
+	GC_SITES_NO_NOTES,  /* the build has none, as most that no distribution made, nor symbols that tell what collects */
+	GC_SITES_UNPROVEN,  /* it has, but what switches them on is not of that form */
+	GC_SITES_NO_CALLS,  /* it has no notes, and what collects is not reached by such calls alone */
+};
+
+enum gc_sites_found gc_sites__find(const struct decoder *d, struct gc_sites *ret);
 
 #endif

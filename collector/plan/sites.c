@@ -593,19 +593,27 @@ static int take_candidates(struct planner *p)
 
 /* ---- garbage collection --------------------------------------------------------------------- */
 
+static int add_gc_site(struct planner *p, enum site_role role, const struct gc_site *at)
+{
+	int err = decode_at(p, at->function, at->vaddr) ? add_site(p, role, at->vaddr, at->function, NULL) : -ENOENT;
+
+	if (!err && !p->arch->target(p->insn, true))
+		p->plan->sites[p->plan->sites_n - 1].price = SITE_STEPPED;
+	return err;
+}
+
 /* Where the sites of collections are; without them, those are seen by looking. */
 static int take_gc_sites(struct planner *p)
 {
-	struct gc_site at[2];
+	struct gc_sites at;
 	const struct decoder d = decoder_of(p);
 	int err = 0;
 
-	p->plan->gc = gc_sites__find(&d, &at[0], &at[1]);
-	if (p->plan->gc != GC_SITES_FOUND)
-		return 0;
-	for (int i = 0; !err && i < 2; i++)
-		err = decode_at(p, at[i].function, at[i].vaddr) ?
-		      add_site(p, SITE_GC_START + i, at[i].vaddr, at[i].function, NULL) : -ENOENT;
+	p->plan->gc = gc_sites__find(&d, &at);
+	for (size_t i = 0; !err && p->plan->gc == GC_SITES_FOUND && i < at.n; i++) {
+		err = add_gc_site(p, SITE_GC_START, &at.start[i]);
+		err = err ?: add_gc_site(p, SITE_GC_DONE, &at.done[i]);
+	}
 	return err;
 }
 

@@ -74,6 +74,25 @@ static const struct site *site_at(const struct site_plan *plan, uint64_t vaddr)
 	return NULL;
 }
 
+/* Whether readelf sees both notes. */
+static bool has_notes(const char *image)
+{
+	char command[PATH_MAX + 64];
+	int n = 0;
+	FILE *f;
+
+	snprintf(command, sizeof(command), "readelf -n '%s' 2>/dev/null | grep -c 'Name: gc__'", image);
+	f = popen(command, "re");
+	cr_assert(f && fscanf(f, "%d", &n) == 1, "%s", command);
+	pclose(f);
+	return n == 2;
+}
+
+static void leave_out_gc(struct site_plan *plan)
+{
+	plan->sites_n -= count(plan, SITE_GC_START) + count(plan, SITE_GC_DONE);
+}
+
 static void expect_same_sites(const struct site_plan *a, const struct site_plan *b, const char *what)
 {
 	cr_assert_eq(a->sites_n, b->sites_n, "%s: %zu and %zu sites", what, a->sites_n, b->sites_n);
@@ -237,14 +256,16 @@ Test(sites, stripping_changes_nothing_in_the_plan)
 		snprintf(copy, sizeof(copy), "%s/stripped", dir);
 		must_run("strip --strip-all -o '%s' '%s'", copy, pythons[i].image);
 		stripped = must_plan(copy, NULL);
+		if (!has_notes(pythons[i].image)) /* what collects is known by symbols then. Their sites are the last */
+			leave_out_gc(whole);
 		expect_same_sites(whole, stripped, pythons[i].image);
 		bytes = must_read(copy, &len);
 		memset(bytes + 0x28, 0, 8); /* e_shoff */
 		memset(bytes + 0x3c, 0, 4); /* e_shnum, e_shstrndx */
 		must_write(copy, bytes, len);
 		bare = must_plan(copy, NULL);
-		/* The notes that tell where collections begin and end are in no segment. Their sites are the last. */
-		whole->sites_n -= count(whole, SITE_GC_START) + count(whole, SITE_GC_DONE);
+		/* The notes that tell where collections begin and end are in no segment. */
+		leave_out_gc(whole);
 		expect_same_sites(whole, bare, "without section headers");
 		cr_expect_eq(bare->gc, GC_SITES_NO_NOTES);
 		free(bytes);
@@ -431,6 +452,11 @@ Test(sites, a_refusal_is_not_cut_off_by_the_number_of_its_reasons)
 #define COLLECT(start) BASE SEMAPHORES FUNC("collect", start DONE)
 #define START_NOTE NOTED("gc__start", "start_on")
 
+/* Hidden: else it would be called through the PLT. */
+#define COLLECTOR FUNC("gc_collect_main", "nop\nret\n") ".hidden gc_collect_main\n"
+#define CALLED "call gc_collect_main\nmov %rax,%rbp\ncall take\nret\n"
+#define BY_CALLS(body) BASE COLLECTOR FUNC("PyGC_Collect", body)
+
 static const struct {
 	const char *what, *code;
 	enum gc_sites_found found;
@@ -474,6 +500,18 @@ static const struct {
 	 COLLECT("cmpw $0,start_on(%rip)\njne 5f\n8: nop\njmp 0f\n5:" START_NOTE "jmp 8b\n" START_NOTE "0:"), GC_SITES_UNPROVEN,
 	 ""},
 	{"always on", COLLECT(NOTED("gc__start", "0")), GC_SITES_UNPROVEN, ""},
+	{"without notes, called", BY_CALLS(CALLED), GC_SITES_FOUND, "call"},
+	{"by a copy of it, in 3.8", BASE FUNC("collect.constprop.1", "nop\nret\n") ".hidden collect.constprop.1\n"
+	 FUNC("PyGC_Collect", "call collect.constprop.1\nmov %rax,%rbp\nret\n"), GC_SITES_FOUND, "call"},
+	{"called, and jumped to", BY_CALLS(CALLED) FUNC("other", "jmp gc_collect_main\n"), GC_SITES_NO_CALLS, ""},
+	{"its address is taken, too", BY_CALLS("lea gc_collect_main(%rip),%rax\n" CALLED), GC_SITES_NO_CALLS, ""},
+	{"a jump comes to behind the call", BY_CALLS("je 5f\ncall gc_collect_main\n5: mov %rax,%rbp\ncall take\nret\n"),
+	 GC_SITES_NO_CALLS, ""},
+	{"called by others alone", BASE COLLECTOR FUNC("PyGC_Collect", "ret\n") FUNC("other", CALLED), GC_SITES_NO_CALLS, ""},
+	{"the call is in an immediate",
+	 BY_CALLS(CALLED ".byte 0x48,0xb8,0xe8\n.long gc_collect_main-.-4\n.byte 0,0,0\nret\n"), GC_SITES_NO_CALLS, ""},
+	{"a function of that name far from it", BASE COLLECTOR ".skip 70000,0x90\n" FUNC("PyGC_Collect", CALLED),
+	 GC_SITES_NO_CALLS, ""},
 	{"only one of the two", BASE SEMAPHORES FUNC("collect", "cmpw $0,start_on(%rip)\njne 5f\nnop\n5:" START_NOTE "ret\n"),
 	 GC_SITES_NO_NOTES, ""},
 };
@@ -501,21 +539,14 @@ Test(sites, ends_of_collections_are_where_they_are_proven)
 	temp_dir__remove(dir);
 }
 
-/* Whether readelf sees both notes. */
-static bool has_notes(const char *image)
+/* 3.13 and later jump to what collects. */
+static enum gc_sites_found expected_ends(const struct python *python)
 {
-	char command[PATH_MAX + 64];
-	int n = 0;
-	FILE *f;
-
-	snprintf(command, sizeof(command), "readelf -n '%s' 2>/dev/null | grep -c 'Name: gc__'", image);
-	f = popen(command, "re");
-	cr_assert(f && fscanf(f, "%d", &n) == 1, "%s", command);
-	pclose(f);
-	return n == 2;
+	return has_notes(python->image) ? GC_SITES_FOUND : python->minor < 13 ? GC_SITES_FOUND : GC_SITES_NO_CALLS;
 }
 
-Test(sites, ends_of_collections_are_found_in_every_interpreter_that_has_the_notes)
+/* All but one that is passed when the interpreter ends are emulated. */
+Test(sites, ends_of_collections_are_found_in_every_interpreter)
 {
 	static struct python pythons[PYTHONS_MAX];
 	size_t n = pythons__find(pythons, PYTHONS_MAX, 8);
@@ -523,10 +554,10 @@ Test(sites, ends_of_collections_are_found_in_every_interpreter_that_has_the_note
 	for (size_t i = 0; i < n; i++) {
 		struct site_plan *plan = must_plan(pythons[i].image, NULL);
 
-		cr_expect_eq(plan->gc, has_notes(pythons[i].image) ? GC_SITES_FOUND : GC_SITES_NO_NOTES, "%s", pythons[i].image);
+		cr_expect_eq(plan->gc, expected_ends(&pythons[i]), "%s", pythons[i].image);
 		for (size_t s = 0; s < plan->sites_n; s++)
-			cr_expect(plan->sites[s].role < SITE_GC_START ||
-				  (plan->sites[s].price == SITE_EMULATED && plan->sites[s].insn[0] == 'j'), "%s: %s",
+			cr_expect(plan->sites[s].role < SITE_GC_START || plan->sites[s].price == SITE_EMULATED ||
+				  strstr(plan->sites[s].symbol, "CollectNoFail"), "%s: %s",
 				  pythons[i].image, plan->sites[s].insn);
 		site_plan__free(plan);
 	}
