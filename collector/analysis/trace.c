@@ -42,6 +42,8 @@ struct waiter {
 	uint32_t gil; /* index */
 	uint32_t tid;
 	struct open_slice wait;
+	bool collects;
+	struct open_slice collecting; /* open while it has the GIL, too */
 };
 
 struct trace {
@@ -172,8 +174,20 @@ static void end_handoff(struct trace *t, struct gil *g, uint64_t at, enum trace_
 	count_waiters(t, g, at, -1);
 }
 
+/* For now, or for good: that is the caller's to say. */
+static void end_collecting(struct trace *t, struct gil *g, struct waiter *w, uint64_t at, enum trace_edge end)
+{
+	if (w->collecting.since)
+		put_slice(t, g, TRACE_COLLECTING, w->tid, &w->collecting, at, end, false);
+	w->collecting.since = 0;
+}
+
 static void end_hold(struct trace *t, struct gil *g, uint32_t tid, uint64_t at, enum trace_edge end, bool forced)
 {
+	uint32_t index = keymap__get(&t->waiter_index, (uint32_t)(g - t->gils), tid);
+
+	if (index != KEYMAP_NONE)
+		end_collecting(t, g, &t->waiters[index], at, end);
 	put_slice(t, g, TRACE_HELD, tid, &g->hold, at, end, forced);
 	g->owner = OWNER_FREE;
 }
@@ -185,8 +199,11 @@ static void cut_all(struct trace *t, struct gil *g, uint64_t at, enum trace_edge
 
 	end_handoff(t, g, at, end);
 	for (size_t i = 0; i < t->waiters_n; i++)
-		if (t->waiters[i].gil == index)
+		if (t->waiters[i].gil == index) {
 			end_wait(t, g, &t->waiters[i], at, end);
+			end_collecting(t, g, &t->waiters[i], at, end);
+			t->waiters[i].collects = false;
+		}
 	if (g->owner == OWNER_HELD || (g->owner == OWNER_UNKNOWN && g->owner_tid))
 		end_hold(t, g, g->owner_tid, at, end, false);
 	g->owner = OWNER_UNKNOWN;
@@ -267,6 +284,8 @@ static int on_acquired(struct trace *t, struct gil *g, const struct gil_trace_ev
 	g->owner = OWNER_HELD;
 	g->owner_tid = e->tid;
 	g->hold = (struct open_slice){.since = e->at, .begin = EDGE_SEEN};
+	if (w->collects)
+		w->collecting = g->hold;
 	return 0;
 }
 
@@ -289,6 +308,21 @@ static void on_handoff(struct trace *t, struct gil *g, const struct gil_trace_ev
 	count_waiters(t, g, e->at, 1);
 }
 
+/* A second beginning: the end of the first was not seen. */
+static int on_collection(struct trace *t, struct gil *g, const struct gil_trace_event *e, bool begins)
+{
+	bool first;
+	struct waiter *w = waiter_of(t, g, e->tid, &first);
+
+	if (!w)
+		return -ENOMEM;
+	end_collecting(t, g, w, e->at, begins ? EDGE_LOSS : EDGE_SEEN);
+	w->collects = begins;
+	if (begins)
+		w->collecting = (struct open_slice){.since = e->at, .begin = EDGE_SEEN};
+	return 0;
+}
+
 static int on_exit_of(struct trace *t, struct gil *g, const struct gil_trace_event *e)
 {
 	bool first;
@@ -297,6 +331,8 @@ static int on_exit_of(struct trace *t, struct gil *g, const struct gil_trace_eve
 	if (!w)
 		return -ENOMEM;
 	end_wait(t, g, w, e->at, EDGE_EXIT);
+	end_collecting(t, g, w, e->at, EDGE_EXIT);
+	w->collects = false;
 	if (g->handoff_tid == e->tid)
 		end_handoff(t, g, e->at, EDGE_EXIT);
 	if (g->owner != OWNER_FREE && g->owner_tid == e->tid)
@@ -348,6 +384,10 @@ int trace__event(struct trace *t, const struct gil_trace_event *e)
 		break;
 	case GIL_TRACE_EXIT:
 		err = on_exit_of(t, g, e);
+		break;
+	case GIL_TRACE_GC_START:
+	case GIL_TRACE_GC_DONE:
+		err = on_collection(t, g, e, e->kind == GIL_TRACE_GC_START);
 		break;
 	case GIL_TRACE_END:
 		end_gil(t, g, e->at);

@@ -5,7 +5,8 @@
  *     per thread and GIL:   WAIT ... ACQUIRED ......... RELEASED      HANDOFF ... anybody's ACQUIRED
  *                           [waiting][     held      ]               [  hand-off ]
  *
- * Slices of a thread on a GIL come in order and never overlap. What is not known is not drawn: a slice that was open when
+ * Slices of a thread on a GIL come in order and never overlap, but for those in which it collects garbage: each lies in a held
+ * one, and comes before that; where a finalizer lets go in the middle, there are two. What is not known is not drawn: a slice that was open when
  * recording began or ended is cut there and says so; where events were lost every open slice ends with the last event before the
  * hole, and what is found open behind it begins with the first event after it. Without losses the slices of a thread add up to
  * its hold and wait in the samples of the same time, to the nanosecond.
@@ -23,6 +24,7 @@
 enum trace_state {
 	TRACE_HELD,
 	TRACE_WAITING,
+	TRACE_COLLECTING, /* garbage, with the GIL: lies inside of a HELD slice */
 	TRACE_HANDOFF, /* forced to let go, kept until another has taken over: part of its waiting */
 };
 

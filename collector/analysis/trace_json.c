@@ -218,7 +218,10 @@ static void put_args(struct trace_json *j, const struct trace_slice *s)
 
 static void on_slice(void *arg, const struct trace_slice *s)
 {
-	static const char *const names[] = {[TRACE_HELD] = "held", [TRACE_WAITING] = "waiting", [TRACE_HANDOFF] = "hand-off"};
+	static const char *const names[] = {
+		[TRACE_HELD] = "held", [TRACE_WAITING] = "waiting", [TRACE_HANDOFF] = "hand-off",
+		[TRACE_COLLECTING] = "garbage collection",
+	};
 	uint64_t from = since_begin(arg, s->from), to = since_begin(arg, s->to);
 	struct trace_json *j = arg;
 	const char *name = name_of(j, s->tid, s->to);
@@ -227,7 +230,7 @@ static void on_slice(void *arg, const struct trace_slice *s)
 	note_track(j, s->gil, s->tid);
 	begin_event(j, 'X', s->gil, s->tid, from);
 	put_length(j, to - from);
-	put(j, ",\"cat\":\"gil\",\"name\":\"%s\"", names[s->state]);
+	put(j, ",\"cat\":\"%s\",\"name\":\"%s\"", s->state == TRACE_COLLECTING ? "gc" : "gil", names[s->state]);
 	put_args(j, s);
 	if (s->state != TRACE_HELD)
 		return;

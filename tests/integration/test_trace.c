@@ -171,6 +171,40 @@ static void run_and_load(struct timeline *line, pid_t pid, const char *options)
 	tool__clear(&t);
 }
 
+/* By notes at their ends, and by calls: of the distribution's interpreter and of one without notes. */
+static void expect_collections(const struct interpreter *in)
+{
+	struct timeline line;
+	struct workload w;
+	struct tool t;
+	json_int_t worker;
+
+	start_with(&w, &t, in, "garbage.py 10 --explicit --objects 100000", "--duration 50s");
+	workload__go(&w);
+	worker = truth__int(workload__thread(&w, "worker"), "tid");
+	stop(&t, &line);
+	expect_lossless(&line);
+	cr_expect_eq(timeline__count(&line, worker, "garbage collection"), truth__int(w.truth, "n2"), "%s", in->version);
+	expect_within(in->version, (double)timeline__sum(&line, worker, "garbage collection"),
+		      (double)truth__int(w.truth, "gc_ns"), 0.1);
+	timeline__free(&line);
+	tool__clear(&t);
+	workload__quit(&w);
+}
+
+Test(trace_program, draws_collections_as_long_as_the_program_clocked)
+{
+	static struct interpreter all[INTERPRETERS_MAX];
+	struct interpreter stock;
+	size_t n = interpreters__find(all, INTERPRETERS_MAX);
+
+	interpreter__stock(&stock);
+	expect_collections(&stock);
+	for (size_t i = 0; i < n; i++)
+		if (strncmp(all[i].version, "3.12.", 5) == 0)
+			expect_collections(&all[i]);
+}
+
 Test(trace_program, hold_that_never_ends_is_there_and_cut_at_both_ends)
 {
 	const struct timeline_slice *held;
@@ -361,6 +395,8 @@ static void add_slice(void *arg, const struct trace_slice *slice)
 	struct sums *s = arg;
 	size_t i = index_of(s, slice->tid);
 
+	if (slice->state == TRACE_COLLECTING)
+		return;
 	*(slice->state == TRACE_HELD ? &s->hold[i] : &s->wait[i]) += slice->to - slice->from;
 	s->holds[i] += slice->state == TRACE_HELD && slice->begin == EDGE_SEEN;
 }

@@ -24,6 +24,11 @@ static json_int_t int_of(const json_t *e, const char *key)
 	return json_integer_value(json_object_get(e, key));
 }
 
+static bool is_nested(const struct timeline_slice *s)
+{
+	return strcmp(s->category, "gc") == 0;
+}
+
 /* Microseconds of the file in ns: three decimals, so exact below 2^53 ns. */
 static uint64_t ns_of(const json_t *e, const char *key)
 {
@@ -63,6 +68,7 @@ static void read_slices(struct timeline *t)
 		s->from_us = json_number_value(json_object_get(e, "ts"));
 		s->dur_us = json_number_value(json_object_get(e, "dur"));
 		t->losses_n += strcmp(s->category, "lost") == 0;
+		t->nested_n += is_nested(s);
 		t->slices_n++;
 	}
 }
@@ -71,6 +77,8 @@ static int by_track(const void *a, const void *b)
 {
 	const struct timeline_slice *x = *(struct timeline_slice *const *)a, *y = *(struct timeline_slice *const *)b;
 
+	if (is_nested(x) != is_nested(y))
+		return is_nested(x) ? 1 : -1;
 	if (x->pid != y->pid)
 		return x->pid < y->pid ? -1 : 1;
 	if (x->tid != y->tid)
@@ -78,7 +86,7 @@ static int by_track(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* In the file's order within each track. */
+/* In the file's order within each track; those that lie inside of others come last of all. */
 static struct timeline_slice **sort_by_track(const struct timeline *t)
 {
 	struct timeline_slice **sorted = calloc(t->slices_n + 1, sizeof(*sorted));
@@ -106,7 +114,7 @@ static void expect_tracks_in_order(const struct timeline *t, struct timeline_sli
 {
 	double first_us = 0;
 
-	for (size_t i = 0; i < t->slices_n; i++) {
+	for (size_t i = 0; i < t->slices_n - t->nested_n; i++) {
 		const struct timeline_slice *s = sorted[i], *before = i ? sorted[i - 1] : NULL;
 
 		if (!before || before->pid != s->pid || before->tid != s->tid) {
@@ -126,7 +134,7 @@ static bool lies_inside(const struct timeline *t, struct timeline_slice *const *
 {
 	struct timeline_slice key = {.pid = int_of(e, "pid"), .tid = int_of(e, "tid")};
 	uint64_t at = ns_of(e, "ts");
-	size_t low = 0, high = t->slices_n;
+	size_t low = 0, high = t->slices_n - t->nested_n;
 
 	/* The last slice of the track that does not begin after it. */
 	while (low < high) {
@@ -139,6 +147,23 @@ static bool lies_inside(const struct timeline *t, struct timeline_slice *const *
 	}
 	return low && sorted[low - 1]->pid == key.pid && sorted[low - 1]->tid == key.tid && at < sorted[low - 1]->to &&
 	       strcmp(sorted[low - 1]->name, name) == 0;
+}
+
+/* A collection in a hold of the thread, each beside the next. */
+static void expect_nested(const struct timeline *t, struct timeline_slice *const *sorted)
+{
+	for (size_t i = t->slices_n - t->nested_n; i < t->slices_n; i++) {
+		const struct timeline_slice *s = sorted[i], *before = i > t->slices_n - t->nested_n ? sorted[i - 1] : NULL;
+		size_t k = 0;
+
+		while (k < t->slices_n - t->nested_n && !(sorted[k]->pid == s->pid && sorted[k]->tid == s->tid &&
+							  sorted[k]->from <= s->from && s->to <= sorted[k]->to))
+			k++;
+		cr_assert(k < t->slices_n - t->nested_n && strcmp(sorted[k]->name, "held") == 0, "%s at %llu ns is in no hold",
+			  s->name, (unsigned long long)s->from);
+		cr_assert(!before || before->pid != s->pid || before->tid != s->tid || before->to <= s->from, "%s at %llu ns "
+			  "overlaps the one before", s->name, (unsigned long long)s->from);
+	}
 }
 
 /* A flow's two ends stand one after the other in the file. */
@@ -263,6 +288,7 @@ void timeline__load(struct timeline *t, const char *text)
 	read_slices(t);
 	sorted = sort_by_track(t);
 	expect_tracks_in_order(t, sorted);
+	expect_nested(t, sorted);
 	expect_flows_have_both_ends(t, sorted);
 	expect_counters_make_up_the_waiting(t);
 	expect_gil_track_has_all_holds(t);
@@ -278,7 +304,7 @@ void timeline__free(struct timeline *t)
 
 static bool is_of(const struct timeline_slice *s, json_int_t tid, const char *name)
 {
-	return strcmp(s->category, "gil") == 0 && (!tid || s->tid == tid) && strcmp(s->name, name) == 0;
+	return (strcmp(s->category, "gil") == 0 || is_nested(s)) && (!tid || s->tid == tid) && strcmp(s->name, name) == 0;
 }
 
 size_t timeline__count(const struct timeline *t, json_int_t tid, const char *name)

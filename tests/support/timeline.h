@@ -23,6 +23,7 @@ struct timeline {
 	const json_t *other;
 	struct timeline_slice *slices; /* in the order of the file */
 	size_t slices_n, flows_n, losses_n;
+	size_t nested_n; /* slices of collections, which lie inside of others */
 };
 
 /*

@@ -132,6 +132,31 @@ Test(trace, what_was_open_at_the_beginning_is_cut_there)
 	cr_expect_eq(seen.flows_n, 1);
 }
 
+/* A finalizer lets go in the middle; of another one the end is lost; a third goes on at the end. */
+Test(trace, collections_are_drawn_inside_of_holds)
+{
+	tell(GIL_TRACE_START, 100, 0);
+	tell(GIL_TRACE_GC_DONE, 105, 1); /* it began before */
+	tell(GIL_TRACE_ACQUIRED, 110, 1);
+	tell(GIL_TRACE_GC_START, 120, 1);
+	tell(GIL_TRACE_RELEASED, 130, 1);
+	tell(GIL_TRACE_ACQUIRED, 140, 1);
+	tell(GIL_TRACE_GC_DONE, 150, 1);
+	tell(GIL_TRACE_GC_START, 160, 1);
+	tell(GIL_TRACE_GC_START, 170, 1);
+	tell(GIL_TRACE_GC_DONE, 180, 1);
+	tell(GIL_TRACE_GC_START, 190, 1);
+	tell(GIL_TRACE_END, 200, 0);
+	cr_assert_eq(seen.slices_n, 7);
+	expect_slice(0, TRACE_COLLECTING, 1, 120, 130, EDGE_SEEN, EDGE_SEEN);
+	expect_slice(1, TRACE_HELD, 1, 110, 130, EDGE_SEEN, EDGE_SEEN);
+	expect_slice(2, TRACE_COLLECTING, 1, 140, 150, EDGE_SEEN, EDGE_SEEN);
+	expect_slice(3, TRACE_COLLECTING, 1, 160, 170, EDGE_SEEN, EDGE_LOSS);
+	expect_slice(4, TRACE_COLLECTING, 1, 170, 180, EDGE_SEEN, EDGE_SEEN);
+	expect_slice(5, TRACE_COLLECTING, 1, 190, 200, EDGE_SEEN, EDGE_RECORDING);
+	expect_slice(6, TRACE_HELD, 1, 140, 200, EDGE_SEEN, EDGE_RECORDING);
+}
+
 Test(trace, what_is_open_at_the_end_is_cut_there)
 {
 	tell(GIL_TRACE_START, 100, 0);
