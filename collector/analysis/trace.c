@@ -42,6 +42,7 @@ struct waiter {
 	uint32_t gil; /* index */
 	uint32_t tid;
 	struct open_slice wait;
+	uint64_t seen_at; /* when it last acquired, or its wait ended; 0: never yet */
 	bool collects;
 	struct open_slice collecting; /* open while it has the GIL, too */
 };
@@ -162,6 +163,7 @@ static void end_wait(struct trace *t, struct gil *g, struct waiter *w, uint64_t 
 		return;
 	put_slice(t, g, TRACE_WAITING, w->tid, &w->wait, at, end, false);
 	w->wait.since = 0;
+	w->seen_at = at;
 	count_waiters(t, g, at, -1);
 }
 
@@ -184,7 +186,7 @@ static void end_collecting(struct trace *t, struct gil *g, struct waiter *w, uin
 
 static void end_hold(struct trace *t, struct gil *g, uint32_t tid, uint64_t at, enum trace_edge end, bool forced)
 {
-	uint32_t index = keymap__get(&t->waiter_index, (uint32_t)(g - t->gils), tid);
+	uint32_t index = keymap__get(&t->waiter_index, (uint32_t)(g - t->gils), g->owner_tid);
 
 	if (index != KEYMAP_NONE)
 		end_collecting(t, g, &t->waiters[index], at, end);
@@ -231,6 +233,8 @@ static void cross_hole(struct trace *t, struct gil *g, const struct gil_trace_ev
 
 static void on_start(struct gil *g, const struct gil_trace_event *e)
 {
+	if (g->owner != OWNER_UNKNOWN) /* its events know better */
+		return;
 	g->owner_tid = e->tid;
 	g->hold = (struct open_slice){.since = e->at, .begin = EDGE_RECORDING};
 }
@@ -274,13 +278,14 @@ static int on_acquired(struct trace *t, struct gil *g, const struct gil_trace_ev
 	if (g->owner == OWNER_HELD)
 		end_hold(t, g, g->owner_tid, e->at, EDGE_LOSS, false);
 	end_handoff(t, g, e->at, EDGE_SEEN);
-	/* Its wait began in the hole: for the counter that comes too late. */
-	if (!w->wait.since && (e->flags & GIL_TRACE_WAITED) && g->hole_end) {
+	/* Its wait began in the hole: for the counter that comes too late. Not if it was seen since: it may not twice. */
+	if (!w->wait.since && (e->flags & GIL_TRACE_WAITED) && w->seen_at < g->hole_end) {
 		w->wait = (struct open_slice){.since = g->hole_end, .begin = EDGE_LOSS};
 		count_waiters(t, g, e->at, 1);
 	}
 	put_flow(t, g, w, e->at);
 	end_wait(t, g, w, e->at, EDGE_SEEN);
+	w->seen_at = e->at;
 	g->owner = OWNER_HELD;
 	g->owner_tid = e->tid;
 	g->hold = (struct open_slice){.since = e->at, .begin = EDGE_SEEN};
@@ -295,7 +300,10 @@ static void on_released(struct trace *t, struct gil *g, const struct gil_trace_e
 
 	if (g->owner == OWNER_FREE)
 		return;
-	end_hold(t, g, e->tid, e->at, EDGE_SEEN, e->flags & GIL_TRACE_FORCED);
+	if (g->owner == OWNER_HELD && g->owner_tid != e->tid) /* how that hold ended is not known */
+		end_hold(t, g, g->owner_tid, e->at, EDGE_LOSS, false);
+	else
+		end_hold(t, g, e->tid, e->at, EDGE_SEEN, e->flags & GIL_TRACE_FORCED);
 	g->released_by = drawn ? e->tid : 0;
 	g->released_at = e->at;
 }
@@ -318,7 +326,8 @@ static int on_collection(struct trace *t, struct gil *g, const struct gil_trace_
 		return -ENOMEM;
 	end_collecting(t, g, w, e->at, begins ? EDGE_LOSS : EDGE_SEEN);
 	w->collects = begins;
-	if (begins)
+	/* Drawn from where it is known to have the GIL: as a part of that hold. */
+	if (begins && g->owner == OWNER_HELD && g->owner_tid == e->tid)
 		w->collecting = (struct open_slice){.since = e->at, .begin = EDGE_SEEN};
 	return 0;
 }
