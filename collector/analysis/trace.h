@@ -6,10 +6,12 @@
  *                           [waiting][     held      ]               [  hand-off ]
  *
  * Slices of a thread on a GIL come in order and never overlap, but for those in which it collects garbage: each lies in a held
- * one, and comes before that; where a finalizer lets go in the middle, there are two. What is not known is not drawn: a slice that was open when
- * recording began or ended is cut there and says so; where events were lost every open slice ends with the last event before the
- * hole, and what is found open behind it begins with the first event after it. Without losses the slices of a thread add up to
- * its hold and wait in the samples of the same time, to the nanosecond.
+ * one, and comes before that; where a finalizer lets go in the middle, there are two.
+ *
+ * What is not known is not drawn: a slice that was open when recording began or ended is cut there and says so; where events
+ * were lost every open slice ends with the last event before the hole, and what is found open behind it begins with the first
+ * event after it. Without losses the slices of a thread add up to its hold and wait in the samples of the same time, to the
+ * nanosecond.
  *
  * Where the events come from: bpf/gil_trace.bpf.h; where slices go: trace_json.h.
  */

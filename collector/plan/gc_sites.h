@@ -18,9 +18,9 @@
  *     mov  ...
  *     call invoke_gc_callback  <- gc-done: the first branch, which the kernel emulates; else the instruction behind the call
  *
- * Proof: whatever in the code may refer to the function is such a call, at which the decoder arrives from the
- * start of its caller, with nothing but moves and the like between call and branch, into which nothing jumps; PyGC_Collect is among the callers. A
- * build that jumps there instead (3.13 and later) does not come back to where it began. Pure: the file alone.
+ * Proof: whatever in the code may refer to the function is such a call, at which the decoder arrives from the start of its
+ * caller, with nothing but moves and the like between call and branch, into which nothing jumps; PyGC_Collect is among the
+ * callers. A build that jumps there instead (3.13 and later) does not come back to where it began. Pure: the file alone.
  */
 #ifndef GILSCOPE_GC_SITES_H
 #define GILSCOPE_GC_SITES_H

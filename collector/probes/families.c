@@ -266,8 +266,8 @@ static void say_apart(struct family *family, pid_t who, int err)
 {
 	family->apart = true;
 	if (who)
-		log_warn("process %d maps the same interpreter file as those that are observed and has other code there, or keeps "
-			 "it back: probes that all of them share would do it harm, so each has its own", (int)who);
+		log_warn("process %d maps the same interpreter file as those that are observed and has other code there, or "
+			 "keeps it back: probes that all of them share would do it harm, so each has its own", (int)who);
 	else
 		log_warn("not every process that maps the interpreter's file could be looked at (%s), so each one observed has "
 			 "probes of its own", strerror(-err));

@@ -48,8 +48,8 @@ int families__enter(struct families *f, int image_fd, uint64_t maps_ino, const s
 		    const struct gil_family *layout, struct family **ret);
 
 /*
- * Has exactly these groups (bit per group), those of `mode`, planted. 0, -EXDEV (somebody who maps the file runs other code there,
- * or that is not known: from here on its processes share nothing) or -errno: some may be missing then.
+ * Has exactly these groups (bit per group), those of `mode`, planted. 0, -EXDEV (somebody who maps the file runs other code
+ * there, or that is not known: from here on its processes share nothing) or -errno: some may be missing then.
  */
 int family__set_groups(struct families *f, struct family *family, uint32_t groups, enum gil_mode mode);
 

@@ -51,7 +51,7 @@ static void list_pids(struct search *s)
 		closedir(dir);
 }
 
-/* What of it lies elsewhere is not reached by a probe. One that has ended or executes something else by now has nothing to lose. */
+/* What of it lies elsewhere is not reached by a probe. One that has ended or executes something else has nothing to lose. */
 static void compare(struct search *s, pid_t pid)
 {
 	struct site_text_tally tally = {0};

@@ -35,7 +35,7 @@ struct order {
 	struct site_text texts[PLANTER_SITES_MAX];
 };
 
-#define LOOK_NS 1000000000ull /* so long processes are looked at, before planting in all of them or lifting; then it is given up */
+#define LOOK_NS 1000000000ull /* so long processes are looked at, before planting in all of them or lifting */
 
 /* Places that stay planted, as lifting the probe would kill the process. */
 struct kept_sites {

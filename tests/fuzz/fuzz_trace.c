@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Records of the trace's ring buffer in any order: who acquires what is owned, releases what nobody has, waits twice, collects
- * without an end, ends while holding; events lost between any two, hand-offs told late. Whatever comes, what is drawn is possible:
- * no slice is longer than the recording, none of a thread's overlap, a GIL has one holder at a time, collections lie in holds,
- * and the number of waiters is that of the waits that are open.
+ * without an end, ends while holding; events lost between any two, hand-offs told late. Whatever comes, what is drawn is
+ * possible: no slice is longer than the recording, none of a thread's overlap, a GIL has one holder at a time, collections lie
+ * in holds, and the number of waiters is that of the waits that are open.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -109,7 +109,9 @@ static struct gil_trace_event make(const uint8_t *from, uint64_t *now, uint32_t 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct drawn drawn;
-	const struct trace_out out = {.arg = &drawn, .slice = see_slice, .flow = see_flow, .waiters = see_waiters, .loss = see_loss};
+	const struct trace_out out = {
+		.arg = &drawn, .slice = see_slice, .flow = see_flow, .waiters = see_waiters, .loss = see_loss,
+	};
 	uint32_t lost[GILS] = {0};
 	uint64_t now = 1u << 20, told = 0;
 	struct trace *t = trace__new(&out);

@@ -243,8 +243,8 @@ static void expect_said(const struct patched *p, const char *what)
 }
 
 /*
- * The kernel would write a breakpoint over whatever stands there, execute the file's instruction instead, and leave its first byte
- * behind. It has other code there already when the probes of others come, which all that map the file would have.
+ * The kernel would write a breakpoint over whatever stands there, execute the file's instruction instead, and leave its first
+ * byte behind. It has other code there already when the probes of others come, which all that map the file would have.
  */
 Test(patched, a_stranger_with_code_of_its_own_keeps_it_when_a_family_is_observed)
 {
