@@ -57,7 +57,7 @@ size_t canvas__put_right(struct canvas *c, size_t line, size_t end, size_t room,
 /* Gives `n` cells another look, whatever stands in them. */
 void canvas__paint(struct canvas *c, size_t line, size_t column, size_t n, enum look look);
 
-/* A line as plain text without the blanks at its end. Returns dst. */
+/* A line as plain text without the blanks at its end, for tests. Returns dst. */
 const char *canvas__line(const struct canvas *c, size_t line, char *dst, size_t size);
 
 #endif

@@ -90,8 +90,9 @@ static struct frame *child_of(struct frame *parent, const char *name)
 	return parent->latest = fresh;
 }
 
-static int add(struct flame *f, const char *stack, size_t len, uint64_t weight)
+int flame__add(struct flame *f, const char *stack, uint64_t weight)
 {
+	size_t len = strlen(stack);
 	struct frame *path[FLAME_DEPTH_MAX];
 	struct frame *at = &f->root;
 	size_t depth = 0;
@@ -117,27 +118,6 @@ static int add(struct flame *f, const char *stack, size_t len, uint64_t weight)
 	while (depth)
 		path[--depth]->weight += weight;
 	return 0;
-}
-
-int flame__add(struct flame *f, const char *stack, uint64_t weight)
-{
-	return add(f, stack, strlen(stack), weight);
-}
-
-int flame__add_line(struct flame *f, const char *line)
-{
-	size_t len = strcspn(line, "\n");
-	const char *space = memrchr(line, ' ', len);
-	uint64_t weight = 0;
-
-	if (!space || space == line || space + 1 == line + len)
-		return -EINVAL;
-	for (const char *p = space + 1; p < line + len; p++) {
-		if (*p < '0' || *p > '9' || weight > (UINT64_MAX - 9) / 10)
-			return -EINVAL;
-		weight = weight * 10 + (uint64_t)(*p - '0');
-	}
-	return add(f, line, (size_t)(space - line), weight);
 }
 
 /* ---- folded ---- */

@@ -32,9 +32,6 @@ void flame__free(struct flame *f);
  */
 int flame__add(struct flame *f, const char *stack, uint64_t weight);
 
-/* The same of a line "main;serve;parse 1234", as the folded format has it. -EINVAL: it is none. */
-int flame__add_line(struct flame *f, const char *line);
-
 /* Sum of all weights. */
 uint64_t flame__total(const struct flame *f);
 

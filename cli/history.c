@@ -10,11 +10,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "collector/redis/sink_redis.h"
 #include "collector/base/log.h"
 
 /* ---- words for shells ---- */
 
-const char *history__quote(char *dst, size_t size, const char *text)
+/* `text` so that a shell reads it as one word. Returns dst. */
+static const char *quote_word(char *dst, size_t size, const char *text)
 {
 	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:@%+=,";
 	size_t out = 0;
@@ -61,17 +63,18 @@ static const char *program(char *buf, size_t size)
 	if (len <= 0 || stat("/proc/self/exe", &self) || in_path(&self))
 		return "gilscope";
 	path[len] = '\0';
-	return history__quote(buf, size, path);
+	return quote_word(buf, size, path);
 }
 
-const char *history__self(char *buf, size_t size)
+/* How this very program is called from a shell: "gilscope", or its path; with sudo and GILSCOPE_STORE_DIR in front if needed. */
+static const char *own_command(char *buf, size_t size)
 {
 	const char *dir = getenv("GILSCOPE_STORE_DIR");
 	char quoted[PATH_MAX], file[PATH_MAX];
 	bool sudo = geteuid() == 0 && getenv("SUDO_UID");
 
 	snprintf(buf, size, "%s%s%s%s%s", sudo ? "sudo " : "", dir && *dir ? "GILSCOPE_STORE_DIR=" : "",
-		 dir && *dir ? history__quote(quoted, sizeof(quoted), dir) : "", dir && *dir ? " " : "",
+		 dir && *dir ? quote_word(quoted, sizeof(quoted), dir) : "", dir && *dir ? " " : "",
 		 program(file, sizeof(file)));
 	return buf;
 }
@@ -89,7 +92,7 @@ static const char *auth_words(const struct options *o, const struct redis_url *u
 		snprintf(buf, size, "REDISCLI_AUTH=PASSWORD ");
 	else if (o->password_file)
 		snprintf(buf, size, "REDISCLI_AUTH=\"$(head -n 1 %s)\" ",
-			 history__quote(quoted, sizeof(quoted), o->password_file));
+			 quote_word(quoted, sizeof(quoted), o->password_file));
 	else if (env && *env)
 		snprintf(buf, size, "REDISCLI_AUTH=\"$GILSCOPE_REDIS_PASSWORD\" ");
 	return buf;
@@ -101,7 +104,7 @@ static void append_option(struct history *h, const char *name, const char *value
 	char quoted[sizeof(h->query_options)];
 
 	snprintf(h->query_options + len, sizeof(h->query_options) - len, " %s %s", name,
-		 history__quote(quoted, sizeof(quoted), value));
+		 quote_word(quoted, sizeof(quoted), value));
 }
 
 /* redis-cli's words for a TLS connection like ours. */
@@ -120,7 +123,7 @@ static const char *tls_words(const struct redis_url *url, char *buf, size_t size
 		len = strlen(buf);
 		if (words[i].value[0])
 			snprintf(buf + len, size - len, " %s %s", words[i].option,
-				 history__quote(quoted, sizeof(quoted), words[i].value));
+				 quote_word(quoted, sizeof(quoted), words[i].value));
 	}
 	return buf;
 }
@@ -130,18 +133,18 @@ static void describe_server(const struct options *o, struct history *h)
 	char text[12000], quoted[12100], self[PATH_MAX], auth[PATH_MAX + 64], user[300] = "", name[280], tls[4200];
 	const char *url = redis_url__text(&h->url, text, sizeof(text));
 
-	history__quote(quoted, sizeof(quoted), url);
+	quote_word(quoted, sizeof(quoted), url);
 	snprintf(h->where, sizeof(h->where), "Redis at %.400s", url);
 	if (h->url.user[0])
-		snprintf(user, sizeof(user), " --user %s", history__quote(name, sizeof(name), h->url.user));
+		snprintf(user, sizeof(user), " --user %s", quote_word(name, sizeof(name), h->url.user));
 	auth_words(o, &h->url, auth, sizeof(auth));
 	if (h->url.is_unix)
 		snprintf(h->client, sizeof(h->client), "%.500sredis-cli%s -s %s -n %d", auth, user,
-			 history__quote(quoted, sizeof(quoted), h->url.path), h->url.db);
+			 quote_word(quoted, sizeof(quoted), h->url.path), h->url.db);
 	else
 		snprintf(h->client, sizeof(h->client), "%.300sredis-cli%s%s -h %.260s -p %d -n %d", auth, user,
 			 tls_words(&h->url, tls, sizeof(tls)), h->url.host, h->url.port, h->url.db);
-	snprintf(h->query, sizeof(h->query), "%.1200s query", history__self(self, sizeof(self)));
+	snprintf(h->query, sizeof(h->query), "%.1200s query", own_command(self, sizeof(self)));
 	if (o->redis_in_argv)
 		append_option(h, "--redis", redis_url__whole(&h->url, text, sizeof(text)));
 	if (o->password_file)
@@ -154,7 +157,7 @@ static void describe_store(const struct options *o, const struct store_paths *pa
 {
 	char self[PATH_MAX];
 
-	history__self(self, sizeof(self));
+	own_command(self, sizeof(self));
 	snprintf(h->where, sizeof(h->where), "gilscope's own store (%s)", paths->socket);
 	snprintf(h->client, sizeof(h->client), "%.1000s store cli", self);
 	snprintf(h->query, sizeof(h->query), "%.1200s query", self);

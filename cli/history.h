@@ -50,10 +50,4 @@ int history__url(const struct options *o, struct redis_url *ret, bool *ret_given
 /* A few words on how storing goes, "" if there is no store. */
 const char *history__state(const struct history *h, char *buf, size_t size);
 
-/* `text` so that a shell reads it as one word. Returns dst. */
-const char *history__quote(char *dst, size_t size, const char *text);
-
-/* How this very program is called from a shell: "gilscope", or its path; with sudo and GILSCOPE_STORE_DIR in front if needed. */
-const char *history__self(char *buf, size_t size);
-
 #endif

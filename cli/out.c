@@ -271,7 +271,8 @@ const char *out__cut_middle(char *dst, size_t size, const char *text, size_t col
 	return dst;
 }
 
-void out__pad(FILE *to, const char *text, size_t columns)
+/* Text with `columns` columns: cut or padded on the right. */
+static void pad(FILE *to, const char *text, size_t columns)
 {
 	char cut[512];
 	size_t have;
@@ -296,7 +297,7 @@ static void put_cell(FILE *to, const char *text, const struct out_column *column
 	else if (last && have <= width)
 		fputs(text, to);
 	else
-		out__pad(to, text, width);
+		pad(to, text, width);
 }
 
 void out__table(const struct out *o, FILE *to, size_t width)

@@ -87,9 +87,6 @@ const char *out__cut(char *dst, size_t size, const char *text, size_t columns);
 /* The same, cut in its middle: names of threads differ at their ends. Returns dst. */
 const char *out__cut_middle(char *dst, size_t size, const char *text, size_t columns);
 
-/* Text with `columns` columns: cut or padded on the right. */
-void out__pad(FILE *to, const char *text, size_t columns);
-
 /* Columns and lines of the terminal `fd` (80 x 24 where it does not tell). Never below 40 x 8. */
 void out__terminal(int fd, size_t *ret_columns, size_t *ret_lines);
 

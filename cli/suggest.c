@@ -14,7 +14,8 @@ static size_t min3(size_t a, size_t b, size_t c)
 	return least < c ? least : c;
 }
 
-size_t suggest__distance(const char *a, const char *b)
+/* Letters to add, drop, replace or swap with their neighbour to get from `a` to `b`; long words are all far apart. */
+static size_t distance_between(const char *a, const char *b)
 {
 	size_t d[WORD_MAX + 2][WORD_MAX + 2];
 	size_t a_len = strlen(a), b_len = strlen(b);
@@ -41,7 +42,7 @@ const char *suggest__word(const char *typed, const char *const *words, size_t n)
 	const char *best = NULL;
 
 	for (size_t i = 0; i < n; i++) {
-		size_t distance = suggest__distance(typed, words[i]);
+		size_t distance = distance_between(typed, words[i]);
 
 		if (len > 0 && strncmp(words[i], typed, len) == 0)
 			return words[i];

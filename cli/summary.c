@@ -59,7 +59,8 @@ static const struct out_column lengths[] = {
 
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 
-const char *summary__end(enum collector_end how)
+/* "the process ended", "the time is over" ... */
+static const char *words_of_end(enum collector_end how)
 {
 	switch (how) {
 	case END_EXIT:
@@ -107,7 +108,7 @@ static void heading(FILE *to, const struct who *who, const struct proc_sample *t
 	fprintf(to, "%s (pid %d), CPython %s\n", out__cut(label, sizeof(label), who->label, width > 48 ? width - 40 : 24),
 		(int)who->pid, who->python);
 	fprintf(to, "observed for %s in %s; %s\n", human__us(observed, (double)span_ns / 1e3), rows__mode(t),
-		summary__end(how));
+		words_of_end(how));
 }
 
 #define SHOWN_PAIRS 5

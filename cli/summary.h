@@ -31,7 +31,4 @@ struct summary_history {
 
 void summary__history(FILE *to, const struct summary_history *h, const char *id);
 
-/* "the process ended", "the time is over" ... */
-const char *summary__end(enum collector_end how);
-
 #endif

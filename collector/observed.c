@@ -128,6 +128,30 @@ void observed__begin(struct workshop *shop)
 	shop->begun = true;
 }
 
+/* Only a hint, since the target runs on between the words. */
+static uint64_t seed_of(const struct observed *o, uint64_t gil)
+{
+	struct gil_words words;
+
+	/* Up to 3.11 it stays locked when its interpreter is finalized. */
+	if (pyinterps__is_empty(o->target->pid, &o->recipe->offsets, o->runtime) ||
+	    gil_words__read(o->target->pid, &o->recipe->offsets, gil, &words))
+		return 0;
+	return gil_words__holder(&words);
+}
+
+/* Reads locked and last_holder of each GIL after arming: the seed. */
+static void seed_gils(struct observed *o, struct workshop *shop)
+{
+	const struct gil_proc *proc = probes__proc(shop->probes, o->slot);
+
+	for (uint32_t i = 0; i < GIL_PER_PROC; i++) {
+		o->seeds[i] = seed_of(o, proc->gil_addr[i]);
+		reader__seed(shop->reader, o->slot, i, o->seeds[i]);
+	}
+	observed_look__take(o, shop);
+}
+
 static int plant_and_arm(struct observed *o, struct workshop *shop, bool starting, struct reason *why)
 {
 	struct gil_address gils[GIL_PER_PROC];
@@ -152,7 +176,7 @@ static int plant_and_arm(struct observed *o, struct workshop *shop, bool startin
 	if (err)
 		return reason__set(why, err, "process %d %s", (int)o->target->pid,
 				   err == -EALREADY ? "counts already" : "can't be counted");
-	observed__seed(o, shop);
+	seed_gils(o, shop);
 	o->armed_as = look_at_main_gil(o, probes__proc(shop->probes, o->slot));
 	gc_looks__begin(o, shop);
 	return 0;
@@ -477,29 +501,6 @@ int observed__adopt_newcomer(struct observed *o, struct workshop *shop, const st
 	return 0;
 }
 
-/* Only a hint, since the target runs on between the words. */
-static uint64_t seed_of(const struct observed *o, uint64_t gil)
-{
-	struct gil_words words;
-
-	/* Up to 3.11 it stays locked when its interpreter is finalized. */
-	if (pyinterps__is_empty(o->target->pid, &o->recipe->offsets, o->runtime) ||
-	    gil_words__read(o->target->pid, &o->recipe->offsets, gil, &words))
-		return 0;
-	return gil_words__holder(&words);
-}
-
-void observed__seed(struct observed *o, struct workshop *shop)
-{
-	const struct gil_proc *proc = probes__proc(shop->probes, o->slot);
-
-	for (uint32_t i = 0; i < GIL_PER_PROC; i++) {
-		o->seeds[i] = seed_of(o, proc->gil_addr[i]);
-		reader__seed(shop->reader, o->slot, i, o->seeds[i]);
-	}
-	observed_look__take(o, shop);
-}
-
 /* ---- a process without an interpreter ---- */
 
 /* Since when the hold lasts that is open now; `bound` if there is none. */
@@ -536,7 +537,7 @@ void observed__mind_interpreter(struct observed *o, struct workshop *shop)
 		probes__disarm(shop->probes, o->slot);
 		o->open_since = open_hold_since(o, shop, bound);
 		observed__forget_open(o, shop, "was finalized");
-		observed__seed(o, shop);
+		seed_gils(o, shop);
 	}
 	o->finalized = finalized;
 }
@@ -578,7 +579,7 @@ int observed__switch(struct observed *o, struct workshop *shop, enum gil_mode mo
 	o->paused_at = 0;
 	o->pub.mode = mode;
 	o->pub.method = probes__method(shop->probes, o->slot);
-	observed__seed(o, shop);
+	seed_gils(o, shop);
 	gc_looks__armed(o, shop);
 	return 0;
 }

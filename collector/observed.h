@@ -130,9 +130,6 @@ int observed__adopt_newcomer(struct observed *o, struct workshop *shop, const st
 /* Tells the sink what the server must know of this process, and has the next sample set every time to live again. */
 void observed__announce(struct observed *o, struct workshop *shop);
 
-/* Reads locked and last_holder of each GIL after arming: the seed. */
-void observed__seed(struct observed *o, struct workshop *shop);
-
 /*
  * Call at each boundary before its sample is collected: where the process has no interpreter any more (Py_Finalize), nobody holds
  * its GIL, though no event and up to 3.11 not even the GIL itself says so.

@@ -242,18 +242,8 @@ void top_model__take(struct top_model *m, struct top_update *u, int64_t now_ms)
 
 /* ---- the order of threads ---- */
 
-const char *top_sort__title(enum top_sort sort)
-{
-	static const char *const titles[] = {
-#define X(id, title) [TOP_SORT_##id] = title,
-		TOP_SORTS(X)
-#undef X
-	};
-
-	return titles[sort];
-}
-
-double top_model__sort_value(const struct top_thread *t, enum top_sort sort)
+/* What a thread is ordered by; NAN: not known. */
+static double sort_value(const struct top_thread *t, enum top_sort sort)
 {
 	switch (sort) {
 	case TOP_SORT_HOLD:
@@ -292,7 +282,7 @@ static int compare(const void *a_, const void *b_, void *arg)
 	const struct top_model *m = arg;
 	const struct top_frame *f = top_model__frame(m);
 	const struct top_thread *a = &f->threads[*(const size_t *)a_], *b = &f->threads[*(const size_t *)b_];
-	double x = top_model__sort_value(a, m->sort), y = top_model__sort_value(b, m->sort);
+	double x = sort_value(a, m->sort), y = sort_value(b, m->sort);
 	int by = m->sort <= TOP_SORT_BLAME ? by_share(x, y) : by_value(x, y);
 
 	by = by ? by : by_share(a->is.hold, b->is.hold);

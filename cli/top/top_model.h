@@ -84,18 +84,13 @@ enum top_page {
 	TOP_PAGE_THREAD,
 };
 
-/* X(identifier, title of the column): what threads may be ordered by. */
-#define TOP_SORTS(X) \
-	X(HOLD, "HOLD") \
-	X(WAIT, "WAIT") \
-	X(BLAME, "BLAME") \
-	X(HOLD_MAX, "MAX HOLD") \
-	X(WAIT_P99, "P99 WAIT")
-
+/* What threads may be ordered by. */
 enum top_sort {
-#define X(id, title) TOP_SORT_##id,
-	TOP_SORTS(X)
-#undef X
+	TOP_SORT_HOLD,
+	TOP_SORT_WAIT,
+	TOP_SORT_BLAME,
+	TOP_SORT_HOLD_MAX,
+	TOP_SORT_WAIT_P99,
 	TOP_SORT_COUNT,
 };
 
@@ -159,10 +154,6 @@ const size_t *top_model__order(struct top_model *m, size_t *ret_n);
 
 /* The row of the thread under the cursor in that order; SIZE_MAX: there is none. */
 size_t top_model__cursor(struct top_model *m);
-
-/* What a thread is ordered by; NAN: not known. */
-double top_model__sort_value(const struct top_thread *t, enum top_sort sort);
-const char *top_sort__title(enum top_sort sort);
 
 /*
  * The past in `n` equal steps of *ret_step_s seconds up to the last second: values[n - 1] is the newest; NAN: nothing is known

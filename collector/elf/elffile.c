@@ -58,7 +58,8 @@ const void *elffile_read__raw(struct elffile *ef, Elf *elf, uint64_t offset, uin
 	return data->d_buf;
 }
 
-const void *elffile_read__file(struct elffile *ef, uint64_t offset, uint64_t len)
+/* Bytes of ours by offset. */
+static const void *read_own(struct elffile *ef, uint64_t offset, uint64_t len)
 {
 	if (offset > ef->size || len > ef->size - offset)
 		return NULL;
@@ -85,7 +86,7 @@ const void *elffile_read__table(struct elffile *ef, uint64_t vaddr, uint64_t len
 		return NULL;
 	if (s->bytes)
 		return s->bytes + (vaddr - s->vaddr);
-	return elffile_read__file(ef, s->offset + (vaddr - s->vaddr), len);
+	return read_own(ef, s->offset + (vaddr - s->vaddr), len);
 }
 
 bool elffile_read__once(struct elffile *ef, uint64_t vaddr, void *buf, size_t len)
@@ -102,7 +103,7 @@ const uint8_t *elffile__bytes(struct elffile *ef, uint64_t vaddr, size_t len)
 	if (!s)
 		return NULL;
 	if (!s->bytes)
-		s->bytes = elffile_read__file(ef, s->offset, s->filesz);
+		s->bytes = read_own(ef, s->offset, s->filesz);
 	return s->bytes ? s->bytes + (vaddr - s->vaddr) : NULL;
 }
 
@@ -141,7 +142,7 @@ static void note_dynamic(struct dynamic *dyn, int64_t tag, uint64_t val)
 
 static void read_dynamic(struct elffile *ef, const GElf_Phdr *ph)
 {
-	const uint8_t *p = elffile_read__file(ef, ph->p_offset, ph->p_filesz);
+	const uint8_t *p = read_own(ef, ph->p_offset, ph->p_filesz);
 
 	for (uint64_t i = 0; p && i + sizeof(Elf64_Dyn) <= ph->p_filesz; i += sizeof(Elf64_Dyn)) {
 		int64_t tag = (int64_t)bytes__u64(p + i);
@@ -388,7 +389,7 @@ const void *elffile__section_bytes(struct elffile *ef, const char *name, size_t 
 	if (elffile__section(ef, name, &section) != 0 || section.size > max)
 		return NULL;
 	*ret_len = section.size;
-	return elffile_read__file(ef, section.offset, section.size);
+	return read_own(ef, section.offset, section.size);
 }
 
 struct range_list {
@@ -482,7 +483,7 @@ int elffile__build_id(struct elffile *ef, char *hex, size_t size)
 
 		if (ph.p_type != PT_NOTE || ph.p_filesz > NOTES_MAX)
 			continue;
-		p = elffile_read__file(ef, ph.p_offset, ph.p_filesz);
+		p = read_own(ef, ph.p_offset, ph.p_filesz);
 		if (p && build_id_in(p, ph.p_filesz, hex, size) == 0)
 			return 0;
 	}

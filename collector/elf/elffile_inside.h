@@ -76,9 +76,6 @@ struct elffile {
  */
 const void *elffile_read__raw(struct elffile *ef, Elf *elf, uint64_t offset, uint64_t len);
 
-/* Bytes of ours by offset. */
-const void *elffile_read__file(struct elffile *ef, uint64_t offset, uint64_t len);
-
 /* Like elffile__bytes(), but reads no more of the file than asked: for the small tables of a first look. */
 const void *elffile_read__table(struct elffile *ef, uint64_t vaddr, uint64_t len);
 

@@ -76,9 +76,6 @@ void guard__begin(struct guard *g, double rate, uint64_t now);
 /* What is to be done. Its state is as if that had been done. */
 enum guard_order guard__look(struct guard *g, const struct guard_look *look);
 
-/* The probes are fewer from here on for another reason: they return as from any rest. */
-void guard__rest(struct guard *g, uint64_t now);
-
 /* What was ordered is done, at `now`: it may have taken long. */
 void guard__changed(struct guard *g, uint64_t now);
 

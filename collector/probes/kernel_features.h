@@ -43,7 +43,7 @@ bool kernel_feature__is_masked(enum kernel_feature feature);
 /* What it is, with the version of Linux that has had it first: "attach cookies (Linux 5.15 and newer)". */
 const char *kernel_feature__name(enum kernel_feature feature);
 
-/* As GILSCOPE_LACKS has it: "attach_cookies". */
+/* As GILSCOPE_LACKS has it: "attach_cookies"; for tests. */
 const char *kernel_feature__key(enum kernel_feature feature);
 
 /* What it is for if it is needed, else what takes its place: the rest of a sentence. */

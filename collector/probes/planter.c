@@ -16,7 +16,6 @@
 struct planter {
 	int socket;
 	uint64_t rights[PLANTER_DEEDS];
-	uint64_t kept;
 };
 
 /* ---- the process ---- */
@@ -182,7 +181,6 @@ void planter__stop(struct planter *planter)
 
 static void note_kept(struct planter *planter, const struct kept_sites *kept)
 {
-	planter->kept += kept->n;
 	if (kept->n)
 		log_warn("process %d has changed its own code at %u places where probes stood. The breakpoints stay there until "
 			 "it ends, as it would be killed without them; a process named gilscope-probes keeps them: leave it "
@@ -219,11 +217,6 @@ void planter__set_idle(struct planter *planter, int program_fd)
 
 	if (ask(planter, &order, fds, &answer, NULL))
 		log_debug("the process that plants the probes is gone");
-}
-
-uint64_t planter__kept(const struct planter *planter)
-{
-	return planter->kept;
 }
 
 int planter__plant(struct planter *planter, int program_fd, const struct uprobe_place *place, const struct uprobe_sites *sites,

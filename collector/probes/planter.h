@@ -56,9 +56,6 @@ void planter__stop(struct planter *planter);
 /* For what has to stay planted when it is lifted: a program that does nothing. Its descriptor stays the caller's. */
 void planter__set_idle(struct planter *planter, int program_fd);
 
-/* At how many places breakpoints stay because the process has changed its code there, until that ends. */
-uint64_t planter__kept(const struct planter *planter);
-
 /* As uprobe_link__open(); *ret_link is a number to lift it by, never 0. At most PLANTER_SITES_MAX sites. */
 #define PLANTER_SITES_MAX 256
 int planter__plant(struct planter *planter, int program_fd, const struct uprobe_place *place, const struct uprobe_sites *sites,

@@ -192,7 +192,7 @@ pid_t probes__pid(const struct probes *p, uint32_t slot);
 /* Empties the place of a GIL that has ended (gil_life.h). */
 void probes__free_gil(struct probes *p, uint32_t slot, uint32_t gil);
 
-/* Kernel memory of our maps in bytes, for doctor. */
+/* Kernel memory of our maps in bytes, for tests. */
 uint64_t probes__map_bytes(const struct probes *p);
 
 /* For the reader: the tables, mapped; written by the programs at any moment (see the sequence numbers). */

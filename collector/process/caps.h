@@ -46,7 +46,7 @@ const char *caps__when(enum cap cap);
 uint64_t caps__effective(void);
 uint64_t caps__permitted(void);
 
-/* Effective capabilities out of the text of /proc/PID/status. */
+/* Effective capabilities out of the text of /proc/PID/status, for tests. */
 uint64_t caps__parse(const char *status);
 
 /* Sets both sets of the calling thread. 0 or -errno. */

@@ -18,7 +18,7 @@ struct gil_address {
  * the first use), `last_holder` is NULL or a thread state of the interpreter list, the interval is sane.
  * At most `max` are returned, *ret_n of them; the main interpreter's first. *ret_enabled: false where a
  * free-threaded process runs without its GIL. 0, -ENOTSUP (implausible: refused), -EAGAIN (the runtime
- * is not initialised yet), -errno from reading.
+ * is not initialised yet), -errno from reading. For tests, which have the file; the product has its address of _PyRuntime.
  */
 int pygils__find(const struct target *t, struct elffile *ef, const struct pyoffsets *off,
 		     struct gil_address *ret, int max, int *ret_n, bool *ret_enabled,

@@ -114,7 +114,7 @@ struct query_score {
 	double us;
 };
 
-/* Leaderboard: "now:hold", "top:wait" ..., best first. */
+/* Leaderboard, for tests: "now:hold", "top:wait" ..., best first. */
 int query__board(struct query *q, const char *id, const char *board, struct query_score **ret, size_t *ret_n,
 		 struct reason *why);
 

@@ -11,7 +11,7 @@
 /* Version of the library in this program. */
 unsigned int redis_functions__own_version(void);
 
-/* Its text, as FUNCTION LOAD takes it; not terminated. */
+/* Its text, as FUNCTION LOAD takes it, for tests; not terminated. */
 const char *redis_functions__text(size_t *ret_len);
 
 /* What the server has under the library's name. */

@@ -12,7 +12,7 @@
  * touched. close() wakes every wait through an eventfd; only a name look-up can't be interrupted, so the
  * thread is then left to end by itself.
  */
-#include "collector/sink/sink.h"
+#include "sink_redis.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -73,6 +73,7 @@ struct long_event;
 
 struct schema_writer *schema_writer__new(const struct schema_opts *opts, const struct proc_ident *who);
 void schema_writer__free(struct schema_writer *w);
+/* The id in its keys, for tests. */
 const char *schema_writer__id(const struct schema_writer *w);
 
 /*
@@ -196,6 +197,7 @@ enum schema_merge {
 const char *schema_field__name(enum schema_field f);
 const char *schema_field__unit(enum schema_field f);
 const char *schema_field__text(enum schema_field f);
+/* For tests: the function library has its own lists. */
 enum schema_merge schema_field__merge(enum schema_field f);
 int schema_field__by_name(const char *name); /* enum, or -ENOENT */
 

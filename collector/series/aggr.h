@@ -45,7 +45,7 @@ int aggr__flush(struct aggr *a, int (*emit)(void *arg, enum tier, const struct p
 const struct proc_sample *aggr__totals(struct aggr *a);
 
 /*
- * How many threads were folded into the pseudo-thread in the totals. One that lives on while all places are taken by
+ * For tests: how many threads were folded into the pseudo-thread in the totals. One that lives on while all places are taken by
  * living threads counts once per sample.
  */
 uint64_t aggr__folded(const struct aggr *a);

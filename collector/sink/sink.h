@@ -7,7 +7,6 @@
 
 #include <stdint.h>
 
-#include "collector/base/reason.h"
 #include "collector/schema/batch.h"
 
 struct sink;
@@ -52,26 +51,5 @@ static inline int sink__announce(struct sink *s, const char *id, struct batch *b
 static inline int sink__flush(struct sink *s, int timeout_ms) { return s->ops->flush(s, timeout_ms); }
 static inline void sink__stats(struct sink *s, struct sink_stats *ret) { s->ops->stats(s, ret); }
 static inline void sink__close(struct sink *s) { if (s) s->ops->close(s); }
-
-/* Keeps everything in memory, for tests (sink_mem.c). */
-struct sink *sink_mem__new(void);
-size_t sink_mem__batches(const struct sink *s);
-const struct batch *sink_mem__batch(const struct sink *s, size_t i);
-/* What was announced last for a process, or NULL. Announced batches do not count as written. */
-const struct batch *sink_mem__announced(const struct sink *s, const char *id);
-
-/* Writes to Redis on a thread of its own behind a bounded queue (sink_redis.c). */
-struct redis_url;
-struct sink_redis_opts {
-	const struct redis_url *url;  /* copied */
-	uint64_t max_bytes;           /* of the queue; default 64 MiB */
-	uint32_t max_age_s;           /* default 900 */
-	uint32_t commands_per_batch;  /* pipelined before replies are read: 200..1000, default 500 */
-	int timeout_ms;               /* connect and per-reply; default 5000 */
-	/* Called on the sink's thread before each attempt to connect; if it fails there is none, and `why` is the trouble. */
-	int (*before_connect)(void *arg, struct reason *why);
-	void *arg;
-};
-int sink_redis__new(const struct sink_redis_opts *opts, struct sink **ret, struct reason *why);
 
 #endif

@@ -29,7 +29,7 @@ struct unwind {
 /* The innermost frame of a thread with these registers. */
 void unwind__begin(struct unwind *u, const struct gil_regs *regs, const uint8_t *stack, size_t stack_len);
 
-/* The stack pointer. */
+/* The stack pointer, for tests. */
 uint64_t unwind__sp(const struct gil_regs *regs);
 
 /* Where to look for the frame's function: inside its call. */

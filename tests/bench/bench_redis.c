@@ -29,6 +29,7 @@
 #include "collector/series/hist.h"
 #include "collector/series/long_event.h"
 #include "collector/series/stack_text.h"
+#include "collector/redis/sink_redis.h"
 #include "collector/sink/sink.h"
 #include "../support/private_redis.h"
 

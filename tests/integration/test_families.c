@@ -403,6 +403,24 @@ Test(families, a_hog_and_its_victim_in_every_process_of_a_pool_are_timed_on_ever
 
 /* ---- children that execute a Python ---- */
 
+/*
+ * Whoever stops gilscope for a second has its probes lifted, on a busy machine sooner than a test can know. It says so, and then
+ * nothing may be hidden: what a child did and gilscope has not is missing in `cov`, or counted as lost.
+ */
+static bool were_lifted(const struct run *r)
+{
+	return strstr(r->said, "gilscope stood still") != NULL;
+}
+
+static void expect_nothing_hidden(const json_t *line, json_int_t truth)
+{
+	json_int_t n = json__int(line, "process.n");
+
+	cr_expect_leq(n, truth);
+	cr_expect(n == truth || real(line, "process", "cov") < 1 || json_object_size(json_object_get(line, "losses")) > 0, "%s",
+		  json_dumps(line, JSON_COMPACT));
+}
+
 /* Each thread as the child itself has counted it, and none beside. */
 static void expect_child_counted(const struct run *r, json_t *child, const char *version)
 {
@@ -415,6 +433,10 @@ static void expect_child_counted(const struct run *r, json_t *child, const char 
 
 	json_array_foreach(tids, i, thread)
 		sum += (json_int_t)counted__acquires(&r->counts, json_integer_value(thread));
+	if (were_lifted(r)) {
+		expect_nothing_hidden(line, sum);
+		return;
+	}
 	cr_expect_eq(json__int(line, "process.n"), sum, "%s %s: child %d: %lld acquires, it made %lld", version, how, (int)pid,
 		     (long long)json__int(line, "process.n"), (long long)sum);
 	threads = json_object_get(line, "threads");

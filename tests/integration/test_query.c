@@ -14,6 +14,7 @@
 #include "collector/redis/query.h"
 #include "collector/schema/schema_blame.h"
 #include "collector/schema/schema_code.h"
+#include "collector/redis/sink_redis.h"
 #include "collector/sink/sink.h"
 #include "../support/odd_server.h"
 #include "../support/private_redis.h"

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "collector/redis/redis_conn.h"
+#include "collector/redis/sink_redis.h"
 #include "collector/sink/sink.h"
 #include "../support/odd_server.h"
 #include "../support/private_redis.h"

@@ -13,6 +13,7 @@
 #include "collector/schema/schema.h"
 #include "collector/series/aggr.h"
 #include "collector/series/long_event.h"
+#include "collector/redis/sink_redis.h"
 #include "collector/sink/sink.h"
 
 #define SECOND 1000000000ull

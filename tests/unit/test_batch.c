@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Batches of commands, and the sink that only remembers them. */
+/* Batches of commands. */
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <string.h>
 
-#include "collector/sink/sink.h"
+#include "collector/schema/batch.h"
 
 Test(batch, gives_back_what_was_put_in)
 {
@@ -90,65 +90,4 @@ Test(batch, an_argument_without_a_command_spoils_it_for_good)
 	cr_assert_eq(batch__commands(b), 0);
 	cr_assert_eq(batch__error(b), -EINVAL);
 	batch__free(b);
-}
-
-static struct batch *batch_with(const char *command, uint32_t points)
-{
-	struct batch *b = batch__new();
-
-	batch__command(b, command);
-	batch__set_points(b, points, 1234);
-	return b;
-}
-
-Test(sink_mem, keeps_batches_in_order_and_counts_points)
-{
-	struct sink *s = sink_mem__new();
-	struct sink_stats stats;
-
-	cr_assert_eq(sink__write(s, batch_with("A", 3)), 0);
-	cr_assert_eq(sink__write(s, batch_with("B", 4)), 0);
-	cr_assert_eq(sink_mem__batches(s), 2);
-	cr_assert_eq(batch__points(sink_mem__batch(s, 1)), 4);
-	cr_assert_eq(batch__made_ms(sink_mem__batch(s, 1)), 1234);
-	sink__stats(s, &stats);
-	cr_assert_eq(stats.points_written, 7);
-	cr_assert_eq(stats.commands_written, 2);
-	cr_assert_eq(sink__flush(s, 0), 0);
-	sink__close(s);
-	sink__close(NULL);
-}
-
-Test(sink_mem, a_spoilt_batch_is_dropped_and_counted)
-{
-	struct sink *s = sink_mem__new();
-	struct batch *b = batch__new();
-	struct sink_stats stats;
-
-	batch__set_points(b, 9, 0);
-	batch__arg(b, "x");
-	cr_assert_eq(sink__write(s, b), -EINVAL);
-	sink__stats(s, &stats);
-	cr_assert_eq(stats.batches_dropped, 1);
-	cr_assert_eq(stats.points_dropped, 9);
-	cr_assert_eq(sink_mem__batches(s), 0);
-	sink__close(s);
-}
-
-Test(sink_mem, an_announcement_replaces_the_previous_one_of_its_process)
-{
-	struct sink *s = sink_mem__new();
-	const char *const *argv;
-	const size_t *lens;
-
-	cr_assert_eq(sink__announce(s, "p", batch_with("OLD", 0)), 0);
-	cr_assert_eq(sink__announce(s, "q", batch_with("OTHER", 0)), 0);
-	cr_assert_eq(sink__announce(s, "p", batch_with("NEW", 0)), 0);
-	batch__get(sink_mem__announced(s, "p"), 0, &argv, &lens);
-	cr_assert_str_eq(argv[0], "NEW");
-	cr_assert_eq(sink__announce(s, "p", NULL), 0);
-	cr_assert_null(sink_mem__announced(s, "p"));
-	cr_assert_not_null(sink_mem__announced(s, "q"));
-	cr_assert_eq(sink_mem__batches(s), 0);
-	sink__close(s);
 }

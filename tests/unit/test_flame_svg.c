@@ -74,26 +74,6 @@ Test(flame_svg, boxes_stand_on_their_callers_in_the_order_of_names)
 	free(svg);
 }
 
-Test(flame_svg, folded_lines_are_read_strictly)
-{
-	static const struct {
-		char line[48];
-		int err;
-		unsigned int weight;
-	} cases[] = {
-		{"a;b;c 12\n", 0, 12}, {"a;b c (x.py:3) 7", 0, 7}, {"a 0", 0, 0}, {";;a;; 3", 0, 3},
-		{"a;b", -EINVAL, 0}, {"a;b ", -EINVAL, 0}, {" 12", -EINVAL, 0}, {"a -1", -EINVAL, 0}, {"a 1x", -EINVAL, 0},
-		{"", -EINVAL, 0}, {";; 4", -EINVAL, 0}, {"a 99999999999999999999999", -EINVAL, 0},
-	};
-
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		uint64_t before = flame__total(flame);
-
-		cr_expect_eq(flame__add_line(flame, cases[i].line), cases[i].err, "\"%s\"", cases[i].line);
-		cr_expect_eq(flame__total(flame) - before, cases[i].weight, "\"%s\"", cases[i].line);
-	}
-}
-
 Test(flame_svg, what_was_folded_folds_again)
 {
 	static const char lines[] = "main;alpha 350\nmain;zeta 50\nmain;zeta;leaf 100\n";

@@ -476,6 +476,42 @@ Test(schema, the_page_says_what_the_table_of_fields_says)
 	}
 }
 
+/* Whether a list of dashboards/lua/gilscope.lua, "local NAME = {'a', 'b'}", has fields of that kind only, percentiles aside. */
+static void expect_list(const char *lua, const char *name, enum schema_merge kind)
+{
+	const char *at = strstr(lua, name), *end = at ? strchr(at, '}') : NULL;
+	size_t n = 0;
+
+	cr_assert(at && end, "%s", name);
+	while ((at = strchr(at, '\'')) && at < end) {
+		char field[32];
+		int f;
+
+		snprintf(field, sizeof(field), "%.*s", (int)strcspn(at + 1, "'"), at + 1);
+		at += strlen(field) + 2;
+		f = schema_field__by_name(field);
+		cr_assert_geq(f, 0, "%s", field);
+		cr_expect(schema_field__merge((enum schema_field)f) == kind || strstr(field, "_p50") || strstr(field, "_p99"),
+			  "%s is in %s", field, name);
+		n++;
+	}
+	cr_expect_gt(n, 1, "%s", name);
+}
+
+Test(schema, the_function_library_merges_fields_as_the_table_says)
+{
+	char *lua = calloc(1, 1 << 20);
+	FILE *file = fopen("dashboards/lua/gilscope.lua", "r");
+
+	cr_assert(file && lua && fread(lua, 1, (1 << 20) - 1, file) > 0);
+	fclose(file);
+	expect_list(lua, "local SUMS = {", MERGE_SUM);
+	expect_list(lua, "local RARE = {", MERGE_RARE);
+	expect_list(lua, "local MAXIMA = {", MERGE_MAX);
+	expect_list(lua, "local LATEST = {", MERGE_LATEST);
+	free(lua);
+}
+
 /* ---- decoding ---- */
 
 Test(schema, what_was_encoded_decodes_to_the_same)
