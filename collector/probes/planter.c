@@ -179,7 +179,7 @@ void planter__stop(struct planter *planter)
 
 /* ---- orders ---- */
 
-static void note_kept(struct planter *planter, const struct kept_sites *kept)
+static void note_kept(const struct kept_sites *kept)
 {
 	if (kept->n)
 		log_warn("process %d has changed its own code at %u places where probes stood. The breakpoints stay there until "
@@ -203,7 +203,7 @@ static int ask(struct planter *planter, const struct order *order, const int *fd
 	if (!packet__receive(planter->socket, ret, sizeof(*ret), back))
 		return -EPIPE;
 	pulse__beat();
-	note_kept(planter, &ret->kept);
+	note_kept(&ret->kept);
 	if (ret_fd)
 		*ret_fd = back[0];
 	return ret->err;
