@@ -30,6 +30,9 @@ void modes__switch_one(struct collector *c, struct observed *o, enum gil_mode mo
 
 	if (!observed__switch(o, &c->shop, mode, &why))
 		return;
+	/* It ended, or runs another program: no failure, and its pidfd or its exec is heard of at the next turn. */
+	if (!target__is_same(o->target))
+		return;
 	collector__notice(c, o, "changing to %s mode failed, the process is let go: %s",
 			  gil_mode__name(mode, "no"), why.text);
 	o->gone_at = clock__mono_ns();

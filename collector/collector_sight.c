@@ -5,7 +5,8 @@
  * one thread holds for ever, or that nobody takes. So its words are looked at each tick, and what moves unseen is said, and
  * counts as not observed until events come again.
  *
- * Not judged: what is disarmed, being changed, without an interpreter or without a GIL.
+ * Not judged: what is disarmed, being changed, without an interpreter or without a GIL; nor anything while the probes are lifted
+ * because gilscope itself stood still (pulse.h), which this loop may not have heard of yet.
  */
 #include "collector_inside.h"
 
@@ -16,6 +17,7 @@
 
 #include "collector/base/clock.h"
 #include "collector/process/procmem.h"
+#include "collector/process/pulse.h"
 
 #define COND_SIZE 48              /* pthread_cond_t, bits/pthreadtypes-arch.h in glibc */
 #define SLEEPERS_LOOKED_AT 64     /* threads that are looked at in search of a waiter */
@@ -193,6 +195,10 @@ void sights__mind(struct collector *c, struct observed *o)
 		return;
 	}
 	verdict = at.proc->mode == GIL_MODE_FULL ? look_at_all(&at) : look_at_queue(&at);
+	if (pulse__is_lifted_since(c->times_lost)) {
+		begin_anew(&o->sights, at.proc->arm_gen);
+		return;
+	}
 	if (verdict == SIGHT_BLIND)
 		lose(c, o);
 	else if (verdict == SIGHT_SEES)

@@ -493,6 +493,7 @@ static void feel_pulse(void)
 {
 	if (!pulse__is_expected() || !pulse__is_lost(clock__mono_ns()))
 		return;
+	pulse__note_lifting();
 	lift_all();
 	pulse__note_lost(clock__mono_ns());
 }

@@ -18,7 +18,7 @@
 struct pulse {
 	pid_t pid, tid;      /* of the thread that beats; tid 0: none does */
 	uint64_t beat_ns;
-	uint32_t times_lost;
+	uint32_t times_begun, times_lost; /* to lift: equal unless it is being done */
 	uint64_t lost_at_ns;
 };
 
@@ -76,6 +76,11 @@ uint32_t pulse__times_lost(uint64_t *ret_at_ns)
 
 	*ret_at_ns = n ? shared->lost_at_ns : 0;
 	return n;
+}
+
+bool pulse__is_lifted_since(uint32_t times)
+{
+	return shared && __atomic_load_n(&shared->times_begun, __ATOMIC_SEQ_CST) != times;
 }
 
 bool pulse__is_known_lost(void)
@@ -159,6 +164,11 @@ bool pulse__is_lost(uint64_t now_ns)
 	lost = (!has_run && !is_runnable()) || seen.silent_ns > PULSE_BUSY_NS;
 	seen.is_known_lost = lost;
 	return lost;
+}
+
+void pulse__note_lifting(void)
+{
+	__atomic_add_fetch(&shared->times_begun, 1, __ATOMIC_SEQ_CST);
 }
 
 void pulse__note_lost(uint64_t now_ns)

@@ -31,6 +31,12 @@ void pulse__beat(void);
 /* What the planter did: how often it lifted all for want of a pulse, and when (ns, CLOCK_MONOTONIC) it did so last. */
 uint32_t pulse__times_lost(uint64_t *ret_at_ns);
 
+/*
+ * Whether the planter lifts at this moment, or has lifted more often than `times`: what the probes have not seen since proves
+ * nothing then.
+ */
+bool pulse__is_lifted_since(uint32_t times);
+
 /* Whether the planter has done that since the last beat; from any thread. */
 bool pulse__is_known_lost(void);
 
@@ -42,7 +48,8 @@ bool pulse__is_expected(void);
 /* A look, to be taken every PULSE_LOOK_MS; ns, CLOCK_MONOTONIC. True: it is lost, and not known to be so yet. */
 bool pulse__is_lost(uint64_t now_ns);
 
-/* All is lifted, for that reason. */
+/* All is going to be lifted for that reason; it is. */
+void pulse__note_lifting(void);
 void pulse__note_lost(uint64_t now_ns);
 
 #endif

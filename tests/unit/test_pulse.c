@@ -107,3 +107,20 @@ Test(pulse, is_not_lost_while_the_machine_itself_stood_still, .timeout = 60)
 	}
 	cr_expect(lost, "it still says nothing");
 }
+
+/* A GIL that moves without an event means nothing from the moment on that the first probe is lifted. */
+Test(pulse, nothing_is_proven_from_the_beginning_of_a_lifting_until_it_is_minded)
+{
+	uint64_t at;
+	uint32_t known;
+
+	cr_assert_eq(pulse__prepare(), 0);
+	known = pulse__times_lost(&at);
+	cr_expect_not(pulse__is_lifted_since(known));
+	pulse__note_lifting();
+	cr_expect(pulse__is_lifted_since(known), "it is being done");
+	cr_expect_eq(pulse__times_lost(&at), known, "and not done yet");
+	pulse__note_lost(clock__mono_ns());
+	cr_expect(pulse__is_lifted_since(known));
+	cr_expect_not(pulse__is_lifted_since(pulse__times_lost(&at)), "minded");
+}
