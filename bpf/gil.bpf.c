@@ -50,7 +50,12 @@ struct pid {
 } __attribute__((preserve_access_index));
 
 struct sched_info {
+	unsigned long pcount;
 	unsigned long long run_delay;
+} __attribute__((preserve_access_index));
+
+struct sched_entity {
+	__u64 sum_exec_runtime;
 } __attribute__((preserve_access_index));
 
 struct task_struct {
@@ -68,6 +73,8 @@ struct task_struct {
 	struct pid *thread_pid;
 	struct task_struct *parent;
 	struct sched_info sched_info;
+	struct sched_entity se;
+	unsigned long nvcsw;
 	struct task_struct *group_leader;
 	char comm[GIL_WHY_NAME];
 } __attribute__((preserve_access_index));
@@ -466,6 +473,20 @@ GIL_INLINE __u64 delay_of(struct task_struct *task)
 	return bpf_core_field_exists(task->sched_info.run_delay) ? BPF_CORE_READ(task, sched_info.run_delay) : GIL_DELAY_UNKNOWN;
 }
 
+/* As the kernel has it of a thread that has a CPU. */
+GIL_INLINE void fill_account(struct gil_kernel_account *account, struct task_struct *task)
+{
+	if (!cfg_off_cpu)
+		return;
+	account->arrivals = GIL_DELAY_UNKNOWN;
+	if (!bpf_core_field_exists(task->sched_info.pcount) || !bpf_core_field_exists(task->sched_info.run_delay))
+		return;
+	account->sleeps = task->nvcsw;
+	account->delay_ns = task->sched_info.run_delay;
+	account->ran_ns = task->se.sum_exec_runtime;
+	account->arrivals = task->sched_info.pcount;
+}
+
 /* ---- the events ---- */
 
 GIL_INLINE void acquired(struct gil_at *at)
@@ -473,6 +494,7 @@ GIL_INLINE void acquired(struct gil_at *at)
 	__u64 last = at->gil->last_owner;
 	__u32 slot = last >> 32;
 
+	fill_account(&at->gil->taken, bpf_get_current_task_btf());
 	if ((__u32)last == at->tid && !at->gil->cur.waiters && !at->gil->handoff_slot && !at->gil->gc_away &&
 	    at->gil->arm_gen == at->proc->arm_gen) {
 		gil_on_acquire(at, slot, true, 0);
@@ -506,6 +528,8 @@ GIL_INLINE void released(struct gil_at *at)
 		     at->gil->arm_gen == at->proc->arm_gen;
 	bool forced = cur->waiters && at->proc->drop_kind != GIL_DROP_NONE && drop_requested(at);
 
+	gil_cpu_releasing(at->gil, at->tid);
+	fill_account(&at->gil->now, bpf_get_current_task_btf());
 	if (cfg_off_cpu && gil_cpu_now(at->gil)->cur.state != GIL_CPU_ON)
 		at->delay_ns = delay_of(bpf_get_current_task_btf());
 	gil_on_release(at, known ? cur->owner_slot : slot_of_current(at), forced);
@@ -1063,6 +1087,17 @@ static __noinline int leaves_in_light(struct task_struct *task, struct gil_task 
 	return 0;
 }
 
+/*
+ * The holder of a GIL runs, or just leaves its CPU, of its own will or not: has it been away unseen? This switch is in the count
+ * of those already (__schedule() in kernel/sched/core.c), and is told.
+ */
+GIL_INLINE void compare(struct gil_state *g, struct task_struct *task, bool leaves_by_itself, __u64 now)
+{
+	fill_account(&g->now, task);
+	g->now.sleeps -= leaves_by_itself;
+	gil_cpu_compare(g, now, gil_bound_at(now));
+}
+
 /* Every switch of the machine comes by here: whoever never took a GIL costs one look-up that finds nothing. */
 GIL_INLINE void switched(bool preempted, unsigned int state, struct task_struct *prev, struct task_struct *next)
 {
@@ -1077,6 +1112,8 @@ GIL_INLINE void switched(bool preempted, unsigned int state, struct task_struct 
 			came_back(mine, prev);
 		becomes = leaves(prev, preempted, state, &why);
 		now = bpf_ktime_get_ns();
+		compare(g, prev, !preempted && state, now);
+		g->taken.sleeps += !preempted && state && becomes == GIL_CPU_PREEMPTED;
 		if (cfg_stacks && is_in_its_program(prev)) {
 			keep_registers(mine, prev);
 			left = gil_tick_leave(g, mine, becomes == GIL_CPU_PREEMPTED, now, gil_bound_at(now));
@@ -1192,6 +1229,7 @@ int gil_sample(struct bpf_perf_event_data *ctx)
 	if (!g)
 		return tick_in_light(task, ctx->sample_period);
 	now = bpf_ktime_get_ns();
+	compare(g, task, false, now);
 	hash = gil_tick(g, now, gil_bound_at(now));
 	gil_native_here(g, mine, hash, (const void *)bpf_task_pt_regs(task), now);
 	return 0;

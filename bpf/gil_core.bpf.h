@@ -704,6 +704,7 @@ GIL_INLINE bool gil_is_owners(const struct gil_at *at, __u32 slot)
 	return slot == gil_slot_other(at) || gil_slot_is(at, slot);
 }
 
+/* `at->gil->now` is filled in, as `taken` is at the acquire, by whoever knows the current thread. */
 GIL_INLINE void gil_on_release(struct gil_at *at, __u32 slot, bool forced)
 {
 	struct gil_state *g = at->gil;
@@ -730,8 +731,11 @@ GIL_INLINE void gil_on_release(struct gil_at *at, __u32 slot, bool forced)
 			back = gil_cpu_back_at(g, at->delay_ns, at->now);
 		if (cfg_stacks && cfg_off_cpu && gil_cpu_now(g)->cur.state != GIL_CPU_ON)
 			gil_tick_settle(at->gil_slot, back, at->bound);
+		gil_cpu_ends(g, back, at->bound);
+		if (!unseen)
+			gil_cpu_compare(g, at->now, at->bound);
 		gil_close_hold(g, at->now);
-		was_off = gil_cpu_released(g, len, back, at->bound, &off);
+		was_off = gil_cpu_released(g, len, &off);
 	}
 	gil_write_end(&g->seq);
 	if (cfg_trace && ours)
@@ -889,7 +893,8 @@ GIL_INLINE void gil_end_with(struct gil_state *g, struct gil_thread *t, __u64 no
 	gil_write_begin(&g->seq);
 	gil_roll(g, bound);
 	gil_close_hold(g, now);
-	if (gil_cpu_released(g, len, now, bound, &off))
+	gil_cpu_ends(g, now, bound);
+	if (gil_cpu_released(g, len, &off))
 		gil_off_add(&t->cur.hold_off, &off);
 	gil_write_end(&g->seq);
 	t->cur.hold_ns += len;

@@ -18,9 +18,9 @@
  * and `cpu_turn` says which is whole.
  *
  * A switch is a hint: who seems to lack its CPU and runs, at its release, at a tick or as it leaves, came back unseen, and the
- * kernel's own account of its waiting for a CPU tells when (gil_cpu_back_at()).
- *
- * What is not seen: a thread that loses its CPU inside the very probe, between its time stamp and the note of its hold.
+ * kernel's own account of its waiting for a CPU tells when (gil_cpu_back_at()). That account tells as well how often it got a
+ * CPU: where that was more often than we were told, the kernel's totals since the acquire are taken (gil_cpu_compare()), at the
+ * release, a tick, or the next switch that is told.
  */
 #ifndef GILSCOPE_GIL_CPU_BPF_H
 #define GILSCOPE_GIL_CPU_BPF_H
@@ -96,6 +96,22 @@ __noinline int gil_why_ends(struct gil_state *g, __u64 now, __u64 bound)
 	return 0;
 }
 
+/* The copy to be written next, with what is put aside of the newest boundary. */
+GIL_INLINE struct gil_cpu *gil_cpu_next(struct gil_state *g, __u64 bound)
+{
+	const struct gil_cpu *old = gil_cpu_now(g);
+	struct gil_cpu *fresh = &g->cpu[(gil_cpu_turn(g) + 1) & 1];
+
+	if (old->bound < bound) {
+		fresh->snap = old->cur;
+		fresh->bound = bound;
+	} else {
+		fresh->snap = old->snap;
+		fresh->bound = old->bound;
+	}
+	return fresh;
+}
+
 /*
  * A change of state; `bound` is the newest boundary not after `now`. `left`: the stack in which the holder loses its CPU; one
  * that lacks it already has left it before. `why`: that of a sleep or stop; NULL: it is none, or it is not known.
@@ -104,17 +120,10 @@ GIL_INLINE void gil_cpu_set_in(struct gil_state *g, enum gil_cpu_state state, __
 			       const struct gil_why *why)
 {
 	const struct gil_cpu *old = gil_cpu_now(g);
-	struct gil_cpu *fresh = &g->cpu[(gil_cpu_turn(g) + 1) & 1];
+	struct gil_cpu *fresh = gil_cpu_next(g, bound);
 
 	if (now < old->cur.since) /* clocks of two CPUs may differ by a little */
 		now = old->cur.since;
-	if (old->bound < bound) {
-		fresh->snap = old->cur;
-		fresh->bound = bound;
-	} else {
-		fresh->snap = old->snap;
-		fresh->bound = old->bound;
-	}
 	fresh->cur.off = gil_off_at(&old->cur, now);
 	fresh->cur.since = now;
 	fresh->cur.state = state;
@@ -189,21 +198,95 @@ GIL_INLINE __u64 gil_cpu_back_at(struct gil_state *g, __u64 delay_ns, __u64 now)
 	const struct gil_cpu_view *was = &gil_cpu_now(g)->cur;
 	__u64 waited = delay_ns - g->left_delay_ns;
 
+	if (was->state == GIL_CPU_ON)
+		return now;
 	g->switches_missed++;
 	if (was->state != GIL_CPU_PREEMPTED || delay_ns == GIL_DELAY_UNKNOWN || g->left_delay_ns == GIL_DELAY_UNKNOWN)
 		return now;
 	return now > was->since && waited < now - was->since ? was->since + waited : now;
 }
 
-/* A hold of `len` ns has ended: how it was spent, into `ret`; false: all of it on the CPU. `back`: gil_cpu_back_at(). */
-GIL_INLINE bool gil_cpu_released(struct gil_state *g, __u64 len, __u64 back, __u64 bound, struct gil_off *ret)
+/* ---- the kernel's own account ---- */
+
+/* A clock goes on by `more`, or back: not by more than `room`, nor behind what it was at the last boundary, or at the acquire. */
+GIL_INLINE __u64 gil_cpu_corrected(__u64 clock, __s64 more, __u64 least, __u64 *room)
+{
+	if (more >= 0) {
+		if ((__u64)more > *room)
+			more = *room;
+		*room -= more;
+		return clock + more;
+	}
+	if (clock < least + (__u64)-more)
+		more = -(__s64)(clock - least);
+	*room += -more;
+	return clock + more;
+}
+
+/*
+ * The holder of that GIL, which has a CPU, got one more often than we were told (gil_state.now): its clocks are set as the
+ * kernel's totals say, as far as they are of the running interval. What it slept is known to a tick of the kernel's; so that is
+ * taken only if it left its CPU of its own will, unseen. Global, so that it is verified once.
+ */
+__noinline int gil_cpu_correct(struct gil_state *g, __u64 now, __u64 bound)
+{
+	const struct gil_cpu *cpu;
+	struct gil_off least;
+	struct gil_cpu *fresh;
+	__u64 from, room, waited;
+	__s64 slept;
+
+	if (!g)
+		return 0;
+	cpu = gil_cpu_now(g);
+	from = g->cur.acquired_at;
+	if (cpu->cur.state != GIL_CPU_ON || g->cur.state != GIL_OWNER_HELD || now <= from || now <= bound || now < cpu->cur.since)
+		return 0;
+	g->switches_missed += g->now.arrivals - g->taken.arrivals;
+	waited = g->now.delay_ns - g->taken.delay_ns;
+	slept = g->now.sleeps == g->taken.sleeps ? 0 :
+		(__s64)(now - from) - (__s64)(g->now.ran_ns - g->taken.ran_ns) - (__s64)waited -
+		(__s64)(cpu->cur.off.ns[GIL_OFF_BLOCKED] - g->cur.settled.ns[GIL_OFF_BLOCKED]) -
+		(__s64)(cpu->cur.off.ns[GIL_OFF_STOPPED] - g->cur.settled.ns[GIL_OFF_STOPPED]);
+	least = bound <= from ? g->cur.settled : cpu->bound >= bound ? gil_off_at(&cpu->snap, bound) : cpu->cur.off;
+	room = now - (bound > from ? bound : from);
+	waited -= cpu->cur.off.ns[GIL_OFF_PREEMPTED] - g->cur.settled.ns[GIL_OFF_PREEMPTED];
+	fresh = gil_cpu_next(g, bound);
+	fresh->cur = cpu->cur;
+	fresh->cur.since = now;
+	room -= gil_off_sum(&cpu->cur.off) - gil_off_sum(&least);
+	fresh->cur.off.ns[GIL_OFF_PREEMPTED] = gil_cpu_corrected(cpu->cur.off.ns[GIL_OFF_PREEMPTED], (__s64)waited,
+								  least.ns[GIL_OFF_PREEMPTED], &room);
+	fresh->cur.off.ns[GIL_OFF_BLOCKED] = gil_cpu_corrected(cpu->cur.off.ns[GIL_OFF_BLOCKED], slept,
+								least.ns[GIL_OFF_BLOCKED], &room);
+	__sync_fetch_and_add(&g->cpu_turn, 1);
+	g->taken.arrivals = g->now.arrivals;
+	g->taken.sleeps = g->now.sleeps;
+	return 0;
+}
+
+/* `g->now` is that of its holder, at `now`. */
+GIL_INLINE void gil_cpu_compare(struct gil_state *g, __u64 now, __u64 bound)
+{
+	if (cfg_off_cpu && g->now.arrivals != GIL_DELAY_UNKNOWN && g->now.arrivals != g->taken.arrivals)
+		gil_cpu_correct(g, now, bound);
+}
+
+/* A hold is about to end, whose holder runs, whether we were told so or not. `back`: gil_cpu_back_at(). */
+GIL_INLINE void gil_cpu_ends(struct gil_state *g, __u64 back, __u64 bound)
+{
+	if (!cfg_off_cpu || gil_cpu_now(g)->cur.state == GIL_CPU_ON)
+		return;
+	gil_why_ends(g, back, bound);
+	gil_cpu_set(g, GIL_CPU_ON, back, bound);
+	g->taken.arrivals++;
+}
+
+/* A hold of `len` ns has ended: how it was spent, into `ret`; false: all of it on the CPU. */
+GIL_INLINE bool gil_cpu_released(struct gil_state *g, __u64 len, struct gil_off *ret)
 {
 	if (!cfg_off_cpu || g->settled_turn == gil_cpu_turn(g))
 		return false;
-	if (gil_cpu_now(g)->cur.state != GIL_CPU_ON) {
-		gil_why_ends(g, back, bound);
-		gil_cpu_set(g, GIL_CPU_ON, back, bound);
-	}
 	gil_off_take(&g->cur.settled, &gil_cpu_now(g)->cur.off, len, ret);
 	g->cur.settled = gil_cpu_now(g)->cur.off;
 	g->settled_turn = gil_cpu_turn(g);
@@ -263,6 +346,7 @@ GIL_INLINE void gil_on_switched_out(struct gil_task *mine, enum gil_cpu_state st
 	if (!g)
 		return;
 	g->left_delay_ns = delay_ns;
+	g->taken.sleeps += gil_cpu_may_be_woken(state);
 	gil_cpu_set_in(g, state, now, bound, left, why);
 	mine->off = 1;
 	__sync_fetch_and_add(&gil_holders_off, 1);
@@ -287,10 +371,11 @@ GIL_INLINE void gil_on_switched_in(struct gil_task *mine, __u64 now, __u64 bound
 	mine->off = 0;
 	__sync_fetch_and_add(&gil_holders_off, -1);
 	g = gil_held_by(mine);
-	if (!g)
+	if (!g || gil_cpu_now(g)->cur.state == GIL_CPU_ON) /* it left its CPU in an earlier hold, and came back unseen */
 		return;
 	gil_why_ends(g, now, bound);
 	gil_cpu_set(g, GIL_CPU_ON, now, bound);
+	g->taken.arrivals++;
 }
 
 #endif

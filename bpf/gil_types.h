@@ -374,6 +374,14 @@ enum gil_cpu_state {
 
 #define GIL_DELAY_UNKNOWN (~0ull) /* a kernel without CONFIG_SCHED_INFO */
 
+/* What the kernel has of a thread's life, right while it has a CPU. */
+struct gil_kernel_account {
+	__u64 arrivals;     /* how often it got a CPU; GIL_DELAY_UNKNOWN: a kernel without CONFIG_SCHED_INFO */
+	__u64 sleeps;       /* how often it left one of its own will */
+	__u64 delay_ns;     /* how long it has waited for one */
+	__u64 ran_ns;       /* how long it had one; brought up to date at each of the kernel's ticks only */
+};
+
 /* Time that was not spent on the CPU, or not known to be. */
 struct gil_off {
 	__u64 ns[GIL_OFF_KINDS];
@@ -582,8 +590,10 @@ struct gil_state {
 	__u64 asked_at;     /* ns: when a waiter first asked for the hold that goes on; 0: none has */
 	__u64 asked_off_ns; /* the off-CPU clocks then, in sum */
 	__u64 left_delay_ns; /* how long its holder has waited for a CPU in its life, when it last lost one; GIL_DELAY_UNKNOWN */
-	__u32 switches_missed; /* of holders back to a CPU, that the kernel did not tell of */
+	__u32 switches_missed; /* of holders, that the kernel did not tell of */
 	__u32 pad3;
+	struct gil_kernel_account taken; /* of its holder, when it took it: counts go on with what is told since, */
+	struct gil_kernel_account now;   /* and as it was looked at last */
 	__u64 left_waited_ns; /* of others in this hold, when its holder last lost its CPU */
 	struct gil_left left, was; /* the holder's own (gil_light.bpf.h) */
 	struct gil_cpu cpu[2];

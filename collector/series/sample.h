@@ -176,7 +176,7 @@ struct proc_sample {
 	struct code_rest code_rest;
 	bool code_known;        /* stacks are asked for */
 	struct holding holding; /* what was seen by looking at the process; in windows the last of it, and sums */
-	uint64_t switches_missed; /* of holders, back to a CPU, that the kernel did not tell of: its own account told when */
+	uint64_t switches_missed; /* of holders, that the kernel did not tell of: its own account told of them */
 	struct whys whys;       /* total.hold_off asleep and stopped, by reason */
 	struct stack_cells stacks; /* the same looks, by whole stacks; totals have none */
 };

@@ -16,6 +16,7 @@ enum gil_step_op {
 	STEP_WOKEN,
 	STEP_IN,
 	STEP_BACK, /* it is found to run: it was switched in without our having been told */
+	STEP_TICK,
 	STEP_GC_START,
 	STEP_GC_DONE,
 };
@@ -24,10 +25,12 @@ struct gil_step {
 	__u32 op, proc, gil, tid;
 	__u64 now, tstate;
 	__u32 forced, delay_us; /* OUT, BACK, RELEASE: it has waited for a CPU for so long in its life; ~0: not known */
+	__u32 arrivals, sleeps; /* ACQUIRE, OUT, TICK, RELEASE: as gil_kernel_account; 0 arrivals: not known */
+	__u64 ran_ns;
 };
 
 /* It is handed over as the arguments of a tracepoint: words, twelve at most. */
-#define GIL_STEP_WORDS 5
+#define GIL_STEP_WORDS 7
 _Static_assert(sizeof(struct gil_step) == GIL_STEP_WORDS * sizeof(__u64), "a step is whole words");
 
 #endif

@@ -45,6 +45,14 @@ GIL_INLINE __u64 delay_of(const struct gil_step *step)
 	return step->delay_us == ~0u ? GIL_DELAY_UNKNOWN : step->delay_us * 1000ull;
 }
 
+GIL_INLINE void fill_account(struct gil_kernel_account *account, const struct gil_step *step)
+{
+	account->arrivals = step->arrivals ?: GIL_DELAY_UNKNOWN;
+	account->sleeps = step->sleeps;
+	account->delay_ns = delay_of(step);
+	account->ran_ns = step->ran_ns;
+}
+
 /* `forced` is what becomes of it, enum gil_cpu_state, or 0 for preempted; `tstate`: why, kind and id. */
 GIL_INLINE void leave(struct gil_task *task, const struct gil_step *step, __u64 bound)
 {
@@ -59,6 +67,14 @@ GIL_INLINE void schedule(const struct gil_at *at, const struct gil_step *step)
 	__u64 bound = gil_bound_at(step->now);
 
 	if (!task)
+		return;
+	if (step->op == STEP_OUT || step->op == STEP_TICK) {
+		if (task->off) /* as came_back() in gil.bpf.c */
+			gil_on_switched_in(task, gil_cpu_back_at(at->gil, delay_of(step), step->now), bound);
+		fill_account(&at->gil->now, step);
+		gil_cpu_compare(at->gil, step->now, bound);
+	}
+	if (step->op == STEP_TICK)
 		return;
 	if (step->op == STEP_OUT)
 		leave(task, step, bound);
@@ -117,10 +133,12 @@ GIL_INLINE int take(const struct gil_step *step)
 		gil_on_wait(&at, slot_of(&at), step->tstate);
 		break;
 	case STEP_ACQUIRE:
+		fill_account(&at.gil->taken, step);
 		acquire(&at, step->tstate);
 		break;
 	case STEP_RELEASE:
 		at.delay_ns = delay_of(step);
+		fill_account(&at.gil->now, step);
 		gil_on_release(&at, slot_of(&at), step->forced);
 		break;
 	case STEP_HANDOFF:
@@ -141,6 +159,7 @@ GIL_INLINE int take(const struct gil_step *step)
 	case STEP_WOKEN:
 	case STEP_IN:
 	case STEP_BACK:
+	case STEP_TICK:
 		schedule(&at, step);
 		break;
 	default:

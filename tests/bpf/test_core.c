@@ -788,6 +788,115 @@ Test(core, sleeper_that_came_back_unseen_waited_for_a_cpu_from_when_it_was_woken
 	expect_off(&thread_of(10)->cur.hold_off, 5 * MS, 1 * MS, 0);
 }
 
+/* A thread as the kernel sees it, of whose switches only some are told. */
+struct unheard {
+	uint64_t now;
+	struct gil_kernel_account account;
+	struct gil_off off; /* truth of its holds */
+	uint64_t hold_ns, silent;
+	unsigned int seed;
+};
+
+static uint64_t between(struct unheard *u, uint64_t from, uint64_t to)
+{
+	return from + (uint64_t)rand_r(&u->seed) % (to - from);
+}
+
+static void tell(const struct unheard *u, enum gil_step_op op, enum gil_cpu_state becomes)
+{
+	run_step((struct gil_step){
+		.op = op, .tid = 10, .now = u->now, .forced = becomes, .delay_us = (uint32_t)(u->account.delay_ns / US),
+		.arrivals = (uint32_t)u->account.arrivals, .sleeps = (uint32_t)u->account.sleeps, .ran_ns = u->account.ran_ns,
+	});
+}
+
+static void runs(struct unheard *u)
+{
+	uint64_t ns = between(u, 50, 3000) * US;
+
+	u->now += ns;
+	u->account.ran_ns += ns;
+	if (between(u, 0, 4) == 0)
+		tell(u, STEP_TICK, 0);
+}
+
+/* Who leaves for a while, and comes back when there is a CPU. Waking up is always told, as it is. */
+static void is_away(struct unheard *u, bool asleep)
+{
+	uint64_t slept = asleep ? between(u, 50, 5000) * US : 0, waited = between(u, 1, 5000) * US;
+	bool tells_out = between(u, 0, 2), tells_in = between(u, 0, 2);
+
+	if (tells_out)
+		tell(u, STEP_OUT, asleep ? GIL_CPU_BLOCKED : GIL_CPU_PREEMPTED);
+	u->account.sleeps += asleep;
+	u->now += slept;
+	if (asleep)
+		tell(u, STEP_WOKEN, 0);
+	u->now += waited;
+	if (tells_in)
+		tell(u, STEP_IN, 0);
+	u->account.delay_ns += waited;
+	u->account.arrivals++;
+	u->off.ns[GIL_OFF_BLOCKED] += slept;
+	u->off.ns[GIL_OFF_PREEMPTED] += waited;
+	u->silent += !tells_out || !tells_in;
+}
+
+static void hold_unheard(struct unheard *u, uint64_t times)
+{
+	uint64_t since = u->now;
+
+	tell(u, STEP_ACQUIRE, 0);
+	runs(u);
+	while (times--) {
+		is_away(u, between(u, 0, 3) == 0);
+		runs(u);
+	}
+	tell(u, STEP_RELEASE, 0);
+	u->hold_ns += u->now - since;
+	u->now += 100 * US;
+}
+
+static void expect_within_1_ms(const char *what, uint64_t told, uint64_t truth)
+{
+	cr_expect(told + MS >= truth && told <= truth + MS, "%s: told %llu us, true %llu us", what,
+		  (unsigned long long)(told / US), (unsigned long long)(truth / US));
+}
+
+/* After each of 300 holds, in which half of the switches are silent. */
+Test(core, kernels_totals_are_taken_where_switches_are_silent)
+{
+	struct unheard u = {
+		.now = 2 * MS, .account = {.arrivals = 100, .sleeps = 7, .delay_ns = 5 * MS, .ran_ns = MS}, .seed = 5,
+	};
+
+	for (int i = 0; i < 300; i++) {
+		const struct gil_totals *sum;
+
+		hold_unheard(&u, between(&u, 0, 6));
+		sum = &thread_of(10)->cur;
+		cr_assert_eq(sum->hold_ns, u.hold_ns);
+		expect_within_1_ms("without a CPU", sum->hold_off.ns[GIL_OFF_PREEMPTED], u.off.ns[GIL_OFF_PREEMPTED]);
+		expect_within_1_ms("asleep", sum->hold_off.ns[GIL_OFF_BLOCKED], u.off.ns[GIL_OFF_BLOCKED]);
+	}
+	cr_expect_gt(u.silent, 100);
+	cr_expect_gt(gil->switches_missed, 100);
+}
+
+/* What it did before the boundary was told as it seemed then: only the rest of the hold can be corrected. */
+Test(core, correction_is_no_longer_than_the_interval_that_it_is_made_in)
+{
+	struct unheard u = {.now = 10 * MS, .account = {.arrivals = 1}};
+
+	skel->bss->gil_clock.end = 20 * MS;
+	tell(&u, STEP_ACQUIRE, 0);
+	u.now = 22 * MS;
+	u.account = (struct gil_kernel_account){.arrivals = 2, .delay_ns = 9 * MS, .ran_ns = 3 * MS};
+	tell(&u, STEP_RELEASE, 0);
+	expect_off(&thread_of(10)->cur.hold_off, 0, 2 * MS, 0);
+	cr_expect_eq(gil->switches_missed, 1);
+}
+
 Test(core, account_that_is_missing_or_absurd_changes_nothing)
 {
 	step(STEP_ACQUIRE, 10, 2 * MS);
