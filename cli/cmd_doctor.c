@@ -16,6 +16,7 @@
 #include "collector/collector.h"
 #include "collector/cpython/gc_words.h"
 #include "collector/probes/kernel_features.h"
+#include "collector/probes/switch_check.h"
 #include "collector/probes/probes.h"
 #include "collector/probes/ticks.h"
 #include "collector/process/caps.h"
@@ -138,6 +139,35 @@ static void check_lockdown(struct doctor *d)
 	else if (level == LOCKDOWN_CONFIDENTIALITY)
 		find(d, NOTE, "lockdown", "Boot with lockdown=integrity, which forbids nothing that gilscope uses.",
 		     "the kernel is locked down (confidentiality): no BPF program may read its memory, as gilscope's have to");
+}
+
+/* A switch in a thousand may lie at the edge of what is counted. */
+#define SWITCHES_TOLD 0.98
+
+/* Whether the kernel tells of its switches, on each CPU that may be tried. */
+static void check_switches(struct doctor *d)
+{
+	struct switch_count count;
+	int tried = 0, deaf = 0, err = 0;
+
+	for (int cpu = 0; cpu < sysconf(_SC_NPROCESSORS_CONF) && (!err || err == -EINVAL); cpu++) {
+		err = switch_check__cpu(cpu, &count);
+		if (err || !count.happened)
+			continue;
+		tried++;
+		if ((double)count.told >= SWITCHES_TOLD * (double)count.happened)
+			continue;
+		deaf++;
+		find(d, NOTE, "switches", NULL, "the kernel told of %llu of %llu context switches on CPU %d (sched_switch): "
+		     "holders that lose their CPU unseen are told by the kernel's own account of them (switch_missed)",
+		     (unsigned long long)count.told, (unsigned long long)count.happened, cpu);
+	}
+	if (!tried)
+		find(d, NOTE, "switches", NULL, "whether the kernel tells of all context switches could not be tried: %s",
+		     err == -ENOENT ? "tracefs is not mounted" : strerror(-err));
+	else if (!deaf)
+		find(d, FINE, "switches", NULL, "the kernel tells of context switches on %d CPU%s that were tried", tried,
+		     tried == 1 ? "" : "s");
 }
 
 /* CAP_SYS_ADMIN is another matter: whether it is needed is known when probes were tried. */
@@ -608,6 +638,7 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 	check_kernel(&d);
 	check_features(&d);
 	check_lockdown(&d);
+	check_switches(&d);
 	check_caps(&d);
 	check_namespace(&d);
 	check_redis(&d); /* the store's files may take rights that observing does not */

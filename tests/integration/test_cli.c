@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The program as people meet it: usage errors, exit statuses, what goes to which stream, the terminal given back. */
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <jansson.h>
 #include <pty.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
+#include "collector/probes/switch_check.h"
 #include "../support/bpf_env.h"
 #include "../support/own_images.h"
 #include "../support/private_redis.h"
@@ -230,6 +234,29 @@ Test(cli, doctor_names_lockdown)
 }
 
 /* ---- with BPF ---- */
+
+/* Each of our sleeps is a switch at least, by the kernel's own count of this thread's. */
+Test(cli, doctor_tries_whether_the_kernel_tells_of_switches)
+{
+	struct switch_count count = {0};
+	struct rusage before, after;
+	cpu_set_t allowed, later;
+	int cpu = sched_getcpu();
+
+	bpf_env__require();
+	cr_assert_eq(sched_getaffinity(0, sizeof(allowed), &allowed), 0);
+	getrusage(RUSAGE_THREAD, &before);
+	cr_assert_eq(switch_check__cpu(cpu, &count), 0);
+	getrusage(RUSAGE_THREAD, &after);
+	cr_assert_eq(sched_getaffinity(0, sizeof(later), &later), 0);
+	cr_expect(CPU_EQUAL(&allowed, &later), "it may run where it might before");
+	cr_expect_geq(count.happened, 50);
+	cr_expect_geq(after.ru_nvcsw - before.ru_nvcsw, 50);
+	cr_expect_leq(count.told, count.happened + 1);
+	cr_expect_eq(switch_check__cpu(CPU_SETSIZE - 1, &count), -EINVAL, "there is no such CPU");
+	program__run(&p, "\"$GILSCOPE\" doctor");
+	cr_expect_not_null(strstr(p.out, "switches   the kernel t"), "%s", p.out);
+}
 
 Test(cli, run_passes_on_the_commands_status)
 {
