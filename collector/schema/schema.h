@@ -205,8 +205,9 @@ int schema_field__by_name(const char *name); /* enum, or -ENOENT */
 struct schema_row {
 	uint64_t has;                  /* bit per enum schema_field: absent is unknown, not zero */
 	double value[FIELD_COUNT];
-	bool has_hold_hist, has_wait_hist;
+	bool has_hold_hist, has_wait_hist, has_over_hist;
 	struct hist_coarse hold_hist, wait_hist;
+	uint32_t over_hist[GIL_OVER_BUCKETS]; /* of struct gil_over: how late holders let go that were asked */
 	struct whys whys;              /* of a process: its holders' time asleep and stopped, by reason */
 };
 

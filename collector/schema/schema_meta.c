@@ -252,6 +252,7 @@ void schema_write__schema(struct schema_writer *w, struct batch *b)
 			 "bucket b: o = b >> 2, s = b & 3; o = 0: s * 128, else (4 + s) * 2^(o + 6)");
 	schema_put__pair(b, "hist_value",
 			 "[a, b): 2ab / (a + b), from 512 ns on at most 1/9 off; the last one is open, see *_max");
+	schema_put__pair(b, "over_floor_ns", "bucket b of oh: b = 0: 0, else 2^(b + 13); the last one is open, see over_max");
 	schema_put__global(w, b, "EXPIRE", "schema");
 	batch__arg_int(b, schema__ttl_s(w, schema__longest_s(w)));
 }

@@ -130,6 +130,8 @@ static void set_over(const struct metrics *m, struct schema_row *row)
 	set(row, FIELD_OVER_N, (double)m->over.n);
 	set(row, FIELD_OVER_LATE, (double)overs__late(&m->over));
 	set_us(row, FIELD_OVER_MAX, m->over.max_ns);
+	row->has_over_hist = true;
+	memcpy(row->over_hist, m->over.hist, sizeof(row->over_hist));
 }
 
 /* Nothing collected is said: it is known. */
@@ -318,15 +320,15 @@ const uint8_t *schema_row__order(const struct schema_row *row)
 	return row->has & (BIT(COV) | BIT(WAITERS) | BIT(THREADS)) ? process_order : thread_order;
 }
 
-static void put_hist(struct json_text *j, const char *name, const struct hist_coarse *h)
+static void put_hist(struct json_text *j, const char *name, const uint32_t *count, uint32_t buckets)
 {
 	json_text__name(j, name);
 	json_text__open(j, '[');
-	for (uint32_t i = 0; i < HIST_COARSE_BUCKETS; i++) {
-		if (h->count[i] == 0)
+	for (uint32_t i = 0; i < buckets; i++) {
+		if (count[i] == 0)
 			continue;
 		json_text__integer(j, i);
-		json_text__integer(j, h->count[i]);
+		json_text__integer(j, count[i]);
 	}
 	json_text__close(j, ']');
 }
@@ -363,9 +365,11 @@ char *schema_row__encode(const struct schema_row *row, bool hists)
 	if (row->whys.n || row->whys.rest_ns)
 		schema_whys__put(&j, &row->whys);
 	if (hists && row->has_hold_hist)
-		put_hist(&j, "hh", &row->hold_hist);
+		put_hist(&j, "hh", row->hold_hist.count, HIST_COARSE_BUCKETS);
 	if (hists && row->has_wait_hist)
-		put_hist(&j, "wh", &row->wait_hist);
+		put_hist(&j, "wh", row->wait_hist.count, HIST_COARSE_BUCKETS);
+	if (hists && row->has_over_hist)
+		put_hist(&j, "oh", row->over_hist, GIL_OVER_BUCKETS);
 	json_text__close(&j, '}');
 	return json_text__take(&j);
 }
@@ -383,22 +387,21 @@ static bool get_whole(const json_t *json, double max, uint32_t *ret)
 	return true;
 }
 
-/* All pairs or nothing: half a histogram would be a wrong one. */
-static bool get_hist(const json_t *pairs, struct hist_coarse *ret)
+/* All pairs or nothing: half a histogram would be a wrong one. `count` has no more than HIST_COARSE_BUCKETS. */
+static bool get_hist(const json_t *pairs, uint32_t *count, uint32_t buckets)
 {
-	struct hist_coarse h = {0};
+	uint32_t h[HIST_COARSE_BUCKETS] = {0}, bucket, n_of;
 	size_t n = json_is_array(pairs) ? json_array_size(pairs) : 1;
-	uint32_t bucket, count;
 
-	if (n % 2 != 0 || n > 2 * HIST_COARSE_BUCKETS)
+	if (n % 2 != 0 || n > 2 * buckets)
 		return false;
 	for (size_t i = 0; i < n; i += 2) {
-		if (!get_whole(json_array_get(pairs, i), HIST_COARSE_BUCKETS - 1, &bucket) ||
-		    !get_whole(json_array_get(pairs, i + 1), UINT32_MAX, &count))
+		if (!get_whole(json_array_get(pairs, i), buckets - 1, &bucket) ||
+		    !get_whole(json_array_get(pairs, i + 1), UINT32_MAX, &n_of))
 			return false;
-		h.count[bucket] = count;
+		h[bucket] = n_of;
 	}
-	*ret = h;
+	memcpy(count, h, buckets * sizeof(*count));
 	return true;
 }
 
@@ -439,8 +442,9 @@ int schema_row__decode(const char *json, size_t len, struct schema_row *row)
 	get_off(json_object_get(object, "ho"), FIELD_HOLD_BLOCKED, row);
 	get_off(json_object_get(object, "wo"), FIELD_WAIT_BLOCKED, row);
 	schema_whys__get(json_object_get(object, "why"), &row->whys);
-	row->has_hold_hist = get_hist(json_object_get(object, "hh"), &row->hold_hist);
-	row->has_wait_hist = get_hist(json_object_get(object, "wh"), &row->wait_hist);
+	row->has_hold_hist = get_hist(json_object_get(object, "hh"), row->hold_hist.count, HIST_COARSE_BUCKETS);
+	row->has_wait_hist = get_hist(json_object_get(object, "wh"), row->wait_hist.count, HIST_COARSE_BUCKETS);
+	row->has_over_hist = get_hist(json_object_get(object, "oh"), row->over_hist, GIL_OVER_BUCKETS);
 	json_decref(object);
 	return has(row, FIELD_T) ? 0 : -EBADMSG;
 }
@@ -521,6 +525,16 @@ static void merge_distribution(struct schema_row *dst, const struct schema_row *
 	max_ns = has(dst, p50 + 2) ? (uint64_t)dst->value[p50 + 2] * 1000 + 999 : 0;
 	set_us(dst, p50, hist_coarse__quantile(hist, 0.5, max_ns));
 	set_us(dst, p50 + 1, hist_coarse__quantile(hist, 0.99, max_ns));
+}
+
+/* Before over_n is merged: a row in which nobody was asked has neither. */
+static void merge_over_hist(struct schema_row *dst, const struct schema_row *src)
+{
+	bool known = (dst->has_over_hist || !has(dst, FIELD_OVER_N)) && (src->has_over_hist || !has(src, FIELD_OVER_N));
+
+	for (size_t i = 0; i < GIL_OVER_BUCKETS; i++)
+		dst->over_hist[i] += src->over_hist[i];
+	dst->has_over_hist = known && (dst->has_over_hist || src->has_over_hist);
 }
 
 static void merge_distributions(struct schema_row *dst, const struct schema_row *src)
@@ -668,6 +682,7 @@ void schema_row__merge(struct schema_row *dst, const struct schema_row *src)
 	merge_off(dst, src, FIELD_HOLD_BLOCKED, FIELD_HOLD);
 	merge_off(dst, src, FIELD_WAIT_BLOCKED, FIELD_WAIT);
 	whys__merge(&dst->whys, &src->whys);
+	merge_over_hist(dst, src);
 	merge_distributions(dst, src);
 	merge_fields(dst, src, true);
 	merge_fields(dst, src, false);

@@ -663,6 +663,27 @@ Test(schema, merging_adds_up_what_only_one_of_two_has_seen)
 		     "{\"why\":\"fault\",\"us\":6},{\"why\":\"rest\",\"us\":4}]}");
 }
 
+/* With how late holders let go; a row in which nobody was asked has nothing of it, and one without is no proof of none. */
+Test(schema, histograms_of_requests_are_written_and_added_up)
+{
+	static const char a[] = "{\"t\":1,\"d\":10,\"over\":4,\"over_n\":3,\"over_late\":1,\"over_max\":3,\"oh\":[0,2,7,1]}";
+	struct schema_row row = row_of(a), other = row_of("{\"t\":2,\"d\":10,\"over\":9,\"over_n\":2,\"oh\":[7,2]}");
+	struct schema_row none = row_of("{\"t\":3,\"d\":10}"), short_row = row_of("{\"t\":4,\"d\":10,\"over\":9,\"over_n\":2}");
+	char *text = schema_row__encode(&row, true);
+
+	cr_assert_str_eq(text, a);
+	free(text);
+	schema_row__merge(&row, &other);
+	schema_row__merge(&row, &none);
+	cr_assert(row.has_over_hist);
+	cr_expect_eq(row.over_hist[0], 2);
+	cr_expect_eq(row.over_hist[7], 3);
+	schema_row__merge(&row, &short_row);
+	cr_expect_not(row.has_over_hist);
+	row = row_of("{\"t\":1,\"d\":10,\"over_n\":1,\"oh\":[16,1]}");
+	cr_expect_not(row.has_over_hist, "there is no such bucket");
+}
+
 Test(schema, merging_adds_sums_and_weighs_shares_by_observed_time)
 {
 	check_merged("{\"t\":1,\"d\":400000,\"hold\":400000,\"util\":1,\"wait\":100000,\"waiters\":0.25,\"n\":3,"
