@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Whether the kernel tells of its context switches: some do not fire sched_switch when certain tasks leave a CPU. Two counters of the
- * kernel's are compared on each CPU, that of the tracepoint and that of the switches themselves, while the caller sleeps and wakes.
+ * Whether the kernel tells of its context switches: some do not fire sched_switch when certain tasks leave a CPU. Two counters of
+ * the kernel's are compared on a CPU, that of the tracepoint and that of the switches themselves, while the caller sleeps and
+ * wakes there.
  */
 #ifndef GILSCOPE_SWITCH_CHECK_H
 #define GILSCOPE_SWITCH_CHECK_H
@@ -15,8 +16,8 @@ struct switch_count {
 };
 
 /*
- * Takes the calling thread to `cpu` for some 10 ms, where it may run. 0; -ENOENT: no tracefs; -EINVAL: not a CPU of the thread's; or
- * another -errno: no rights (CAP_PERFMON), or no such counters.
+ * Takes the calling thread to `cpu` for some 10 ms, where it may run. 0; -ENOENT: no tracefs; -EINVAL: not a CPU of the thread's;
+ * or another -errno: no rights (CAP_PERFMON), or no such counters.
  */
 int switch_check__cpu(int cpu, struct switch_count *ret);
 
