@@ -152,6 +152,9 @@ static void print_gil(const struct inspection *in, const struct snapshot *s, siz
 		       waiters == 1 ? "s" : "", elsewhere, elsewhere == 1 ? "is" : "are");
 	if (s->looks[gil].again)
 		print_shares(s, gil);
+	if (s->looks[gil].collecting)
+		printf("Garbage was being collected at %u of the %u looks that found it held.\n", s->looks[gil].collecting,
+		       s->looks[gil].held_looks);
 	for (int state = SNAPSHOT_HOLDS; state <= SNAPSHOT_WAITS; state++)
 		for (size_t i = 0; i < s->threads_n; i++)
 			if (s->threads[i].gil == gil && s->threads[i].state == (enum snapshot_state)state)
@@ -234,6 +237,9 @@ static json_t *gil_json(const struct inspection *in, const struct snapshot *s, s
 		json_object_update_new(json, json_pack("{sI sI so}", "looks", (json_int_t)s->again_looks, "us",
 						       (json_int_t)(s->again_ns / 1000), "held",
 						       out__json_num(share(s, s->looks[gil].held))));
+	if (json && s->looks[gil].held_looks)
+		json_object_set_new(json, "collecting", out__json_num((double)s->looks[gil].collecting /
+								      s->looks[gil].held_looks));
 	return json;
 }
 

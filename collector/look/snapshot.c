@@ -13,7 +13,9 @@
 #include <time.h>
 
 #include "collector/base/clock.h"
+#include "collector/cpython/gc_words.h"
 #include "collector/cpython/gil_words.h"
+#include "collector/cpython/pyinterps.h"
 #include "collector/process/procmem.h"
 #include "collector/process/theirs.h"
 #include "collector/python/pynames.h"
@@ -123,6 +125,27 @@ static int list_threads(struct snapshot *s, pid_t pid, uint64_t runtime, const s
 
 /* ---- looks ---- */
 
+/* Whether garbage is collected while somebody has that GIL. */
+static void look_at_collector(struct snapshot_gil *g, pid_t pid, const struct pyoffsets *off, uint64_t holder)
+{
+	struct gc_words words;
+
+	if (!holder || !g->gc_state || gc_words__read(pid, off, g->gc_state, &words))
+		return;
+	g->held_looks++;
+	g->collecting += words.collecting;
+}
+
+/* Of a main interpreter that is found by no GIL (up to 3.11), _PyRuntime knows. */
+static void find_collectors(struct snapshot *s, pid_t pid, uint64_t runtime, const struct pyoffsets *off)
+{
+	for (size_t g = 0; g < s->gils_n && gc_words__are_known(off); g++) {
+		uint64_t interp = s->gils[g].interp ? s->gils[g].interp : pyinterps__main(pid, off, runtime);
+
+		s->looks[g].gc_state = interp ? gc_words__state(off, runtime, interp) : 0;
+	}
+}
+
 static void look(struct snapshot *s, pid_t pid, const struct pyoffsets *off, struct gil_now *before, bool first)
 {
 	uint64_t now_ns = clock__mono_ns();
@@ -134,6 +157,7 @@ static void look(struct snapshot *s, pid_t pid, const struct pyoffsets *off, str
 		bool waits_on = !first && now.switches - before[g].switches <= 1;
 
 		before[g] = now;
+		look_at_collector(&s->looks[g], pid, off, now.holder);
 		for (size_t i = 0; i < s->threads_n; i++) {
 			struct snapshot_thread *t = &s->threads[i];
 			enum snapshot_state state;
@@ -239,6 +263,7 @@ static bool count_holder(struct snapshot *s, pid_t pid, const struct pyoffsets *
 		if (s->threads[i].tstate == holder)
 			s->threads[i].held++;
 	s->looks[gil].held += holder != 0;
+	look_at_collector(&s->looks[gil], pid, off, holder);
 	return holder != 0;
 }
 
@@ -293,6 +318,8 @@ int snapshot__take(struct snapshot *s, pid_t pid, uint64_t runtime, const struct
 
 	*s = (struct snapshot){.gils = gils, .gils_n = gils_n, .looks = calloc(gils_n + 1, sizeof(*s->looks))};
 	err = before && s->looks ? list_threads(s, pid, runtime, off) : -ENOMEM;
+	if (!err)
+		find_collectors(s, pid, runtime, off);
 	for (int i = 0; !err && i < (all_known(s) ? SNAPSHOT_LOOKS : SNAPSHOT_MORE_LOOKS); i++) {
 		const struct timespec pause = {.tv_nsec = SNAPSHOT_PAUSE_NS};
 

@@ -54,6 +54,9 @@ struct snapshot_thread {
 struct snapshot_gil {
 	bool again;                  /* it had no holder at the last of the looks */
 	uint32_t held;               /* of snapshot.again_looks: at so many somebody had it */
+	uint64_t gc_state;           /* gc_words__state() of its interpreter; 0: not known */
+	uint32_t held_looks;         /* of all looks: found it held, and its collector could be read; */
+	uint32_t collecting;         /* of them: garbage was being collected */
 	struct holder_look holder;   /* who has it in the end; of kind UNKNOWN while it changes hands */
 };
 

@@ -170,3 +170,47 @@ Test(gc, what_a_finalizer_lets_go_is_not_counted)
 	expect_exact(&r);
 	end_run(&r);
 }
+
+static double collecting_share(pid_t pid)
+{
+	const json_t *share;
+	char words[48], *out;
+	struct tool t;
+	json_t *json;
+	double ret;
+
+	snprintf(words, sizeof(words), "dump --json %d", (int)pid);
+	cr_assert_eq(tool__run(&t, words), 0, "%s: %s", words, tool__stderr(&t));
+	out = tool__stdout(&t);
+	json = json_loads(out, 0, NULL);
+	share = json_object_get(json_array_get(json_object_get(json, "gils"), 0), "collecting");
+	ret = share ? json_number_value(share) : NAN;
+	json_decref(json);
+	free(out);
+	tool__clear(&t);
+	return ret;
+}
+
+ParameterizedTestParameters(gc, is_seen_by_dump_in_every_interpreter)
+{
+	static struct interpreter all[INTERPRETERS_MAX];
+
+	return cr_make_param_array(struct interpreter, all, interpreters__find(all, INTERPRETERS_MAX));
+}
+
+/* One that collects nearly all the time; one that holds its GIL for long and never collects. */
+ParameterizedTest(struct interpreter *in, gc, is_seen_by_dump_in_every_interpreter)
+{
+	struct workload w;
+
+	workload__start(&w, in, "garbage.py 1000 --explicit --objects 600000 --rest-ms 1 --go-on");
+	workload__go(&w);
+	usleep(200000);
+	cr_expect_gt(collecting_share(w.pid), 0.3, "%s: %f", in->version, collecting_share(w.pid));
+	workload__kill(&w);
+	workload__start(&w, in, "long_hold.py 60");
+	workload__go(&w);
+	usleep(200000);
+	cr_expect_eq(collecting_share(w.pid), 0, "%s: %f", in->version, collecting_share(w.pid));
+	workload__kill(&w);
+}
