@@ -650,6 +650,7 @@ enum gil_trace_kind {
 	GIL_TRACE_END = 7,      /* by userland: recording has ended */
 	GIL_TRACE_GC_START = 8, /* the thread begins to collect garbage; not always with the GIL until GC_DONE */
 	GIL_TRACE_GC_DONE = 9,
+	GIL_TRACE_GAP = 10,     /* by userland: the probes were lifted for a while; since `at` they are there again */
 };
 
 #define GIL_TRACE_FORCED 1 /* RELEASED: a waiter asked for it */

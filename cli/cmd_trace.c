@@ -177,6 +177,9 @@ static void say_result(const struct recording *r)
 		log_info("it ended early, at --max-events %llu", (unsigned long long)r->o->max_events);
 	if (trace__lost(r->trace))
 		log_warn("events were lost; the trace shows where (\"events lost\"), and draws nothing across");
+	if (trace__unobserved_ns(r->trace))
+		log_warn("for %s nothing was observed, since gilscope stood still; the trace shows when (\"not observed\"), and "
+			 "draws nothing across", human__us(span, (double)trace__unobserved_ns(r->trace) / 1e3));
 	if (r->o->output)
 		log_info("open it in ui.perfetto.dev, speedscope or chrome://tracing");
 }
@@ -219,6 +222,7 @@ static int finish(struct recording *r, int err, struct reason *why)
 		trace__close(r->trace);
 		tail.events = trace__events(r->trace);
 		tail.lost = trace__lost(r->trace);
+		tail.unobserved_ns = trace__unobserved_ns(r->trace);
 	}
 	written = trace_json__close(r->json, &tail);
 	written = r->err ? r->err : written;

@@ -54,14 +54,18 @@ void standstill__mind(struct collector *c)
 
 	if (times == c->times_lost)
 		return;
-	c->times_lost = times;
-	if (!roster__count(&c->roster))
+	if (!roster__count(&c->roster)) {
+		c->times_lost = times;
 		return;
+	}
+	tracing__lifted(c);
 	spoil_interval(c);
 	collector__cut_interval(c);
 	spoil_interval(c);
 	collector__collect_all(c, true);
 	plant_anew(c);
+	tracing__is_back(c);
+	c->times_lost = times; /* only now do probes prove anything (sights__mind()) */
 	collector__advance(c);
 	collector__notice(c, NULL, "gilscope stood still (it was stopped, or something kept it waiting): its probes were lifted "
 			  "%.1f s ago, and are planted again; what happened meanwhile is not known", (double)(now - at) / 1e9);

@@ -48,6 +48,18 @@ void tracing__drain(struct collector *c, uint64_t now)
 	c->next_drain = clock__mono_ns() + DRAIN_NS;
 }
 
+void tracing__lifted(struct collector *c)
+{
+	if (c->traced)
+		drain(c);
+}
+
+void tracing__is_back(struct collector *c)
+{
+	if (c->traced && !c->traced->gone_at)
+		reader__gap_in_trace(c->shop.reader, c->traced->slot, hand_on, c);
+}
+
 void tracing__end(struct collector *c, uint64_t end_ns)
 {
 	if (!c->traced)

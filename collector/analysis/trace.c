@@ -25,6 +25,7 @@ struct gil {
 	bool ended;
 	uint64_t last_at;         /* of its newest event */
 	uint32_t lost;            /* as the newest event says */
+	uint64_t unobserved_ns;
 	enum owner owner;
 	uint32_t owner_tid;       /* UNKNOWN: who seemed to hold it when recording began, 0: nobody */
 	struct open_slice hold;   /* UNKNOWN: where one begins that an event tells of later */
@@ -51,6 +52,7 @@ struct trace {
 	struct trace_out out;
 	uint64_t end; /* UINT64_MAX: not known yet */
 	uint64_t events, lost;
+	uint64_t unobserved_ns; /* see trace__unobserved_ns() */
 	struct gil *gils;
 	size_t gils_n;
 	struct waiter *waiters;
@@ -88,6 +90,11 @@ uint64_t trace__events(const struct trace *t)
 uint64_t trace__lost(const struct trace *t)
 {
 	return t->lost;
+}
+
+uint64_t trace__unobserved_ns(const struct trace *t)
+{
+	return t->unobserved_ns;
 }
 
 /* ---- who and where ---- */
@@ -227,6 +234,21 @@ static void cross_hole(struct trace *t, struct gil *g, const struct gil_trace_ev
 	g->lost = e->lost;
 	t->lost += n;
 	t->out.loss(t->out.arg, g->id, from, to, n);
+}
+
+/* Nobody was there to see: what is known begins anew at `e`. The count of lost events goes on from what it is then. */
+static void cross_gap(struct trace *t, struct gil *g, const struct gil_trace_event *e)
+{
+	uint64_t from = g->last_at, to = e->at > from ? e->at : from;
+
+	cut_all(t, g, from, EDGE_LOSS);
+	g->hold = (struct open_slice){.since = to, .begin = EDGE_LOSS};
+	g->hole_end = to;
+	g->lost = e->lost;
+	g->unobserved_ns += to - from;
+	if (g->unobserved_ns > t->unobserved_ns)
+		t->unobserved_ns = g->unobserved_ns;
+	t->out.loss(t->out.arg, g->id, from, to, 0);
 }
 
 /* ---- the events ---- */
@@ -373,8 +395,11 @@ int trace__event(struct trace *t, const struct gil_trace_event *e)
 		end.at = t->end;
 		e = &end;
 	}
-	cross_hole(t, g, e);
-	t->events += e->kind != GIL_TRACE_START && e->kind != GIL_TRACE_END;
+	if (e->kind == GIL_TRACE_GAP)
+		cross_gap(t, g, e);
+	else
+		cross_hole(t, g, e);
+	t->events += e->kind != GIL_TRACE_START && e->kind != GIL_TRACE_END && e->kind != GIL_TRACE_GAP;
 	switch (e->kind) {
 	case GIL_TRACE_START:
 		on_start(g, e);

@@ -9,8 +9,8 @@
  * one, and comes before that; where a finalizer lets go in the middle, there are two.
  *
  * What is not known is not drawn: a slice that was open when recording began or ended is cut there and says so; where events
- * were lost every open slice ends with the last event before the hole, and what is found open behind it begins with the first
- * event after it. Without losses the slices of a thread add up to its hold and wait in the samples of the same time, to the
+ * were lost, or the probes were lifted for a while, every open slice ends with the last event before the hole, and what is found
+ * open behind it begins with the first event after it, or when they were there again. Without losses the slices of a thread add up to its hold and wait in the samples of the same time, to the
  * nanosecond.
  *
  * Where the events come from: bpf/gil_trace.bpf.h; where slices go: trace_json.h.
@@ -61,7 +61,7 @@ struct trace_out {
 	void (*flow)(void *arg, const struct trace_flow *f);
 	/* From `at` on. A wait whose begin lies in a hole is counted at its end only. */
 	void (*waiters)(void *arg, uint32_t gil, uint64_t at, uint32_t n);
-	/* Nothing is known of this GIL in (from, to): `n` events are missing. */
+	/* Nothing is known of this GIL in (from, to): `n` events are missing; 0: it was not observed. */
 	void (*loss)(void *arg, uint32_t gil, uint64_t from, uint64_t to, uint64_t n);
 };
 
@@ -83,5 +83,8 @@ void trace__close(struct trace *t);
 /* Events taken so far, those of START and END left out; and how many were lost. */
 uint64_t trace__events(const struct trace *t);
 uint64_t trace__lost(const struct trace *t);
+
+/* For how long (ns) nothing was observed, of the GIL of which it was longest. */
+uint64_t trace__unobserved_ns(const struct trace *t);
 
 #endif

@@ -258,6 +258,14 @@ static void on_waiters(void *arg, uint32_t gil, uint64_t at, uint32_t n)
 	put(j, ",\"name\":\"waiting threads\",\"args\":{\"threads\":%u}}", n);
 }
 
+static void put_loss(struct trace_json *j, uint64_t n)
+{
+	if (n)
+		put(j, ",\"cat\":\"lost\",\"name\":\"events lost\",\"args\":{\"events\":%" PRIu64 "}}", n);
+	else
+		put(j, ",\"cat\":\"lost\",\"name\":\"not observed\"}");
+}
+
 static void on_loss(void *arg, uint32_t gil, uint64_t from, uint64_t to, uint64_t n)
 {
 	struct trace_json *j = arg;
@@ -266,9 +274,10 @@ static void on_loss(void *arg, uint32_t gil, uint64_t from, uint64_t to, uint64_
 	note_track(j, gil, TRACK_GIL);
 	begin_event(j, 'X', gil, TRACK_GIL, begin);
 	put_length(j, end - begin);
-	put(j, ",\"cat\":\"lost\",\"name\":\"events lost\",\"args\":{\"events\":%" PRIu64 "}}", n);
+	put_loss(j, n);
 	begin_event(j, 'i', gil, TRACK_GIL, begin);
-	put(j, ",\"s\":\"p\",\"cat\":\"lost\",\"name\":\"events lost\",\"args\":{\"events\":%" PRIu64 "}}", n);
+	put(j, ",\"s\":\"p\"");
+	put_loss(j, n);
 }
 
 struct trace_out trace_json__out(struct trace_json *j)
@@ -363,8 +372,10 @@ static void put_other(struct trace_json *j, const struct trace_json_tail *tail)
 	    j->head.version, j->id, j->label, j->python, (int)j->head.pid);
 	put(j, "\"begin\":\"%s.%09dZ\",\"begin_ns\":%" PRId64 ",\"length_us\":" US ",", begin,
 	    (int)(j->head.wall_ns % 1000000000), j->head.wall_ns, US_OF(since_begin(j, tail->end_ns)));
-	put(j, "\"events\":%" PRIu64 ",\"events_lost\":%" PRIu64 ",\"ended\":\"%s\"}", tail->events, tail->lost,
-	    tail->ended);
+	put(j, "\"events\":%" PRIu64 ",\"events_lost\":%" PRIu64 ",\"ended\":\"%s\"", tail->events, tail->lost, tail->ended);
+	if (tail->unobserved_ns)
+		put(j, ",\"unobserved_us\":" US, US_OF(tail->unobserved_ns));
+	put(j, "}");
 }
 
 int trace_json__close(struct trace_json *j, const struct trace_json_tail *tail)

@@ -34,6 +34,7 @@ struct trace_json_head {
 struct trace_json_tail {
 	uint64_t end_ns;   /* CLOCK_MONOTONIC */
 	uint64_t events, lost;
+	uint64_t unobserved_ns; /* trace__unobserved_ns() */
 	const char *ended; /* "duration", "max-events", "exit" ... */
 };
 

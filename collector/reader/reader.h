@@ -102,6 +102,12 @@ int reader__drain(struct reader *r, void (*on_event)(void *arg, const struct gil
 
 typedef void reader_trace_fn(void *arg, const struct gil_trace_event *e);
 
+/*
+ * Tells of each GIL that nothing of it was seen for a while, until its probes were armed again (GIL_TRACE_GAP). Call right after
+ * that, the buffer having been drained when they were lifted.
+ */
+void reader__gap_in_trace(struct reader *r, uint32_t slot, reader_trace_fn *on_event, void *arg);
+
 /* Tells of each GIL that is there that it was (GIL_TRACE_START). Call after arming, before the first reader__drain_trace(). */
 void reader__begin_trace(struct reader *r, uint32_t slot, reader_trace_fn *on_event, void *arg);
 

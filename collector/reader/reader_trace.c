@@ -48,7 +48,7 @@ static void tell_of_gils(struct reader *r, uint32_t slot, struct gil_trace_event
 		event.tid = 0;
 		if (event.kind == GIL_TRACE_START && r->watches[slot].seed[i])
 			event.tid = (uint32_t)reader_names__tid_of_tstate(r, slot, r->watches[slot].seed[i], &inside);
-		event.lost = event.kind == GIL_TRACE_END ? probes__gil(r->probes, slot, i)->trace_lost : 0;
+		event.lost = event.kind == GIL_TRACE_START ? 0 : probes__gil(r->probes, slot, i)->trace_lost;
 		on_event(arg, &event);
 	}
 }
@@ -57,6 +57,13 @@ void reader__begin_trace(struct reader *r, uint32_t slot, reader_trace_fn *on_ev
 {
 	tell_of_gils(r, slot, (struct gil_trace_event){
 		.kind = GIL_TRACE_START, .at = probes__proc(r->probes, slot)->armed_at,
+	}, on_event, arg);
+}
+
+void reader__gap_in_trace(struct reader *r, uint32_t slot, reader_trace_fn *on_event, void *arg)
+{
+	tell_of_gils(r, slot, (struct gil_trace_event){
+		.kind = GIL_TRACE_GAP, .at = probes__proc(r->probes, slot)->armed_at,
 	}, on_event, arg);
 }
 

@@ -226,6 +226,26 @@ Test(trace, hole_at_the_end_is_found)
 	cr_expect_eq(seen.slices_n, 0, "the hold lasted for no time that is known");
 }
 
+/* The probes were away: who held the GIL when they were back shows at its release. The count of lost events may begin anew. */
+Test(trace, nothing_spans_a_time_without_probes)
+{
+	tell(GIL_TRACE_START, 100, 0);
+	tell_with(GIL_TRACE_ACQUIRED, 110, 1, 0, 7);
+	tell_with(GIL_TRACE_WAIT, 120, 2, 0, 7);
+	tell_with(GIL_TRACE_GAP, 500, 0, 0, 0);
+	tell(GIL_TRACE_RELEASED, 520, 3);
+	tell(GIL_TRACE_ACQUIRED, 530, 1);
+	tell(GIL_TRACE_END, 600, 0);
+	cr_expect_eq(seen.losses_n, 2, "the seven, and the gap");
+	cr_expect(seen.loss_from == 120 && seen.loss_to == 500 && seen.lost == 7);
+	cr_expect_eq(trace__lost(trace), 7);
+	cr_expect_eq(trace__unobserved_ns(trace), 380);
+	cr_assert_eq(seen.slices_n, 3);
+	expect_slice(0, TRACE_HELD, 1, 110, 120, EDGE_SEEN, EDGE_LOSS);
+	expect_slice(1, TRACE_HELD, 3, 500, 520, EDGE_LOSS, EDGE_SEEN);
+	expect_slice(2, TRACE_HELD, 1, 530, 600, EDGE_SEEN, EDGE_RECORDING);
+}
+
 Test(trace, exit_ends_what_the_thread_had)
 {
 	tell(GIL_TRACE_START, 100, 0);
