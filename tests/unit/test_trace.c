@@ -226,7 +226,7 @@ Test(trace, hole_at_the_end_is_found)
 	cr_expect_eq(seen.slices_n, 0, "the hold lasted for no time that is known");
 }
 
-/* The probes were away: who held the GIL when they were back shows at its release. The count of lost events may begin anew. */
+/* The probes were away: who held the GIL when they came back shows at its release. */
 Test(trace, nothing_spans_a_time_without_probes)
 {
 	tell(GIL_TRACE_START, 100, 0);
