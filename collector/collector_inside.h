@@ -104,7 +104,7 @@ void tracing__begin(struct collector *c, struct observed *o);
 void tracing__drain(struct collector *c, uint64_t now);
 void tracing__end(struct collector *c, uint64_t end_ns);
 
-/* The probes were lifted, and are about to be planted anew: what they saw is handed on. They are back: there is a gap before that. */
+/* The probes were lifted: what they saw is handed on, before they are planted anew. They are back: a gap lies before that. */
 void tracing__lifted(struct collector *c);
 void tracing__is_back(struct collector *c);
 

@@ -10,8 +10,8 @@
  *
  * What is not known is not drawn: a slice that was open when recording began or ended is cut there and says so; where events
  * were lost, or the probes were lifted for a while, every open slice ends with the last event before the hole, and what is found
- * open behind it begins with the first event after it, or when they were there again. Without losses the slices of a thread add up to its hold and wait in the samples of the same time, to the
- * nanosecond.
+ * open behind it begins with the first event after it, or when the probes were back. Without losses the slices of a thread add up
+ * to its hold and wait in the samples of the same time, to the nanosecond.
  *
  * Where the events come from: bpf/gil_trace.bpf.h; where slices go: trace_json.h.
  */
