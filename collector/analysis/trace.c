@@ -52,7 +52,6 @@ struct trace {
 	struct trace_out out;
 	uint64_t end; /* UINT64_MAX: not known yet */
 	uint64_t events, lost;
-	uint64_t unobserved_ns; /* see trace__unobserved_ns() */
 	struct gil *gils;
 	size_t gils_n;
 	struct waiter *waiters;
@@ -94,7 +93,12 @@ uint64_t trace__lost(const struct trace *t)
 
 uint64_t trace__unobserved_ns(const struct trace *t)
 {
-	return t->unobserved_ns;
+	uint64_t most = 0;
+
+	for (size_t i = 0; i < t->gils_n; i++)
+		if (t->gils[i].unobserved_ns > most)
+			most = t->gils[i].unobserved_ns;
+	return most;
 }
 
 /* ---- who and where ---- */
@@ -246,8 +250,6 @@ static void cross_gap(struct trace *t, struct gil *g, const struct gil_trace_eve
 	g->hole_end = to;
 	g->lost = e->lost;
 	g->unobserved_ns += to - from;
-	if (g->unobserved_ns > t->unobserved_ns)
-		t->unobserved_ns = g->unobserved_ns;
 	t->out.loss(t->out.arg, g->id, from, to, 0);
 }
 

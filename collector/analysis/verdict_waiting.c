@@ -94,6 +94,7 @@ static bool collects(const struct verdict_load *t)
 	return t->gc_us > 0 && t->gc_us >= GC_EXPLAINS * t->hold_us;
 }
 
+/* Asleep, without a CPU, stopped; 0 where that is not known. */
 static double off_us(const struct verdict_load *t)
 {
 	double off = t->hold_blocked + t->hold_preempted + t->hold_stopped;
@@ -250,8 +251,8 @@ static void shares_of(const struct verdict_input *in, size_t thread, double shar
 static void settle_unseen(const struct verdict_input *in, size_t thread, double share[TIME_KINDS])
 {
 	const struct verdict_load *t = &in->threads[thread];
-	double off_us = (verdict__asleep(t) + verdict__kept_off(t)) * t->hold_us, unseen = share[TIME_UNSEEN];
-	bool little = unseen < UNSEEN_SAID, ran = little || !(off_us > 0) || verdict__may_compute(in, t->hold_us - off_us);
+	double off = off_us(t), unseen = share[TIME_UNSEEN];
+	bool little = unseen < UNSEEN_SAID, ran = little || !(off > 0) || verdict__may_compute(in, t->hold_us - off);
 	double as = share[TIME_ASLEEP] + share[TIME_STARVED] + share[TIME_STOPPED] + (ran ? share[TIME_RUNS] : 0);
 
 	if (!(unseen > 0) || !(as > 0) || (ran && !little))

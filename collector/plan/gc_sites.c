@@ -29,25 +29,34 @@ static void find_references(const struct decoder *d, struct elf_range range, uin
 		}
 }
 
+/*
+ * Decodes from the function's start on, up to the first instruction that begins at `limit` or behind; the one before it is
+ * d->insn. Its address; less than `limit`: the decoder does not get there; 0: the bytes cannot be had.
+ */
+static uint64_t decode_up_to(const struct decoder *d, struct elf_range function, uint64_t limit)
+{
+	size_t left = function.end - function.start;
+	uint64_t at = function.start;
+	const uint8_t *code = left > FUNCTION_MAX ? NULL : elffile__bytes(d->ef, at, left);
+
+	while (code && at < limit && capstone.disasm_iter(d->handle, &code, &left, &at, d->insn))
+		;
+	return code ? at : 0;
+}
+
 /* The one instruction in all the file that refers to the semaphore; false: there are more, none, or one of another form. */
 static bool find_reader(const struct decoder *d, uint64_t semaphore, struct elf_range *ret_function)
 {
 	struct elf_range ranges[RANGES_MAX];
-	size_t n = elffile__code_ranges(d->ef, ranges, RANGES_MAX), left;
+	size_t n = elffile__code_ranges(d->ef, ranges, RANGES_MAX);
 	struct references found = {0};
-	const uint8_t *code;
-	uint64_t at;
 
 	for (size_t i = 0; i < n; i++)
 		find_references(d, ranges[i], semaphore, &found);
 	if (found.n != 1 || elffile__function_at(d->ef, found.at, ret_function) != 0)
 		return false;
-	at = ret_function->start;
-	left = ret_function->end - at;
-	code = left > FUNCTION_MAX ? NULL : elffile__bytes(d->ef, at, left);
-	while (code && at <= found.at && capstone.disasm_iter(d->handle, &code, &left, &at, d->insn))
-		;
-	return code && d->insn->address <= found.at && at >= found.at + 4 && d->arch->reads_word(d->insn) == semaphore;
+	return decode_up_to(d, *ret_function, found.at + 1) >= found.at + 4 && d->insn->address <= found.at &&
+	       d->arch->reads_word(d->insn) == semaphore;
 }
 
 /* Whether what looks like a long branch goes into [start, end]. */
@@ -204,18 +213,6 @@ static bool find_calls(const struct decoder *d, uint64_t callee, struct calls *r
 	return ret->n > 0 && !ret->others && found.n == 0;
 }
 
-/* Whether the decoder arrives at `at` from the function's start. */
-static bool is_start(const struct decoder *d, struct elf_range function, uint64_t at)
-{
-	size_t left = function.end - function.start;
-	uint64_t vaddr = function.start;
-	const uint8_t *code = left > FUNCTION_MAX ? NULL : elffile__bytes(d->ef, vaddr, left);
-
-	while (code && vaddr < at && capstone.disasm_iter(d->handle, &code, &left, &vaddr, d->insn))
-		;
-	return code && vaddr == at;
-}
-
 /*
  * The first direct branch behind a call, which the kernel emulates, or the very instruction behind where something else comes
  * first: that is single-stepped (_PyGC_CollectNoFail, which returns; an interpreter calls it when it ends).
@@ -245,7 +242,7 @@ static bool take_call(const struct decoder *d, const struct calls *calls, uint64
 	struct elf_range function;
 	uint64_t behind, done;
 
-	if (ret->n == GC_SITES_MAX || elffile__function_at(d->ef, at, &function) != 0 || !is_start(d, function, at) ||
+	if (ret->n == GC_SITES_MAX || elffile__function_at(d->ef, at, &function) != 0 || decode_up_to(d, function, at) != at ||
 	    !decoder__at(d, function, at) || d->arch->target(d->insn, true) != calls->callee)
 		return false;
 	behind = at + d->insn->size;

@@ -246,10 +246,16 @@ static int plant_group(struct families *f, struct family *family, int group)
 	return err;
 }
 
-static bool lacks(const struct family *family, uint32_t groups)
+/* Of those groups, one that has sites and is not planted. */
+static bool is_missing(const struct family *family, uint32_t groups, int group)
+{
+	return groups >> group & 1 && family->sites[group].n && !family->links[group];
+}
+
+static bool lacks_any(const struct family *family, uint32_t groups)
 {
 	for (int group = 0; group < FAMILY_GROUPS; group++)
-		if (groups >> group & 1 && family->sites[group].n && !family->links[group])
+		if (is_missing(family, groups, group))
 			return true;
 	return false;
 }
@@ -299,9 +305,9 @@ int family__set_groups(struct families *f, struct family *family, uint32_t group
 			planter__lift(f->planter, family->links[group]);
 			family->links[group] = 0;
 		}
-	err = lacks(family, groups) ? mind_strangers(f, family) : 0;
+	err = lacks_any(family, groups) ? mind_strangers(f, family) : 0;
 	for (int group = 0; !err && group < FAMILY_GROUPS; group++)
-		if (groups >> group & 1 && !family->links[group] && family->sites[group].n)
+		if (is_missing(family, groups, group))
 			err = plant_group(f, family, group);
 	if (!err)
 		open_family(family, mode);

@@ -242,13 +242,6 @@ int planter__plant(struct planter *planter, int program_fd, const struct uprobe_
 	return err;
 }
 
-static void add_texts(struct order *order, const struct uprobe_sites *sites)
-{
-	for (size_t i = 0; i < sites->n && order->sites_n < PLANTER_SITES_MAX; i++)
-		if (sites->texts[i].len)
-			order->texts[order->sites_n++] = sites->texts[i];
-}
-
 int planter__compare(struct planter *planter, uint64_t ino, const struct uprobe_sites *sites, size_t sites_n, pid_t *ret_pid)
 {
 	struct order order = {.kind = ORDER_COMPARE, .ino = ino};
@@ -256,7 +249,7 @@ int planter__compare(struct planter *planter, uint64_t ino, const struct uprobe_
 	int err;
 
 	for (size_t i = 0; i < sites_n; i++)
-		add_texts(&order, &sites[i]);
+		order.sites_n = (uint32_t)uprobe_sites__texts(&sites[i], order.texts, order.sites_n, PLANTER_SITES_MAX);
 	err = ask(planter, &order, NULL, &answer, NULL);
 	*ret_pid = answer.differs;
 	return err;

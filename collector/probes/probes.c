@@ -542,25 +542,16 @@ static int mind_shadow_stack(struct probes *p, pid_t pid, struct reason *why)
 	return shadow_stack__has(pid) ? shadow_fate__judge(probes__shadow_fate(p), pid, why) : 0;
 }
 
-/* Those of all sites that are known. */
-static size_t collect_texts(const struct proc_slot *s, struct site_text *ret)
-{
-	size_t n = 0;
-
-	for (int group = 0; group < GROUP_COUNT; group++)
-		for (size_t i = 0; i < s->sites[group].n && n < PLANTER_SITES_MAX; i++)
-			if (s->sites[group].texts[i].len)
-				ret[n++] = s->sites[group].texts[i];
-	return n;
-}
-
 /* Nothing is planted where the process does not run the file's own code. */
 static int compare_texts(const struct proc_slot *s, struct reason *why)
 {
 	struct site_text texts[PLANTER_SITES_MAX];
-	size_t n = collect_texts(s, texts), breakpoints = 0;
-	int err = site_texts__check(texts, n, s->pid, s->ino, &breakpoints, why);
+	size_t n = 0, breakpoints = 0;
+	int err;
 
+	for (int group = 0; group < GROUP_COUNT; group++)
+		n = uprobe_sites__texts(&s->sites[group], texts, n, PLANTER_SITES_MAX);
+	err = site_texts__check(texts, n, s->pid, s->ino, &breakpoints, why);
 	if (breakpoints)
 		log_verbose("process %d has breakpoints at %zu of %zu places already: another tracer's", (int)s->pid,
 			    breakpoints, n);

@@ -219,8 +219,7 @@ static int join(struct probes *p, struct proc_slot *s, struct family *family, ui
 	err = plant_in_family(p, s, mode);
 	if (err == -EXDEV) { /* they share nothing any more: what it did until now is not known */
 		*ret_late = true;
-		err = probes__plant(p, (uint32_t)(s - p->slots), mode, &why);
-		return err;
+		return probes__plant(p, (uint32_t)(s - p->slots), mode, &why);
 	}
 	*ret_late = counted_since <= family__planted_at(family);
 	return err;

@@ -51,6 +51,14 @@ int uprobe_sites__add(struct uprobe_sites *sites, uint64_t offset, uint64_t cook
 	return 0;
 }
 
+size_t uprobe_sites__texts(const struct uprobe_sites *sites, struct site_text *texts, size_t n, size_t max)
+{
+	for (size_t i = 0; i < sites->n && n < max; i++)
+		if (sites->texts[i].len)
+			texts[n++] = sites->texts[i];
+	return n;
+}
+
 void uprobe_sites__clear(struct uprobe_sites *sites)
 {
 	free(sites->offsets);

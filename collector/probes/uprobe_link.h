@@ -26,6 +26,9 @@ struct uprobe_sites {
 int uprobe_sites__add(struct uprobe_sites *sites, uint64_t offset, uint64_t cookie, const struct site_text *text);
 void uprobe_sites__clear(struct uprobe_sites *sites);
 
+/* Adds the texts that are known to the `n` that `texts` has, as far as there is room. How many it has then. */
+size_t uprobe_sites__texts(const struct uprobe_sites *sites, struct site_text *texts, size_t n, size_t max);
+
 #define UPROBE_EVERYBODY 0
 
 struct uprobe_place {
