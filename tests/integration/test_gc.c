@@ -174,20 +174,15 @@ Test(gc, what_a_finalizer_lets_go_is_not_counted)
 static double collecting_share(pid_t pid)
 {
 	const json_t *share;
-	char words[48], *out;
-	struct tool t;
+	char words[48];
 	json_t *json;
 	double ret;
 
 	snprintf(words, sizeof(words), "dump --json %d", (int)pid);
-	cr_assert_eq(tool__run(&t, words), 0, "%s: %s", words, tool__stderr(&t));
-	out = tool__stdout(&t);
-	json = json_loads(out, 0, NULL);
+	json = tool__json(words);
 	share = json_object_get(json_array_get(json_object_get(json, "gils"), 0), "collecting");
 	ret = share ? json_number_value(share) : NAN;
 	json_decref(json);
-	free(out);
-	tool__clear(&t);
 	return ret;
 }
 

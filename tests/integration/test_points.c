@@ -104,18 +104,10 @@ static bool expect_right(const struct point *p, const struct look *l)
 
 static json_t *report_of(pid_t pid)
 {
-	struct tool t;
-	char words[96], *out;
-	json_t *json;
+	char words[96];
 
 	snprintf(words, sizeof(words), "report %d --duration 2s --mode full --json", (int)pid);
-	cr_assert_eq(tool__run(&t, words), 0, "%s", tool__stderr(&t));
-	out = tool__stdout(&t);
-	json = json_loads(out, 0, NULL);
-	cr_assert_not_null(json, "%s", out);
-	free(out);
-	tool__clear(&t);
-	return json;
+	return tool__json(words);
 }
 
 static void take_look(struct look *l, pid_t pid)

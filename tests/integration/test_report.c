@@ -39,22 +39,6 @@ static void tear_down(void)
 
 TestSuite(report, .init = set_up, .fini = tear_down, .timeout = 300);
 
-static json_t *report(const char *words)
-{
-	struct tool t;
-	json_error_t error;
-	json_t *json;
-	char *out;
-
-	cr_assert_eq(tool__run(&t, words), 0, "%s: %s", words, tool__stderr(&t));
-	out = tool__stdout(&t);
-	json = json_loads(out, 0, &error);
-	cr_assert_not_null(json, "%s: %s", error.text, out);
-	free(out);
-	tool__clear(&t);
-	return json;
-}
-
 static json_t *finding(const json_t *json, const char *pattern)
 {
 	json_t *one;
@@ -159,7 +143,7 @@ static void take_look(struct look *l, pid_t pid)
 	char words[96];
 
 	snprintf(words, sizeof(words), "report %d --duration 2s --mode full --json", (int)pid);
-	l->json = report(words);
+	l->json = tool__json(words);
 	l->lacked_us = lacked_us(l, pid) - before;
 	l->observed_us = json_number_value(json_object_get(l->json, "observed"));
 }
@@ -309,7 +293,7 @@ Test(report, of_the_stored_past_says_the_same_as_looking)
 	cr_assert_eq(tool__run(&t, words), 0);
 	tool__clear(&t);
 	snprintf(words, sizeof(words), "report %d --since 1m --json", (int)w.pid);
-	json = report(words);
+	json = tool__json(words);
 	cr_expect_str_eq(json_string_value(json_object_get(json, "gil_bound")), "yes");
 	cr_expect_not_null(finding(json, "cpu_sharing"));
 	cr_expect_gt(json_number_value(json_object_get(json, "util")), 0.9);
@@ -360,7 +344,7 @@ Test(report, page_has_the_numbers_of_json)
 	workload__start(&w, &stock, "cpu_threads.py 3 60");
 	workload__go(&w);
 	snprintf(words, sizeof(words), "report %d --duration 2s --mode full --json --html %s/r.html", (int)w.pid, dir);
-	json = report(words);
+	json = tool__json(words);
 	workload__kill(&w);
 	must_run("python3 tests/support/page.py %s/r.html > %s/page.json", dir, dir);
 	snprintf(words, sizeof(words), "%s/page.json", dir);

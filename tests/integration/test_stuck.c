@@ -83,19 +83,10 @@ static void end(struct stuck *s)
 
 static json_t *ask(const char *verb, pid_t pid)
 {
-	struct tool t;
-	json_error_t error;
-	char words[128], *out;
-	json_t *json;
+	char words[128];
 
 	snprintf(words, sizeof(words), "%s %d", verb, (int)pid);
-	cr_assert_eq(tool__run(&t, words), 0, "%s: %s", words, tool__stderr(&t));
-	out = tool__stdout(&t);
-	json = json_loads(out, 0, &error);
-	cr_assert_not_null(json, "%s: %s", error.text, out);
-	free(out);
-	tool__clear(&t);
-	return json;
+	return tool__json(words);
 }
 
 static json_t *dump(pid_t pid)

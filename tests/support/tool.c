@@ -139,6 +139,22 @@ int tool__run(struct tool *t, const char *words)
 	return tool__wait(t, 60);
 }
 
+json_t *tool__json(const char *words)
+{
+	struct tool t;
+	json_error_t error;
+	json_t *json;
+	char *out;
+
+	cr_assert_eq(tool__run(&t, words), 0, "%s: %s", words, tool__stderr(&t));
+	out = tool__stdout(&t);
+	json = json_loads(out, 0, &error);
+	cr_assert_not_null(json, "%s: %s: %s", words, error.text, out);
+	free(out);
+	tool__clear(&t);
+	return json;
+}
+
 void breakpoints__note(struct breakpoints *ret, pid_t pid)
 {
 	struct reason why = {{0}};

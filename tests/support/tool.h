@@ -6,6 +6,7 @@
 #ifndef GILSCOPE_TESTS_TOOL_H
 #define GILSCOPE_TESTS_TOOL_H
 
+#include <jansson.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -36,6 +37,9 @@ void tool__clear(struct tool *t);
 
 /* Start, wait, and the status in one. Output is left in `t`. */
 int tool__run(struct tool *t, const char *words);
+
+/* Runs gilscope to its end, which must be a good one: what it wrote, as JSON, to be decref'd. */
+json_t *tool__json(const char *words);
 
 /*
  * Sites of the interpreter in that process at which its memory differs from its file: planted breakpoints. The second
