@@ -47,17 +47,8 @@ static void plant_anew(struct collector *c)
 			modes__switch_one(c, c->roster.places[i], c->roster.places[i]->pub.mode);
 }
 
-void standstill__mind(struct collector *c)
+static void recover(struct collector *c, double lifted_s)
 {
-	uint64_t at, now = clock__mono_ns();
-	uint32_t times = pulse__times_lost(&at);
-
-	if (times == c->times_lost)
-		return;
-	if (!roster__count(&c->roster)) {
-		c->times_lost = times;
-		return;
-	}
 	tracing__lifted(c);
 	spoil_interval(c);
 	collector__cut_interval(c);
@@ -65,10 +56,21 @@ void standstill__mind(struct collector *c)
 	collector__collect_all(c, true);
 	plant_anew(c);
 	tracing__is_back(c);
-	c->times_lost = times; /* only now do probes prove anything (sights__mind()) */
 	collector__advance(c);
 	collector__notice(c, NULL, "gilscope stood still (it was stopped, or something kept it waiting): its probes were lifted "
-			  "%.1f s ago, and are planted again; what happened meanwhile is not known", (double)(now - at) / 1e9);
+			  "%.1f s ago, and are planted again; what happened meanwhile is not known", lifted_s);
+}
+
+void standstill__mind(struct collector *c)
+{
+	uint64_t at, now = clock__mono_ns();
+	uint32_t times = pulse__times_lost(&at);
+
+	if (times == c->times_lost)
+		return;
+	if (roster__count(&c->roster))
+		recover(c, (double)(now - at) / 1e9);
+	c->times_lost = times; /* only now do probes prove anything (sights__mind()) */
 }
 
 /* ---- it does not ---- */

@@ -224,33 +224,27 @@ static void cut_all(struct trace *t, struct gil *g, uint64_t at, enum trace_edge
 	g->released_by = 0;
 }
 
-/* Some events before `e` are missing: nobody knows what went on between the one before them and this one. */
-static void cross_hole(struct trace *t, struct gil *g, const struct gil_trace_event *e)
+/* Nobody knows what went on between the event before and `e`: what is known begins anew. How long that is. */
+static uint64_t leave_out(struct trace *t, struct gil *g, const struct gil_trace_event *e, uint32_t missing)
 {
 	uint64_t from = g->last_at, to = e->at > from ? e->at : from;
-	uint32_t n = e->lost - g->lost;
 
-	if (!n)
-		return;
 	cut_all(t, g, from, EDGE_LOSS);
 	g->hold = (struct open_slice){.since = to, .begin = EDGE_LOSS};
 	g->hole_end = to;
 	g->lost = e->lost;
-	t->lost += n;
-	t->out.loss(t->out.arg, g->id, from, to, n);
+	t->lost += missing;
+	t->out.loss(t->out.arg, g->id, from, to, missing);
+	return to - from;
 }
 
-/* Nobody was there to see: what is known begins anew at `e`. The count of lost events goes on from what it is then. */
-static void cross_gap(struct trace *t, struct gil *g, const struct gil_trace_event *e)
+/* Some events before `e` are missing; or nobody was there to see, and the count of those missing goes on from what it is then. */
+static void cross_hole(struct trace *t, struct gil *g, const struct gil_trace_event *e)
 {
-	uint64_t from = g->last_at, to = e->at > from ? e->at : from;
-
-	cut_all(t, g, from, EDGE_LOSS);
-	g->hold = (struct open_slice){.since = to, .begin = EDGE_LOSS};
-	g->hole_end = to;
-	g->lost = e->lost;
-	g->unobserved_ns += to - from;
-	t->out.loss(t->out.arg, g->id, from, to, 0);
+	if (e->kind == GIL_TRACE_GAP)
+		g->unobserved_ns += leave_out(t, g, e, 0);
+	else if (e->lost != g->lost)
+		leave_out(t, g, e, e->lost - g->lost);
 }
 
 /* ---- the events ---- */
@@ -397,10 +391,7 @@ int trace__event(struct trace *t, const struct gil_trace_event *e)
 		end.at = t->end;
 		e = &end;
 	}
-	if (e->kind == GIL_TRACE_GAP)
-		cross_gap(t, g, e);
-	else
-		cross_hole(t, g, e);
+	cross_hole(t, g, e);
 	t->events += e->kind != GIL_TRACE_START && e->kind != GIL_TRACE_END && e->kind != GIL_TRACE_GAP;
 	switch (e->kind) {
 	case GIL_TRACE_START:
