@@ -617,6 +617,15 @@ static uint64_t min_u64(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
+/* Disarmed for a change of its probes that did not come to an end: from then on nothing of it was seen. */
+static void leave_out_the_change(const struct observed *o, struct proc_sample *s, uint64_t end)
+{
+	uint64_t begin = end - min_u64(end, s->len_ns), armed = o->paused_at > begin ? o->paused_at - begin : 0;
+
+	if (o->paused_at)
+		s->observed_ns = min_u64(s->observed_ns, armed);
+}
+
 static void complete(struct observed *o, struct proc_sample *s, uint64_t bound)
 {
 	uint64_t cpu, rss;
@@ -627,6 +636,7 @@ static void complete(struct observed *o, struct proc_sample *s, uint64_t bound)
 	o->open_since = 0;
 	if (o->gone_at && o->gone_at < bound)
 		end_early(s, bound - o->gone_at);
+	leave_out_the_change(o, s, o->gone_at && o->gone_at < bound ? o->gone_at : bound);
 	s->observed_ns += o->armed_before_ns;
 	if (s->observed_ns > s->len_ns)
 		s->observed_ns = s->len_ns;

@@ -19,6 +19,7 @@
 #include "../support/json_lines.h"
 #include "../support/program.h"
 #include "../support/pythons.h"
+#include "../support/status.h"
 #include "../support/tool.h"
 #include "../support/workload.h"
 
@@ -234,6 +235,35 @@ Test(modes, auto_stays_full_where_probes_cost_little)
 	json_decref(lines);
 	tool__clear(&t);
 	workload__kill(&w);
+}
+
+/*
+ * A change that does not come to its end: while the planter stands still nothing is counted, and what ends meanwhile was not
+ * observed to its end.
+ */
+Test(modes, who_ends_while_probes_are_changed_is_not_observed_then)
+{
+	struct workload w;
+	struct tool t;
+	json_t *lines;
+	pid_t planter;
+
+	start(&w, "release_loop.py 1500000");
+	attach(&t, &w, "--no-store --mode auto --max-overhead 0.1% --interval 500ms --json");
+	planter = status__child(t.pid, "gilscope-probes");
+	cr_assert_gt(planter, 1);
+	kill(planter, SIGSTOP);
+	workload__go(&w);
+	workload__truth(&w);
+	workload__quit(&w);
+	kill(planter, SIGCONT);
+	cr_expect_eq(tool__wait(&t, 60), 0);
+	lines = take_lines(&t);
+	cr_expect(is_mode(json_lines__summary(lines), "full"));
+	cr_expect_lt(json__int(json_lines__summary(lines), "process.n"), 1500000);
+	cr_expect_lt(json_number_value(json_object_get(json_object_get(json_lines__summary(lines), "process"), "cov")), 0.99);
+	json_decref(lines);
+	tool__clear(&t);
 }
 
 /* Attached before its first call and in the middle of them. */

@@ -142,20 +142,9 @@ static pid_t hand_of(const char *store)
 	return pid;
 }
 
-static pid_t child_of(pid_t pid, const char *name)
-{
-	struct program p;
-	pid_t child;
-
-	program__run(&p, "pgrep -P %d -x %s", (int)pid, name);
-	child = (pid_t)atoi(p.out);
-	program__free(&p);
-	return child;
-}
-
 static void expect_all_least(pid_t gilscope, int threads_at_least, bool plants)
 {
-	pid_t planter = child_of(gilscope, "gilscope-probes"), hand = hand_of(dir), server = status__listener(redis_socket);
+	pid_t planter = status__child(gilscope, "gilscope-probes"), hand = hand_of(dir), server = status__listener(redis_socket);
 
 	cr_expect_geq(expect_least_of(gilscope, "gilscope"), threads_at_least);
 	cr_assert_gt(hand, 1);
@@ -316,7 +305,7 @@ Test(processes, program_of_another_user_is_started_and_ended)
 
 	tool__start(&t, "run --no-store --user nobody -- /usr/bin/python3 -I -S -c __import__('time').sleep(600)");
 	tool__await(&t, "armed in");
-	program = child_of(t.pid, "python3");
+	program = status__child(t.pid, "python3");
 	cr_assert_gt(program, 1);
 	status__read(program, program, &s);
 	cr_expect_neq(s.uid, 0);

@@ -22,6 +22,7 @@
 #include "../support/bpf_env.h"
 #include "../support/observer.h"
 #include "../support/program.h"
+#include "../support/status.h"
 #include "../support/tool.h"
 #include "../support/workload.h"
 
@@ -134,18 +135,6 @@ static uint64_t set_of(pid_t pid, const char *key)
 	return set;
 }
 
-static pid_t planter_of(pid_t pid)
-{
-	struct program p;
-	pid_t planter;
-
-	program__run(&p, "pgrep -P %d gilscope-probes", (int)pid);
-	planter = (pid_t)strtol(p.out, NULL, 10);
-	program__free(&p);
-	cr_assert_gt(planter, 1);
-	return planter;
-}
-
 /* Where uprobe_multi works and a timer takes CAP_PERFMON alone, nobody keeps CAP_SYS_ADMIN. */
 static void expect_least_rights(const char *verb, const char *options)
 {
@@ -160,7 +149,8 @@ static void expect_least_rights(const char *verb, const char *options)
 	snprintf(command, sizeof(command), "-v %s %d %s", verb, (int)w.pid, options);
 	tool__start(&t, command);
 	tool__await(&t, "the process that plants the probes keeps");
-	planter = planter_of(t.pid);
+	planter = status__child(t.pid, "gilscope-probes");
+	cr_assert_gt(planter, 1);
 	planters = set_of(planter, "CapPrm:");
 	cr_expect_eq(set_of(planter, "CapEff:"), 0, "nothing is in force while it waits");
 	cr_expect_eq(planters & ~(CAP_PERFMON_BIT | CAP_SYS_ADMIN_BIT), 0, "%" PRIx64, planters);

@@ -10,6 +10,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "program.h"
+
 static char *read_file(const char *path)
 {
 	static char text[16384];
@@ -53,6 +55,17 @@ void status__read(pid_t pid, pid_t tid, struct status *ret)
 	core = field(read_file(path), "Max core file size");
 	if (sscanf(core, "%*s %lld", &ret->core_limit) != 1)
 		ret->core_limit = -1;
+}
+
+pid_t status__child(pid_t pid, const char *name)
+{
+	struct program p;
+	pid_t child;
+
+	program__run(&p, "pgrep -P %d -x %s", (int)pid, name);
+	child = (pid_t)atoi(p.out);
+	program__free(&p);
+	return child;
 }
 
 pid_t status__listener(const char *socket_path)

@@ -17,6 +17,9 @@ struct status {
 /* Of a thread; tid == pid: the process. */
 void status__read(pid_t pid, pid_t tid, struct status *ret);
 
+/* The child of that name (the kernel's, comm); 0: there is none. */
+pid_t status__child(pid_t pid, const char *name);
+
 /* Who listens on a unix socket; 0: nobody. */
 pid_t status__listener(const char *socket_path);
 
