@@ -317,7 +317,7 @@ GIL_INLINE struct gil_proc *proc_of_hit(void *ctx, __u32 *ret_kind, struct gil_a
 	struct gil_proc *proc = bpf_map_lookup_elem(&procs, &slot);
 
 	*ret_kind = GIL_COOKIE_KIND(cookie);
-	if (!proc || !proc->armed || proc->tgid != id >> 32)
+	if (!proc || !proc->armed || proc->tgid != id >> 32 || *(volatile __u32 *)&gil_being_lifted)
 		return NULL;
 	proc->hits[*ret_kind & 7]++;
 	if (is_of_another_runtime(ctx, cookie, proc))

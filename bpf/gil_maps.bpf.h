@@ -13,6 +13,12 @@ const volatile __u32 cfg_max_procs = 1;
 /* Whether every exec on the machine is told (written by userland). */
 __u32 gil_tell_execs;
 
+/*
+ * Written by the planter (collector/probes/planter_process.c): it lifts the probes by itself, one after the other, and what those
+ * see that are left is half of what happens. Userland takes it back before it plants anew.
+ */
+__u32 gil_being_lifted;
+
 /* The interval in force (written by userland). */
 struct gil_clock gil_clock;
 

@@ -41,7 +41,7 @@ static void plant_anew(struct collector *c)
 			observed__pause(c->roster.places[i], &c->shop);
 			observed__lift(c->roster.places[i], &c->shop);
 		}
-	probes__drop_shared(c->shop.probes);
+	probes__begin_anew(c->shop.probes);
 	for (size_t i = 0; i < c->roster.max; i++)
 		if (is_there(roster__at(&c->roster, i)))
 			modes__switch_one(c, c->roster.places[i], c->roster.places[i]->pub.mode);
@@ -70,6 +70,8 @@ void standstill__mind(struct collector *c)
 		return;
 	if (roster__count(&c->roster))
 		recover(c, (double)(now - at) / 1e9);
+	else
+		probes__begin_anew(c->shop.probes);
 	c->times_lost = times; /* only now do probes prove anything (sights__mind()) */
 }
 

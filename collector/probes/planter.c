@@ -209,10 +209,10 @@ static int ask(struct planter *planter, const struct order *order, const int *fd
 	return ret->err;
 }
 
-void planter__set_idle(struct planter *planter, int program_fd)
+void planter__set_idle(struct planter *planter, int program_fd, int map_fd, size_t word_at)
 {
-	struct order order = {.kind = ORDER_IDLE};
-	const int fds[PACKET_FDS_MAX] = {program_fd, program_fd};
+	struct order order = {.kind = ORDER_IDLE, .word_at = (uint32_t)word_at};
+	const int fds[PACKET_FDS_MAX] = {program_fd, map_fd};
 	struct answer answer;
 
 	if (ask(planter, &order, fds, &answer, NULL))

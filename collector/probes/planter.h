@@ -53,8 +53,11 @@ bool planter__is_alive(const struct planter *planter);
 /* Lifts what is still planted; returns when that is done. NULL is legal. */
 void planter__stop(struct planter *planter);
 
-/* For what has to stay planted when it is lifted: a program that does nothing. Its descriptor stays the caller's. */
-void planter__set_idle(struct planter *planter, int program_fd);
+/*
+ * For what has to stay planted when it is lifted: a program that does nothing. And the map whose word at that offset says that
+ * the probes are being lifted: set before the planter lifts them of its own accord (pulse.h). The descriptors stay the caller's.
+ */
+void planter__set_idle(struct planter *planter, int program_fd, int map_fd, size_t word_at);
 
 /* As uprobe_link__open(); *ret_link is a number to lift it by, never 0. At most PLANTER_SITES_MAX sites. */
 #define PLANTER_SITES_MAX 256

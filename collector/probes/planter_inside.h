@@ -11,7 +11,8 @@
 #include "planter.h"
 
 enum order_kind {
-	ORDER_IDLE,  /* comes with the descriptor of a program that does nothing: for what is kept planted (planter_keep.c) */
+	ORDER_IDLE,  /* comes with the descriptor of a program that does nothing: for what is kept planted (planter_keep.c), */
+		     /* and that of the map with the word that says that probes are being lifted */
 	ORDER_PLANT, /* comes with the program's descriptor and the file's */
 	ORDER_LIFT,
 	ORDER_DROP,  /* lift, and answer before that is done */
@@ -29,6 +30,7 @@ struct order {
 	uint64_t ino;
 	uint32_t multi;
 	uint32_t sites_n;
+	uint32_t word_at;   /* ORDER_IDLE: where in the map the word is */
 	uint64_t period_ns;
 	uint64_t offsets[PLANTER_SITES_MAX];
 	uint64_t cookies[PLANTER_SITES_MAX];

@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -43,8 +44,14 @@ struct bed {
 	int socket;
 	struct plant *plants; /* by link number - 1 */
 	uint32_t n;
+	uint32_t *being_lifted; /* the programs' word; NULL: not known */
 	struct kept_sites kept; /* not told of yet */
 };
+
+static struct {
+	struct bed beds[BEDS_MAX];
+	nfds_t n;
+} garden;
 
 /* ---- rights: as few as will do ---- */
 
@@ -328,6 +335,33 @@ static int start_timer(const struct order *order, struct answer *answer, int *re
 	return err;
 }
 
+/* ---- what the programs are told ---- */
+
+/* A word of a map in our memory, or NULL. */
+static uint32_t *word_of(int map_fd, uint32_t at)
+{
+	uint32_t page = (uint32_t)sysconf(_SC_PAGESIZE), in_page = at % page;
+	char *memory = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, map_fd, at - in_page);
+
+	return memory == MAP_FAILED ? NULL : (uint32_t *)(memory + in_page);
+}
+
+static void unmap_word(uint32_t *word)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	if (word)
+		munmap((void *)((uintptr_t)word & ~(page - 1)), page);
+}
+
+/* Before the first probe goes: those that are left would see releases of holds of which they saw no beginning. */
+static void tell_programs(void)
+{
+	for (nfds_t i = 0; i < garden.n; i++)
+		if (garden.beds[i].being_lifted)
+			__atomic_store_n(garden.beds[i].being_lifted, 1, __ATOMIC_SEQ_CST);
+}
+
 /* ---- orders ---- */
 
 /* *ret_fd: what goes along with the answer, or -1. */
@@ -336,6 +370,8 @@ static void obey(struct bed *bed, struct order *order, const int *fds, struct an
 	switch (order->kind) {
 	case ORDER_IDLE:
 		planter_keep__set_idle(fds[0]);
+		unmap_word(bed->being_lifted);
+		bed->being_lifted = word_of(fds[1], order->word_at);
 		break;
 	case ORDER_PLANT:
 		answer->err = plant(bed, order, fds, answer);
@@ -395,6 +431,7 @@ static void clear(struct bed *bed)
 		drop(bed, link);
 	settle();
 	free(bed->plants);
+	unmap_word(bed->being_lifted);
 	close(bed->socket);
 }
 
@@ -446,11 +483,6 @@ static void raise_descriptor_limit(void)
 		log_debug("planter: RLIMIT_NOFILE stays as it is");
 }
 
-static struct {
-	struct bed beds[BEDS_MAX];
-	nfds_t n;
-} garden;
-
 /* False: no more will come. */
 static bool take_bed(int control)
 {
@@ -494,6 +526,7 @@ static void feel_pulse(void)
 	if (!pulse__is_expected() || !pulse__is_lost(clock__mono_ns()))
 		return;
 	pulse__note_lifting();
+	tell_programs();
 	lift_all();
 	pulse__note_lost(clock__mono_ns());
 }

@@ -245,7 +245,8 @@ int probes__open(const struct probes_opts *opts, struct probes **ret, struct rea
 	err = p->slots ? start_planter(p, why) : -ENOMEM;
 	err = err ?: probes_load__skeleton(p, why);
 	if (!err)
-		planter__set_idle(p->planter, bpf_program__fd(p->skel->progs.gil_empty));
+		planter__set_idle(p->planter, bpf_program__fd(p->skel->progs.gil_empty), bpf_map__fd(p->skel->maps.bss),
+				  (size_t)((char *)&p->skel->bss->gil_being_lifted - (char *)p->skel->bss));
 	err = err ?: tables__map(&p->tables, p->skel, &p->opts, why);
 	err = err ?: fill_free_slots(p);
 	err = err ?: free_all_procs(p);
@@ -674,9 +675,10 @@ void probes__lift_all(struct probes *p)
 		planter__settle(p->planter);
 }
 
-void probes__drop_shared(struct probes *p)
+void probes__begin_anew(struct probes *p)
 {
 	families__drop(p->families);
+	__atomic_store_n(&p->skel->bss->gil_being_lifted, 0, __ATOMIC_SEQ_CST);
 }
 
 void probes__tell_execs(struct probes *p, bool tell)

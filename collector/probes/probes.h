@@ -129,8 +129,11 @@ void probes__drop(struct probes *p, uint32_t slot);
 /* Takes all sites out of all processes: quicker than one by one at the end. */
 void probes__lift_all(struct probes *p);
 
-/* The planter has lifted all: what processes share is planted anew, even if somebody who is gone still counts as one of them. */
-void probes__drop_shared(struct probes *p);
+/*
+ * The planter has lifted all, and all are disarmed: what processes share is planted anew, even if somebody who is gone still
+ * counts as one of them, and what is planted from here on counts.
+ */
+void probes__begin_anew(struct probes *p);
 
 /* Gives the slot back after the last reading. */
 void probes__remove(struct probes *p, uint32_t slot);

@@ -14,6 +14,7 @@
 #include "collector/process/errand.h"
 #include "../support/bpf_env.h"
 #include "../support/interpreters.h"
+#include "../support/json_lines.h"
 #include "../support/private_redis.h"
 #include "../support/pythons.h"
 #include "../support/stuck_files.h"
@@ -193,6 +194,53 @@ Test(withheld, gilscope_that_is_stopped_has_its_probes_lifted_and_plants_them_ag
 	cr_expect_eq(tool__wait(&p.t, 60), 0);
 	expect_none(&p, "SIGINT");
 	end_pair(&p);
+}
+
+static void keep_line(json_t *losses, const json_t *line)
+{
+	const char *name;
+	json_t *n;
+
+	json_object_foreach(json_object_get(line, "losses"), name, n)
+		json_object_set(losses, name, n);
+}
+
+/* The probes go one after the other: what those tell that are left is not taken for what happens. */
+Test(withheld, gilscope_that_is_stopped_counts_nothing_of_what_half_of_its_probes_tell)
+{
+	struct interpreter stock;
+	struct breakpoints b;
+	struct workload w;
+	struct tool t;
+	char words[96], *out;
+	json_t *lines, *line, *losses = json_object();
+	size_t i;
+
+	interpreter__stock(&stock);
+	workload__start(&w, &stock, "release_loop.py 100000000 4 --start-early");
+	breakpoints__note(&b, w.pid);
+	snprintf(words, sizeof(words), "attach %d --no-store --json --mode full", (int)w.pid);
+	tool__start(&t, words);
+	tool__await(&t, "armed");
+	for (int turn = 0; turn < 3; turn++) {
+		await_some(&b);
+		kill(t.pid, SIGSTOP);
+		cr_expect_eq(await_none(&b), 0);
+		kill(t.pid, SIGCONT);
+	}
+	await_some(&b);
+	kill(t.pid, SIGINT);
+	cr_expect_eq(tool__wait(&t, 60), 0);
+	out = tool__stdout(&t);
+	lines = json_lines__parse(out);
+	json_array_foreach(lines, i, line)
+		keep_line(losses, line);
+	cr_expect_eq(json_object_size(losses), 0, "%s", json_dumps(losses, JSON_COMPACT));
+	json_decref(losses);
+	json_decref(lines);
+	free(out);
+	tool__clear(&t);
+	workload__kill(&w);
 }
 
 /* Its output goes into a pipe that nobody reads. */
