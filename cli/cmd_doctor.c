@@ -46,6 +46,7 @@ struct doctor {
 	const struct options *o;
 	json_t *findings; /* NULL: a person reads */
 	enum shadow_fate shadow_fate;
+	size_t kept_sites;
 	bool can_attach;
 };
 
@@ -601,6 +602,7 @@ static void check_process(struct doctor *d, pid_t pid, struct out **ret_sites)
 	report_inspection(d, &in);
 	report_shadow_stack(d, pid);
 	*ret_sites = list_sites(in.plan);
+	d->kept_sites = in.kept_sites;
 	inspect__end(&in);
 	target__close(t);
 }
@@ -612,8 +614,9 @@ static void conclude(struct doctor *d, const struct out *sites)
 	size_t width, lines;
 
 	if (d->findings) {
-		out__dump(json_pack("{s:b, s:o, s:o}", "can_attach", (int)d->can_attach, "findings", d->findings, "sites",
-				    sites ? out__json(sites) : json_array()), stdout, true);
+		out__dump(json_pack("{s:b, s:o, s:o, s:o*}", "can_attach", (int)d->can_attach, "findings", d->findings, "sites",
+				    sites ? out__json(sites) : json_array(), "kept_sites",
+				    d->kept_sites ? json_integer((json_int_t)d->kept_sites) : NULL), stdout, true);
 		return;
 	}
 	if (sites && out__rows(sites)) {

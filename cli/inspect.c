@@ -23,9 +23,11 @@ static void check_code(struct inspection *in)
 {
 	struct site_text *texts = calloc(in->plan->sites_n + 1, sizeof(*texts));
 	size_t n = texts ? image__texts(in->plan, texts, in->plan->sites_n) : 0;
+	struct site_text_tally tally = {0};
 
 	if (n)
-		site_texts__check(texts, n, in->target->pid, image__texts_inode(in->target, in->plan), NULL, &in->moved);
+		site_texts__check(texts, n, in->target->pid, image__texts_inode(in->target, in->plan), &tally, &in->moved);
+	in->kept_sites = tally.half;
 	free(texts);
 }
 

@@ -32,6 +32,7 @@ struct inspection {
 	char build_id[64];           /* "" if the file has none */
 	struct pyver python;         /* valid beyond INSPECT_PYTHON, and so on */
 	struct reason moved;         /* why no probe may be planted at the plan's sites in this process; "": one may */
+	size_t kept_sites;           /* of them: breakpoints that stay, as it has changed its code there */
 	struct site_plan *plan;      /* NULL if it was not asked for */
 	struct pyoffsets offsets;
 	struct gil_address gils[GIL_PER_PROC];

@@ -24,6 +24,7 @@ struct who rows__who(const struct collector_proc *proc)
 		.pid = proc->target->pid,
 		.parent = proc->parent,
 		.root = proc->root,
+		.kept_sites = proc->kept_sites,
 	};
 }
 
@@ -417,13 +418,15 @@ static json_t *holding_json(const struct proc_sample *s)
 
 json_t *rows__json(const struct who *who, const struct proc_sample *s, const char *how)
 {
-	return json_pack("{s:s, s:s, s:i, s:s, s:s, s:s*, s:s*, s:s, s:s, s:b, s:s*, s:o, s:o*, s:o, s:o, s:b, s:o*, s:o, s:o*}",
+	return json_pack("{s:s, s:s, s:i, s:s, s:s, s:s*, s:s*, s:s, s:s, s:b, s:s*, s:o, s:o*, s:o, s:o, s:b, s:o*, s:o, s:o*, "
+			 "s:o*}",
 			 "type", how ? "summary" : "interval", "id", who->id, "pid", (int)who->pid, "label", who->label,
 			 "python", who->python, "parent", or_null(who->parent), "root", or_null(who->root),
 			 "gil", proc_sample__gil_kind(s), "mode", mode_word(s), "partial", (int)s->partial, "end", how,
 			 "process", row_json(s, &s->total, true), "gils", gils_json(s), "threads", threads_json(s),
 			 "blame", blame_json(s), "blame_sampled", (int)s->blame_sampled,
-			 "code", code__json(s), "losses", losses_json(s), "holding", holding_json(s));
+			 "code", code__json(s), "losses", losses_json(s), "holding", holding_json(s),
+			 "kept_sites", who->kept_sites ? json_integer(who->kept_sites) : NULL);
 }
 
 json_t *rows__sum_json(const struct proc_sample *sum, size_t n, const char *root, bool last)

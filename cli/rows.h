@@ -17,6 +17,7 @@ struct who {
 	const char *id, *label, *python;
 	const char *parent, *root; /* ids; "" or NULL: none */
 	pid_t pid;
+	uint32_t kept_sites;       /* places in which breakpoints stay, as the process has changed its code there */
 };
 
 struct who rows__who(const struct collector_proc *proc);

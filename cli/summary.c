@@ -257,6 +257,15 @@ static void price(FILE *to, const struct proc_sample *t)
 	fprintf(to, "  %s\n", rows__losses(t, losses, sizeof(losses)));
 }
 
+static void kept(FILE *to, const struct who *who)
+{
+	char buf[HUMAN_SIZE];
+
+	if (who->kept_sites)
+		fact(to, "kept", human__grouped(buf, who->kept_sites),
+		     "breakpoints stay until the process ends: it has changed its code there");
+}
+
 /* A free-threaded Python that had its GIL on for a while: start-up, the import of an extension module. */
 static void without_gil(FILE *to, const struct proc_sample *t)
 {
@@ -406,6 +415,7 @@ void summary__print(FILE *to, const struct who *who, const struct proc_sample *t
 	standing(to, totals);
 	counts(to, &row, rows__seconds(totals), rows__mode(totals));
 	price(to, totals);
+	kept(to, who);
 	gils(to, totals, opts);
 	tables(to, totals, opts);
 	blame_table__print(to, totals, SHOWN_PAIRS, opts->width);

@@ -62,6 +62,7 @@ struct collector_proc {
 	const char *parent, *root; /* ids, "": none observed; no family is followed */
 	enum plant_method method;
 	enum gil_mode mode;
+	uint32_t kept_sites;       /* the most places so far in which breakpoints have to stay (probes__kept()) */
 	bool gil_disabled;         /* free-threaded, GIL off now: there is nothing to measure */
 };
 

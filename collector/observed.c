@@ -281,6 +281,15 @@ static void note_sink_losses(struct observed *o, struct workshop *shop)
 	});
 }
 
+static void note_kept_sites(struct observed *o, struct workshop *shop)
+{
+	uint32_t now = probes__kept(shop->probes, o->slot);
+
+	if (now > o->pub.kept_sites)
+		o->pub.kept_sites = now;
+	schema_writer__set_kept_sites(o->writer, o->pub.kept_sites);
+}
+
 void observed__announce(struct observed *o, struct workshop *shop)
 {
 	struct batch *b = batch_for(shop);
@@ -719,6 +728,7 @@ int observed__publish(struct observed *o, struct workshop *shop, struct proc_sam
 	gc_looks__settle(o, shop, s, bound);
 	look_at_gil(o, s);
 	observed_look__into(o, shop, s);
+	note_kept_sites(o, shop);
 	s->partial = partial || s->observed_ns < s->len_ns || s->len_ns + SHORT_NS < shop->opts->interval_ns;
 	return shop->opts->sink ? store(o, shop, s) : aggr__add(o->aggr, s, NULL, NULL);
 }
@@ -741,6 +751,7 @@ void observed__finish(struct observed *o, struct workshop *shop, int64_t end_ms,
 	struct outlet out = {.o = o, .batch = batch_for(shop)};
 	int err;
 
+	note_kept_sites(o, shop);
 	if (!out.batch)
 		return;
 	err = aggr__flush(o->aggr, emit_window, &out);

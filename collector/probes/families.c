@@ -197,6 +197,15 @@ uint64_t family__planted_at(const struct family *family)
 	return family->planted_at;
 }
 
+bool families__are_planted(const struct families *f, uint64_t maps_ino)
+{
+	for (const struct family *family = f ? f->first : NULL; family; family = family->next)
+		for (int group = 0; group < FAMILY_GROUPS; group++)
+			if (family->maps_ino == maps_ino && family->links[group])
+				return true;
+	return false;
+}
+
 uint32_t family__number(const struct family *family)
 {
 	return family->number;

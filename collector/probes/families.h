@@ -62,6 +62,9 @@ enum gil_mode family__mode(const struct family *family);
 /* When the last of its probes was planted, ns, CLOCK_MONOTONIC: of a process that begins later nothing is missed. */
 uint64_t family__planted_at(const struct family *family);
 
+/* Whether probes are planted in everybody who maps the file with that inode number. */
+bool families__are_planted(const struct families *f, uint64_t maps_ino);
+
 /* Its number, as cookies and events have it; GIL_FAMILIES: one too many to have a template. The family of a number, or NULL. */
 uint32_t family__number(const struct family *family);
 struct family *families__by_number(struct families *f, uint32_t number);

@@ -15,6 +15,7 @@
 
 struct planter {
 	int socket;
+	uint32_t kept_all; /* places that stay planted, by its last answer */
 	uint64_t rights[PLANTER_DEEDS];
 };
 
@@ -204,6 +205,7 @@ static int ask(struct planter *planter, const struct order *order, const int *fd
 		return -EPIPE;
 	pulse__beat();
 	note_kept(&ret->kept);
+	planter->kept_all = ret->kept_all;
 	if (ret_fd)
 		*ret_fd = back[0];
 	return ret->err;
@@ -305,4 +307,14 @@ int planter__shed(struct planter *planter, uint64_t *ret_kept)
 
 	*ret_kept = answer.rights;
 	return err;
+}
+
+uint32_t planter__kept(struct planter *planter, pid_t pid)
+{
+	struct order order = {.kind = ORDER_KEPT, .about = pid};
+	struct answer answer = {0};
+
+	if (!planter->kept_all || ask(planter, &order, NULL, &answer, NULL))
+		return 0;
+	return answer.kept_of;
 }

@@ -79,6 +79,12 @@ void planter__drop(struct planter *planter, uint32_t link);
 void planter__settle(struct planter *planter);
 
 /*
+ * In how many places of a process breakpoints stay, though the probes are lifted: it has changed its own code there
+ * (planter_keep.c). Costs nothing as long as there are none of anybody's.
+ */
+uint32_t planter__kept(struct planter *planter, pid_t pid);
+
+/*
  * A perf event that fires each `period_ns` of the thread's time on the CPU, and, where the kernel can, of that of the threads
  * that it will start, and theirs; disabled. Its descriptor, the caller's, is *ret_fd.
  * 0, -ESRCH (the thread has ended), -EACCES or another -errno.

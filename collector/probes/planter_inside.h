@@ -20,6 +20,7 @@ enum order_kind {
 	ORDER_TIMER, /* the answer comes with a descriptor */
 	ORDER_SHED,
 	ORDER_COMPARE, /* everybody's code with the texts */
+	ORDER_KEPT,    /* how many places are kept of the process `about` */
 };
 
 struct order {
@@ -51,6 +52,8 @@ struct answer {
 	uint32_t link;
 	uint64_t rights; /* that the deed took or was refused with; ORDER_SHED: that are left */
 	struct kept_sites kept; /* since the last answer */
+	uint32_t kept_of;       /* ORDER_KEPT */
+	uint32_t kept_all;      /* places that are kept now, of all processes */
 	pid_t differs;          /* ORDER_COMPARE: who it is */
 };
 
@@ -95,8 +98,9 @@ void planted__mind(const struct planted *p, struct kept_sites *report);
 /* The program for what is kept; the descriptor stays the caller's. */
 void planter_keep__set_idle(int program_fd);
 
-/* How many places are kept. */
+/* How many places are kept; of one process. */
 size_t planter_keep__count(void);
+uint32_t planter_keep__count_of(pid_t pid);
 
 /* Lets go of those whose process has ended. */
 void planter_keep__mind_ends(void);

@@ -56,6 +56,15 @@ size_t planter_keep__count(void)
 	return keeping.n;
 }
 
+uint32_t planter_keep__count_of(pid_t pid)
+{
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < keeping.n; i++)
+		n += keeping.all[i].pid == pid;
+	return n;
+}
+
 /* ---- what is planted ---- */
 
 int planted__init(struct planted *ret, const struct uprobe_place *place, const struct site_text *texts, size_t n, bool multi)

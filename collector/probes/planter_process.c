@@ -395,6 +395,9 @@ static void obey(struct bed *bed, struct order *order, const int *fds, struct an
 		answer->err = everybody__compare(order->texts, order->sites_n, order->ino, clock__mono_ns() + LOOK_NS,
 						 &answer->differs);
 		break;
+	case ORDER_KEPT:
+		answer->kept_of = planter_keep__count_of(order->about);
+		break;
 	}
 }
 
@@ -416,6 +419,7 @@ static bool serve(struct bed *bed)
 	if (heard)
 		obey(bed, &order, fds, &answer, &back);
 	answer.kept = bed->kept;
+	answer.kept_all = (uint32_t)planter_keep__count();
 	bed->kept = (struct kept_sites){0};
 	close_all(fds);
 	answered = heard && !packet__send(bed->socket, &answer, sizeof(answer), &back, 1);

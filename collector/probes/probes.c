@@ -25,6 +25,7 @@
 #include "collector/process/caps.h"
 #include "collector/process/precedence.h"
 #include "collector/process/theirs.h"
+#include "collector/target/finder.h"
 #include "gil.skel.h"
 #include "ticks.h"
 
@@ -358,6 +359,11 @@ bool probes__are_alive(const struct probes *p)
 	return planter__is_alive(p->planter);
 }
 
+uint32_t probes__kept(struct probes *p, uint32_t slot)
+{
+	return planter__kept(p->planter, p->slots[slot].pid);
+}
+
 enum plant_method probes__method(const struct probes *p, uint32_t slot)
 {
 	if (p->slots[slot].family)
@@ -543,19 +549,36 @@ static int mind_shadow_stack(struct probes *p, pid_t pid, struct reason *why)
 	return shadow_stack__has(pid) ? shadow_fate__judge(probes__shadow_fate(p), pid, why) : 0;
 }
 
+/* Whether the process has breakpoints of ours before any is planted for it: those that relatives share, or its parent's own. */
+static bool has_ours(const struct probes *p, const struct proc_slot *s)
+{
+	pid_t parent = finder__parent(s->pid);
+
+	if (families__are_planted(p->families, s->ino))
+		return true;
+	for (uint32_t slot = 0; slot < p->opts.max_procs; slot++) {
+		const struct proc_slot *other = &p->slots[slot];
+
+		if (other->used && other->pid == parent && other->ino == s->ino && other->mode != GIL_MODE_OFF)
+			return true;
+	}
+	return false;
+}
+
 /* Nothing is planted where the process does not run the file's own code. */
-static int compare_texts(const struct proc_slot *s, struct reason *why)
+static int compare_texts(const struct probes *p, const struct proc_slot *s, struct reason *why)
 {
 	struct site_text texts[PLANTER_SITES_MAX];
-	size_t n = 0, breakpoints = 0;
+	struct site_text_tally tally;
+	size_t n = 0;
 	int err;
 
 	for (int group = 0; group < GROUP_COUNT; group++)
 		n = uprobe_sites__texts(&s->sites[group], texts, n, PLANTER_SITES_MAX);
-	err = site_texts__check(texts, n, s->pid, s->ino, &breakpoints, why);
-	if (breakpoints)
-		log_verbose("process %d has breakpoints at %zu of %zu places already: another tracer's", (int)s->pid,
-			    breakpoints, n);
+	err = site_texts__check(texts, n, s->pid, s->ino, &tally, why);
+	if (tally.breakpoints)
+		log_verbose("process %d has breakpoints at %zu of %zu places already: %s", (int)s->pid, tally.breakpoints, n,
+			    has_ours(p, s) ? "those that gilscope has planted for its relatives" : "another tracer's");
 	return err;
 }
 
@@ -585,7 +608,7 @@ static int plant_somehow(struct probes *p, uint32_t slot, enum gil_mode mode, st
 int probes__plant(struct probes *p, uint32_t slot, enum gil_mode mode, struct reason *why)
 {
 	struct proc_slot *s = &p->slots[slot];
-	int err = compare_texts(s, why) ?: mind_shadow_stack(p, s->pid, why) ?: plant_somehow(p, slot, mode, why);
+	int err = compare_texts(p, s, why) ?: mind_shadow_stack(p, s->pid, why) ?: plant_somehow(p, slot, mode, why);
 
 	if (err)
 		probes__lift(p, slot);

@@ -178,6 +178,9 @@ void probes__unfollow(struct probes *p, pid_t pid);
 /* Removes the breakpoints that a forked child inherited. 0 or -errno. */
 int probes__heal(struct probes *p, uint32_t slot, pid_t child);
 
+/* In how many places of the process breakpoints stay until it ends, as it has changed its own code there (planter.h). */
+uint32_t probes__kept(struct probes *p, uint32_t slot);
+
 /* Whether what was planted still is: the process that planted it may have been killed. */
 bool probes__are_alive(const struct probes *p);
 

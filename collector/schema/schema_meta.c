@@ -115,6 +115,11 @@ void schema_writer__set_sink_losses(struct schema_writer *w, const struct sink_l
 	w->sink_lost = *lost;
 }
 
+void schema_writer__set_kept_sites(struct schema_writer *w, uint32_t n)
+{
+	w->kept_sites = n;
+}
+
 /* ---- meta ---- */
 
 static void put_lost(struct schema_writer *w, struct batch *b)
@@ -142,6 +147,12 @@ static void put_gils(struct schema_writer *w, struct batch *b)
 		schema_put__pair(b, "gils", list);
 }
 
+static void put_kept_sites(const struct schema_writer *w, struct batch *b)
+{
+	if (w->kept_sites)
+		schema_put__pair_int(b, "kept_sites", w->kept_sites);
+}
+
 static void put_changing(struct schema_writer *w, struct batch *b)
 {
 	schema_put__pair_int(b, "last_ms", w->last_ms);
@@ -150,6 +161,7 @@ static void put_changing(struct schema_writer *w, struct batch *b)
 	schema_put__pair_int(b, "threads_merged", (long long)w->series.merged_n);
 	schema_put__pair_int(b, "gils_left_out", (long long)w->gils_left_out);
 	put_gils(w, b);
+	put_kept_sites(w, b);
 }
 
 /* Seconds that each tier is kept: a reader chooses by it where to look. */
@@ -290,6 +302,7 @@ static void put_end(struct schema_writer *w, struct batch *b)
 	schema_put__command(w, b, "HSET", "meta");
 	schema_put__pair_int(b, "ended_ms", w->ended_ms);
 	schema_put__pair(b, "end", w->ended_how);
+	put_kept_sites(w, b);
 }
 
 /* An earlier run may have left its end in meta. */

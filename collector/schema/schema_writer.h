@@ -74,6 +74,7 @@ struct schema_writer {
 	uint32_t epoch;           /* bumped when every TTL must be set again */
 	uint64_t lost[GIL_LOSS_COUNT];
 	struct sink_losses sink_lost;
+	uint32_t kept_sites;
 	enum gil_mode mode;
 	int64_t last_ms, ended_ms;
 	char ended_how[64];

@@ -216,15 +216,15 @@ int site_text_tally__judge(const struct site_text_tally *tally, size_t n, pid_t 
 	return 0;
 }
 
-int site_texts__check(const struct site_text *texts, size_t n, pid_t pid, uint64_t ino, size_t *ret_breakpoints,
+int site_texts__check(const struct site_text *texts, size_t n, pid_t pid, uint64_t ino, struct site_text_tally *ret,
 		      struct reason *why)
 {
 	struct site_text_tally tally = {0};
 	int err = site_texts__compare(texts, n, pid, ino, &tally);
 
+	if (ret)
+		*ret = tally;
 	if (err)
 		return reason__set(why, err, "can't compare the code of process %d with its file: %s", (int)pid, strerror(-err));
-	if (ret_breakpoints)
-		*ret_breakpoints = tally.breakpoints;
 	return site_text_tally__judge(&tally, n, pid, why);
 }

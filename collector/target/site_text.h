@@ -48,7 +48,7 @@ int site_texts__look(const struct site_text *texts, size_t n, pid_t pid, uint64_
 /* The same in numbers. */
 struct site_text_tally {
 	size_t same;       /* sites whose memory is the file's */
-	size_t breakpoints;/* of these: a breakpoint stands there already (another tracer's uprobe) */
+	size_t breakpoints;/* of these: a breakpoint stands there already (a uprobe, ours or another tracer's) */
 	size_t elsewhere;  /* no executable mapping of the file has the place */
 	size_t changed;    /* other bytes than the file's */
 	size_t half;       /* of these: with a breakpoint of somebody's (SITE_HALF) */
@@ -72,10 +72,10 @@ int site_texts__compare(const struct site_text *texts, size_t n, pid_t pid, uint
 int site_text_tally__judge(const struct site_text_tally *tally, size_t n, pid_t pid, struct reason *why);
 
 /*
- * Both for a process at whose sites nothing is planted yet: 0, or -ENOTSUP or -errno with the sentence. *ret_breakpoints (NULL:
- * not wanted): sites where another tracer's breakpoint stands.
+ * Both for a process at whose sites nothing is planted yet: 0, or -ENOTSUP or -errno with the sentence. *ret (NULL: not wanted)
+ * is zeroed where the mappings could not be read.
  */
-int site_texts__check(const struct site_text *texts, size_t n, pid_t pid, uint64_t ino, size_t *ret_breakpoints,
+int site_texts__check(const struct site_text *texts, size_t n, pid_t pid, uint64_t ino, struct site_text_tally *ret,
 		      struct reason *why);
 
 #endif

@@ -916,6 +916,30 @@ Test(families, workers_that_are_there_are_found_and_summed_up)
 	end(&r);
 }
 
+/* The second one meets the breakpoints that the first one's probes have put in everybody who runs the file. */
+Test(families, probes_that_relatives_share_are_not_called_another_tracers)
+{
+	struct interpreter stock;
+	struct workload other;
+	char words[64];
+	struct run r;
+
+	interpreter__stock(&stock);
+	own_image__use(&stock);
+	workload__start(&other, &stock, "release_loop.py 3");
+	snprintf(words, sizeof(words), "%d", (int)other.pid);
+	start_on(&r, &stock, "release_loop.py 3", words);
+	snprintf(words, sizeof(words), "born %d", (int)other.pid);
+	await_watched(&r.t, words);
+	kill(r.t.pid, SIGINT);
+	finish(&r);
+	cr_expect_not_null(strstr(r.said, "places already: those that gilscope has planted for its relatives"), "%s", r.said);
+	cr_expect_null(strstr(r.said, "another tracer's"), "%s", r.said);
+	workload__kill(&other);
+	workload__kill(&r.w);
+	end(&r);
+}
+
 Test(families, run_observes_the_children_of_its_command)
 {
 	struct run r = {0};

@@ -13,7 +13,11 @@
 
 #include "../support/bpf_env.h"
 #include "../support/interpreters.h"
+#include "../support/json_lines.h"
+#include "../support/private_redis.h"
+#include "../support/program.h"
 #include "../support/pythons.h"
+#include "../support/summary.h"
 #include "../support/tool.h"
 #include "../support/workload.h"
 
@@ -189,6 +193,41 @@ Test(patched, what_keeps_the_breakpoints_ends_with_the_process)
 	cr_expect_eq(breakpoints__count(p.w.pid), (size_t)n);
 	attach_refused(&p);
 	expect_to_run_on(&p, "SIGINT");
+}
+
+/* By who lifts them, for whoever asks later, and in the history. */
+Test(patched, what_is_kept_is_counted_wherever_the_process_is_told_of)
+{
+	struct private_redis redis;
+	json_t *summary, *found;
+	char words[192], *out;
+	struct program doctor;
+	struct patched p;
+	int n;
+
+	private_redis__init(&redis, false);
+	private_redis__start(&redis, true, NULL);
+	start(&p, "rest");
+	snprintf(words, sizeof(words), "attach %d --redis %s --json --mode full", (int)p.w.pid, redis.url);
+	tool__start(&p.t, words);
+	tool__await(&p.t, "armed");
+	n = have_it(&p, SIGUSR1, "patched");
+	cr_assert_gt(n, 0);
+	end_tool(&p, SIGINT);
+	out = tool__stdout(&p.t);
+	summary = summary__of(out, p.w.pid);
+	cr_expect_eq(json__int(summary, "kept_sites"), n, "%d: %s", n, out);
+	cr_expect_eq(private_redis__int(&redis, "HGET gil:{%s}:meta kept_sites",
+					json_string_value(json_object_get(summary, "id"))), n);
+	program__run(&doctor, "\"$GILSCOPE\" doctor --json %d", (int)p.w.pid);
+	found = json_loads(doctor.out, 0, NULL);
+	cr_expect_eq(json__int(found, "kept_sites"), n, "%s", doctor.out);
+	program__free(&doctor);
+	json_decref(found);
+	json_decref(summary);
+	free(out);
+	expect_to_run_on(&p, "SIGINT");
+	private_redis__fini(&redis);
 }
 
 /* ---- the first byte is other, too ---- */
