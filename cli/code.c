@@ -101,7 +101,7 @@ json_t *code__json(const struct proc_sample *s)
 		if (one && s->total.known & (KNOWN_HOLD | KNOWN_HOLD_EST))
 			json_object_set_new(one, metrics__is_estimate(&s->total) ? "hold_est" : "hold",
 					    json_integer((json_int_t)(c->hold_ns / 1000)));
-		if (one && c->ticks) {
+		if (one && c->hold_var > 0) {
 			json_object_set_new(one, "ticks", json_integer((json_int_t)c->ticks));
 			json_object_set_new(one, "error", json_real(sqrt(c->hold_var) / 1e3));
 		}

@@ -148,7 +148,7 @@ static int give_all(struct dividing *d, bool *ticked)
 	return err;
 }
 
-/* By place: one that is seen at many points has no more ticks than it has in all. */
+/* By place: one that is seen at many points has no more ticks than it has in all. Its time asleep is measured, not counted. */
 static void set_errors(struct dividing *d)
 {
 	struct proc_sample *s = d->c->sample;
@@ -156,8 +156,7 @@ static void set_errors(struct dividing *d)
 	for (size_t i = 0; i < s->code_n; i++) {
 		const struct tick_thread *t = &d->threads[s->code[i].thread];
 
-		if (s->code[i].ticks)
-			s->code[i].hold_var = tick_share__var(t->ticks_ns, (double)s->code[i].ticks, (double)t->ticks);
+		s->code[i].hold_var = tick_share__var(t->ticks_ns, (double)s->code[i].ticks, (double)t->ticks);
 	}
 }
 

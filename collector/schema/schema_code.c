@@ -42,9 +42,9 @@ static void put_more(const struct code_cell *c, struct json_text *j)
 {
 	bool off = gil_off_sum(&c->hold_off) + gil_off_sum(&c->blame_off) > 0;
 
-	if (c->native[0] || c->ticks || c->caller[0] || off)
+	if (c->native[0] || c->hold_var > 0 || c->caller[0] || off)
 		json_text__string(j, c->native);
-	if (c->ticks || c->caller[0] || off) {
+	if (c->hold_var > 0 || c->caller[0] || off) {
 		json_text__integer(j, (long long)c->ticks);
 		put_us(j, (uint64_t)sqrt(c->hold_var));
 	}

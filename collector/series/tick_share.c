@@ -145,8 +145,11 @@ void tick_share__divide(struct tick_thread *threads, size_t threads_n, struct ti
 
 double tick_share__var(double ns, double seen, double all)
 {
-	double period = all > 0 ? ns / all : 0;
+	double period;
 
+	if (all <= 0)
+		return ns * ns / 12;
+	period = ns / all;
 	return period * period * (seen + 1) * (all - seen + 1) / (all + 2);
 }
 

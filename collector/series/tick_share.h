@@ -64,8 +64,9 @@ void tick_share__estimate(struct tick_thread *threads, size_t threads_n, struct 
 
 /*
  * The variance, ns^2, of what `seen` of `all` ticks are worth that stand for `ns`: the binomial distribution's, with the share
- * reckoned as if there had been one more tick of either kind (Laplace's rule), since none of a few is no proof of never. 0
- * without ticks.
+ * reckoned as if there had been one more tick of either kind (Laplace's rule), since none of a few is no proof of never. So a
+ * place that was seen asleep only has one as well: of what it was on the CPU before and after. Without any tick each share is as
+ * likely as another.
  */
 double tick_share__var(double ns, double seen, double all);
 

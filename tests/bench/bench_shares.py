@@ -129,12 +129,12 @@ def compare(result, truth, told):
     for row in rows:
         time_us, var = held.get(row["function"], (0, 0))
         held[row["function"]] = (time_us + row.get("hold", row.get("hold_est", 0)), var + row.get("error", 0) ** 2)
-    all_true, all_told = sum(truth.values()), sum(time_us for time_us, _ in held.values())
+    all_true = sum(truth.values())  # between its functions the thread holds, too: what is told of those is not divided by more
     for name, spent in truth.items():
         time_us, var = held.get(name, (0, 0))
         if spent >= 0.02 * all_true:
-            result.add(name, spent / all_true, time_us / all_told, var ** 0.5 / all_told)
-    result.lets_go.append(held.get("lets_go", (0, 0))[0] / all_told)
+            result.add(name, spent / all_true, 1e3 * time_us / all_true, 1e3 * var ** 0.5 / all_true)
+    result.lets_go.append(1e3 * held.get("lets_go", (0, 0))[0] / all_true)
     worker = [row for row in told["threads"] if row["name"] == "worker"][0]
     result.totals.append(worker.get("hold", worker.get("hold_est", 0)) * 1e3 / all_true)
 

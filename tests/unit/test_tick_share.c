@@ -154,6 +154,28 @@ Test(tick_share, the_error_is_that_of_counting_and_never_none)
 	cr_expect_geq(sqrt(tick_share__var(100e6, 100, 100)), 0.99e6, "all of a hundred: within a period");
 	cr_expect_geq(sqrt(tick_share__var(100e6, 0, 100)), 0.99e6, "none of a hundred");
 	cr_expect_eq(tick_share__var(0, 0, 0), 0);
+	cr_expect_leq(fabs(sqrt(tick_share__var(120e6, 0, 0)) - 34.64e6), 1e4, "without a tick each share is as likely");
+}
+
+/* Made up: a place sleeps, and is on a CPU for a moment before and after, too short for most ticks. Its error tells of that. */
+Test(tick_share, what_is_seen_asleep_only_has_an_error_too)
+{
+	size_t outside = 0;
+
+	srand48(2);
+	for (size_t run = 0; run < 400; run++) {
+		const uint64_t on_ns = 700 * MS, mine_ns = 2 * MS, ticks_n = 250;
+		struct tick_thread t = {.on_ns = on_ns, .off = {{200 * MS}}};
+		struct tick_part p[2] = {{.sum = ASLEEP(200 * MS, 0)}, {.sum = {.ticks = 0}}};
+		double error;
+
+		for (size_t i = 0; i < ticks_n; i++)
+			p[drand48() >= (double)mine_ns / (double)on_ns].sum.ticks++;
+		tick_share__divide(&t, 1, p, 2);
+		error = sqrt(tick_share__var(t.ticks_ns, (double)p[0].sum.ticks, (double)t.ticks));
+		outside += fabs((double)p[0].hold_ns - (double)(200 * MS + mine_ns)) > 3 * error;
+	}
+	cr_expect_leq(outside, 400 / 20, "%zu of 400 lie outside", outside);
 }
 
 Test(tick_share, an_estimate_counts_ticks_with_the_gil_and_time_off_the_cpu)
