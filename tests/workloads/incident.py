@@ -131,14 +131,12 @@ def heap():
 # The GIL. make_report() forks a process of 1.5 GB: page tables are copied with the GIL held.
 @kind
 def fork():
-    ballast = bytearray(1500 << 20)
-    for at in range(0, len(ballast), 4096):
-        ballast[at] = 1
+    ballast = b"x" * (1500 << 20)
 
     def make_report():
         child = os.fork()
         if not child:
-            os._exit(0)
+            os._exit(len(ballast) & 1)
         os.waitpid(child, 0)
     apis()
     spawn("reports", forever, make_report)
