@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "collector/base/log.h"
+#include "collector/analysis/thread_pools.h"
 #include "collector/base/text.h"
 #include "collector/probes/ticks.h"
 #include "collector/process/caps.h"
@@ -432,6 +433,28 @@ static void paragraph(const char *text)
 		options__wrap(stdout, text, 0, 0), putchar('\n');
 }
 
+/* Whether it is the GIL, and what to do: what a reader needs who reads no further. */
+static void print_answer(const struct verdict *v)
+{
+	options__wrap(stdout, v->headline, 0, 0);
+	if (v->todo[0]) {
+		fputs("Do: ", stdout);
+		options__wrap(stdout, v->todo, 4, 4);
+	}
+	putchar('\n');
+}
+
+/* The last line: what shows more of that. */
+static void print_next(const struct report *r)
+{
+	bool hangs = r->verdict.bound == BOUND_NO || r->verdict.bound == BOUND_UNKNOWN || isnan(r->verdict.gain_max);
+
+	if (hangs)
+		printf("\nNext, where its threads are now: gilscope dump %s\n", r->word);
+	else
+		printf("\nNext, the stacks of that: gilscope flame %s -o flame.svg\n", r->word);
+}
+
 static void print_findings(const struct verdict *v)
 {
 	for (size_t i = 0; i < v->findings_n; i++) {
@@ -460,8 +483,54 @@ double report__other_blame(const struct report *r)
 	return us;
 }
 
+static struct out *new_blame_table(const struct report *r, const struct blame_line *lines, size_t n, size_t max)
+{
+	return blame_table__new(&(struct blame_input){
+		.lines = lines, .n = n, .wait_us = r->in.all.wait_us, .handover_us = r->in.handover_us,
+		.unknown_us = r->in.unknown_us, .sampled = r->in.sampled,
+	}, max);
+}
+
+static bool add_to_pair(struct blame_line *lines, size_t n, const struct blame_line *one)
+{
+	for (size_t i = 0; i < n; i++)
+		if (lines[i].victim == one->victim && lines[i].holder == one->holder) {
+			lines[i].us += one->us;
+			return true;
+		}
+	return false;
+}
+
+static int longer_first(const void *a, const void *b)
+{
+	double x = ((const struct blame_line *)a)->us, y = ((const struct blame_line *)b)->us;
+
+	return x < y ? 1 : x > y ? -1 : 0;
+}
+
+static struct out *table_of_pools(const struct report *r, const struct thread_pool *pools, const size_t *pool_of, size_t max)
+{
+	struct blame_line *lines = calloc(r->in.pairs_n + 1, sizeof(*lines));
+	struct out *table = NULL;
+	size_t n = 0;
+
+	for (size_t i = 0; lines && i < r->in.pairs_n; i++) {
+		struct blame_line one = {pools[pool_of[r->pairs[i].victim]].name, pools[pool_of[r->pairs[i].holder]].name,
+					 r->pairs[i].us};
+
+		if (!add_to_pair(lines, n, &one))
+			lines[n++] = one;
+	}
+	if (lines) {
+		qsort(lines, n, sizeof(*lines), longer_first);
+		table = new_blame_table(r, lines, n, max);
+	}
+	free(lines);
+	return table;
+}
+
 /* The largest pairs, then what completes them to all of the waiting. NULL: no memory. */
-static struct out *blame_table(const struct report *r, size_t max)
+static struct out *blame_table(const struct report *r)
 {
 	struct blame_line *lines = calloc(r->in.pairs_n + 1, sizeof(*lines));
 	struct out *table = NULL;
@@ -469,11 +538,29 @@ static struct out *blame_table(const struct report *r, size_t max)
 	for (size_t i = 0; lines && i < r->in.pairs_n; i++)
 		lines[i] = (struct blame_line){r->names[r->pairs[i].victim], r->names[r->pairs[i].holder], r->pairs[i].us};
 	if (lines)
-		table = blame_table__new(&(struct blame_input){
-			.lines = lines, .n = r->in.pairs_n, .wait_us = r->in.all.wait_us, .handover_us = r->in.handover_us,
-			.unknown_us = r->in.unknown_us, .sampled = r->in.sampled,
-		}, max);
+		table = new_blame_table(r, lines, r->in.pairs_n, SIZE_MAX);
 	free(lines);
+	return table;
+}
+
+/* The same by pools: threads whose names differ in a number only are one. NULL: no memory. */
+static struct out *pool_table(const struct report *r, size_t max)
+{
+	size_t n = r->in.threads_n, pools_n = 0;
+	const char **names = calloc(n + 1, sizeof(*names));
+	size_t *pool_of = calloc(n + 1, sizeof(*pool_of));
+	struct thread_pool *pools = NULL;
+	struct out *table = NULL;
+
+	for (size_t i = 0; names && i < n; i++)
+		names[i] = r->names[i];
+	if (names && pool_of)
+		pools = thread_pools__make(names, n, pool_of, &pools_n);
+	if (pools)
+		table = table_of_pools(r, pools, pool_of, max);
+	free(pools);
+	free(pool_of);
+	free(names);
 	return table;
 }
 
@@ -521,23 +608,28 @@ static void print_text(const struct report *r)
 	printf("%s (%s), CPython %s: %s\n\n", r->label, r->id, r->python, r->when);
 	print_runtime(r);
 	if (r->gil_disabled) {
-		paragraph("NOT GIL-BOUND. The GIL is disabled in this process: there is nothing to hold and nothing "
-			  "to wait for.");
+		paragraph("GIL: NO. It is disabled in this process: there is nothing to hold and nothing to wait for.");
 		return;
 	}
-	paragraph(r->verdict.headline);
-	paragraph(r->verdict.gain);
+	print_answer(&r->verdict);
 	print_findings(&r->verdict);
 	paragraph(r->verdict.cause);
-	print_table(functions__table(r->functions, r->functions_n, SHOWN_FUNCTIONS, false));
-	print_table(r->in.all.wait_us > 0 ? blame_table(r, SHOWN_PAIRS) : NULL);
+	if (r->verdict.bound >= BOUND_PARTLY) {
+		print_table(functions__short_table(r->functions, r->functions_n, SHOWN_FUNCTIONS, false));
+		print_table(r->in.all.wait_us > 0 ? pool_table(r, SHOWN_PAIRS) : NULL);
+	}
+	paragraph(r->verdict.numbers);
+	paragraph(r->verdict.gain);
 	print_basis(r);
+	print_next(r);
 }
 
 static json_t *finding_json(const struct report *r, const struct verdict_finding *f)
 {
 	json_t *json = json_pack("{s:s, s:s, s:s}", "pattern", verdict_pattern__name(f->pattern), "evidence", f->evidence,
 				 "remedy", f->remedy);
+
+	json_object_set_new(json, "todo", json_string(f->todo));
 
 	if (r->in.all.wait_us > 0) {
 		json_object_set_new(json, "waited", out__json_num(f->waited_us));
@@ -565,10 +657,11 @@ static json_t *findings_json(const struct report *r)
 
 static void print_json(const struct report *r)
 {
-	struct out *table = blame_table(r, SIZE_MAX), *code = functions__table(r->functions, r->functions_n, SIZE_MAX, false);
-	json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:i}", "id", r->id, "label", r->label,
+	struct out *table = blame_table(r), *code = functions__table(r->functions, r->functions_n, SIZE_MAX, false);
+	json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:i}", "id", r->id, "label", r->label,
 				 "python", r->python, "gil_bound", gil_bound__name(r->verdict.bound), "headline",
-				 r->verdict.headline, "gain", r->verdict.gain, "limits", r->verdict.limits,
+				 r->verdict.headline, "todo", r->verdict.todo, "numbers", r->verdict.numbers, "gain",
+				 r->verdict.gain, "limits", r->verdict.limits,
 				 "findings", findings_json(r), "cpus", r->in.cpus);
 	json_t *holding = standing__json(&r->holding);
 	const struct {
@@ -647,7 +740,7 @@ static int gather(struct report *r, const char *word, struct reason *why)
 
 static int run(const struct verb *verb, struct options *o, int argc, char **argv)
 {
-	struct report r = {.o = o};
+	struct report r = {.o = o, .word = argv[0]};
 	struct reason why = {0};
 	struct outfile page = {.to = NULL};
 	/* Before anything is looked at: a page that can't be written is no use after minutes. */

@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "collector/base/text.h"
+#include "collector/stacks/app_code.h"
+
 enum { F_PLACE, F_NATIVE, F_WHO, F_BLAME, F_HOLD };
 
 #define COLUMNS_OF(hold_title) { \
@@ -16,6 +19,62 @@ enum { F_PLACE, F_NATIVE, F_WHO, F_BLAME, F_HOLD };
 }
 
 static const struct out_column exact[] = COLUMNS_OF("HELD"), estimated[] = COLUMNS_OF("~HELD");
+
+enum { S_CODE, S_WHO, S_BLAME, S_HOLD };
+
+#define SHORT_COLUMNS_OF(hold_title) { \
+	[S_CODE] = {"code", "HOLDS IN", OUT_TEXT, OUT_FLEX}, \
+	[S_WHO] = {"thread", "THREAD", OUT_TEXT, OUT_FLEX | OUT_MIDDLE}, \
+	[S_BLAME] = {"blame", "OTHERS WAITED", OUT_US, 0}, \
+	[S_HOLD] = {"hold", hold_title, OUT_US, 0}, \
+}
+
+static const struct out_column short_exact[] = SHORT_COLUMNS_OF("HELD"), short_estimated[] = SHORT_COLUMNS_OF("~HELD");
+
+/* ---- in words ---- */
+
+const char *function_part__called(const struct function_part *p, char buf[CODE_CALLER_SIZE])
+{
+	struct pysymbol leaf = {.line = p->line};
+	const char *arrow = p->caller ? strstr(p->caller, " -> ") : NULL;
+
+	buf[0] = '\0';
+	if (arrow) {
+		snprintf(buf, CODE_CALLER_SIZE, "%s", arrow + strlen(" -> "));
+	} else if (p->caller && p->caller[0]) {
+		snprintf(leaf.function, sizeof(leaf.function), "%s", p->function);
+		snprintf(leaf.file, sizeof(leaf.file), "%s", p->file);
+		app_code__dotted(&leaf, buf, CODE_CALLER_SIZE);
+	}
+	return buf;
+}
+
+/* The application's frame in short. */
+static void put_application(const struct function_part *p, char code[FUNCTION_CODE_SIZE])
+{
+	char place[CODE_TEXT_SIZE];
+	const char *arrow = p->caller ? strstr(p->caller, " -> ") : NULL;
+
+	if (p->caller && p->caller[0])
+		snprintf(place, sizeof(place), "%.*s", (int)(arrow ? arrow - p->caller : CODE_CALLER_SIZE), p->caller);
+	else
+		code__place(p->function, p->file, p->line, place);
+	app_code__short(place, code, FUNCTION_CODE_SIZE);
+}
+
+const char *function_part__code(const struct function_part *p, char buf[FUNCTION_CODE_SIZE])
+{
+	char called[CODE_CALLER_SIZE], native[CODE_NATIVE_SIZE];
+
+	put_application(p, buf);
+	if (function_part__called(p, called)[0])
+		text__append(buf, FUNCTION_CODE_SIZE, " -> %s", called);
+	if (p->native && app_code__native(p->native, native, sizeof(native))[0])
+		text__append(buf, FUNCTION_CODE_SIZE, " -> %s", native);
+	return buf;
+}
+
+/* ---- sums ---- */
 
 static int compare_functions(const struct function_part *a, const struct function_part *b)
 {
@@ -82,6 +141,7 @@ static struct function_time sum_of(const struct function_part *parts, size_t n)
 
 	code__place(shown->function, shown->file, shown->line, f.place);
 	snprintf(f.native, sizeof(f.native), "%s", shown->native ?: "");
+	function_part__code(shown, f.code);
 	for (size_t i = 0; i < n; i++) {
 		f.hold_us += parts[i].hold_us;
 		f.blame_us += parts[i].blame_us;
@@ -146,6 +206,20 @@ struct out *functions__table(const struct function_time *list, size_t n, size_t 
 		out__text(table, F_WHO, list[i].who);
 		out__num(table, F_BLAME, list[i].blame_us);
 		out__num(table, F_HOLD, list[i].hold_us);
+	}
+	return table;
+}
+
+struct out *functions__short_table(const struct function_time *list, size_t n, size_t max, bool about)
+{
+	struct out *table = out__new(about ? short_estimated : short_exact, sizeof(short_exact) / sizeof(short_exact[0]));
+
+	for (size_t i = 0; table && i < n && i < max && list[i].blame_us > 0; i++) {
+		out__row(table);
+		out__text(table, S_CODE, list[i].code);
+		out__text(table, S_WHO, list[i].who);
+		out__num(table, S_BLAME, list[i].blame_us);
+		out__num(table, S_HOLD, list[i].hold_us);
 	}
 	return table;
 }

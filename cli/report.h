@@ -29,6 +29,7 @@ struct report_point {
 /* Everything that is judged and shown, from whichever source. */
 struct report {
 	const struct options *o;
+	const char *word; /* how the user named the process */
 	char id[SCHEMA_ID_SIZE], label[160], python[24];
 	char runtime[SCHEMA_RUNTIME_SIZE]; /* which of several Pythons in the process it is; "": there is one */
 	char when[96]; /* "the last 5m", "10 s just now" */

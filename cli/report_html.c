@@ -179,13 +179,19 @@ static void put_head(const struct report *r, FILE *to)
 static void put_verdict(const struct report *r, FILE *to)
 {
 	if (r->gil_disabled) {
-		fputs("<section class=\"banner no\"><p class=\"head\">NOT GIL-BOUND. The GIL is disabled in this process: there "
+		fputs("<section class=\"banner no\"><p class=\"head\">GIL: NO. It is disabled in this process: there "
 		      "is nothing to hold and nothing to wait for.</p></section>\n", to);
 		return;
 	}
 	fprintf(to, "<section class=\"banner %s\"><p class=\"head\">", gil_bound__name(r->verdict.bound));
 	markup__text(to, r->verdict.headline);
 	fputs("</p>", to);
+	if (r->verdict.todo[0]) {
+		fputs("<p><b>Do:</b> ", to);
+		markup__text(to, r->verdict.todo);
+		fputs("</p>", to);
+	}
+	put_element(to, "p", r->verdict.numbers);
 	put_element(to, "p", r->verdict.gain);
 	fputs("</section>\n", to);
 }

@@ -7,23 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "collector/base/text.h"
 #include "collector/look/gc_watch.h"
+#include "collector/stacks/app_code.h"
 
 struct place_text {
-	char code[PLACE_CODE_SIZE], function[PLACE_CODE_SIZE];
+	char code[FUNCTION_CODE_SIZE], function[FUNCTION_CODE_SIZE], called[CODE_CALLER_SIZE], native[CODE_NATIVE_SIZE];
 };
-
-/* "save (shop.py:31) -> json.dumps -> encode (json/encoder.py:200) -> _json.so: encode" */
-static void put_code(const struct function_part *p, char code[PLACE_CODE_SIZE])
-{
-	char place[CODE_TEXT_SIZE];
-
-	code__place(p->function, p->file, p->line, place);
-	snprintf(code, PLACE_CODE_SIZE, "%s%s%s", p->caller ?: "", p->caller && p->caller[0] ? " -> " : "", place);
-	if (p->native && p->native[0])
-		text__append(code, PLACE_CODE_SIZE, " -> %s", p->native);
-}
 
 /* The kinds of a time: what was not spent off the CPU the thread ran. */
 static void divide(double us[TIME_KINDS], double all_us, const double off_us[GIL_OFF_KINDS])
@@ -35,19 +24,20 @@ static void divide(double us[TIME_KINDS], double all_us, const double off_us[GIL
 	us[TIME_RUNS] = fmax(0, all_us - us[TIME_ASLEEP] - us[TIME_STARVED] - us[TIME_STOPPED] - us[TIME_UNSEEN]);
 }
 
-/* C code that is not the interpreter's own: "libpython3.11.so.1.0: x_add" or "python3.11+0x5e0340". */
 static bool is_extension(const char *native)
 {
-	return native && native[0] && strcmp(native, GC_NAME) != 0 && strncmp(native, "libpython", 9) != 0 &&
-	       strncmp(native, "python", 6) != 0;
+	return native && native[0] && strcmp(native, GC_NAME) != 0 && !app_code__is_interpreter(native);
 }
 
 static void put_place(struct verdict_place *place, struct place_text *text, const struct function_part *p)
 {
-	put_code(p, text->code);
+	function_part__code(p, text->code);
+	function_part__called(p, text->called);
+	snprintf(text->native, sizeof(text->native), "%s", p->native ?: "");
 	snprintf(text->function, sizeof(text->function), "%s %s %s %u", p->caller ?: "", p->function, p->file, p->firstlineno);
 	*place = (struct verdict_place){
-		.thread = p->thread, .code = text->code, .function = text->function,
+		.thread = p->thread, .code = text->code, .function = text->function, .called = text->called,
+		.native = text->native,
 		.extension = is_extension(p->native), .gc = p->native && strcmp(p->native, GC_NAME) == 0,
 	};
 	if (!isnan(p->hold_us))

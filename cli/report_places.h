@@ -6,8 +6,6 @@
 #include "collector/analysis/verdict.h"
 #include "functions.h"
 
-#define PLACE_CODE_SIZE (CODE_CALLER_SIZE + CODE_TEXT_SIZE + CODE_NATIVE_SIZE)
-
 struct report_places {
 	struct verdict_place *list;
 	size_t n;

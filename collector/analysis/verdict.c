@@ -16,7 +16,6 @@
 #define FREE_QUEUE 0.5 /* queueing for a GIL that is free, or whose holder has no CPU, counts from here on, ... */
 #define GAIN_WORTH 1.1 /* ... if that much could be gained; else the CPUs are the limit */
 #define COMPUTES 0.3   /* of what it held it used a CPU, or wanted one, or else it does not compute */
-#define STOOD_STILL 0.9 /* of the time: nothing else can be said then */
 #define ENOUGH_US 200000.0 /* to say anything */
 #define GAIN_SAID 1.05     /* less is next to nothing */
 #define UNEXPLAINED_SAID 0.1 /* of the waiting, where the GIL is to blame; and where there is no finding at all */
@@ -202,40 +201,22 @@ static void say_off_cpu(const struct verdict_load *all, char *text, size_t size)
 		    100 * verdict__unseen(all));
 }
 
-static bool stuck_for_ever(const struct verdict *v)
+static void say_numbers(const struct verdict_input *in, struct verdict *v)
 {
-	return verdict_stuck__is_claimed(v, PATTERN_GONE_HOLDER) || verdict_stuck__is_claimed(v, PATTERN_STUCK_HOLDER);
-}
-
-static void headline(const struct verdict_input *in, struct verdict *v)
-{
-	static const char *const words[] = {
-		[BOUND_UNKNOWN] = "NOT ENOUGH WAS SEEN to tell.",
-		[BOUND_NO] = "NOT GIL-BOUND.",
-		[BOUND_PARTLY] = "PARTLY GIL-BOUND.",
-		[BOUND_YES] = "GIL-BOUND.",
-	};
-
-	if (verdict_stuck__still_share(in) >= STOOD_STILL) {
-		SAY(v->headline, "NOTHING RAN. The process stood still nearly all the time: whether it is bound by the GIL can't "
-				 "be told.");
-		return;
-	}
-	SAY(v->headline, "%s%s", stuck_for_ever(v) ? "STUCK. " : "", words[v->bound]);
 	if (v->bound == BOUND_UNKNOWN)
 		return;
 	if (isnan(in->util))
-		SAY(v->headline, " How long the GIL was held is not known (light mode);");
+		SAY(v->numbers, "How long the GIL was held is not known (light mode);");
 	else
-		SAY(v->headline, " The GIL was held %.1f %% of the time%s,", 100 * in->util,
+		SAY(v->numbers, "The GIL was held %.1f %% of the time%s,", 100 * in->util,
 		    in->gils > 1 ? " (the busiest of several)" : "");
 	if (!verdict_stuck__is_claimed(v, PATTERN_GONE_HOLDER))
-		say_off_cpu(&in->all, v->headline, sizeof(v->headline));
-	SAY(v->headline, " %.2f threads waited for it on average", verdict__waiters(in));
+		say_off_cpu(&in->all, v->numbers, sizeof(v->numbers));
+	SAY(v->numbers, " %.2f threads waited for it on average", verdict__waiters(in));
 	if (in->jammed > 0 && in->jammed < 1 && v->bound != BOUND_NO)
-		SAY(v->headline, "; it was jammed (held above 90 %%, others queueing) %.0f %% of the time",
+		SAY(v->numbers, "; it was jammed (held above 90 %%, others queueing) %.0f %% of the time",
 		    100 * in->jammed);
-	SAY(v->headline, ".");
+	SAY(v->numbers, ".");
 }
 
 static void gain(const struct verdict_input *in, struct verdict *v)
@@ -244,7 +225,7 @@ static void gain(const struct verdict_input *in, struct verdict *v)
 	char a[32], b[32];
 
 	/* What hangs does no work, so there is nothing to compare with. */
-	v->gain_max = v->bound == BOUND_UNKNOWN || stuck_for_ever(v) ? NAN : most_gained(in);
+	v->gain_max = v->bound == BOUND_UNKNOWN || verdict_stuck__for_ever(v) ? NAN : most_gained(in);
 	if (isnan(v->gain_max))
 		return;
 	if (v->gain_max < GAIN_SAID)
@@ -384,7 +365,9 @@ void verdict__reach(const struct verdict_input *in, struct verdict *ret)
 	ret->unexplained = NAN;
 	verdict_waiting__divide(&j);
 	find(&j, ret);
-	headline(in, ret);
+	verdict_causes__join(&j, ret);
+	say_numbers(in, ret);
+	verdict_answer__say(&j, ret);
 	gain(in, ret);
 	limits(in, ret);
 	say_shares(in, ret);

@@ -18,6 +18,7 @@
 #include "collector/series/whys.h"
 
 #define VERDICT_TEXT 960
+#define VERDICT_LINE 200
 
 /* One thread (or process) over the time looked at. Durations in microseconds, NAN: not known. */
 struct verdict_load {
@@ -47,7 +48,9 @@ enum verdict_time {
 /* What a thread did in a function. Texts are the caller's. */
 struct verdict_place {
 	size_t thread;
-	const char *code;     /* as it is shown: "save (shop.py:31) -> json.dumps -> _json.so: encode" */
+	const char *code;     /* as it is shown: "save (shop.py:31) -> json.dumps -> _json: encode" */
+	const char *called;   /* what the application called in a library's Python code, "json.dumps"; NULL or "": nothing */
+	const char *native;   /* the C code inside, "_json.cpython-311-x86_64-linux-gnu.so: encode"; NULL or "": not known */
 	const char *function; /* the same for all of its lines and threads, and for no other */
 	double hold_us[TIME_KINDS];
 	double blame_us[TIME_KINDS]; /* others waited meanwhile, summed over them */
@@ -138,11 +141,19 @@ struct verdict_finding {
 	size_t holder;    /* whose place that is; SIZE_MAX: nobody's */
 	char evidence[VERDICT_TEXT];
 	char remedy[VERDICT_TEXT];
+	char todo[VERDICT_LINE]; /* the remedy in short, of one line: "Dump less at a time, or in another process." */
 };
 
 struct verdict {
 	enum gil_bound bound;
+	/*
+	 * Whether it is the GIL, and for whom: at most two sentences, from the side of those who wait. "GIL: YES (latency).
+	 * api-0..3 wait 23 % of their time for it, up to 61 ms at a time; 94 % of that for geo, in locate (geo.py:40), asleep in
+	 * connect."
+	 */
 	char headline[VERDICT_TEXT];
+	char todo[VERDICT_LINE]; /* what to do first, one line; "": nothing is known to help */
+	char numbers[VERDICT_TEXT]; /* how much it was held and waited for; "": too little was seen */
 	double gain_max; /* times as much work per second without the GIL, at best; NAN: not known */
 	char gain[VERDICT_TEXT];
 	struct verdict_finding findings[PATTERN_COUNT]; /* the more it explains the earlier, but first what hangs */

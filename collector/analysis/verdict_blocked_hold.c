@@ -40,10 +40,12 @@ static const struct why *slept_in(const struct verdict_input *in, struct verdict
 static void advise(const struct why *most, struct verdict_finding *f)
 {
 	if (most && most->kind == GIL_WHY_FAULT) {
+		SAY(f->todo, "give it memory: what it touches has to be brought in first (page faults).");
 		SAY(f->remedy, "The program's memory is not there when it is touched: memory is short, or a file that is "
 		    "mapped comes from slow storage.");
 		return;
 	}
+	SAY(f->todo, "have that call release the GIL (ctypes.CDLL instead of PyDLL; Py_BEGIN_ALLOW_THREADS).");
 	SAY(f->remedy, "This is a bug of an extension: it blocks (I/O, a lock, a sleep) without releasing the GIL. ");
 	if (!f->code)
 		SAY(f->remedy, "Find the call: gilscope dump, while it lasts, shows the stack of who has the GIL. ");

@@ -101,6 +101,14 @@ const struct verdict_place *verdict_code__worst(const struct judging *j, enum ho
 	return worst_of(j, how, SIZE_MAX, &s);
 }
 
+const struct verdict_place *verdict_code__named(const struct judging *j, const struct verdict_finding *f)
+{
+	for (size_t i = 0; f->code && i < j->in->places_n; i++)
+		if (j->in->places[i].code == f->code)
+			return &j->in->places[i];
+	return NULL;
+}
+
 void verdict_code__say(const struct judging *j, struct verdict_finding *f, enum how how, size_t thread)
 {
 	struct search s;

@@ -44,6 +44,7 @@ void verdict_computing__find(const struct judging *j, struct verdict *v)
 	f->waited_us = us;
 	say_evidence(j, worst, f);
 	verdict_code__say(j, f, HOW_ASKED, SIZE_MAX);
+	SAY(f->todo, "move that computing to another process, or make it faster.");
 	SAY(f->remedy, "Move that work to another process (multiprocessing, a task queue), or make it faster. Where it has to "
 	    "stay, a shorter sys.setswitchinterval() (say 0.0005) lets others in sooner, at the cost of throughput.");
 }

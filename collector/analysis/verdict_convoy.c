@@ -82,6 +82,7 @@ void verdict_convoy__find(const struct judging *j, struct verdict *v)
 	    100 * t->c / t->n, verdict__ms(b, t->wait_p50), j->in->threads[taken_from(j, worst)].name);
 	verdict__say_others(f, n - 1, n == 2 ? "pays the same" : "pay the same");
 	verdict_code__say(j, f, HOW_ASKED, SIZE_MAX);
+	SAY(f->todo, "move what computes to another process; until then a shorter sys.setswitchinterval() helps.");
 	SAY(f->remedy, "Keep what computes out of the process that serves. A shorter sys.setswitchinterval() (say 0.0005) trades "
 	    "throughput for latency; fewer releases per request (larger reads, batching) help too.");
 }

@@ -72,6 +72,7 @@ void verdict_cpu_sharing__find(const struct judging *j, struct verdict *v)
 	SAY(f->evidence, "%zu threads compute and share one GIL: together they held it %.1f %% of the time and had it taken away "
 	    "%.0f times a second.", w.n, 100 * verdict__share(in, w.held_us), w.forced / (in->observed_us / 1e6));
 	verdict_code__say(j, f, HOW_ASKED, SIZE_MAX);
+	SAY(f->todo, "use processes instead of threads for that: they share one GIL.");
 	SAY(f->remedy, "More threads do not make this faster. Use processes (multiprocessing, a prefork server), native code "
 	    "that releases the GIL (numpy, compiled extensions), or a free-threaded Python.");
 }

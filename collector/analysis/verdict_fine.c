@@ -26,6 +26,7 @@ static void held_unseen(const struct verdict_input *in, struct verdict *v)
 	    100 * in->util, 100 * verdict__unseen(&in->all));
 	if (!isnan(in->cpu_us))
 		SAY(f->evidence, " The process used %.1f %% of a CPU.", 100 * verdict__share(in, in->cpu_us));
+	SAY(f->todo, "look at what the holder does now (gilscope dump).");
 	SAY(f->remedy, "gilscope dump shows who has it, and what that thread does now.");
 }
 
@@ -50,6 +51,10 @@ static void say_remedy(const struct verdict_input *in, struct verdict_finding *f
 {
 	double outside = verdict__without_gil(in);
 
+	if (outside >= SOME_CPU)
+		SAY(f->todo, "profile native code and system calls (perf): the GIL is not what limits it.");
+	else
+		SAY(f->todo, "look at what its threads wait for, not at the GIL: I/O, services, locks.");
 	if (outside >= BUSY)
 		SAY(f->remedy, "The time goes into native code that has released the GIL, or system calls: profile that (perf).");
 	else if (outside >= SOME_CPU)

@@ -80,6 +80,7 @@ void verdict_garbage_collection__find(const struct judging *j, struct verdict *v
 	say_evidence(j, worst, f);
 	if (!isnan(in->gc_err_us))
 		SAY(f->evidence, " These times are sampled, give or take %s.", verdict__ms(a, in->gc_err_us));
+	SAY(f->todo, "gc.freeze() after start-up, larger gc.set_threshold(), and no gc.collect() while others wait.");
 	SAY(f->remedy, "gc.freeze() once all is loaded that stays takes it out of every collection. gc.set_threshold() with "
 	    "larger numbers makes them rarer; gc.disable() around what is urgent, and gc.collect() where a pause hurts nobody, "
 	    "moves them. What has no cycles is freed without.");

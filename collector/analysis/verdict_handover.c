@@ -22,6 +22,7 @@ void verdict_handover__find(const struct judging *j, struct verdict *v)
 	f->waited_us = in->handover_us;
 	SAY(f->evidence, "During %.0f %% of the waiting (%s) nobody held the GIL: it was free, and the next thread was still "
 	    "being woken or had no CPU.", 100 * part, verdict__ms(a, in->handover_us));
+	SAY(f->todo, "release the GIL less often (fewer threads, larger pieces), or give the process more CPU.");
 	SAY(f->remedy, "Many short releases cost a wake-up each: fewer threads or larger pieces of I/O per call. If the "
 	    "machine's CPUs are all busy, or a cgroup limits them, give it more.");
 }

@@ -27,6 +27,7 @@
 #define OFF_CPU 0.05     /* of the time held, or of the time and all waiting waited, while the holder did not run */
 #define EXPLAINS 0.05    /* of the waiting: what explains that much of it is a finding where the GIL is one */
 #define STOOD_STILL_PARTLY 0.05 /* of the time */
+#define STOOD_STILL 0.9  /* of the time: nothing else can be said then */
 
 /* What a holder did while others waited for it. */
 enum how {
@@ -125,6 +126,9 @@ size_t verdict_waiting__worst(const struct judging *j, enum how how);
  */
 void verdict_code__say(const struct judging *j, struct verdict_finding *f, enum how how, size_t thread);
 
+/* The place that a finding names; NULL: none. */
+const struct verdict_place *verdict_code__named(const struct judging *j, const struct verdict_finding *f);
+
 /* The worst place of that function, of all threads; NULL: none, or none that has much of it. */
 const struct verdict_place *verdict_code__worst(const struct judging *j, enum how how);
 
@@ -139,6 +143,31 @@ double verdict_stuck__excused_us(const struct verdict_input *in);
 /* A hold of that thread's that does not move, or one that will never end, is what all the others wait for. */
 bool verdict_stuck__is_holder(const struct verdict_input *in, size_t thread);
 bool verdict_stuck__is_claimed(const struct verdict *v, enum verdict_pattern pattern);
+
+/* What hangs for ever, or nearly so, was found. */
+bool verdict_stuck__for_ever(const struct verdict *v);
+
+/* ---- verdict_operations.c: what C code is known for ---- */
+
+/* "JSON", and what helps where that keeps the GIL. */
+struct operation {
+	const char *what; /* in words: "reads or writes JSON" */
+	const char *todo; /* one line */
+	const char *remedy;
+};
+
+/* Of the C code and the library's function of a place; NULL: none that is known. */
+const struct operation *verdict_operation__of(const struct verdict_place *p);
+
+/* ---- verdict_causes.c ---- */
+
+/* One hold is one cause: what was found of the same code of the same thread becomes one finding. */
+void verdict_causes__join(const struct judging *j, struct verdict *v);
+
+/* ---- verdict_answer.c ---- */
+
+/* The headline and what to do, of what was found. */
+void verdict_answer__say(const struct judging *j, struct verdict *v);
 
 /* ---- the patterns ---- */
 

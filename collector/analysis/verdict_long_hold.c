@@ -8,6 +8,8 @@
 #include "collector/series/overs.h"
 
 #define MOSTLY 0.5 /* of its holds */
+#define P99_NEEDS 100  /* holds: of fewer the largest is all that there is to say */
+#define P99_TELLS 0.95 /* of the largest: above it is no other number */
 
 /* If it was mostly off the CPU and the process had no CPU time for all of its holds, what is not known of it is no C code. */
 static double waited_unseen(const struct judging *j, size_t thread)
@@ -81,7 +83,7 @@ static void say_evidence(const struct judging *j, size_t worst, struct verdict_f
 		SAY(f->evidence, "%s kept the GIL for up to %s at a stretch", t->name, verdict__ms(a, t->hold_max));
 	else
 		SAY(f->evidence, "%s kept the GIL", t->name);
-	if (t->hold_p99 >= LONG_US)
+	if (t->hold_p99 >= LONG_US && t->n >= P99_NEEDS && t->hold_p99 < P99_TELLS * t->hold_max)
 		SAY(f->evidence, " (p99 %s)", verdict__ms(a, t->hold_p99));
 	SAY(f->evidence, " and so made others wait %s in all", verdict__ms(a, waited_for(j, worst)));
 	if (victim != SIZE_MAX)
@@ -92,6 +94,24 @@ static void say_evidence(const struct judging *j, size_t worst, struct verdict_f
 	if (overs__kind(t->over_n, t->over_late) == LETS_GO_LATE)
 		SAY(f->evidence, " Asked to let go %.0f times, it went on for %s on average, %s at most.", t->over_n,
 		    verdict__ms(a, t->over_us / t->over_n), verdict__ms(b, t->over_max));
+}
+
+/* What is known to help against that very operation; else whoever wrote the extension can do something, if there is one. */
+static void advise(const struct verdict_place *place, struct verdict_finding *f)
+{
+	const struct operation *known = place ? verdict_operation__of(place) : NULL;
+
+	if (known) {
+		SAY(f->evidence, " It %s.", known->what);
+		SAY(f->todo, "%s", known->todo);
+		SAY(f->remedy, "%s", known->remedy);
+		return;
+	}
+	SAY(f->todo, place && !place->extension ? "do less at a time there, or in another process." :
+	    "have that call release the GIL (Py_BEGIN_ALLOW_THREADS, \"with nogil\"), or run it in another process.");
+	if (!place || place->extension)
+		SAY(f->remedy, "An extension can release the GIL around it (Py_BEGIN_ALLOW_THREADS, \"with nogil\"). ");
+	SAY(f->remedy, "What never does wants smaller pieces, or a process of its own.");
 }
 
 void verdict_long_hold__find(const struct judging *j, struct verdict *v)
@@ -110,6 +130,5 @@ void verdict_long_hold__find(const struct judging *j, struct verdict *v)
 		SAY(f->remedy, "See first that it gets a CPU. If it stays so: ");
 	if (!f->code)
 		SAY(f->remedy, "Find the call: gilscope dump, while it lasts, shows the stack of who has the GIL. ");
-	SAY(f->remedy, "An extension can release the GIL around it (Py_BEGIN_ALLOW_THREADS, \"with nogil\"). What never does, as "
-	    "json and re, wants smaller pieces, or a process of its own.");
+	advise(verdict_code__named(j, f), f);
 }

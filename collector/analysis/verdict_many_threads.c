@@ -15,5 +15,6 @@ void verdict_many_threads__find(const struct judging *j, struct verdict *v)
 		return;
 	f = verdict__claim(v, PATTERN_MANY_THREADS, SIZE_MAX);
 	SAY(f->evidence, "%.1f threads queue for the GIL on average: each has to let all others go first.", verdict__waiters(in));
+	SAY(f->todo, "use fewer threads.");
 	SAY(f->remedy, "A pool much smaller than %zu threads would do the same work with less waiting per task.", in->threads_n);
 }

@@ -38,6 +38,7 @@ void verdict_one_thread__find(const struct judging *j, struct verdict *v)
 	    "%.2f threads waited on average.", in->threads[who].name, 100 * verdict__share(in, in->threads[who].hold_us),
 	    verdict__waiters(in));
 	verdict_code__say(j, f, j->holders ? j->holders[who].runs : HOW_ASKED, who);
+	SAY(f->todo, "make that code faster, or spread the work over processes.");
 	SAY(f->remedy, "The GIL is not what limits it: make that code faster, or spread the work over processes. gilscope flame "
 	    "--weight hold shows where its time goes.");
 }

@@ -39,6 +39,7 @@ void verdict_short_holds__find(const struct judging *j, struct verdict *v)
 	    "others waited %s for that.", n > 1 ? "" : "s", n > 1 ? "take" : "takes", holds / (in->observed_us / 1e6),
 	    100 * verdict__share(in, hold_us), verdict__ms(a, f->waited_us));
 	verdict_code__say(j, f, HOW_UNASKED, SIZE_MAX);
+	SAY(f->todo, "do less under the GIL there, or in larger pieces, or spread the work over processes.");
 	SAY(f->remedy, "Each hold is short: what counts is their sum. Do less under the GIL there (larger pieces per call, "
 	    "caching, native code that releases the GIL), or spread the work over processes.");
 }

@@ -36,6 +36,7 @@ void verdict_starved_holder__find(const struct judging *j, struct verdict *v)
 	    in->threads[worst].name);
 	verdict__say_who_waited(j, worst, f);
 	verdict_code__say(j, f, HOW_STARVED, SIZE_MAX);
+	SAY(f->todo, "give the process more CPU (it may run on %d), or take load away.", in->cpus);
 	SAY(f->remedy, "Too few CPUs: look at the machine's load and at the cgroup's limit (nr_throttled in its cpu.stat). "
 	    "Give the process more CPU, or take load away; it may run on %d.", in->cpus);
 }

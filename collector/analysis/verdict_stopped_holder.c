@@ -48,6 +48,7 @@ void verdict_stopped_holder__find(const struct judging *j, struct verdict *v)
 		return;
 	f = verdict__claim(v, PATTERN_STOPPED_HOLDER, worst);
 	f->waited_us = j->how_us[HOW_STOPPED];
+	SAY(f->todo, "find who stops it, and look with one profiler or debugger at a time.");
 	if (who_stops(in, who))
 		SAY(f->remedy, "Two profilers or debuggers at once disturb each other: what it does to the program is in all "
 		    "numbers here, as holds and waits that the program alone would not have. Look with one at a time; py-spy "

@@ -38,6 +38,11 @@ bool verdict_stuck__is_claimed(const struct verdict *v, enum verdict_pattern pat
 	return false;
 }
 
+bool verdict_stuck__for_ever(const struct verdict *v)
+{
+	return verdict_stuck__is_claimed(v, PATTERN_GONE_HOLDER) || verdict_stuck__is_claimed(v, PATTERN_STUCK_HOLDER);
+}
+
 /* ---- who waits ---- */
 
 static void say_waiters(const struct verdict_input *in, const char *how, char *text, size_t size)
@@ -69,6 +74,7 @@ void verdict_standstill__find(const struct judging *j, struct verdict *v)
 	    verdict__ms(a, fmin(in->observed_us, verdict_stuck__excused_us(in))), 100 * verdict_stuck__still_share(in),
 	    h->standstill ? "" : "; then it went on");
 	SAY(f->remedy, "%s", standstill__remedy(kind));
+	SAY(f->todo, "let it run again: it %s.", standstill__words(kind));
 }
 
 static void say_place(const struct judging *j, struct verdict_finding *f)
@@ -118,6 +124,7 @@ void verdict_gone_holder__find(const struct judging *j, struct verdict *v)
 	say_waiters(in, "for ever", f->evidence, sizeof(f->evidence));
 	if (h->place[0])
 		SAY(f->evidence, " It was in %s.", h->place);
+	SAY(f->todo, "restart the process: nobody can take the GIL again. Then see what ended its holder.");
 	SAY(f->remedy, "%s", holder_kind__remedy(h->by));
 }
 
@@ -140,6 +147,7 @@ void verdict_stuck_holder__find(const struct judging *j, struct verdict *v)
 	SAY(f->evidence, ".");
 	say_waiters(in, "for it", f->evidence, sizeof(f->evidence));
 	say_place(j, f);
+	SAY(f->todo, "find what that call waits for: who has to take the GIL first to end it never will (a deadlock).");
 	SAY(f->remedy,
 	    "Find what that call waits for, and who is to end it (gilscope dump shows all stacks). Who has to take the GIL first "
 	    "to end it never will: that is a deadlock. Have the call release the GIL (Py_BEGIN_ALLOW_THREADS; ctypes.CDLL "

@@ -71,3 +71,67 @@ const char *app_code__dotted(const struct pysymbol *symbol, char *buf, size_t si
 	snprintf(buf, size, "%s%s%s", module, module[0] ? "." : "", symbol->function);
 	return buf;
 }
+
+/* Where what stands in a local function's name begins: behind the last "<locals>.". */
+static const char *behind_locals(const char *function, size_t len)
+{
+	static const char locals[] = "<locals>.";
+	const char *name = function, *end = function + len;
+
+	for (const char *at = function; (at = strstr(at, locals)) && at < end; )
+		name = at += sizeof(locals) - 1;
+	return name < end ? name : function;
+}
+
+const char *app_code__short(const char *frame, char *buf, size_t size)
+{
+	const char *open = strstr(frame, " ("), *end = open ? open : frame + strlen(frame), *slash;
+	const char *name = behind_locals(frame, (size_t)(end - frame));
+	int len = (int)(end - name);
+
+	slash = open ? strrchr(open, '/') : NULL;
+	if (slash && strncmp(slash, "/__", 3) != 0)
+		snprintf(buf, size, "%.*s (%s", len, name, slash + 1);
+	else
+		snprintf(buf, size, "%.*s%s", len, name, end);
+	return buf;
+}
+
+bool app_code__is_interpreter(const char *native)
+{
+	return strncmp(native, "libpython", 9) == 0 || strncmp(native, "python", 6) == 0;
+}
+
+/* Without what the compiler added: "encode.isra.0". */
+static size_t function_len(const char *function)
+{
+	static const char *const added[] = {".isra.", ".constprop.", ".part.", ".lto_priv.", ".cold", ".localalias"};
+	size_t len = strlen(function);
+
+	for (size_t i = 0; i < sizeof(added) / sizeof(added[0]); i++) {
+		const char *at = strstr(function, added[i]);
+
+		if (at && (size_t)(at - function) < len)
+			len = (size_t)(at - function);
+	}
+	return len;
+}
+
+const char *app_code__native(const char *native, char *buf, size_t size)
+{
+	const char *function = strstr(native, ": "), *place = strstr(native, "+0x");
+	size_t module = strlen(native);
+	const char *const ends[] = {function, place, strstr(native, ".cpython-"), strstr(native, ".abi3"), strstr(native, ".so")};
+
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+		if (ends[i] && (size_t)(ends[i] - native) < module)
+			module = (size_t)(ends[i] - native);
+	buf[0] = '\0';
+	if (app_code__is_interpreter(native) || strncmp(native, "libc.so", 7) == 0)
+		module = 0;
+	else
+		snprintf(buf, size, "%.*s%s", (int)module, native, function ? ": " : "");
+	if (function && strlen(buf) + 1 < size)
+		snprintf(buf + strlen(buf), size - strlen(buf), "%.*s", (int)function_len(function + 2), function + 2);
+	return buf;
+}

@@ -17,4 +17,19 @@ bool app_code__is(const char *file);
 /* What a program would write to call a library's function: "json.dumps", of json/__init__.py; bounded. Returns buf. */
 const char *app_code__dotted(const struct pysymbol *symbol, char *buf, size_t size);
 
+/*
+ * A frame as pystack__describe() has it, shorter: "outer.<locals>.save (shop/orders.py:31)" as "save (orders.py:31)". A file
+ * that has its name of Python (__init__.py) keeps its directory. Returns buf.
+ */
+const char *app_code__short(const char *frame, char *buf, size_t size);
+
+/*
+ * C code as native.h names it, in the words of a sentence: "_json.cpython-311-x86_64-linux-gnu.so: encode.isra.0" as
+ * "_json: encode", a function of the interpreter's without its file, and no place in numbers: "". Returns buf.
+ */
+const char *app_code__native(const char *native, char *buf, size_t size);
+
+/* Whether that C code is the interpreter's own file: "libpython3.11.so.1.0: x_add" or "python3.11+0x5e0340". */
+bool app_code__is_interpreter(const char *native);
+
 #endif

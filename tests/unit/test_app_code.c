@@ -48,3 +48,30 @@ Test(app_code, a_librarys_function_is_named_as_programs_write_it)
 		cr_expect_lt(strlen(app_code__dotted(&symbol, buf, 5)), 5u);
 	}
 }
+
+Test(app_code, names_survive_where_there_is_little_room)
+{
+	char buf[160];
+
+	cr_expect_str_eq(app_code__short("make.<locals>.save.<locals>.one (shop/orders.py:31)", buf, sizeof(buf)),
+			 "one (orders.py:31)");
+	cr_expect_str_eq(app_code__short("main (shop/__main__.py:3)", buf, sizeof(buf)), "main (shop/__main__.py:3)");
+	cr_expect_str_eq(app_code__short("f (a.<locals>.py)", buf, sizeof(buf)), "f (a.<locals>.py)");
+	cr_expect_str_eq(app_code__short("(no Python code)", buf, sizeof(buf)), "(no Python code)");
+	cr_expect_str_eq(app_code__short("", buf, sizeof(buf)), "");
+}
+
+Test(app_code, c_code_is_named_in_words)
+{
+	char buf[160];
+
+	cr_expect_str_eq(app_code__native("_json.cpython-311-x86_64-linux-gnu.so: encode.isra.0", buf, sizeof(buf)),
+			 "_json: encode");
+	cr_expect_str_eq(app_code__native("libpython3.11.so.1.0: list_sort", buf, sizeof(buf)), "list_sort");
+	cr_expect_str_eq(app_code__native("python3.11+0x5e0340", buf, sizeof(buf)), "");
+	cr_expect_str_eq(app_code__native("libz.so.1.2.13+0x40", buf, sizeof(buf)), "libz");
+	cr_expect_str_eq(app_code__native("_pickle.abi3.so", buf, sizeof(buf)), "_pickle");
+	cr_expect_str_eq(app_code__native("libc.so.6: usleep", buf, sizeof(buf)), "usleep");
+	cr_expect_str_eq(app_code__native("garbage collection", buf, sizeof(buf)), "garbage collection");
+	cr_expect_str_eq(app_code__native("", buf, sizeof(buf)), "");
+}

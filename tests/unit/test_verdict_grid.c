@@ -93,6 +93,9 @@ static bool is_right(const struct made_up_program *p, enum verdict_pattern patte
 /* Of the waiting: what a finding of that kind explains at most. */
 static double most_us(const struct made_up_program *p, enum verdict_pattern pattern)
 {
+	/* The same hold is one finding, whichever is the worse of it. */
+	if (p->c_code && (pattern == PATTERN_STARVED_HOLDER || pattern == PATTERN_LONG_HOLD))
+		return rows.starved_us + rows.worker_runs_us;
 	if (pattern == PATTERN_STARVED_HOLDER)
 		return rows.starved_us;
 	if (pattern == PATTERN_HANDOVER)
