@@ -656,12 +656,12 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 const struct verb verb_doctor = {
 	.name = "doctor",
 	.args = "[PID]",
-	.summary = "what this machine can do, and with a PID the plan for that process",
-	.about = "Checks kernel, rights, probes (on a child of its own) and history, and names a remedy for whatever is not "
-		 "fine. With a PID it prints the whole plan: which file, which CPython, where the GIL is, and every place that "
-		 "would get a probe: signal (the GIL is taken or released), wait (a thread begins to queue), handoff (it gave "
-		 "the GIL up for another), wake (light mode's sign of a take). Nothing is put into the process. Exit status 0 "
-		 "if attaching can work, else 1.",
+	.summary = "check this machine and, with a PID, how that process would be probed",
+	.about = "Checks the kernel, the rights, the probes (on a child process of its own) and the history, and names a "
+		 "remedy for each problem. With a PID it prints the whole plan: which file, which CPython, where the GIL "
+		 "is, and every place that would get a probe: signal (the GIL is taken or released), wait (a thread "
+		 "begins to queue), handoff (a thread gave the GIL up for another), wake (shows an acquire in light "
+		 "mode). It plants nothing in the process. The exit status is 0 if attaching can work, else 1.",
 	.options = {OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX, OPTION_JSON},
 	.max_args = 1,
 	.reads_processes = true,

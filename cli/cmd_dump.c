@@ -310,13 +310,12 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 const struct verb verb_dump = {
 	.name = "dump",
 	.args = "PID",
-	.summary = "now: who holds the GIL and who waits for it, with Python stacks",
-	.about = "Shows the threads of a process that hold the GIL or wait for it at this moment, each with its Python stack, "
-		 "the innermost function first. The process is looked at ten times within a fifth of a second (or for "
-		 "0.8 s, where a thread is never seen at rest): what did not change has lasted that long at least. "
-		 "A GIL that nobody has at the last look is looked at for 50 ms more: shown is who has it then, and how "
-		 "often who had it. "
-		 "Nothing is put into it; reading its memory takes root, CAP_SYS_PTRACE, or its own user.",
+	.summary = "right now: who holds the GIL, who waits for it, with Python stacks",
+	.about = "Shows the threads of a process that hold the GIL or wait for it at this moment, each with its Python "
+		 "stack, innermost function first. dump looks at the process ten times within a fifth of a second (0.8 s "
+		 "if a thread is never seen at rest): what did not change has lasted at least that long. If nobody holds "
+		 "the GIL at the last look, dump goes on looking for 50 ms and shows the holder that it finds, and how "
+		 "often it found one. It plants nothing; reading the memory needs root, CAP_SYS_PTRACE, or the same user.",
 	.options = {OPTION_JSON},
 	.min_args = 1,
 	.max_args = 1,

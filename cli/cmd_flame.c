@@ -193,14 +193,14 @@ static int check(const struct options *o, int args, struct reason *why)
 const struct verb verb_flame = {
 	.name = "flame",
 	.args = "PROCESS",
-	.summary = "which code makes others wait, as a flame graph (SVG)",
-	.about = "Draws the Python stacks in which the GIL was held or waited for: one SVG file that any browser opens, a box as "
-		 "wide as its share, a click zooms. The weight is the waiting that a stack caused in other threads (blame, the "
-		 "default), the time that it held the GIL, or the time that it waited. PROCESS is a PID, an id as gilscope ls "
-		 "shows it, or part of a program's name. Of a process that is observed, here or on another machine, or has "
-		 "ended, it is what Redis has of the last five minutes (--since for more); a PID that nobody observes is looked "
-		 "at for ten seconds (--duration: for so long, in any case), which needs the rights of attach. Asked are holds "
-		 "and waits of at least --stacks.",
+	.summary = "a flame graph (SVG) of the code that makes others wait",
+	.about = "Draws the Python stacks in which the GIL was held or waited for, as one SVG file that any browser "
+		 "opens: the width of a box is its share, a click zooms. --weight chooses the waiting that a stack caused "
+		 "in other threads (blame, the default), the time that it held the GIL, or the time that it waited. "
+		 "PROCESS is a PID, an id as shown by gilscope ls, or part of a program's name. If the process is being "
+		 "observed, here or on another machine, or has ended, flame draws what Redis has of the last five minutes "
+		 "(--since for more). If nobody observes it, flame attaches to it for ten seconds, which needs the rights "
+		 "of attach; --duration attaches in any case. Waits shorter than --stacks are not included.",
 	.options = {OPTION_WEIGHT, OPTION_SINCE, OPTION_UNTIL, OPTION_DURATION, OPTION_STACKS, OPTION_FOLDED,
 		    OPTION_NO_THREADS, OPTION_OUTPUT, OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX},
 	.min_args = 1,

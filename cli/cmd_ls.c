@@ -190,12 +190,12 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 const struct verb verb_ls = {
 	.name = "ls",
 	.args = "",
-	.summary = "list Python processes: version, threads, can they be watched and how",
-	.about = "Lists the CPython processes on this machine, whether gilscope can put its probes into them and how (or why "
-		 "not), and the processes that Redis has a history of. Programs with a Python inside (uwsgi, Apache) count; GIL "
-		 "is \"not started\" where they have not begun it. CONTAINER is what a container's control group is called, or "
-		 "that the process has PIDs or a root of its own. Without root it shows what /proc lets everybody see. "
-		 "-v and --json show everything in full.",
+	.summary = "list Python processes: version, threads, whether they can be probed",
+	.about = "Lists the CPython processes on this machine, whether and how gilscope can probe them (or why not), and "
+		 "the processes whose history is in Redis. Programs that embed Python (uwsgi, Apache) are included; GIL "
+		 "is \"not started\" if they have not initialised it yet. CONTAINER is the name of the container's "
+		 "control group, or says that the process has PIDs or a root directory of its own. Without root, ls shows "
+		 "only what /proc shows to everybody. -v and --json show everything in full.",
 	.options = {OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX, OPTION_JSON},
 	.reads_processes = true,
 	.run = run,

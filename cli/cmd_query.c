@@ -512,11 +512,12 @@ static void list_metrics(FILE *to)
 const struct verb verb_query = {
 	.name = "query",
 	.args = "PROCESS",
-	.summary = "a process's history out of Redis, as a table, JSON or CSV",
-	.about = "Shows what was stored about a process: a PID, an id as gilscope ls shows it, or part of a program's name. If "
-		 "several match, the one that is live, then the newest. Without --thread or --gil the series of the whole "
-		 "process, the busiest threads, and who waited for whom (--threads: all of them). With --tree the processes "
-		 "that were followed together (attach --children): any of them names all.",
+	.summary = "a process's history from Redis, as a table, JSON or CSV",
+	.about = "Shows the history of a process: a PID, an id as shown by gilscope ls, or part of a program's name. If "
+		 "several match, query takes one that is still running, else the newest. Without --thread or --gil it "
+		 "shows the series of the whole process, the busiest threads, and who waited for whom (--threads: all of "
+		 "them). With --tree it shows the processes that were observed together (attach --children); PROCESS can "
+		 "be any of them.",
 	.more = list_metrics,
 	.options = {OPTION_METRIC, OPTION_THREAD, OPTION_THREADS, OPTION_TREE, OPTION_GIL, OPTION_SINCE, OPTION_UNTIL,
 		    OPTION_STEP, OPTION_FORMAT, OPTION_JSON, OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX},

@@ -773,15 +773,13 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 const struct verb verb_report = {
 	.name = "report",
 	.args = "PROCESS",
-	.summary = "the verdict: is it bound by the GIL, who makes whom wait, what helps",
-	.about = "Says in sentences whether a process is bound by the GIL, what it would gain at best without it, "
-		 "which thread makes "
-		 "whom wait in which known way, and what usually helps; each with the numbers that it rests on. "
-		 "PROCESS is a PID, "
-		 "an id as gilscope ls shows it, or part of a program's name. What Redis has of the last five "
-		 "minutes is judged "
-		 "(--since for more); a PID that nobody observes is looked at for ten seconds (--duration: for so long, in "
-		 "any case), which needs the rights of attach.",
+	.summary = "a diagnosis: is it the GIL, who makes whom wait, what helps",
+	.about = "Prints a diagnosis in sentences: whether the GIL limits a process, what the process could gain at best "
+		 "without it, which thread makes which others wait in which known pattern, and what usually helps; each "
+		 "with the numbers that support it. PROCESS is a PID, an id as shown by gilscope ls, or part of a "
+		 "program's name. report judges what Redis has of the last five minutes (--since for more). If nobody "
+		 "observes the process, report attaches to it for ten seconds, which needs the rights of attach; "
+		 "--duration attaches in any case.",
 	.options = {OPTION_SINCE, OPTION_UNTIL, OPTION_DURATION, OPTION_MODE, OPTION_JSON, OPTION_HTML, OPTION_REDIS,
 		    OPTION_PASSWORD_FILE, OPTION_PREFIX},
 	.min_args = 1,

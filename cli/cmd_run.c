@@ -46,16 +46,19 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 const struct verb verb_run = {
 	.name = "run",
 	.args = "-- COMMAND [ARG...]",
-	.summary = "start a Python program and watch it from its first moment",
-	.about = "Starts COMMAND and observes it from its first take of the GIL to its end. Its input and output stay its "
-		 "own: the summary goes to standard error, or with --output to a file. Passes on the command's exit status "
-		 "(128 + number if a signal killed it); 125 is a failure of gilscope's own, 126 a command that cannot be "
-		 "executed, 127 one that was not found.",
+	.summary = "start a Python program and observe it from the beginning",
+	.about = "Starts COMMAND and observes it from its first acquire of the GIL until it ends. The command keeps its "
+		 "own input and output: the summary goes to standard error, or with --output to a file. Passes on the "
+		 "command's exit status (128 + number if a signal killed it). Exit status 125 is a failure of gilscope, "
+		 "126 a command that cannot be executed, 127 a command that was not found.",
 	.options = {OPTION_INTERVAL, OPTION_DURATION, OPTION_MODE, OPTION_MAX_OVERHEAD, OPTION_NO_OFF_CPU, OPTION_STACKS,
 		    OPTION_ALERT_HOLD, OPTION_ALERT_WAIT, OPTION_CHILDREN, OPTION_USER,
 		    OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX, OPTION_RETENTION, OPTION_THREAD_RETENTION,
 		    OPTION_HISTORY_MB, OPTION_NO_STORE, OPTION_LABEL, OPTION_HOST,
 		    OPTION_JSON, OPTION_OUTPUT},
+	.own_help = {{OPTION_DURATION, "stop observing after this long (default: when the command ends)"},
+		     {OPTION_USER, "run the command as this user (default under sudo: the user who called sudo)"},
+		     {OPTION_OUTPUT, "write the results to FILE instead of standard error (standard output is the command's)"}},
 	.stop_at_first = true,
 	.min_args = 1,
 	.max_args = -1,

@@ -54,7 +54,7 @@ static int run_path(const struct verb *verb, struct options *o, int argc, char *
 static const struct verb verb_path = {
 	.name = "store path",
 	.args = "",
-	.about = "Prints the path of the store's socket (for redis-cli -s), and says where data and log are.",
+	.about = "Prints the path of the store's socket (for redis-cli -s) and where its data and log are.",
 	.options = {OPTION_JSON},
 	.run = run_path,
 };
@@ -124,8 +124,8 @@ static int run_cli(const struct verb *verb, struct options *o, int argc, char **
 static const struct verb verb_cli = {
 	.name = "store cli",
 	.args = "[ARG...]",
-	.about = "Runs redis-cli on the store, which is started for as long as that takes if it does not run. Everything behind "
-		 "cli goes to redis-cli: gilscope store cli --raw ZREVRANGE gil:menu 0 -1",
+	.about = "Runs redis-cli on the store, and starts the store for that time if it is not running. All arguments "
+		 "after cli are passed to redis-cli: gilscope store cli --raw ZREVRANGE gil:menu 0 -1",
 	.stop_at_first = true,
 	.max_args = -1,
 	.run = run_cli,
@@ -215,7 +215,7 @@ static int run_clear(const struct verb *verb, struct options *o, int argc, char 
 static const struct verb verb_clear = {
 	.name = "store clear",
 	.args = "",
-	.about = "Deletes everything in the store. Asks first, unless --yes is given.",
+	.about = "Deletes everything in the store, after asking for confirmation (not with --yes).",
 	.options = {OPTION_YES},
 	.run = run_clear,
 };
@@ -271,13 +271,13 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 const struct verb verb_store = {
 	.name = "store",
 	.args = "path | cli [ARG...] | serve | clear",
-	.summary = "gilscope's own Redis: where it is, redis-cli on it, serve, clear",
-	.about = "Without --redis gilscope keeps its history in a Redis server of its own, which it starts on a unix socket when "
-		 "it is needed and stops when nobody uses it.\n\n"
-		 "path: prints where its socket is (--json: everything).\n"
+	.summary = "the embedded Redis: its socket, redis-cli on it, serve, clear",
+	.about = "Without --redis, gilscope keeps its history in a Redis server of its own. It starts this server on a unix socket when "
+		 "it is needed and stops it when nobody uses it.\n\n"
+		 "path: prints the path of the socket (--json: everything).\n"
 		 "cli ARG...: runs redis-cli on it.\n"
 		 "serve: keeps it running until Ctrl-C, for Grafana.\n"
-		 "clear: deletes everything in it; asks first, unless --yes is given.",
+		 "clear: deletes everything in it, after asking for confirmation (not with --yes).",
 	.options = {OPTION_JSON, OPTION_YES},
 	.stop_at_first = true,
 	.min_args = 1,

@@ -374,10 +374,11 @@ const struct verb verb_top = {
 	.args = "[PROCESS]",
 	.summary = "full screen: how busy the GIL is, who holds it, who waits for whom",
 	.about = "A live view of one process: how busy its GIL is and how many threads wait for it, now and in the last "
-		 "minutes; its threads ordered by hold, wait or blame; who waits for whom. PROCESS is a PID, an id as gilscope "
-		 "ls shows it, or part of a program's name. A process that is observed already, on this machine or another, is "
-		 "read from Redis; any other is attached to, as gilscope attach does, history included (--no-store: without), "
-		 "until you quit. Without PROCESS the processes are listed, to choose from. ? shows the keys.",
+		 "minutes; its threads, ordered by hold, wait or blame; and who waits for whom. PROCESS is a PID, an id "
+		 "as shown by gilscope ls, or part of a program's name. If the process is already being observed, on this "
+		 "machine or another, top reads its data from Redis; otherwise it attaches to it until you quit, as "
+		 "gilscope attach does, history included (--no-store: without). Without PROCESS it lists the processes to "
+		 "choose from. Press ? for the keys.",
 	.options = {OPTION_INTERVAL, OPTION_MODE, OPTION_MAX_OVERHEAD, OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX,
 		    OPTION_NO_STORE, OPTION_STACKS},
 	.max_args = 1,

@@ -277,13 +277,15 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 const struct verb verb_trace = {
 	.name = "trace",
 	.args = "PID",
-	.summary = "a timeline of every take and drop of the GIL, for ui.perfetto.dev",
-	.about = "Records each acquire, release, wait and hand-off of a running process for a while (10 s, or --duration) and "
-		 "writes them as a timeline in Chrome's trace format, which ui.perfetto.dev, speedscope and chrome://tracing "
-		 "load: a track for each thread (held, waiting, hand-off), one for who holds the GIL, arrows from the thread "
-		 "that let go to the waiter that took over, and the number of waiting threads. Events that were lost are "
-		 "counted and marked, and nothing is drawn across them. Needs the rights of attach.",
+	.summary = "a timeline of every acquire and release, for ui.perfetto.dev",
+	.about = "Records each acquire, release, wait and hand-off of a running process for 10 s (or --duration) and "
+		 "writes them as a timeline in Chrome's trace format, which ui.perfetto.dev, speedscope and "
+		 "chrome://tracing load: a track for each thread (held, waiting, hand-off), a track for who holds the "
+		 "GIL, arrows from the thread that released it to the waiter that took over, and the number of waiting "
+		 "threads. Lost events are counted and marked, and nothing is drawn across them. Needs the rights of "
+		 "attach.",
 	.options = {OPTION_DURATION, OPTION_OUTPUT, OPTION_MAX_EVENTS},
+	.own_help = {{OPTION_DURATION, "record for this long (default 10s)"}},
 	.min_args = 1,
 	.max_args = 1,
 	.missing = "which process? (gilscope trace PID; gilscope ls shows the Python processes here)",

@@ -46,20 +46,20 @@ static const struct verb *const verbs[] = {
 static int help(void)
 {
 	puts("usage: gilscope [-v] VERB [options]\n");
-	options__wrap(stdout, "gilscope attaches to a running Python process, without touching it, and measures exactly "
-		      "which threads hold the GIL (the lock that lets one thread at a time run Python code) and which wait "
-		      "for it, live and as a history in Redis.", 0, 0);
+	options__wrap(stdout, "gilscope attaches to a running Python process without modifying it, and measures exactly which "
+		      "threads hold the GIL (the lock that lets only one thread at a time run Python code) and which wait for "
+		      "it. It shows them live and keeps a history in Redis.", 0, 0);
 	puts("\nverbs:");
 	for (size_t i = 0; i < VERBS_N; i++)
 		printf("  %-8s  %s\n", verbs[i]->name, verbs[i]->summary);
 	puts("\noptions:\n"
-	     "  -v, --verbose  explain decisions; twice: details too\n"
+	     "  -v, --verbose  explain decisions; twice: in more detail\n"
 	     "  -V, --version  show the version\n"
-	     "  -h, --help     show this; gilscope VERB --help shows a verb's options\n\n"
+	     "  -h, --help     show this help; gilscope VERB --help shows a verb's options\n\n"
 	     "start here:\n"
-	     "  gilscope ls                          Python processes on this machine\n"
-	     "  sudo gilscope attach PID             watch one until Ctrl-C\n"
-	     "  sudo gilscope doctor PID             why it can or cannot be attached to");
+	     "  gilscope ls                          list the Python processes on this machine\n"
+	     "  sudo gilscope attach PID             observe one until Ctrl-C\n"
+	     "  sudo gilscope doctor PID             check whether it can be observed, and why");
 	return EXIT_OK;
 }
 

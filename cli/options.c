@@ -414,71 +414,79 @@ static int set_help(struct options *o, const char *value, struct reason *why)
 
 static const struct option_entry entries[OPTION_COUNT] = {
 	[OPTION_INTERVAL] = {"interval", 'i', "TIME", "length of one sample, 100ms to 1h (default 1s)", set_interval},
-	[OPTION_DURATION] = {"duration", 'd', "TIME", "stop after this long (default: attach and run: at Ctrl-C, or when "
-			     "the process ends; report, flame and trace: 10s)", set_duration},
-	[OPTION_MODE] = {"mode", 'm', "MODE", "full: everything, a probe at each take and drop of the GIL; light: only "
-			 "what queueing threads meet, so holds stay unknown; auto (default): full while it is cheap "
-			 "enough, else light", set_mode},
-	[OPTION_MAX_OVERHEAD] = {"max-overhead", 0, "SHARE", "what auto may cost the process, as a share of one core "
-				 "(default 2%)", set_max_overhead},
-	[OPTION_NO_OFF_CPU] = {"no-off-cpu", 0, NULL, "do not tell whether holders of the GIL run, sleep or lack a CPU: spares "
-			       "the machine a look at each context switch", set_no_off_cpu},
-	[OPTION_STACKS] = {"stacks", 0, "TIME", "ask holds and waits of at least this long which Python code they were in "
-			   "(default 5ms; 0: every hold that made somebody wait; off: none)", set_stacks},
-	[OPTION_ALERT_HOLD] = {"alert-hold", 0, "TIME", "say at once who holds the GIL for longer than this, in which "
-			       "function, and who waits; and again when it ends", set_alert_hold},
-	[OPTION_ALERT_WAIT] = {"alert-wait", 0, "TIME", "the same of a thread that waits for longer than this", set_alert_wait},
-	[OPTION_CHILDREN] = {"children", 0, NULL, "observe its child processes too, those that it has and those to come, and "
-			     "theirs: each by itself and their sum", set_children},
-	[OPTION_ALL] = {"all", 0, NULL, "observe every Python process of this host, those to come included, as far as "
-			"--user, --cgroup and --match let them", set_all},
-	[OPTION_CGROUP] = {"cgroup", 0, "PATH", "with --all: only in this cgroup and below", set_cgroup},
-	[OPTION_MATCH] = {"match", 0, "REGEX", "with --all: only whose program and script (as ls shows them) match this "
-			  "extended regular expression", set_match},
+	[OPTION_DURATION] = {"duration", 'd', "TIME", "attach for this long (default 10s)", set_duration},
+	[OPTION_MODE] = {"mode", 'm', "MODE",
+		"full: probes at each acquire and release; light: probes only where threads queue, so waits are exact and "
+		"holds estimated; auto (default): full as long as it costs little, else light", set_mode},
+	[OPTION_MAX_OVERHEAD] = {"max-overhead", 0, "SHARE",
+		"cost in the process that auto allows, as a share of one core (default 2%)", set_max_overhead},
+	[OPTION_NO_OFF_CPU] = {"no-off-cpu", 0, NULL,
+		"do not measure whether holders of the GIL run, sleep or lack a CPU: avoids a hook in every context "
+		"switch of the machine", set_no_off_cpu},
+	[OPTION_STACKS] = {"stacks", 0, "TIME",
+		"record the Python stack of holds and waits of at least this length (default 5ms; 0: of every hold that "
+		"made somebody wait; off: none)", set_stacks},
+	[OPTION_ALERT_HOLD] = {"alert-hold", 0, "TIME",
+		"report at once when a thread holds the GIL for longer than this: who, in which function, and who waits; "
+		"and again when the hold ends", set_alert_hold},
+	[OPTION_ALERT_WAIT] = {"alert-wait", 0, "TIME",
+		"the same for a thread that waits for longer than this", set_alert_wait},
+	[OPTION_CHILDREN] = {"children", 0, NULL,
+		"also observe child processes, existing and future ones, and their children: each by itself, and their "
+		"sum", set_children},
+	[OPTION_ALL] = {"all", 0, NULL,
+		"observe every Python process of this host, including future ones, filtered by --user, --cgroup and "
+		"--match", set_all},
+	[OPTION_CGROUP] = {"cgroup", 0, "PATH", "with --all: only processes in this cgroup and below", set_cgroup},
+	[OPTION_MATCH] = {"match", 0, "REGEX",
+		"with --all: only processes whose program and script, as shown by ls, match this extended regular "
+		"expression", set_match},
 	[OPTION_LABEL] = {"label", 'l', "TEXT", "name to show and store instead of the program's", set_label},
 	[OPTION_HOST] = {"host", 0, "NAME", "host name to store instead of this machine's", set_host},
-	[OPTION_USER] = {"user", 'u', "NAME", "run: run the command as this user (default under sudo: the one who called "
-			 "sudo); attach --all: only this user's processes", set_user},
-	[OPTION_REDIS] = {"redis", 'r', "URL", "Redis server: redis://[user[:pass]@]host[:port][/db], rediss:// (TLS), "
-			  "valkey://, valkeys:// or unix:///path[?db=N] (default: $GILSCOPE_REDIS, else gilscope's own "
-			  "store)", set_redis},
-	[OPTION_PASSWORD_FILE] = {"redis-password-file", 0, "FILE", "its password is the first line of FILE (else "
-				  "$GILSCOPE_REDIS_PASSWORD or $REDISCLI_AUTH)", set_password_file},
-	[OPTION_RETENTION] = {"retention", 0, "A,B,C", "keep process samples of 1 s, 10 s, 60 s for A, B, C "
-			      "(default 1h,24h,7d)", set_retention},
-	[OPTION_THREAD_RETENTION] = {"thread-retention", 0, "A,B,C", "the same for threads, wide rows and blame "
-				     "(default 1h,6h,24h)", set_thread_retention},
-	[OPTION_HISTORY_MB] = {"history-mb", 0, "N", "keep threads shorter rather than let a process's history take more than N "
-			       "MB of Redis (default 120; 0: as much as it takes)", set_history_mb},
-	[OPTION_PREFIX] = {"prefix", 0, "TEXT", "beginning of every Redis key (default gil:)", set_prefix},
+	[OPTION_USER] = {"user", 'u', "NAME", "only processes of this user (with --all)", set_user},
+	[OPTION_REDIS] = {"redis", 'r', "URL",
+		"Redis server: redis://[user[:pass]@]host[:port][/db], rediss:// (TLS), valkey://, valkeys:// or "
+		"unix:///path[?db=N] (default: $GILSCOPE_REDIS, else the embedded store)", set_redis},
+	[OPTION_PASSWORD_FILE] = {"redis-password-file", 0, "FILE",
+		"read the Redis password from the first line of FILE (default: $GILSCOPE_REDIS_PASSWORD or "
+		"$REDISCLI_AUTH)", set_password_file},
+	[OPTION_RETENTION] = {"retention", 0, "A,B,C",
+		"keep the process's samples of 1 s, 10 s and 60 s for A, B and C (default 1h,24h,7d)", set_retention},
+	[OPTION_THREAD_RETENTION] = {"thread-retention", 0, "A,B,C",
+		"the same for samples of threads, wide rows and blame (default 1h,6h,24h)", set_thread_retention},
+	[OPTION_HISTORY_MB] = {"history-mb", 0, "N",
+		"limit the history of one process to about N MB of Redis by keeping thread data for a shorter time "
+		"(default 120; 0: no limit)", set_history_mb},
+	[OPTION_PREFIX] = {"prefix", 0, "TEXT", "prefix of all Redis keys (default gil:)", set_prefix},
 	[OPTION_NO_STORE] = {"no-store", 0, NULL, "keep no history", set_no_store},
 	[OPTION_METRIC] = {"metric", 'M', "NAMES", "columns to show, separated by commas", set_metric},
-	[OPTION_THREAD] = {"thread", 't', "THREAD", "one thread's series: its tid or part of its name", set_thread},
+	[OPTION_THREAD] = {"thread", 't', "THREAD", "the series of one thread: its tid or part of its name", set_thread},
 	[OPTION_THREADS] = {"threads", 'T', NULL, "totals of each thread instead of a series", set_threads},
-	[OPTION_GIL] = {"gil", 'g', "ID", "one GIL's series, where there are several: that of the interpreter with this id "
-			"(0: main)", set_gil},
-	[OPTION_TREE] = {"tree", 0, NULL, "totals of each process of its family, and their sum", set_tree},
-	[OPTION_SINCE] = {"since", 's', "TIME", "from here on: 5m (ago), 2026-11-23T10:00:00[Z], @SECONDS (default 5m); "
-			  "of a process that ended, 5m counts back from its end", set_since},
-	[OPTION_UNTIL] = {"until", 0, "TIME", "up to here (default: now)", set_until},
-	[OPTION_STEP] = {"step", 0, "STEP", "1s, 10s or 60s (default: what fits the span and is still kept)", set_step},
+	[OPTION_GIL] = {"gil", 'g', "ID",
+		"if there are several GILs, the series of the one whose interpreter has this id (0: main)", set_gil},
+	[OPTION_TREE] = {"tree", 0, NULL, "totals of each process observed together with this one, and their sum", set_tree},
+	[OPTION_SINCE] = {"since", 's', "TIME",
+		"start of the range: 5m (ago), 2026-11-23T10:00:00[Z], @SECONDS (default 5m); if the process has ended, "
+		"5m counts back from its end", set_since},
+	[OPTION_UNTIL] = {"until", 0, "TIME", "end of the range (default: now)", set_until},
+	[OPTION_STEP] = {"step", 0, "STEP", "1s, 10s or 60s (default: what fits the range and is still kept)", set_step},
 	[OPTION_FORMAT] = {"format", 'f', "FORMAT", "table (default), json or csv", set_format},
 	[OPTION_JSON] = {"json", 'j', NULL, "write JSON instead of a table", set_json},
-	[OPTION_OUTPUT] = {"output", 'o', "FILE", "write what was measured to FILE (default: standard output; run, whose "
-			   "standard output is the command's: standard error)", set_output},
-	[OPTION_HTML] = {"html", 0, "FILE", "write the report as a page to FILE too: one file, nothing loaded, no script",
-			 set_html},
-	[OPTION_WEIGHT] = {"weight", 'w', "WEIGHT", "blame: the waiting of others that the code caused (default); hold: its time "
-			   "with the GIL; wait: its time waiting for it", set_weight},
+	[OPTION_OUTPUT] = {"output", 'o', "FILE", "write the results to FILE instead of standard output", set_output},
+	[OPTION_HTML] = {"html", 0, "FILE",
+		"also write the report as a page to FILE: one file that loads nothing and runs no script", set_html},
+	[OPTION_WEIGHT] = {"weight", 'w', "WEIGHT",
+		"blame: waiting that the code caused in others (default); hold: its time with the GIL; wait: its time "
+		"waiting for it", set_weight},
 	[OPTION_FOLDED] = {"folded", 0, NULL, "write folded stacks (thread;frame;frame microseconds) instead of a picture",
 			   set_folded},
-	[OPTION_NO_THREADS] = {"no-threads", 0, NULL, "add up the stacks of all threads: what a pool does as one",
-			       set_no_threads},
-	[OPTION_MAX_EVENTS] = {"max-events", 0, "N", "end the trace after N events, 1000 or more (default 1000000: a file of "
-			       "about 110 MB)", set_max_events},
-	[OPTION_YES] = {"yes", 'y', NULL, "do not ask", set_yes},
-	[OPTION_VERBOSE] = {"verbose", 'v', NULL, "explain decisions; twice: details too", set_verbose},
-	[OPTION_HELP] = {"help", 'h', NULL, "show this", set_help},
+	[OPTION_NO_THREADS] = {"no-threads", 0, NULL,
+		"add up the stacks of all threads: shows a pool as one", set_no_threads},
+	[OPTION_MAX_EVENTS] = {"max-events", 0, "N",
+		"end the trace after N events, at least 1000 (default 1000000, a file of about 110 MB)", set_max_events},
+	[OPTION_YES] = {"yes", 'y', NULL, "do not ask for confirmation", set_yes},
+	[OPTION_VERBOSE] = {"verbose", 'v', NULL, "explain decisions; twice: in more detail", set_verbose},
+	[OPTION_HELP] = {"help", 'h', NULL, "show this help", set_help},
 };
 
 void options__init(struct options *o)
@@ -645,7 +653,15 @@ void options__wrap(FILE *to, const char *text, size_t column, size_t indent)
 	fputc('\n', to);
 }
 
-static void help_option(const struct option_entry *e, FILE *to)
+static const char *help_of(const struct verb *verb, enum option_id id)
+{
+	for (int i = 0; i < VERB_OWN_HELP_MAX && verb->own_help[i].help; i++)
+		if (verb->own_help[i].id == id)
+			return verb->own_help[i].help;
+	return entries[id].help;
+}
+
+static void help_option(const struct option_entry *e, const char *help, FILE *to)
 {
 	char head[64];
 	int len;
@@ -659,7 +675,7 @@ static void help_option(const struct option_entry *e, FILE *to)
 		fprintf(to, "%s\n%*s", head, HELP_COLUMN, "");
 	else
 		fprintf(to, "%-*s", HELP_COLUMN, head);
-	options__wrap(to, e->help, HELP_COLUMN, HELP_COLUMN);
+	options__wrap(to, help, HELP_COLUMN, HELP_COLUMN);
 }
 
 void options__help(const struct verb *verb, FILE *to)
@@ -671,7 +687,7 @@ void options__help(const struct verb *verb, FILE *to)
 	options__wrap(to, verb->about, 0, 0);
 	fputs("\noptions:\n", to);
 	for (size_t i = 0; i < n; i++)
-		help_option(&entries[ids[i]], to);
+		help_option(&entries[ids[i]], help_of(verb, ids[i]), to);
 	if (verb->more)
 		verb->more(to);
 }

@@ -109,6 +109,7 @@ enum option_id {
 	OPTION_COUNT,
 };
 
+#define VERB_OWN_HELP_MAX 3
 #define VERB_OPTIONS_MAX 32
 
 struct verb {
@@ -118,6 +119,10 @@ struct verb {
 	const char *about;        /* for VERB --help: a paragraph or two */
 	void (*more)(FILE *to);   /* and what comes after its options; NULL: nothing */
 	enum option_id options[VERB_OPTIONS_MAX]; /* OPTION_END ends it; --verbose and --help come by themselves */
+	struct {
+		enum option_id id;
+		const char *help;
+	} own_help[VERB_OWN_HELP_MAX]; /* what the help of an option says for this verb alone; a NULL ends it */
 	bool stop_at_first;       /* what follows the first word belongs to somebody else */
 	int min_args, max_args;   /* max_args < 0: any number */
 	const char *missing;      /* what to say when there are too few */
