@@ -272,8 +272,8 @@ const struct verb verb_store = {
 	.name = "store",
 	.args = "path | cli [ARG...] | serve | clear",
 	.summary = "the embedded Redis: its socket, redis-cli on it, serve, clear",
-	.about = "Without --redis, gilscope keeps its history in a Redis server of its own. It starts this server on a unix socket when "
-		 "it is needed and stops it when nobody uses it.\n\n"
+	.about = "Without --redis, gilscope keeps its history in a Redis server of its own. It starts this server on a unix "
+		 "socket when it is needed and stops it when nobody uses it.\n\n"
 		 "path: prints the path of the socket (--json: everything).\n"
 		 "cli ARG...: runs redis-cli on it.\n"
 		 "serve: keeps it running until Ctrl-C, for Grafana.\n"
