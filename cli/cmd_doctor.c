@@ -165,7 +165,7 @@ static void check_switches(struct doctor *d)
 	}
 	if (!tried)
 		find(d, NOTE, "switches", NULL, "whether the kernel tells of all context switches could not be tried: %s",
-		     err == -ENOENT ? "tracefs is not mounted" : strerror(-err));
+		     err == -ENOENT ? "tracefs is not mounted (mount -t tracefs tracefs /sys/kernel/tracing)" : strerror(-err));
 	else if (!deaf)
 		find(d, FINE, "switches", NULL, "the kernel tells of context switches on %d CPU%s that were tried", tried,
 		     tried == 1 ? "" : "s");

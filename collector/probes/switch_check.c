@@ -3,9 +3,11 @@
 #include "switch_check.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/mount.h>
 #include <linux/perf_event.h>
 #include <sched.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -15,22 +17,54 @@
 #define SLEEPS 50
 #define SLEEP_NS 100000
 
-/* The tracepoint's number; 0: not known. */
+#define TRACEPOINT "events/sched/sched_switch/id"
+
+/*
+ * tracefs if nobody has mounted it: this mount has no place in any directory, and ends with its descriptor. -errno: no right to
+ * mount (CAP_SYS_ADMIN), or a kernel without it.
+ */
+static int open_detached_tracefs(void)
+{
+	int context = (int)syscall(SYS_fsopen, "tracefs", FSOPEN_CLOEXEC), mount = -1, err = 0;
+
+	if (context < 0)
+		return -errno;
+	if (syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
+		mount = (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, 0);
+	if (mount < 0)
+		err = -errno;
+	close(context);
+	return err ? err : mount;
+}
+
+static int open_tracefs(void)
+{
+	static const char *const paths[] = {"/sys/kernel/tracing", "/sys/kernel/debug/tracing"};
+
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+		int dir = open(paths[i], O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+		if (dir >= 0 && faccessat(dir, TRACEPOINT, R_OK, AT_EACCESS) == 0)
+			return dir;
+		if (dir >= 0)
+			close(dir);
+	}
+	return open_detached_tracefs();
+}
+
+/* The tracepoint's number, which is the kernel's for as long as it runs; 0: not known. */
 static unsigned long long tracepoint(void)
 {
-	static const char *const paths[] = {
-		"/sys/kernel/tracing/events/sched/sched_switch/id", "/sys/kernel/debug/tracing/events/sched/sched_switch/id",
-	};
-	unsigned long long id = 0;
+	static unsigned long long id;
+	char text[24] = "";
+	int dir = id ? -1 : open_tracefs(), fd = dir < 0 ? -1 : openat(dir, TRACEPOINT, O_RDONLY | O_CLOEXEC);
 
-	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]) && !id; i++) {
-		FILE *file = fopen(paths[i], "re");
-
-		if (file && fscanf(file, "%llu", &id) != 1)
-			id = 0;
-		if (file)
-			fclose(file);
-	}
+	if (fd >= 0 && read(fd, text, sizeof(text) - 1) > 0)
+		id = strtoull(text, NULL, 10);
+	if (fd >= 0)
+		close(fd);
+	if (dir >= 0)
+		close(dir);
 	return id;
 }
 

@@ -16,8 +16,9 @@ struct switch_count {
 };
 
 /*
- * Takes the calling thread to `cpu` for some 10 ms, where it may run. 0; -ENOENT: no tracefs; -EINVAL: not a CPU of the thread's;
- * or another -errno: no rights (CAP_PERFMON), or no such counters.
+ * Takes the calling thread to `cpu` for some 10 ms, if it may run there. Returns 0; -ENOENT if tracefs is not mounted
+ * and there is no right to look at it without that; -EINVAL if it is not a CPU of the thread's; or another -errno: no
+ * rights (CAP_PERFMON), or no such counters.
  */
 int switch_check__cpu(int cpu, struct switch_count *ret);
 
