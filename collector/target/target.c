@@ -123,6 +123,8 @@ static int identify(struct target *t, struct reason *why)
 		return reason__set(why, -ENOEXEC, "process %d (%s) is a kernel thread", t->pid, t->comm);
 	if (fields.state == 'Z' || fields.state == 'X')
 		return target__explain(t, -ESRCH, why);
+	if (fields.in_exec)
+		return reason__set(why, -EAGAIN, "process %d is in the middle of an exec: try again in a moment", t->pid);
 	return 0;
 }
 

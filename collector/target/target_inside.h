@@ -31,6 +31,7 @@ struct stat_fields {
 	unsigned int flags;
 	uint64_t start_ticks;
 	uint64_t start_stack;
+	bool in_exec;   /* the kernel has not put its arguments in place yet, or it is a kernel thread or has ended */
 };
 
 /* /proc/PID/stat, or that of one of its threads (`tid`, 0: none). 0, -ESRCH, -EINVAL or -errno. */

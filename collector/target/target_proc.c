@@ -20,17 +20,19 @@
 #include "collector/process/procmaps.h"
 #include "collector/process/theirs.h"
 
+#define STAT_FIELDS 50 /* that are read, of 52 */
+
 /* /proc/PID/stat from its third field on: the second one, comm, may hold anything, ") R 1" included. */
 static int parse_stat(const char *text, size_t len, struct stat_fields *ret)
 {
 	const char *at = memrchr(text, ')', len), *end = text + len;
-	uint64_t field[29] = {0};
+	uint64_t field[STAT_FIELDS + 1] = {0};
 
 	if (!at || end - at < 4)
 		return -EINVAL;
 	at += 2;
 	ret->state = *at++;
-	for (int i = 4; i < 29; i++) {
+	for (int i = 4; i <= STAT_FIELDS; i++) {
 		while (at < end && *at == ' ')
 			at++;
 		if (at < end && *at == '-')
@@ -44,6 +46,8 @@ static int parse_stat(const char *text, size_t len, struct stat_fields *ret)
 	ret->flags = (unsigned int)field[9];
 	ret->start_ticks = field[22];
 	ret->start_stack = field[28];
+	/* start_code is 1 for those who may not see it, and the start of the environment is put in place after the arguments. */
+	ret->in_exec = field[26] != 1 && field[50] == 0;
 	return 0;
 }
 
