@@ -18,7 +18,10 @@
 #include "collector/base/clock.h"
 #include "collector/base/log.h"
 
-#define STUCK_MAX 16        /* readers left behind at a time */
+#define STUCK_MAX 64        /* readers left behind at a time */
+#define STUCK_OF_ROOT 32    /* of these, with root's processes; */
+#define STUCK_OF_USER 4     /* with those of any other user, who may mean it; */
+#define STUCK_OF_NOBODY 16  /* with files */
 #define BUSY_FACTOR 10      /* what computes has so many times the patience */
 #define SLICE_MS 50
 #define NURSERY_MS 5000     /* it forks, nothing else */
@@ -30,7 +33,10 @@ struct reader {
 	void *room;
 	uint64_t number;    /* of its last errand */
 	pid_t about;        /* what that was about */
+	uid_t owner;        /* whose that is; NOBODYS: a file, or not known. Of one that is stuck */
 };
+
+#define NOBODYS ((uid_t)-1)
 
 static struct {
 	pthread_mutex_t mutex;
@@ -44,6 +50,8 @@ static struct {
 	uint64_t number;
 	void (*while_waiting)(void);
 	bool said_too_many;
+	bool said_limit;
+	uid_t limited;      /* whose limit was said last */
 } all = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 bool errand__is_away(void)
@@ -201,6 +209,32 @@ static int new_reader(struct reader *ret)
 	return 0;
 }
 
+/* ---- whose they are ---- */
+
+/* The real user: the effective one, and who owns /proc/PID, are a matter of what the program does. */
+static uid_t owner_of(pid_t about)
+{
+	char path[64], line[256];
+	unsigned int uid = NOBODYS;
+	FILE *f;
+
+	if (about <= 0)
+		return NOBODYS;
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)about);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "Uid:%u", &uid) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return (uid_t)uid;
+}
+
+static size_t limit_of(uid_t owner)
+{
+	return owner == NOBODYS ? STUCK_OF_NOBODY : owner == 0 ? STUCK_OF_ROOT : STUCK_OF_USER;
+}
+
 /* ---- those that did not come back in time ---- */
 
 /* Whether it has come back by now, or ended: nobody waits for what it brings. */
@@ -246,6 +280,45 @@ static struct reader *stuck_place(void)
 	return NULL;
 }
 
+static size_t stuck_of(uid_t owner)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < STUCK_MAX; i++)
+		n += all.stuck[i].pid && all.stuck[i].owner == owner;
+	return n;
+}
+
+static void say_limit(uid_t owner)
+{
+	if (all.said_limit && all.limited == owner)
+		return;
+	all.said_limit = true;
+	all.limited = owner;
+	if (owner == NOBODYS)
+		log_warn("looks into %d files are stuck: there will be no other into such until one comes back", STUCK_OF_NOBODY);
+	else
+		log_warn("looks into %zu processes of user %u are stuck: there will be no other into that user's until one "
+			 "comes back", limit_of(owner), (unsigned int)owner);
+}
+
+/* Whether those who keep readers waiting have had their share: then the others have theirs. */
+static bool is_over_limit(pid_t about)
+{
+	size_t stuck = 0;
+	uid_t owner;
+
+	for (size_t i = 0; i < STUCK_MAX; i++)
+		stuck += all.stuck[i].pid != 0;
+	if (stuck < STUCK_OF_USER)
+		return false;
+	owner = owner_of(about);
+	if (stuck_of(owner) < limit_of(owner) || (stuck_place(), stuck_of(owner) < limit_of(owner)))
+		return false;
+	say_limit(owner);
+	return true;
+}
+
 static void say_stuck(pid_t about)
 {
 	char path[64], comm[32] = "?";
@@ -273,6 +346,7 @@ static int abandon(void)
 
 	all.counts.abandoned++;
 	say_stuck(all.now.about);
+	all.now.owner = owner_of(all.now.about);
 	if (place)
 		*place = all.now;
 	else
@@ -367,7 +441,9 @@ int errand__run(struct errand_bag *bag, errand_fn *fn, pid_t about, unsigned int
 {
 	if (bag != &all.bag)
 		return fn(bag);
-	return is_stuck(about) ? refuse(-ETIMEDOUT) : go(bag, fn, about, patience_ms);
+	if (is_stuck(about))
+		return refuse(-ETIMEDOUT);
+	return is_over_limit(about) ? refuse(-EAGAIN) : go(bag, fn, about, patience_ms);
 }
 
 static struct errand_bag *own_bag(void)

@@ -8,7 +8,8 @@
  * its process open: links, and with them breakpoints in other processes, would outlive gilscope. A reader has no descriptor but
  * its socket and what an errand brings along. One that does not come back in time is left where it is, errands about the same
  * process fail at once from then on, and another reader is there for the others. When it comes back after all, the process is
- * looked at again.
+ * looked at again. A user with a few processes of that kind has no further one looked at, so that nobody can use up the readers
+ * that there are for all.
  *
  * Readers are forked by a process that was forked before anything else (the nursery), so that none inherits what gilscope has
  * opened since. Before errand__prepare(), in a forked child, and without it (tests) the caller does the errand itself. Their own
@@ -41,7 +42,7 @@ void errand__unpack(struct errand_bag *bag);
 /*
  * Runs `fn` on the bag. `about`: the process that it may get stuck on; negative: a file (errand__about_file()). `patience_ms`:
  * how long it may wait; while it computes it has ten times that. What `fn` returns, or -ETIMEDOUT (it is stuck, or one before it
- * is, with the same process), -EIO (the reader died of it), -EAGAIN (too many are stuck).
+ * is, with the same process), -EIO (the reader died of it), -EAGAIN (too many are stuck, or too many with that user's processes).
  */
 int errand__run(struct errand_bag *bag, errand_fn *fn, pid_t about, unsigned int patience_ms);
 

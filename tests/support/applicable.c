@@ -44,6 +44,7 @@ static const struct need {
 	{MACHINE_ROOT, "integration", "cli/doctor_without_rights_says_what_it_could_not_check"},
 	{MACHINE_ROOT, "integration", "cli/doctor_names_lockdown"},
 	{MACHINE_ROOT, "integration", "applicable/*"},
+	{MACHINE_ROOT, "unit", "errand/that_one_users_processes_*"},
 	{MACHINE_X86_64, "unit", "arm64/a_process_of_another_machine_is_refused"},
 	{MACHINE_PROGRAMS_32, "integration", "bad_input/program_of_32_bits"},
 	{MACHINE_PROGRAMS_32, "unit", "target/a_32_bit_program_is_refused"},

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -132,7 +133,7 @@ Test(errand, too_many_that_do_not_come_back_are_the_last)
 
 	cr_assert_eq(pipe2(way, O_CLOEXEC), 0);
 	do
-		err = run(wait_for_byte, ++i, 1, way[0], &n);
+		err = run(wait_for_byte, errand__about_file((uint64_t)++i), 1, way[0], &n);
 	while (err == -ETIMEDOUT && i < 100);
 	cr_expect_eq(err, -EAGAIN, "%d", err);
 	cr_expect_lt(i, 20);
@@ -141,6 +142,57 @@ Test(errand, too_many_that_do_not_come_back_are_the_last)
 		err = run(tell_pid, 1000, PATIENT, -1, &n);
 	while (err == -EAGAIN);
 	cr_expect_eq(err, 0, "%d", err);
+	close(way[0]);
+}
+
+/* A process of that user that does nothing. */
+static pid_t start_idler(uid_t uid)
+{
+	int way[2];
+	pid_t pid;
+	char byte;
+
+	cr_assert_eq(pipe2(way, O_CLOEXEC), 0);
+	pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (setresuid(uid, uid, uid) || write(way[1], "x", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	cr_assert_eq(read(way[0], &byte, 1), 1);
+	close(way[0]);
+	close(way[1]);
+	return pid;
+}
+
+#define ENOUGH 20
+
+/* One keeps readers waiting wherever he can: his are looked at no more, everybody else's are. */
+Test(errand, that_one_users_processes_keep_back_are_bounded_and_blind_nobody_else)
+{
+	pid_t his[ENOUGH], other = start_idler(54321);
+	int way[2], n = 0, i = 0, err;
+
+	for (int k = 0; k < ENOUGH; k++)
+		his[k] = start_idler(12345);
+	cr_assert_eq(pipe2(way, O_CLOEXEC), 0); /* which none of them has open */
+	do
+		err = run(wait_for_byte, his[i++], 1, way[0], &n);
+	while (err == -ETIMEDOUT && i < ENOUGH);
+	cr_expect_eq(err, -EAGAIN, "%d", err);
+	cr_expect_eq(run(tell_pid, his[ENOUGH - 1], PATIENT, -1, &n), -EAGAIN, "not tried");
+	cr_expect_eq(run(tell_pid, other, PATIENT, -1, &n), 0, "others are");
+	cr_expect_eq(run(tell_pid, getpid(), PATIENT, -1, &n), 0, "root's, too");
+	close(way[1]); /* they come back */
+	do
+		err = run(tell_pid, his[ENOUGH - 1], PATIENT, -1, &n);
+	while (err == -EAGAIN);
+	cr_expect_eq(err, 0, "%d", err);
+	for (int k = 0; k < ENOUGH; k++)
+		kill(his[k], SIGKILL);
+	kill(other, SIGKILL);
 	close(way[0]);
 }
 
