@@ -62,6 +62,7 @@ enum gil_mode {
 	GIL_MODE_LIGHT = 2,
 	GIL_MODE_HOLDS = 3,   /* as full, but nobody is looked at who queues */
 	GIL_MODE_GUARDED = 4, /* nothing is planted, since the process did badly with it (collector/look/guard.h) */
+	GIL_MODE_LOOK = 5,    /* nothing is planted: its memory is looked at again and again (collector/look/looker.h) */
 	GIL_MODES,
 };
 

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "collector/process/caps.h"
 #include "collector/target/target.h"
 #include "args.h"
 #include "cmds.h"
@@ -44,7 +43,7 @@ static int attach(const struct verb *verb, const struct options *o, const pid_t 
 	struct watch *w = NULL;
 	int err = look_at(pids, n, &why);
 
-	err = err ? err : caps__check(&why);
+	err = err ? err : watch__check(o, &why);
 	err = err ? err : watch__open(o, NULL, &w, &why);
 	if (err)
 		return options__fail(verb, err == -EINVAL ? EXIT_USAGE : EXIT_FAILED, &why);
@@ -95,8 +94,8 @@ const struct verb verb_attach = {
 		 "ends or Ctrl-C is pressed. On a terminal it repaints a table at each interval; elsewhere it writes one "
 		 "line per interval. At the end it prints a summary. The numbers also go to Redis, for gilscope query, "
 		 "redis-cli and Grafana. Needs root or some capabilities (see gilscope doctor).",
-	.options = {OPTION_INTERVAL, OPTION_DURATION, OPTION_MODE, OPTION_MAX_OVERHEAD, OPTION_NO_OFF_CPU, OPTION_STACKS,
-		    OPTION_ALERT_HOLD, OPTION_ALERT_WAIT, OPTION_CHILDREN, OPTION_ALL,
+	.options = {OPTION_INTERVAL, OPTION_DURATION, OPTION_MODE, OPTION_LOOK_RATE, OPTION_MAX_OVERHEAD, OPTION_NO_OFF_CPU,
+		    OPTION_STACKS, OPTION_ALERT_HOLD, OPTION_ALERT_WAIT, OPTION_CHILDREN, OPTION_ALL,
 		    OPTION_USER, OPTION_CGROUP, OPTION_MATCH, OPTION_REDIS,
 		    OPTION_PASSWORD_FILE, OPTION_PREFIX, OPTION_RETENTION, OPTION_THREAD_RETENTION, OPTION_HISTORY_MB,
 		    OPTION_NO_STORE, OPTION_LABEL, OPTION_HOST, OPTION_JSON, OPTION_OUTPUT},

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <sys/wait.h>
 
-#include "collector/process/caps.h"
 #include "collector/target/spawn.h"
 #include "cmds.h"
 #include "watch.h"
@@ -28,7 +27,7 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 	struct reason why = {0};
 	struct watch *w = NULL;
 	struct spawn *spawn = NULL;
-	int status = 0, err = caps__check(&why);
+	int status = 0, err = watch__check(o, &why);
 
 	/* While everything is as the caller has it: so it is for the program. */
 	err = err ? err : spawn__prepare(argv, o->user, &spawn, &why);
@@ -51,8 +50,8 @@ const struct verb verb_run = {
 		 "own input and output: the summary goes to standard error, or with --output to a file. Passes on the "
 		 "command's exit status (128 + number if a signal killed it). Exit status 125 is a failure of gilscope, "
 		 "126 a command that cannot be executed, 127 a command that was not found.",
-	.options = {OPTION_INTERVAL, OPTION_DURATION, OPTION_MODE, OPTION_MAX_OVERHEAD, OPTION_NO_OFF_CPU, OPTION_STACKS,
-		    OPTION_ALERT_HOLD, OPTION_ALERT_WAIT, OPTION_CHILDREN, OPTION_USER,
+	.options = {OPTION_INTERVAL, OPTION_DURATION, OPTION_MODE, OPTION_LOOK_RATE, OPTION_MAX_OVERHEAD, OPTION_NO_OFF_CPU,
+		    OPTION_STACKS, OPTION_ALERT_HOLD, OPTION_ALERT_WAIT, OPTION_CHILDREN, OPTION_USER,
 		    OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX, OPTION_RETENTION, OPTION_THREAD_RETENTION,
 		    OPTION_HISTORY_MB, OPTION_NO_STORE, OPTION_LABEL, OPTION_HOST,
 		    OPTION_JSON, OPTION_OUTPUT},

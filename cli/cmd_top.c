@@ -94,7 +94,7 @@ static int find_known(const struct options *o, const char *word, struct query_pr
 }
 
 /* A mistyped PID is told at once, before the terminal is taken; so are missing rights. */
-static int attach_to(struct start *start, pid_t pid, struct reason *why)
+static int attach_to(const struct options *o, struct start *start, pid_t pid, struct reason *why)
 {
 	struct target *t;
 	int err = kin__explain(pid, target__open(pid, &t, why), why);
@@ -102,7 +102,8 @@ static int attach_to(struct start *start, pid_t pid, struct reason *why)
 	if (err)
 		return err;
 	target__close(t);
-	err = caps__check(why);
+	err = o->mode == MODE_LOOK ? reason__set(why, -EINVAL, "top can't use looks yet: --mode auto, full or light") :
+				     caps__check(why);
 	start->pid = err ? 0 : pid;
 	return err;
 }
@@ -124,10 +125,10 @@ static int find_start(const struct options *o, const char *word, struct start *s
 		return 0;
 	}
 	if (number && (err || (args__pid(word, &pid, why) == 0 && (kill(pid, 0) == 0 || errno == EPERM))))
-		return args__pid(word, &pid, why) ?: attach_to(start, pid, why);
+		return args__pid(word, &pid, why) ?: attach_to(o, start, pid, why);
 	here = search_here(word, &pid);
 	if (here == 1)
-		return attach_to(start, pid, why);
+		return attach_to(o, start, pid, why);
 	if (here > 1)
 		snprintf(start->notice, sizeof(start->notice), "%zu processes here match '%.60s': choose one.", here, word);
 	else if (!err)

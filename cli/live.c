@@ -25,12 +25,12 @@
 
 enum { NAME, TID, INSIDE, HOLD, WAIT, ACQUIRES, CONTENDED, FORCED, WAIT_P99, HOLD_MAX };
 
-#define COLUMNS_OF(hold_title) { \
+#define COLUMNS_OF(hold_title, wait_title) { \
 	[NAME] = {"name", "THREAD", OUT_TEXT, OUT_FLEX | OUT_MIDDLE}, \
 	[TID] = {"tid", "TID", OUT_ID, 0}, \
 	[INSIDE] = {"inside", "INSIDE", OUT_ID, OUT_SPARE}, \
 	[HOLD] = {"hold", hold_title, OUT_SHARE, 0}, \
-	[WAIT] = {"wait", "WAIT", OUT_SHARE, 0}, \
+	[WAIT] = {"wait", wait_title, OUT_SHARE, 0}, \
 	[ACQUIRES] = {"n", "ACQ/S", OUT_COUNT, OUT_DROP}, \
 	[CONTENDED] = {"c", "CONT/S", OUT_COUNT, OUT_DROP}, \
 	[FORCED] = {"forced", "FORCED", OUT_COUNT, OUT_DROP}, \
@@ -38,7 +38,8 @@ enum { NAME, TID, INSIDE, HOLD, WAIT, ACQUIRES, CONTENDED, FORCED, WAIT_P99, HOL
 	[HOLD_MAX] = {"hold_max", "MAX HOLD", OUT_US, OUT_DROP}, \
 }
 
-static const struct out_column exact[] = COLUMNS_OF("HOLD"), estimated[] = COLUMNS_OF("~HOLD");
+static const struct out_column exact[] = COLUMNS_OF("HOLD", "WAIT"), estimated[] = COLUMNS_OF("~HOLD", "WAIT"),
+	looked[] = COLUMNS_OF("~HOLD", "~WAIT");
 
 #define COLUMNS_N (sizeof(exact) / sizeof(exact[0]))
 
@@ -120,7 +121,7 @@ static void busy_line(struct flow *flow, const struct proc_sample *s, const stru
 	if (!isnan(error))
 		flow_add(flow, "estimate, +- %s", human__share(share, error));
 	if (!isnan(waiters))
-		flow_add(flow, "%.2f thread%s waiting", waiters, waiters == 1 ? "" : "s");
+		flow_add(flow, "%s%.2f thread%s waiting", s->total.looks ? "~" : "", waiters, waiters == 1 ? "" : "s");
 	flow_end(flow);
 }
 
@@ -170,6 +171,8 @@ static void rate_lines(struct flow *flow, const struct proc_sample *s, const str
 	rate(flow, rows__field(row, FIELD_N), seconds, "acquires/s");
 	rate(flow, rows__field(row, FIELD_C), seconds, "contended/s");
 	rate(flow, rows__field(row, FIELD_FORCED), seconds, "forced/s");
+	rate(flow, rows__field(row, FIELD_LOOKS), seconds, "looks/s");
+	rate(flow, rows__field(row, FIELD_SWITCHES), seconds, "changes of holder/s");
 	if (wait > 0 && !isnan(handover))
 		flow_add(flow, "handover %s of waiting", human__share(buf, handover / wait));
 	if (rows__gc_words(&gc, words, sizeof(words))[0])
@@ -198,7 +201,7 @@ static void add_row(struct out *table, const struct proc_sample *s, const struct
 	if (t->key.inside)
 		out__num(table, INSIDE, t->key.inside);
 	out__num(table, HOLD, rows__hold_share(s, &t->m));
-	if (t->m.known & KNOWN_WAIT)
+	if (metrics__knows_wait(&t->m))
 		out__num(table, WAIT, rows__share(s, t->m.wait_ns));
 	out__num(table, ACQUIRES, rows__field(&row, FIELD_N) / seconds);
 	out__num(table, CONTENDED, rows__field(&row, FIELD_C) / seconds);
@@ -225,7 +228,8 @@ static void rest_line(FILE *to, const struct proc_sample *s, const struct thread
 static void thread_table(FILE *to, const struct proc_sample *s, const struct thread_sample *const *sorted, size_t n,
 			 size_t width, size_t lines)
 {
-	struct out *table = out__new(metrics__is_estimate(&s->total) ? estimated : exact, COLUMNS_N);
+	bool by_looks = s->total.looks > 0, about = metrics__is_estimate(&s->total);
+	struct out *table = out__new(by_looks ? looked : about ? estimated : exact, COLUMNS_N);
 	size_t room = n + 1 <= lines ? n : lines - 2;
 
 	for (size_t i = 0; table && i < room; i++)

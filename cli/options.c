@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "collector/base/log.h"
+#include "collector/look/look_ring.h"
 #include "collector/redis/redis_conn.h"
 #include "args.h"
 #include "suggest.h"
@@ -39,7 +40,8 @@ static int set_duration(struct options *o, const char *value, struct reason *why
 
 static int set_mode(struct options *o, const char *value, struct reason *why)
 {
-	static const char *const names[] = {[MODE_AUTO] = "auto", [MODE_FULL] = "full", [MODE_LIGHT] = "light"};
+	static const char *const names[] = {[MODE_AUTO] = "auto", [MODE_FULL] = "full", [MODE_LIGHT] = "light",
+					    [MODE_LOOK] = "look"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		if (strcmp(value, names[i]) == 0) {
@@ -47,7 +49,12 @@ static int set_mode(struct options *o, const char *value, struct reason *why)
 			return 0;
 		}
 	}
-	return reason__set(why, -EINVAL, "--mode: '%s' is none of auto, full and light", value);
+	return reason__set(why, -EINVAL, "--mode: '%s' is none of auto, full, light and look", value);
+}
+
+static int set_look_rate(struct options *o, const char *value, struct reason *why)
+{
+	return args__u64("--look-rate", value, 1, LOOK_RATE_MAX, &o->look_rate, why);
 }
 
 static int set_max_overhead(struct options *o, const char *value, struct reason *why)
@@ -417,7 +424,10 @@ static const struct option_entry entries[OPTION_COUNT] = {
 	[OPTION_DURATION] = {"duration", 'd', "TIME", "attach for this long (default 10s)", set_duration},
 	[OPTION_MODE] = {"mode", 'm', "MODE",
 		"full: probes at each acquire and release; light: probes only where threads queue, so waits are exact and "
-		"holds estimated; auto (default): full as long as it costs little, else light", set_mode},
+		"holds estimated; auto (default): full as long as it costs little, else light; look: no probes, the "
+		"process's memory is read many times a second, and all times are estimates", set_mode},
+	[OPTION_LOOK_RATE] = {"look-rate", 0, "N",
+		"in look mode, look at most N times a second (default 1000, at most 10000)", set_look_rate},
 	[OPTION_MAX_OVERHEAD] = {"max-overhead", 0, "SHARE",
 		"cost in the process that auto allows, as a share of one core (default 2%)", set_max_overhead},
 	[OPTION_NO_OFF_CPU] = {"no-off-cpu", 0, NULL,
@@ -497,6 +507,7 @@ void options__init(struct options *o)
 	memset(o, 0, sizeof(*o));
 	o->interval_ns = 1000 * NS_PER_MS;
 	o->max_overhead = 0.02;
+	o->look_rate = LOOK_RATE_DEFAULT;
 	o->max_events = 1000000;
 	o->stacks_ns = 5 * NS_PER_MS;
 	o->redis = redis && *redis ? redis : NULL;

@@ -39,6 +39,7 @@ struct options {
 	bool help;
 	uint64_t interval_ns, duration_ns;
 	enum mode_wish mode;
+	uint64_t look_rate;
 	double max_overhead;
 	uint64_t stacks_ns, alert_hold_ns, alert_wait_ns; /* the latter two 0: not */
 	bool no_stacks;
@@ -68,6 +69,7 @@ enum option_id {
 	OPTION_INTERVAL,
 	OPTION_DURATION,
 	OPTION_MODE,
+	OPTION_LOOK_RATE,
 	OPTION_MAX_OVERHEAD,
 	OPTION_NO_OFF_CPU,
 	OPTION_STACKS,

@@ -108,6 +108,7 @@ const char *rows__mode(const struct proc_sample *s)
 	static const char *const words[GIL_MODES] = {
 		[GIL_MODE_OFF] = "several modes", [GIL_MODE_FULL] = "full mode", [GIL_MODE_LIGHT] = "light mode",
 		[GIL_MODE_HOLDS] = "holds mode", [GIL_MODE_GUARDED] = "guarded mode",
+		[GIL_MODE_LOOK] = "look mode",
 	};
 
 	return words[s->mode];
@@ -140,6 +141,8 @@ double rows__busy_error(const struct proc_sample *s)
 
 const char *rows__busy_why(const struct proc_sample *s)
 {
+	if (s->mode == GIL_MODE_LOOK)
+		return "it could not be looked at";
 	return s->mode == GIL_MODE_GUARDED ? "no probe was in" : "light mode sees only who queues";
 }
 

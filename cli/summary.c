@@ -17,18 +17,19 @@
 
 enum { S_NAME, S_TID, S_INSIDE, S_HOLD, S_WAIT, S_ACQUIRES, S_CONTENDED, S_FORCED };
 
-#define SHARES_OF(hold_title) { \
+#define SHARES_OF(hold_title, wait_title) { \
 	[S_NAME] = {"name", "THREAD", OUT_TEXT, OUT_FLEX | OUT_MIDDLE}, \
 	[S_TID] = {"tid", "TID", OUT_ID, 0}, \
 	[S_INSIDE] = {"inside", "INSIDE", OUT_ID, OUT_SPARE}, \
 	[S_HOLD] = {"hold", hold_title, OUT_SHARE, 0}, \
-	[S_WAIT] = {"wait", "WAITS", OUT_SHARE, 0}, \
+	[S_WAIT] = {"wait", wait_title, OUT_SHARE, 0}, \
 	[S_ACQUIRES] = {"n", "ACQUIRES", OUT_TOTAL, 0}, \
 	[S_CONTENDED] = {"c", "CONTENDED", OUT_TOTAL, 0}, \
 	[S_FORCED] = {"forced", "FORCED OUT", OUT_TOTAL, 0}, \
 }
 
-static const struct out_column shares[] = SHARES_OF("HOLDS"), about_shares[] = SHARES_OF("~HOLDS");
+static const struct out_column shares[] = SHARES_OF("HOLDS", "WAITS"), about_shares[] = SHARES_OF("~HOLDS", "WAITS"),
+	looked_shares[] = SHARES_OF("~HOLDS", "~WAITS");
 
 enum { G_NAME, G_HOLD, G_WAIT, G_ACQUIRES, G_CONTENDED, G_FORCED, G_HOLD_MAX };
 
@@ -169,7 +170,7 @@ static void waiting(FILE *to, const struct schema_row *row, const char *mode)
 	char buf[HUMAN_SIZE];
 	double wait = rows__field(row, FIELD_WAIT);
 
-	snprintf(buf, sizeof(buf), "%.2f", rows__field(row, FIELD_WAITERS));
+	snprintf(buf, sizeof(buf), "%s%.2f", row->has & 1ull << FIELD_LOOKS ? "~" : "", rows__field(row, FIELD_WAITERS));
 	if (isnan(rows__field(row, FIELD_WAITERS)))
 		fact_not_in(to, "waiting", mode);
 	else
@@ -243,6 +244,15 @@ static void counts(FILE *to, const struct schema_row *row, double seconds, const
 	one_count(to, "acquires", rows__field(row, FIELD_N), seconds, "times a thread took it", mode);
 	one_count(to, "contended", rows__field(row, FIELD_C), seconds, "of them had to wait", mode);
 	one_count(to, "forced", rows__field(row, FIELD_FORCED), seconds, "times taken from a thread for a waiting one", mode);
+}
+
+/* What estimates rest on, and what looks alone count. */
+static void looks(FILE *to, const struct schema_row *row, double seconds)
+{
+	if (!(row->has & 1ull << FIELD_LOOKS))
+		return;
+	one_count(to, "looks", rows__field(row, FIELD_LOOKS), seconds, "at its GIL, all times are estimates from them", "");
+	one_count(to, "switches", rows__field(row, FIELD_SWITCHES), seconds, "times another thread took it", "");
 }
 
 static void price(FILE *to, const struct proc_sample *t)
@@ -328,7 +338,7 @@ static void share_row(struct out *table, const struct proc_sample *t, const stru
 	if (thread->key.inside)
 		out__num(table, S_INSIDE, thread->key.inside);
 	out__num(table, S_HOLD, rows__hold_share(t, m));
-	if (m->known & KNOWN_WAIT)
+	if (metrics__knows_wait(m))
 		out__num(table, S_WAIT, rows__share(t, m->wait_ns));
 	out__num(table, S_ACQUIRES, rows__field(&row, FIELD_N));
 	out__num(table, S_CONTENDED, rows__field(&row, FIELD_C));
@@ -383,6 +393,7 @@ static void rest(FILE *to, const struct proc_sample *t, const struct thread_samp
 
 static void tables(FILE *to, const struct proc_sample *t, const struct summary_opts *opts)
 {
+	const struct out_column *columns = t->total.looks ? looked_shares : metrics__is_estimate(&t->total) ? about_shares : shares;
 	size_t n = 0;
 	const struct thread_sample **sorted = rows__sorted(t, &n);
 
@@ -391,8 +402,7 @@ static void tables(FILE *to, const struct proc_sample *t, const struct summary_o
 	if (sorted && !n)
 		fputs("\nNo thread took the GIL or waited for it meanwhile.\n", to);
 	if (sorted && n) {
-		threads(to, t, sorted, n, metrics__is_estimate(&t->total) ? about_shares : shares, COUNT_OF(shares),
-			share_row, opts->width);
+		threads(to, t, sorted, n, columns, COUNT_OF(shares), share_row, opts->width);
 		rest(to, t, sorted + n);
 		threads(to, t, sorted, n, lengths, COUNT_OF(lengths), length_row, opts->width);
 	}
@@ -414,6 +424,7 @@ void summary__print(FILE *to, const struct who *who, const struct proc_sample *t
 	busy(to, totals, &row);
 	standing(to, totals);
 	counts(to, &row, rows__seconds(totals), rows__mode(totals));
+	looks(to, &row, rows__seconds(totals));
 	price(to, totals);
 	kept(to, who);
 	gils(to, totals, opts);

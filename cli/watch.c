@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "collector/base/log.h"
+#include "collector/process/caps.h"
 #include "collector/probes/probes.h"
 #include "collector/target/spawn.h"
 #include "code.h"
@@ -243,6 +244,10 @@ static void explain(const struct collector_proc *proc)
 		[PLANT_FAMILY] = "probes that its children share",
 	};
 
+	if (!proc->features) {
+		log_verbose("%s: no probe, its memory is looked at", proc->id);
+		return;
+	}
 	log_verbose("%s: %zu sites by %s, planted by %s, %s mode, about %.2f us a hit", proc->id, proc->plan->sites_n,
 		    proc->plan->method, methods[proc->method],
 		    gil_mode__name(proc->mode, "no"), proc->features->price_ns / 1e3);
@@ -448,6 +453,19 @@ static void on_tick(void *arg, uint64_t elapsed_ns, uint64_t remaining_ns)
 
 /* ---- opening and closing ---- */
 
+int watch__check(const struct options *o, struct reason *why)
+{
+	if (o->mode != MODE_LOOK)
+		return caps__check(why);
+	if (o->children || o->all)
+		return reason__set(why, -EINVAL, "looks follow nobody: in --mode look, name each process (gilscope ls shows "
+				   "them)");
+	if (o->alert_hold_ns || o->alert_wait_ns)
+		return reason__set(why, -EINVAL, "looks see no hold or wait begin and end: no --alert-hold and --alert-wait in "
+				   "--mode look");
+	return 0;
+}
+
 static enum view choose_view(const struct options *o, bool command_owns_terminal)
 {
 	if (command_owns_terminal && !o->output && o->format != FORMAT_JSON)
@@ -486,6 +504,7 @@ struct collector_opts watch__opts_of(const struct options *o)
 		.duration_ns = o->duration_ns,
 		.mode = o->mode,
 		.max_overhead = o->max_overhead,
+		.look_rate = (uint32_t)o->look_rate,
 		.stacks = stacks_of(o),
 		.no_off_cpu = o->no_off_cpu,
 		.label = o->label,

@@ -17,6 +17,9 @@ struct watch;
 struct spawn;
 int watch__open(const struct options *o, const struct spawn *command, struct watch **ret, struct reason *why);
 
+/* Whether those options can be had with the rights that there are, before anything is opened. 0, or -errno with the reason. */
+int watch__check(const struct options *o, struct reason *why);
+
 const struct collector_opts *watch__opts(const struct watch *w);
 const struct collector_events *watch__events(const struct watch *w);
 

@@ -29,6 +29,7 @@
 
 #include "collector/base/clock.h"
 #include "collector/base/log.h"
+#include "collector/look/looks.h"
 #include "collector/process/errand.h"
 #include "collector/process/pulse.h"
 #include "collector/redis/redis_server.h"
@@ -119,21 +120,42 @@ static void tell_of_keeping(struct collector *c, struct observed *o)
 				  kept_s[TIER_10S] / 60, kept_s[TIER_60S] / 60, c->opts->schema.retention.max_bytes / 1000000);
 }
 
-static void take_sample(struct collector *c, struct observed *o, bool partial)
+/* The interval that has ended, by probes or by looks. */
+static int collect(struct collector *c, struct observed *o, struct proc_sample **ret)
 {
-	bool was_disabled = o->pub.gil_disabled;
-	struct proc_sample *s;
-	int err;
-
-	if (!observed__was_there(o, reader__interval_start(c->shop.reader)))
-		return;
+	if (c->shop.looks)
+		return looked__collect(o, &c->shop, ret);
 	if (!o->gone_at) {
 		observed__mind_interpreter(o, &c->shop);
 		runtimes__mind(c, o);
 		sights__mind(c, o);
 	}
 	observed_look__before(o, &c->shop);
-	err = reader__collect(c->shop.reader, o->slot, &s);
+	return reader__collect(c->shop.reader, o->slot, ret);
+}
+
+static uint64_t interval_start(const struct collector *c)
+{
+	return c->shop.looks ? looks__interval_start(c->shop.looks) : reader__interval_start(c->shop.reader);
+}
+
+static void cut(struct collector *c)
+{
+	if (c->shop.looks)
+		looks__cut(c->shop.looks, c->boundary);
+	else
+		reader__cut(c->shop.reader, c->boundary);
+}
+
+static void take_sample(struct collector *c, struct observed *o, bool partial)
+{
+	bool was_disabled = o->pub.gil_disabled;
+	struct proc_sample *s;
+	int err;
+
+	if (!observed__was_there(o, interval_start(c)))
+		return;
+	err = collect(c, o, &s);
 	if (err) {
 		log_warn("process %d: an interval could not be read: %s", (int)o->target->pid, strerror(-err));
 		return;
@@ -162,7 +184,10 @@ void collector__collect_all(struct collector *c, bool partial)
 void collector__advance(struct collector *c)
 {
 	plan_boundary(c);
-	reader__advance(c->shop.reader, c->boundary);
+	if (c->shop.looks)
+		looks__advance(c->shop.looks, c->boundary);
+	else
+		reader__advance(c->shop.reader, c->boundary);
 }
 
 static void sleep_until(uint64_t when)
@@ -186,7 +211,7 @@ void collector__cut_interval(struct collector *c)
 	}
 	c->boundary = clock__mono_ns() + CUT_NS;
 	c->boundary_ms = grid__stamp(&c->grid, c->boundary);
-	reader__cut(c->shop.reader, c->boundary);
+	cut(c);
 	sleep_until(c->boundary + settle_ns(c));
 }
 
@@ -271,22 +296,15 @@ static void look_at(struct collector *c, struct observed *o, uint64_t now)
 		collector__notice(c, o, "%s", news);
 }
 
-static void on_tick(struct collector *c, uint64_t now)
+/* What probes need to be asked several times a second. False: they are lost, and nothing is to be done about it. */
+static bool mind_probes(struct collector *c, uint64_t now)
 {
-	uint64_t left = c->deadline == UINT64_MAX ? UINT64_MAX : c->deadline > now ? c->deadline - now : 0;
-
-	c->next_tick = now + TICK_NS;
 	if (!probes__are_alive(c->shop.probes)) {
 		c->err = reason__set(c->why, -EPIPE, "somebody ended the process that plants gilscope's probes "
 				     "(gilscope-probes), and its probes with it: nothing is observed any more");
 		c->end = END_ERROR;
 		c->stop = true;
-		return;
-	}
-	mind_sink(c);
-	if (now - c->forgot_at > FORGET_NS) {
-		target_memory__forget(c->shop.memory);
-		c->forgot_at = now;
+		return false;
 	}
 	for (size_t i = 0; i < c->roster.max; i++)
 		if (roster__at(&c->roster, i)) {
@@ -294,6 +312,23 @@ static void on_tick(struct collector *c, uint64_t now)
 			modes__mind_budget(c, c->roster.places[i], now);
 			look_at(c, c->roster.places[i], now);
 		}
+	return true;
+}
+
+static void on_tick(struct collector *c, uint64_t now)
+{
+	uint64_t left = c->deadline == UINT64_MAX ? UINT64_MAX : c->deadline > now ? c->deadline - now : 0;
+
+	c->next_tick = now + TICK_NS;
+	if (c->shop.looks)
+		looked__mind_all(&c->shop, now);
+	else if (!mind_probes(c, now))
+		return;
+	mind_sink(c);
+	if (now - c->forgot_at > FORGET_NS) {
+		target_memory__forget(c->shop.memory);
+		c->forgot_at = now;
+	}
 	if (c->events->tick)
 		c->events->tick(c->events->arg, now - c->started, left);
 }
@@ -305,7 +340,7 @@ static void set_timer(struct collector *c)
 
 	if (c->next_tick < when)
 		when = c->next_tick;
-	if (c->next_guard < when)
+	if (c->shop.probes && c->next_guard < when)
 		when = c->next_guard;
 	if (c->deadline < when)
 		when = c->deadline;
@@ -329,7 +364,8 @@ static void on_timer(struct collector *c)
 	now = clock__mono_ns();
 	gc_looks__turn(&c->roster, &c->shop, now, c->boundary);
 	tracing__drain(c, now);
-	guarding__mind(c, now);
+	if (c->shop.probes)
+		guarding__mind(c, now);
 	procs__try_pending(c, now);
 	if (now >= c->boundary + settle_ns(c))
 		on_boundary(c);
@@ -403,7 +439,7 @@ static int turn(struct collector *c)
 	struct pollfd polls[POLL_COUNT] = {
 		[POLL_SIGNAL] = {.fd = c->signal_fd, .events = POLLIN},
 		[POLL_TIMER] = {.fd = c->timer_fd, .events = POLLIN},
-		[POLL_EVENTS] = {.fd = reader__fd(c->shop.reader), .events = POLLIN},
+		[POLL_EVENTS] = {.fd = c->shop.reader ? reader__fd(c->shop.reader) : -1, .events = POLLIN},
 		[POLL_EXITS] = {.fd = c->exits_fd, .events = POLLIN},
 	};
 	int err = watch_exits(c);
@@ -446,24 +482,40 @@ static void tell_given_up(struct collector *c)
 				  "have told is not known", counts.abandoned, counts.refused);
 }
 
+/* What the looks of the run have taken, and how many there were: estimates rest on them. */
+static void tell_looks(struct collector *c)
+{
+	struct looks_account account = looks__account(c->shop.looks);
+	double seconds = (double)(clock__mono_ns() - c->started) / SECOND;
+
+	collector__notice(c, NULL, "each process was looked at %.0f times a second, which took %.2f %% of a core of gilscope's "
+			  "own", (double)account.rounds / seconds, 100 * (double)account.cpu_ns / (seconds * SECOND));
+	if (account.lost)
+		collector__notice(c, NULL, "%" PRIu64 " looks were lost, as they were not taken in in time", account.lost);
+}
+
 static void end_all(struct collector *c)
 {
 	struct observed **all = calloc(c->roster.max, sizeof(struct observed *));
 	size_t n = 0;
 
 	/* What was told until now: who was born or ended in the last interval. */
-	reader__drain(c->shop.reader, procs__on_event, c);
+	if (c->shop.reader)
+		reader__drain(c->shop.reader, procs__on_event, c);
 	if (all && roster__count(&c->roster)) {
 		collector__cut_interval(c);
 		tracing__end(c, c->boundary);
 		collector__collect_all(c, true);
-		probes__lift_all(c->shop.probes);
+		if (c->shop.probes)
+			probes__lift_all(c->shop.probes);
 		for (size_t i = 0; i < c->roster.max; i++)
 			if (roster__at(&c->roster, i))
 				all[n++] = c->roster.places[i];
 		procs__let_go(c, all, n, c->end);
 	}
 	free(all);
+	if (c->shop.looks)
+		tell_looks(c);
 	procs__tell_missed(c);
 	tell_given_up(c);
 }
@@ -507,6 +559,18 @@ struct probes_opts collector__probes_opts(const struct collector_opts *opts, siz
 	};
 }
 
+static int open_probes(struct collector *c, const struct probes_opts *opts, struct reason *why)
+{
+	int err = probes__open(opts, &c->shop.probes, why);
+
+	err = err ?: reader__new(c->shop.probes, &c->shop.reader, why);
+	if (err)
+		return err;
+	reader__on_long(c->shop.reader, on_long, c);
+	reader__on_stack(c->shop.reader, c->events->stack ? on_stack : NULL, c);
+	return 0;
+}
+
 static int set_up(struct collector *c, size_t procs, struct reason *why)
 {
 	const struct probes_opts probes_opts = collector__probes_opts(c->opts, procs);
@@ -521,16 +585,19 @@ static int set_up(struct collector *c, size_t procs, struct reason *why)
 	c->exits_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (c->signal_fd < 0 || c->timer_fd < 0 || c->exits_fd < 0)
 		return reason__set(why, -errno, "can't set up timers and signals: %s", strerror(errno));
-	err = probes__open(&probes_opts, &c->shop.probes, why);
-	err = err ?: reader__new(c->shop.probes, &c->shop.reader, why);
+	if (c->opts->mode == MODE_LOOK)
+		err = looks__start(c->opts->look_rate, &c->shop.looks, why);
+	else
+		err = open_probes(c, &probes_opts, why);
 	if (err)
 		return err;
-	reader__on_long(c->shop.reader, on_long, c);
-	reader__on_stack(c->shop.reader, c->events->stack ? on_stack : NULL, c);
 	now = read_clocks();
 	c->started = now.mono_ns;
 	grid__init(&c->grid, c->opts->interval_ns, &now);
-	reader__begin(c->shop.reader, now.mono_ns, READER_NO_END);
+	if (c->shop.looks)
+		looks__begin(c->shop.looks, now.mono_ns);
+	else
+		reader__begin(c->shop.reader, now.mono_ns, READER_NO_END);
 	return 0;
 }
 
@@ -551,6 +618,7 @@ static void tear_down(struct collector *c)
 	for (size_t i = 0; i < c->roster.max; i++)
 		if (roster__at(&c->roster, i))
 			observed__stop(c->roster.places[i], &c->shop);
+	looks__end(c->shop.looks);
 	reader__free(c->shop.reader);
 	probes__close(c->shop.probes);
 	if (c->signal_fd >= 0)
@@ -602,7 +670,7 @@ static int run(struct collector *c)
 
 	observed__begin(&c->shop); /* nobody may be there yet */
 	plan_boundary(c);
-	reader__cut(c->shop.reader, c->boundary);
+	cut(c);
 	set_deadline(c);
 	c->end = END_EXIT;
 	err = loop(c);

@@ -17,6 +17,7 @@ enum mode_wish {
 	MODE_AUTO,
 	MODE_FULL,
 	MODE_LIGHT,
+	MODE_LOOK,  /* no probe at all */
 };
 
 struct collector;
@@ -39,6 +40,7 @@ struct collector_opts {
 	uint64_t duration_ns;      /* 0: until exit or signal */
 	enum mode_wish mode;
 	double max_overhead;       /* of one core per process, 0.02 */
+	uint32_t look_rate;        /* looks a second at each process, at most; MODE_LOOK */
 	const char *label;         /* NULL: the target's */
 	const char *host;          /* NULL: this host's name */
 	struct schema_opts schema;
@@ -58,7 +60,7 @@ struct collector_proc {
 	const struct target *target;
 	const struct pyver *python;
 	const struct site_plan *plan;
-	const struct probes_features *features;
+	const struct probes_features *features; /* NULL: it is looked at, and so are plan and method of no use */
 	const char *parent, *root; /* ids, "": none observed; no family is followed */
 	enum plant_method method;
 	enum gil_mode mode;

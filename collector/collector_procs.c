@@ -49,17 +49,18 @@ static void say_good_bye(struct collector *c, struct observed *o, enum collector
 void procs__let_go(struct collector *c, struct observed *const *who, size_t n, enum collector_end how)
 {
 	uint32_t *slots = calloc(n ?: 1, sizeof(*slots));
+	size_t forgotten = c->shop.reader ? n : 0;
 
 	for (size_t i = 0; i < n; i++) {
 		say_good_bye(c, who[i], who[i]->gone_at ? who[i]->gone_how : how);
 		observed__lift(who[i], &c->shop);
 	}
-	for (size_t i = 0; slots && i < n; i++)
+	for (size_t i = 0; slots && i < forgotten; i++)
 		slots[i] = who[i]->slot;
-	if (slots)
-		reader__forget(c->shop.reader, slots, n);
+	if (slots && forgotten)
+		reader__forget(c->shop.reader, slots, forgotten);
 	for (size_t i = 0; i < n; i++) {
-		if (!slots)
+		if (!slots && forgotten)
 			reader__forget(c->shop.reader, &who[i]->slot, 1);
 		observed__free(who[i], &c->shop);
 	}

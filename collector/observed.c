@@ -16,6 +16,7 @@
 #include "collector/base/log.h"
 #include "collector/cpython/pyinterps.h"
 #include "collector/look/gc_watch.h"
+#include "collector/look/looks.h"
 #include "collector/plan/image.h"
 #include "collector/process/procmem.h"
 #include "collector/python/pygils.h"
@@ -51,7 +52,7 @@ static void note_sight(struct observed *o, struct workshop *shop, const struct p
 	struct gil_words is;
 	bool any_event;
 
-	if (o->recipe->plan->library_fd < 0 || o->sighted)
+	if (!shop->probes || o->recipe->plan->library_fd < 0 || o->sighted)
 		return;
 	o->sighted = s->total.acquires > 0;
 	o->blind = o->blind && !o->sighted;
@@ -99,8 +100,7 @@ static int main_gil_address(const struct observed *o, struct gil_address *ret)
 	return 1;
 }
 
-static int find_gils(struct observed *o, bool starting, struct gil_address gils[GIL_PER_PROC], int *ret_n,
-		     struct reason *why)
+int observed__find_gils(struct observed *o, bool starting, struct gil_address gils[], int *ret_n, struct reason *why)
 {
 	bool enabled = true;
 	int err = -EAGAIN;
@@ -123,7 +123,9 @@ static enum gil_mode first_mode(const struct observed *o, const struct collector
 
 void observed__begin(struct workshop *shop)
 {
-	if (!shop->begun)
+	if (!shop->begun && shop->looks)
+		looks__begin(shop->looks, clock__mono_ns());
+	else if (!shop->begun)
 		reader__begin(shop->reader, clock__mono_ns(), READER_NO_END);
 	shop->begun = true;
 }
@@ -160,7 +162,7 @@ static int plant_and_arm(struct observed *o, struct workshop *shop, bool startin
 		.gils = gils,
 	};
 	uint64_t armed_at;
-	int err = find_gils(o, starting, gils, &who.gils_n, why);
+	int err = observed__find_gils(o, starting, gils, &who.gils_n, why);
 
 	err = err ?: probes__add(shop->probes, &who, &o->slot, why);
 	if (err)
@@ -223,16 +225,16 @@ static void identify(struct observed *o, struct workshop *shop, struct proc_iden
 		.label = shop->opts->label ?: o->target->label,
 		.python = o->recipe->python.text,
 		.image = o->target->image.path,
-		.method = o->recipe->plan->method,
-		.notes = o->recipe->plan->notes,
+		.method = shop->looks ? "looks" : o->recipe->plan->method,
+		.notes = shop->looks ? "" : o->recipe->plan->notes,
 		.container = o->target->container,
 		.cgroup = o->target->cgroup,
 		.pid_inside = (uint32_t)o->target->pid_inside,
-		.sites = (uint32_t)o->recipe->plan->sites_n,
+		.sites = shop->looks ? 0 : (uint32_t)o->recipe->plan->sites_n,
 		.cpus = target__cpus(o->target->pid),
 		.interval_ms = (uint32_t)(shop->opts->interval_ns / 1000000),
 		.started_ms = wall_ms(),
-		.price_ns = probes__features(shop->probes)->price_ns,
+		.price_ns = shop->looks ? 0 : probes__features(shop->probes)->price_ns,
 		.parent = o->parent,
 		.root = o->root,
 	};
@@ -309,10 +311,14 @@ static void publish_self(struct observed *o, struct workshop *shop)
 	o->pub.id = o->id;
 	o->pub.target = o->target;
 	o->pub.python = &o->recipe->python;
-	o->pub.plan = o->recipe->plan;
-	o->pub.features = probes__features(shop->probes);
 	o->pub.parent = o->parent;
 	o->pub.root = o->root;
+	if (shop->looks) {
+		o->pub.mode = GIL_MODE_LOOK;
+		return;
+	}
+	o->pub.plan = o->recipe->plan;
+	o->pub.features = probes__features(shop->probes);
 	o->pub.method = probes__method(shop->probes, o->slot);
 	o->pub.mode = probes__mode(shop->probes, o->slot);
 	if (o->pub.mode == GIL_MODE_LIGHT && !o->light_since) /* its relatives have changed to it, or it was asked for */
@@ -356,7 +362,9 @@ int observed__start(struct observed *o, struct workshop *shop, pid_t pid, const 
 	err = open_target(o, shop, pid, origin, why);
 	err = err ?: make_plan(o, shop, why);
 	err = err ?: prepare_output(o, shop, why);
-	if (!err) {
+	if (!err && shop->looks) {
+		err = looked__start(o, shop, origin->starting, why);
+	} else if (!err) {
 		set_prices(o, probes__features(shop->probes));
 		err = plant_and_arm(o, shop, origin->starting, why);
 	}
@@ -762,7 +770,9 @@ void observed__finish(struct observed *o, struct workshop *shop, int64_t end_ms,
 
 void observed__lift(struct observed *o, struct workshop *shop)
 {
-	if (o->gone_at)
+	if (shop->looks)
+		looked__stop(o, shop);
+	else if (o->gone_at)
 		probes__drop(shop->probes, o->slot);
 	else
 		probes__lift(shop->probes, o->slot);
@@ -770,7 +780,9 @@ void observed__lift(struct observed *o, struct workshop *shop)
 
 void observed__free(struct observed *o, struct workshop *shop)
 {
-	if (o->used)
+	if (shop->looks)
+		looked__stop(o, shop);
+	else if (o->used)
 		probes__remove(shop->probes, o->slot);
 	writer_lock__drop(o->id, o->lock_fd);
 	schema_writer__free(o->writer);
@@ -785,7 +797,8 @@ void observed__stop(struct observed *o, struct workshop *shop)
 {
 	if (o->used) {
 		observed__lift(o, shop);
-		reader__forget(shop->reader, &o->slot, 1);
+		if (shop->reader)
+			reader__forget(shop->reader, &o->slot, 1);
 	}
 	observed__free(o, shop);
 }

@@ -12,9 +12,11 @@
 #include "collector/look/guard.h"
 #include "collector/look/sight.h"
 #include "collector/plan/recipe.h"
+#include "collector/python/pygils.h"
 #include "collector/reader/reader.h"
 #include "collector.h"
 #include "observed_look.h"
+#include "observed_looked.h"
 
 /* Whether what its GILs do is seen: collector_sight.c. */
 struct sights {
@@ -68,6 +70,7 @@ struct observed {
 	struct observed_look look;
 	struct observed_news told;  /* of what was found by looking, people were told */
 	struct sights sights;
+	struct looked looked;       /* in place of probes */
 	struct gc_watch *gc;       /* NULL: of its garbage collection nothing is known */
 	uint64_t gc_state;         /* address of its main interpreter's garbage collector, 0: not found yet */
 	/* auto mode */
@@ -86,7 +89,9 @@ struct observed {
 struct workshop {
 	const struct collector_opts *opts;
 	struct probes *probes;
-	struct reader *reader;
+	struct reader *reader;     /* both NULL: processes are looked at, */
+	struct looks *looks;       /* by this; else NULL */
+	struct observed *looked[LOOK_SUBJECTS]; /* by its places */
 	struct recipes recipes;
 	struct target_memory *memory; /* NULL: few processes are looked at */
 	bool begun;                /* the first interval has: with the first process's arming */
@@ -97,6 +102,12 @@ struct workshop {
 
 /* Time spent on planning is no time observed: the first interval begins with the first process, or by this. */
 void observed__begin(struct workshop *shop);
+
+/*
+ * Finds the GILs of its process, at most GIL_PER_PROC: none of an interpreter that is still starting. `starting`: there is
+ * nothing to be read in its memory yet. 0 or -errno.
+ */
+int observed__find_gils(struct observed *o, bool starting, struct gil_address gils[], int *ret_n, struct reason *why);
 
 /* Where a process comes from. Zeroed: it was there before we came. */
 struct origin {

@@ -290,7 +290,7 @@ static uint32_t known_in(const struct collection *c)
 	static const uint32_t known[GIL_MODES] = {
 		[GIL_MODE_OFF] = KNOWN_ALL,
 		[GIL_MODE_FULL] = KNOWN_ALL,
-		[GIL_MODE_LIGHT] = KNOWN_WAIT | KNOWN_FORCED | KNOWN_HOLD_EST,
+		[GIL_MODE_LIGHT] = KNOWN_WAIT | KNOWN_WAIT_EST | KNOWN_FORCED | KNOWN_HOLD_EST,
 		[GIL_MODE_HOLDS] = KNOWN_IN_HOLDS,
 	};
 	uint32_t not = KNOWN_OF_GC | (probes__features(c->r->probes)->off_cpu ? 0 : KNOWN_OFF_CPU);
@@ -666,7 +666,7 @@ static void count_hits(struct collection *c)
 }
 
 /* Threads the process has now: /proc/PID/task has a link for each. */
-static uint32_t live_threads(pid_t pid)
+uint32_t reader__live_threads(pid_t pid)
 {
 	struct stat st;
 	char path[48];
@@ -688,7 +688,7 @@ static void describe_interval(struct collection *c)
 	s->blame_sampled = c->proc.mode == GIL_MODE_LIGHT;
 	s->cpu_ns = UINT64_MAX;
 	s->rss_kib = UINT64_MAX;
-	s->live_threads = live_threads(probes__pid(c->r->probes, c->slot));
+	s->live_threads = reader__live_threads(probes__pid(c->r->probes, c->slot));
 }
 
 /* What was to be told of GILs that have ended is told: their places are for others. */

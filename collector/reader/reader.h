@@ -123,4 +123,7 @@ void reader__end_trace(struct reader *r, uint32_t slot, uint64_t end_ns, reader_
  */
 bool reader__thread_name(struct reader *r, uint32_t slot, pid_t tid, char name[THREAD_NAME_SIZE]);
 
+/* Threads that a process has now; 0: not known. */
+uint32_t reader__live_threads(pid_t pid);
+
 #endif

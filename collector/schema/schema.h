@@ -176,9 +176,12 @@ const char *schema__global_key(char *buf, size_t size, const char *prefix, const
 	X(OVER_LATE, "over_late", "n", SEEN, "of over_n: went on for 0.5 ms or more, which bytecode does not") \
 	X(OVER_MAX, "over_max", "us", MAX, "longest time that a holder went on after it was asked") \
 	X(SWITCH_MISSED, "switch_missed", "n", SEEN, "how often a holder lost or got a CPU without the kernel's telling") \
-	X(HOLD_EST, "hold_est", "us", OWN, "instead of hold: an estimate, from ticks of CPU time (light mode)") \
+	X(HOLD_EST, "hold_est", "us", OWN, "instead of hold: an estimate (light mode, look mode)") \
 	X(HOLD_ERR, "hold_err", "us", OWN, "standard error of hold_est") \
-	X(UTIL_EST, "util_est", "ratio", OWN, "hold_est / observed time")
+	X(UTIL_EST, "util_est", "ratio", OWN, "hold_est / observed time") \
+	X(LOOKS, "looks", "n", SEEN, "looks at the GIL that the sample rests on (look mode): all its times are estimates") \
+	X(WAIT_ERR, "wait_err", "us", OWN, "standard error of wait where it is an estimate") \
+	X(SWITCHES, "switches", "n", SEEN, "changes of holder, exact (look mode)")
 
 enum schema_field {
 #define X(id, name, unit, merge, text) FIELD_##id,

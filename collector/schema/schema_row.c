@@ -158,6 +158,31 @@ static void forget_idle_gc(struct schema_row *row)
 	row->has &= ~gc | (row->value[FIELD_GC] > 0 ? BIT(GC) : 0);
 }
 
+/* Waits, known or estimated. */
+static void set_wait(const struct metrics *m, struct schema_row *row)
+{
+	if (!metrics__knows_wait(m))
+		return;
+	set_us(row, FIELD_WAIT, m->wait_ns);
+	set_off(m, row, FIELD_WAIT_BLOCKED, &m->wait_off, m->wait_ns);
+	if (m->known & KNOWN_HANDOVER)
+		set_us(row, FIELD_HANDOVER, m->handover_ns);
+	if (m->unknown_ns > 0)
+		set_us(row, FIELD_UNKNOWN, m->unknown_ns);
+}
+
+static void set_looks(const struct metrics *m, struct schema_row *row)
+{
+	if (!m->looks)
+		return;
+	set(row, FIELD_LOOKS, (double)m->looks);
+	if (!metrics__knows_wait(m))
+		return;
+	set_us(row, FIELD_WAIT_ERR, (uint64_t)sqrt(m->wait_err2));
+	if (m->wait_max_ns)
+		set_us(row, FIELD_WAIT_MAX, m->wait_max_ns);
+}
+
 static void set_metrics(const struct metrics *m, struct schema_row *row)
 {
 	if (m->known & KNOWN_HOLD) {
@@ -171,13 +196,9 @@ static void set_metrics(const struct metrics *m, struct schema_row *row)
 		set_us(row, FIELD_HOLD_ERR, (uint64_t)sqrt(m->hold_est.err2));
 	}
 	set_over(m, row);
+	set_wait(m, row);
+	set_looks(m, row);
 	if (m->known & KNOWN_WAIT) {
-		set_us(row, FIELD_WAIT, m->wait_ns);
-		set_off(m, row, FIELD_WAIT_BLOCKED, &m->wait_off, m->wait_ns);
-		if (m->known & KNOWN_HANDOVER)
-			set_us(row, FIELD_HANDOVER, m->handover_ns);
-		if (m->unknown_ns > 0)
-			set_us(row, FIELD_UNKNOWN, m->unknown_ns);
 		set(row, FIELD_C, (double)m->contended);
 		set_distribution(row, FIELD_WAIT_P50, &m->wait, &m->wait_open, m->wait_max_ns);
 		row->has_wait_hist = true;
@@ -214,11 +235,13 @@ static void set_shares(const struct proc_sample *s, const struct metrics *m, str
 		set(row, FIELD_COV, floor(observed / (double)s->len_ns * 10000) / 10000);
 	if (s->observed_ns == 0 || s->no_gil)
 		return;
+	if (m->looks)
+		set(row, FIELD_SWITCHES, (double)m->switches);
 	if (m->known & KNOWN_HOLD)
 		set(row, FIELD_UTIL, (double)busiest_hold(s, m) / observed);
 	else if (m->known & KNOWN_HOLD_EST) /* it may err beyond all of the time, a share can't */
 		set(row, FIELD_UTIL_EST, fmin(1, (double)busiest_hold(s, m) / observed));
-	if (m->known & KNOWN_WAIT)
+	if (metrics__knows_wait(m))
 		set(row, FIELD_WAITERS, (double)m->wait_ns / observed);
 }
 
@@ -299,7 +322,7 @@ static const uint8_t process_order[] = {
 	FIELD_GC_N2, FIELD_CPU, FIELD_RSS, FIELD_COST, FIELD_LOST, FIELD_COV, FIELD_GILS, FIELD_G, FIELD_INSIDE,
 	FIELD_STOPPED, FIELD_TRACED, FIELD_FROZEN, FIELD_HOLD_GONE,
 	FIELD_OVER, FIELD_OVER_N, FIELD_OVER_LATE, FIELD_OVER_MAX, FIELD_SWITCH_MISSED,
-	FIELD_HOLD_EST, FIELD_HOLD_ERR, FIELD_UTIL_EST,
+	FIELD_HOLD_EST, FIELD_HOLD_ERR, FIELD_UTIL_EST, FIELD_LOOKS, FIELD_WAIT_ERR, FIELD_SWITCHES,
 };
 static const uint8_t thread_order[] = {
 	FIELD_T, FIELD_D, FIELD_HOLD, FIELD_WAIT, FIELD_HANDOVER, FIELD_UNKNOWN, FIELD_N, FIELD_C, FIELD_FORCED,
@@ -310,7 +333,7 @@ static const uint8_t thread_order[] = {
 	FIELD_COV, FIELD_GILS, FIELD_GC_ERR, FIELD_GC_WAIT, FIELD_GC_MAX, FIELD_GC_N0, FIELD_GC_N1, FIELD_GC_N2,
 	FIELD_STOPPED, FIELD_TRACED, FIELD_FROZEN, FIELD_HOLD_GONE,
 	FIELD_OVER, FIELD_OVER_N, FIELD_OVER_LATE, FIELD_OVER_MAX, FIELD_SWITCH_MISSED,
-	FIELD_HOLD_EST, FIELD_HOLD_ERR, FIELD_UTIL_EST,
+	FIELD_HOLD_EST, FIELD_HOLD_ERR, FIELD_UTIL_EST, FIELD_LOOKS, FIELD_WAIT_ERR, FIELD_SWITCHES,
 };
 
 _Static_assert(sizeof(process_order) == FIELD_COUNT && sizeof(thread_order) == FIELD_COUNT, "a field is missing");
@@ -616,6 +639,9 @@ static void merge_estimate(struct schema_row *dst, const struct schema_row *src)
 		      known_or_estimated(src, FIELD_UTIL, FIELD_UTIL_EST) * b;
 	bool estimated = has(dst, FIELD_HOLD_EST) || has(src, FIELD_HOLD_EST);
 
+	if (has(dst, FIELD_WAIT_ERR) || has(src, FIELD_WAIT_ERR))
+		set(dst, FIELD_WAIT_ERR, hypot(has(dst, FIELD_WAIT_ERR) ? dst->value[FIELD_WAIT_ERR] : 0,
+					       has(src, FIELD_WAIT_ERR) ? src->value[FIELD_WAIT_ERR] : 0));
 	dst->has &= ~(BIT(HOLD_EST) | BIT(HOLD_ERR) | BIT(UTIL_EST));
 	if (!estimated || isnan(hold))
 		return;

@@ -358,7 +358,7 @@ int schema_write__blame(struct schema_writer *w, enum tier tier, const struct pr
 {
 	bool waited = s->total.wait_ns > 0;
 
-	if (!(s->total.known & KNOWN_WAIT) || s->observed_ns == 0)
+	if (!metrics__knows_wait(&s->total) || s->observed_ns == 0)
 		return 0;
 	/* Stretches without waiting are bounded like idle threads: by one row that says so. */
 	if (!waited && !w->blame_shown[tier])

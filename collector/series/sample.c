@@ -372,6 +372,9 @@ static int add_ended(struct metrics *dst, const struct metrics *src)
 	gc_time__add(&dst->gc, &src->gc);
 	dst->hold_est.ns += src->hold_est.ns;
 	dst->hold_est.err2 += src->hold_est.err2;
+	dst->wait_err2 += src->wait_err2;
+	dst->looks += src->looks;
+	dst->switches += src->switches;
 	err = hist__add(&dst->hold, &src->hold);
 	return hist__add(&dst->wait, &src->wait) ?: err;
 }
@@ -388,6 +391,7 @@ const char *gil_mode__name(enum gil_mode mode, const char *other)
 {
 	static const char *const names[GIL_MODES] = {
 		[GIL_MODE_FULL] = "full", [GIL_MODE_LIGHT] = "light", [GIL_MODE_HOLDS] = "holds", [GIL_MODE_GUARDED] = "guarded",
+		[GIL_MODE_LOOK] = "look",
 	};
 
 	return names[mode] ?: other;

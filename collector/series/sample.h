@@ -48,7 +48,8 @@ enum known {
 	KNOWN_GC_NUMBERS = 256, /* gc.n */
 	KNOWN_GC_EXACT = 512,   /* the times of gc are measured, else sampled */
 	KNOWN_HOLD_EST = 1024,  /* hold_est; where holds are known, it is they */
-	KNOWN_ALL = 2047,
+	KNOWN_WAIT_EST = 2048,  /* wait_ns, about; where waits are known, it is they */
+	KNOWN_ALL = 4095,
 };
 
 #define KNOWN_OF_GC (KNOWN_GC | KNOWN_GC_WAIT | KNOWN_GC_NUMBERS | KNOWN_GC_EXACT)
@@ -68,7 +69,7 @@ struct hold_estimate {
 	double err2;            /* square of its standard error, ns^2; 0: exact */
 };
 
-/* "full", "light", "holds", "guarded"; `other` where an interval had several, or none. */
+/* "full", "light", "holds", "guarded", "look"; `other` where an interval had several, or none. */
 const char *gil_mode__name(enum gil_mode mode, const char *other);
 
 struct metrics {
@@ -89,6 +90,9 @@ struct metrics {
 	uint64_t wait_max_ns;
 	struct gc_time gc;
 	struct hold_estimate hold_est; /* light: held on a CPU */
+	double wait_err2;       /* square of wait_ns's standard error, ns^2; 0: exact */
+	uint64_t looks;         /* at the GIL, that what is known rests on; 0: it is measured */
+	uint64_t switches;      /* changes of holder, exact; looks see them */
 	struct hist hold;       /* ended in the interval, at full length */
 	struct hist wait;
 	struct hist hold_open;  /* open at the end, at the age so far */
@@ -271,6 +275,12 @@ void metrics__clear(struct metrics *m);
 static inline bool metrics__is_estimate(const struct metrics *m)
 {
 	return (m->known & (KNOWN_HOLD | KNOWN_HOLD_EST)) == KNOWN_HOLD_EST;
+}
+
+/* Whether it is known how long it waited, if only about. */
+static inline bool metrics__knows_wait(const struct metrics *m)
+{
+	return m->known & (KNOWN_WAIT | KNOWN_WAIT_EST);
 }
 
 /* How long it held: exactly where that is known, else about. */

@@ -50,7 +50,7 @@ Test(options, wrong_usage_gets_one_sentence_that_names_it)
 		{0, "attach --interval _ 1", "--interval: '' is not a duration"},
 		{0, "attach --interval 1ms 1", "--interval: 1ms is out of range (100ms to 60m)"},
 		{0, "attach --duration abc 1", "--duration: 'abc' is not a duration"},
-		{0, "attach --mode turbo 1", "--mode: 'turbo' is none of auto, full and light"},
+		{0, "attach --mode turbo 1", "--mode: 'turbo' is none of auto, full, light and look"},
 		{0, "attach --stacks 5 1", "--stacks: '5' is not a duration"},
 		{0, "attach --stacks off --alert-hold 1s 1", "not with --stacks off"},
 		{0, "attach --alert-hold 0 1", "--alert-hold: 0 is out of range"},

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* See observed_looked.h. */
+#include "observed_looked.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "collector/base/clock.h"
+#include "collector/base/log.h"
+#include "collector/look/looks.h"
+#include "collector/python/pynames.h"
+#include "observed.h"
+
+/* ---- its GILs ---- */
+
+/* Interpreters with GILs of their own come and go. Of one that starts there is none to be looked at yet. */
+static void find_gils(struct observed *o, struct workshop *shop, bool starting)
+{
+	struct gil_address gils[GIL_PER_PROC];
+	struct reason why = {{0}};
+	int n = 0;
+
+	if (observed__find_gils(o, starting, gils, &n, &why) || n <= 0)
+		return;
+	n = n < LOOK_GILS ? n : LOOK_GILS;
+	for (int i = 0; i < n; i++)
+		o->looked.gils[i] = (struct look_gil){.addr = gils[i].gil, .number = (uint32_t)gils[i].interp_id};
+	o->looked.gils_n = (uint32_t)n;
+	looks__set_gils(shop->looks, o->looked.place, gils, n);
+}
+
+int looked__start(struct observed *o, struct workshop *shop, bool starting, struct reason *why)
+{
+	struct looked *l = &o->looked;
+
+	l->place = -1;
+	l->tally = look_tally__new();
+	if (!l->tally || pynames__new(o->target->pid, o->runtime, &o->recipe->offsets, &l->names))
+		return reason__set(why, -ENOMEM, "out of memory");
+	l->place = looks__watch(shop->looks, o->target->pid, &o->recipe->offsets);
+	if (l->place < 0)
+		return reason__set(why, l->place, "process %d is one too many to be looked at", (int)o->target->pid);
+	shop->looked[l->place] = o;
+	o->used = true;
+	observed__begin(shop);
+	find_gils(o, shop, starting);
+	return 0;
+}
+
+void looked__stop(struct observed *o, struct workshop *shop)
+{
+	struct looked *l = &o->looked;
+
+	if (!l->tally)
+		return;
+	if (l->place >= 0) {
+		looks__unwatch(shop->looks, l->place);
+		shop->looked[l->place] = NULL;
+	}
+	look_tally__free(l->tally);
+	pynames__free(l->names);
+	*l = (struct looked){.place = -1};
+}
+
+/* ---- what was seen ---- */
+
+static void note(void *arg, int place, const struct look_record *r)
+{
+	struct workshop *shop = arg;
+	struct observed *o = shop->looked[place];
+
+	if (o && o->looked.tally)
+		look_tally__note(o->looked.tally, r, looks__interval_start(shop->looks), looks__interval_end(shop->looks));
+}
+
+static void drain(struct workshop *shop, uint64_t until)
+{
+	uint64_t end = looks__interval_end(shop->looks);
+
+	looks__drain(shop->looks, until < end ? until : end, note, shop);
+}
+
+void looked__mind_all(struct workshop *shop, uint64_t now)
+{
+	int stuck = looks__mind(shop->looks, now);
+
+	drain(shop, now);
+	for (int place = 0; place < LOOK_SUBJECTS; place++) {
+		struct observed *o = shop->looked[place];
+
+		if (o && place == stuck && !o->looked.stuck) {
+			log_warn("process %d keeps its memory back: it is looked at no more", (int)o->target->pid);
+			o->looked.stuck = true;
+		}
+		if (o && !o->looked.gils_n && !o->looked.stuck && !o->gone_at)
+			find_gils(o, shop, false);
+	}
+}
+
+/* ---- into a sample ---- */
+
+static uint64_t boot_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
+}
+
+/* Who the threads are that were seen. One that has ended meanwhile keeps the name that Python had for it, if it was read. */
+static void name_threads(struct observed *o, struct proc_sample *s)
+{
+	uint64_t now = boot_ns(), tick_ns = 1000000000ull / (uint64_t)sysconf(_SC_CLK_TCK), stack;
+	pid_t pid = o->target->pid;
+
+	for (size_t i = 0; i < s->threads_n; i++) {
+		struct thread_sample *t = &s->threads[i];
+		pid_t tid = (pid_t)t->key.tid;
+		const char *name;
+
+		if (!tid)
+			continue;
+		t->exited = target__stat(pid, tid, &t->key.start_ticks, &stack) != 0;
+		name = pynames__find(o->looked.names, now, tid, 0, t->key.start_ticks * tick_ns);
+		t->key.inside = (uint32_t)target__id_inside(pid, tid);
+		if (name)
+			snprintf(t->name, sizeof(t->name), "%s", name);
+		else if (target__thread_comm(pid, tid, t->name, sizeof(t->name)))
+			t->name[0] = '\0';
+	}
+}
+
+int looked__collect(struct observed *o, struct workshop *shop, struct proc_sample **ret)
+{
+	uint64_t start = looks__interval_start(shop->looks), end = looks__interval_end(shop->looks);
+	struct looked *l = &o->looked;
+	struct proc_sample *s = proc_sample__new();
+	int err = s ? 0 : -ENOMEM;
+
+	drain(shop, end);
+	start = start > o->begun_at ? start : o->begun_at;
+	err = err ?: look_tally__settle(l->tally, l->gils, l->gils_n, end > start ? end - start : 0, s);
+	if (err) {
+		proc_sample__free(s);
+		return err;
+	}
+	s->live_threads = reader__live_threads(o->target->pid);
+	if (!o->gone_at && !l->stuck) {
+		name_threads(o, s);
+		find_gils(o, shop, false);
+	}
+	*ret = s;
+	return 0;
+}

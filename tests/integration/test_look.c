@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Looks in place of probes, in attach: what the observed program itself clocked against what is estimated, where bpf() and
+ * perf_event_open() are refused and gilscope has no capability at all.
+ *
+ * Estimates may be off by chance: as many standard errors as are allowed here no run exceeds more often than once in a million.
+ */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <jansson.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <math.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "../support/json_lines.h"
+#include "../support/tool.h"
+#include "../support/workload.h"
+
+TestSuite(look, .timeout = 240);
+
+#define ERRORS 5.5
+#define POINT 0.01 /* of the time: bytecode beside what the program clocks */
+#define NOBODY 65534
+
+/* From here on neither this process nor a child of it has a right, or can have BPF. */
+static void give_everything_up(void)
+{
+	struct sock_filter steps[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_bpf, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_perf_event_open, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog filter = {.len = sizeof(steps) / sizeof(steps[0]), .filter = steps};
+
+	if (geteuid() == 0)
+		cr_assert_eq(setresgid(NOBODY, NOBODY, NOBODY) || setresuid(NOBODY, NOBODY, NOBODY), 0);
+	cr_assert_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	cr_assert_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0);
+	cr_assert_eq(syscall(SYS_bpf, 0, NULL, 0), -1);
+	cr_assert_eq(errno, EPERM);
+}
+
+/* Attaches to the workload until its end; what it wrote, and the workload's truth in `w`. */
+static json_t *observe(struct workload *w, const char *command, const char *options)
+{
+	struct interpreter stock;
+	char words[256];
+	struct tool t;
+	char *out;
+	json_t *lines;
+
+	interpreter__stock(&stock);
+	workload__start(w, &stock, command);
+	snprintf(words, sizeof(words), "attach %d --mode look --no-store --json %s", (int)w->pid, options);
+	tool__start(&t, words);
+	tool__await(&t, "watching");
+	workload__go(w);
+	workload__truth(w);
+	kill(t.pid, SIGINT);
+	cr_assert_eq(tool__wait(&t, 60), 0);
+	out = tool__stdout(&t);
+	lines = json_lines__parse(out);
+	free(out);
+	tool__clear(&t);
+	return lines;
+}
+
+/* Each thread's hold within what is allowed of what it clocked. */
+static void expect_holds(const json_t *summary, struct workload *w, double most_error)
+{
+	double len = (double)json__int(summary, "process.d");
+	json_t *thread;
+	size_t i;
+
+	json_array_foreach(json_object_get(w->truth, "threads"), i, thread) {
+		const char *name = json_string_value(json_object_get(thread, "name"));
+		const json_t *row = json__thread(summary, name);
+		double truth = (double)truth__int(thread, "hold_ns") / 1e3, told, err;
+
+		if (truth == 0)
+			continue;
+		cr_assert(row, "no row of %s", name);
+		told = (double)json__int(row, "hold_est");
+		err = (double)json__int(row, "hold_err");
+		cr_expect(fabs(told - truth) <= ERRORS * err + POINT * len, "%s: %.0f us told, +- %.0f, of %.0f us held", name,
+			  told, err, truth);
+		cr_expect_lt(err, most_error * len, "%s: the error is %.0f us of %.0f us", name, err, len);
+		cr_expect_gt(json__int(row, "looks"), 0);
+	}
+}
+
+Test(look, shares_of_holds_are_those_that_threads_clocked_without_bpf_and_without_rights)
+{
+	json_t *lines;
+	const json_t *summary;
+	struct workload w;
+
+	give_everything_up();
+	lines = observe(&w, "looked.py 6 37 11 4", "");
+	summary = json_lines__summary(lines);
+	cr_expect_str_eq(json_string_value(json_object_get(summary, "mode")), "look");
+	cr_expect(json_is_true(json_object_get(summary, "blame_sampled")));
+	cr_expect_null(json_object_get(json_object_get(summary, "process"), "n"), "acquires are not known");
+	cr_expect_null(json_object_get(json_object_get(summary, "process"), "hold"), "holds are estimates");
+	expect_holds(summary, &w, 0.05);
+	cr_expect_null(json__thread(summary, "idle"), "it never had the GIL, and never wanted it");
+	json_decref(lines);
+	workload__quit(&w);
+}
+
+Test(look, a_program_that_keeps_step_with_the_looks_is_told_no_less_right)
+{
+	json_t *lines;
+	struct workload w;
+
+	lines = observe(&w, "looked.py 6 --hold-ms 2 --even 50", "--look-rate 250");
+	expect_holds(json_lines__summary(lines), &w, 0.05);
+	json_decref(lines);
+	workload__quit(&w);
+}
+
+Test(look, waiting_is_charged_to_whom_the_victim_waited_for)
+{
+	const json_t *summary, *cell;
+	double blamed = 0, stalled, error;
+	struct workload w;
+	json_t *lines;
+	size_t i;
+
+	lines = observe(&w, "hog_victim.py 60 --hold-ms 50 --victims 1", "");
+	summary = json_lines__summary(lines);
+	json_array_foreach(json_object_get(summary, "blame"), i, cell) {
+		cr_expect_str_eq(json_string_value(json_object_get(json_object_get(cell, "victim"), "name")), "victim-0");
+		cr_expect_str_eq(json_string_value(json_object_get(json_object_get(cell, "holder"), "name")), "hog");
+		blamed += (double)json__int(cell, "us");
+	}
+	stalled = (double)truth__int(workload__thread(&w, "victim-0"), "stall_ns") / 1e3;
+	error = (double)json__int(json__thread(summary, "victim-0"), "wait_err");
+	cr_expect(fabs(blamed - stalled) <= ERRORS * error + 0.1 * stalled, "%.0f us of %.0f us stalled", blamed, stalled);
+	cr_expect_gt(json__int(summary, "process.switches"), 60);
+	json_decref(lines);
+	workload__quit(&w);
+}
+
+Test(look, what_looks_cannot_do_is_refused_in_words)
+{
+	struct tool t;
+	char *err, words[128];
+
+	snprintf(words, sizeof(words), "attach %d --mode look --no-store --children", (int)getppid());
+	cr_expect_neq(tool__run(&t, words), 0);
+	err = tool__stderr(&t);
+	cr_expect(strstr(err, "name each process") || strstr(err, "not a CPython process"), "%s", err);
+	free(err);
+	tool__clear(&t);
+}
