@@ -393,7 +393,8 @@ static void rest(FILE *to, const struct proc_sample *t, const struct thread_samp
 
 static void tables(FILE *to, const struct proc_sample *t, const struct summary_opts *opts)
 {
-	const struct out_column *columns = t->total.looks ? looked_shares : metrics__is_estimate(&t->total) ? about_shares : shares;
+	bool about = metrics__is_estimate(&t->total);
+	const struct out_column *columns = t->total.looks ? looked_shares : about ? about_shares : shares;
 	size_t n = 0;
 	const struct thread_sample **sorted = rows__sorted(t, &n);
 
