@@ -453,10 +453,16 @@ static void on_tick(void *arg, uint64_t elapsed_ns, uint64_t remaining_ns)
 
 /* ---- opening and closing ---- */
 
+/* Whether looks can do all that is asked for, where probes can't be had. */
+static bool may_look(const struct options *o)
+{
+	return o->mode == MODE_AUTO && !o->children && !o->all && !o->alert_hold_ns && !o->alert_wait_ns;
+}
+
 int watch__check(const struct options *o, struct reason *why)
 {
 	if (o->mode != MODE_LOOK)
-		return caps__check(why);
+		return may_look(o) ? 0 : caps__check(why);
 	if (o->children || o->all)
 		return reason__set(why, -EINVAL, "looks follow nobody: in --mode look, name each process (gilscope ls shows "
 				   "them)");
@@ -523,6 +529,7 @@ struct collector_opts watch__opts_of(const struct options *o)
 static void fill_opts(struct watch *w)
 {
 	w->opts = watch__opts_of(w->options);
+	w->opts.may_look = may_look(w->options);
 	w->opts.sink = w->history.sink;
 	w->opts.all = w->options->all ? &w->filter : NULL;
 	w->events = (struct collector_events){

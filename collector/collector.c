@@ -571,6 +571,49 @@ static int open_probes(struct collector *c, const struct probes_opts *opts, stru
 	return 0;
 }
 
+static void close_probes(struct collector *c)
+{
+	reader__free(c->shop.reader);
+	probes__close(c->shop.probes);
+	c->shop.reader = NULL;
+	c->shop.probes = NULL;
+}
+
+static int open_looks(struct collector *c, struct reason *why)
+{
+	c->shop.recipes.no_sites = true;
+	return looks__start(c->opts->look_rate, &c->shop.looks, why);
+}
+
+/* In place of probes, which can't be had for `why_not`; that is said once it is done. */
+static int fall_back_on_looks(struct collector *c, const struct reason *why_not, struct reason *why)
+{
+	int err;
+
+	close_probes(c);
+	err = open_looks(c, why);
+	if (err)
+		return err;
+	looks__begin(c->shop.looks, clock__mono_ns());
+	collector__notice(c, NULL, "there are no probes, as %s", why_not->text);
+	collector__notice(c, NULL, "so its memory is looked at (look mode): holds, waits and who waited for whom are estimates, and how "
+			  "often the GIL was taken, how long a hold was and which code held it is not known");
+	return 0;
+}
+
+static int open_instrument(struct collector *c, const struct probes_opts *opts, struct reason *why)
+{
+	struct reason why_not = {{0}};
+	int err;
+
+	if (c->opts->mode == MODE_LOOK)
+		return open_looks(c, why);
+	err = open_probes(c, opts, &why_not);
+	if (err && c->opts->may_look)
+		return fall_back_on_looks(c, &why_not, why);
+	return err ? reason__set(why, err, "%s", why_not.text) : 0;
+}
+
 static int set_up(struct collector *c, size_t procs, struct reason *why)
 {
 	const struct probes_opts probes_opts = collector__probes_opts(c->opts, procs);
@@ -585,10 +628,7 @@ static int set_up(struct collector *c, size_t procs, struct reason *why)
 	c->exits_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (c->signal_fd < 0 || c->timer_fd < 0 || c->exits_fd < 0)
 		return reason__set(why, -errno, "can't set up timers and signals: %s", strerror(errno));
-	if (c->opts->mode == MODE_LOOK)
-		err = looks__start(c->opts->look_rate, &c->shop.looks, why);
-	else
-		err = open_probes(c, &probes_opts, why);
+	err = open_instrument(c, &probes_opts, why);
 	if (err)
 		return err;
 	now = read_clocks();
@@ -619,8 +659,7 @@ static void tear_down(struct collector *c)
 		if (roster__at(&c->roster, i))
 			observed__stop(c->roster.places[i], &c->shop);
 	looks__end(c->shop.looks);
-	reader__free(c->shop.reader);
-	probes__close(c->shop.probes);
+	close_probes(c);
 	if (c->signal_fd >= 0)
 		close(c->signal_fd);
 	if (c->timer_fd >= 0)
@@ -664,6 +703,19 @@ static int start_all(struct collector *c, const pid_t *pids, size_t n, struct re
 	return roster__count(&c->roster) ? 0 : err;
 }
 
+/* The same by looks where no probe can be planted in any of them, whatever the reason is but that they are no Python. */
+static int start_all_somehow(struct collector *c, const pid_t *pids, size_t n, struct reason *why)
+{
+	struct reason by_looks = {{0}};
+	int err = start_all(c, pids, n, why);
+
+	if (!err || err == -ESRCH || err == -ENOEXEC || !c->opts->may_look || c->shop.looks)
+		return err;
+	if (fall_back_on_looks(c, why, &by_looks) || start_all(c, pids, n, &by_looks))
+		return err;
+	return 0;
+}
+
 static int run(struct collector *c)
 {
 	int err;
@@ -695,7 +747,7 @@ int collector__run(const struct collector_opts *opts, const pid_t *pids, size_t 
 		begin_pulse();
 	if (!err && opts->all)
 		err = procs__start_all(&c, why);
-	err = err || !pids_n ? err : start_all(&c, pids, pids_n, why);
+	err = err || !pids_n ? err : start_all_somehow(&c, pids, pids_n, why);
 	err = err ?: run(&c);
 	tear_down(&c);
 	return err;

@@ -41,6 +41,7 @@ struct collector_opts {
 	enum mode_wish mode;
 	double max_overhead;       /* of one core per process, 0.02 */
 	uint32_t look_rate;        /* looks a second at each process, at most; MODE_LOOK */
+	bool may_look;             /* MODE_AUTO: looks will do where probes can't be had */
 	const char *label;         /* NULL: the target's */
 	const char *host;          /* NULL: this host's name */
 	struct schema_opts schema;

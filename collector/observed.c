@@ -285,7 +285,7 @@ static void note_sink_losses(struct observed *o, struct workshop *shop)
 
 static void note_kept_sites(struct observed *o, struct workshop *shop)
 {
-	uint32_t now = probes__kept(shop->probes, o->slot);
+	uint32_t now = shop->probes ? probes__kept(shop->probes, o->slot) : 0;
 
 	if (now > o->pub.kept_sites)
 		o->pub.kept_sites = now;

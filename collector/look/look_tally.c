@@ -414,9 +414,21 @@ static void begin_next(struct look_tally *t)
 		};
 }
 
+/* With a C library in which nobody can be seen queueing, nobody is: that is no sign that nobody does. */
+static bool sees_waits(const struct look_tally *t)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < LOOK_GILS; i++)
+		any |= t->gils[i].counted_ns > 0;
+	for (size_t i = 0; i < t->threads_n; i++)
+		any |= t->threads[i].queued > 0;
+	return t->rounds && any;
+}
+
 static int settle(struct look_tally *t, const struct look_gil *gils, uint32_t gils_n, uint32_t *samples, struct proc_sample *s)
 {
-	uint32_t known = KNOWN_HOLD_EST | (t->rounds ? KNOWN_WAIT_EST | KNOWN_HANDOVER : 0);
+	uint32_t known = KNOWN_HOLD_EST | (sees_waits(t) ? KNOWN_WAIT_EST | KNOWN_HANDOVER : 0);
 	struct scales scales = {
 		.observed = (double)s->observed_ns,
 		.busy = t->rounds ? (double)(t->rounds - t->idle_rounds) / (double)t->rounds : 0,

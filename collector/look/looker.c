@@ -4,9 +4,10 @@
  * `switch_number` once more. Where it has changed meanwhile, the look is taken again: holder and number may not belong together.
  *
  * The number of waiters is one of cond's words: __wrefs >> 3 (nptl/pthread_cond_wait.c), at 36 up to glibc 2.40 and at 28 from
- * 2.41 on, where the words before it are fewer. Which one it is, the first thread says that is seen queueing: it sleeps on one of
- * __g_signals, at 40 and 44, or at 32 and 36 (sysdeps/nptl/bits/thread-shared-types.h; at 32 stood a lock before). Until then the
- * number is unknown.
+ * 2.41 on, where the words before it are fewer. Which one it is tells the word itself: CPython asks for the monotonic clock
+ * (Python/thread_pthread.h), which is bit 1 of the three below the number. Else the first thread says it that is seen queueing: it
+ * sleeps on one of __g_signals, at 40 and 44, or at 32 and 36 (sysdeps/nptl/bits/thread-shared-types.h; at 32 stood a lock
+ * before). Until then, and with another C library, the number is unknown.
  */
 #include "looker.h"
 
@@ -29,6 +30,7 @@
 
 #define COND_SIZE 48
 #define WREFS_SHIFT 3
+#define WREFS_MONOTONIC 2       /* of its bits below, alone: monotonic clock, not shared, nobody destroys it */
 #define BLOCK_MAX 512           /* of a GIL's words that are read at once */
 #define TORN_MAX 3              /* readings of one look */
 #define HOLDERS 64              /* remembered of each process */
@@ -208,7 +210,22 @@ static uint32_t word_at(const uint8_t *block, uint32_t at)
 	return word;
 }
 
-static int glance(const struct subject *s, uint64_t gil, struct gil_glance *ret)
+/* Both may look so by chance, and then the next look tells. */
+static void learn_layout(struct subject *s, const uint8_t *cond)
+{
+	enum cond_layout found = COND_UNKNOWN;
+
+	for (enum cond_layout l = COND_UNKNOWN + 1; l < COND_LAYOUTS; l++) {
+		if ((word_at(cond, wrefs_at[l]) & ((1u << WREFS_SHIFT) - 1)) != WREFS_MONOTONIC)
+			continue;
+		if (found)
+			return;
+		found = l;
+	}
+	s->layout = found;
+}
+
+static int glance(struct subject *s, uint64_t gil, struct gil_glance *ret)
 {
 	const struct pyoffsets *off = &s->is.off;
 	uint32_t first = off->gil_locked < off->gil_last_holder ? off->gil_locked : off->gil_last_holder;
@@ -232,6 +249,8 @@ static int glance(const struct subject *s, uint64_t gil, struct gil_glance *ret)
 		if (ret->words.switches == again)
 			break;
 	}
+	if (s->layout == COND_UNKNOWN)
+		learn_layout(s, block + off->gil_cond - first);
 	ret->waiters = s->layout == COND_UNKNOWN ? LOOK_WAITERS_UNKNOWN :
 		       word_at(block, off->gil_cond - first + wrefs_at[s->layout]) >> WREFS_SHIFT;
 	return 0;

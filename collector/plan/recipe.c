@@ -24,7 +24,9 @@ struct recipe_entry {
 
 static bool is_of(const struct recipe_entry *e, const struct stat *st)
 {
-	return e->recipe.plan->library_fd < 0 && e->dev == st->st_dev && e->ino == st->st_ino && e->size == st->st_size &&
+	bool is_files = !e->recipe.plan || e->recipe.plan->library_fd < 0;
+
+	return is_files && e->dev == st->st_dev && e->ino == st->st_ino && e->size == st->st_size &&
 	       e->changed.tv_sec == st->st_ctim.tv_sec && e->changed.tv_nsec == st->st_ctim.tv_nsec;
 }
 
@@ -52,7 +54,7 @@ static void drop_idle(struct recipes *r)
 	}
 }
 
-static int work_out_here(const struct target *t, struct recipe *ret, struct reason *why)
+static int work_out_here(const struct target *t, bool with_sites, struct recipe *ret, struct reason *why)
 {
 	struct elf_symbol runtime;
 	struct elffile *elf;
@@ -63,17 +65,18 @@ static int work_out_here(const struct target *t, struct recipe *ret, struct reas
 	ret->runtime = elffile__symbol(elf, "_PyRuntime", &runtime) == 0 ? runtime.vaddr : 0;
 	err = pyver__identify(elf, t->image.path, &ret->python, why);
 	err = err ?: pyver__offsets(elf, &ret->python, &ret->offsets, why);
-	err = err ?: image__plan(t, elf, &ret->plan, why);
+	if (!err && with_sites)
+		err = image__plan(t, elf, &ret->plan, why);
 	elffile__close(elf); /* megabytes */
 	return err;
 }
 
 /* The same by a child. */
-static int work_out_apart(const struct target *t, struct recipe *ret, struct reason *why)
+static int work_out_apart(const struct target *t, bool with_sites, struct recipe *ret, struct reason *why)
 {
 	struct apart found;
 
-	apart__look(t, true, &found);
+	apart__look(t, with_sites, &found);
 	*ret = (struct recipe){
 		.python = found.python, .offsets = found.offsets, .runtime = found.runtime, .plan = found.plan,
 	};
@@ -88,14 +91,14 @@ static struct recipe_entry *entry_of(const struct recipes *r, const struct stat 
 	return NULL;
 }
 
-static int make_entry(const struct target *t, const struct stat *st, struct recipe_entry **ret, struct reason *why)
+static int make_entry(const struct target *t, bool with_sites, const struct stat *st, struct recipe_entry **ret, struct reason *why)
 {
 	struct recipe_entry *e = calloc(1, sizeof(*e));
 	int err;
 
 	if (!e)
 		return reason__set(why, -ENOMEM, "out of memory");
-	err = (apart__is_wanted(t) ? work_out_apart : work_out_here)(t, &e->recipe, why);
+	err = (apart__is_wanted(t) ? work_out_apart : work_out_here)(t, with_sites, &e->recipe, why);
 	if (err) {
 		entry_free(e);
 		return err;
@@ -118,7 +121,7 @@ int recipes__take(struct recipes *r, const struct target *t, const struct recipe
 		return reason__set(why, -errno, "%s: can't be looked at", t->image.path);
 	e = entry_of(r, &st);
 	if (!e) {
-		err = make_entry(t, &st, &e, why);
+		err = make_entry(t, !r->no_sites, &st, &e, why);
 		if (!err) {
 			e->next = r->first;
 			r->first = e;

@@ -16,11 +16,12 @@ struct recipe {
 	struct pyver python;
 	struct pyoffsets offsets;
 	uint64_t runtime;       /* ELF virtual address of _PyRuntime, 0: not known */
-	struct site_plan *plan;
+	struct site_plan *plan; /* NULL: sites are not asked for */
 };
 
 /* The recipes in use, and the last ones that were. Zeroed: none. */
 struct recipes {
+	bool no_sites;          /* nothing will be planted */
 	struct recipe_entry *first;
 };
 

@@ -29,8 +29,8 @@ TestSuite(look, .timeout = 240);
 #define POINT 0.01 /* of the time: bytecode beside what the program clocks */
 #define NOBODY 65534
 
-/* From here on neither this process nor a child of it has a right, or can have BPF. */
-static void give_everything_up(void)
+/* From here on neither this process nor a child of it can have BPF; as another user than root, it has no capability either. */
+static void give_up_bpf(void)
 {
 	struct sock_filter steps[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -41,16 +41,20 @@ static void give_everything_up(void)
 	};
 	struct sock_fprog filter = {.len = sizeof(steps) / sizeof(steps[0]), .filter = steps};
 
-	if (geteuid() == 0)
-		cr_assert_eq(setresgid(NOBODY, NOBODY, NOBODY) || setresuid(NOBODY, NOBODY, NOBODY), 0);
 	cr_assert_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
 	cr_assert_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0);
 	cr_assert_eq(syscall(SYS_bpf, 0, NULL, 0), -1);
 	cr_assert_eq(errno, EPERM);
 }
 
-/* Attaches to the workload until its end; what it wrote, and the workload's truth in `w`. */
-static json_t *observe(struct workload *w, const char *command, const char *options)
+static void give_up_rights(void)
+{
+	if (geteuid() == 0)
+		cr_assert_eq(setresgid(NOBODY, NOBODY, NOBODY) || setresuid(NOBODY, NOBODY, NOBODY), 0);
+}
+
+/* Attaches to the workload until its end, and says that on the way (NULL: whatever). What it wrote; the truth is in `w`. */
+static json_t *observe(struct workload *w, const char *command, const char *options, const char *says)
 {
 	struct interpreter stock;
 	char words[256];
@@ -60,9 +64,11 @@ static json_t *observe(struct workload *w, const char *command, const char *opti
 
 	interpreter__stock(&stock);
 	workload__start(w, &stock, command);
-	snprintf(words, sizeof(words), "attach %d --mode look --no-store --json %s", (int)w->pid, options);
+	snprintf(words, sizeof(words), "attach %d --no-store --json %s", (int)w->pid, options);
 	tool__start(&t, words);
 	tool__await(&t, "watching");
+	if (says)
+		tool__await(&t, says);
 	workload__go(w);
 	workload__truth(w);
 	kill(t.pid, SIGINT);
@@ -104,8 +110,9 @@ Test(look, shares_of_holds_are_those_that_threads_clocked_without_bpf_and_withou
 	const json_t *summary;
 	struct workload w;
 
-	give_everything_up();
-	lines = observe(&w, "looked.py 6 37 11 4", "");
+	give_up_rights();
+	give_up_bpf();
+	lines = observe(&w, "looked.py 6 37 11 4", "--mode look", NULL);
 	summary = json_lines__summary(lines);
 	cr_expect_str_eq(json_string_value(json_object_get(summary, "mode")), "look");
 	cr_expect(json_is_true(json_object_get(summary, "blame_sampled")));
@@ -117,12 +124,61 @@ Test(look, shares_of_holds_are_those_that_threads_clocked_without_bpf_and_withou
 	workload__quit(&w);
 }
 
+/* What is missing, and the words for it. */
+static const struct {
+	bool has_rights;
+	const char says[64];
+} absences[] = {
+	{true, "there are no probes, as "},
+	{false, "there are no probes, as CAP_BPF and CAP_PERFMON are missing"},
+};
+
+Test(look, take_the_place_of_probes_that_cannot_be_had_and_that_is_said)
+{
+	for (size_t i = 0; i < sizeof(absences) / sizeof(absences[0]); i++) {
+		const json_t *summary;
+		struct workload w;
+		json_t *lines;
+
+		if (i == 0)
+			give_up_bpf();
+		if (!absences[i].has_rights)
+			give_up_rights();
+		lines = observe(&w, "looked.py 3 --hold-ms 5 40", "", absences[i].says);
+		summary = json_lines__summary(lines);
+		cr_expect_str_eq(json_string_value(json_object_get(summary, "mode")), "look");
+		expect_holds(summary, &w, 0.2);
+		json_decref(lines);
+		workload__quit(&w);
+	}
+}
+
+Test(look, what_asks_for_probes_is_not_given_looks)
+{
+	struct interpreter stock;
+	struct workload w;
+	struct tool t;
+	char *err, words[128];
+
+	give_up_bpf();
+	give_up_rights();
+	interpreter__stock(&stock);
+	workload__start(&w, &stock, "looked.py 1 10");
+	snprintf(words, sizeof(words), "attach %d --mode full --no-store", (int)w.pid);
+	cr_expect_eq(tool__run(&t, words), 1);
+	err = tool__stderr(&t);
+	cr_expect(strstr(err, "CAP_BPF and CAP_PERFMON are missing"), "%s", err);
+	free(err);
+	tool__clear(&t);
+	workload__kill(&w);
+}
+
 Test(look, a_program_that_keeps_step_with_the_looks_is_told_no_less_right)
 {
 	json_t *lines;
 	struct workload w;
 
-	lines = observe(&w, "looked.py 6 --hold-ms 2 --even 50", "--look-rate 250");
+	lines = observe(&w, "looked.py 6 --hold-ms 2 --even 50", "--mode look --look-rate 250", NULL);
 	expect_holds(json_lines__summary(lines), &w, 0.05);
 	json_decref(lines);
 	workload__quit(&w);
@@ -136,7 +192,7 @@ Test(look, waiting_is_charged_to_whom_the_victim_waited_for)
 	json_t *lines;
 	size_t i;
 
-	lines = observe(&w, "hog_victim.py 60 --hold-ms 50 --victims 1", "");
+	lines = observe(&w, "hog_victim.py 60 --hold-ms 50 --victims 1", "--mode look", NULL);
 	summary = json_lines__summary(lines);
 	json_array_foreach(json_object_get(summary, "blame"), i, cell) {
 		cr_expect_str_eq(json_string_value(json_object_get(json_object_get(cell, "victim"), "name")), "victim-0");

@@ -154,6 +154,25 @@ Test(look_tally, each_gil_has_its_own)
 	look_tally__free(t);
 }
 
+Test(look_tally, waits_that_cannot_be_seen_are_unknown_and_not_none)
+{
+	struct look_tally *t = look_tally__new();
+	struct proc_sample *s;
+
+	look_each_ms(t, 5, 10, LOOK_WAITERS_UNKNOWN);
+	look_at_victim(t, false);
+	s = settled(t, 1);
+	cr_expect_eq(s->total.known & (KNOWN_WAIT_EST | KNOWN_WAIT), 0);
+	proc_sample__free(s);
+	look_each_ms(t, 5, 10, 0);
+	look_at_victim(t, false);
+	s = settled(t, 1);
+	cr_expect_eq(s->total.known & KNOWN_WAIT_EST, KNOWN_WAIT_EST, "its own count says that nobody does");
+	cr_expect_eq(s->total.wait_ns, 0);
+	proc_sample__free(s);
+	look_tally__free(t);
+}
+
 /* A hundred looks at one hold are one observation: its error is that of few holds, not of many looks. */
 Test(look_tally, error_is_that_of_holds_and_not_of_looks)
 {
