@@ -596,8 +596,8 @@ static int fall_back_on_looks(struct collector *c, const struct reason *why_not,
 		return err;
 	looks__begin(c->shop.looks, clock__mono_ns());
 	collector__notice(c, NULL, "there are no probes, as %s", why_not->text);
-	collector__notice(c, NULL, "so its memory is looked at (look mode): holds, waits and who waited for whom are estimates, and how "
-			  "often the GIL was taken, how long a hold was and which code held it is not known");
+	collector__notice(c, NULL, "so its memory is looked at (look mode): holds, waits and who waited for whom are estimates, "
+			  "and how often the GIL was taken, how long a hold was and which code held it is not known");
 	return 0;
 }
 

@@ -5,8 +5,8 @@
  *
  * The number of waiters is one of cond's words: __wrefs >> 3 (nptl/pthread_cond_wait.c), at 36 up to glibc 2.40 and at 28 from
  * 2.41 on, where the words before it are fewer. Which one it is tells the word itself: CPython asks for the monotonic clock
- * (Python/thread_pthread.h), which is bit 1 of the three below the number. Else the first thread says it that is seen queueing: it
- * sleeps on one of __g_signals, at 40 and 44, or at 32 and 36 (sysdeps/nptl/bits/thread-shared-types.h; at 32 stood a lock
+ * (Python/thread_pthread.h), which is bit 1 of the three below the number. Else the first thread says it that is seen queueing:
+ * it sleeps on one of __g_signals, at 40 and 44, or at 32 and 36 (sysdeps/nptl/bits/thread-shared-types.h; at 32 stood a lock
  * before). Until then, and with another C library, the number is unknown.
  */
 #include "looker.h"

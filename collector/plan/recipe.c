@@ -91,7 +91,8 @@ static struct recipe_entry *entry_of(const struct recipes *r, const struct stat 
 	return NULL;
 }
 
-static int make_entry(const struct target *t, bool with_sites, const struct stat *st, struct recipe_entry **ret, struct reason *why)
+static int make_entry(const struct target *t, bool with_sites, const struct stat *st, struct recipe_entry **ret,
+		      struct reason *why)
 {
 	struct recipe_entry *e = calloc(1, sizeof(*e));
 	int err;
