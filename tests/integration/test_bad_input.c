@@ -335,8 +335,8 @@ Test(bad_input, capability_that_is_missing_is_named)
 	for (size_t i = 0; i < sizeof(losses) / sizeof(losses[0]); i++) {
 		pid_t pid = losses[i].target_is_nobodys ? nobodys.pid : roots.pid;
 
-		program__run(&p, "setpriv %s '%s/gilscope' attach %d --mode full --no-store --duration 1s", losses[i].without, dir,
-			     (int)pid);
+		program__run(&p, "setpriv %s '%s/gilscope' attach %d --mode full --no-store --duration 1s", losses[i].without,
+			     dir, (int)pid);
 		expect_one_sentence(&p, losses[i].without, losses[i].part);
 		cr_expect_eq(code__changed_bytes(pid), 0);
 		program__free(&p);
