@@ -622,7 +622,7 @@ static int set_up(struct collector *c, size_t procs, struct reason *why)
 
 	if (roster__init(&c->roster, probes_opts.max_procs))
 		return reason__set(why, -ENOMEM, "out of memory");
-	c->shop.memory = c->opts->follow ? target_memory__new() : NULL;
+	c->shop.memory = target_memory__new();
 	c->signal_fd = open_signals();
 	c->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	c->exits_fd = epoll_create1(EPOLL_CLOEXEC);

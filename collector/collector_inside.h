@@ -89,7 +89,7 @@ void standstill__unwatch(void);
 /* At the beginning: says which of several Pythons in a process is observed. */
 void runtimes__tell(struct collector *c, struct observed *o);
 
-/* At each boundary: one that starts later is said, and observed in place of one that has no interpreter. */
+/* At each boundary: one that is loaded or starts later is said, and observed in place of one that has no interpreter. */
 void runtimes__mind(struct collector *c, struct observed *o);
 
 /* ---- collector_sight.c ---- */

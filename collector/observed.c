@@ -306,6 +306,15 @@ void observed__announce(struct observed *o, struct workshop *shop)
 	sink__announce(shop->opts->sink, o->id, b);
 }
 
+void observed__tell_runtimes(struct observed *o, struct workshop *shop)
+{
+	char text[RUNTIMES_TEXT_SIZE];
+
+	if (schema_writer__set_runtime(o->writer, runtimes__text(&o->target->runtimes, text)))
+		log_debug("process %d: no memory for what its meta says", (int)o->target->pid);
+	observed__announce(o, shop);
+}
+
 static void publish_self(struct observed *o, struct workshop *shop)
 {
 	o->pub.id = o->id;
@@ -346,7 +355,11 @@ static void come_from(struct observed *o, const struct origin *origin)
 
 static int open_target(struct observed *o, struct workshop *shop, pid_t pid, const struct origin *origin, struct reason *why)
 {
-	int err = !origin->only || finder__may_fit(origin->only, pid) ? target__open_with(shop->memory, pid, &o->target, why) : 0;
+	int err = 0;
+
+	o->libraries_kib = target__libraries_kib(pid);
+	if (!origin->only || finder__may_fit(origin->only, pid))
+		err = target__open_with(shop->memory, pid, &o->target, why);
 
 	if (err || !origin->only || (o->target && finder__fits(origin->only, o->target)))
 		return err;
@@ -398,6 +411,7 @@ static int inherit(struct observed *o, struct workshop *shop, const struct obser
 		o->gone_at = clock__mono_ns();
 	o->recipe = recipes__share(&shop->recipes, parent->recipe);
 	o->runtime = parent->runtime;
+	o->libraries_kib = parent->libraries_kib;
 	o->pub.gil_disabled = parent->pub.gil_disabled;
 	memcpy(o->price_ns, parent->price_ns, sizeof(o->price_ns));
 	o->light_since = parent->light_since;
@@ -465,8 +479,10 @@ static int reconstruct(struct observed *o, const struct observed *relative, cons
 static int look_at_newcomer(struct observed *o, struct workshop *shop, const struct observed *relative,
 			    const struct gil_event *e, struct reason *why)
 {
-	int err = target__open_with(shop->memory, (pid_t)e->tgid, &o->target, why);
+	int err;
 
+	o->libraries_kib = target__libraries_kib((pid_t)e->tgid);
+	err = target__open_with(shop->memory, (pid_t)e->tgid, &o->target, why);
 	if (err || is_the_one(o->target, shop, e))
 		return err ? reconstruct(o, relative, e, why) : 0;
 	target__close(o->target);

@@ -67,6 +67,7 @@ struct observed {
 	uint32_t strange_looks;    /* at a GIL that was taken, as it seems, without a probe's telling */
 	struct gil_words armed_as;  /* its fields just after arming */
 	uint64_t seeds[GIL_PER_PROC]; /* who had each GIL just after arming, PyThreadState; 0: nobody, or not known */
+	uint64_t libraries_kib;    /* target__libraries_kib() when its mappings were looked through last */
 	struct observed_look look;
 	struct observed_news told;  /* of what was found by looking, people were told */
 	struct sights sights;
@@ -93,11 +94,12 @@ struct workshop {
 	struct looks *looks;       /* by this; else NULL */
 	struct observed *looked[LOOK_SUBJECTS]; /* by its places */
 	struct recipes recipes;
-	struct target_memory *memory; /* NULL: few processes are looked at */
+	struct target_memory *memory; /* NULL: none */
 	bool begun;                /* the first interval has: with the first process's arming */
 	uint64_t next_look;        /* ns: at who collects garbage (gc_looks.h); 0: at nobody */
 	uint64_t look_cost;        /* ns, of our own time */
 	uint32_t look_jitter;
+	uint64_t next_hunt;        /* ns: before that nobody's mappings are looked through for Pythons (collector_runtimes.c) */
 };
 
 /* Time spent on planning is no time observed: the first interval begins with the first process, or by this. */
@@ -137,6 +139,9 @@ int observed__adopt(struct observed *o, struct workshop *shop, const struct obse
  */
 int observed__adopt_newcomer(struct observed *o, struct workshop *shop, const struct observed *relative,
 			     const struct gil_event *e, const struct origin *origin, struct reason *why);
+
+/* The process has more Pythons than it had: meta is to say which is observed. */
+void observed__tell_runtimes(struct observed *o, struct workshop *shop);
 
 /* Tells the sink what the server must know of this process, and has the next sample set every time to live again. */
 void observed__announce(struct observed *o, struct workshop *shop);

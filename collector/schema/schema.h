@@ -105,6 +105,9 @@ void schema_writer__set_sink_losses(struct schema_writer *w, const struct sink_l
 /* In how many places of the process breakpoints stay when it is let go, for meta (kept_sites, written where there are any). */
 void schema_writer__set_kept_sites(struct schema_writer *w, uint32_t n);
 
+/* Which of several Pythons is observed, for meta. 0 or -ENOMEM. */
+int schema_writer__set_runtime(struct schema_writer *w, const char *text);
+
 /* A long hold or wait, at `t_ms` of the wall clock, into `long`. 0 or -ENOMEM. */
 int schema_writer__long(struct schema_writer *w, const struct long_event *e, int64_t t_ms, struct batch *b);
 

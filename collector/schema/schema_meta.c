@@ -120,6 +120,17 @@ void schema_writer__set_kept_sites(struct schema_writer *w, uint32_t n)
 	w->kept_sites = n;
 }
 
+int schema_writer__set_runtime(struct schema_writer *w, const char *text)
+{
+	char *copy = copy_text(text, SCHEMA_RUNTIME_SIZE - 1);
+
+	if (!copy)
+		return -ENOMEM;
+	free((char *)w->who.runtime);
+	w->who.runtime = copy;
+	return 0;
+}
+
 /* ---- meta ---- */
 
 static void put_lost(struct schema_writer *w, struct batch *b)

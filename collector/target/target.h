@@ -98,6 +98,17 @@ const char *runtimes__text(const struct runtimes *r, char buf[RUNTIMES_TEXT_SIZE
 size_t runtimes__look(struct runtimes *r, pid_t pid);
 
 /*
+ * Looks for Pythons that were loaded since (dlopen), beside the image: they are appended to t->runtimes, their states unknown; a
+ * list that begins here has the image's own first. How many are new. Reads mappings and those files that the memory (NULL: none)
+ * has not seen: to be asked for where target__libraries_kib() has changed.
+ */
+struct target_memory;
+size_t target__list_loaded_runtimes(struct target *t, struct target_memory *memory);
+
+/* How much a process has mapped executable outside of its program (VmLib, KiB): changes with each library. 0: not known. */
+uint64_t target__libraries_kib(pid_t pid);
+
+/*
  * Opens the first file that the process maps executable whose name, without directories, `wanted` likes. A descriptor, -ENOENT
  * or -errno.
  */
@@ -114,7 +125,6 @@ int target__open_mapping(pid_t pid, const struct proc_map *map);
  * What files turned out not to be CPython, for whom has many processes to look at: most share their libraries. An inode may
  * be another file's one day, so it should forget now and then. NULL: no memory.
  */
-struct target_memory;
 struct target_memory *target_memory__new(void);
 void target_memory__forget(struct target_memory *memory);
 void target_memory__free(struct target_memory *memory);

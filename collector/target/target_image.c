@@ -245,7 +245,7 @@ struct candidate {
 struct hunt {
 	struct target *t;
 	const struct search *s;
-	const char *maps;
+	char *maps;
 	size_t maps_len;
 	struct mapped_file *files;
 	size_t files_n;
@@ -355,6 +355,8 @@ static void note_runtime(struct hunt *h, const struct candidate *c, struct runti
 	examine_whosoever(&e, &found);
 	*layout = found.layout;
 	*ret = (struct runtime){.at = c->place.runtime};
+	if (layout->known)
+		ret->heads = ret->at + layout->offsets.runtime_interpreters_head;
 	memcpy(ret->python, layout->python, sizeof(ret->python));
 	procmaps__path(&c->f->map, false, path, sizeof(path));
 	text__clean(ret->path, sizeof(ret->path), path, strlen(path));
@@ -390,49 +392,103 @@ static int refuse(const struct hunt *h, struct search *s, struct reason *why)
 			   t->pid, t->label);
 }
 
-static int find_in_maps(struct target *t, struct search *s, const char *text, size_t len, const struct stat *exe,
-			const char *exe_path, struct reason *why)
+/* Finds all that there are. 0, or -errno: end_hunt() is due then, too. */
+static int begin_hunt(struct hunt *h)
 {
-	struct hunt h = {.t = t, .s = s, .maps = text, .maps_len = len, .best = KIND_OTHER};
+	char path[64], exe_path[PATH_MAX];
+	struct stat exe;
+	ssize_t n;
 	int err;
 
-	h.files = calloc(MAPPED_FILES_MAX, sizeof(*h.files));
-	if (!h.files)
-		return reason__set(why, -ENOMEM, "out of memory");
-	h.files_n = target_files__list(text, len, exe, exe_path, h.files);
-	search_files(&h);
-	if (h.found_n)
-		keep_image(t, &h.found[h.found_n > 1 ? choose(&h) : 0]);
-	err = h.found_n ? 0 : refuse(&h, s, why);
-	for (size_t i = 0; i < h.found_n; i++)
-		if (h.found[i].fd >= 0)
-			close(h.found[i].fd);
-	free(h.files);
-	return err;
+	snprintf(path, sizeof(path), "/proc/%d/exe", h->t->pid);
+	n = readlink(path, exe_path, sizeof(exe_path) - 1);
+	err = n < 0 ? -errno : theirs__stat(h->t->pid, path, &exe);
+	if (err)
+		return err;
+	exe_path[n] = '\0';
+	text__clean(h->t->exe, sizeof(h->t->exe), exe_path, (size_t)n);
+	snprintf(path, sizeof(path), "/proc/%d/maps", h->t->pid);
+	err = theirs__slurp(h->t->pid, path, PROCMAPS_MAX, &h->maps, &h->maps_len);
+	if (err)
+		return err;
+	h->files = calloc(MAPPED_FILES_MAX, sizeof(*h->files));
+	if (!h->files)
+		return -ENOMEM;
+	h->files_n = target_files__list(h->maps, h->maps_len, &exe, exe_path, h->files);
+	search_files(h);
+	return 0;
+}
+
+static void end_hunt(struct hunt *h)
+{
+	for (size_t i = 0; i < h->found_n; i++)
+		if (h->found[i].fd >= 0)
+			close(h->found[i].fd);
+	free(h->files);
+	free(h->maps);
 }
 
 int target_image__find(struct target *t, struct search *s, struct reason *why)
 {
-	char path[64], exe_path[PATH_MAX], *text;
-	struct stat exe;
-	ssize_t n;
-	size_t len;
-	int err;
+	struct hunt h = {.t = t, .s = s, .best = KIND_OTHER};
+	int err = begin_hunt(&h);
 
-	snprintf(path, sizeof(path), "/proc/%d/exe", t->pid);
-	n = readlink(path, exe_path, sizeof(exe_path) - 1);
-	err = n < 0 ? -errno : theirs__stat(t->pid, path, &exe);
 	if (err)
-		return target__explain(t, err, why);
-	exe_path[n] = '\0';
-	text__clean(t->exe, sizeof(t->exe), exe_path, (size_t)n);
-	snprintf(path, sizeof(path), "/proc/%d/maps", t->pid);
-	err = theirs__slurp(t->pid, path, PROCMAPS_MAX, &text, &len);
-	if (err)
-		return target__explain(t, err, why);
-	err = find_in_maps(t, s, text, len, &exe, exe_path, why);
-	free(text);
+		err = target__explain(t, err, why);
+	else if (!h.found_n)
+		err = refuse(&h, s, why);
+	else
+		keep_image(t, &h.found[h.found_n > 1 ? choose(&h) : 0]);
+	end_hunt(&h);
 	return err;
+}
+
+/* ---- those that are loaded later ---- */
+
+static bool is_image(const struct target *t, const struct candidate *c)
+{
+	return c->f->map.ino == t->image.ino && c->f->map.dev == t->image.dev && c->place.bias == t->image.bias;
+}
+
+static bool is_listed(const struct runtimes *r, const struct candidate *c)
+{
+	for (size_t i = 0; i < r->n; i++)
+		if (r->of[i].at == c->place.runtime)
+			return true;
+	return false;
+}
+
+static void list(struct hunt *h, const struct candidate *c)
+{
+	struct runtimes *r = &h->t->runtimes;
+	struct runtime_layout layout;
+
+	if (r->n == RUNTIMES_MAX || is_listed(r, c))
+		return;
+	note_runtime(h, c, &r->of[r->n], &layout);
+	r->n++;
+}
+
+/* The image's own comes first in a list that begins here: it is the chosen one. */
+static void list_all(struct hunt *h)
+{
+	for (size_t i = 0; !h->t->runtimes.n && i < h->found_n; i++)
+		if (is_image(h->t, &h->found[i]))
+			list(h, &h->found[i]);
+	for (size_t i = 0; h->t->runtimes.n && i < h->found_n; i++)
+		list(h, &h->found[i]);
+}
+
+size_t target__list_loaded_runtimes(struct target *t, struct target_memory *memory)
+{
+	struct search s = {.seen = target_memory__seen(memory)};
+	struct hunt h = {.t = t, .s = &s, .best = KIND_OTHER};
+	size_t before = t->runtimes.n ? t->runtimes.n : 1;
+
+	if (!begin_hunt(&h) && (h.found_n > 1 || t->runtimes.n))
+		list_all(&h);
+	end_hunt(&h);
+	return t->runtimes.n > before ? t->runtimes.n - before : 0;
 }
 
 /* ---- a memory of files ---- */

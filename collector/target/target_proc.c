@@ -209,6 +209,15 @@ pid_t target__tracer(pid_t pid)
 	return tracer;
 }
 
+uint64_t target__libraries_kib(pid_t pid)
+{
+	char *text, *line = status_line(pid, pid, "\nVmLib:\t", &text);
+	uint64_t kib = line ? strtoull(line, NULL, 10) : 0;
+
+	free(text);
+	return kib;
+}
+
 pid_t target_proc__pid_of_entry(const char *name)
 {
 	int pid = 0;

@@ -162,8 +162,6 @@ void target_runtimes__choose(struct target *t, const struct runtime_layout *layo
 	struct work work[RUNTIMES_MAX] = {{0}};
 	struct runtimes *r = &t->runtimes;
 
-	for (size_t i = 0; i < r->n; i++)
-		r->of[i].heads = layouts[i].known ? r->of[i].at + layouts[i].offsets.runtime_interpreters_head : 0;
 	runtimes__look(r, t->pid);
 	if (count(r, RUNTIME_RUNS) > 1)
 		watch(t, layouts, work);

@@ -304,3 +304,27 @@ Test(runtimes, a_second_one_that_starts_later_is_said)
 	expect_only(&t, w.pid, "p0-");
 	workload__kill(&w);
 }
+
+/* It was not there when the process was attached to. */
+Test(runtimes, one_that_is_loaded_later_is_said_and_observed_where_the_first_has_ended)
+{
+	const char *files[] = {stock_library()};
+	char line[PATH_MAX + 8];
+	struct workload w;
+	struct tool t;
+
+	load(&w, files, 1);
+	tell(&w, "start 0 2");
+	attach(&t, w.pid);
+	snprintf(line, sizeof(line), "load %s", other_library());
+	tell(&w, line);
+	tool__await(&t, "has loaded another Python");
+	tell(&w, "start 1 2");
+	tool__await(&t, "has an interpreter now");
+	tell(&w, "end 0");
+	await_thread(&t, "p1-1");
+	kill(t.pid, SIGINT);
+	cr_expect_eq(tool__wait(&t, PATIENCE_S), 0);
+	tool__clear(&t);
+	workload__kill(&w);
+}
