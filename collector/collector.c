@@ -499,6 +499,7 @@ static void end_all(struct collector *c)
 	struct observed **all = calloc(c->roster.max, sizeof(struct observed *));
 	size_t n = 0;
 
+	standstill__mind(c);
 	/* What was told until now: who was born or ended in the last interval. */
 	if (c->shop.reader)
 		reader__drain(c->shop.reader, procs__on_event, c);

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "collector/base/clock.h"
@@ -18,6 +19,7 @@
 #include "collector/process/pulse.h"
 
 #define LOOK_MS 500
+#define MOMENT_NS 2000000
 
 /* ---- it turns again ---- */
 
@@ -61,15 +63,32 @@ static void recover(struct collector *c, double lifted_s)
 			  "%.1f s ago, and are planted again; what happened meanwhile is not known", lifted_s);
 }
 
+/* It may be in the middle of it, and we about to end: what the programs counted ended when it began, so that is to be told. */
+static uint32_t await_lifted(const struct collector *c, uint64_t *ret_at_ns)
+{
+	const struct timespec moment = {.tv_nsec = MOMENT_NS};
+	uint32_t times = pulse__times_lost(ret_at_ns);
+
+	while (times == c->times_lost && probes__are_alive(c->shop.probes)) {
+		pulse__beat();
+		nanosleep(&moment, NULL);
+		times = pulse__times_lost(ret_at_ns);
+	}
+	return times;
+}
+
 void standstill__mind(struct collector *c)
 {
-	uint64_t at, now = clock__mono_ns();
-	uint32_t times = pulse__times_lost(&at);
+	uint64_t at;
+	uint32_t times;
 
-	if (times == c->times_lost)
+	if (!pulse__is_lifted_since(c->times_lost))
+		return;
+	times = await_lifted(c, &at);
+	if (times == c->times_lost) /* the planter is gone, which the loop finds out */
 		return;
 	if (roster__count(&c->roster))
-		recover(c, (double)(now - at) / 1e9);
+		recover(c, (double)(clock__mono_ns() - at) / 1e9);
 	else
 		probes__begin_anew(c->shop.probes);
 	c->times_lost = times; /* only now do probes prove anything (sights__mind()) */

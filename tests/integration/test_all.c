@@ -268,10 +268,10 @@ Test(all, programs_too_short_to_be_looked_at_are_counted)
 	snprintf(words, sizeof(words), "attach --all --match %s --no-store --json --mode full -v", name);
 	tool__start(&t, words);
 	await_watched(&t, there.pid);
-	kill(t.pid, SIGSTOP);
+	tool__freeze(&t);
 	begin(&brief, script);
 	finish(&brief);
-	kill(t.pid, SIGCONT);
+	tool__thaw(&t);
 	begin(&next, script); /* events come in order: when this one is watched, the other is over */
 	await_watched(&t, next.pid);
 	finish(&next);

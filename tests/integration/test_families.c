@@ -24,6 +24,7 @@
 #include "../support/private_redis.h"
 #include "../support/pythons.h"
 #include "../support/results.h"
+#include "../support/status.h"
 #include "../support/tool.h"
 #include "../support/workload.h"
 
@@ -282,25 +283,6 @@ Test(families, threads_in_every_process_of_a_pool_count_exactly_on_every_interpr
 			pool_on(&found[i], methods[m]);
 }
 
-/* Stops gilscope for so long that its probes are lifted: as often as it takes, since its planter may lack a CPU. */
-static void stand_still(struct tool *t)
-{
-	bool said = false;
-
-	for (int i = 0; !said && i < 30; i++) {
-		char *err;
-
-		kill(t->pid, SIGSTOP);
-		usleep(1600000);
-		kill(t->pid, SIGCONT);
-		usleep(300000);
-		err = tool__stderr(t);
-		said = strstr(err, "gilscope stood still") != NULL;
-		free(err);
-	}
-	cr_assert(said);
-}
-
 /* One that has ended counts as one of those who share the probes until its last interval is told, here for 20 s. */
 Test(families, who_comes_after_gilscope_stood_still_is_counted_though_a_relative_has_ended_before)
 {
@@ -318,7 +300,7 @@ Test(families, who_comes_after_gilscope_stood_still_is_counted_though_a_relative
 	await_watched(&r.t, words);
 	workload__kill(&ends);
 	usleep(300000);
-	stand_still(&r.t);
+	tool__stand_still(&r.t, r.w.pid);
 	workload__go(&r.w);
 	born = workload__hear(&r.w);
 	await_watched(&r.t, born);
@@ -403,24 +385,6 @@ Test(families, a_hog_and_its_victim_in_every_process_of_a_pool_are_timed_on_ever
 
 /* ---- children that execute a Python ---- */
 
-/*
- * Whoever stops gilscope for a second has its probes lifted, on a busy machine sooner than a test can know. It says so, and then
- * nothing may be hidden: what a child did and gilscope has not is missing in `cov`, or counted as lost.
- */
-static bool were_lifted(const struct run *r)
-{
-	return strstr(r->said, "gilscope stood still") != NULL;
-}
-
-static void expect_nothing_hidden(const json_t *line, json_int_t truth)
-{
-	json_int_t n = json__int(line, "process.n");
-
-	cr_expect_leq(n, truth);
-	cr_expect(n == truth || real(line, "process", "cov") < 1 || json_object_size(json_object_get(line, "losses")) > 0, "%s",
-		  json_dumps(line, JSON_COMPACT));
-}
-
 /* Each thread as the child itself has counted it, and none beside. */
 static void expect_child_counted(const struct run *r, json_t *child, const char *version)
 {
@@ -433,10 +397,6 @@ static void expect_child_counted(const struct run *r, json_t *child, const char 
 
 	json_array_foreach(tids, i, thread)
 		sum += (json_int_t)counted__acquires(&r->counts, json_integer_value(thread));
-	if (were_lifted(r)) {
-		expect_nothing_hidden(line, sum);
-		return;
-	}
 	cr_expect_eq(json__int(line, "process.n"), sum, "%s %s: child %d: %lld acquires, it made %lld", version, how, (int)pid,
 		     (long long)json__int(line, "process.n"), (long long)sum);
 	threads = json_object_get(line, "threads");
@@ -503,11 +463,10 @@ Test(families, who_ended_before_gilscope_could_look_counts_all_the_same)
 
 	interpreter__stock(&stock);
 	start_counted(&r, &stock, "family.py executed 503 subprocess orphan again fork posix_spawn", "--interval 100ms");
-	kill(r.t.pid, SIGSTOP);
+	tool__freeze(&r.t);
 	workload__go(&r.w);
 	workload__truth(&r.w);
-	kill(r.t.pid, SIGCONT);
-	usleep(300000);
+	tool__thaw(&r.t);
 	kill(r.t.pid, SIGINT);
 	finish(&r);
 	expect_executed_counted(&r, stock.version);
@@ -1015,10 +974,7 @@ Test(families, children_are_planted_in_again_after_gilscope_stood_still)
 	for (int i = 0; i < 6000 && !has_said(&t, "watching ", 3); i++)
 		usleep(10000);
 	cr_assert(has_said(&t, "watching ", 3));
-	kill(t.pid, SIGSTOP);
-	usleep(1500000);
-	kill(t.pid, SIGCONT);
-	tool__await(&t, "are planted again");
+	tool__stand_still(&t, status__child(t.pid, "python3"));
 	cr_expect_eq(tool__wait(&t, 60), 7);
 	cr_expect_not(has_said(&t, "can't", 1), "%s", tool__stderr(&t));
 	tool__clear(&t);
@@ -1037,10 +993,11 @@ static void observe_by_hearsay(struct run *r, bool stopped)
 	snprintf(said, sizeof(said), "(pid %d)", (int)r->w.pid);
 	tool__await(&r->t, said);
 	if (stopped)
-		kill(r->t.pid, SIGSTOP);
+		tool__freeze(&r->t);
 	workload__go(&r->w);
 	workload__truth(&r->w);
-	kill(r->t.pid, SIGCONT);
+	if (stopped)
+		tool__thaw(&r->t);
 	kill(r->t.pid, SIGINT);
 	finish(r);
 }

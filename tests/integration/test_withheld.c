@@ -18,6 +18,7 @@
 #include "../support/private_redis.h"
 #include "../support/pythons.h"
 #include "../support/stuck_files.h"
+#include "../support/summary.h"
 #include "../support/tool.h"
 #include "../support/workload.h"
 
@@ -238,6 +239,42 @@ Test(withheld, gilscope_that_is_stopped_counts_nothing_of_what_half_of_its_probe
 	cr_expect_eq(json_object_size(losses), 0, "%s", json_dumps(losses, JSON_COMPACT));
 	json_decref(losses);
 	json_decref(lines);
+	free(out);
+	tool__clear(&t);
+	workload__kill(&w);
+}
+
+/* What happened since the first probe went is no part of what it saw. */
+Test(withheld, gilscope_that_is_stopped_and_told_to_end_while_its_probes_go_hides_nothing)
+{
+	struct interpreter stock;
+	struct breakpoints b;
+	struct workload w;
+	struct tool t;
+	json_t *summary;
+	char words[96], *out, *said;
+	size_t planted;
+
+	interpreter__stock(&stock);
+	workload__start(&w, &stock, "release_loop.py 100000000 4 --start-early");
+	breakpoints__note(&b, w.pid);
+	snprintf(words, sizeof(words), "attach %d --no-store --json --mode full", (int)w.pid);
+	tool__start(&t, words);
+	tool__await(&t, "armed");
+	planted = breakpoints__now(&b);
+	kill(t.pid, SIGSTOP);
+	kill(t.pid, SIGINT);
+	for (int i = 0; breakpoints__now(&b) == planted && i < 60000; i++)
+		usleep(1000);
+	kill(t.pid, SIGCONT);
+	cr_expect_eq(tool__wait(&t, 60), 0);
+	said = tool__stderr(&t);
+	cr_expect_not_null(strstr(said, "gilscope stood still"), "%s", said);
+	out = tool__stdout(&t);
+	summary = summary__of(out, w.pid);
+	cr_expect_lt(json_number_value(json_object_get(json_object_get(summary, "process"), "cov")), 1, "%s", out);
+	json_decref(summary);
+	free(said);
 	free(out);
 	tool__clear(&t);
 	workload__kill(&w);

@@ -19,6 +19,7 @@
 #include "collector/process/procmem.h"
 #include "collector/target/target.h"
 #include "pythons.h"
+#include "status.h"
 
 #define WORDS_MAX 64
 
@@ -153,6 +154,30 @@ json_t *tool__json(const char *words)
 	free(out);
 	tool__clear(&t);
 	return json;
+}
+
+/* The one that lifts is stopped first: it never sees the other stand still. */
+void tool__freeze(struct tool *t)
+{
+	pid_t planter = status__child(t->pid, "gilscope-probes");
+
+	cr_assert_gt(planter, 1, "it has planted nothing");
+	kill(planter, SIGSTOP);
+	kill(t->pid, SIGSTOP);
+}
+
+void tool__thaw(struct tool *t)
+{
+	kill(t->pid, SIGCONT);
+	kill(status__child(t->pid, "gilscope-probes"), SIGCONT);
+}
+
+void tool__stand_still(struct tool *t, pid_t observed)
+{
+	kill(t->pid, SIGSTOP);
+	cr_expect_eq(breakpoints__await_none(observed), 0, "its probes stay");
+	kill(t->pid, SIGCONT);
+	tool__await(t, "gilscope stood still");
 }
 
 void breakpoints__note(struct breakpoints *ret, pid_t pid)

@@ -32,6 +32,16 @@ int tool__wait(struct tool *t, int seconds);
 char *tool__stdout(const struct tool *t);
 char *tool__stderr(const struct tool *t);
 
+/*
+ * Stops it, and the process that would lift its probes for that: it stands still for as long as it may take, and counts on in the
+ * kernel. tool__thaw() has both go on.
+ */
+void tool__freeze(struct tool *t);
+void tool__thaw(struct tool *t);
+
+/* Stops it until its probes in that process are lifted for that, and waits until it has said so. */
+void tool__stand_still(struct tool *t, pid_t observed);
+
 /* Removes its files. */
 void tool__clear(struct tool *t);
 
