@@ -77,7 +77,10 @@ void guarding__mind(struct collector *c, uint64_t now);
 
 /* ---- collector_pulse.c ---- */
 
-/* At each turn, first of all, and at the end: whether the loop stood still so long that its probes were lifted. They are planted again then. */
+/*
+ * At each turn, first of all, and at the end: whether the loop stood still so long that its probes were lifted. They are planted
+ * again then.
+ */
 void standstill__mind(struct collector *c);
 
 /* A thread that ends gilscope if it is told to while its loop stands still; from the set-up to its end. */

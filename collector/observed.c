@@ -561,12 +561,26 @@ void observed__forget_open(struct observed *o, struct workshop *shop, const char
 	probes__arm(shop->probes, o->slot, &armed_at);
 }
 
+/* One that is still starting has no interpreter, either: nothing of it can be open. */
+static bool may_be_open(const struct observed *o, struct workshop *shop)
+{
+	const struct gil_proc *proc = probes__proc(shop->probes, o->slot);
+
+	for (uint32_t i = 0; i < GIL_PER_PROC; i++) {
+		const struct gil_view *gil = &probes__gil(shop->probes, o->slot, i)->cur;
+
+		if (proc->gil_addr[i] > GIL_PLACE_LAST && (gil->events || gil->state == GIL_OWNER_HELD))
+			return true;
+	}
+	return false;
+}
+
 void observed__mind_interpreter(struct observed *o, struct workshop *shop)
 {
 	bool finalized = pyinterps__is_empty(o->target->pid, &o->recipe->offsets, o->runtime);
 	uint64_t bound = reader__interval_end(shop->reader);
 
-	if (finalized && !o->finalized) {
+	if (finalized && !o->finalized && may_be_open(o, shop)) {
 		probes__disarm(shop->probes, o->slot);
 		o->open_since = open_hold_since(o, shop, bound);
 		observed__forget_open(o, shop, "was finalized");

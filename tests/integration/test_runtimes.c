@@ -13,6 +13,7 @@
 
 #include "../support/bpf_env.h"
 #include "../support/exact.h"
+#include "../support/json_lines.h"
 #include "../support/program.h"
 #include "../support/pythons.h"
 #include "../support/summary.h"
@@ -323,6 +324,34 @@ Test(runtimes, one_that_is_loaded_later_is_said_and_observed_where_the_first_has
 	tool__await(&t, "has an interpreter now");
 	tell(&w, "end 0");
 	await_thread(&t, "p1-1");
+	kill(t.pid, SIGINT);
+	cr_expect_eq(tool__wait(&t, PATIENCE_S), 0);
+	tool__clear(&t);
+	workload__kill(&w);
+}
+
+/* Nothing can be open where nothing has begun: each interval behind the first is covered as a whole. */
+Test(runtimes, one_that_has_not_started_yet_is_covered)
+{
+	const char *files[] = {stock_library()};
+	json_t *lines, *line;
+	struct workload w;
+	struct tool t;
+	char *out;
+	size_t i;
+
+	load(&w, files, 1);
+	attach(&t, w.pid);
+	for (bool three = false; !three; usleep(50000)) {
+		out = tool__stdout(&t);
+		lines = json_lines__parse(out);
+		three = json_array_size(lines) > 3;
+		json_array_foreach(lines, i, line)
+			cr_expect(i == 0 || json_number_value(json_object_get(json_object_get(line, "process"), "cov")) == 1,
+				  "%s", out);
+		json_decref(lines);
+		free(out);
+	}
 	kill(t.pid, SIGINT);
 	cr_expect_eq(tool__wait(&t, PATIENCE_S), 0);
 	tool__clear(&t);

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "collector/target/finder.h"
 #include "../support/interpreters.h"
 #include "../support/pythons.h"
 #include "../support/tool.h"
@@ -244,6 +245,70 @@ Test(stuck, report_says_that_the_holder_is_gone, .timeout = 300)
 		tool__clear(&t);
 		end(&s);
 	}
+}
+
+/* A program started by "gilscope run", with an input that stays open; what it says is on gilscope's own output. */
+static void start_run(struct stuck *s, struct tool *t, const char *how)
+{
+	char words[192], script[96], *out, *line = NULL;
+
+	snprintf(script, sizeof(script), "%s/with-input", dir);
+	must_run("mkfifo %s/input && printf '#!/bin/sh\nexec \"$@\" <>%s/input\n' >%s && chmod +x %s", dir, dir, script, script);
+	snprintf(words, sizeof(words), "run --children --no-store --json --interval 200ms --output %s/lines -- /usr/bin/python3 "
+		 "tests/workloads/stuck.py %s", dir, how);
+	tool__start_under(t, script, words);
+	for (int i = 0; !line && i < 3000; i++) {
+		usleep(20000);
+		out = tool__stdout(t);
+		line = strstr(out, "{");
+		s->truth = line && strchr(line, '\n') ? json_loads(line, JSON_DISABLE_EOF_CHECK, NULL) : NULL;
+		line = s->truth ? line : NULL;
+		free(out);
+	}
+	cr_assert_not_null(s->truth);
+	s->pid = (pid_t)truth__int(s->truth, "pid");
+	s->holder = (pid_t)truth__int(s->truth, "holder");
+}
+
+/* The newest interval of that process in which somebody held as `as` says. */
+static bool is_told(pid_t pid, const char *as)
+{
+	char path[96], line[65536];
+	bool told = false;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/lines", dir);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f)) {
+		json_t *json = json_loads(line, 0, NULL);
+
+		told |= json && json_integer_value(json_object_get(json, "pid")) == pid &&
+			strcmp(text_of(json_object_get(json, "holding"), "held_by"), as) == 0;
+		json_decref(json);
+	}
+	if (f)
+		fclose(f);
+	return told;
+}
+
+/* Its probes are its parent's, and so is the one that has its GIL: no event tells of that. */
+Test(stuck, run_says_of_a_child_that_its_holder_was_left_behind_by_fork, .timeout = 300)
+{
+	char left[128];
+	struct stuck s;
+	struct tool t;
+
+	start_run(&s, &t, "forked");
+	snprintf(left, sizeof(left), "the GIL of process %d is held by ", (int)s.pid);
+	tool__await(&t, left);
+	for (int i = 0; !is_told(s.pid, "left_by_fork") && i < 3000; i++)
+		usleep(20000);
+	cr_expect(is_told(s.pid, "left_by_fork"));
+	cr_expect_not(is_told(finder__parent(s.pid), "left_by_fork"), "of the parent that would be wrong");
+	kill(finder__parent(s.pid), SIGKILL);
+	cr_expect_eq(tool__wait(&t, 60), 128 + SIGKILL);
+	json_decref(s.truth);
+	tool__clear(&t);
 }
 
 /* It happens before our eyes: who waits waits for the one that has ended, not for a hand-over. */
