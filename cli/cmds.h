@@ -11,6 +11,7 @@ extern const struct verb verb_top;
 extern const struct verb verb_ls;
 extern const struct verb verb_doctor;
 extern const struct verb verb_query;
+extern const struct verb verb_events;
 extern const struct verb verb_report;
 extern const struct verb verb_flame;
 extern const struct verb verb_dump;

@@ -36,6 +36,7 @@ static const struct verb *const verbs[] = {
 	&verb_report,
 	&verb_dump,
 	&verb_query,
+	&verb_events,
 	&verb_trace,
 	&verb_flame,
 	&verb_store,

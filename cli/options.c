@@ -406,6 +406,12 @@ static int set_yes(struct options *o, const char *value, struct reason *why)
 	return 0;
 }
 
+static int set_follow(struct options *o, const char *value, struct reason *why)
+{
+	o->follow = true;
+	return 0;
+}
+
 static int set_verbose(struct options *o, const char *value, struct reason *why)
 {
 	if (log__level() < LOG_DEBUG)
@@ -495,6 +501,7 @@ static const struct option_entry entries[OPTION_COUNT] = {
 	[OPTION_MAX_EVENTS] = {"max-events", 0, "N",
 		"end the trace after N events, at least 1000 (default 1000000, a file of about 110 MB)", set_max_events},
 	[OPTION_YES] = {"yes", 'y', NULL, "do not ask for confirmation", set_yes},
+	[OPTION_FOLLOW] = {"follow", 0, NULL, "continue with new events until Ctrl-C", set_follow},
 	[OPTION_VERBOSE] = {"verbose", 'v', NULL, "explain decisions; twice: in more detail", set_verbose},
 	[OPTION_HELP] = {"help", 'h', NULL, "show this help", set_help},
 };

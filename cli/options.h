@@ -61,7 +61,7 @@ struct options {
 	uint64_t max_events;       /* of a trace */
 	uint32_t step_s;           /* 0: by span and age */
 	uint64_t metrics;          /* bit per enum schema_field; 0: the usual ones */
-	bool threads, tree, yes;
+	bool threads, tree, yes, follow;
 };
 
 enum option_id {
@@ -106,6 +106,7 @@ enum option_id {
 	OPTION_NO_THREADS,
 	OPTION_MAX_EVENTS,
 	OPTION_YES,
+	OPTION_FOLLOW,
 	OPTION_VERBOSE,
 	OPTION_HELP,
 	OPTION_COUNT,

@@ -75,6 +75,18 @@ void collector__notice(struct collector *c, struct observed *o, const char *fmt,
 		c->events->notice(c->events->arg, o ? &o->pub : NULL, text);
 }
 
+void collector__alert(struct collector *c, struct observed *o, const char *fmt, ...)
+{
+	char text[512];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	collector__notice(c, o, "%s", text);
+	observed_events__alert(o, &c->shop, text);
+}
+
 static void on_long(void *arg, uint32_t slot, const struct long_event *e)
 {
 	struct collector *c = arg;
@@ -82,7 +94,7 @@ static void on_long(void *arg, uint32_t slot, const struct long_event *e)
 
 	if (!o)
 		return;
-	observed__write_long(o, &c->shop, e, ((int64_t)e->at_ns + c->grid.offset_ns) / (int64_t)MS);
+	observed_events__long(o, &c->shop, e, ((int64_t)e->at_ns + c->grid.offset_ns) / (int64_t)MS);
 	if (c->events->lasting)
 		c->events->lasting(c->events->arg, &o->pub, e);
 }
@@ -293,7 +305,7 @@ static void look_at(struct collector *c, struct observed *o, uint64_t now)
 	if (roster__count(&c->roster) <= LOOKED_AT_OFTEN || now >= o->look.looked_at + SECOND)
 		observed_look__take(o, &c->shop);
 	if (observed_look__news(o, &o->told, news)[0])
-		collector__notice(c, o, "%s", news);
+		collector__alert(c, o, "%s", news);
 }
 
 /* What probes need to be asked several times a second. False: they are lost, and nothing is to be done about it. */

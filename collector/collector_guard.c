@@ -164,7 +164,7 @@ static void convict(struct collector *c, struct observed *o, const struct guard_
 
 	if (holds)
 		modes__change(c, o, GIL_MODE_HOLDS);
-	collector__notice(c, o, "the probes did stall it: without them it gets on. %s. The next try is in %u s", holds ?
+	collector__alert(c, o, "the probes did stall it: without them it gets on. %s. The next try is in %u s", holds ?
 			  "Those of waiting threads stay out (mode holds: takes and holds stay exact, waits are not known)" :
 			  "They stay out (mode guarded: nothing is known meanwhile, and cov says so)",
 			  guard__rest_s(&o->guard, look->now));

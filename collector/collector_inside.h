@@ -52,6 +52,10 @@ struct collector {
 void collector__notice(struct collector *c, struct observed *o, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* The same of what needs somebody's attention: an event, too. */
+void collector__alert(struct collector *c, struct observed *o, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
 /* Collects the interval that ended, of everybody. */
 void collector__collect_all(struct collector *c, bool partial);
 

@@ -171,7 +171,7 @@ static void lose(struct collector *c, struct observed *o)
 	observed__forget_open(o, &c->shop, "moved unseen");
 	for (uint32_t i = 0; i < GIL_PER_PROC; i++) /* who had it when we armed is long gone */
 		reader__seed(c->shop.reader, o->slot, i, 0);
-	collector__notice(c, o, "process %d takes its GIL where no probe is: it runs other code than it did (moved, copied or "
+	collector__alert(c, o, "process %d takes its GIL where no probe is: it runs other code than it did (moved, copied or "
 			  "patched since). Nothing of it is observed until the probes see it again (cov 0)",
 			  (int)o->target->pid);
 }
@@ -182,7 +182,7 @@ static void regain(struct collector *c, struct observed *o)
 		return;
 	o->sights.blind = false;
 	o->sights.unseen++; /* not all of this interval was seen */
-	collector__notice(c, o, "the probes see the GIL of process %d again", (int)o->target->pid);
+	collector__alert(c, o, "the probes see the GIL of process %d again", (int)o->target->pid);
 }
 
 void sights__mind(struct collector *c, struct observed *o)

@@ -202,14 +202,6 @@ static void boot_id(char *dst, size_t size)
 	fclose(f);
 }
 
-static int64_t wall_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 static void identify(struct observed *o, struct workshop *shop, struct proc_ident *who)
 {
 	char name[256] = "";
@@ -233,7 +225,7 @@ static void identify(struct observed *o, struct workshop *shop, struct proc_iden
 		.sites = shop->looks ? 0 : (uint32_t)o->recipe->plan->sites_n,
 		.cpus = target__cpus(o->target->pid),
 		.interval_ms = (uint32_t)(shop->opts->interval_ns / 1000000),
-		.started_ms = wall_ms(),
+		.started_ms = clock__wall_ms(),
 		.price_ns = shop->looks ? 0 : probes__features(shop->probes)->price_ns,
 		.parent = o->parent,
 		.root = o->root,
@@ -265,21 +257,18 @@ static int prepare_output(struct observed *o, struct workshop *shop, struct reas
 	return o->aggr && o->writer ? 0 : reason__set(why, -ENOMEM, "out of memory");
 }
 
-/* NULL: nothing is stored, or no memory. */
-static struct batch *batch_for(const struct workshop *shop)
+struct batch *observed__batch(const struct workshop *shop)
 {
 	return shop->opts->sink ? batch__new() : NULL;
 }
 
 /* What the sink lost so far, of all processes, for the process's meta. */
-static void note_sink_losses(struct observed *o, struct workshop *shop)
+static void note_sink_losses(struct observed *o, struct workshop *shop, struct sink_stats *stats)
 {
-	struct sink_stats stats;
-
-	sink__stats(shop->opts->sink, &stats);
+	sink__stats(shop->opts->sink, stats);
 	schema_writer__set_sink_losses(o->writer, &(struct sink_losses){
-		.points = stats.points_dropped, .batches = stats.batches_dropped, .refused = stats.commands_refused,
-		.keys = stats.keys_lost, .keys_known = stats.keys_known,
+		.points = stats->points_dropped, .batches = stats->batches_dropped, .refused = stats->commands_refused,
+		.keys = stats->keys_lost, .keys_known = stats->keys_known, .renumbered = stats->events_renumbered,
 	});
 }
 
@@ -294,11 +283,12 @@ static void note_kept_sites(struct observed *o, struct workshop *shop)
 
 void observed__announce(struct observed *o, struct workshop *shop)
 {
-	struct batch *b = batch_for(shop);
+	struct batch *b = observed__batch(shop);
+	struct sink_stats stats;
 
 	if (!b)
 		return;
-	note_sink_losses(o, shop);
+	note_sink_losses(o, shop, &stats);
 	if (schema_writer__announce(o->writer, b) || batch__error(b)) {
 		batch__free(b);
 		return;
@@ -390,6 +380,7 @@ int observed__start(struct observed *o, struct workshop *shop, pid_t pid, const 
 	if (target__usage(pid, &o->cpu_ns, &rss))
 		o->cpu_ns = UINT64_MAX;
 	observed__announce(o, shop);
+	observed_events__begin(o, shop);
 	return 0;
 }
 
@@ -455,6 +446,7 @@ int observed__adopt(struct observed *o, struct workshop *shop, const struct obse
 	}
 	publish_self(o, shop);
 	observed__announce(o, shop);
+	observed_events__begin(o, shop);
 	return 0;
 }
 
@@ -531,6 +523,7 @@ int observed__adopt_newcomer(struct observed *o, struct workshop *shop, const st
 	if (target__usage(o->target->pid, &o->cpu_ns, &rss))
 		o->cpu_ns = UINT64_MAX;
 	observed__announce(o, shop);
+	observed_events__begin(o, shop);
 	return 0;
 }
 
@@ -612,6 +605,7 @@ void observed__thin(struct observed *o, struct workshop *shop, enum gil_mode mod
 int observed__switch(struct observed *o, struct workshop *shop, enum gil_mode mode, struct reason *why)
 {
 	uint64_t begin = o->paused_at ?: clock__mono_ns(), changed = reader__interval_end(shop->reader), armed_at;
+	enum gil_mode before = o->pub.mode;
 	int err = reader__forget_open(shop->reader, o->slot, changed);
 
 	if (err)
@@ -628,6 +622,8 @@ int observed__switch(struct observed *o, struct workshop *shop, enum gil_mode mo
 	o->pub.method = probes__method(shop->probes, o->slot);
 	seed_gils(o, shop);
 	gc_looks__armed(o, shop);
+	if (mode != before)
+		observed_events__mode(o, shop, before);
 	return 0;
 }
 
@@ -736,7 +732,7 @@ static int emit_window(void *arg, enum tier tier, const struct proc_sample *wind
 	return schema_writer__sample(out->o->writer, tier, window, NULL, out->batch);
 }
 
-static void send(struct workshop *shop, struct batch *b, int err)
+void observed__send(struct workshop *shop, struct batch *b, int err)
 {
 	if (err || batch__error(b))
 		batch__free(b);
@@ -747,14 +743,16 @@ static void send(struct workshop *shop, struct batch *b, int err)
 static int store(struct observed *o, struct workshop *shop, const struct proc_sample *s)
 {
 	struct outlet out = {.o = o, .batch = batch__new()};
+	struct sink_stats stats;
 	int err;
 
 	if (!out.batch)
 		return -ENOMEM;
-	note_sink_losses(o, shop);
+	note_sink_losses(o, shop, &stats);
 	err = aggr__add(o->aggr, s, emit_window, &out);
 	err = err ?: schema_writer__sample(o->writer, TIER_BASE, s, aggr__totals(o->aggr), out.batch);
-	send(shop, out.batch, err);
+	err = err ?: observed_events__losses(o, shop, s, &stats, out.batch);
+	observed__send(shop, out.batch, err);
 	return err;
 }
 
@@ -776,17 +774,9 @@ bool observed__kept_shorter(struct observed *o, uint32_t ret_s[TIER_COUNT])
 	return schema_writer__kept_shorter(o->writer, ret_s);
 }
 
-void observed__write_long(struct observed *o, struct workshop *shop, const struct long_event *e, int64_t t_ms)
-{
-	struct batch *b = batch_for(shop);
-
-	if (b)
-		send(shop, b, schema_writer__long(o->writer, e, t_ms, b));
-}
-
 void observed__finish(struct observed *o, struct workshop *shop, int64_t end_ms, const char *how)
 {
-	struct outlet out = {.o = o, .batch = batch_for(shop)};
+	struct outlet out = {.o = o, .batch = observed__batch(shop)};
 	int err;
 
 	note_kept_sites(o, shop);
@@ -794,7 +784,8 @@ void observed__finish(struct observed *o, struct workshop *shop, int64_t end_ms,
 		return;
 	err = aggr__flush(o->aggr, emit_window, &out);
 	err = err ?: schema_writer__end(o->writer, end_ms, how, out.batch);
-	send(shop, out.batch, err);
+	err = err ?: observed_events__end(o, shop, end_ms, how, out.batch);
+	observed__send(shop, out.batch, err);
 	observed__announce(o, shop);
 }
 

@@ -15,6 +15,7 @@
 #include "collector/python/pygils.h"
 #include "collector/reader/reader.h"
 #include "collector.h"
+#include "observed_events.h"
 #include "observed_look.h"
 #include "observed_looked.h"
 
@@ -70,6 +71,7 @@ struct observed {
 	uint64_t libraries_kib;    /* target__libraries_kib() when its mappings were looked through last */
 	struct observed_look look;
 	struct observed_news told;  /* of what was found by looking, people were told */
+	struct untold untold;
 	struct sights sights;
 	struct looked looked;       /* in place of probes */
 	struct gc_watch *gc;       /* NULL: of its garbage collection nothing is known */
@@ -100,6 +102,9 @@ struct workshop {
 	uint64_t look_cost;        /* ns, of our own time */
 	uint32_t look_jitter;
 	uint64_t next_hunt;        /* ns: before that nobody's mappings are looked through for Pythons (collector_runtimes.c) */
+	struct event_ids host_events; /* the newest of the host's stream that was given */
+	uint64_t told_dropped;     /* points that the sink lost, of which a stream was told */
+	int64_t told_dropped_ms;
 };
 
 /* Time spent on planning is no time observed: the first interval begins with the first process, or by this. */
@@ -142,6 +147,10 @@ int observed__adopt_newcomer(struct observed *o, struct workshop *shop, const st
 
 /* The process has more Pythons than it had: meta is to say which is observed. */
 void observed__tell_runtimes(struct observed *o, struct workshop *shop);
+
+/* A batch to fill; NULL: nothing is stored, or no memory. And to the sink with it, unless it failed. */
+struct batch *observed__batch(const struct workshop *shop);
+void observed__send(struct workshop *shop, struct batch *b, int err);
 
 /* Tells the sink what the server must know of this process, and has the next sample set every time to live again. */
 void observed__announce(struct observed *o, struct workshop *shop);
@@ -195,9 +204,6 @@ int observed__publish(struct observed *o, struct workshop *shop, struct proc_sam
 
 /* Whether its threads' rows are now kept shorter than asked for, the first time: true once. How long, in seconds, by tier. */
 bool observed__kept_shorter(struct observed *o, uint32_t ret_s[TIER_COUNT]);
-
-/* Sends a long hold or wait to the sink; `t_ms`: its moment on the wall clock. */
-void observed__write_long(struct observed *o, struct workshop *shop, const struct long_event *e, int64_t t_ms);
 
 /* Writes the windows begun and the end into the sink. `how` goes to meta. */
 void observed__finish(struct observed *o, struct workshop *shop, int64_t end_ms, const char *how);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The clock that BPF programs stamp with (bpf_ktime_get_ns()). */
+/* The clock that BPF programs stamp with (bpf_ktime_get_ns()), and the one on the wall. */
 #ifndef GILSCOPE_CLOCK_H
 #define GILSCOPE_CLOCK_H
 
@@ -13,6 +13,15 @@ static inline uint64_t clock__mono_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
+}
+
+/* CLOCK_REALTIME in ms since the epoch. */
+static inline int64_t clock__wall_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
 #endif

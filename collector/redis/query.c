@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <hiredis/hiredis.h>
 
@@ -192,13 +191,11 @@ int query__now(struct query *q, int64_t *ret_ms, struct reason *why)
 	static const char *const argv[] = {"TIME"};
 	struct asking a = {.q = q, .decode = decode_time, .out = ret_ms, .why = why};
 	int err = ask_one(&a, 1, argv);
-	struct timespec ts;
 
 	/* A reader's ACL may lack TIME, and so may a proxy; then ours has to do. */
 	if (err != -EPIPE && a.refused != REDIS_CLASS_CREDENTIALS && a.refused != REDIS_CLASS_BUG)
 		return err;
-	clock_gettime(CLOCK_REALTIME, &ts);
-	*ret_ms = (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+	*ret_ms = clock__wall_ms();
 	return 0;
 }
 
@@ -435,6 +432,72 @@ int query__hash(struct query *q, const char *id, const char *what, char ***ret_p
 
 	schema__proc_key(key, sizeof(key), q->prefix, id, what);
 	return ask_one(&a, 2, argv);
+}
+
+/* ---- events ---- */
+
+struct reading {
+	struct query_stream *streams;
+	query_event_fn *each;
+	void *arg;
+	bool more;
+};
+
+static int decode_events(struct asking *a, size_t i, const struct redisReply *r)
+{
+	struct reading *reading = a->out;
+
+	return query_reply__events(r, &reading->streams[i], reading->each, reading->arg, &reading->more, &a->q->skipped);
+}
+
+#define STREAMS_AT_ONCE 16 /* 1000 events with stacks have megabytes */
+
+static int read_some(struct asking *a, const struct query_stream *streams, size_t n)
+{
+	char key[256], count[16];
+	int err = connect_again(a->q, a->why);
+
+	snprintf(count, sizeof(count), "%d", QUERY_EVENTS);
+	for (size_t i = 0; i < n && !err; i++) {
+		const char *argv[] = {"XREAD", "COUNT", count, "STREAMS", key, streams[i].last};
+
+		schema__proc_key(key, sizeof(key), a->q->prefix, streams[i].of, SCHEMA_EVENTS);
+		if (append(a->q, 6, argv))
+			err = reason__set(a->why, -ENOMEM, "out of memory");
+	}
+	return err ? err : ask(a, n);
+}
+
+int query__events(struct query *q, struct query_stream *streams, size_t n, query_event_fn *each, void *arg, bool *ret_more,
+		  struct reason *why)
+{
+	struct reading reading = {.each = each, .arg = arg};
+	struct asking a = {.q = q, .decode = decode_events, .out = &reading, .skip_foreign = true, .why = why};
+	int err = 0;
+
+	for (size_t i = 0; i < n && !err; i += STREAMS_AT_ONCE) {
+		reading.streams = streams + i;
+		err = read_some(&a, streams + i, n - i < STREAMS_AT_ONCE ? n - i : STREAMS_AT_ONCE);
+	}
+	*ret_more = reading.more;
+	return err;
+}
+
+static int decode_hosts(struct asking *a, size_t i, const struct redisReply *r)
+{
+	return query_reply__hosts(r, a->out, a->out_n, &a->q->skipped);
+}
+
+int query__hosts(struct query *q, int64_t since_ms, char **ret_names, size_t *ret_n, struct reason *why)
+{
+	struct asking a = {.q = q, .decode = decode_hosts, .out = ret_names, .out_n = ret_n, .why = why};
+	char key[256], since[24], max[16];
+	const char *argv[] = {"ZREVRANGEBYSCORE", key, "+inf", since, "LIMIT", "0", max};
+
+	schema__global_key(key, sizeof(key), q->prefix, "procs");
+	snprintf(since, sizeof(since), "(%" PRId64, since_ms);
+	snprintf(max, sizeof(max), "%d", QUERY_MAX_HOSTED);
+	return ask_one(&a, 7, argv);
 }
 
 /* ---- series ---- */

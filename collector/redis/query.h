@@ -121,6 +121,25 @@ int query__board(struct query *q, const char *id, const char *board, struct quer
 /* One hash (meta, last) as name/value pairs; strings cleaned. pairs[2*i], pairs[2*i+1]; one malloc'd block. */
 int query__hash(struct query *q, const char *id, const char *what, char ***ret_pairs, size_t *ret_n, struct reason *why);
 
+/* A stream of events, and how far it has been read. */
+struct query_stream {
+	char of[SCHEMA_ID_SIZE]; /* an <id>, or SCHEMA_HOST_EVENTS and a host's name */
+	char last[EVENT_ID_SIZE]; /* the newest id read, "0": none yet, or milliseconds */
+};
+
+/* One event: its fields as pairs[2 * i], pairs[2 * i + 1], cleaned. Not 0: reading stops, and that is returned. */
+typedef int query_event_fn(void *arg, const struct query_stream *stream, char *const *pairs, size_t pairs_n);
+
+/* The events after each stream's `last`, in its order, up to 1000 of a stream; *ret_more: one may have more. 0 or -errno. */
+int query__events(struct query *q, struct query_stream *streams, size_t n, query_event_fn *each, void *arg, bool *ret_more,
+		  struct reason *why);
+
+/*
+ * Hosts with a process that was sampled after `since_ms`: names, each followed by its NUL, malloc'd; the caller frees. 0 or
+ * -errno.
+ */
+int query__hosts(struct query *q, int64_t since_ms, char **ret_names, size_t *ret_n, struct reason *why);
+
 /* The server's clock, ms; this machine's where an ACL forbids TIME. */
 int query__now(struct query *q, int64_t *ret_ms, struct reason *why);
 

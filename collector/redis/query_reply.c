@@ -267,6 +267,100 @@ int query_reply__hash(const struct redisReply *r, char ***ret_pairs, size_t *ret
 	return 0;
 }
 
+/* ---- events ---- */
+
+static const struct redisReply *element(const struct redisReply *r, size_t i)
+{
+	return r && r->type == REDIS_REPLY_ARRAY && i < r->elements ? r->element[i] : NULL;
+}
+
+/* An id that is none ends the reading: what follows could not be asked for. */
+static int take_event(const struct redisReply *entry, struct query_stream *stream, query_event_fn *each, void *arg,
+		      uint64_t *skipped)
+{
+	const struct redisReply *id = element(entry, 0), *fields = element(entry, 1);
+	char next[EVENT_ID_SIZE], **pairs = NULL;
+	size_t n = 0;
+	int err;
+
+	if (!id || id->type != REDIS_REPLY_STRING || id->len >= EVENT_ID_SIZE || !schema_event__next_id(id->str, 1, next))
+		return -EPROTO;
+	memcpy(stream->last, id->str, id->len + 1);
+	err = fields ? query_reply__hash(fields, &pairs, &n) : -EPROTO;
+	if (err == -EPROTO) {
+		++*skipped;
+		return 0;
+	}
+	err = err ?: each(arg, stream, pairs, n);
+	free(pairs);
+	return err;
+}
+
+int query_reply__events(const struct redisReply *r, struct query_stream *stream, query_event_fn *each, void *arg, bool *ret_full,
+			uint64_t *skipped)
+{
+	const struct redisReply *entries = element(element(r, 0), 1);
+	int err = 0;
+
+	if (r->type == REDIS_REPLY_NIL)
+		return 0;
+	if (!entries || entries->type != REDIS_REPLY_ARRAY || entries->elements > QUERY_EVENTS)
+		return -EPROTO;
+	*ret_full |= entries->elements == QUERY_EVENTS;
+	for (size_t i = 0; i < entries->elements && !err; i++)
+		err = take_event(entries->element[i], stream, each, arg, skipped);
+	return err;
+}
+
+/* Of an <id>; as it may stand in a key. */
+static bool take_host(const struct redisReply *id, char ret[65])
+{
+	const char *colon = is_text(id) ? memchr(id->str, ':', id->len) : NULL;
+	char raw[65];
+
+	if (!colon || colon - id->str >= (long)sizeof(raw))
+		return false;
+	snprintf(raw, sizeof(raw), "%.*s", (int)(colon - id->str), id->str);
+	schema__clean_host(ret, raw);
+	return strcmp(raw, ret) == 0;
+}
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+int query_reply__hosts(const struct redisReply *r, char **ret_names, size_t *ret_n, uint64_t *skipped)
+{
+	char (*names)[65], *end;
+	size_t n = 0;
+
+	if (r->type != REDIS_REPLY_ARRAY || r->elements > QUERY_MAX_HOSTED)
+		return -EPROTO;
+	names = calloc(r->elements + 1, sizeof(*names));
+	if (!names)
+		return -ENOMEM;
+	for (size_t i = 0; i < r->elements; i++)
+		if (take_host(r->element[i], names[n]))
+			n++;
+		else
+			++*skipped;
+	qsort(names, n, sizeof(*names), by_text);
+	*ret_names = end = (char *)names;
+	*ret_n = 0;
+	for (size_t i = 0; i < n; i++)
+		if (i + 1 == n || strcmp(names[i], names[i + 1]) != 0) {
+			size_t size = strlen(names[i]) + 1;
+
+			memmove(end, names[i], size);
+			end += size;
+			++*ret_n;
+		}
+	return 0;
+}
+
+/* ---- rows ---- */
+
 static int make_room(struct query_rows *rows)
 {
 	size_t room = rows->room ? rows->room * 2 : 64;

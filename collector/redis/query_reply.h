@@ -37,6 +37,15 @@ int query_reply__threads(const struct redisReply *r, struct query_thread **ret, 
 int query_reply__board(const struct redisReply *r, struct query_score **ret, size_t *ret_n, uint64_t *skipped);
 int query_reply__hash(const struct redisReply *r, char ***ret_pairs, size_t *ret_n);
 
+/* XREAD of one stream, COUNT QUERY_EVENTS: each of its events in turn, `stream->last` moves on. Also what `each` returns. */
+#define QUERY_EVENTS 1000
+int query_reply__events(const struct redisReply *r, struct query_stream *stream, query_event_fn *each, void *arg, bool *ret_full,
+			uint64_t *skipped);
+
+/* ZRANGEBYSCORE procs: the hosts in its ids, sorted, each once. */
+#define QUERY_MAX_HOSTED 100000
+int query_reply__hosts(const struct redisReply *r, char **ret_names, size_t *ret_n, uint64_t *skipped);
+
 /* Rows of a series, page by page. Zeroed at the start, but for range, blame, code and stacks; rows is the caller's to free. */
 struct query_rows {
 	const struct query_range *range; /* that was asked for; NULL: any */

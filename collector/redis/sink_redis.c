@@ -29,7 +29,9 @@
 
 #include "collector/base/log.h"
 #include "collector/base/text.h"
+#include "collector/schema/schema_events.h"
 #include "redis_conn.h"
+#include "redis_events.h"
 #include "redis_functions.h"
 #include "redis_server.h"
 
@@ -63,13 +65,21 @@ struct announce {
 	struct announce *next;
 };
 
+/* A command of a parcel. */
+struct place {
+	const struct parcel *p;
+	size_t i;
+};
+
 /* What one attempt at sending met. */
 struct tally {
 	enum redis_class worst;   /* of what sending again may cure, else OK */
 	uint64_t commands;
 	uint64_t refused;         /* replies that sending again can't cure */
-	const struct parcel *at;  /* the command whose reply is next */
-	size_t at_i;
+	struct place at;          /* the command whose reply is next */
+	struct place *stale;      /* events whose ids their streams would not take */
+	size_t stale_n;
+	uint64_t renumbered;
 	uint64_t keys_lost;
 	bool keys_known;
 	char text[160];           /* the error that decides, as the server put it */
@@ -219,15 +229,20 @@ static void set_trouble(struct sink_redis *s, const char *text)
 
 /* ---- sending; the lock is not held ---- */
 
+static void refuse(struct tally *t, const char *text)
+{
+	t->refused++;
+	if (!t->refused_text[0])
+		snprintf(t->refused_text, sizeof(t->refused_text), "%s", text);
+}
+
 /* An error reply, alone or inside EXEC's. */
 static void tally_error(struct tally *t, const char *text)
 {
 	enum redis_class cls = redis_class__of(text);
 
 	if (cls == REDIS_CLASS_KEY || cls == REDIS_CLASS_BUG) {
-		t->refused++;
-		if (!t->refused_text[0])
-			snprintf(t->refused_text, sizeof(t->refused_text), "%s", text);
+		refuse(t, text);
 		return;
 	}
 	/* Of several kinds the one decides that takes longest to cure; they are in that order. */
@@ -237,31 +252,61 @@ static void tally_error(struct tally *t, const char *text)
 	}
 }
 
-/* A row's "EXPIRE key s NX" sets nothing, unless the key has been made anew since it was armed (schema_put__row()). */
-static bool is_check(struct tally *t)
+/* Moves on to the next command, and gives this one. */
+static int next_place(struct tally *t, struct place *ret, const char *const **ret_argv)
 {
-	const char *const *argv;
 	const size_t *lens;
-	int argc;
 
-	if (!t->at)
-		return false;
-	argc = batch__get(t->at->b, t->at_i++, &argv, &lens);
-	if (t->at_i == batch__commands(t->at->b)) {
-		t->at = t->at->next;
-		t->at_i = 0;
-	}
+	*ret = t->at;
+	if (++t->at.i == batch__commands(t->at.p->b))
+		t->at = (struct place){.p = t->at.p->next};
+	return batch__get(ret->p->b, ret->i, ret_argv, &lens);
+}
+
+/* A row's "EXPIRE key s NX" sets nothing, unless the key has been made anew since it was armed (schema_put__row()). */
+static bool is_check(int argc, const char *const *argv)
+{
 	return argc == 4 && strcmp(argv[0], "EXPIRE") == 0;
+}
+
+static void note_stale(struct tally *t, const struct place *where, const char *text)
+{
+	struct place *grown = reallocarray(t->stale, t->stale_n + 1, sizeof(*grown));
+
+	if (!grown) {
+		refuse(t, text);
+		return;
+	}
+	t->stale = grown;
+	t->stale[t->stale_n++] = *where;
+}
+
+/* An event is a by-product: who may not write it (an ACL of an older release) still writes all else. */
+static void tally_event(struct tally *t, const struct place *where, const char *text)
+{
+	if (redis_events__is_stale(text))
+		note_stale(t, where, text);
+	else if (strncmp(text, "NOPERM", 6) == 0)
+		refuse(t, text);
+	else
+		tally_error(t, text);
 }
 
 static int tally_reply(void *arg, size_t i, const struct redisReply *reply)
 {
 	struct tally *t = arg;
+	const char *const *argv;
+	struct place where;
+	int argc = next_place(t, &where, &argv);
 
 	t->commands++;
-	if (is_check(t)) {
+	if (is_check(argc, argv)) {
 		t->keys_known |= reply->type == REDIS_REPLY_INTEGER;
 		t->keys_lost += reply->type == REDIS_REPLY_INTEGER && reply->integer == 1;
+		return 0;
+	}
+	if (reply->type == REDIS_REPLY_ERROR && schema_event__id_at(argc, argv)) {
+		tally_event(t, &where, reply->str);
 		return 0;
 	}
 	if (reply->type == REDIS_REPLY_ERROR) {
@@ -289,7 +334,7 @@ static int send_parcels(struct sink_redis *s, const struct parcel *p, struct tal
 {
 	size_t pending = 0, at_once = s->careful ? 1 : s->opts.commands_per_batch;
 
-	t->at = p;
+	t->at = (struct place){.p = p};
 	for (; p; p = p->next) {
 		for (size_t i = 0; i < batch__commands(p->b); i++) {
 			const char *const *argv;
@@ -307,6 +352,35 @@ static int send_parcels(struct sink_redis *s, const struct parcel *p, struct tal
 		}
 	}
 	return exchange(s, pending, t, why);
+}
+
+/* Finds out what became of events that were not taken, and gives them the next id if they are not there. */
+static int mend_events(struct sink_redis *s, struct tally *t, struct reason *why)
+{
+	char refusal[REDIS_REFUSAL_SIZE];
+	enum event_outcome outcome;
+	int err = 0;
+
+	for (size_t i = 0; i < t->stale_n && !err; i++) {
+		const struct place *at = &t->stale[i];
+
+		err = redis_events__mend(s->conn, at->p->b, at->i, s->opts.timeout_ms, s->stop_fd, &outcome, refusal, why);
+		t->renumbered += !err && outcome == EVENT_RENUMBERED;
+		if (!err && outcome == EVENT_REFUSED)
+			refuse(t, refusal);
+	}
+	return err;
+}
+
+static int send_flight(struct sink_redis *s, struct tally *t, struct reason *why)
+{
+	int err = send_parcels(s, s->flight.head, t, why);
+
+	if (!err && t->worst == REDIS_CLASS_OK)
+		err = mend_events(s, t, why);
+	free(t->stale);
+	t->stale = NULL;
+	return err;
 }
 
 /* ---- the thread ---- */
@@ -504,8 +578,9 @@ static void send_queue(struct sink_redis *s)
 
 	take_off(s);
 	pthread_mutex_unlock(&s->lock);
-	err = send_parcels(s, s->flight.head, &t, &why);
+	err = send_flight(s, &t, &why);
 	pthread_mutex_lock(&s->lock);
+	s->stats.events_renumbered += t.renumbered;
 	/* settled() may pause, and what is in flight is out of trim()'s reach: so judge with it back in the queue. */
 	if (!err && t.worst == REDIS_CLASS_OK && !s->closing) {
 		s->careful = false;

@@ -212,6 +212,19 @@ void batch__arg_fmt(struct batch *b, const char *fmt, ...)
 	free(all);
 }
 
+int batch__replace_arg(struct batch *b, size_t i, size_t arg, const char *s)
+{
+	size_t len = strlen(s), at = b->first[i] + arg;
+	char *room = reserve(b, len + 1);
+
+	if (!room)
+		return b->error;
+	memcpy(room, s, len + 1);
+	b->argv[at] = room;
+	b->lens[at] = len;
+	return 0;
+}
+
 int batch__error(const struct batch *b)
 {
 	return b->error;

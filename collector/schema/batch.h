@@ -24,6 +24,9 @@ void batch__arg_pair(struct batch *b, const char *first, const char *second); /*
 void batch__arg_int(struct batch *b, long long v);
 void batch__arg_fmt(struct batch *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Puts another text in the place of argument `arg` of command `i`, which are there. 0 or -ENOMEM. */
+int batch__replace_arg(struct batch *b, size_t i, size_t arg, const char *s);
+
 /* 0, or -ENOMEM if any append failed (the batch must then be dropped). */
 int batch__error(const struct batch *b);
 

@@ -17,6 +17,7 @@
 #include "collector/series/hist.h"
 #include "collector/series/sample.h"
 #include "batch.h"
+#include "schema_events.h"
 
 #define SCHEMA_VERSION 1
 #define SCHEMA_PREFIX "gil:"
@@ -98,6 +99,7 @@ struct sink_losses {
 	uint64_t points, batches, refused;
 	uint64_t keys;      /* of the history, thrown away by the server or somebody */
 	bool keys_known;    /* the server can tell of those */
+	uint64_t renumbered; /* events that got another id: no loss */
 };
 
 void schema_writer__set_sink_losses(struct schema_writer *w, const struct sink_losses *lost);
@@ -108,8 +110,12 @@ void schema_writer__set_kept_sites(struct schema_writer *w, uint32_t n);
 /* Which of several Pythons is observed, for meta. 0 or -ENOMEM. */
 int schema_writer__set_runtime(struct schema_writer *w, const char *text);
 
-/* A long hold or wait, at `t_ms` of the wall clock, into `long`. 0 or -ENOMEM. */
-int schema_writer__long(struct schema_writer *w, const struct long_event *e, int64_t t_ms, struct batch *b);
+/*
+ * A long hold or wait, at `t_ms` of the wall clock, into `long` and, as an event (schema_events.h, `host` too), into the streams.
+ * 0 or -ENOMEM.
+ */
+int schema_writer__long(struct schema_writer *w, const struct long_event *e, int64_t t_ms, struct event_ids *host,
+			struct batch *b);
 
 /* Whether rows of threads are now kept shorter than asked for, the first time: true once. How long, in seconds, by tier. */
 bool schema_writer__kept_shorter(struct schema_writer *w, uint32_t ret_s[TIER_COUNT]);

@@ -126,78 +126,60 @@ int schema_write__code(struct schema_writer *w, enum tier tier, const struct pro
 				  false) ?: err;
 }
 
-static void put_named(struct json_text *j, const char *name, const char *value)
+static void add_stack(struct schema_event *told, const struct stack_text *stack, const char *native)
 {
-	json_text__name(j, name);
-	json_text__string(j, value);
-}
-
-static void put_stack(const struct stack_text *stack, const char *native, struct json_text *j)
-{
-	put_named(j, "function", stack->leaf.function);
-	put_named(j, "file", stack->leaf.file);
-	json_text__name(j, "line");
-	json_text__integer(j, stack->leaf.line);
+	schema_event__text(told, "function", stack->leaf.function);
+	schema_event__text(told, "file", stack->leaf.file);
+	schema_event__number(told, "line", stack->leaf.line);
 	if (native)
-		put_named(j, "native", native);
-	put_named(j, "stack", stack->line);
+		schema_event__text(told, "native", native);
+	schema_event__text(told, "stack", stack->line);
 }
 
-static char *long_text(const char *thr, const struct long_event *e, int64_t t_ms)
+/* Points into `e` and `thr`. */
+static void make_event(struct schema_event *told, const char *thr, const struct long_event *e, int64_t t_ms)
 {
 	uint64_t len_ns = e->at_ns > e->since_ns ? e->at_ns - e->since_ns : 0;
-	struct json_text j = {0};
 
-	json_text__open(&j, '{');
-	json_text__name(&j, "t");
-	json_text__integer(&j, t_ms);
-	put_named(&j, "kind", e->wait ? "wait" : "hold");
-	if (!e->ended) {
-		json_text__name(&j, "open");
-		json_text__true(&j);
-	}
-	json_text__name(&j, "since");
-	json_text__integer(&j, t_ms - (int64_t)(len_ns / 1000000));
-	json_text__name(&j, "us");
-	put_us(&j, len_ns);
-	put_named(&j, "thr", thr);
-	put_named(&j, "name", e->name);
-	if (e->gil) {
-		json_text__name(&j, "g");
-		json_text__integer(&j, e->gil);
-	}
+	schema_event__begin(told, e->wait ? SCHEMA_EVENT_WAIT : SCHEMA_EVENT_HOLD, t_ms);
+	if (!e->ended)
+		schema_event__true(told, "open");
+	schema_event__number(told, "since", t_ms - (int64_t)(len_ns / 1000000));
+	schema_event__number(told, "us", (long long)(len_ns / 1000));
+	schema_event__text(told, "thr", thr);
+	schema_event__text(told, "name", e->name);
+	if (e->gil)
+		schema_event__number(told, "g", e->gil);
 	if (e->stack)
-		put_stack(e->stack, e->native, &j);
-	if (!e->wait) {
-		json_text__name(&j, "others");
-		put_us(&j, e->waited_ns);
-	}
+		add_stack(told, e->stack, e->native);
+	if (!e->wait)
+		schema_event__number(told, "others", (long long)(e->waited_ns / 1000));
 	if (!e->wait && !e->ended) {
-		json_text__name(&j, "waiters");
-		json_text__integer(&j, e->waiters);
-		put_named(&j, "victims", e->victims);
+		schema_event__number(told, "waiters", e->waiters);
+		schema_event__text(told, "victims", e->victims);
 	}
-	json_text__close(&j, '}');
-	return json_text__take(&j);
 }
 
-int schema_writer__long(struct schema_writer *w, const struct long_event *e, int64_t t_ms, struct batch *b)
+int schema_writer__long(struct schema_writer *w, const struct long_event *e, int64_t t_ms, struct event_ids *host,
+			struct batch *b)
 {
 	uint32_t place = series_table__find(&w->series, &e->thread), retention = schema__longest_s(w);
-	char tid[16], *text;
+	uint32_t before = batch__points(b);
+	struct schema_event told;
+	char tid[16];
 	int err;
 
 	snprintf(tid, sizeof(tid), "%" PRIu32, e->thread.tid);
-	text = long_text(place < w->series.max ? w->series.places[place].thr : tid, e, t_ms);
+	make_event(&told, place < w->series.max ? w->series.places[place].thr : tid, e, t_ms);
 	w->points = 0;
-	err = schema_put__row(w, b, "long", t_ms, text, retention, &w->singles[KEY_LONG], false);
-	if (!err) {
-		schema_put__command(w, b, "ZREMRANGEBYRANK", "long");
-		batch__arg_int(b, 0);
-		batch__arg_int(b, -LONG_KEPT - 1);
-		batch__set_points(b, w->points, t_ms);
-	}
-	return batch__error(b) ?: err;
+	err = schema_put__row(w, b, "long", t_ms, schema_event__json(&told), retention, &w->singles[KEY_LONG], false);
+	if (err)
+		return err;
+	schema_put__command(w, b, "ZREMRANGEBYRANK", "long");
+	batch__arg_int(b, 0);
+	batch__arg_int(b, -LONG_KEPT - 1);
+	batch__set_points(b, before + w->points, before ? batch__made_ms(b) : t_ms);
+	return schema_writer__event(w, &told, host, b);
 }
 
 /* ---- reading ---- */

@@ -56,7 +56,7 @@ static void arm_threads(struct schema_writer *w, struct batch *b, enum tier tier
 
 void schema_write__ttls(struct schema_writer *w, struct batch *b)
 {
-	static const char *const lasting[] = {"meta", "threads", "long", "top:hold", "top:wait", "top:blame"};
+	static const char *const lasting[] = {"meta", "threads", "long", SCHEMA_EVENTS, "top:hold", "top:wait", "top:blame"};
 	static const char *const boards[] = {"now:hold", "now:wait", "now:blame"};
 
 	for (enum tier tier = TIER_BASE; tier < TIER_COUNT; tier++) {

@@ -31,6 +31,7 @@ enum single_key {
 	KEY_TOP,
 	KEY_GLOBALS,
 	KEY_LONG,
+	KEY_EVENTS,
 	SINGLE_KEYS,
 };
 
@@ -58,6 +59,7 @@ struct schema_writer {
 	struct arming keep_settled;
 	bool told_short;          /* that threads are kept shorter than asked for */
 	struct arming singles[SINGLE_KEYS];
+	struct event_ids event_ids;
 	struct arming procs[TIER_COUNT], alls[TIER_COUNT], blames[TIER_COUNT], codes[TIER_COUNT], stacks[TIER_COUNT];
 	struct arming wides[WIDE_KINDS][TIER_COUNT];
 	struct gil_series gils[SCHEMA_MAX_GILS];

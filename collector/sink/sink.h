@@ -19,6 +19,7 @@ struct sink_stats {
 	bool keys_known;             /* the server can tell of them (Redis 7), and has been asked */
 	uint64_t keys_evicted;       /* anybody's, by the server, while it was looked at */
 	char policy[32];             /* maxmemory-policy where it may throw away any of the history, else "" */
+	uint64_t events_renumbered;  /* whose id the stream would not take: they stand under its next one */
 	uint64_t reconnects;
 	uint64_t queued_bytes, queued_batches;
 	bool connected;

@@ -197,6 +197,7 @@ struct line {
 	struct schema_opts opts;
 	struct schema_writer *writer;
 	struct batch *batches[CHUNK], *batch; /* made, not sent; the one being made */
+	struct event_ids host_events;
 	int64_t now_ms;
 	double cpu_s;                         /* in aggr and schema */
 	unsigned int intervals;
@@ -240,7 +241,7 @@ static int put_long_hold(struct line *line, const struct proc_sample *s)
 		e.ended = times == 2;
 		e.at_ns = e.since_ns + (uint64_t)times * SECOND * 3 / 20;
 		e.waited_ns = 31 * (e.at_ns - e.since_ns);
-		err = schema_writer__long(line->writer, &e, s->end_ms - 300 + 150 * times, line->batch);
+		err = schema_writer__long(line->writer, &e, s->end_ms - 300 + 150 * times, &line->host_events, line->batch);
 	}
 	return err;
 }

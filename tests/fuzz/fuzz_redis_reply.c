@@ -100,18 +100,48 @@ static void take_page(const redisReply *r, struct query_rows *rows, uint64_t *sk
 		expect(rows->rows[i].value[FIELD_T] > rows->rows[i - 1].value[FIELD_T]);
 }
 
+static int expect_clean_event(void *arg, const struct query_stream *stream, char *const *pairs, size_t pairs_n)
+{
+	for (size_t i = 0; i < 2 * pairs_n; i++)
+		expect_clean(pairs[i]);
+	return 0;
+}
+
+static void take_events(const redisReply *r, uint64_t *skipped)
+{
+	struct query_stream stream = {.of = "host:web1", .last = "0"};
+	bool full = false;
+
+	query_reply__events(r, &stream, expect_clean_event, NULL, &full, skipped);
+	expect(strlen(stream.last) < sizeof(stream.last));
+}
+
+static void take_hosts(const redisReply *r, uint64_t *skipped)
+{
+	char *names, *name;
+	size_t n;
+
+	if (query_reply__hosts(r, &names, &n, skipped))
+		return;
+	for (name = names; n > 0; n--, name += strlen(name) + 1)
+		expect_clean(name);
+	free(names);
+}
+
 static void take(uint8_t which, const redisReply *r, struct query_rows *rows)
 {
 	uint64_t skipped = 0;
 	int64_t ms;
 
-	switch (which % 7) {
+	switch (which % 9) {
 	case 0: take_procs(r, &skipped); break;
 	case 1: take_meta(r); break;
 	case 2: take_threads(r, &skipped); break;
 	case 3: take_board(r, &skipped); break;
 	case 4: take_hash(r); break;
 	case 5: take_page(r, rows, &skipped); break;
+	case 6: take_events(r, &skipped); break;
+	case 7: take_hosts(r, &skipped); break;
 	default: query_reply__time(r, &ms); break;
 	}
 }

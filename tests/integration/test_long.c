@@ -178,3 +178,59 @@ Test(long_holds, alerts_count_as_many_as_they_name)
 	tool__clear(&tool);
 	workload__quit(&w);
 }
+
+/* What `gilscope events` has of that process, or of all hosts: an array of its lines. */
+static json_t *events_of(const char *process)
+{
+	json_t *all = json_array();
+	char words[256], *out, *rest, *line;
+	struct tool t;
+
+	snprintf(words, sizeof(words), "events --json --since 1h --redis %s %s", redis.url, process);
+	cr_assert_eq(tool__run(&t, words), 0);
+	rest = out = tool__stdout(&t);
+	while ((line = strsep(&rest, "\n")))
+		if (*line)
+			cr_assert_eq(json_array_append_new(all, json_loads(line, 0, NULL)), 0, "%s", line);
+	free(out);
+	tool__clear(&t);
+	return all;
+}
+
+static bool is_long(const json_t *event)
+{
+	return strcmp(text(event, "kind"), "hold") == 0 || strcmp(text(event, "kind"), "wait") == 0;
+}
+
+/* Its holds and waits are the members of `long`, to the letter; the first is the beginning, the last the end. */
+static void expect_events(const char *process, const json_t *members)
+{
+	json_t *events = events_of(process), *event;
+	size_t i, n = json_array_size(events), found = 0;
+
+	cr_assert_geq(n, 3, "%s", json_dumps(events, 0));
+	cr_expect_str_eq(text(json_array_get(events, 0), "kind"), "begin");
+	cr_expect_eq(number(json_array_get(events, 0), "pid"), w.pid);
+	cr_expect_str_eq(text(json_array_get(events, n - 1), "kind"), "end");
+	json_array_foreach (events, i, event) {
+		cr_expect_neq(strchr(text(event, "id"), ':'), NULL);
+		json_object_del(event, "id");
+		if (!is_long(event))
+			continue;
+		cr_expect(json_equal(event, json_array_get(members, found)), "%s\n%s", json_dumps(event, 0),
+			  json_dumps(members, 0));
+		found++;
+	}
+	cr_expect_eq(found, json_array_size(members));
+	json_decref(events);
+}
+
+Test(long_holds, are_events_of_their_process_and_its_host)
+{
+	json_t *members = observe_hold();
+
+	expect_events(private_redis__ask(&redis, "ZRANGE gil:procs 0 0"), members);
+	expect_events("", members);
+	json_decref(members);
+	workload__quit(&w);
+}

@@ -222,6 +222,7 @@ struct line {
 	struct aggr *aggr;
 	struct schema_writer *writer;
 	struct batch *batch;
+	struct event_ids host_events;
 };
 
 static void open_line(struct line *line, struct private_redis *redis, const struct seeded *s)
@@ -277,7 +278,8 @@ static void send_long(struct line *line, const struct seeded *s, uint32_t second
 		e.ended = times == 2;
 		e.at_ns = e.since_ns + times * 1000 * seeded__long_us(second);
 		e.waited_ns = 3 * (e.at_ns - e.since_ns);
-		cr_assert_eq(schema_writer__long(line->writer, &e, seeded__end_ms(s, second) - 30 + 10 * (int64_t)times, b), 0);
+		cr_assert_eq(schema_writer__long(line->writer, &e, seeded__end_ms(s, second) - 30 + 10 * (int64_t)times,
+						 &line->host_events, b), 0);
 	}
 	cr_assert_eq(sink__write(line->sink, b), 0);
 }

@@ -393,7 +393,7 @@ Test(code, long_ones_are_kept)
 	struct schema_writer *w = made_up__writer();
 	struct batch *b = batch__new();
 
-	cr_assert_eq(schema_writer__long(w, &e, 1795339305000, b), 0);
+	cr_assert_eq(schema_writer__long(w, &e, 1795339305000, &(struct event_ids){0}, b), 0);
 	cr_expect_str_eq(member_of(b, ":long"),
 			 "{\"t\":1795339305000,\"kind\":\"hold\",\"open\":true,\"since\":1795339304500,\"us\":500000,"
 			 "\"thr\":\"7\",\"name\":\"hog\",\"function\":\"f\",\"file\":\"/srv/app.py\",\"line\":12,"
