@@ -94,11 +94,11 @@ const struct verb verb_attach = {
 		 "ends or Ctrl-C is pressed. On a terminal it repaints a table at each interval; elsewhere it writes one "
 		 "line per interval. At the end it prints a summary. The numbers also go to Redis, for gilscope query, "
 		 "redis-cli and Grafana. Needs root or some capabilities (see gilscope doctor).",
-	.options = {OPTION_INTERVAL, OPTION_DURATION, OPTION_MODE, OPTION_LOOK_RATE, OPTION_MAX_OVERHEAD, OPTION_NO_OFF_CPU,
-		    OPTION_STACKS, OPTION_ALERT_HOLD, OPTION_ALERT_WAIT, OPTION_CHILDREN, OPTION_ALL,
-		    OPTION_USER, OPTION_CGROUP, OPTION_MATCH, OPTION_REDIS,
-		    OPTION_PASSWORD_FILE, OPTION_PREFIX, OPTION_RETENTION, OPTION_THREAD_RETENTION, OPTION_HISTORY_MB,
-		    OPTION_NO_STORE, OPTION_LABEL, OPTION_HOST, OPTION_JSON, OPTION_OUTPUT},
+	.options = {OPTION_INTERVAL, OPTION_DURATION, OPTION_MODE, OPTION_LOOK_RATE, OPTION_MAX_OVERHEAD,
+		    OPTION_NO_OFF_CPU, OPTION_STACKS, OPTION_ALERT_HOLD, OPTION_ALERT_WAIT, OPTION_CHILDREN,
+		    OPTION_ALL, OPTION_USER, OPTION_CGROUP, OPTION_MATCH, OPTION_REDIS, OPTION_PASSWORD_FILE,
+		    OPTION_SENTINEL_PASSWORD_FILE, OPTION_PREFIX, OPTION_RETENTION, OPTION_THREAD_RETENTION,
+		    OPTION_HISTORY_MB, OPTION_NO_STORE, OPTION_LABEL, OPTION_HOST, OPTION_JSON, OPTION_OUTPUT},
 	.own_help = {{OPTION_DURATION, "stop after this long (default: at Ctrl-C, or when the process ends)"}},
 	.max_args = -1,
 	.check = check_who,

@@ -662,7 +662,7 @@ const struct verb verb_doctor = {
 		 "is, and every place that would get a probe: signal (the GIL is taken or released), wait (a thread "
 		 "begins to queue), handoff (a thread gave the GIL up for another), wake (shows an acquire in light "
 		 "mode). It plants nothing in the process. The exit status is 0 if attaching can work, else 1.",
-	.options = {OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX, OPTION_JSON},
+	.options = {OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_SENTINEL_PASSWORD_FILE, OPTION_PREFIX, OPTION_JSON},
 	.max_args = 1,
 	.reads_processes = true,
 	.run = run,

@@ -363,7 +363,8 @@ const struct verb verb_events = {
 		 "of a program's name): when observation began and ended, changes of mode, holds and waits over their limits "
 		 "(--alert-hold, --alert-wait of attach), alerts, and losses. With --follow also those to come, of hosts to come "
 		 "too, until Ctrl-C.",
-	.options = {OPTION_FOLLOW, OPTION_SINCE, OPTION_UNTIL, OPTION_JSON, OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX},
+	.options = {OPTION_FOLLOW, OPTION_SINCE, OPTION_UNTIL, OPTION_JSON, OPTION_REDIS, OPTION_PASSWORD_FILE,
+		    OPTION_SENTINEL_PASSWORD_FILE, OPTION_PREFIX},
 	.max_args = 1,
 	.run = run,
 };

@@ -202,7 +202,8 @@ const struct verb verb_flame = {
 		 "(--since for more). If nobody observes it, flame attaches to it for ten seconds, which needs the rights "
 		 "of attach; --duration attaches in any case. Waits shorter than --stacks are not included.",
 	.options = {OPTION_WEIGHT, OPTION_SINCE, OPTION_UNTIL, OPTION_DURATION, OPTION_STACKS, OPTION_FOLDED,
-		    OPTION_NO_THREADS, OPTION_OUTPUT, OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX},
+		    OPTION_NO_THREADS, OPTION_OUTPUT, OPTION_REDIS, OPTION_PASSWORD_FILE,
+		    OPTION_SENTINEL_PASSWORD_FILE, OPTION_PREFIX},
 	.min_args = 1,
 	.max_args = 1,
 	.missing = "which process? (gilscope flame PID; gilscope ls shows the Python processes here)",

@@ -196,7 +196,7 @@ const struct verb verb_ls = {
 		 "is \"not started\" if they have not initialised it yet. CONTAINER is the name of the container's "
 		 "control group, or says that the process has PIDs or a root directory of its own. Without root, ls shows "
 		 "only what /proc shows to everybody. -v and --json show everything in full.",
-	.options = {OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX, OPTION_JSON},
+	.options = {OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_SENTINEL_PASSWORD_FILE, OPTION_PREFIX, OPTION_JSON},
 	.reads_processes = true,
 	.run = run,
 };

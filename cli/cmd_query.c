@@ -519,8 +519,9 @@ const struct verb verb_query = {
 		 "them). With --tree it shows the processes that were observed together (attach --children); PROCESS can "
 		 "be any of them.",
 	.more = list_metrics,
-	.options = {OPTION_METRIC, OPTION_THREAD, OPTION_THREADS, OPTION_TREE, OPTION_GIL, OPTION_SINCE, OPTION_UNTIL,
-		    OPTION_STEP, OPTION_FORMAT, OPTION_JSON, OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX},
+	.options = {OPTION_METRIC, OPTION_THREAD, OPTION_THREADS, OPTION_TREE, OPTION_GIL, OPTION_SINCE,
+		    OPTION_UNTIL, OPTION_STEP, OPTION_FORMAT, OPTION_JSON, OPTION_REDIS, OPTION_PASSWORD_FILE,
+		    OPTION_SENTINEL_PASSWORD_FILE, OPTION_PREFIX},
 	.min_args = 1,
 	.max_args = 1,
 	.missing = "which process? (gilscope query PID; gilscope ls shows what Redis knows)",

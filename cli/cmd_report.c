@@ -782,7 +782,7 @@ const struct verb verb_report = {
 		 "observes the process, report attaches to it for ten seconds, which needs the rights of attach; "
 		 "--duration attaches in any case.",
 	.options = {OPTION_SINCE, OPTION_UNTIL, OPTION_DURATION, OPTION_MODE, OPTION_JSON, OPTION_HTML, OPTION_REDIS,
-		    OPTION_PASSWORD_FILE, OPTION_PREFIX},
+		    OPTION_PASSWORD_FILE, OPTION_SENTINEL_PASSWORD_FILE, OPTION_PREFIX},
 	.min_args = 1,
 	.max_args = 1,
 	.missing = "which process? (gilscope report PID; gilscope ls shows the Python processes here)",

@@ -50,11 +50,11 @@ const struct verb verb_run = {
 		 "own input and output: the summary goes to standard error, or with --output to a file. Passes on the "
 		 "command's exit status (128 + number if a signal killed it). Exit status 125 is a failure of gilscope, "
 		 "126 a command that cannot be executed, 127 a command that was not found.",
-	.options = {OPTION_INTERVAL, OPTION_DURATION, OPTION_MODE, OPTION_LOOK_RATE, OPTION_MAX_OVERHEAD, OPTION_NO_OFF_CPU,
-		    OPTION_STACKS, OPTION_ALERT_HOLD, OPTION_ALERT_WAIT, OPTION_CHILDREN, OPTION_USER,
-		    OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_PREFIX, OPTION_RETENTION, OPTION_THREAD_RETENTION,
-		    OPTION_HISTORY_MB, OPTION_NO_STORE, OPTION_LABEL, OPTION_HOST,
-		    OPTION_JSON, OPTION_OUTPUT},
+	.options = {OPTION_INTERVAL, OPTION_DURATION, OPTION_MODE, OPTION_LOOK_RATE, OPTION_MAX_OVERHEAD,
+		    OPTION_NO_OFF_CPU, OPTION_STACKS, OPTION_ALERT_HOLD, OPTION_ALERT_WAIT, OPTION_CHILDREN,
+		    OPTION_USER, OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_SENTINEL_PASSWORD_FILE, OPTION_PREFIX,
+		    OPTION_RETENTION, OPTION_THREAD_RETENTION, OPTION_HISTORY_MB, OPTION_NO_STORE, OPTION_LABEL,
+		    OPTION_HOST, OPTION_JSON, OPTION_OUTPUT},
 	.own_help = {{OPTION_DURATION, "stop observing after this long (default: when the command ends)"},
 		     {OPTION_USER, "run the command as this user (default under sudo: the user who called sudo)"},
 		     {OPTION_OUTPUT, "write the results to FILE instead of standard error (standard output is the command's)"}},

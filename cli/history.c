@@ -128,6 +128,17 @@ static const char *tls_words(const struct redis_url *url, char *buf, size_t size
 	return buf;
 }
 
+/* redis-cli knows no sentinels: a shell asks the first of them. */
+static void describe_master(struct history *h, const char *auth, const char *user)
+{
+	const struct redis_node *sentinel = &h->url.nodes[0];
+	char name[300];
+
+	snprintf(h->client, sizeof(h->client), "%.500sredis-cli%s -u redis://\"$(redis-cli -h %.255s -p %d --raw SENTINEL "
+		 "GET-MASTER-ADDR-BY-NAME %s | paste -sd:)\"/%d", auth, user, sentinel->host, sentinel->port,
+		 quote_word(name, sizeof(name), h->url.service), h->url.db);
+}
+
 static void describe_server(const struct options *o, struct history *h)
 {
 	char text[12000], quoted[12100], self[PATH_MAX], auth[PATH_MAX + 64], user[300] = "", name[280], tls[4200];
@@ -138,7 +149,9 @@ static void describe_server(const struct options *o, struct history *h)
 	if (h->url.user[0])
 		snprintf(user, sizeof(user), " --user %s", quote_word(name, sizeof(name), h->url.user));
 	auth_words(o, &h->url, auth, sizeof(auth));
-	if (h->url.is_unix)
+	if (h->url.service[0])
+		describe_master(h, auth, user);
+	else if (h->url.is_unix)
 		snprintf(h->client, sizeof(h->client), "%.500sredis-cli%s -s %s -n %d", auth, user,
 			 quote_word(quoted, sizeof(quoted), h->url.path), h->url.db);
 	else
@@ -149,6 +162,8 @@ static void describe_server(const struct options *o, struct history *h)
 		append_option(h, "--redis", redis_url__whole(&h->url, text, sizeof(text)));
 	if (o->password_file)
 		append_option(h, "--redis-password-file", o->password_file);
+	if (o->sentinel_password_file)
+		append_option(h, "--sentinel-password-file", o->sentinel_password_file);
 	if (o->prefix)
 		append_option(h, "--prefix", o->prefix);
 }
@@ -184,7 +199,8 @@ int history__url(const struct options *o, struct redis_url *ret, bool *ret_given
 	if (ret->password_in_url && o->redis_in_argv)
 		log_warn("--redis: everybody on this machine could read that password when gilscope started (ps): better "
 			 "--redis-password-file, or GILSCOPE_REDIS_PASSWORD");
-	return redis_url__find_password(ret, o->password_file, why);
+	err = redis_url__find_password(ret, o->password_file, why);
+	return err ?: redis_url__find_sentinel_password(ret, o->sentinel_password_file, why);
 }
 
 /* A redis-server of ours that was killed is ours to start again. */

@@ -223,6 +223,11 @@ static int set_password_file(struct options *o, const char *value, struct reason
 	return set_text("--redis-password-file", value, 4095, &o->password_file, why);
 }
 
+static int set_sentinel_password_file(struct options *o, const char *value, struct reason *why)
+{
+	return set_text("--sentinel-password-file", value, 4095, &o->sentinel_password_file, why);
+}
+
 /* Braces would move Redis Cluster's hash tag; blanks and quotes would break every line that is shown to be pasted. */
 static int set_prefix(struct options *o, const char *value, struct reason *why)
 {
@@ -461,11 +466,15 @@ static const struct option_entry entries[OPTION_COUNT] = {
 	[OPTION_HOST] = {"host", 0, "NAME", "host name to store instead of this machine's", set_host},
 	[OPTION_USER] = {"user", 'u', "NAME", "only processes of this user (with --all)", set_user},
 	[OPTION_REDIS] = {"redis", 'r', "URL",
-		"Redis server: redis://[user[:pass]@]host[:port][/db], rediss:// (TLS), valkey://, valkeys:// or "
-		"unix:///path[?db=N] (default: $GILSCOPE_REDIS, else the embedded store)", set_redis},
+		"Redis server: redis://[user[:pass]@]host[:port][/db], rediss:// (TLS), valkey://, valkeys://, "
+		"redis+sentinel://host[:port],.../NAME or unix:///path[?db=N] (default: $GILSCOPE_REDIS, else the "
+		"embedded store)", set_redis},
 	[OPTION_PASSWORD_FILE] = {"redis-password-file", 0, "FILE",
 		"read the Redis password from the first line of FILE (default: $GILSCOPE_REDIS_PASSWORD or "
 		"$REDISCLI_AUTH)", set_password_file},
+	[OPTION_SENTINEL_PASSWORD_FILE] = {"sentinel-password-file", 0, "FILE",
+		"read the password of the sentinels from the first line of FILE (default: "
+		"$GILSCOPE_SENTINEL_PASSWORD)", set_sentinel_password_file},
 	[OPTION_RETENTION] = {"retention", 0, "A,B,C",
 		"keep the process's samples of 1 s, 10 s and 60 s for A, B and C (default 1h,24h,7d)", set_retention},
 	[OPTION_THREAD_RETENTION] = {"thread-retention", 0, "A,B,C",

@@ -48,7 +48,7 @@ struct options {
 	const char *label, *host, *user;
 	const char *redis;         /* --redis, else GILSCOPE_REDIS, else NULL: the embedded store */
 	bool redis_in_argv;
-	const char *password_file;
+	const char *password_file, *sentinel_password_file;
 	const char *prefix;        /* NULL: the default */
 	struct schema_retention retention;
 	enum output_format format;
@@ -84,6 +84,7 @@ enum option_id {
 	OPTION_USER,
 	OPTION_REDIS,
 	OPTION_PASSWORD_FILE,
+	OPTION_SENTINEL_PASSWORD_FILE,
 	OPTION_PREFIX,
 	OPTION_RETENTION,
 	OPTION_THREAD_RETENTION,

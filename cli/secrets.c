@@ -7,7 +7,8 @@
 #include <sys/prctl.h>
 
 /* Each may be a password, or a URL that has one. */
-static const char *const variables[] = {"GILSCOPE_REDIS", "GILSCOPE_REDIS_PASSWORD", "REDISCLI_AUTH"};
+static const char *const variables[] = {"GILSCOPE_REDIS", "GILSCOPE_REDIS_PASSWORD", "REDISCLI_AUTH",
+					"GILSCOPE_SENTINEL_PASSWORD"};
 
 /* "...://user:PASSWORD@...": the same length, so that nothing else moves. */
 static void mask_url(char *text)

@@ -31,6 +31,7 @@
 #endif
 
 #include "collector/base/text.h"
+#include "redis_sentinel.h"
 
 #define EXCHANGE_SILENCES 4             /* the whole of an exchange, in timeouts */
 #define MAX_BYTES (64u << 20)           /* of all replies of an exchange: a page of stacks has 40 MB at most */
@@ -728,20 +729,82 @@ static int reach(const struct opening *o, bool careful, struct redisContext **re
 	return err;
 }
 
-int redis_conn__open_until(const struct redis_url *url, int timeout_ms, int wake_fd,
-			   struct redisContext **ret, struct reason *why)
+static int reach_somehow(const struct opening *o, struct redisContext **ret, struct reason *why)
+{
+	int err = o->url->tls ? tls_usable(why) : 0;
+
+	err = err ?: reach(o, false, ret, why);
+	return err == -EPIPE ? reach(o, true, ret, why) : err;
+}
+
+/* ---- the master that sentinels name ---- */
+
+/* The role in what ROLE answers. */
+static int require_master(void *arg, size_t i, const struct redisReply *reply)
+{
+	const struct redisReply *role = reply->type == REDIS_REPLY_ARRAY && reply->elements ? reply->element[0] : NULL;
+
+	if (reply->type == REDIS_REPLY_ERROR)
+		return reason__set(arg, class_errno(redis_class__of(reply->str)), "%s", reply->str);
+	if (role && role->str && strcmp(role->str, "master") == 0)
+		return 0;
+	return reason__set(arg, -EAGAIN, "the sentinels call it the master, and it says that it is none (yet)");
+}
+
+static int check_role(struct redisContext *c, const struct opening *o, struct reason *why)
+{
+	const char *argv[] = {"ROLE"};
+	const size_t lens[] = {4};
+
+	if (redis_conn__append(c, 1, argv, lens))
+		return reason__set(why, -ENOMEM, "out of memory");
+	return redis_conn__exchange(c, 1, o->timeout_ms, o->wake_fd, require_master, why, why);
+}
+
+static int reach_master(const struct opening *o, struct redisContext **ret, struct redis_node *ret_master, struct reason *why)
+{
+	struct redis_url master = *o->url;
+	struct opening to_master = {.url = &master, .timeout_ms = o->timeout_ms, .wake_fd = o->wake_fd};
+	struct redis_node node = {.port = 0};
+	struct reason detail = {""};
+	struct redisContext *c = NULL;
+	int err = redis_sentinel__ask(o->url, o->timeout_ms, o->wake_fd, &node, why);
+
+	if (err)
+		return err;
+	memcpy(master.host, node.host, sizeof(master.host));
+	master.port = node.port;
+	err = reach_somehow(&to_master, &c, &detail);
+	explicit_bzero(&master, sizeof(master));
+	err = err ?: check_role(c, o, &detail);
+	if (err) {
+		redis_conn__close(c);
+		return reason__set(why, err, "the master at %s:%d: %s", node.host, node.port, detail.text);
+	}
+	*ret_master = node;
+	*ret = c;
+	return 0;
+}
+
+int redis_conn__open_master(const struct redis_url *url, int timeout_ms, int wake_fd, struct redisContext **ret,
+			    struct redis_node *ret_master, struct reason *why)
 {
 	struct opening o = {.url = url, .timeout_ms = timeout_ms, .wake_fd = wake_fd};
 	struct reason detail = {""};
 	char where[512];
-	int err = url->tls ? tls_usable(&detail) : 0;
+	int err = url->service[0] ? reach_master(&o, ret, ret_master, &detail) : reach_somehow(&o, ret, &detail);
 
-	err = err ?: reach(&o, false, ret, &detail);
-	if (err == -EPIPE)
-		err = reach(&o, true, ret, &detail);
 	if (err)
 		return reason__set(why, err, "%s: %s", redis_url__text(url, where, sizeof(where)), detail.text);
 	return 0;
+}
+
+int redis_conn__open_until(const struct redis_url *url, int timeout_ms, int wake_fd,
+			   struct redisContext **ret, struct reason *why)
+{
+	struct redis_node master;
+
+	return redis_conn__open_master(url, timeout_ms, wake_fd, ret, &master, why);
 }
 
 int redis_conn__open(const struct redis_url *url, int timeout_ms, struct redisContext **ret, struct reason *why)

@@ -16,10 +16,22 @@
 
 #include "collector/base/reason.h"
 
+#define REDIS_NODES_MAX 9
+
+struct redis_node {
+	char host[256];
+	int port;
+};
+
 struct redis_url {
 	bool tls, is_unix;
 	char host[256];
 	int port;
+	/* Not "": the master that these sentinels call so is meant, and `host` and `port` are set for each connection. */
+	char service[128];
+	struct redis_node nodes[REDIS_NODES_MAX];
+	int nodes_n;
+	char sentinel_user[128], sentinel_password[512]; /* for them; "" = none */
 	char path[108];          /* unix socket */
 	bool peer_known;         /* then nobody is talked to there but a process of user `peer` */
 	unsigned int peer;
@@ -33,7 +45,8 @@ struct redis_url {
 /*
  * redis://[user[:pass]@]host[:port][/db], rediss://, unix:///path[?db=N], or a bare /path.sock; valkey:// and valkeys:// are the
  * first two by other names. Behind a ? may stand, joined by &: db=N, and with TLS cacert=FILE, cert=FILE and key=FILE (PEM),
- * sni=NAME. 0 or -EINVAL.
+ * sni=NAME. redis+sentinel://[user[:pass]@]host[:port],host.../NAME and rediss+sentinel:// ask these sentinels (port 26379) who
+ * the master NAME is; user and password are the master's, ?sentinel_user=NAME the sentinels'. 0 or -EINVAL.
  */
 int redis_url__parse(const char *text, struct redis_url *ret, struct reason *why);
 
@@ -42,6 +55,9 @@ int redis_url__parse(const char *text, struct redis_url *ret, struct reason *why
  * REDISCLI_AUTH. 0 or -errno (file not readable).
  */
 int redis_url__find_password(struct redis_url *url, const char *password_file, struct reason *why);
+
+/* The same for the sentinels' password; of the environment GILSCOPE_SENTINEL_PASSWORD. */
+int redis_url__find_sentinel_password(struct redis_url *url, const char *password_file, struct reason *why);
 
 /* The URL without its password and what concerns TLS, for messages. */
 const char *redis_url__text(const struct redis_url *url, char *buf, size_t size);
@@ -64,6 +80,10 @@ int redis_conn__open(const struct redis_url *url, int timeout_ms, struct redisCo
 /* The same, given up with -ECANCELED as soon as `wake_fd` is readable (-1: never). */
 int redis_conn__open_until(const struct redis_url *url, int timeout_ms, int wake_fd,
 			   struct redisContext **ret, struct reason *why);
+
+/* The same, with who the master was that sentinels named; set only where the URL has any. */
+int redis_conn__open_master(const struct redis_url *url, int timeout_ms, int wake_fd, struct redisContext **ret,
+			    struct redis_node *ret_master, struct reason *why);
 void redis_conn__close(struct redisContext *c);
 
 /* Appends a command to be sent by the next exchange. 0 or -ENOMEM. */

@@ -18,7 +18,9 @@
 #include "collector/base/text.h"
 
 #define DEFAULT_PORT 6379
+#define SENTINEL_PORT 26379
 #define MAX_DB 1000000
+#define PASSWORD_SIZE sizeof(((struct redis_url *)0)->password)
 
 /* A piece of the URL: [at, at + len). */
 struct piece {
@@ -101,7 +103,7 @@ static int parse_userinfo(struct piece p, struct redis_url *url, struct reason *
 /* A name, an IPv4 address, or an IPv6 address from between brackets (which may have a %scope). */
 static bool host_is_sane(struct piece p, bool ipv6)
 {
-	if (p.len == 0 || p.len >= sizeof(((struct redis_url *)0)->host))
+	if (p.len == 0 || p.len >= sizeof(((struct redis_node *)0)->host))
 		return false;
 	for (size_t i = 0; i < p.len; i++) {
 		unsigned char c = (unsigned char)p.at[i];
@@ -112,7 +114,7 @@ static bool host_is_sane(struct piece p, bool ipv6)
 	return true;
 }
 
-static int parse_hostport(struct piece p, struct redis_url *url, struct reason *why)
+static int parse_hostport(struct piece p, int default_port, struct redis_node *ret, struct reason *why)
 {
 	bool ipv6 = p.len > 0 && p.at[0] == '[';
 	const char *end = ipv6 ? memchr(p.at, ']', p.len) : memchr(p.at, ':', p.len);
@@ -130,12 +132,12 @@ static int parse_hostport(struct piece p, struct redis_url *url, struct reason *
 	if (!host_is_sane(host, ipv6))
 		return reason__set(why, -EINVAL, "Redis URL: the host name is malformed (a @, / or : in the "
 				   "password is written %%40, %%2F, %%3A)");
-	memcpy(url->host, host.at, host.len);
-	url->host[host.len] = '\0';
-	url->port = DEFAULT_PORT;
+	memcpy(ret->host, host.at, host.len);
+	ret->host[host.len] = '\0';
+	ret->port = default_port;
 	if (rest == p.at + p.len)
 		return 0;
-	if (*rest != ':' || number((struct piece){rest + 1, (size_t)(p.at + p.len - rest - 1)}, 1, 65535, &url->port))
+	if (*rest != ':' || number((struct piece){rest + 1, (size_t)(p.at + p.len - rest - 1)}, 1, 65535, &ret->port))
 		return reason__set(why, -EINVAL, "Redis URL: the port must be a number from 1 to 65535");
 	return 0;
 }
@@ -164,6 +166,12 @@ static int parse_parameter(struct piece name, struct piece value, struct redis_u
 			return reason__set(why, -EINVAL, "Redis URL: db= must be followed by a number");
 		return 0;
 	}
+	if (url->nodes_n && is_named(name, "sentinel_user")) {
+		if (value.len == 0 || decode(value, url->sentinel_user, sizeof(url->sentinel_user)))
+			return reason__set(why, -EINVAL, "Redis URL: the sentinels' user is empty, too long or has a "
+					   "broken %%XX in it");
+		return 0;
+	}
 	for (size_t i = 0; url->tls && i < TLS_PARAMETERS; i++) {
 		const struct tls_parameter *p = &tls_parameters[i];
 
@@ -174,7 +182,8 @@ static int parse_parameter(struct piece name, struct piece value, struct redis_u
 					   "%%XX in it", p->name);
 		return 0;
 	}
-	return reason__set(why, -EINVAL, "Redis URL: behind ? may stand db=N%s, joined by &",
+	return reason__set(why, -EINVAL, "Redis URL: behind ? may stand db=N%s%s, joined by &",
+			   url->nodes_n ? ", sentinel_user=NAME" : "",
 			   url->tls ? ", cacert=FILE, cert=FILE, key=FILE and sni=NAME" : "");
 }
 
@@ -236,23 +245,68 @@ static int parse_unix(const char *s, struct redis_url *url, struct reason *why)
 	return err ? err : parse_query(path.at + path.len, url, why);
 }
 
+/* What stands before the first / or ?: takes the user off, the hosts remain. */
+static int parse_authority(const char *s, struct redis_url *url, struct piece *ret_hosts, struct reason *why)
+{
+	struct piece authority = piece_until(s, "/?");
+	const char *at = memrchr(authority.at, '@', authority.len);
+
+	*ret_hosts = authority;
+	if (!at)
+		return 0;
+	*ret_hosts = (struct piece){at + 1, (size_t)(authority.at + authority.len - at - 1)};
+	return parse_userinfo((struct piece){authority.at, (size_t)(at - authority.at)}, url, why);
+}
+
+/* "host:port,host": the nodes. */
+static int parse_nodes(struct piece hosts, int default_port, struct redis_url *url, struct reason *why)
+{
+	const char *end = hosts.at + hosts.len;
+	int err = 0;
+
+	for (const char *s = hosts.at; s <= end && !err;) {
+		const char *comma = memchr(s, ',', (size_t)(end - s)) ?: end;
+
+		if (comma == s || url->nodes_n == REDIS_NODES_MAX)
+			return reason__set(why, -EINVAL, "Redis URL: one of the hosts is empty, or there are more than %d",
+					   REDIS_NODES_MAX);
+		err = parse_hostport((struct piece){s, (size_t)(comma - s)}, default_port, &url->nodes[url->nodes_n++], why);
+		s = comma + 1;
+	}
+	return err;
+}
+
+static int parse_sentinel(const char *s, struct redis_url *url, struct reason *why)
+{
+	struct piece hosts, service;
+	int err = parse_authority(s, url, &hosts, why);
+	const char *rest = hosts.at + hosts.len;
+
+	err = err ?: parse_nodes(hosts, SENTINEL_PORT, url, why);
+	if (err)
+		return err;
+	service = piece_until(rest + (*rest == '/'), "?");
+	if (service.len == 0 || memchr(service.at, '/', service.len) || decode(service, url->service, sizeof(url->service)))
+		return reason__set(why, -EINVAL, "Redis URL: behind the sentinels stands / and the name that they have for "
+				   "the master, such as mymaster");
+	return parse_query(service.at + service.len, url, why);
+}
+
 static int parse_tcp(const char *s, struct redis_url *url, struct reason *why)
 {
-	struct piece authority = piece_until(s, "/?"), host = authority;
-	const char *at = memrchr(authority.at, '@', authority.len);
-	const char *rest = authority.at + authority.len;
-	struct piece db;
-	int err;
+	struct redis_node node;
+	struct piece host, db;
+	const char *rest;
+	int err = parse_authority(s, url, &host, why);
 
-	if (at) {
-		err = parse_userinfo((struct piece){authority.at, (size_t)(at - authority.at)}, url, why);
-		if (err)
-			return err;
-		host = (struct piece){at + 1, (size_t)(rest - at - 1)};
-	}
-	err = parse_hostport(host, url, why);
-	if (err || *rest != '/')
-		return err ? err : parse_query(rest, url, why);
+	rest = host.at + host.len;
+	err = err ?: parse_hostport(host, DEFAULT_PORT, &node, why);
+	if (err)
+		return err;
+	memcpy(url->host, node.host, sizeof(url->host));
+	url->port = node.port;
+	if (*rest != '/')
+		return parse_query(rest, url, why);
 	db = piece_until(rest + 1, "?");
 	if (db.len > 0 && number(db, 0, MAX_DB, &url->db))
 		return reason__set(why, -EINVAL, "Redis URL: what follows the host's / must be the number of a database "
@@ -260,37 +314,46 @@ static int parse_tcp(const char *s, struct redis_url *url, struct reason *why)
 	return parse_query(db.at + db.len, url, why);
 }
 
-/* What leads to a server by TCP; Valkey's tools have names of their own for the same. NULL: none of these. */
-static const char *skip_scheme(const char *text, bool *ret_tls)
-{
-	static const struct {
-		const char *name;
-		bool tls;
-	} schemes[] = {{"redis://", false}, {"rediss://", true}, {"valkey://", false}, {"valkeys://", true}};
+/* What leads to a server by TCP; Valkey's tools have names of their own for the same. */
+struct scheme {
+	const char *name;
+	bool tls;
+	int (*parse)(const char *s, struct redis_url *url, struct reason *why);
+};
 
+static const struct scheme schemes[] = {
+	{"redis://", false, parse_tcp},
+	{"rediss://", true, parse_tcp},
+	{"valkey://", false, parse_tcp},
+	{"valkeys://", true, parse_tcp},
+	{"redis+sentinel://", false, parse_sentinel},
+	{"rediss+sentinel://", true, parse_sentinel},
+};
+
+/* NULL: none of these. */
+static const struct scheme *find_scheme(const char *text)
+{
 	for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++)
-		if (strncmp(text, schemes[i].name, strlen(schemes[i].name)) == 0) {
-			*ret_tls = schemes[i].tls;
-			return text + strlen(schemes[i].name);
-		}
+		if (strncmp(text, schemes[i].name, strlen(schemes[i].name)) == 0)
+			return &schemes[i];
 	return NULL;
 }
 
 int redis_url__parse(const char *text, struct redis_url *ret, struct reason *why)
 {
-	struct redis_url url = {0};
-	const char *rest = skip_scheme(text, &url.tls);
+	const struct scheme *scheme = find_scheme(text);
+	struct redis_url url = {.tls = scheme && scheme->tls};
 	int err;
 
-	if (rest) {
-		err = parse_tcp(rest, &url, why);
+	if (scheme) {
+		err = scheme->parse(text + strlen(scheme->name), &url, why);
 	} else if (strncmp(text, "unix://", 7) == 0) {
 		err = parse_unix(text + 7, &url, why);
 	} else if (text[0] == '/') {
 		err = set_path((struct piece){text, strlen(text)}, false, &url, why);
 	} else {
-		err = reason__set(why, -EINVAL, "Redis URL: must begin with redis://, rediss://, valkey://, valkeys:// "
-				  "or unix://, or be a socket's absolute path");
+		err = reason__set(why, -EINVAL, "Redis URL: must begin with redis://, rediss://, redis+sentinel://, "
+				  "rediss+sentinel://, valkey://, valkeys:// or unix://, or be a socket's absolute path");
 	}
 	if (!err)
 		*ret = url;
@@ -299,9 +362,9 @@ int redis_url__parse(const char *text, struct redis_url *ret, struct reason *why
 }
 
 /* First line of a file into `password`. */
-static int read_password(const char *file, struct redis_url *url, struct reason *why)
+static int read_password(const char *file, char password[PASSWORD_SIZE], struct reason *why)
 {
-	char buf[sizeof(url->password) + 2];
+	char buf[PASSWORD_SIZE + 2];
 	int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK), err = 0;
 	ssize_t len = fd < 0 ? -1 : read(fd, buf, sizeof(buf) - 1);
 
@@ -315,34 +378,46 @@ static int read_password(const char *file, struct redis_url *url, struct reason 
 	if (memchr(buf, '\0', (size_t)len))
 		err = -EINVAL;
 	buf[strcspn(buf, "\r\n")] = '\0';
-	if (err || buf[0] == '\0' || strlen(buf) >= sizeof(url->password))
+	if (err || buf[0] == '\0' || strlen(buf) >= PASSWORD_SIZE)
 		err = reason__set(why, -EINVAL, "Redis password file %s: its first line is not a password (empty, too long "
 				  "or binary)", file);
 	else
-		memcpy(url->password, buf, strlen(buf) + 1);
+		memcpy(password, buf, strlen(buf) + 1);
 	explicit_bzero(buf, sizeof(buf));
 	return err;
+}
+
+static int find_password(char password[PASSWORD_SIZE], const char *file, const char *const *names, size_t n, struct reason *why)
+{
+	if (password[0])
+		return 0;
+	if (file)
+		return read_password(file, password, why);
+	for (size_t i = 0; i < n; i++) {
+		const char *value = getenv(names[i]);
+
+		if (!value || !value[0])
+			continue;
+		if (strlen(value) >= PASSWORD_SIZE)
+			return reason__set(why, -EINVAL, "%s: the password is too long", names[i]);
+		memcpy(password, value, strlen(value) + 1);
+		return 0;
+	}
+	return 0;
 }
 
 int redis_url__find_password(struct redis_url *url, const char *password_file, struct reason *why)
 {
 	static const char *const names[] = {"GILSCOPE_REDIS_PASSWORD", "REDISCLI_AUTH"};
 
-	if (url->password[0])
-		return 0;
-	if (password_file)
-		return read_password(password_file, url, why);
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		const char *value = getenv(names[i]);
+	return find_password(url->password, password_file, names, 2, why);
+}
 
-		if (!value || !value[0])
-			continue;
-		if (strlen(value) >= sizeof(url->password))
-			return reason__set(why, -EINVAL, "%s: the password is too long", names[i]);
-		memcpy(url->password, value, strlen(value) + 1);
-		return 0;
-	}
-	return 0;
+int redis_url__find_sentinel_password(struct redis_url *url, const char *password_file, struct reason *why)
+{
+	static const char *const names[] = {"GILSCOPE_SENTINEL_PASSWORD"};
+
+	return url->service[0] ? find_password(url->sentinel_password, password_file, names, 1, why) : 0;
 }
 
 #define PLAIN_IN_PATHS "/._-"
@@ -360,38 +435,25 @@ static void append_encoded(char *dst, size_t size, const char *text, const char 
 	}
 }
 
-static void append_tls(char *dst, size_t size, const struct redis_url *url)
+/* "?name=value" or, where there are some already, "&name=value". */
+static void append_parameter(char *dst, size_t size, const char *name, const char *value)
 {
-	char mark = '?';
+	size_t len = strlen(dst);
 
-	for (size_t i = 0; i < TLS_PARAMETERS; i++) {
-		const char *value = (const char *)url + tls_parameters[i].at;
-		size_t len = strlen(dst);
-
-		if (!value[0])
-			continue;
-		snprintf(dst + len, size - len, "%c%s=", mark, tls_parameters[i].name);
-		append_encoded(dst, size, value, PLAIN_IN_PATHS);
-		mark = '&';
-	}
+	snprintf(dst + len, size - len, "%c%s=", strchr(dst, '?') ? '&' : '?', name);
+	append_encoded(dst, size, value, PLAIN_IN_PATHS);
 }
 
-const char *redis_url__text(const struct redis_url *url, char *buf, size_t size)
+static void append_parameters(char *dst, size_t size, const struct redis_url *url)
 {
-	char raw[sizeof(url->path) + sizeof(url->host) + sizeof(url->user) + 64], db[24] = "", user[136] = "";
-	bool ipv6 = strchr(url->host, ':') != NULL;
+	if (url->sentinel_user[0])
+		append_parameter(dst, size, "sentinel_user", url->sentinel_user);
+	for (size_t i = 0; i < TLS_PARAMETERS; i++) {
+		const char *value = (const char *)url + tls_parameters[i].at;
 
-	if (url->user[0])
-		snprintf(user, sizeof(user), "%s@", url->user);
-	if (url->db)
-		snprintf(db, sizeof(db), "%s%d", url->is_unix ? "?db=" : "/", url->db);
-	if (url->is_unix)
-		snprintf(raw, sizeof(raw), "unix://%s%s%s", user, url->path, db);
-	else
-		snprintf(raw, sizeof(raw), "redis%s://%s%s%s%s:%d%s", url->tls ? "s" : "", user, ipv6 ? "[" : "",
-			 url->host, ipv6 ? "]" : "", url->port, db);
-	text__clean(buf, size, raw, strlen(raw));
-	return buf;
+		if (value[0])
+			append_parameter(dst, size, tls_parameters[i].name, value);
+	}
 }
 
 static void append_plain(char *dst, size_t size, const char *text)
@@ -401,31 +463,66 @@ static void append_plain(char *dst, size_t size, const char *text)
 	snprintf(dst + len, size - len, "%s", text);
 }
 
-/* Behind the user: what a host's name may be needs no encoding, a path is anything. */
-static void append_place(char *dst, size_t size, const struct redis_url *url)
+static void append_node(char *dst, size_t size, const char *host, int port)
 {
-	bool ipv6 = strchr(url->host, ':') != NULL;
-	char place[sizeof(url->host) + 32], db[24] = "";
+	bool ipv6 = strchr(host, ':') != NULL;
+	size_t len = strlen(dst);
 
-	if (url->db)
-		snprintf(db, sizeof(db), "%s%d", url->is_unix ? "?db=" : "/", url->db);
-	snprintf(place, sizeof(place), "%s%s%s:%d", ipv6 ? "[" : "", url->host, ipv6 ? "]" : "", url->port);
+	snprintf(dst + len, size - len, "%s%s%s:%d", ipv6 ? "[" : "", host, ipv6 ? "]" : "", port);
+}
+
+/* Behind the user: what a host's name may be needs no encoding, a path is anything. */
+static void append_place(char *dst, size_t size, const struct redis_url *url, bool encoded)
+{
+	const char *path = url->service[0] ? url->service : url->path;
+	char db[24] = "";
+
+	if (url->is_unix || url->service[0]) {
+		for (int i = 0; i < url->nodes_n; i++) {
+			append_plain(dst, size, i ? "," : "");
+			append_node(dst, size, url->nodes[i].host, url->nodes[i].port);
+		}
+		append_plain(dst, size, url->service[0] ? "/" : "");
+		if (encoded)
+			append_encoded(dst, size, path, PLAIN_IN_PATHS);
+		else
+			append_plain(dst, size, path);
+		snprintf(db, sizeof(db), "?db=%d", url->db);
+	} else {
+		append_node(dst, size, url->host, url->port);
+		snprintf(db, sizeof(db), "/%d", url->db);
+	}
+	append_plain(dst, size, url->db ? db : "");
+}
+
+static const char *scheme_of(const struct redis_url *url)
+{
 	if (url->is_unix)
-		append_encoded(dst, size, url->path, PLAIN_IN_PATHS);
-	else
-		append_plain(dst, size, place);
-	append_plain(dst, size, db);
+		return "unix://";
+	if (url->service[0])
+		return url->tls ? "rediss+sentinel://" : "redis+sentinel://";
+	return url->tls ? "rediss://" : "redis://";
+}
+
+const char *redis_url__text(const struct redis_url *url, char *buf, size_t size)
+{
+	char raw[sizeof(url->nodes) + sizeof(url->path) + sizeof(url->user) + 128];
+
+	snprintf(raw, sizeof(raw), "%s%s%s", scheme_of(url), url->user, url->user[0] ? "@" : "");
+	append_place(raw, sizeof(raw), url, false);
+	text__clean(buf, size, raw, strlen(raw));
+	return buf;
 }
 
 const char *redis_url__whole(const struct redis_url *url, char *buf, size_t size)
 {
-	snprintf(buf, size, "%s://", url->is_unix ? "unix" : url->tls ? "rediss" : "redis");
+	snprintf(buf, size, "%s", scheme_of(url));
 	if (url->user[0]) {
 		append_encoded(buf, size, url->user, PLAIN_IN_USERS);
 		append_plain(buf, size, "@");
 	}
-	append_place(buf, size, url);
-	append_tls(buf, size, url);
+	append_place(buf, size, url, true);
+	append_parameters(buf, size, url);
 	return buf;
 }
 

@@ -33,6 +33,7 @@
 #include "redis_conn.h"
 #include "redis_events.h"
 #include "redis_functions.h"
+#include "redis_sentinel.h"
 #include "redis_server.h"
 
 #define DEFAULT_MAX_BYTES (64ull << 20)
@@ -106,6 +107,7 @@ struct sink_redis {
 
 	/* The thread's own. */
 	struct redisContext *conn;
+	struct redis_node master; /* that it leads to, by sentinels */
 	struct redis_server server; /* at the last look */
 	int64_t server_at;        /* ms, monotonic: when that was; 0: on this connection not yet */
 	bool no_info;             /* it hangs up when it is looked at */
@@ -429,7 +431,7 @@ static void lost_connection(struct sink_redis *s, int err, const struct reason *
 
 static int open_connection(struct sink_redis *s, struct redisContext **ret, struct reason *why)
 {
-	return redis_conn__open_until(&s->url, s->opts.timeout_ms, s->stop_fd, ret, why);
+	return redis_conn__open_master(&s->url, s->opts.timeout_ms, s->stop_fd, ret, &s->master, why);
 }
 
 static void say_of_functions(struct sink_redis *s, enum functions_found found, const struct reason *why)
@@ -598,7 +600,17 @@ static bool server_due(const struct sink_redis *s)
 	return s->conn && !s->no_info && (!s->server_at || mono_ms() - s->server_at >= SERVER_LOOK_MS);
 }
 
-/* Whether it throws keys away, and whether it did. Not to be had is no trouble. */
+/* Sentinels have made another the master, though this one may not know it yet: what it is told now, it will forget. */
+static bool is_replaced(const struct sink_redis *s)
+{
+	struct redis_node now;
+	struct reason why;
+
+	return s->url.service[0] && !redis_sentinel__ask(&s->url, s->opts.timeout_ms, s->stop_fd, &now, &why) &&
+	       (now.port != s->master.port || strcmp(now.host, s->master.host) != 0);
+}
+
+/* Whether it throws keys away, and whether it did; not to be had is no trouble. And whether it is the master still. */
 static void look_at_server(struct sink_redis *s)
 {
 	struct redis_server now;
@@ -607,7 +619,7 @@ static void look_at_server(struct sink_redis *s)
 	int err;
 
 	pthread_mutex_unlock(&s->lock);
-	err = redis_server__look(s->conn, s->opts.timeout_ms, s->stop_fd, &now, &why);
+	err = is_replaced(s) ? -ESTALE : redis_server__look(s->conn, s->opts.timeout_ms, s->stop_fd, &now, &why);
 	pthread_mutex_lock(&s->lock);
 	if (s->closing)
 		return;

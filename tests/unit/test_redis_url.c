@@ -40,6 +40,9 @@ static struct good goods[] = {
 	{"unix:///a%20b%3Fc", "unix:///a b?c", ""},
 	{"/run/r.sock", "unix:///run/r.sock", ""},
 	{"/run/100%.sock?db=1", "unix:///run/100%.sock?db=1", ""},
+	{"redis+sentinel://s/m", "redis+sentinel://s:26379/m", ""},
+	{"redis+sentinel://u:p@s1:1,[::1],s3:3/m?db=2&sentinel_user=x", "redis+sentinel://u@s1:1,[::1]:26379,s3:3/m?db=2", "p"},
+	{"rediss+sentinel://s1,s2/a%20b?sni=v", "rediss+sentinel://s1:26379,s2:26379/a b", ""},
 };
 
 ParameterizedTestParameters(redis_url, is_understood)
@@ -71,7 +74,9 @@ static struct bad bads[] = {
 	{"redis://u:secret/word@h"}, {"redis://::1"}, {"unix://"}, {"unix://run/r.sock"}, {"unix://?db=1"},
 	{"unix:///a?db=x"}, {"unix:///a%2"},
 	{"redis://h?cacert=/ca"}, {"valkey://h?cacert=/ca"}, {"valkey:/h"}, {"rediss://h?cacert="}, {"rediss://h?cacert"}, {"rediss://h?cert=/c"}, {"rediss://h?key=/k"},
-	{"rediss://h?cacert=%zz"}, {"rediss://h?db=1&&sni=x"}, {"rediss://h?ca=/x"}, {"unix:///a?cacert=/ca"},
+	{"redis+sentinel://"}, {"redis+sentinel://s"}, {"redis+sentinel://s/"}, {"redis+sentinel://s,/m"}, {"redis+sentinel://s/a/b"},
+	{"redis+sentinel://s/m?sentinel_user="}, {"redis://h?sentinel_user=x"}, {"redis+sentinel://a,b,c,d,e,f,g,h,i,j/m"},
+	{"redis+sentinel://s/m?cacert=/ca"}, {"rediss://h?cacert=%zz"}, {"rediss://h?db=1&&sni=x"}, {"rediss://h?ca=/x"}, {"unix:///a?cacert=/ca"},
 };
 
 ParameterizedTestParameters(redis_url, is_refused_in_a_sentence)
