@@ -17,6 +17,7 @@ TestSuite(dashboards, .timeout = 300);
 
 #define USERS "dashboards/redis/users.acl"
 #define WRITER "gilscope_writer:CHANGE-ME-WRITER"
+#define WRITER_WEB1 "gilscope_writer_web1:CHANGE-ME-WRITER-WEB1"
 #define READER "gilscope_reader:CHANGE-ME-READER"
 
 static struct private_redis redis;
@@ -65,13 +66,13 @@ static void teardown(void)
 	private_redis__fini(&redis);
 }
 
-/* History by the writer, questions by the reader: with no more rights than theirs. */
+/* History by the writer of its host, questions by the reader: with no more rights than theirs. */
 static struct seeded *write_history(void)
 {
 	struct private_redis as_writer = redis;
 	struct seeded *truth;
 
-	snprintf(as_writer.url, sizeof(as_writer.url), "unix://" WRITER "@%.80s", redis.socket);
+	snprintf(as_writer.url, sizeof(as_writer.url), "unix://" WRITER_WEB1 "@%.70s", redis.socket);
 	truth = seeded__write(&as_writer);
 	/* Else the newest sample expires in ten seconds, which a busy machine may take. */
 	private_redis__ask(&redis, "PERSIST gil:{%s}:last", truth->id);
@@ -131,6 +132,15 @@ static redisContext *connect_as(const char *name_and_password)
 	return c;
 }
 
+static void expect_allowed(redisContext *c, const char *command)
+{
+	redisReply *reply = redisCommand(c, command);
+
+	cr_assert_not_null(reply);
+	cr_expect_neq(reply->type, REDIS_REPLY_ERROR, "%s: %s", command, reply->str);
+	freeReplyObject(reply);
+}
+
 /* A cluster's clients ask which node has which keys before anything else. */
 Test(dashboards, reader_may_ask_a_cluster_for_its_nodes, .init = setup_cluster, .fini = teardown)
 {
@@ -171,6 +181,25 @@ Test(dashboards, reader_reads_and_no_more, .init = setup, .fini = teardown)
 	seeded__free(write_history());
 	c = connect_as(READER);
 	REFUSED(c, refused);
+	redisFree(c);
+}
+
+Test(dashboards, writer_of_a_host_writes_nothing_of_another_and_deletes_nothing_shared, .init = setup, .fini = teardown)
+{
+	static const char *const refused[] = {
+		"ZADD gil:{web2:1:x}:p:1s 1 x", "DEL gil:{web2:1:x}:p:1s", "UNLINK gil:procs", "DEL gil:all:10s",
+		"DEL gil:schema",
+		"ZREM gil:procs x", "HDEL gil:schema version", "ZREMRANGEBYRANK gil:menu 0 -1", "HSET gil:procs a b",
+		"XADD gil:{host:web2}:events 1-1 a b", "XRANGE gil:{web2:1:x}:events - +", "ZADD gil:other 1 x",
+		"ZADD gil:{web1}:x 1 x",
+		"ZRANGE gil:procs 0 -1", "ZADD gil:{web11:1:x}:p:1s 1 x", "EVAL return 0 0", "FUNCTION FLUSH", "KEYS *",
+	};
+	redisContext *c;
+
+	seeded__free(write_history());
+	c = connect_as(WRITER_WEB1);
+	REFUSED(c, refused);
+	expect_allowed(c, "ZADD gil:{web1:1:x}:p:1s 1 x");
 	redisFree(c);
 }
 

@@ -21,7 +21,7 @@
 #include "../support/tool.h"
 
 #define USERS "dashboards/redis/users.acl"
-#define WRITER "gilscope_writer:CHANGE-ME-WRITER"
+#define WRITER "gilscope_writer_web1:CHANGE-ME-WRITER-WEB1"
 #define STREAM "gil:{host:web1}:events"
 #define FLUSH_MS 20000
 #define WRITERS_MAX 3
@@ -225,7 +225,7 @@ Test(events, a_user_of_an_older_release_writes_all_else)
 	batch__arg(b, "gil:{web1:1:x}:p:1s");
 	batch__arg_int(b, 1);
 	batch__arg(b, "{\"t\":1}");
-	private_redis__ask(&redis, "ACL SETUSER gilscope_writer -xadd");
+	private_redis__ask(&redis, "ACL SETUSER gilscope_writer_web1 -xadd");
 	sink__write(lines[0].sink, b);
 	stats = flushed(&lines[0]);
 	cr_expect_eq(stats.commands_refused, 2);

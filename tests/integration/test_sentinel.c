@@ -22,7 +22,7 @@
 #define SENTINELS 3
 #define FLUSH_MS 60000
 #define KEY "gil:{web1:1:x}:p:1s"
-#define WRITER "gilscope_writer:CHANGE-ME-WRITER"
+#define WRITER "gilscope_writer_web1:CHANGE-ME-WRITER-WEB1"
 
 struct sentinel {
 	int port;
