@@ -300,6 +300,9 @@ static void tell_losses(const struct history *h)
 	sink__stats(h->sink, &stats);
 	if (stats.points_dropped)
 		log_warn("%s: %" PRIu64 " samples were dropped (buffer full or too old)", h->where, stats.points_dropped);
+	if (stats.points_unsure)
+		log_warn("%s: %" PRIu64 " samples at most may be missing: the master that had them was replaced", h->where,
+			 stats.points_unsure);
 	if (stats.commands_refused)
 		log_warn("%s: the server refused %" PRIu64 " commands%s%s", h->where, stats.commands_refused,
 			 stats.trouble[0] ? ": " : "", stats.trouble);

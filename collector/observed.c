@@ -268,7 +268,8 @@ static void note_sink_losses(struct observed *o, struct workshop *shop, struct s
 	sink__stats(shop->opts->sink, stats);
 	schema_writer__set_sink_losses(o->writer, &(struct sink_losses){
 		.points = stats->points_dropped, .batches = stats->batches_dropped, .refused = stats->commands_refused,
-		.keys = stats->keys_lost, .keys_known = stats->keys_known, .renumbered = stats->events_renumbered,
+		.keys = stats->keys_lost, .keys_known = stats->keys_known, .failover = stats->points_unsure,
+		.renumbered = stats->events_renumbered,
 	});
 }
 

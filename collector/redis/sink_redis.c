@@ -9,7 +9,8 @@
  * A batch is idempotent, so whatever is in doubt is sent again as a whole; only an error reply that sending again can't
  * cure (WRONGTYPE, a bug) is counted and passed over. Announces go first after each connect: the server may have come
  * back empty. The queue drops its oldest batches, counted, when it is full or they are too old; what is in flight is not
- * touched. close() wakes every wait through an eventfd; only a name look-up can't be interrupted, so the
+ * touched. What a master has acknowledged its replica may lack: with Sentinel a batch is kept for a minute more, and sent again
+ * to the next master. close() wakes every wait through an eventfd; only a name look-up can't be interrupted, so the
  * thread is then left to end by itself.
  */
 #include "sink_redis.h"
@@ -42,6 +43,8 @@
 #define MAX_COMMANDS 1000
 #define DEFAULT_TIMEOUT_MS 5000
 #define ORPHAN_AFTER_MS 1000
+#define KEPT_MS 60000       /* what is acknowledged, for the next master */
+#define KEPT_PART 4         /* of max_bytes, at most */
 #define SERVER_LOOK_MS 5000 /* between two looks at the server's memory */
 
 /* A batch on its way. Counted references: an announce may be replaced while it is being sent. */
@@ -51,6 +54,7 @@ struct parcel {
 	size_t bytes;
 	uint32_t points;
 	int64_t queued_ms; /* monotonic: the wall clock may step */
+	int64_t landed_ms; /* the same, when it was acknowledged last; 0: not yet */
 	struct parcel *next;
 };
 
@@ -98,6 +102,10 @@ struct sink_redis {
 	pthread_mutex_t lock;     /* everything below */
 	pthread_cond_t work, progress;
 	struct fifo queue, flight;
+	struct fifo kept;         /* acknowledged by `kept_by`, which sentinels may replace */
+	struct redis_node kept_by;
+	uint64_t unkept;          /* points that there was no room to keep, the last of them at `unkept_ms` */
+	int64_t unkept_ms;
 	struct announce *announces;
 	struct sink_stats stats;
 	bool closing, ended, orphaned;
@@ -197,8 +205,12 @@ static void drop_oldest(struct sink_redis *s)
 {
 	struct parcel *p = fifo__pop(&s->queue);
 
-	s->stats.batches_dropped++;
-	s->stats.points_dropped += p->points;
+	if (p->landed_ms) {
+		s->stats.points_unsure += p->points;
+	} else {
+		s->stats.batches_dropped++;
+		s->stats.points_dropped += p->points;
+	}
 	parcel__put(p);
 }
 
@@ -458,6 +470,23 @@ static int bring_functions(struct sink_redis *s, struct redisContext **conn, str
 	return err == -EPIPE ? open_connection(s, conn, why) : err;
 }
 
+/* What the master before acknowledged the new one may lack; sent again it adds nothing that is there. */
+static void mind_master(struct sink_redis *s)
+{
+	bool first = s->kept_by.port == 0;
+	bool same = s->kept_by.port == s->master.port && strcmp(s->kept_by.host, s->master.host) == 0;
+
+	s->kept_by = s->master;
+	if (first || same)
+		return;
+	log_verbose("sink: %s:%d is the master now: %llu batches are sent again", s->master.host, s->master.port,
+		    (unsigned long long)s->kept.batches);
+	if (mono_ms() - s->unkept_ms < KEPT_MS)
+		s->stats.points_unsure += s->unkept;
+	s->unkept = 0;
+	fifo__give_back(&s->kept, &s->queue);
+}
+
 /* Connects if need be. The lock is given up meanwhile. */
 static bool connected(struct sink_redis *s)
 {
@@ -481,6 +510,8 @@ static bool connected(struct sink_redis *s)
 		return false;
 	}
 	s->conn = conn;
+	if (s->url.service[0])
+		mind_master(s);
 	s->stats.connected = true;
 	s->stats.reconnects += s->was_connected;
 	s->was_connected = true;
@@ -561,15 +592,37 @@ static void take_off(struct sink_redis *s)
 	}
 }
 
-static void land(struct sink_redis *s)
+static void forget_kept(struct sink_redis *s, int64_t now)
 {
 	struct parcel *p;
 
-	while ((p = fifo__pop(&s->flight)) != NULL) {
-		s->stats.batches_written++;
-		s->stats.points_written += p->points;
+	while (s->kept.head && now - s->kept.head->landed_ms >= KEPT_MS)
+		parcel__put(fifo__pop(&s->kept));
+	while (s->kept.bytes > s->opts.max_bytes / KEPT_PART) {
+		p = fifo__pop(&s->kept);
+		s->unkept = (now - s->unkept_ms < KEPT_MS ? s->unkept : 0) + p->points;
+		s->unkept_ms = now;
 		parcel__put(p);
 	}
+}
+
+static void land(struct sink_redis *s)
+{
+	int64_t now = mono_ms();
+	struct parcel *p;
+
+	while ((p = fifo__pop(&s->flight)) != NULL) {
+		if (!p->landed_ms) {
+			s->stats.batches_written++;
+			s->stats.points_written += p->points;
+		}
+		p->landed_ms = now;
+		if (s->url.service[0])
+			fifo__push(&s->kept, p);
+		else
+			parcel__put(p);
+	}
+	forget_kept(s, now);
 }
 
 static void send_queue(struct sink_redis *s)
@@ -789,7 +842,7 @@ static void sink_redis__free(struct sink_redis *s)
 {
 	struct parcel *p;
 
-	while ((p = fifo__pop(&s->queue)) || (p = fifo__pop(&s->flight)))
+	while ((p = fifo__pop(&s->queue)) || (p = fifo__pop(&s->flight)) || (p = fifo__pop(&s->kept)))
 		parcel__put(p);
 	while (s->announces)
 		forget_announce(s, s->announces->id);
@@ -804,12 +857,14 @@ static void sink_redis__free(struct sink_redis *s)
 
 static void say_what_is_lost(const struct sink_redis *s)
 {
-	uint64_t batches = s->queue.batches + s->flight.batches, points = 0;
+	const struct fifo *const waiting[] = {&s->flight, &s->queue};
+	uint64_t batches = 0, points = 0;
 
-	for (const struct parcel *p = s->flight.head; p; p = p->next)
-		points += p->points;
-	for (const struct parcel *p = s->queue.head; p; p = p->next)
-		points += p->points;
+	for (size_t i = 0; i < 2; i++)
+		for (const struct parcel *p = waiting[i]->head; p; p = p->next) {
+			batches += !p->landed_ms;
+			points += p->landed_ms ? 0 : p->points;
+		}
 	if (batches)
 		log_warn("sink: %llu samples (batches: %llu) could not be written to %s and are dropped",
 			 (unsigned long long)points, (unsigned long long)batches, s->where);
@@ -907,6 +962,7 @@ int sink_redis__new(const struct sink_redis_opts *opts, struct sink **ret, struc
 	init_sync(s);
 	fifo__init(&s->queue);
 	fifo__init(&s->flight);
+	fifo__init(&s->kept);
 	s->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	err = s->stop_fd < 0 ? -errno : start_thread(s);
 	if (err) {

@@ -99,6 +99,7 @@ struct sink_losses {
 	uint64_t points, batches, refused;
 	uint64_t keys;      /* of the history, thrown away by the server or somebody */
 	bool keys_known;    /* the server can tell of those */
+	uint64_t failover;  /* points that a new master may lack */
 	uint64_t renumbered; /* events that got another id: no loss */
 };
 

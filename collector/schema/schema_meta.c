@@ -106,7 +106,7 @@ const char *schema_writer__id(const struct schema_writer *w)
 static bool same_losses(const struct sink_losses *a, const struct sink_losses *b)
 {
 	return a->points == b->points && a->batches == b->batches && a->refused == b->refused && a->keys == b->keys &&
-	       a->keys_known == b->keys_known && a->renumbered == b->renumbered;
+	       a->keys_known == b->keys_known && a->failover == b->failover && a->renumbered == b->renumbered;
 }
 
 void schema_writer__set_sink_losses(struct schema_writer *w, const struct sink_losses *lost)
@@ -143,6 +143,8 @@ static void put_lost(struct schema_writer *w, struct batch *b)
 	schema_put__pair_int(b, "lost_sink_refused", (long long)w->sink_lost.refused);
 	if (w->sink_lost.keys_known)
 		schema_put__pair_int(b, "lost_sink_keys", (long long)w->sink_lost.keys);
+	if (w->sink_lost.failover)
+		schema_put__pair_int(b, "lost_failover", (long long)w->sink_lost.failover);
 	if (w->sink_lost.renumbered)
 		schema_put__pair_int(b, "events_renumbered", (long long)w->sink_lost.renumbered);
 }

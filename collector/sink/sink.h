@@ -14,6 +14,7 @@ struct sink;
 struct sink_stats {
 	uint64_t batches_written, commands_written, points_written;
 	uint64_t batches_dropped, points_dropped; /* buffer full or too old: the last resort */
+	uint64_t points_unsure;      /* acknowledged by a master that was replaced, and not kept: the new one may lack them */
 	uint64_t commands_refused;   /* error replies that concern one key only (WRONGTYPE ...) */
 	uint64_t keys_lost;          /* of the history, seen to be made anew though they were kept: evicted, deleted */
 	bool keys_known;             /* the server can tell of them (Redis 7), and has been asked */

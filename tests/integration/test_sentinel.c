@@ -32,6 +32,7 @@ struct sentinel {
 static struct private_redis servers[2]; /* the master at first, and its replica */
 static struct sentinel sentinels[SENTINELS];
 static struct sink *sink;
+static uint64_t max_bytes; /* 0: the default */
 static char users[4096], sentinel_users[4096], url[512];
 
 static void start_server(struct private_redis *r, int master_port)
@@ -149,7 +150,7 @@ TestSuite(sentinel, .timeout = 300);
 
 static void open_sink(const char *sentinel_password)
 {
-	struct sink_redis_opts opts = {.timeout_ms = 3000};
+	struct sink_redis_opts opts = {.timeout_ms = 3000, .max_bytes = max_bytes};
 	struct redis_url parsed;
 	struct reason why = {""};
 
@@ -211,6 +212,63 @@ Test(sentinel, a_master_that_dies_is_followed_and_nothing_is_missing, .init = se
 	cr_expect_eq(stats().points_dropped, 0);
 	cr_expect_geq(stats().reconnects, 1);
 	cr_expect_str_eq(stats().trouble, "");
+}
+
+/* The replica gets nothing more, and will not know that there was anything. */
+static void cut_off_replica(void)
+{
+	private_redis__pause(&servers[1]);
+	cr_assert_eq(private_redis__int(&servers[0], "CLIENT KILL TYPE replica"), 1);
+}
+
+static void fail_over(void)
+{
+	private_redis__kill(&servers[0]);
+	private_redis__resume(&servers[1]);
+}
+
+Test(sentinel, what_only_the_dead_master_had_is_sent_again, .init = set_up_all, .fini = tear_down)
+{
+	open_sink("CHANGE-ME-SENTINEL");
+	write_samples(0, 100);
+	flush();
+	cr_assert(eventually(has_a_hundred, &servers[1], 60000), "the replica has them");
+	cut_off_replica();
+	write_samples(100, 200);
+	flush();
+	cr_assert_eq(private_redis__int(&servers[0], "ZCARD " KEY), 300);
+	fail_over();
+	write_samples(300, 1);
+	flush();
+	cr_expect_eq(private_redis__int(&servers[1], "ZCARD " KEY), 301);
+	cr_expect_eq(stats().points_written, 301, "each is counted once");
+	cr_expect_eq(stats().points_dropped, 0);
+	cr_expect_eq(stats().points_unsure, 0);
+}
+
+Test(sentinel, what_there_is_no_room_to_keep_for_that_is_counted, .init = set_up_all, .fini = tear_down)
+{
+	long long present;
+
+	max_bytes = 400000; /* of which a quarter is for that */
+	open_sink("CHANGE-ME-SENTINEL");
+	write_samples(0, 100);
+	flush();
+	cr_assert(eventually(has_a_hundred, &servers[1], 60000), "the replica has them");
+	cut_off_replica();
+	for (int i = 100; i < 300; i += 20) {
+		write_samples(i, 20);
+		flush();
+	}
+	fail_over();
+	write_samples(300, 1);
+	flush();
+	present = private_redis__int(&servers[1], "ZCARD " KEY);
+	cr_expect_lt(present, 301);
+	cr_expect_geq(present + (long long)stats().points_unsure, 301, "%lld present, %lld unsure", present,
+		      (long long)stats().points_unsure);
+	cr_expect_eq(stats().points_dropped, 0);
+	cr_expect_eq(stats().points_written, 301);
 }
 
 static bool is_master(void *server)
