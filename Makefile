@@ -72,7 +72,8 @@ LIB := $(OUTPUT)/libgilscope.a
 PROGRAM := $(if $(wildcard cli/main.c),$(OUTPUT)/gilscope)
 WORKLOAD_LIBS := $(patsubst tests/workloads/%.c,$(OUTPUT)/workloads/lib%.so,\
 	$(sort $(wildcard tests/workloads/*.c)))
-WORKLOAD_PROGRAMS := $(addprefix $(OUTPUT)/workloads/,embed embed-static reinit pythons onefile hidden/host toy-noplt)
+WORKLOAD_PROGRAMS := $(addprefix $(OUTPUT)/workloads/,embed embed-static reinit pythons onefile hidden/host toy-noplt \
+	without-bpf)
 # What a C library without a Python of its own can be tried with.
 WORKLOAD_PROGRAMS += $(if $(shell command -v musl-gcc),$(addprefix $(OUTPUT)/workloads/,toy-musl toy-musl-static))
 STATIC_PYTHON := $(OUTPUT)/static/python
@@ -242,6 +243,11 @@ $(OUTPUT)/workloads/pythons: tests/workloads/programs/pythons.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu11 $(WARNINGS) -O2 -g -o $@ $< -ldl -lpthread
 
+$(OUTPUT)/workloads/without-bpf: tests/workloads/programs/without_bpf.c
+	$(say) CC $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 $(WARNINGS) -O2 -g -o $@ $<
+
 $(OUTPUT)/workloads/embed-static: $(EMBED_SRCS)
 	$(say) CC $@
 	$(Q)mkdir -p $(@D)
@@ -318,6 +324,13 @@ test: $(SUITES:%=$(OUTPUT)/tests/%-tests) $(PROGRAM) workloads ## install what i
 check: lint ## lint, then every suite (installs nothing)
 check: $(SUITES:%=$(OUTPUT)/tests/%-tests) $(PROGRAM) workloads
 	$(Q)OUTPUT=$(abspath $(OUTPUT)) tests/support/run-suite $(SUITES)
+
+# As on a machine that has no BPF: what needs it is not applicable, by name and number, and the rest passes.
+.PHONY: test-without-bpf demo-without-bpf
+test-without-bpf: $(SUITES:%=$(OUTPUT)/tests/%-tests) $(PROGRAM) workloads ## every suite where bpf() and perf_event_open() are refused
+	$(Q)OUTPUT=$(abspath $(OUTPUT)) $(OUTPUT)/workloads/without-bpf tests/support/run-suite $(SUITES)
+demo-without-bpf: $(PROGRAM) workloads ## the demo there: by looks
+	$(Q)OUTPUT=$(abspath $(OUTPUT)) $(OUTPUT)/workloads/without-bpf tests/support/demo
 
 # Whether a test passes by luck. Without TEST: all that continuous integration runs.
 .PHONY: flaky

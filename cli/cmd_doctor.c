@@ -5,11 +5,14 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "collector/base/log.h"
@@ -20,6 +23,7 @@
 #include "collector/probes/probes.h"
 #include "collector/probes/ticks.h"
 #include "collector/process/caps.h"
+#include "collector/process/reach.h"
 #include "collector/python/pygils.h"
 #include "collector/redis/query.h"
 #include "collector/redis/redis_functions.h"
@@ -39,7 +43,7 @@
 enum level {
 	FINE,    /* nothing to do */
 	NOTE,    /* works, but could be better, or could not be checked */
-	WRONG,   /* attaching fails */
+	WRONG,   /* no probe can be planted: full and light mode can't be had */
 };
 
 struct doctor {
@@ -47,7 +51,10 @@ struct doctor {
 	json_t *findings; /* NULL: a person reads */
 	enum shadow_fate shadow_fate;
 	size_t kept_sites;
-	bool can_attach;
+	bool can_probe;       /* full mode can be had, */
+	bool can_light;       /* light mode, */
+	bool can_look;        /* and look mode */
+	struct reach reach;   /* of the process asked for, or one of our own */
 };
 
 /* One finding; `remedy` NULL where there is nothing to do. */
@@ -67,7 +74,7 @@ static void find(struct doctor *d, enum level level, const char *topic, const ch
 	va_end(args);
 	reason__set(&text, 0, "%s", raw); /* cleans it */
 	if (level == WRONG)
-		d->can_attach = false;
+		d->can_probe = false;
 	if (d->findings) {
 		json_array_append_new(d->findings, json_pack("{s:s, s:s, s:s, s:s*}", "level", keys[level], "topic", topic,
 							     "text", text.text, "remedy", remedy));
@@ -587,6 +594,97 @@ static struct out *list_sites(const struct site_plan *plan)
 	return table;
 }
 
+/* ---- what can be had ---- */
+
+/* Whether its GIL is found: with that and its memory, it can be looked at. Sites are of probes alone. */
+static bool is_gil_known(const struct target *t, const struct inspection *in)
+{
+	struct inspection again;
+	bool known;
+
+	if (in->reached != INSPECT_SITES)
+		return in->reached == INSPECT_DONE || in->err == -EAGAIN;
+	inspect__begin(&again, t, false);
+	known = again.reached == INSPECT_DONE || again.err == -EAGAIN;
+	inspect__end(&again);
+	return known;
+}
+
+/* A process of our own, as good as any of our user's. */
+static struct reach reach_of_own(void)
+{
+	struct reach found;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	found = pid > 0 ? reach__try(pid) : (struct reach){.memory = REACH_NOT};
+	if (pid > 0) {
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+	return found;
+}
+
+static void report_file_way(struct doctor *d)
+{
+	if (d->reach.memory == REACH_FILE)
+		find(d, FINE, "memory", NULL, "process_vm_readv is refused here, as by a sandbox: memory is read from "
+		     "/proc/PID/mem, which does as well");
+}
+
+/* Without a process: what looks could reach. */
+static void check_own_reach(struct doctor *d)
+{
+	d->reach = reach_of_own();
+	d->can_look = d->reach.memory != REACH_NOT;
+	report_file_way(d);
+	if (!d->can_look)
+		find(d, NOTE, "look", GRANT, "look mode, which needs no probe, can't be had: not even the memory of a process "
+		     "that gilscope has started can be read");
+	else
+		find(d, FINE, "look", NULL, "look mode, which needs no probe, can be had for processes of %s",
+		     caps__has(caps__effective(), CAP_SYS_PTRACE_INDEX) ? "all users" : "this user (doctor PID tells of one)");
+}
+
+#define NO_MODE "no mode can be had for this process: "
+
+/* Which modes can be had for a process, and what the next better one takes. */
+static void report_modes(struct doctor *d, pid_t pid)
+{
+	char needs[REACH_NEEDS_SIZE];
+
+	report_file_way(d);
+	if (d->can_probe)
+		find(d, FINE, "modes", NULL, "full%s%s mode can be had for this process",
+		     d->can_light ? d->can_look ? ", light" : " and light" : "", d->can_look ? " and look" : "");
+	else if (d->can_look)
+		find(d, NOTE, "modes", "Full and light mode take what is WRONG above.", "look mode alone can be had for this "
+		     "process: its GIL is looked at, without a probe, and all that follows is an estimate");
+	else if (d->reach.memory != REACH_NOT)
+		find(d, NOTE, "modes", NULL, NO_MODE "its memory can be read, but where its GIL is, is not known");
+	else
+		find(d, NOTE, "modes", reach__needs(pid, needs)[0] ? needs : NULL, "%s", d->reach.times ?
+		     NO_MODE "the states and the CPU time of its threads can be read, but not its memory, so nothing of its GIL "
+		     "is known" : NO_MODE "nothing of it can be read");
+}
+
+static json_t *modes_json(const struct doctor *d)
+{
+	json_t *list = json_array();
+
+	if (d->can_probe)
+		json_array_append_new(list, json_string("full"));
+	if (d->can_probe && d->can_light)
+		json_array_append_new(list, json_string("light"));
+	if (d->can_look)
+		json_array_append_new(list, json_string("look"));
+	return list;
+}
+
 /* The plan of one process; *ret_sites for the end of the report. */
 static void check_process(struct doctor *d, pid_t pid, struct out **ret_sites)
 {
@@ -594,13 +692,18 @@ static void check_process(struct doctor *d, pid_t pid, struct out **ret_sites)
 	struct inspection in;
 	struct reason why = {0};
 
+	d->reach = reach__try(pid);
 	if (kin__explain(pid, target__open(pid, &t, &why), &why)) {
 		find(d, WRONG, "process", NULL, "%s", why.text);
+		report_modes(d, pid);
 		return;
 	}
 	inspect__begin(&in, t, true);
 	report_inspection(d, &in);
 	report_shadow_stack(d, pid);
+	d->can_light = in.plan && in.plan->light;
+	d->can_look = d->reach.memory != REACH_NOT && is_gil_known(t, &in);
+	report_modes(d, pid);
 	*ret_sites = list_sites(in.plan);
 	d->kept_sites = in.kept_sites;
 	inspect__end(&in);
@@ -609,13 +712,18 @@ static void check_process(struct doctor *d, pid_t pid, struct out **ret_sites)
 
 /* ---- the report ---- */
 
+static bool can_attach(const struct doctor *d)
+{
+	return d->can_probe || d->can_look;
+}
+
 static void conclude(struct doctor *d, const struct out *sites)
 {
 	size_t width, lines;
 
 	if (d->findings) {
-		out__dump(json_pack("{s:b, s:o, s:o, s:o*}", "can_attach", (int)d->can_attach, "findings", d->findings, "sites",
-				    sites ? out__json(sites) : json_array(), "kept_sites",
+		out__dump(json_pack("{s:b, s:o, s:o, s:o, s:o*}", "can_attach", (int)can_attach(d), "modes", modes_json(d),
+				    "findings", d->findings, "sites", sites ? out__json(sites) : json_array(), "kept_sites",
 				    d->kept_sites ? json_integer((json_int_t)d->kept_sites) : NULL), stdout, true);
 		return;
 	}
@@ -624,12 +732,12 @@ static void conclude(struct doctor *d, const struct out *sites)
 		putchar('\n');
 		out__table(sites, stdout, log__level() >= LOG_VERBOSE ? 0 : width);
 	}
-	printf("\ncan attach: %s\n", d->can_attach ? "yes" : "no");
+	printf("\ncan attach: %s\n", d->can_probe ? "yes" : d->can_look ? "yes, in look mode" : "no");
 }
 
 static int run(const struct verb *verb, struct options *o, int argc, char **argv)
 {
-	struct doctor d = {.o = o, .can_attach = true};
+	struct doctor d = {.o = o, .can_probe = true, .can_light = true};
 	struct out *sites = NULL;
 	struct reason why = {0};
 	pid_t pid = 0;
@@ -648,9 +756,11 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 	check_probes(&d);
 	if (pid)
 		check_process(&d, pid, &sites);
+	else
+		check_own_reach(&d);
 	conclude(&d, sites);
 	out__free(sites);
-	return d.can_attach ? EXIT_OK : EXIT_FAILED;
+	return can_attach(&d) ? EXIT_OK : EXIT_FAILED;
 }
 
 const struct verb verb_doctor = {

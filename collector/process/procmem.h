@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Bounded, read-only access to another process's memory (process_vm_readv). Never stops the process. Where errands are away
+ * Bounded, read-only access to another process's memory: process_vm_readv, or /proc/PID/mem where a sandbox refuses that call.
+ * Never stops the process. Where errands are away
  * (errand.h), a process that keeps its memory back costs a fifth of a second, once, and nobody more than that.
  */
 #ifndef GILSCOPE_PROCMEM_H

@@ -126,7 +126,7 @@ static void attach_refused(struct patched *p)
 	char words[64], *said;
 	struct tool t;
 
-	snprintf(words, sizeof(words), "attach %d --no-store", (int)p->w.pid);
+	snprintf(words, sizeof(words), "attach %d --no-store --mode full", (int)p->w.pid);
 	cr_expect_eq(tool__run(&t, words), 1);
 	said = tool__stderr(&t);
 	cr_expect_not_null(strstr(said, "while breakpoints stood there"), "%s", said);

@@ -47,7 +47,7 @@ def doctor():
 def doctor_says_yes():
     found = doctor()
     bad = ["%s: %s" % (one["topic"], one["text"]) for one in found["findings"] if one["level"] != "ok"]
-    expect(found["can_attach"], "can not attach: " + "; ".join(bad))
+    expect("full" in found["modes"], "can not attach: " + "; ".join(bad))
     return "; ".join(bad) or "all is well"
 
 
@@ -59,11 +59,11 @@ def lockdown_is_named_with_what_it_takes_away():
         expect_equal(said, [], "what doctor says of lockdown")
         return "none"
     expect(len(said) == 1 and level in said[0], "doctor says %s of lockdown=%s" % (said, level))
-    expect_equal(found["can_attach"], level == "integrity", "whether attaching can work")
+    expect_equal("full" in found["modes"], level == "integrity", "whether probes can be had")
     if level == "integrity":
         return said[0]
     with Workload(STOCK, "release_loop.py", 503, 2) as workload:
-        with Gilscope("attach", workload.pid, "--no-store") as gilscope:
+        with Gilscope("attach", workload.pid, "--no-store", "--mode", "full") as gilscope:
             gilscope.process.wait()
         expect("lockdown=confidentiality" in gilscope.said(), "attach says: %s" % gilscope.failure())
         expect(not breakpoints(workload.pid), "attach is refused and has planted")
