@@ -26,6 +26,7 @@
 #include "past.h"
 #include "report.h"
 #include "report_html.h"
+#include "report_where.h"
 #include "rows.h"
 #include "stack_flame.h"
 #include "standing.h"
@@ -34,6 +35,7 @@
 #define DEFAULT_LOOK_NS (10ull * 1000000000)
 #define SHOWN_FUNCTIONS 8
 #define SHOWN_PAIRS 10
+#define SHOWN_PLACES 8
 #define POINTS_OF_PAGE 50 /* intervals of a look for --html: a chart of ten would be poor */
 
 /* ---- what the judge wants ---- */
@@ -419,6 +421,8 @@ static int look(struct report *r, pid_t pid, struct reason *why)
 		 (int)pid, human__span(span, opts.duration_ns));
 	kin__mention(&pid, 1, "report takes one PID");
 	err = collector__run(&opts, &pid, 1, &events, why);
+	if (!err && r->threads)
+		report_where__look(r, pid);
 	caps__take_back(aside);
 	err = kin__explain(pid, err, why);
 	if (!err && !r->threads)
@@ -604,6 +608,16 @@ static void print_runtime(const struct report *r)
 	paragraph(text);
 }
 
+/* What it is, if not the GIL. */
+static void print_whereabouts(const struct report *r)
+{
+	struct out *table = report_where__table(r, SHOWN_PLACES);
+
+	if (table && out__rows(table))
+		printf("Where the threads were, at %u looks afterwards:\n", r->whereabouts.looks);
+	print_table(table);
+}
+
 static void print_text(const struct report *r)
 {
 	printf("%s (%s), CPython %s: %s\n\n", r->label, r->id, r->python, r->when);
@@ -619,6 +633,7 @@ static void print_text(const struct report *r)
 		print_table(functions__short_table(r->functions, r->functions_n, SHOWN_FUNCTIONS, false));
 		print_table(r->in.all.wait_us > 0 ? pool_table(r, SHOWN_PAIRS) : NULL);
 	}
+	print_whereabouts(r);
 	paragraph(r->verdict.numbers);
 	paragraph(r->verdict.gain);
 	print_basis(r);
@@ -659,6 +674,7 @@ static json_t *findings_json(const struct report *r)
 static void print_json(const struct report *r)
 {
 	struct out *table = blame_table(r), *code = functions__table(r->functions, r->functions_n, SIZE_MAX, false);
+	struct out *where = report_where__table(r, SIZE_MAX);
 	json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:i}", "id", r->id, "label", r->label,
 				 "python", r->python, "gil_bound", gil_bound__name(r->verdict.bound), "headline",
 				 r->verdict.headline, "todo", r->verdict.todo, "numbers", r->verdict.numbers, "gain",
@@ -719,6 +735,11 @@ static void print_json(const struct report *r)
 		json_object_set_new(json, "blame", out__json(table));
 	if (json && code)
 		json_object_set_new(json, "code", out__json(code));
+	if (json && where)
+		json_object_set_new(json, "threads", out__json(where));
+	if (json && r->in.gates_n)
+		json_object_set_new(json, "gates", report_where__gates_json(r));
+	out__free(where);
 	out__free(table);
 	out__free(code);
 	out__dump(json, stdout, true);
@@ -764,6 +785,7 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 	free(r.threads);
 	free(r.names);
 	free(r.thrs);
+	report_where__free(&r);
 	report_places__free(&r.places);
 	free(r.functions);
 	free(r.pairs);

@@ -9,6 +9,7 @@
 #include <math.h>
 
 #include "collector/analysis/verdict.h"
+#include "collector/look/whereabouts.h"
 #include "collector/schema/schema_blame.h"
 #include "collector/schema/schema_stacks.h"
 #include "blame_table.h"
@@ -48,6 +49,9 @@ struct report {
 	const char *no_stacks;       /* why there are none, a sentence; NULL: there are, or nothing was long enough */
 	double jammed_us;
 	struct holding holding; /* what was seen by looking at the process */
+	struct whereabouts whereabouts; /* where all threads are, after the look; looks 0: not known */
+	struct verdict_stay *stays;
+	struct verdict_gate *gates;
 	bool gil_disabled; /* and nothing of it was ever seen */
 	struct verdict verdict;
 };

@@ -277,13 +277,15 @@ static bool hangs(const struct verdict_finding *f)
 	return f->pattern <= PATTERN_STUCK_HOLDER;
 }
 
-/* First what hangs, then who explains the most, then as in the table. */
+/* First what hangs, then what it is if not the GIL, then who explains the most, then as in the table. */
 static int by_weight(const void *a_, const void *b_)
 {
 	const struct verdict_finding *a = a_, *b = b_;
 
 	if (hangs(a) != hangs(b))
 		return hangs(a) ? -1 : 1;
+	if (a->leads != b->leads)
+		return a->leads ? -1 : 1;
 	if (!hangs(a) && a->waited_us != b->waited_us)
 		return a->waited_us > b->waited_us ? -1 : 1;
 	return (int)a->pattern - (int)b->pattern;

@@ -64,6 +64,25 @@ struct verdict_pair {
 	double us;
 };
 
+/* What a thread was seen doing in one place, at looks at all threads. */
+struct verdict_stay {
+	const char *name;     /* of the thread, cleaned */
+	const char *code;     /* as verdict_place has it; "": none */
+	const char *call;     /* the system call that it slept in; "": none, or not known */
+	bool locked;          /* asleep in futex() called by the application's own code: a lock, or a queue in C */
+	bool callback;        /* it runs an event loop, and that was in a callback */
+	double share;         /* of the looks, 0..1 */
+	double longest_us;    /* in one sleep, at least */
+};
+
+/* A place where threads were blocked, and whether they come through one by one. */
+struct verdict_gate {
+	const char *code, *held; /* what the one inside did: "asleep in connect"; "": it ran */
+	double share;         /* of the looks: somebody was blocked there, */
+	double blocked;       /* so many on average then, */
+	double inside, crowded; /* share of those: one thread was inside of that function; more than one were */
+};
+
 struct verdict_input {
 	double observed_us;             /* > 0, or nothing can be said */
 	double cov;                     /* observed share of the time looked at */
@@ -90,6 +109,11 @@ struct verdict_input {
 	size_t places_n;
 	const struct verdict_pair *pairs;
 	size_t pairs_n;
+	double looks;                   /* at all threads; 0: none */
+	const struct verdict_stay *stays;
+	size_t stays_n;
+	const struct verdict_gate *gates;
+	size_t gates_n;
 };
 
 /* An interval counts as jammed from here on. */
@@ -122,6 +146,9 @@ enum gil_bound {
 	X(SHORT_HOLDS, short_holds)   /* holds are short, and too many */ \
 	X(HANDOVER, handover)         /* nobody held it for much of the waiting */ \
 	X(MANY_THREADS, many_threads) /* a long queue */ \
+	X(APP_LOCK, app_lock)         /* not the GIL: threads go through a lock of the application's one by one */ \
+	X(BLOCKED_LOOP, blocked_loop) /* not the GIL: callbacks keep an event loop for long */ \
+	X(BUSY_POLLER, busy_poller)   /* a thread takes the GIL thousands of times a second, in one place */ \
 	X(ONE_THREAD, one_thread)     /* one thread computes, nobody waits */ \
 	X(FINE, fine)                 /* the time goes elsewhere */
 
@@ -139,6 +166,7 @@ struct verdict_finding {
 	double waited_us; /* of all.wait_us: what it explains, and no other finding does */
 	const char *code; /* verdict_place.code of the worst place that it rests on; NULL: not known */
 	size_t holder;    /* whose place that is; SIZE_MAX: nobody's */
+	bool leads;       /* it is what the answer is about, though nobody waits for the GIL */
 	char evidence[VERDICT_TEXT];
 	char remedy[VERDICT_TEXT];
 	char todo[VERDICT_LINE]; /* the remedy in short, of one line: "Dump less at a time, or in another process." */

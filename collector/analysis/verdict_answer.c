@@ -8,10 +8,12 @@
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "thread_pools.h"
 
 #define LATENCY 0.1  /* of the time of those who wait the most: as bad as a GIL that is always taken */
+#define POOLS_SAID 2
 #define CODE_PART 0.5 /* of what they wait for somebody: that finding's code is said to be it */
 
 struct pools {
@@ -177,13 +179,47 @@ static void say_computing(const struct judging *j, const struct verdict_finding 
 	    f->code ? f->code : "");
 }
 
+/* The names of the threads that are blocked there, as pools: "web-0..7". */
+static void say_stayers(const struct verdict_input *in, const char *code, struct verdict *v)
+{
+	const char **names = calloc(in->stays_n + 1, sizeof(*names));
+	size_t *pool_of = calloc(in->stays_n + 1, sizeof(*pool_of)), n = 0, pools_n = 0;
+	struct thread_pool *pools;
+
+	for (size_t i = 0; names && i < in->stays_n; i++)
+		if (in->stays[i].locked && strcmp(in->stays[i].code, code) == 0)
+			names[n++] = in->stays[i].name;
+	pools = names && pool_of ? thread_pools__make(names, n, pool_of, &pools_n) : NULL;
+	for (size_t i = 0; pools && i < pools_n && i < POOLS_SAID; i++)
+		SAY(v->headline, "%s%s", i ? ", " : "", pools[i].name);
+	if (pools_n > POOLS_SAID)
+		SAY(v->headline, " and others");
+	free(pools);
+	free(pool_of);
+	free(names);
+}
+
+static void say_lock(const struct judging *j, const struct verdict_finding *f, struct verdict *v)
+{
+	SAY(v->headline, " A lock of the application serialises ");
+	say_stayers(j->in, f->code, v);
+	SAY(v->headline, ": they go one by one through %s.", f->code);
+}
+
 static void say_elsewhere(const struct judging *j, struct verdict *v)
 {
 	const struct verdict_input *in = j->in;
 	const struct verdict_finding *f = v->findings_n ? &v->findings[0] : NULL;
 	double cpu = verdict__share(in, in->cpu_us);
 
-	if (f && f->pattern == PATTERN_ONE_THREAD && f->thread < in->threads_n)
+	if (f && f->pattern == PATTERN_APP_LOCK)
+		say_lock(j, f, v);
+	else if (f && f->pattern == PATTERN_BLOCKED_LOOP)
+		SAY(v->headline, " An event loop is blocked by %s.", f->code);
+	else if (f && f->pattern == PATTERN_BUSY_POLLER && f->thread < in->threads_n)
+		SAY(v->headline, " %s takes it %.0f times a second%s%s.", in->threads[f->thread].name,
+		    in->threads[f->thread].n / (in->observed_us / 1e6), f->code ? ", in " : "", f->code ? f->code : "");
+	else if (f && f->pattern == PATTERN_ONE_THREAD && f->thread < in->threads_n)
 		say_computing(j, f, v);
 	else if (f && f->pattern == PATTERN_STARVED_HOLDER)
 		SAY(v->headline, " It lacks CPU: who holds the GIL could run, but has none for %.0f %% of that.",
@@ -208,9 +244,9 @@ static void say_no(const struct judging *j, const struct pools *p, struct verdic
 	char a[32];
 
 	SAY(v->headline, "GIL: NO.");
-	if (share < 0.001)
+	if (share < 0.001 && !(v->findings_n && v->findings[0].leads))
 		SAY(v->headline, " Hardly anybody waits for it.");
-	else
+	else if (share >= 0.001)
 		SAY(v->headline, " Who waits for it the most, %s, does so for %.1f %% of the time, at most %s at once.",
 		    p->list[victims].name, 100 * share, isnan(longest) ? "an unknown time" : verdict__ms(a, longest));
 	say_elsewhere(j, v);

@@ -31,7 +31,7 @@ void verdict_one_thread__find(const struct judging *j, struct verdict *v)
 	struct verdict_finding *f;
 
 	if (!(in->util >= BUSY) || verdict__waiters(in) >= SOME_WAITERS || who == SIZE_MAX || verdict_stuck__is_holder(in, who) ||
-	    !runs_mostly(in, &in->threads[who]))
+	    verdict_stuck__is_claimed(v, PATTERN_BLOCKED_LOOP) || !runs_mostly(in, &in->threads[who]))
 		return;
 	f = verdict__claim(v, PATTERN_ONE_THREAD, who);
 	SAY(f->evidence, "%s computes by itself (it held the GIL %.1f %% of the time) and hardly anybody wants it meanwhile: "

@@ -1106,3 +1106,114 @@ Test(verdict, headline_names_a_pool_that_waits_for_itself)
 	cr_expect_not_null(strstr(s.v.headline, "GIL: YES. rank-0..2 wait 64 % of their time for it, up to 25 ms at a time; "
 				  "97 % of that for each other"), "%s", s.v.headline);
 }
+
+/* ---- not the GIL ---- */
+
+static struct verdict_stay stays[12];
+static struct verdict_gate gate;
+
+/* Eight threads that go through one function, one of them at a time. */
+static void add_gate(void)
+{
+	static const char *const names[] = {"web-0", "web-1", "web-2", "web-3", "web-4", "web-5", "web-6", "web-7"};
+
+	add_thread(load_of("web-0", 0.02 * S, 0, 400, 0, 0, 40, 60, 90, NAN, NAN, NAN));
+	memset(stays, 0, sizeof(stays));
+	for (size_t i = 0; i < 8; i++)
+		stays[i] = (struct verdict_stay){.name = names[i], .code = "reserve (stock.py:18)", .call = "futex",
+						 .locked = true, .share = 0.87};
+	gate = (struct verdict_gate){.code = "reserve (stock.py:18)", .held = "asleep in connect", .share = 1, .blocked = 6.9,
+				     .inside = 0.95, .crowded = 0.02};
+	s.in.looks = 40;
+	s.in.stays = stays;
+	s.in.stays_n = 8;
+	s.in.gates = &gate;
+	s.in.gates_n = 1;
+}
+
+Test(verdict, application_lock_is_named_with_those_who_queue)
+{
+	add_gate();
+	expect(BOUND_NO, PATTERN_APP_LOCK, PATTERN_COUNT);
+	cr_expect_str_eq(s.v.headline, "GIL: NO. A lock of the application serialises web-0..7: they go one by one through "
+			 "reserve (stock.py:18).");
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "6.9 of 8 on average"), "%s", s.v.findings[0].evidence);
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "asleep in connect"), "%s", s.v.findings[0].evidence);
+}
+
+/* Workers that wait for work are in futex() as well: nobody, or anybody, is inside then. */
+Test(verdict, waiting_for_work_is_no_lock)
+{
+	add_gate();
+	gate.inside = 0;
+	expect(BOUND_NO, PATTERN_FINE, PATTERN_COUNT);
+	gate.inside = 0.95;
+	gate.crowded = 0.5;
+	expect(BOUND_NO, PATTERN_FINE, PATTERN_COUNT);
+	gate.crowded = 0;
+	gate.share = 0.5;
+	expect(BOUND_NO, PATTERN_FINE, PATTERN_COUNT);
+	gate.share = 1;
+	s.in.stays_n = 1;
+	expect(BOUND_NO, PATTERN_FINE, PATTERN_COUNT);
+	s.in.stays_n = 8;
+	s.in.looks = 3;
+	expect(BOUND_NO, PATTERN_FINE, PATTERN_COUNT);
+}
+
+Test(verdict, blocked_event_loop_is_named_with_its_callback)
+{
+	size_t loop = add_thread(load_of("loop", 0.02 * S, 0, 200, 0, 0, 40, 60, 90, NAN, NAN, NAN));
+
+	memset(stays, 0, sizeof(stays));
+	stays[0] = (struct verdict_stay){.name = "loop", .code = "fetch (user.py:9)", .call = "connect", .callback = true,
+					 .share = 0.9, .longest_us = 120 * MS};
+	s.in.looks = 40;
+	s.in.stays = stays;
+	s.in.stays_n = 1;
+	expect(BOUND_NO, PATTERN_BLOCKED_LOOP, PATTERN_COUNT);
+	cr_expect_not_null(strstr(s.v.headline, "An event loop is blocked by fetch (user.py:9)."), "%s", s.v.headline);
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "asleep in connect for 120 ms and more"), "%s",
+			   s.v.findings[0].evidence);
+	cr_expect_not_null(strstr(s.v.todo, "to_thread()"), "%s", s.v.todo);
+	/* Many short sleeps, or few looks that found it so, are none. */
+	stays[0].longest_us = 20 * MS;
+	expect(BOUND_NO, PATTERN_FINE, PATTERN_COUNT);
+	stays[0].longest_us = 120 * MS;
+	stays[0].share = 0.2;
+	expect(BOUND_NO, PATTERN_FINE, PATTERN_COUNT);
+	/* It computes: a hold is a callback. */
+	stays[0].share = 0.9;
+	stays[0].call = "";
+	expect(BOUND_NO, PATTERN_FINE, PATTERN_COUNT);
+	s.threads[loop].hold_us = s.in.all.hold_us = 9.5 * S;
+	s.threads[loop].hold_p99 = 47.5 * MS;
+	s.in.util = 0.95;
+	s.in.cpu_us = 9.5 * S;
+	expect(BOUND_NO, PATTERN_BLOCKED_LOOP, PATTERN_COUNT);
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "which computes, for up to 47.5 ms at a time"), "%s",
+			   s.v.findings[0].evidence);
+	cr_expect_not_null(strstr(s.v.todo, "process"), "%s", s.v.todo);
+	/* Its holds are as long only because it lacked a CPU. */
+	s.threads[loop].hold_preempted = s.in.all.hold_preempted = 8 * S;
+	verdict__reach(&s.in, &s.v);
+	cr_expect_null(found(PATTERN_BLOCKED_LOOP));
+}
+
+Test(verdict, busy_poller_takes_it_all_the_time_in_one_place)
+{
+	size_t poller = add_thread(load_of("poller", 0.3 * S, 0, 40000, 0, 0, 7, 30, 90, NAN, NAN, NAN));
+
+	add_place(poller, "poll (app.py:7)", TIME_RUNS, 0.3 * S, 0);
+	expect(BOUND_NO, PATTERN_BUSY_POLLER, PATTERN_COUNT);
+	cr_expect_not_null(strstr(s.v.headline, "poller takes it 4000 times a second, in poll (app.py:7)."), "%s", s.v.headline);
+	/* In several places it does many things; rarely it does little; and long holds are no polling. */
+	add_place(poller, "send (app.py:9)", TIME_RUNS, 0.2 * S, 0);
+	expect(BOUND_NO, PATTERN_FINE, PATTERN_COUNT);
+	s.in.places_n = 1;
+	s.threads[poller].n = 15000;
+	expect(BOUND_NO, PATTERN_FINE, PATTERN_COUNT);
+	s.threads[poller].n = 40000;
+	s.threads[poller].hold_us = 4 * S;
+	expect(BOUND_NO, PATTERN_FINE, PATTERN_COUNT);
+}
