@@ -1057,33 +1057,53 @@ GIL_INLINE bool is_in_its_program(struct task_struct *task)
 	return !bpf_core_field_exists(task->in_execve) || !BPF_CORE_READ_BITFIELD_PROBED(task, in_execve);
 }
 
-/* The process of a thread that has a slot, if it is observed in light mode, and it does not wait for the GIL. */
-GIL_INLINE struct gil_proc *light_proc_of_slot(__u32 slot, struct gil_at *at)
+/* The process of a thread, if it is observed and a GIL of it can be asked who holds it. */
+GIL_INLINE struct gil_proc *asked_proc_of(struct task_struct *task, struct gil_at *at)
+{
+	__u64 id = ids_of(task);
+	__u32 tgid = id >> 32, *slot = bpf_map_lookup_elem(&tgids, &tgid);
+	struct gil_proc *proc = slot ? bpf_map_lookup_elem(&procs, slot) : NULL;
+
+	if (!proc || !proc->armed || proc->mode == GIL_MODE_OFF || proc->mode == GIL_MODE_GUARDED || !proc->off_tstate_id)
+		return NULL;
+	at->proc = proc;
+	at->proc_slot = *slot;
+	at->tid = (__u32)id;
+	return proc;
+}
+
+/* Whose the time is that a holder spends which the GIL of `at` names, and no event: in light mode the thread's own. */
+GIL_INLINE __u32 untold_slot(const struct gil_at *at)
+{
+	return at->proc->mode == GIL_MODE_LIGHT ? GIL_SLOT_NONE : GIL_SLOT_UNTOLD + at->gil_index;
+}
+
+/* One that waits for a GIL does not hold it. */
+GIL_INLINE bool waits_in(__u32 slot)
 {
 	struct gil_thread *t = slot ? gil_thread_at(slot) : NULL;
 
-	if (!t || t->state != GIL_THREAD_LIVE || t->cur.wait_since)
-		return NULL;
-	at->proc_slot = slot = t->proc;
-	at->tid = t->tid;
-	at->proc = bpf_map_lookup_elem(&procs, &slot);
-	return at->proc && at->proc->armed && at->proc->mode == GIL_MODE_LIGHT && at->proc->off_tstate_id ? at->proc : NULL;
+	return t && t->state == GIL_THREAD_LIVE && t->cur.wait_since;
 }
 
-/* A thread that has met a probe or a tick loses its CPU; of light mode nobody has told whether it holds a GIL. */
-static __noinline int leaves_in_light(struct task_struct *task, struct gil_task *mine, bool runnable)
+/* A thread that has met a probe or a tick loses its CPU; nobody has told whether it holds a GIL. */
+static __noinline int leaves_untold(struct task_struct *task, struct gil_task *mine, bool runnable)
 {
 	struct gil_at at = {.now = bpf_ktime_get_ns()};
+	__u32 slot;
 	int held;
 
-	if (!mine || !light_proc_of_slot(mine->slot[0], &at))
+	if (!mine || waits_in(mine->slot[0]) || !asked_proc_of(task, &at))
 		return 0;
 	held = gil_light_held(at.proc, id_inside(task));
 	if (held < 0 || !enter_gil(&at, held))
 		return 0;
 	at.bound = gil_bound_at(at.now);
-	if (gil_slot_is(&at, mine->slot[held & (GIL_PER_PROC - 1)]))
-		gil_light_leave(&at, mine, mine->slot[held & (GIL_PER_PROC - 1)], runnable);
+	slot = untold_slot(&at);
+	if (slot == GIL_SLOT_NONE && gil_slot_is(&at, mine->slot[held & (GIL_PER_PROC - 1)]))
+		slot = mine->slot[held & (GIL_PER_PROC - 1)];
+	if (slot != GIL_SLOT_NONE)
+		gil_light_leave(&at, mine, slot, runnable);
 	return 0;
 }
 
@@ -1123,7 +1143,7 @@ GIL_INLINE void switched(bool preempted, unsigned int state, struct task_struct 
 		if (mine->off)
 			came_back(mine, prev);
 		if (is_in_its_program(prev))
-			leaves_in_light(prev, mine, leaves(prev, preempted, state, &why) == GIL_CPU_PREEMPTED);
+			leaves_untold(prev, mine, leaves(prev, preempted, state, &why) == GIL_CPU_PREEMPTED);
 	}
 	if (!*(volatile __u32 *)&gil_holders_off)
 		return;
@@ -1164,50 +1184,37 @@ int BPF_PROG(gil_wakeup, struct task_struct *task)
 		now = bpf_ktime_get_ns();
 		gil_tick_woken(mine, now, gil_bound_at(now));
 		gil_on_woken(mine, now, gil_bound_at(now));
+		gil_light_woken(mine, now, gil_bound_at(now));
 	}
 	return 0;
 }
 
 /* ---- ticks ---- */
 
-/* The process of a task, if it is observed in light mode and its ticks count (gil_tick_counts()). */
-GIL_INLINE struct gil_proc *light_proc_of(__u32 tgid, struct gil_at *at)
-{
-	__u32 *slot = bpf_map_lookup_elem(&tgids, &tgid);
-	struct gil_proc *proc = slot ? bpf_map_lookup_elem(&procs, slot) : NULL;
-
-	if (!proc || !proc->armed || proc->mode != GIL_MODE_LIGHT || !proc->off_tstate_id ||
-	    (proc->tick_thin && bpf_get_prandom_u32() & proc->tick_thin))
-		return NULL;
-	at->proc = proc;
-	at->proc_slot = *slot;
-	return proc;
-}
-
 /* Of a thread that does not hold now: its slot on the main GIL; GIL_SLOT_NONE: it has none, and never had the GIL at a tick. */
 GIL_INLINE __u32 light_slot_without(const struct gil_at *at, struct gil_task *mine)
 {
-	return mine && gil_slot_is(at, mine->slot[0]) ? mine->slot[0] : GIL_SLOT_NONE;
+	return at->proc->mode == GIL_MODE_LIGHT && mine && gil_slot_is(at, mine->slot[0]) ? mine->slot[0] : GIL_SLOT_NONE;
 }
 
-/* `period_ns`: of its CPU time, between two ticks. */
-static __noinline int tick_in_light(struct task_struct *task, __u64 period_ns)
+/* A thread ticks of which no event says that it holds. `period_ns`: of its CPU time, between two ticks. */
+static __noinline int tick_untold(struct task_struct *task, __u64 period_ns)
 {
 	struct gil_at at = {.now = bpf_ktime_get_ns()};
-	__u64 id = ids_of(task);
 	struct gil_task *mine;
 	__u32 slot;
 	int held;
 
-	if (!light_proc_of(id >> 32, &at))
+	if (!asked_proc_of(task, &at) || (at.proc->tick_thin && bpf_get_prandom_u32() & at.proc->tick_thin))
 		return 0;
-	at.tid = (__u32)id;
 	at.bound = gil_bound_at(at.now);
 	held = gil_light_held(at.proc, id_inside(task));
 	mine = bpf_task_storage_get(&tasks, task, NULL, held >= 0 ? BPF_LOCAL_STORAGE_GET_F_CREATE : 0);
 	if ((mine && mine->making) || !enter_gil(&at, held >= 0 ? held : 0))
 		return 0;
-	slot = held >= 0 ? gil_slot_find(&at, mine, task->start_boottime) : light_slot_without(&at, mine);
+	slot = held >= 0 ? untold_slot(&at) : light_slot_without(&at, mine);
+	if (held >= 0 && slot == GIL_SLOT_NONE)
+		slot = gil_slot_find(&at, mine, task->start_boottime);
 	if (slot != GIL_SLOT_NONE)
 		gil_light_tick(&at, slot, held >= 0, period_ns * (at.proc->tick_thin + 1));
 	return 0;
@@ -1227,7 +1234,7 @@ int gil_sample(struct bpf_perf_event_data *ctx)
 	if (mine && mine->off)
 		came_back(mine, task);
 	if (!g)
-		return tick_in_light(task, ctx->sample_period);
+		return tick_untold(task, ctx->sample_period);
 	now = bpf_ktime_get_ns();
 	compare(g, task, false, now);
 	hash = gil_tick(g, now, gil_bound_at(now));

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Light mode: whether a thread holds a GIL, asked at its ticks.
+ * Whether a thread holds a GIL of which no event tells, asked at its ticks: in light mode, and of a hold that began before the
+ * probes were armed, which may last for ever.
  *
- * No probe is at takes and drops then. But a GIL itself says in two words whether it is locked and which thread state took it
+ * No probe has seen its take. But a GIL itself says in two words whether it is locked and which thread state took it
  * last, and a thread that a tick has interrupted changes neither: where both name it, it holds the GIL at that very moment. So
  * its ticks tell how long it held, as an estimate (tick_share.h), and in which code. `locked` is read first: who takes a GIL
  * writes it first as well, and a former holder that runs on meanwhile is not taken for the new one. The same is asked where a
  * thread loses its CPU: how long it lacks it is measured.
  *
- * A thread is known from its first wait or its first tick with the GIL on. What one did before is not in the estimate.
+ * In light mode a thread is known from its first wait or its first tick with the GIL on. What one did before is not in the
+ * estimate. Who held before arming is GIL_SLOT_SEED's until its first event.
  *
  * Part of gil.bpf.c, behind gil_core.bpf.h; with cfg_stacks off the verifier drops it.
  */
@@ -30,9 +32,17 @@ GIL_INLINE bool gil_light_is_of(const struct gil_proc *proc, __u64 tstate, __u32
 	return thread && !bpf_probe_read_user(&id, sizeof(id), (void *)(thread + proc->off_pthread_id)) && id == inside;
 }
 
+/* Whether of the hold of that GIL, if there is one, no event has told: it has lasted since before arming. */
+GIL_INLINE bool gil_light_is_untold(const struct gil_proc *proc, const struct gil_state *g)
+{
+	return g->arm_gen != proc->arm_gen || g->cur.state == GIL_OWNER_UNKNOWN ||
+	       (g->cur.state == GIL_OWNER_HELD && g->cur.owner_slot == GIL_SLOT_SEED);
+}
+
 /*
- * The place of the GIL that the current thread holds; its thread state is in the scratch. -1: none. An interpreter that has ended
- * may have left a place behind whose memory is gone: only of the main one that is a loss. Global, so that it is verified once.
+ * The place of the GIL that the current thread holds, and that no event tells of; its thread state is in the scratch. -1: none.
+ * An interpreter that has ended may have left a place behind whose memory is gone: only of the main one that is a loss. Global,
+ * so that it is verified once.
  */
 __noinline int gil_light_held(struct gil_proc *proc, __u32 inside)
 {
@@ -42,11 +52,12 @@ __noinline int gil_light_held(struct gil_proc *proc, __u32 inside)
 		return -1;
 	for (int i = 0; i < GIL_PER_PROC; i++) {
 		__u64 gil = proc->gil_addr[i], tstate = 0;
-		__u32 locked = 0;
+		__u32 locked = 0, slot = proc->gil_slot[i];
+		const struct gil_state *g = bpf_map_lookup_elem(&gils, &slot);
 
 		if (gil == GIL_PLACE_NEVER)
 			break;
-		if (gil <= GIL_PLACE_LAST)
+		if (gil <= GIL_PLACE_LAST || !g || (proc->mode != GIL_MODE_LIGHT && !gil_light_is_untold(proc, g)))
 			continue;
 		if (bpf_probe_read_user(&locked, sizeof(locked), (void *)(gil + proc->off_locked)) ||
 		    bpf_probe_read_user(&tstate, sizeof(tstate), (void *)(gil + proc->off_last_holder))) {
@@ -96,7 +107,7 @@ GIL_INLINE void gil_light_tick(const struct gil_at *at, __u32 slot, bool held, _
 	if (sum) {
 		__sync_fetch_and_add(&sum->ticks, 1);
 		__sync_fetch_and_add(&sum->on_ns, ns);
-		__sync_fetch_and_add(&sum->waited, held ? at->gil->cur.waiters : 0);
+		__sync_fetch_and_add(&sum->waited, held && at->gil->arm_gen == at->proc->arm_gen ? at->gil->cur.waiters : 0);
 	}
 	gil_tick_price(out, at->now, 1);
 }
@@ -111,13 +122,14 @@ GIL_INLINE void gil_light_leave(const struct gil_at *at, struct gil_task *mine, 
 
 	if (!out)
 		return;
-	if (!runnable || !gil_tick_was_just_seen(mine, at->now, at->bound)) {
+	if (!runnable || !gil_tick_was_just_seen(at->proc, mine, at->now, at->bound)) {
 		gil_light_key(at, out, slot);
 		gil_light_look(at, out, slot);
 		gil_tick_price(out, at->now, 0);
-		gil_tick_note(mine, out->key.hash, at->now, at->bound);
+		gil_tick_note(mine, out, at->now, at->bound);
 	}
 	left->slot = slot;
+	left->proc = at->proc_slot;
 	left->kind = runnable ? GIL_OFF_PREEMPTED : GIL_OFF_BLOCKED;
 	left->stack = mine->seen;
 	*(volatile __u64 *)&left->at = at->now;
@@ -137,7 +149,6 @@ __noinline int gil_light_settle(__u32 gil_slot, __u64 now, __u64 bound)
 	struct gil_left *left = g ? &g->left : NULL;
 	struct gil_tick_key key = {};
 	struct gil_tick_sum *sum;
-	struct gil_thread *t;
 	struct gil_proc *proc;
 	__u32 slot, kind;
 	__u64 from;
@@ -149,20 +160,32 @@ __noinline int gil_light_settle(__u32 gil_slot, __u64 now, __u64 bound)
 		g->was.bound = bound;
 	}
 	from = left->at > bound ? left->at : bound;
-	slot = key.slot = left->slot;
+	key.slot = left->slot;
+	key.proc = slot = left->proc;
 	kind = left->kind;
 	key.hash = left->stack;
 	key.bound = bound;
 	__sync_fetch_and_and(&left->at, 0);
-	t = bpf_map_lookup_elem(&threads, &slot);
-	if (!t || now <= from || kind >= GIL_OFF_KINDS)
+	if (now <= from || kind >= GIL_OFF_KINDS)
 		return 0;
-	key.proc = slot = t->proc;
 	proc = bpf_map_lookup_elem(&procs, &slot);
 	sum = proc ? gil_tick_sum_or_rest(proc, &key) : NULL;
 	if (sum)
 		__sync_fetch_and_add(&sum->off_ns[kind], now - from);
 	return 0;
+}
+
+/* It slept, and is woken: from now on it only lacks a CPU, in the same stack. */
+GIL_INLINE void gil_light_woken(const struct gil_task *mine, __u64 now, __u64 bound)
+{
+	__u32 gil_slot = mine->light - 1;
+	struct gil_state *g = mine->light ? bpf_map_lookup_elem(&gils, &gil_slot) : NULL;
+
+	if (!g || !g->left.at || g->left.kind != GIL_OFF_BLOCKED)
+		return;
+	gil_light_settle(gil_slot, now, bound);
+	g->left.kind = GIL_OFF_PREEMPTED;
+	*(volatile __u64 *)&g->left.at = now;
 }
 
 #endif

@@ -141,6 +141,7 @@ struct gil_task {
 	__u64 seen_at; /* ns: its Python stack was looked at last (gil_tick.bpf.h), */
 	__u64 seen_in; /* in the interval with that beginning, */
 	__u64 seen; /* and was that; 0: not known */
+	struct gil_top top; /* of it */
 };
 
 /* Freed with the task. (Under test-run there is one task only: the tests key by tid.) */

@@ -60,6 +60,8 @@ struct {
 /* Never per CPU: the programs can be preempted (gil.bpf.c). */
 struct gil_stack_scratch {
 	__u32 taken;            /* 1: a program is at it */
+	__u32 brief;            /* 1: the walk takes no prints of code objects, which are two thirds of its price */
+	__u32 pad;
 	__u32 line;             /* of the code object that is being looked at */
 	__u64 words[GIL_CODE_WORDS];
 	struct gil_stack_job job;
@@ -114,6 +116,8 @@ GIL_INLINE struct gil_top gil_stack_top(const struct gil_frame_layout *layout, _
 	if (top.frame)
 		bpf_probe_read_user(&top.at, layout->code_bytes == GIL_NO_OFFSET ? sizeof(__u32) : sizeof(top.at),
 				    (void *)(top.frame + layout->at));
+	if (top.frame && layout->code_bytes == GIL_NO_OFFSET) /* frames may be used again for other functions */
+		bpf_probe_read_user(&top.code, sizeof(top.code), (void *)(top.frame + layout->code));
 	return top;
 }
 
@@ -122,7 +126,7 @@ GIL_INLINE bool gil_stack_still(const struct gil_proc *proc, const struct gil_to
 {
 	struct gil_top now = gil_stack_top(&proc->frames, top->tstate);
 
-	return top->frame && now.frame == top->frame && now.at == top->at;
+	return top->frame && now.frame == top->frame && now.at == top->at && now.code == top->code;
 }
 
 /*
@@ -167,7 +171,7 @@ GIL_LOOP_BODY(gil_stack_step, const struct gil_frame_layout, layout, struct gil_
 	frame = &out->event.frames[depth & (GIL_STACK_DEPTH - 1)];
 	frame->code = code;
 	frame->at = (__u32)at;
-	frame->print = gil_stack_print(layout, code, out);
+	frame->print = out->brief ? 0 : gil_stack_print(layout, code, out);
 	out->hash = gil_mix(gil_mix(out->hash, code), at << 32 | frame->print);
 	out->event.depth = depth + 1;
 	return 0;

@@ -87,9 +87,20 @@ GIL_INLINE struct gil_proc *gil_tick_key(struct gil_tick_key *key, const struct 
 
 /* ---- looking ---- */
 
+/* Not inline: twice in one program, it would be verified twice. */
+__noinline int gil_tick_frames(struct gil_proc *proc)
+{
+	struct gil_tick_scratch *out = gil_tick_scratch_here();
+
+	if (proc && out)
+		gil_stack_walk(proc, &out->walk);
+	return 0;
+}
+
 /*
  * Walks the frames of the thread that the key in the scratch names, and has its hash in the key. They leave once per interval,
- * before their sum is there. Global, so that it is verified once.
+ * before their sum is there; only then code objects have their prints taken, which the hash does without: of one address in one
+ * interval. Global, so that it is verified once.
  */
 __noinline int gil_tick_walk(struct gil_proc *proc)
 {
@@ -100,14 +111,20 @@ __noinline int gil_tick_walk(struct gil_proc *proc)
 	if (!proc || !out)
 		return 0;
 	event = &out->walk.event;
-	gil_stack_walk(proc, &out->walk);
-	depth = event->depth;
+	out->walk.brief = 1;
+	gil_tick_frames(proc);
 	out->key.hash = event->hash;
-	if (!depth && event->more) {
+	if (!event->depth && event->more) {
 		out->key.hash = 0; /* a frame that is just being made, or not in memory: no place, as the rest tells */
 		return 0;
 	}
-	if (bpf_map_lookup_elem(&tick_sums, &out->key) || depth > GIL_STACK_DEPTH)
+	if (bpf_map_lookup_elem(&tick_sums, &out->key))
+		return 0;
+	out->walk.brief = 0;
+	gil_tick_frames(proc);
+	event->hash = out->key.hash;
+	depth = event->depth;
+	if (depth > GIL_STACK_DEPTH)
 		return 0;
 	if (bpf_ringbuf_output(&stack_events, event, sizeof(*event) - (GIL_STACK_DEPTH - depth) * sizeof(event->frames[0]), 0))
 		gil_lost(proc, GIL_LOSS_STACK_DROPPED);
@@ -188,37 +205,43 @@ GIL_INLINE __u64 gil_tick_waited(const struct gil_state *g, __u64 now)
 	return g->account.waited_ns + g->cur.waiters * open;
 }
 
-GIL_INLINE void gil_tick_note(struct gil_task *mine, __u64 hash, __u64 now, __u64 bound)
+GIL_INLINE void gil_tick_note(struct gil_task *mine, const struct gil_tick_scratch *out, __u64 now, __u64 bound)
 {
 	mine->seen_at = now;
 	mine->seen_in = bound;
-	mine->seen = hash;
+	mine->seen = out->key.hash;
+	mine->top = out->walk.job.top;
 }
 
 /*
- * Who has to give its CPU away a thousand times a second, as a program that starts on a busy machine, would be walked each time,
- * always in another stack. A moment after the last walk it has that one's still, as far as such a share of its time tells.
+ * Who has to give its CPU away a thousand times a second would be walked each time. A moment after the last walk it has that
+ * one's stack still if its innermost frame stands where it stood: in another function the time is that one's, however short.
  */
-GIL_INLINE bool gil_tick_was_just_seen(const struct gil_task *mine, __u64 now, __u64 bound)
+GIL_INLINE bool gil_tick_was_just_seen(const struct gil_proc *proc, const struct gil_task *mine, __u64 now, __u64 bound)
 {
-	return mine->seen && mine->seen_in == bound && now < mine->seen_at + GIL_TICK_JUST_NS;
+	return mine->seen && mine->seen_in == bound && now < mine->seen_at + GIL_TICK_JUST_NS &&
+	       gil_stack_still(proc, &mine->top);
 }
 
 /* The current thread, which holds that GIL, loses its CPU: the stack that it is in. `runnable`: it would run on if it could. */
 GIL_INLINE __u64 gil_tick_leave(struct gil_state *g, struct gil_task *mine, bool runnable, __u64 now, __u64 bound)
 {
-	struct gil_tick_scratch *out;
+	struct gil_tick_scratch *out = gil_tick_scratch_here();
+	struct gil_proc *proc;
+	__u32 gil;
 
-	if (runnable && gil_tick_was_just_seen(mine, now, bound)) {
+	if (!out)
+		return 0;
+	proc = runnable ? gil_tick_key(&out->key, g, bound, &gil) : NULL;
+	if (proc && gil_tick_was_just_seen(proc, mine, now, bound)) {
 		g->left_waited_ns = gil_tick_waited(g, now);
 		return mine->seen;
 	}
-	out = gil_tick_scratch_here();
-	if (!out || !gil_tick_look(g, out, now, bound))
+	if (!gil_tick_look(g, out, now, bound))
 		return 0;
 	g->left_waited_ns = gil_tick_waited(g, now);
 	gil_tick_price(out, now, 0);
-	gil_tick_note(mine, out->key.hash, now, bound);
+	gil_tick_note(mine, out, now, bound);
 	return out->key.hash;
 }
 

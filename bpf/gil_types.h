@@ -29,6 +29,8 @@
 #define GIL_SLOT_NONE 0u      /* nobody: never handed out */
 #define GIL_SLOT_SEED 1u      /* whoever held the GIL when the probes were armed, until its release tells */
 #define GIL_SLOT_OTHER 2u     /* + process slot: its threads for which no record was left */
+/* + place of the GIL, in keys of ticks: who has held it since before arming. */
+#define GIL_SLOT_UNTOLD 0x80000000u
 /* Ordinary threads have the slots from GIL_SLOT_OTHER + max_procs on. */
 
 /* What a probe site is, carried in its attach cookie. */
@@ -192,6 +194,7 @@ struct gil_top {
 	__u64 tstate;
 	__u64 frame;
 	__u64 at;                /* as gil_frame_layout.at finds it, not reckoned from anything */
+	__u64 code;              /* where `at` alone does not tell one function from another; else 0 */
 };
 
 /* A stack of a thread: its frames' hash. */
@@ -262,13 +265,13 @@ struct gil_stack_event {
 struct gil_tick_key {
 	__u64 hash;              /* of its frames; or GIL_TICK_NOWHERE, GIL_TICK_WITHOUT */
 	__u64 bound;             /* ns: the boundary at which the interval began */
-	__u32 slot;              /* in the thread table */
+	__u32 slot;              /* in the thread table, or GIL_SLOT_UNTOLD + place of the GIL */
 	__u32 proc;
 };
 
 struct gil_tick_sum {
 	__u64 ticks;             /* of the timer of the thread's CPU time, while it held the GIL */
-	__u64 on_ns;             /* light: the CPU time that they stand for */
+	__u64 on_ns;             /* light, and of a hold from before arming: the CPU time that they stand for */
 	__u64 waited;            /* the numbers of threads that waited at them, added up */
 	__u64 off_ns[GIL_OFF_KINDS];        /* held off the CPU, having left it in this stack; by GIL_OFF_* */
 	__u64 off_waited_ns[GIL_OFF_KINDS]; /* others waited meanwhile, in sum */
@@ -543,13 +546,15 @@ struct gil_cpu {
 	struct gil_cpu_view snap; /* state at `bound` */
 };
 
-/* Light mode: a holder that lost its CPU and has none yet, or had none at the last boundary. */
+/* A holder that the GIL itself names (gil_light.bpf.h), that lost its CPU and has none yet, or had none at the last boundary. */
 struct gil_left {
 	__u64 at;           /* ns: when that was; 0: there is none */
 	__u64 stack;        /* its hash, or GIL_TICK_NOWHERE */
 	__u64 bound;        /* of `was`: the boundary */
-	__u32 slot;         /* the thread's */
+	__u32 slot;         /* as gil_tick_key.slot */
 	__u32 kind;         /* GIL_OFF_*: what becomes of it there */
+	__u32 proc;
+	__u32 pad;
 };
 
 /* A charge that is under way: the ring entries that overlap a span of the held clock. The programs' own. */

@@ -736,12 +736,12 @@ int reader__collect(struct reader *r, uint32_t slot, struct proc_sample **ret)
 	if (!err) {
 		for (uint32_t gil = 0; gil < GIL_PER_PROC; gil++)
 			add_seed_hold(&c, gil);
+		explain_unseen(&c); /* before it is divided among places */
 		err = reader_stacks__add(&c);
 	}
 	if (!err) {
 		describe_interval(&c);
 		count_hits(&c);
-		explain_unseen(&c);
 		err = sum_up(&c) ?: err;
 	}
 	memset(c.watch->spent, 0, sizeof(c.watch->spent));

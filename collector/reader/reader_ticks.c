@@ -26,18 +26,33 @@ struct dividing {
 
 /* ---- what was seen ---- */
 
+/* Index in the sample of the thread of a key; -1: no memory. */
+static long thread_of(struct collection *c, uint32_t slot)
+{
+	bool untold = slot & GIL_SLOT_UNTOLD;
+	uint32_t gil = untold ? slot % GIL_PER_PROC : 0;
+	struct who who = {0};
+	bool known = untold ? reader_names__of_tstate(c->r, c->slot, c->watch->seed[gil], &who) :
+		     slot < c->r->slots_n && reader_names__of_slot(c->r, c->slot, slot, &who);
+
+	if (known && !untold) {
+		gil = probes__thread(c->r->probes, slot)->gil;
+		if (c->r->memos[slot])
+			c->r->memos[slot]->ticked = true;
+	}
+	return collection__thread(c, known ? &who : NULL, gil);
+}
+
 /* 0 or -ENOMEM. */
 static int add_part(struct dividing *d, uint32_t slot, uint64_t hash, const struct gil_tick_sum *sum)
 {
-	struct collection *c = d->c;
-	struct who who = {0};
-	bool known = slot < c->r->slots_n && reader_names__of_slot(c->r, c->slot, slot, &who);
-	long thread = collection__thread(c, known ? &who : NULL, known ? probes__thread(c->r->probes, slot)->gil : 0);
+	long thread;
 
+	if (slot & GIL_SLOT_UNTOLD && !d->c->watch->seed[slot % GIL_PER_PROC]) /* its take was just about to be seen */
+		return 0;
+	thread = thread_of(d->c, slot);
 	if (thread < 0)
 		return -ENOMEM;
-	if (known && c->r->memos[slot])
-		c->r->memos[slot]->ticked = true;
 	d->hashes[d->parts_n] = hash;
 	d->parts[d->parts_n++] = (struct tick_part){
 		.thread = (uint32_t)thread, .nowhere = hash == GIL_TICK_NOWHERE, .without = hash == GIL_TICK_WITHOUT, .sum = *sum,
@@ -61,7 +76,7 @@ static int add_open(struct dividing *d, const struct gil_record *g)
 	return add_part(d, g->at.owner_slot, g->cpu.left, &sum);
 }
 
-/* Light mode: a holder that lacked its CPU at the boundary. What has come back to one since has left it in `was`. */
+/* A holder of which no event tells, without its CPU at the boundary. What has come back to one since has left it in `was`. */
 static int add_left(struct dividing *d, uint32_t place)
 {
 	const struct collection *c = d->c;
@@ -84,8 +99,8 @@ static int find_parts(struct dividing *d)
 	const struct tick_sums *sums = &d->c->r->stacks.tick_sums;
 	int err = 0;
 
-	d->parts = calloc(sums->n + GIL_PER_PROC, sizeof(*d->parts));
-	d->hashes = calloc(sums->n + GIL_PER_PROC, sizeof(*d->hashes));
+	d->parts = calloc(sums->n + 2 * GIL_PER_PROC, sizeof(*d->parts));
+	d->hashes = calloc(sums->n + 2 * GIL_PER_PROC, sizeof(*d->hashes));
 	if (!d->parts || !d->hashes)
 		return -ENOMEM;
 	for (size_t i = 0; !err && i < sums->n; i++)
@@ -94,7 +109,7 @@ static int find_parts(struct dividing *d)
 	for (uint32_t gil = 0; !err && gil < GIL_PER_PROC; gil++) {
 		if (d->c->proc.mode != GIL_MODE_LIGHT)
 			err = add_open(d, &d->c->gils[gil]);
-		else if (gil_life__is_used(d->c->proc.gil_addr[gil]))
+		if (!err && gil_life__is_used(d->c->proc.gil_addr[gil]))
 			err = add_left(d, gil);
 	}
 	return err;
@@ -180,12 +195,19 @@ static void estimate(struct dividing *d)
 		};
 }
 
+static void divide_exactly(struct dividing *d)
+{
+	tick_share__divide(d->threads, d->threads_n, d->parts, d->parts_n);
+	for (size_t i = 0; i < d->threads_n; i++)
+		d->c->sample->threads[i].m.hold_off = d->threads[i].off;
+}
+
 static void divide(struct dividing *d)
 {
 	if (d->c->proc.mode == GIL_MODE_LIGHT)
 		estimate(d);
 	else
-		tick_share__divide(d->threads, d->threads_n, d->parts, d->parts_n);
+		divide_exactly(d);
 }
 
 bool reader_ticks__tell_of_all(const struct collection *c)

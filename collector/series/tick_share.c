@@ -128,11 +128,27 @@ static void begin(struct tick_thread *t)
 	t->rest_blame_ns = t->blame_ns;
 }
 
+/* What was measured of holds of which nothing else was known is known. */
+static void settle_unseen(struct tick_thread *t)
+{
+	for (size_t kind = 0; kind < GIL_OFF_KINDS; kind++) {
+		uint64_t seen = t->off_seen.ns[kind], known = t->off.ns[kind], more = seen > known ? seen - known : 0;
+
+		if (kind == GIL_OFF_UNSEEN)
+			continue;
+		more = min_u64(more, t->off.ns[GIL_OFF_UNSEEN]);
+		t->off.ns[kind] += more;
+		t->off.ns[GIL_OFF_UNSEEN] -= more;
+	}
+}
+
 void tick_share__divide(struct tick_thread *threads, size_t threads_n, struct tick_part *parts, size_t parts_n)
 {
 	for (size_t i = 0; i < threads_n; i++)
 		begin(&threads[i]);
 	count(threads, parts, parts_n);
+	for (size_t i = 0; i < threads_n; i++)
+		settle_unseen(&threads[i]);
 	for (size_t i = 0; i < threads_n; i++)
 		threads[i].given.weight = threads[i].weight = unseen_blame(&threads[i]);
 	for (size_t i = 0; i < parts_n; i++)

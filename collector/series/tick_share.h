@@ -37,7 +37,7 @@ struct tick_part {
 /* A thread, by that number. */
 struct tick_thread {
 	uint64_t on_ns;          /* held on a CPU, exactly */
-	struct gil_off off;      /* held without one, or without its being known */
+	struct gil_off off;      /* held without one, or without its being known: less of that where parts tell of it */
 	uint64_t blame_ns;       /* others waited for it */
 	/* set by tick_share__divide(): */
 	uint64_t ticks;          /* in all */

@@ -7,6 +7,7 @@
  */
 #include <criterion/criterion.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -267,4 +268,73 @@ Test(shares, are_drawn_by_flame_and_told_by_attach_with_their_ticks)
 	json_decref(truth);
 	tool__clear(&flame);
 	tool__clear(&attach);
+}
+
+/* ---- a hold of which no event tells, and who gives its CPU away in one function right after it slept in another ---- */
+
+static const char *const untold[] = {"counts", "naps", "gives_way"};
+
+#define UNTOLD (sizeof(untold) / sizeof(untold[0]))
+
+static void observe_untold(const char *command, const char *mode, double told[UNTOLD], double *ret_var, double truth[UNTOLD])
+{
+	struct interpreter in;
+	struct workload w;
+	struct tool t;
+	json_t *spent, *lines, *row;
+	char words[96], *text;
+	size_t i;
+
+	interpreter__stock(&in);
+	workload__start(&w, &in, command);
+	snprintf(words, sizeof(words), "attach %d --json --no-store --mode %s", (int)w.pid, mode);
+	tool__start(&t, words);
+	tool__await(&t, "armed");
+	workload__go(&w);
+	spent = json_object_get(workload__truth(&w), "spent_ns");
+	kill(t.pid, SIGINT);
+	cr_assert_eq(tool__wait(&t, 60), 0);
+	text = tool__stdout(&t);
+	lines = json_lines__parse(text);
+	for (size_t f = 0; f < UNTOLD; f++) {
+		truth[f] = (double)json_integer_value(json_object_get(spent, untold[f]));
+		told[f] = 0;
+		json_array_foreach(json_object_get(json_lines__summary(lines), "code"), i, row)
+			if (strcmp(json_string_value(json_object_get(row, "function")), untold[f]) == 0) {
+				told[f] += (double)json_integer_value(json_object_get(row, mode[0] == 'f' ? "hold" : "hold_est"));
+				*ret_var += pow(json_real_value(json_object_get(row, "error")), 2);
+			}
+	}
+	free(text);
+	json_decref(lines);
+	tool__clear(&t);
+	workload__quit(&w);
+}
+
+/* The program does the same all the time: what it did before it clocked itself has the same shares. */
+static void expect_untold(const char *command, const char *mode)
+{
+	double told[UNTOLD], truth[UNTOLD], all_told = 0, all_truth = 0, var = 0;
+
+	observe_untold(command, mode, told, &var, truth);
+	for (size_t f = 0; f < UNTOLD; f++) {
+		all_told += told[f];
+		all_truth += truth[f];
+	}
+	cr_assert_gt(all_told, 0, "%s: no code at all", mode);
+	for (size_t f = 0; f < UNTOLD; f++)
+		cr_expect_leq(fabs(told[f] / all_told - truth[f] / all_truth), ERRORS * sqrt(var) / all_told + 3 * POINT,
+			      "%s: %s has %.1f %%, not %.1f %%, give or take %.1f", mode, untold[f], 100 * told[f] / all_told,
+			      100 * truth[f] / all_truth, 100 * sqrt(var) / all_told);
+}
+
+Test(shares, of_a_hold_from_before_arming_are_told_though_no_event_tells_of_it)
+{
+	expect_untold("untold.py", "full");
+	expect_untold("untold.py", "light");
+}
+
+Test(shares, of_who_gives_its_cpu_away_right_after_it_slept_elsewhere_are_its_own)
+{
+	expect_untold("untold.py --lets-go", "full");
 }

@@ -92,6 +92,19 @@ Test(tick_share, what_a_holder_did_off_the_cpu_is_told_apart)
 	cr_expect_eq(p[1].blame_ns, 150 * MS);
 }
 
+/* Of a hold from before arming little is known but what its switches tell. */
+Test(tick_share, what_was_measured_of_the_unknown_is_known)
+{
+	struct tick_thread t = {.on_ns = 10 * MS, .off = {{20 * MS, 0, 30 * MS}}};
+	struct tick_part p[2] = {{.sum = ASLEEP(40 * MS, 0)}, {.sum = {.ticks = 4}}};
+
+	tick_share__divide(&t, 1, p, 2);
+	cr_expect_eq(p[0].hold_off.ns[GIL_OFF_BLOCKED], 40 * MS);
+	cr_expect_eq(t.off.ns[GIL_OFF_BLOCKED], 40 * MS);
+	cr_expect_eq(t.off.ns[GIL_OFF_UNSEEN], 10 * MS);
+	cr_expect_eq(t.rest_hold_ns, 10 * MS);
+}
+
 /* More was measured than there was: clocks of two CPUs. */
 Test(tick_share, no_more_is_given_than_there_is)
 {
