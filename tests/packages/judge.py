@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""usage: judge.py PYTHON PROGRAM...     environment: OUTPUT (where gilscope was built), RESULTS, LACKING, GILSCOPE_ALL_APPLY
+"""usage: judge.py [--numbers] PYTHON PROGRAM...     environment: OUTPUT (where gilscope was built), RESULTS, LACKING, GILSCOPE_ALL_APPLY
 
 Runs each program under PYTHON with `gilscope attach` beside it from before its work until after, and `gilscope report` in the
 midst of it; then judges what both say by the program's own clocks. What they said and truth.json are left in RESULTS, a folder
@@ -8,6 +8,8 @@ each.
 The bounds are those of the clocks, none is made up: a hold on a CPU lies between the CPU time of the functions that keep the
 GIL and the thread's; one asleep or without a CPU is no longer than the thread was that. What a function had of it may be off by
 chance, too: by ERRORS of the standard errors that gilscope gives with it, which happens once in 16,000 times.
+
+--numbers: holds, threads and losses alone, without a report: which findings there are hangs on how busy the machine is, too.
 
 LACKING has a line for each package that the registry did not give, and why: programs that need it are not applicable.
 """
@@ -28,7 +30,8 @@ SILENT = {"fine", "handover", "many_threads"} # which name no code
 REPORT_SECONDS = 4
 
 here = os.path.dirname(os.path.abspath(__file__))
-python, programs = sys.argv[1], sys.argv[2:]
+numbers_alone = sys.argv[1:2] == ["--numbers"]
+python, *programs = sys.argv[2:] if numbers_alone else sys.argv[1:]
 output = os.path.abspath(os.environ["OUTPUT"])
 results = os.environ.get("RESULTS", os.path.join(output, "packages", "results"))
 gilscope = os.path.join(output, "gilscope")
@@ -104,7 +107,7 @@ def run(name, folder):
         program.stdin.write("go\n")
         program.stdin.flush()
         time.sleep(0.5)
-        said = report(pid, folder)
+        said = None if numbers_alone else report(pid, folder)
         truth = json.loads(read(program, "the truth"))
         truth["seen"] = census.end()
         watcher.send_signal(signal.SIGINT)
@@ -265,9 +268,9 @@ def judge_losses(summary):
 
 def judge(truth, summary, said):
     """What each claim came to: a list of sentences, empty if all is right."""
-    return [("hold of each thread", judge_holds(truth, summary)), ("threads", judge_threads(truth, summary)),
-            ("hold of each function", judge_functions(truth, summary)), ("nothing lost", judge_losses(summary)),
-            ("findings", judge_findings(truth, said))]
+    claims = [("hold of each thread", judge_holds(truth, summary)), ("threads", judge_threads(truth, summary)),
+              ("hold of each function", judge_functions(truth, summary)), ("nothing lost", judge_losses(summary))]
+    return claims + ([("findings", judge_findings(truth, said))] if said else [])
 
 
 # ---- the suite ---------------------------------------------------------------------------------------------

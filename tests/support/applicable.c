@@ -27,7 +27,7 @@ static const struct need {
 	{MACHINE_BPF, "bpf", "*"},
 	{MACHINE_BPF, "integration", "@(all|bad_input|chain|churn|containers|embedded|exact|fallbacks|families|flame|gc|gils|history)/*"},
 	{MACHINE_BPF, "integration", "@(long_holds|modes|off_cpu|older|rendered|report|run|safety|trace_program|truth|usage)/*"},
-	{MACHINE_BPF, "integration", "@(guard|hostile|outfile|patched|points|processes|rights|runtimes|secrets|shares|sight)/*"},
+	{MACHINE_BPF, "integration", "@(guard|hostile|outfile|packages|patched|points|processes|rights|runtimes|secrets|shares|sight)/*"},
 	{MACHINE_BPF, "integration", "ways/with_bpf_*"},
 	{MACHINE_BPF, "integration", "cli/@(a_reader_that_left|a_shell_that_wraps|doctor_tries)_*"},
 	{MACHINE_BPF, "integration", "native/dump_names_a_computation_*"},
@@ -56,6 +56,10 @@ static const struct need {
 	{MACHINE_BPF, "integration", "withheld/*"},
 	{MACHINE_FUSE, "integration", "withheld/!(*that_nobody_fills_in*|*that_is_stopped*)"},
 	{MACHINE_USERFAULTFD, "integration", "withheld/*that_nobody_fills_in*"},
+	{MACHINE_GEVENT, "integration", "packages/gevent_*"},
+	{MACHINE_GRPC, "integration", "packages/grpc_*"},
+	{MACHINE_LXML, "integration", "packages/lxml_*"},
+	{MACHINE_UVLOOP, "integration", "packages/uvloop_*"},
 	{MACHINE_KERNEL_THREADS, "unit", "target/a_kernel_thread_is_refused"},
 };
 

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -116,6 +117,38 @@ static void no_kernel_threads(char *why, size_t size)
 		close(fd);
 	}
 	snprintf(why, size, "%s", strcmp(name, "kthreadd\n") == 0 ? "" : "process 2 is not kthreadd: a PID namespace");
+}
+
+/* Without importing it, which takes long. */
+static void no_module(const char *name, char *why, size_t size)
+{
+	char command[160];
+	int status;
+
+	snprintf(command, sizeof(command),
+		 "/usr/bin/python3 -c 'import importlib.util as u; exit(u.find_spec(\"%s\") is None)'", name);
+	status = system(command);
+	snprintf(why, size, "%s", WIFEXITED(status) && WEXITSTATUS(status) == 1 ? "/usr/bin/python3 does not find it" : "");
+}
+
+static void no_gevent(char *why, size_t size)
+{
+	no_module("gevent", why, size);
+}
+
+static void no_grpc(char *why, size_t size)
+{
+	no_module("grpc", why, size);
+}
+
+static void no_lxml(char *why, size_t size)
+{
+	no_module("lxml", why, size);
+}
+
+static void no_uvloop(char *why, size_t size)
+{
+	no_module("uvloop", why, size);
 }
 
 static const struct {

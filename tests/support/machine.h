@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What one machine has and another can't have: each a row with a probe. A row is no place for what `make deps` installs, nor for
- * what a test could do without: where that is missing, the test is skipped or fails. Which tests need a row: applicable.c.
+ * what a test could do without: where that is missing, the test is skipped or fails. Python packages with compiled code are rows
+ * all the same, as a distribution may lack one for its Python. Which tests need a row: applicable.c.
  */
 #ifndef GILSCOPE_TESTS_MACHINE_H
 #define GILSCOPE_TESTS_MACHINE_H
@@ -20,7 +21,11 @@
 	X(BPF_LOOP, "bpf_loop", no_bpf_loop) \
 	X(FUSE, "FUSE file systems", no_fuse) \
 	X(USERFAULTFD, "userfaultfd", no_userfaultfd) \
-	X(KERNEL_THREADS, "a view of the kernel's threads", no_kernel_threads)
+	X(KERNEL_THREADS, "a view of the kernel's threads", no_kernel_threads) \
+	X(GEVENT, "the package python3-gevent", no_gevent) \
+	X(GRPC, "the package python3-grpcio", no_grpc) \
+	X(LXML, "the package python3-lxml", no_lxml) \
+	X(UVLOOP, "the package python3-uvloop", no_uvloop)
 
 enum machine_row {
 #define X(id, name, probe) MACHINE_##id,

@@ -29,6 +29,11 @@ async def serve():
             legacy_lookup()
 
 
+def main(): # uvloop.run() came with 0.18
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve())
+
+
 clients = Load("echo")
 cause("blocked_hold", "legacy_lookup", "MainThread")
-run(6, lambda: uvloop.run(serve()))
+run(6, main)

@@ -35,6 +35,11 @@ async def serve():
             render_invoice(turns)
 
 
+def main(): # uvloop.run() came with 0.18
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve())
+
+
 clients = Load("echo")
 cause("one_thread", "render_invoice", "MainThread")
-run(6, lambda: uvloop.run(serve()))
+run(6, main)
