@@ -24,10 +24,12 @@ struct ticks {
 	const char *why_not;
 	uint64_t period_ns;
 	bool refused, full;
+	unsigned int moved; /* since ticks__all_idle() */
 	size_t n;
 	struct timer {
 		pid_t pid, tid;
 		int fd; /* its heirs' timers go with it, so it stays when its thread has ended */
+		uint64_t held_ns;
 	} timer[TICKS_TIMERS_MAX];
 };
 
@@ -122,25 +124,58 @@ static bool has_room(struct ticks *t)
 	if (t->n < TICKS_TIMERS_MAX)
 		return true;
 	if (!t->full)
-		log_verbose("%d threads have a timer of their CPU time: of further ones " TICKS_LOST "there are no more",
-			    TICKS_TIMERS_MAX);
+		log_verbose("%d threads have a timer of their CPU time; there are no more: those get one that hold the GIL for "
+			    "longer", TICKS_TIMERS_MAX);
 	t->full = true;
 	return false;
 }
 
-static bool has_timer(const struct ticks *t, pid_t pid, pid_t tid)
+static struct timer *timer_of(struct ticks *t, pid_t pid, pid_t tid)
 {
 	for (size_t i = 0; i < t->n; i++)
 		if (t->timer[i].tid == tid && t->timer[i].pid == pid)
-			return true;
-	return false;
+			return &t->timer[i];
+	return NULL;
 }
 
-void ticks__want(struct ticks *t, pid_t pid, pid_t tid)
+void ticks__all_idle(struct ticks *t, pid_t pid)
+{
+	t->moved = 0;
+	for (size_t i = 0; i < t->n; i++)
+		if (t->timer[i].pid == pid)
+			t->timer[i].held_ns = 0;
+}
+
+void ticks__held(struct ticks *t, pid_t pid, pid_t tid, uint64_t ns)
+{
+	struct timer *timer = timer_of(t, pid, tid);
+
+	if (timer)
+		timer->held_ns = ns;
+}
+
+/* Takes one away from who held for less: not from a first thread, which has heirs mostly. */
+static bool make_room(struct ticks *t, uint64_t held_ns)
+{
+	struct timer *idlest = NULL;
+
+	for (size_t i = 0; i < t->n; i++)
+		if (t->timer[i].tid != t->timer[i].pid && t->timer[i].held_ns < held_ns &&
+		    (!idlest || t->timer[i].held_ns < idlest->held_ns))
+			idlest = &t->timer[i];
+	if (!idlest || t->moved >= TICKS_MOVED_MAX)
+		return false;
+	t->moved++;
+	close(idlest->fd);
+	*idlest = t->timer[--t->n];
+	return true;
+}
+
+void ticks__want(struct ticks *t, pid_t pid, pid_t tid, uint64_t held_ns)
 {
 	int fd, err;
 
-	if (t->refused || tid <= 0 || has_timer(t, pid, tid) || !has_room(t))
+	if (t->refused || tid <= 0 || timer_of(t, pid, tid) || (!has_room(t) && !make_room(t, held_ns)))
 		return;
 	if (t->why_not[0]) {
 		refuse(t, t->why_not);
@@ -150,7 +185,7 @@ void ticks__want(struct ticks *t, pid_t pid, pid_t tid)
 	if (err)
 		take_refusal(t, err);
 	else
-		t->timer[t->n++] = (struct timer){pid, tid, fd};
+		t->timer[t->n++] = (struct timer){.pid = pid, .tid = tid, .fd = fd, .held_ns = held_ns};
 }
 
 void ticks__follow(struct ticks *t, pid_t pid)
@@ -164,7 +199,7 @@ void ticks__follow(struct ticks *t, pid_t pid)
 	if (!dir)
 		return;
 	while ((entry = readdir(dir)))
-		ticks__want(t, pid, atoi(entry->d_name));
+		ticks__want(t, pid, atoi(entry->d_name), 0);
 	closedir(dir);
 }
 

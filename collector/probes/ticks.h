@@ -14,6 +14,7 @@
 #include <sys/types.h>
 
 #define TICKS_TIMERS_MAX 512         /* descriptors; threads that inherit one need none */
+#define TICKS_MOVED_MAX 32           /* timers that go from one thread of a process to another, in an interval */
 #define TICKS_USUAL_NS 4000000ull    /* of CPU time between two ticks of a thread: 250 a second of it */
 #define TICKS_FINE_NS 1000000ull     /* for a look of some seconds */
 #define TICKS_MOST 0.02              /* of a core that looks may cost a process; where they would cost more, fewer are taken */
@@ -38,8 +39,15 @@ int ticks__try(int program_fd, struct planter *planter, pid_t pid, pid_t tid);
 /* Starts timers of all threads of a process. Where the kernel refuses there are none, with one warning. */
 void ticks__follow(struct ticks *t, pid_t pid);
 
-/* The same for one thread, which has none as it seems; one that this was called for before is left alone. */
-void ticks__want(struct ticks *t, pid_t pid, pid_t tid);
+/*
+ * Once for each interval of a process, for each of its threads: how long it held the GIL. Begin with all of them idle. Where
+ * there are no more timers, who holds for longer gets that of who did for less.
+ */
+void ticks__all_idle(struct ticks *t, pid_t pid);
+void ticks__held(struct ticks *t, pid_t pid, pid_t tid, uint64_t ns);
+
+/* Starts the timer of one thread, which has none as it seems; one that this was called for before is left alone. */
+void ticks__want(struct ticks *t, pid_t pid, pid_t tid, uint64_t held_ns);
 
 /* Whether every thread that one was wanted for has a timer, or inherits one: none was refused, and there was room. */
 bool ticks__are_on_all(const struct ticks *t);

@@ -179,10 +179,14 @@ static void want_timers(const struct dividing *d)
 {
 	struct reader *r = d->c->r;
 	uint64_t period_ns = r->stacks.tick_ns * (d->c->proc.tick_thin + 1);
+	pid_t pid = probes__pid(r->probes, d->c->slot);
 
+	ticks__all_idle(r->stacks.ticks, pid);
+	for (size_t i = 0; i < d->threads_n; i++)
+		ticks__held(r->stacks.ticks, pid, (pid_t)d->c->sample->threads[i].key.tid, d->threads[i].on_ns);
 	for (size_t i = 0; i < d->threads_n; i++)
 		if (!d->threads[i].ticks && d->threads[i].on_ns > MISSED_TICKS * period_ns)
-			ticks__want(r->stacks.ticks, probes__pid(r->probes, d->c->slot), (pid_t)d->c->sample->threads[i].key.tid);
+			ticks__want(r->stacks.ticks, pid, (pid_t)d->c->sample->threads[i].key.tid, d->threads[i].on_ns);
 }
 
 /* Light mode: how long each held is what its ticks say, too; how long others waited for it, the waiters have seen. */

@@ -270,6 +270,41 @@ Test(shares, are_drawn_by_flame_and_told_by_attach_with_their_ticks)
 	tool__clear(&attach);
 }
 
+/* ---- more threads than there are timers ---- */
+
+/* The one that computes began last, so that the others have them all: it gets one of theirs. */
+Test(shares, are_told_of_who_computes_among_more_threads_than_have_timers)
+{
+	struct interpreter in;
+	struct workload w;
+	struct tool t;
+	json_t *lines, *row;
+	double ticks = 0;
+	char words[96], *text;
+	size_t i;
+
+	interpreter__stock(&in);
+	snprintf(words, sizeof(words), "last_of_many.py %d", TICKS_TIMERS_MAX + 50);
+	workload__start(&w, &in, words);
+	snprintf(words, sizeof(words), "attach %d --json --no-store --mode full", (int)w.pid);
+	tool__start(&t, words);
+	tool__await(&t, "armed");
+	workload__go(&w);
+	workload__truth(&w);
+	kill(t.pid, SIGINT);
+	cr_assert_eq(tool__wait(&t, 60), 0);
+	text = tool__stdout(&t);
+	lines = json_lines__parse(text);
+	json_array_foreach(json_object_get(json_lines__summary(lines), "code"), i, row)
+		if (strcmp(json_string_value(json_object_get(row, "function")), "computes") == 0)
+			ticks += (double)json_integer_value(json_object_get(row, "ticks"));
+	cr_expect_gt(ticks, 50);
+	free(text);
+	json_decref(lines);
+	tool__clear(&t);
+	workload__quit(&w);
+}
+
 /* ---- a hold of which no event tells, and who gives its CPU away in one function right after it slept in another ---- */
 
 static const char *const untold[] = {"counts", "naps", "gives_way"};
