@@ -489,8 +489,8 @@ static __noinline int gil_note_asked(struct gil_state *g, __u64 now)
 	return 0;
 }
 
-/* The hold of `t` that a waiter asked for ends at `now`. Its record has rolled. */
-static __noinline int gil_count_over(struct gil_state *g, struct gil_thread *t, __u64 now)
+/* The hold of `t` that a waiter asked for ends at `now`: so late. Its record has rolled. */
+static __noinline __u64 gil_count_over(struct gil_state *g, struct gil_thread *t, __u64 now)
 {
 	struct gil_over *over = &t->cur.over;
 	struct gil_off off = {};
@@ -508,7 +508,7 @@ static __noinline int gil_count_over(struct gil_state *g, struct gil_thread *t, 
 		over->max_ns = len;
 	if (bucket < GIL_OVER_BUCKETS) /* it always is; the verifier wants to see it */
 		over->hist[bucket]++;
-	return 0;
+	return len;
 }
 
 /* ---- events: full ---- */
@@ -519,6 +519,7 @@ GIL_INLINE void gil_on_wait(struct gil_at *at, __u32 slot, __u64 holder_tstate)
 	struct gil_state *g = at->gil;
 	bool light = at->proc->mode == GIL_MODE_LIGHT;
 	__u64 waited = 0, charged = 0;
+	bool asks = false;
 
 	if (!t || gil_is_other(slot))
 		return;
@@ -536,7 +537,8 @@ GIL_INLINE void gil_on_wait(struct gil_at *at, __u32 slot, __u64 holder_tstate)
 	gil_thread_rearm(t, at->proc->arm_gen);
 	if (t->cur.wait_since) {
 		waited = at->now - t->cur.wait_since;
-		if (!light && gil_has_asked(g, t))
+		asks = !light && gil_has_asked(g, t);
+		if (asks)
 			gil_note_asked(g, at->now);
 		charged = gil_charge_now(at, t, slot);
 		t->cur.retries++;
@@ -551,7 +553,7 @@ GIL_INLINE void gil_on_wait(struct gil_at *at, __u32 slot, __u64 holder_tstate)
 	if (light)
 		t->cur.place_held = holder_tstate;
 	gil_write_end(&t->seq);
-	gil_stack_waiting(at, slot, waited, charged);
+	gil_stack_waiting(at, slot, waited, charged, asks);
 }
 
 /* Ends the wait of the acquiring thread, hand-off included; how long it was. */
@@ -710,7 +712,7 @@ GIL_INLINE void gil_on_release(struct gil_at *at, __u32 slot, bool forced)
 	struct gil_state *g = at->gil;
 	struct gil_thread *t = gil_thread_at(slot);
 	struct gil_off off = {};
-	__u64 len = 0, back;
+	__u64 len = 0, over_ns = 0, back;
 	bool ours, unseen = false, was_off = false;
 
 	gil_cpu_releasing(g, at->tid);
@@ -757,11 +759,13 @@ GIL_INLINE void gil_on_release(struct gil_at *at, __u32 slot, bool forced)
 	if (was_off)
 		gil_off_add(&t->cur.hold_off, &off);
 	if (g->asked_at)
-		gil_count_over(g, t, at->now);
+		over_ns = gil_count_over(g, t, at->now);
 	gil_hist_count(&t->cur.hold, len);
 	if (len > t->cur.hold_max_ns)
 		t->cur.hold_max_ns = len;
 	gil_write_end(&t->seq);
+	if (over_ns)
+		gil_stack_went_on(at, slot, over_ns);
 }
 
 /* Not under gil->mutex: touches the GIL's hand-off fields and the thread's own record only. */

@@ -10,6 +10,7 @@
  *                                             where it spent its time: if it was looked at just before, it is that stack's
  *   WAIT      while a hold lasts beyond that  the holder's frames: of a thread inside a C function they stand still, of one that
  *                                             runs Python they may be torn, which userland finds out (pystack.h)
+ *   request   by the first waiter who asks    the holder's frames: how long it goes on from there is that stack's at its release
  *   ACQUIRED  after a wait over the threshold its own frames, which stand still: where it waited
  *   light     at a WAIT                       the holder's frames; the span that is charged to it is the waiter's own
  *
@@ -172,7 +173,7 @@ GIL_LOOP_BODY(gil_stack_step, const struct gil_frame_layout, layout, struct gil_
 	frame->code = code;
 	frame->at = (__u32)at;
 	frame->print = out->brief ? 0 : gil_stack_print(layout, code, out);
-	out->hash = gil_mix(gil_mix(out->hash, code), at << 32 | frame->print);
+	out->hash = gil_mix(gil_mix(out->hash, code), at); /* the same whether prints are taken or not */
 	out->event.depth = depth + 1;
 	return 0;
 }
@@ -184,6 +185,7 @@ GIL_INLINE void gil_stack_add(struct gil_stack_sum *sum, const struct gil_stack_
 	sum->hold_ns += job->hold_ns;
 	sum->blame_ns += job->blame_ns;
 	sum->wait_ns += job->wait_ns;
+	sum->over_ns += job->over_ns;
 	sum->times++;
 }
 
@@ -296,6 +298,7 @@ GIL_INLINE void gil_stack_give_last(struct gil_proc *proc, struct gil_stack_scra
 	if (sum) {
 		sum->hold_ns += job->hold_ns;
 		sum->blame_ns += job->blame_ns;
+		sum->over_ns += job->over_ns;
 	} else {
 		gil_stack_add_new(proc, out);
 	}
@@ -363,6 +366,7 @@ struct gil_look {
 	__u32 what;              /* enum gil_stack_what */
 	__u64 waited_ns;         /* since it began to wait */
 	bool light;
+	bool asks;               /* it is the first who asks for this hold */
 };
 
 /* Whether the holder's code is asked for now: a long hold or wait is told once, a shorter one is looked at now and then. */
@@ -377,7 +381,7 @@ GIL_INLINE bool gil_stack_is_due(const struct gil_at *at, struct gil_look *look,
 		look->what = GIL_STACK_WAIT_LASTS;
 	} else {
 		look->what = GIL_STACK_SEEN;
-		return age >= cfg_stack_ns && at->now - a->sampled_at >= GIL_STACK_PERIOD_NS;
+		return age >= cfg_stack_ns && (look->asks || at->now - a->sampled_at >= GIL_STACK_PERIOD_NS);
 	}
 	return true;
 }
@@ -406,16 +410,18 @@ GIL_INLINE bool gil_stack_look(const struct gil_at *at, const struct gil_look *l
 	}
 	gil_stack_take(at->proc, at->gil_slot);
 	g->account.last_hash = job->hash;
+	if (look->asks)
+		g->account.asked_hash = job->hash;
 	g->top = job->top;
 	gil_scratch_put(out);
 	return true;
 }
 
 /* A waiter has come by, for the first time or again (`waited_ns` since then); `span_ns` of it are charged just now. */
-GIL_INLINE void gil_stack_waiting(const struct gil_at *at, __u32 slot, __u64 waited_ns, __u64 span_ns)
+GIL_INLINE void gil_stack_waiting(const struct gil_at *at, __u32 slot, __u64 waited_ns, __u64 span_ns, bool asks)
 {
 	struct gil_state *g = at->gil;
-	struct gil_look look = {.slot = slot, .waited_ns = waited_ns, .light = at->proc->mode == GIL_MODE_LIGHT};
+	struct gil_look look = {.slot = slot, .waited_ns = waited_ns, .light = at->proc->mode == GIL_MODE_LIGHT, .asks = asks};
 	__u64 age = look.light ? waited_ns : at->now - g->cur.acquired_at;
 
 	if (!cfg_stacks || (!look.light && (g->cur.state != GIL_OWNER_HELD || at->now <= g->cur.acquired_at)))
@@ -475,6 +481,20 @@ GIL_INLINE void gil_stack_released(const struct gil_at *at, __u32 slot, __u64 le
 		job->tstate = gil_stack_holder(at);
 		gil_stack_take(at->proc, at->gil_slot);
 	}
+	gil_scratch_put(out);
+}
+
+/* Has let go, `over_ns` after it was asked. */
+GIL_INLINE void gil_stack_went_on(const struct gil_at *at, __u32 slot, __u64 over_ns)
+{
+	__u64 hash = at->gil->account.asked_hash;
+	struct gil_stack_scratch *out = cfg_stacks && hash ? gil_scratch_take(at) : NULL;
+
+	if (!out)
+		return;
+	gil_stack_begin_job(&out->job, at, slot, 0);
+	out->job.over_ns = over_ns;
+	gil_stack_give_last(at->proc, out, hash);
 	gil_scratch_put(out);
 }
 

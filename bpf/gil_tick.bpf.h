@@ -122,7 +122,6 @@ __noinline int gil_tick_walk(struct gil_proc *proc)
 		return 0;
 	out->walk.brief = 0;
 	gil_tick_frames(proc);
-	event->hash = out->key.hash;
 	depth = event->depth;
 	if (depth > GIL_STACK_DEPTH)
 		return 0;

@@ -187,6 +187,7 @@ struct gil_account {
 	__u64 sampled_waited_ns; /* of waited_ns */
 	__u64 last_hash;         /* the stack that the holder was last seen in, 0: none in this hold */
 	__u64 told;              /* it has been told as a long one */
+	__u64 asked_hash;        /* the stack that the holder was in when it was asked to let go, 0: not seen */
 };
 
 /* Where a thread's innermost frame was: it has moved on if any of this differs. */
@@ -209,6 +210,7 @@ struct gil_stack_sum {
 	__u64 hold_ns;           /* held in this stack, of holds over the threshold */
 	__u64 blame_ns;          /* others waited meanwhile, in sum */
 	__u64 wait_ns;           /* waited in this stack, of waits over the threshold */
+	__u64 over_ns;           /* asked to let go in this stack, it went on for so long (struct gil_over) */
 	__u64 times;
 };
 
@@ -224,7 +226,7 @@ enum gil_stack_what {
 struct gil_stack_job {
 	__u32 what, proc_slot, slot, gil, other, waiters;
 	__u64 tstate, at, since, waited_ns;
-	__u64 hold_ns, blame_ns, wait_ns;
+	__u64 hold_ns, blame_ns, wait_ns, over_ns;
 	__u64 hash;              /* set by the walk, */
 	struct gil_top top;      /* and this */
 };

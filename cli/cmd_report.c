@@ -203,6 +203,7 @@ static void take_code(struct report *r, const struct code_sum *code)
 			.thread = thread == SIZE_MAX ? r->in.threads_n : thread,
 			.thread_name = thread == SIZE_MAX ? "(other threads)" : r->names[thread],
 			.hold_us = isnan(r->in.all.hold_us) ? NAN : p->hold_us, .blame_us = p->blame_us,
+			.over_us = p->over_us,
 		};
 		memcpy(parts[i].hold_off_us, p->hold_off_us, sizeof(parts[i].hold_off_us));
 		memcpy(parts[i].blame_off_us, p->blame_off_us, sizeof(parts[i].blame_off_us));

@@ -47,7 +47,7 @@ struct function_part *code__parts(const struct proc_sample *s, char (*names)[COD
 			.function = c->function, .file = c->file, .native = c->native, .caller = c->caller, .line = c->line,
 			.firstlineno = c->firstlineno, .thread = c->thread, .thread_name = names[c->thread],
 			.hold_us = s->total.known & (KNOWN_HOLD | KNOWN_HOLD_EST) ? (double)c->hold_ns / 1e3 : NAN,
-			.blame_us = (double)c->blame_ns / 1e3,
+			.blame_us = (double)c->blame_ns / 1e3, .over_us = (double)c->over_ns / 1e3,
 		};
 		for (size_t kind = 0; kind < GIL_OFF_KINDS; kind++) {
 			parts[i].hold_off_us[kind] = (double)c->hold_off.ns[kind] / 1e3;
@@ -105,6 +105,8 @@ json_t *code__json(const struct proc_sample *s)
 			json_object_set_new(one, "ticks", json_integer((json_int_t)c->ticks));
 			json_object_set_new(one, "error", json_real(sqrt(c->hold_var) / 1e3));
 		}
+		if (one && c->over_ns >= 1000)
+			json_object_set_new(one, "over", json_integer((json_int_t)(c->over_ns / 1000)));
 		if (one && c->native[0])
 			json_object_set_new(one, "native", json_string(c->native));
 		json_array_append_new(list, one);

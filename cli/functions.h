@@ -20,6 +20,7 @@ struct function_part {
 	size_t thread;              /* threads are told apart by it */
 	const char *thread_name;
 	double hold_us, blame_us;   /* hold NAN: not known */
+	double over_us;             /* code_cell.over_ns */
 	double hold_off_us[GIL_OFF_KINDS], blame_off_us[GIL_OFF_KINDS]; /* of both, as code_cell has them */
 };
 

@@ -37,7 +37,7 @@ static void put_place(struct verdict_place *place, struct place_text *text, cons
 	snprintf(text->function, sizeof(text->function), "%s %s %s %u", p->caller ?: "", p->function, p->file, p->firstlineno);
 	*place = (struct verdict_place){
 		.thread = p->thread, .code = text->code, .function = text->function, .called = text->called,
-		.native = text->native,
+		.native = text->native, .over_us = p->over_us,
 		.extension = is_extension(p->native), .gc = p->native && strcmp(p->native, GC_NAME) == 0,
 	};
 	if (!isnan(p->hold_us))

@@ -54,6 +54,7 @@ struct verdict_place {
 	const char *function; /* the same for all of its lines and threads, and for no other */
 	double hold_us[TIME_KINDS];
 	double blame_us[TIME_KINDS]; /* others waited meanwhile, summed over them */
+	double over_us;       /* asked to let go there, it went on for so long */
 	bool extension; /* C code was seen there, and `code` names it: not the interpreter's, which is in all that runs */
 	bool gc;     /* which is garbage collection */
 };

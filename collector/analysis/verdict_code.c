@@ -2,7 +2,8 @@
 /*
  * The code that a part of the waiting rests on: of all places, those times count that are of that part's kind, of threads that
  * do that. So what sleeps is never said to be code that computes, whatever else the thread did. A function's lines and threads
- * are added up; its worst one is shown.
+ * are added up; its worst one is shown. Code that does not let go is where the holder was when it was asked to, and went on from:
+ * what others waited for a thread may be for bytecode of its mostly.
  */
 #include "verdict_inside.h"
 
@@ -12,12 +13,21 @@
 #define CODE_SAID 0.1  /* of that part of the waiting, or of the holding: a place that has less says nothing of it */
 #define CODE_MOST 0.5
 
-/* A place's part of that, of what others waited or of what it held. */
-static double part_of(const struct judging *j, const struct verdict_place *p, enum how how, bool hold)
-{
-	const double *us = hold ? p->hold_us : p->blame_us;
+enum by { BY_OVER, BY_BLAME, BY_HOLD };
 
-	switch (how) {
+struct search {
+	enum how how;
+	size_t thread;
+	enum by by;
+	double all, most; /* found: of all places, of the worst function */
+};
+
+/* A place's part of that: of what others waited, of what it held, or of how long it went on. */
+static double part_of(const struct judging *j, const struct verdict_place *p, const struct search *s)
+{
+	const double *us = s->by == BY_HOLD ? p->hold_us : p->blame_us;
+
+	switch (s->how) {
 	case HOW_GC:
 		return p->gc ? us[TIME_RUNS] : 0;
 	case HOW_ASLEEP:
@@ -31,16 +41,11 @@ static double part_of(const struct judging *j, const struct verdict_place *p, en
 	case HOW_STUCK:
 		return us[TIME_RUNS] + us[TIME_ASLEEP] + us[TIME_STARVED] + us[TIME_STOPPED] + us[TIME_UNSEEN];
 	default:
-		return !p->gc && j->holders && j->holders[p->thread].runs == how ? us[TIME_RUNS] : 0;
+		if (p->gc || !j->holders || j->holders[p->thread].runs != s->how)
+			return 0;
+		return s->by == BY_OVER ? p->over_us : us[TIME_RUNS];
 	}
 }
-
-struct search {
-	enum how how;
-	size_t thread;
-	bool hold;
-	double all, most; /* found: of all places, of the worst function */
-};
 
 static bool is_asked_for(const struct search *s, const struct verdict_place *p)
 {
@@ -53,7 +58,7 @@ static double of_function(const struct judging *j, const struct search *s, const
 
 	for (size_t i = 0; i < j->in->places_n; i++)
 		if (is_asked_for(s, &j->in->places[i]) && strcmp(j->in->places[i].function, function) == 0)
-			us += part_of(j, &j->in->places[i], s->how, s->hold);
+			us += part_of(j, &j->in->places[i], s);
 	return us;
 }
 
@@ -65,7 +70,7 @@ static const struct verdict_place *search(const struct judging *j, struct search
 
 	for (size_t i = 0; i < j->in->places_n; i++) {
 		const struct verdict_place *p = &j->in->places[i];
-		double own = is_asked_for(s, p) ? part_of(j, p, s->how, s->hold) : 0, all;
+		double own = is_asked_for(s, p) ? part_of(j, p, s) : 0, all;
 
 		if (!(own > 0))
 			continue;
@@ -80,15 +85,13 @@ static const struct verdict_place *search(const struct judging *j, struct search
 	return worst;
 }
 
-/* By what others waited, else by what was held: `s` says which. */
+/* Late code by how long it went on; else by what others waited, else by what was held: `s` says which. */
 static const struct verdict_place *worst_of(const struct judging *j, enum how how, size_t thread, struct search *s)
 {
-	const struct verdict_place *p;
+	const struct verdict_place *p = NULL;
 
-	*s = (struct search){.how = how, .thread = thread};
-	p = search(j, s);
-	if (!p) {
-		*s = (struct search){.how = how, .thread = thread, .hold = true};
+	for (enum by by = how == HOW_LATE ? BY_OVER : BY_BLAME; !p && by <= BY_HOLD; by++) {
+		*s = (struct search){.how = how, .thread = thread, .by = by};
 		p = search(j, s);
 	}
 	return p && s->most >= CODE_SAID * s->all ? p : NULL;
@@ -111,6 +114,7 @@ const struct verdict_place *verdict_code__named(const struct judging *j, const s
 
 void verdict_code__say(const struct judging *j, struct verdict_finding *f, enum how how, size_t thread)
 {
+	static const char *const words[] = {"asked to let go there it went on for ", "others waited ", ""};
 	struct search s;
 	const struct verdict_place *p = worst_of(j, how, thread, &s);
 	char a[32];
@@ -120,5 +124,5 @@ void verdict_code__say(const struct judging *j, struct verdict_finding *f, enum 
 	f->code = p->code;
 	f->holder = p->thread;
 	SAY(f->evidence, " %s was in %s: ", s.most >= CODE_MOST * s.all ? "Most of that" : "The largest part of that", p->code);
-	SAY(f->evidence, s.hold ? "%s." : "others waited %s.", verdict__ms(a, s.most));
+	SAY(f->evidence, "%s%s.", words[s.by], verdict__ms(a, s.most));
 }

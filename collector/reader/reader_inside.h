@@ -191,7 +191,7 @@ int reader_stacks__add(struct collection *c);
 
 /* What was found to have been spent in a stack. */
 struct stack_part {
-	uint64_t hold_ns, blame_ns, wait_ns;
+	uint64_t hold_ns, blame_ns, wait_ns, over_ns;
 	struct gil_off hold_off, blame_off; /* of both: off the CPU, or it is not known */
 	uint64_t times, ticks;  /* looks; of them ticks that `hold_ns` rests on */
 };

@@ -238,6 +238,7 @@ int reader_stacks__give(struct collection *c, uint32_t thread, uint64_t hash, co
 	const struct stack_owner owner = {thread, t->key, t->name};
 	struct code_cell cell = {
 		.thread = thread, .hold_ns = part->hold_ns, .blame_ns = part->blame_ns, .wait_ns = part->wait_ns,
+		.over_ns = part->over_ns,
 		.hold_off = part->hold_off, .blame_off = part->blame_off, .times = (uint32_t)(part->times + part->ticks),
 		.ticks = part->ticks,
 	};
@@ -267,7 +268,8 @@ static int add_sum(struct collection *c, const struct gil_stack_key *key, const 
 {
 	uint32_t gil = key->slot && key->slot < c->r->slots_n ? probes__thread(c->r->probes, key->slot)->gil : 0;
 	struct stack_part part = {
-		.hold_ns = sum->hold_ns, .blame_ns = sum->blame_ns, .wait_ns = sum->wait_ns, .times = sum->times,
+		.hold_ns = sum->hold_ns, .blame_ns = sum->blame_ns, .wait_ns = sum->wait_ns, .over_ns = sum->over_ns,
+		.times = sum->times,
 	};
 	struct who who = {0};
 	bool known = identify(c->r, c->slot, key->slot, key->tstate, &who);
@@ -279,7 +281,7 @@ static int add_sum(struct collection *c, const struct gil_stack_key *key, const 
 		part.hold_ns = part.blame_ns = 0;
 	part.hold_off.ns[GIL_OFF_UNSEEN] = part.hold_ns;
 	part.blame_off.ns[GIL_OFF_UNSEEN] = part.blame_ns;
-	return part.hold_ns + part.blame_ns + part.wait_ns ?
+	return part.hold_ns + part.blame_ns + part.wait_ns + part.over_ns ?
 	       reader_stacks__give(c, (uint32_t)thread, key->hash, &part) : 0;
 }
 

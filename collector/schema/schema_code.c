@@ -40,7 +40,7 @@ static void put_off(struct json_text *j, const struct gil_off *off)
 /* What most places do not have: left out behind the last that there is. */
 static void put_more(const struct code_cell *c, struct json_text *j)
 {
-	bool off = gil_off_sum(&c->hold_off) + gil_off_sum(&c->blame_off) > 0;
+	bool off = gil_off_sum(&c->hold_off) + gil_off_sum(&c->blame_off) > 0 || c->over_ns >= 1000;
 
 	if (c->native[0] || c->hold_var > 0 || c->caller[0] || off)
 		json_text__string(j, c->native);
@@ -54,6 +54,8 @@ static void put_more(const struct code_cell *c, struct json_text *j)
 		return;
 	put_off(j, &c->hold_off);
 	put_off(j, &c->blame_off);
+	if (c->over_ns >= 1000)
+		put_us(j, c->over_ns);
 }
 
 static void put_place(const struct schema_writer *w, const struct code_cell *c, struct json_text *j)
@@ -233,7 +235,8 @@ static bool take_place(const json_t *item, struct code_place *ret)
 	       take_ticks(item, ret) &&
 	       (!json_array_get(item, 10) || take_text(json_array_get(item, 10), ret->caller, sizeof(ret->caller))) &&
 	       (!json_array_get(item, 11) || take_off(json_array_get(item, 11), ret->hold_off_us)) &&
-	       (!json_array_get(item, 12) || take_off(json_array_get(item, 12), ret->blame_off_us));
+	       (!json_array_get(item, 12) || take_off(json_array_get(item, 12), ret->blame_off_us)) &&
+	       (!json_array_get(item, 13) || take_us(json_array_get(item, 13), &ret->over_us));
 }
 
 static bool is_same(const struct code_place *a, const struct code_place *b)
@@ -278,6 +281,7 @@ static int add_place(struct code_sum *sum, const struct code_place *place)
 	known->blame_us += place->blame_us;
 	known->wait_us += place->wait_us;
 	known->ticks += place->ticks;
+	known->over_us += place->over_us;
 	known->err_us = hypot(known->err_us, place->err_us);
 	for (size_t kind = 0; kind < GIL_OFF_KINDS; kind++) {
 		known->hold_off_us[kind] += place->hold_off_us[kind];

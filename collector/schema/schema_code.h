@@ -28,7 +28,7 @@ struct code_place {
 	char thr[BLAME_THR_SIZE];
 	char function[CODE_FUNCTION_SIZE], file[CODE_FILE_SIZE];
 	uint32_t line;
-	double hold_us, blame_us, wait_us;
+	double hold_us, blame_us, wait_us, over_us; /* as code_cell has them */
 	double hold_off_us[GIL_OFF_KINDS], blame_off_us[GIL_OFF_KINDS]; /* of hold_us, blame_us: see code_cell */
 	char native[CODE_NATIVE_SIZE]; /* code_cell.native */
 	double ticks, err_us;          /* what hold_us rests on, 0: not on ticks, or not known; its standard error */

@@ -246,6 +246,7 @@ static void add_code(struct code_cell *dst, const struct code_cell *src)
 	dst->hold_ns += src->hold_ns;
 	dst->blame_ns += src->blame_ns;
 	dst->wait_ns += src->wait_ns;
+	dst->over_ns += src->over_ns;
 	gil_off_add(&dst->hold_off, &src->hold_off);
 	gil_off_add(&dst->blame_off, &src->blame_off);
 }

@@ -143,6 +143,7 @@ struct code_cell {
 	uint64_t hold_ns;       /* held here */
 	uint64_t blame_ns;      /* others waited meanwhile, summed over them */
 	uint64_t wait_ns;       /* waited here */
+	uint64_t over_ns;       /* asked to let go here, it went on for so long */
 	struct gil_off hold_off, blame_off; /* of hold_ns and blame_ns: the holder was off the CPU, or whether is not known */
 	char native[CODE_NATIVE_SIZE]; /* "module.so: function" of C code that was seen there mostly; "": none, or not known */
 	uint64_t native_ns;     /* hold and blame of what `native` was known of */

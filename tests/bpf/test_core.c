@@ -1773,17 +1773,18 @@ static void set_scratch_taken(uint32_t taken)
 	free(scratch);
 }
 
-static uint64_t held_in_stacks(void)
+static struct gil_stack_sum sum_of_stacks(void)
 {
 	struct gil_stack_key key, *from = NULL;
 	int fd = bpf_map__fd(skel->maps.stack_sums);
-	struct gil_stack_sum sum;
-	uint64_t held = 0;
+	struct gil_stack_sum sum, all = {0};
 
 	for (; !bpf_map_get_next_key(fd, from, &key); from = &key)
-		if (!bpf_map_lookup_elem(fd, &key, &sum))
-			held += sum.hold_ns;
-	return held;
+		if (!bpf_map_lookup_elem(fd, &key, &sum)) {
+			all.hold_ns += sum.hold_ns;
+			all.over_ns += sum.over_ns;
+		}
+	return all;
 }
 
 Test(core_stacks, hold_beside_another_program_in_the_scratch_has_no_stack_and_is_counted)
@@ -1792,8 +1793,23 @@ Test(core_stacks, hold_beside_another_program_in_the_scratch_has_no_stack_and_is
 	set_scratch_taken(1);
 	step(STEP_RELEASE, 10, 12 * MS);
 	cr_expect_eq(proc->lost[GIL_LOSS_SCRATCH_TAKEN], 1);
-	cr_expect_eq(held_in_stacks(), 0);
+	cr_expect_eq(sum_of_stacks().hold_ns, 0);
 	cr_expect_eq(thread_of(10)->cur.hold_ns, 10 * MS, "its numbers stand");
+}
+
+/* How late a hold ended that was asked for is of the stack in which it was asked, once, and as the thread's own sum says. */
+Test(core_stacks, stack_at_a_request_has_what_went_on_from_there)
+{
+	step(STEP_ACQUIRE, 10, 10 * MS);
+	step(STEP_WAIT, 11, 11 * MS);
+	step(STEP_WAIT, 11, 16 * MS); /* it asks */
+	step(STEP_WAIT, 11, 21 * MS);
+	step_with(STEP_RELEASE, 10, 30 * MS, 1, 0);
+	step(STEP_ACQUIRE, 11, 31 * MS);
+	step(STEP_RELEASE, 11, 41 * MS);
+	cr_expect_eq(thread_of(10)->cur.over.ns, 14 * MS);
+	cr_expect_eq(sum_of_stacks().over_ns, 14 * MS);
+	cr_expect_eq(sum_of_stacks().hold_ns, 30 * MS, "the look at the request takes nothing from what is held");
 }
 
 Test(core_stacks, scratch_is_put_back_after_each_stack)
@@ -1803,5 +1819,5 @@ Test(core_stacks, scratch_is_put_back_after_each_stack)
 		step(STEP_RELEASE, 10, (i * 20 + 10) * MS);
 	}
 	cr_expect_eq(proc->lost[GIL_LOSS_SCRATCH_TAKEN], 0);
-	cr_expect_eq(held_in_stacks(), 30 * MS);
+	cr_expect_eq(sum_of_stacks().hold_ns, 30 * MS);
 }

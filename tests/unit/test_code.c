@@ -314,6 +314,7 @@ Test(code, is_written_with_the_ticks_that_it_rests_on)
 		if (s->code[i].line == 20) {
 			s->code[i].ticks = 40;
 			s->code[i].hold_var = 9e12;
+			s->code[i].over_ns = 7000000;
 		} else if (s->code[i].line == 14) {
 			s->code[i].hold_var = 1e12; /* seen asleep only */
 		}
@@ -321,7 +322,8 @@ Test(code, is_written_with_the_ticks_that_it_rests_on)
 	member = member_of(b, ":code:1s");
 	cr_assert_not_null(member);
 	cr_expect_not_null(strstr(member, ",\"\",0,1000]"), "%s", member);
-	cr_expect_not_null(strstr(member, "\"dir/app.py\",20,30000,60000,0,\"\",40,3000]"), "%s", member);
+	cr_expect_not_null(strstr(member, "\"dir/app.py\",20,30000,60000,0,\"\",40,3000,\"\",[0,0,0,0],[0,0,0,0],7000]"),
+			   "%s", member);
 	cr_expect_null(strstr(member, "\"est\""));
 	for (int i = 0; i < 2; i++)
 		cr_assert_eq(code_sum__add(&sum, member, strlen(member)), 0);
@@ -330,6 +332,7 @@ Test(code, is_written_with_the_ticks_that_it_rests_on)
 
 		cr_expect_eq(sum.places[i].ticks, sum.places[i].line == 20 ? 80 : 0);
 		cr_expect_float_eq(sum.places[i].err_us, sqrt(2) * errors_us[sum.places[i].line], 1e-6);
+		cr_expect_float_eq(sum.places[i].over_us, sum.places[i].line == 20 ? 14000 : 0, 1e-6);
 		cr_expect_str_eq(sum.places[i].native, "");
 	}
 	cr_expect_not(sum.estimated);

@@ -662,6 +662,26 @@ static void expect_code(enum verdict_pattern p, const char *code)
 	cr_expect_not_null(strstr(f->evidence, code), "%s", f->evidence);
 }
 
+/* Others wait for the bytecode of a thread the most, but that lets go when it is asked: it went on in C code. */
+Test(verdict, code_that_does_not_let_go_is_where_it_went_on_from)
+{
+	size_t job = add_thread(load_of("job", 9 * S, 0, 90, 0, 90, 100 * MS, 110 * MS, 120 * MS, NAN, NAN, NAN));
+	size_t io = add_thread(load_of("io", 0.01 * S, 8.5 * S, 100, 90, 0, 40, 300, 900, 98 * MS, 108 * MS, 118 * MS));
+
+	add_pair(io, job, 8.4 * S);
+	ask(job, 90, 89);
+	add_place(job, "crunch (a.py:3)", TIME_RUNS, 5 * S, 4.5 * S);
+	add_place(job, "solve (a.py:9)", TIME_RUNS, 4 * S, 3.9 * S);
+	expect(BOUND_YES, PATTERN_LONG_HOLD, PATTERN_COUNT);
+	expect_code(PATTERN_LONG_HOLD, "crunch (a.py:3)");
+	s.places[0].over_us = 2 * MS;
+	s.places[1].over_us = 1.7 * S;
+	expect(BOUND_YES, PATTERN_LONG_HOLD, PATTERN_COUNT);
+	expect_code(PATTERN_LONG_HOLD, "solve (a.py:9)");
+	cr_expect_not_null(strstr(found(PATTERN_LONG_HOLD)->evidence, "asked to let go there it went on for 1.7 s"), "%s",
+			   found(PATTERN_LONG_HOLD)->evidence);
+}
+
 /* A thread that computes, runs C code, and sleeps with the GIL; another that computes. */
 Test(verdict, a_finding_names_the_code_that_its_own_time_rests_on)
 {
