@@ -460,6 +460,10 @@ void summary__history(FILE *to, const struct summary_history *h, const char *id)
 		schema__global_key(key, sizeof(key), h->prefix, "menu"));
 	fprintf(to, "  %s --raw ZRANGE '%s' -3 -1\n", h->client,
 		schema__proc_key(key, sizeof(key), h->prefix, id, "p:1s"));
-	fprintf(to, "  %s ZREVRANGE '%s' 0 4 WITHSCORES\n", h->client,
-		schema__proc_key(key, sizeof(key), h->prefix, id, h->no_holds ? "top:wait" : "top:hold"));
+	if (h->no_waits)
+		fprintf(to, "  %s --raw ZRANGE '%s' -3 -1\n", h->client,
+			schema__proc_key(key, sizeof(key), h->prefix, id, "blame:1s"));
+	else
+		fprintf(to, "  %s ZREVRANGE '%s' 0 4 WITHSCORES\n", h->client,
+			schema__proc_key(key, sizeof(key), h->prefix, id, h->no_holds ? "top:wait" : "top:hold"));
 }

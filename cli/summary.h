@@ -24,7 +24,8 @@ struct summary_history {
 	const char *client;         /* what stands in front of a Redis command: "gilscope store cli" */
 	const char *query;          /* "gilscope query" */
 	const char *query_options;  /* "" or " --redis ..." */
-	bool no_holds;              /* light mode: boards of holds are empty */
+	bool no_holds;              /* light mode: boards of holds are empty, */
+	bool no_waits;              /* and of waits, look mode */
 	bool family;                /* the process is one of several that belong together */
 	const char *prefix;         /* of keys, NULL: the default */
 };

@@ -74,7 +74,8 @@ struct watch {
 	char *first_summary;        /* of the first that ended: to be shown if it was the only one */
 	char first_id[SCHEMA_ID_SIZE], root[SCHEMA_ID_SIZE];
 	bool several_roots;
-	bool no_holds;          /* some process was watched in light mode in the end */
+	bool no_holds;          /* some process was watched in light mode in the end, */
+	bool no_waits;          /* or in look mode */
 };
 
 /* ---- the screen ---- */
@@ -361,6 +362,7 @@ static void print_history(const struct watch *w, const char *id)
 		.where = w->history.where, .client = w->history.client, .query = w->history.query,
 		.query_options = w->history.query_options, .prefix = w->options->prefix,
 		.family = w->several && !w->several_roots, .no_holds = w->no_holds,
+		.no_waits = w->no_waits,
 	};
 
 	if (history__arrives(&w->history))
@@ -376,6 +378,7 @@ static void write_summary(struct watch *w, FILE *to, const struct who *who, cons
 	size_t lines;
 
 	w->no_holds = w->no_holds || !(totals->total.known & KNOWN_HOLD);
+	w->no_waits = w->no_waits || totals->mode == GIL_MODE_LOOK;
 	out__terminal(fileno(w->data), &opts.width, &lines);
 	fputc('\n', to);
 	summary__print(to, who, totals, &opts);

@@ -598,7 +598,7 @@ static int open_looks(struct collector *c, struct reason *why)
 	return looks__start(c->opts->look_rate, &c->shop.looks, why);
 }
 
-/* In place of probes, which can't be had for `why_not`; that is said once it is done. */
+/* In place of probes, which can't be had for `why_not`; that is said when somebody is looked at. */
 static int fall_back_on_looks(struct collector *c, const struct reason *why_not, struct reason *why)
 {
 	int err;
@@ -608,10 +608,17 @@ static int fall_back_on_looks(struct collector *c, const struct reason *why_not,
 	if (err)
 		return err;
 	looks__begin(c->shop.looks, clock__mono_ns());
-	collector__notice(c, NULL, "there are no probes, as %s", why_not->text);
+	c->no_probes = *why_not;
+	return 0;
+}
+
+static void say_why_looks(struct collector *c)
+{
+	if (!c->no_probes.text[0])
+		return;
+	collector__notice(c, NULL, "there are no probes, as %s", c->no_probes.text);
 	collector__notice(c, NULL, "so its memory is looked at (look mode): holds, waits and who waited for whom are estimates, "
 			  "and how often the GIL was taken, how long a hold was and which code held it is not known");
-	return 0;
 }
 
 static int open_instrument(struct collector *c, const struct probes_opts *opts, struct reason *why)
@@ -733,6 +740,7 @@ static int run(struct collector *c)
 {
 	int err;
 
+	say_why_looks(c);
 	observed__begin(&c->shop); /* nobody may be there yet */
 	plan_boundary(c);
 	cut(c);

@@ -43,6 +43,7 @@ struct collector {
 	struct observed *traced;     /* NULL: nobody yet, or nobody any more */
 	uint32_t times_lost;         /* pulse__times_lost(), when last looked */
 	uint64_t next_drain;         /* ns; 0: not begun; UINT64_MAX: over */
+	struct reason no_probes;     /* why there are looks in their place; "": there are probes, or looks were asked for */
 	char refusal[sizeof(((struct sink_stats *)NULL)->trouble)];
 };
 

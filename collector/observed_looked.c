@@ -16,20 +16,32 @@
 
 /* ---- its GILs ---- */
 
-/* Interpreters with GILs of their own come and go. Of one that starts there is none to be looked at yet. */
-static void find_gils(struct observed *o, struct workshop *shop, bool starting)
+/*
+ * Interpreters with GILs of their own come and go. Of one that starts there is none to be looked at yet. 0, or -errno where its
+ * memory is not what its file says: looks would take whatever lies there for a GIL.
+ */
+static int find_gils(struct observed *o, struct workshop *shop, bool starting, struct reason *why)
 {
 	struct gil_address gils[GIL_PER_PROC];
-	struct reason why = {{0}};
-	int n = 0;
+	int n = 0, err = observed__find_gils(o, starting, gils, &n, why);
 
-	if (observed__find_gils(o, starting, gils, &n, &why) || n <= 0)
-		return;
+	if (err || n <= 0)
+		return err;
 	n = n < LOOK_GILS ? n : LOOK_GILS;
 	for (int i = 0; i < n; i++)
 		o->looked.gils[i] = (struct look_gil){.addr = gils[i].gil, .number = (uint32_t)gils[i].interp_id};
 	o->looked.gils_n = (uint32_t)n;
 	looks__set_gils(shop->looks, o->looked.place, gils, n);
+	return 0;
+}
+
+/* Where that fails, those that were found are looked at on. */
+static void find_gils_anew(struct observed *o, struct workshop *shop)
+{
+	struct reason why = {{0}};
+
+	if (find_gils(o, shop, false, &why))
+		log_debug("%s", why.text);
 }
 
 int looked__start(struct observed *o, struct workshop *shop, bool starting, struct reason *why)
@@ -46,8 +58,7 @@ int looked__start(struct observed *o, struct workshop *shop, bool starting, stru
 	shop->looked[l->place] = o;
 	o->used = true;
 	observed__begin(shop);
-	find_gils(o, shop, starting);
-	return 0;
+	return find_gils(o, shop, starting, why);
 }
 
 void looked__stop(struct observed *o, struct workshop *shop)
@@ -96,7 +107,7 @@ void looked__mind_all(struct workshop *shop, uint64_t now)
 			o->looked.stuck = true;
 		}
 		if (o && !o->looked.gils_n && !o->looked.stuck && !o->gone_at)
-			find_gils(o, shop, false);
+			find_gils_anew(o, shop);
 	}
 }
 
@@ -150,7 +161,7 @@ int looked__collect(struct observed *o, struct workshop *shop, struct proc_sampl
 	s->live_threads = reader__live_threads(o->target->pid);
 	if (!o->gone_at && !l->stuck) {
 		name_threads(o, s);
-		find_gils(o, shop, false);
+		find_gils_anew(o, shop);
 	}
 	*ret = s;
 	return 0;
