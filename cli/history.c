@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "collector/redis/sink_cluster.h"
 #include "collector/redis/sink_redis.h"
 #include "collector/base/log.h"
 
@@ -154,6 +155,9 @@ static void describe_server(const struct options *o, struct history *h)
 	else if (h->url.is_unix)
 		snprintf(h->client, sizeof(h->client), "%.500sredis-cli%s -s %s -n %d", auth, user,
 			 quote_word(quoted, sizeof(quoted), h->url.path), h->url.db);
+	else if (h->url.cluster)
+		snprintf(h->client, sizeof(h->client), "%.300sredis-cli -c%s%s -h %.260s -p %d", auth, user,
+			 tls_words(&h->url, tls, sizeof(tls)), h->url.nodes[0].host, h->url.nodes[0].port);
 	else
 		snprintf(h->client, sizeof(h->client), "%.300sredis-cli%s%s -h %.260s -p %d -n %d", auth, user,
 			 tls_words(&h->url, tls, sizeof(tls)), h->url.host, h->url.port, h->url.db);
@@ -215,7 +219,9 @@ int history__start_sink(struct history *h, struct reason *why)
 		.url = &h->url, .before_connect = h->store ? revive_store : NULL, .arg = h->store,
 	};
 
-	return h->where[0] ? sink_redis__new(&opts, &h->sink, why) : 0;
+	if (!h->where[0])
+		return 0;
+	return h->url.cluster ? sink_cluster__new(&opts, &h->sink, why) : sink_redis__new(&opts, &h->sink, why);
 }
 
 /* Share in the store, and its address. */

@@ -467,8 +467,8 @@ static const struct option_entry entries[OPTION_COUNT] = {
 	[OPTION_USER] = {"user", 'u', "NAME", "only processes of this user (with --all)", set_user},
 	[OPTION_REDIS] = {"redis", 'r', "URL",
 		"Redis server: redis://[user[:pass]@]host[:port][/db], rediss:// (TLS), valkey://, valkeys://, "
-		"redis+sentinel://host[:port],.../NAME or unix:///path[?db=N] (default: $GILSCOPE_REDIS, else the "
-		"embedded store)", set_redis},
+		"redis+sentinel://host[:port],.../NAME, redis+cluster://host[:port],... or unix:///path[?db=N] "
+		"(default: $GILSCOPE_REDIS, else the embedded store)", set_redis},
 	[OPTION_PASSWORD_FILE] = {"redis-password-file", 0, "FILE",
 		"read the Redis password from the first line of FILE (default: $GILSCOPE_REDIS_PASSWORD or "
 		"$REDISCLI_AUTH)", set_password_file},

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 #include <hiredis/hiredis.h>
 
 #include "collector/base/clock.h"
+#include "redis_cluster.h"
 
 #define TIMEOUT_MS 5000
 #define QUESTION_MS 30000        /* all pages of a series */
@@ -25,11 +27,22 @@
 
 /* ---- asking ---- */
 
+/* A connection, and which of the exchange's questions go over it. */
+struct link {
+	struct redis_node node;    /* of a cluster */
+	struct redisContext *conn;
+	size_t *asked;
+	size_t asked_n, room;
+};
+
 struct query {
 	struct redis_url url;
 	char where[300];
 	char prefix[64];
-	struct redisContext *conn; /* NULL: broken, made again when needed */
+	struct link *links;        /* to the server, or to nodes of a cluster */
+	size_t links_n;
+	size_t asked;              /* questions of the exchange that is being made up */
+	struct cluster_map *map;   /* of a cluster; NULL: not known (any more) */
 	int wake_fd;               /* readable: no answer is awaited any more; -1: never */
 	bool no_byscore;           /* ZRANGE has no BYSCORE: before 6.2 */
 	uint64_t skipped;
@@ -65,9 +78,17 @@ static int class_errno(enum redis_class cls)
 	}
 }
 
-static int on_reply(void *arg, size_t i, const struct redisReply *r)
+/* What an exchange over one link hands to its replies. */
+struct hearing {
+	struct asking *a;
+	const struct link *link;
+};
+
+static int on_reply(void *arg, size_t nth, const struct redisReply *r)
 {
-	struct asking *a = arg;
+	const struct hearing *h = arg;
+	struct asking *a = h->a;
+	size_t i = h->link->asked[nth];
 	int err;
 
 	if (r->type == REDIS_REPLY_ERROR) {
@@ -87,57 +108,168 @@ static int on_reply(void *arg, size_t i, const struct redisReply *r)
 	return err;
 }
 
+/* ---- links ---- */
+
 static void hang_up(struct query *q)
 {
-	redis_conn__close(q->conn);
-	q->conn = NULL;
+	for (size_t i = 0; i < q->links_n; i++) {
+		redis_conn__close(q->links[i].conn);
+		free(q->links[i].asked);
+	}
+	free(q->links);
+	q->links = NULL;
+	q->links_n = 0;
+	q->asked = 0;
+	free(q->map);
+	q->map = NULL;
 }
 
-static int connect_again(struct query *q, struct reason *why)
+static int find_map(struct query *q, struct reason *why)
 {
-	return q->conn ? 0 : redis_conn__open_until(&q->url, TIMEOUT_MS, q->wake_fd, &q->conn, why);
+	struct cluster_map *map = malloc(sizeof(*map));
+	int err = map ? cluster_map__find(&q->url, NULL, TIMEOUT_MS, q->wake_fd, map, why)
+		      : reason__set(why, -ENOMEM, "out of memory");
+
+	if (err) {
+		free(map);
+		return err;
+	}
+	q->map = map;
+	return 0;
+}
+
+/* `node` NULL: the server of the URL. */
+static int open_link(struct query *q, const struct redis_node *node, struct link **ret, struct reason *why)
+{
+	struct link *grown = reallocarray(q->links, q->links_n + 1, sizeof(*grown)), *link;
+	struct redis_url url = q->url;
+	int err;
+
+	if (!grown)
+		return reason__set(why, -ENOMEM, "out of memory");
+	q->links = grown;
+	link = &q->links[q->links_n];
+	*link = (struct link){.conn = NULL};
+	if (node) {
+		link->node = *node;
+		cluster_url__of(&q->url, node, &url);
+	}
+	err = redis_conn__open_until(&url, TIMEOUT_MS, q->wake_fd, &link->conn, why);
+	explicit_bzero(&url, sizeof(url));
+	q->links_n += !err;
+	*ret = link;
+	return err;
+}
+
+/* The master that has the key, any where there is none. */
+static const struct redis_node *node_for(const struct query *q, int argc, const char *const *argv)
+{
+	int at = cluster_slot__key_at(argc, argv);
+	uint16_t owner = at ? q->map->owner[cluster_slot__of(argv[at], strlen(argv[at]))] : 0;
+
+	return owner == CLUSTER_NOBODY ? NULL : &q->map->nodes[owner];
+}
+
+static int link_for(struct query *q, int argc, const char *const *argv, struct link **ret, struct reason *why)
+{
+	const struct redis_node *node = NULL;
+	int err = q->url.cluster && !q->map ? find_map(q, why) : 0;
+
+	if (err)
+		return err;
+	if (q->url.cluster && !(node = node_for(q, argc, argv)))
+		return reason__set(why, -EAGAIN, "%s: nobody has the slot of %s", q->where, argv[1]);
+	for (size_t i = 0; i < q->links_n; i++)
+		if (!node || redis_node__same(&q->links[i].node, node)) {
+			*ret = &q->links[i];
+			return 0;
+		}
+	return open_link(q, node, ret, why);
+}
+
+static int note_question(struct query *q, struct link *link)
+{
+	if (link->asked_n == link->room) {
+		size_t room = link->room ? 2 * link->room : 16;
+		size_t *grown = reallocarray(link->asked, room, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		link->asked = grown;
+		link->room = room;
+	}
+	link->asked[link->asked_n++] = q->asked++;
+	return 0;
+}
+
+/* Adds a question to the exchange, on its way to where its key is. After a failure there is none. */
+static int append(struct query *q, int argc, const char *const *argv, struct reason *why)
+{
+	struct link *link;
+	size_t lens[20];
+	int err = link_for(q, argc, argv, &link, why);
+
+	for (int i = 0; i < argc; i++)
+		lens[i] = strlen(argv[i]);
+	if (!err && (redis_conn__append(link->conn, argc, argv, lens) || note_question(q, link)))
+		err = reason__set(why, -ENOMEM, "out of memory");
+	if (err)
+		hang_up(q);
+	return err;
+}
+
+static int exchange(struct asking *a, struct link *link, struct reason *why)
+{
+	struct hearing h = {.a = a, .link = link};
+
+	if (!link->asked_n)
+		return 0;
+	return redis_conn__exchange(link->conn, link->asked_n, TIMEOUT_MS, a->q->wake_fd, on_reply, &h, why);
 }
 
 /* Sends what was appended. After a failure the rest of the replies is lost with the connection. */
-static int ask(struct asking *a, size_t n)
+static int ask(struct asking *a)
 {
+	struct query *q = a->q;
 	struct reason detail = {""};
-	int err;
+	size_t n = q->asked;
+	int err = 0;
 
 	a->refused = REDIS_CLASS_OK;
 	if (a->why)
 		a->why->text[0] = '\0';
-	err = redis_conn__exchange(a->q->conn, n, TIMEOUT_MS, a->q->wake_fd, on_reply, a, &detail);
+	for (size_t i = 0; i < q->links_n && !err; i++) {
+		err = exchange(a, &q->links[i], &detail);
+		q->links[i].asked_n = 0;
+	}
+	q->asked = 0;
 	if (err == 0)
 		return 0;
 	/* on_reply has already said why, if it was that. */
 	if (a->why && !a->why->text[0])
-		reason__set(a->why, err, "%s: %s", a->q->where, detail.text);
-	/* A single reply has been read whole: the connection is still good. */
-	if (n > 1 || a->refused == REDIS_CLASS_OK)
-		hang_up(a->q);
+		reason__set(a->why, err, "%s: %s", q->where, detail.text);
+	/* A single reply has been read whole: the connection is still good. Where slots have moved, nothing is. */
+	if (n > 1 || a->refused == REDIS_CLASS_OK || a->refused == REDIS_CLASS_WRONG_NODE)
+		hang_up(q);
 	return err;
 }
 
-static int append(struct query *q, int argc, const char *const *argv)
-{
-	size_t lens[20];
+#define MOVES_MAX 50  /* a slot on its way is there in a moment */
+#define MOVES_MS 100
 
-	for (int i = 0; i < argc; i++)
-		lens[i] = strlen(argv[i]);
-	return redis_conn__append(q->conn, argc, argv, lens);
-}
-
-/* One command, one reply. */
+/* One command, one reply. In a cluster it may have to be asked again, and elsewhere. */
 static int ask_one(struct asking *a, int argc, const char *const *argv)
 {
-	int err = connect_again(a->q, a->why);
+	int err, moves = 0;
 
-	if (err)
-		return err;
-	if (append(a->q, argc, argv))
-		return reason__set(a->why, -ENOMEM, "out of memory");
-	return ask(a, 1);
+	do {
+		err = append(a->q, argc, argv, a->why);
+		if (err)
+			return err;
+		err = ask(a);
+	} while (err && a->q->url.cluster && a->refused == REDIS_CLASS_WRONG_NODE && ++moves < MOVES_MAX &&
+		 poll(NULL, 0, MOVES_MS) == 0);
+	return err;
 }
 
 int query__open(const struct redis_url *url, const char *prefix, struct query **ret, struct reason *why)
@@ -148,6 +280,7 @@ int query__open(const struct redis_url *url, const char *prefix, struct query **
 int query__open_until(const struct redis_url *url, const char *prefix, int wake_fd, struct query **ret, struct reason *why)
 {
 	struct query *q = calloc(1, sizeof(*q));
+	struct link *first;
 	int err;
 
 	if (!q)
@@ -156,7 +289,7 @@ int query__open_until(const struct redis_url *url, const char *prefix, int wake_
 	q->wake_fd = wake_fd;
 	redis_url__text(url, q->where, sizeof(q->where));
 	snprintf(q->prefix, sizeof(q->prefix), "%s", prefix ? prefix : SCHEMA_PREFIX);
-	err = connect_again(q, why);
+	err = url->cluster ? find_map(q, why) : open_link(q, NULL, &first, why);
 	if (err) {
 		query__close(q);
 		return err;
@@ -227,17 +360,15 @@ static int fetch_meta(struct query *q, struct query_proc *procs, size_t n, struc
 	struct asking a = {.q = q, .decode = decode_meta, .out = procs, .skip_foreign = true, .why = why};
 	const char *argv[2 + QUERY_META_FIELDS] = {"HMGET"};
 	char key[256];
+	int err = 0;
 
 	memcpy(&argv[2], query_meta_fields, sizeof(query_meta_fields));
 	argv[1] = key;
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n && !err; i++) {
 		schema__proc_key(key, sizeof(key), q->prefix, procs[i].id, "meta");
-		if (append(q, 2 + QUERY_META_FIELDS, argv)) {
-			hang_up(q);
-			return reason__set(why, -ENOMEM, "out of memory");
-		}
+		err = append(q, 2 + QUERY_META_FIELDS, argv, why);
 	}
-	return n > 0 ? ask(&a, n) : 0;
+	return err ? err : ask(&a);
 }
 
 /* Sampled within max(10 s, 3 intervals) and not ended. */
@@ -293,8 +424,7 @@ int query__proc(struct query *q, const char *id, struct query_proc *ret, struct 
 	snprintf(proc.id, sizeof(proc.id), "%s", id);
 	memcpy(proc.host, proc.id, strcspn(proc.id, ":"));
 	proc.pid = (uint32_t)strtoul(proc.id + strcspn(proc.id, ":") + (strchr(proc.id, ':') != NULL), NULL, 10);
-	err = connect_again(q, why);
-	err = err ? err : fetch_meta(q, &proc, 1, why);
+	err = fetch_meta(q, &proc, 1, why);
 	err = err ? err : query__now(q, &now, why);
 	if (!err && !proc.last_ms)
 		err = reason__set(why, -ENOENT, "%s knows no process \"%s\" any more", q->where, proc.id);
@@ -455,17 +585,16 @@ static int decode_events(struct asking *a, size_t i, const struct redisReply *r)
 static int read_some(struct asking *a, const struct query_stream *streams, size_t n)
 {
 	char key[256], count[16];
-	int err = connect_again(a->q, a->why);
+	int err = 0;
 
 	snprintf(count, sizeof(count), "%d", QUERY_EVENTS);
 	for (size_t i = 0; i < n && !err; i++) {
 		const char *argv[] = {"XREAD", "COUNT", count, "STREAMS", key, streams[i].last};
 
 		schema__proc_key(key, sizeof(key), a->q->prefix, streams[i].of, SCHEMA_EVENTS);
-		if (append(a->q, 6, argv))
-			err = reason__set(a->why, -ENOMEM, "out of memory");
+		err = append(a->q, 6, argv, a->why);
 	}
-	return err ? err : ask(a, n);
+	return err ? err : ask(a);
 }
 
 int query__events(struct query *q, struct query_stream *streams, size_t n, query_event_fn *each, void *arg, bool *ret_more,
@@ -588,7 +717,8 @@ static int decode_sum(struct asking *a, size_t i, const struct redisReply *r)
 	return err;
 }
 
-static int append_range(struct query *q, const char *id, const char *thr, enum tier tier, const struct query_range *range)
+static int append_range(struct query *q, const char *id, const char *thr, enum tier tier, const struct query_range *range,
+			struct reason *why)
 {
 	char key[256], what[96], min[24], max[24];
 	const char *argv[] = {"ZRANGEBYSCORE", key, min, max, "WITHSCORES", "LIMIT", "0", THREAD_ROWS};
@@ -597,7 +727,7 @@ static int append_range(struct query *q, const char *id, const char *thr, enum t
 	schema__proc_key(key, sizeof(key), q->prefix, id, what);
 	snprintf(min, sizeof(min), "(%" PRId64, range->since_ms);
 	snprintf(max, sizeof(max), "%" PRId64, range->until_ms);
-	return append(q, 8, argv);
+	return append(q, 8, argv, why);
 }
 
 static int ask_sums(struct query *q, const char *id, const struct query_thread *threads, size_t n, enum tier tier,
@@ -605,15 +735,11 @@ static int ask_sums(struct query *q, const char *id, const struct query_thread *
 {
 	struct asking a = {.q = q, .decode = decode_sum, .out = sums, .range = range, .skip_foreign = true,
 			   .why = why};
-	int err = connect_again(q, why);
+	int err = 0;
 
 	for (size_t i = 0; !err && i < n; i++)
-		err = append_range(q, id, threads[i].thr, tier, range);
-	if (err == -ENOMEM) {
-		hang_up(q);
-		return reason__set(why, err, "out of memory");
-	}
-	return err ? err : ask(&a, n);
+		err = append_range(q, id, threads[i].thr, tier, range, why);
+	return err ? err : ask(&a);
 }
 
 int query__thread_sums(struct query *q, const char *id, const struct query_thread *threads, size_t n, enum tier tier,

@@ -786,13 +786,30 @@ static int reach_master(const struct opening *o, struct redisContext **ret, stru
 	return 0;
 }
 
+/* Any node of the cluster that can be reached. */
+static int reach_any(const struct opening *o, struct redisContext **ret, struct reason *why)
+{
+	struct redis_url node = *o->url;
+	struct opening to_node = {.url = &node, .timeout_ms = o->timeout_ms, .wake_fd = o->wake_fd};
+	int err = -EINVAL;
+
+	for (int i = 0; i < o->url->nodes_n && err && err != -ECANCELED; i++) {
+		memcpy(node.host, o->url->nodes[i].host, sizeof(node.host));
+		node.port = o->url->nodes[i].port;
+		err = reach_somehow(&to_node, ret, why);
+	}
+	explicit_bzero(&node, sizeof(node));
+	return err;
+}
+
 int redis_conn__open_master(const struct redis_url *url, int timeout_ms, int wake_fd, struct redisContext **ret,
 			    struct redis_node *ret_master, struct reason *why)
 {
 	struct opening o = {.url = url, .timeout_ms = timeout_ms, .wake_fd = wake_fd};
 	struct reason detail = {""};
 	char where[512];
-	int err = url->service[0] ? reach_master(&o, ret, ret_master, &detail) : reach_somehow(&o, ret, &detail);
+	int err = url->service[0] ? reach_master(&o, ret, ret_master, &detail) :
+		  url->cluster ? reach_any(&o, ret, &detail) : reach_somehow(&o, ret, &detail);
 
 	if (err)
 		return reason__set(why, err, "%s: %s", redis_url__text(url, where, sizeof(where)), detail.text);

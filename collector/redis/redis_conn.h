@@ -29,6 +29,7 @@ struct redis_url {
 	int port;
 	/* Not "": the master that these sentinels call so is meant, and `host` and `port` are set for each connection. */
 	char service[128];
+	bool cluster;            /* these nodes know who has which key; `host` and `port` are of the one that is connected to */
 	struct redis_node nodes[REDIS_NODES_MAX];
 	int nodes_n;
 	char sentinel_user[128], sentinel_password[512]; /* for them; "" = none */
@@ -46,7 +47,8 @@ struct redis_url {
  * redis://[user[:pass]@]host[:port][/db], rediss://, unix:///path[?db=N], or a bare /path.sock; valkey:// and valkeys:// are the
  * first two by other names. Behind a ? may stand, joined by &: db=N, and with TLS cacert=FILE, cert=FILE and key=FILE (PEM),
  * sni=NAME. redis+sentinel://[user[:pass]@]host[:port],host.../NAME and rediss+sentinel:// ask these sentinels (port 26379) who
- * the master NAME is; user and password are the master's, ?sentinel_user=NAME the sentinels'. 0 or -EINVAL.
+ * the master NAME is; user and password are the master's, ?sentinel_user=NAME the sentinels'. redis+cluster://[user[:pass]@]
+ * host[:port],host... and rediss+cluster:// are a cluster, by some of its nodes. 0 or -EINVAL.
  */
 int redis_url__parse(const char *text, struct redis_url *ret, struct reason *why);
 

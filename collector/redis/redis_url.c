@@ -166,7 +166,7 @@ static int parse_parameter(struct piece name, struct piece value, struct redis_u
 			return reason__set(why, -EINVAL, "Redis URL: db= must be followed by a number");
 		return 0;
 	}
-	if (url->nodes_n && is_named(name, "sentinel_user")) {
+	if (url->nodes_n && !url->cluster && is_named(name, "sentinel_user")) {
 		if (value.len == 0 || decode(value, url->sentinel_user, sizeof(url->sentinel_user)))
 			return reason__set(why, -EINVAL, "Redis URL: the sentinels' user is empty, too long or has a "
 					   "broken %%XX in it");
@@ -183,7 +183,7 @@ static int parse_parameter(struct piece name, struct piece value, struct redis_u
 		return 0;
 	}
 	return reason__set(why, -EINVAL, "Redis URL: behind ? may stand db=N%s%s, joined by &",
-			   url->nodes_n ? ", sentinel_user=NAME" : "",
+			   url->nodes_n && !url->cluster ? ", sentinel_user=NAME" : "",
 			   url->tls ? ", cacert=FILE, cert=FILE, key=FILE and sni=NAME" : "");
 }
 
@@ -292,6 +292,26 @@ static int parse_sentinel(const char *s, struct redis_url *url, struct reason *w
 	return parse_query(service.at + service.len, url, why);
 }
 
+/* A cluster has database 0 alone, which may be named. */
+static int parse_cluster(const char *s, struct redis_url *url, struct reason *why)
+{
+	struct piece hosts, db;
+	int err = parse_authority(s, url, &hosts, why);
+	const char *rest = hosts.at + hosts.len;
+
+	url->cluster = true;
+	err = err ?: parse_nodes(hosts, DEFAULT_PORT, url, why);
+	if (err)
+		return err;
+	db = piece_until(rest + (*rest == '/'), "?");
+	if (db.len > 0 && number(db, 0, MAX_DB, &url->db))
+		return reason__set(why, -EINVAL, "Redis URL: behind the nodes of a cluster nothing stands but parameters");
+	err = parse_query(db.at + db.len, url, why);
+	if (!err && url->db)
+		return reason__set(why, -EINVAL, "Redis URL: a cluster has no other database than 0");
+	return err;
+}
+
 static int parse_tcp(const char *s, struct redis_url *url, struct reason *why)
 {
 	struct redis_node node;
@@ -328,6 +348,8 @@ static const struct scheme schemes[] = {
 	{"valkeys://", true, parse_tcp},
 	{"redis+sentinel://", false, parse_sentinel},
 	{"rediss+sentinel://", true, parse_sentinel},
+	{"redis+cluster://", false, parse_cluster},
+	{"rediss+cluster://", true, parse_cluster},
 };
 
 /* NULL: none of these. */
@@ -353,7 +375,8 @@ int redis_url__parse(const char *text, struct redis_url *ret, struct reason *why
 		err = set_path((struct piece){text, strlen(text)}, false, &url, why);
 	} else {
 		err = reason__set(why, -EINVAL, "Redis URL: must begin with redis://, rediss://, redis+sentinel://, "
-				  "rediss+sentinel://, valkey://, valkeys:// or unix://, or be a socket's absolute path");
+				  "redis+cluster:// (rediss+... with TLS), valkey://, valkeys:// or unix://, or "
+				  "be a socket's absolute path");
 	}
 	if (!err)
 		*ret = url;
@@ -471,17 +494,24 @@ static void append_node(char *dst, size_t size, const char *host, int port)
 	snprintf(dst + len, size - len, "%s%s%s:%d", ipv6 ? "[" : "", host, ipv6 ? "]" : "", port);
 }
 
+static void append_nodes(char *dst, size_t size, const struct redis_url *url)
+{
+	for (int i = 0; i < url->nodes_n; i++) {
+		append_plain(dst, size, i ? "," : "");
+		append_node(dst, size, url->nodes[i].host, url->nodes[i].port);
+	}
+}
+
 /* Behind the user: what a host's name may be needs no encoding, a path is anything. */
 static void append_place(char *dst, size_t size, const struct redis_url *url, bool encoded)
 {
 	const char *path = url->service[0] ? url->service : url->path;
 	char db[24] = "";
 
-	if (url->is_unix || url->service[0]) {
-		for (int i = 0; i < url->nodes_n; i++) {
-			append_plain(dst, size, i ? "," : "");
-			append_node(dst, size, url->nodes[i].host, url->nodes[i].port);
-		}
+	if (url->cluster) {
+		append_nodes(dst, size, url);
+	} else if (url->is_unix || url->service[0]) {
+		append_nodes(dst, size, url);
 		append_plain(dst, size, url->service[0] ? "/" : "");
 		if (encoded)
 			append_encoded(dst, size, path, PLAIN_IN_PATHS);
@@ -499,6 +529,8 @@ static const char *scheme_of(const struct redis_url *url)
 {
 	if (url->is_unix)
 		return "unix://";
+	if (url->cluster)
+		return url->tls ? "rediss+cluster://" : "redis+cluster://";
 	if (url->service[0])
 		return url->tls ? "rediss+sentinel://" : "redis+sentinel://";
 	return url->tls ? "rediss://" : "redis://";

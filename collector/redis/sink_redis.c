@@ -31,6 +31,7 @@
 #include "collector/base/log.h"
 #include "collector/base/text.h"
 #include "collector/schema/schema_events.h"
+#include "redis_cluster.h"
 #include "redis_conn.h"
 #include "redis_events.h"
 #include "redis_functions.h"
@@ -76,12 +77,21 @@ struct place {
 	size_t i;
 };
 
+/* A command that was answered by ASK. */
+struct asked {
+	struct place at;
+	char text[128];
+};
+
 /* What one attempt at sending met. */
 struct tally {
 	enum redis_class worst;   /* of what sending again may cure, else OK */
 	uint64_t commands;
 	uint64_t refused;         /* replies that sending again can't cure */
 	struct place at;          /* the command whose reply is next */
+	struct asked *asked;      /* commands whose key is at another node for now */
+	size_t asked_n;
+	bool follows_ask;
 	struct place *stale;      /* events whose ids their streams would not take */
 	size_t stale_n;
 	uint64_t renumbered;
@@ -306,6 +316,21 @@ static void tally_event(struct tally *t, const struct place *where, const char *
 		tally_error(t, text);
 }
 
+/* A slot on its way: this key has gone already, or is new. */
+static void note_asked(struct tally *t, const struct place *where, const char *text)
+{
+	struct asked *grown = reallocarray(t->asked, t->asked_n + 1, sizeof(*grown));
+
+	if (!grown) {
+		tally_error(t, "TRYAGAIN ");
+		return;
+	}
+	t->asked = grown;
+	t->asked[t->asked_n].at = *where;
+	snprintf(t->asked[t->asked_n].text, sizeof(t->asked[0].text), "%s", text);
+	t->asked_n++;
+}
+
 static int tally_reply(void *arg, size_t i, const struct redisReply *reply)
 {
 	struct tally *t = arg;
@@ -314,6 +339,10 @@ static int tally_reply(void *arg, size_t i, const struct redisReply *reply)
 	int argc = next_place(t, &where, &argv);
 
 	t->commands++;
+	if (t->follows_ask && reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "ASK ", 4) == 0) {
+		note_asked(t, &where, reply->str);
+		return 0;
+	}
 	if (is_check(argc, argv)) {
 		t->keys_known |= reply->type == REDIS_REPLY_INTEGER;
 		t->keys_lost += reply->type == REDIS_REPLY_INTEGER && reply->integer == 1;
@@ -386,10 +415,99 @@ static int mend_events(struct sink_redis *s, struct tally *t, struct reason *why
 	return err;
 }
 
+/* ---- a slot that is moving ---- */
+
+static bool is_command(const struct batch *b, size_t i, const char *name)
+{
+	const char *const *argv;
+	const size_t *lens;
+
+	return batch__get(b, i, &argv, &lens) && strcmp(argv[0], name) == 0;
+}
+
+/* The transaction around command i, first and last; itself if there is none. */
+static void find_transaction(const struct batch *b, size_t i, size_t *ret_first, size_t *ret_last)
+{
+	size_t first = i, last = i;
+
+	while (first > 0 && !is_command(b, first, "MULTI") && !is_command(b, first, "EXEC"))
+		first--;
+	*ret_first = *ret_last = i;
+	if (!is_command(b, first, "MULTI"))
+		return;
+	while (last + 1 < batch__commands(b) && !is_command(b, last, "EXEC"))
+		last++;
+	*ret_first = first;
+	*ret_last = last;
+}
+
+/* Replies to what was asked elsewhere: what does not succeed is tried again as a whole. */
+static int take_asked(void *arg, size_t i, const struct redisReply *reply)
+{
+	struct tally *t = arg;
+
+	if (reply->type == REDIS_REPLY_ERROR && redis_events__is_stale(reply->str))
+		tally_error(t, "TRYAGAIN "); /* by then the slot has settled, and the event is looked for there */
+	else if (reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "EXECABORT", 9) != 0)
+		tally_error(t, reply->str);
+	return 0;
+}
+
+/* ASKING stands before a command, and before MULTI for all of it. */
+static int ask_one(struct sink_redis *s, const struct asked *a, struct tally *t, size_t *ret_last, struct reason *why)
+{
+	const char *asking[] = {"ASKING"}, *const *argv;
+	const size_t asking_len[] = {6}, *lens;
+	struct redisContext *c = NULL;
+	struct redis_node here = {.port = s->url.port}, there;
+	struct redis_url url;
+	size_t first, n = 0;
+	int err;
+
+	memcpy(here.host, s->url.host, sizeof(here.host));
+	find_transaction(a->at.p->b, a->at.i, &first, ret_last);
+	if (!cluster_redirect__read(a->text, &here, &there))
+		return reason__set(why, -EPROTO, "\"%.100s\" names no node", a->text);
+	cluster_url__of(&s->url, &there, &url);
+	err = redis_conn__open_until(&url, s->opts.timeout_ms, s->stop_fd, &c, why);
+	explicit_bzero(&url, sizeof(url));
+	if (err)
+		return err;
+	err = redis_conn__append(c, 1, asking, asking_len);
+	for (size_t i = first; i <= *ret_last && !err; i++, n++) {
+		int argc = batch__get(a->at.p->b, i, &argv, &lens);
+
+		err = redis_conn__append(c, argc, argv, lens);
+	}
+	err = err ? reason__set(why, err, "out of memory") :
+		    redis_conn__exchange(c, n + 1, s->opts.timeout_ms, s->stop_fd, take_asked, t, why);
+	redis_conn__close(c);
+	return err;
+}
+
+static int ask_elsewhere(struct sink_redis *s, struct tally *t, struct reason *why)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < t->asked_n && !err; i++) {
+		const struct parcel *p = t->asked[i].at.p;
+		size_t last;
+
+		err = ask_one(s, &t->asked[i], t, &last, why);
+		while (i + 1 < t->asked_n && t->asked[i + 1].at.p == p && t->asked[i + 1].at.i <= last)
+			i++; /* of the same transaction */
+	}
+	return err;
+}
+
 static int send_flight(struct sink_redis *s, struct tally *t, struct reason *why)
 {
 	int err = send_parcels(s, s->flight.head, t, why);
 
+	if (!err && t->worst == REDIS_CLASS_OK)
+		err = ask_elsewhere(s, t, why);
+	free(t->asked);
+	t->asked = NULL;
 	if (!err && t->worst == REDIS_CLASS_OK)
 		err = mend_events(s, t, why);
 	free(t->stale);
@@ -439,6 +557,99 @@ static void lost_connection(struct sink_redis *s, int err, const struct reason *
 	set_trouble(s, text);
 	disconnect(s);
 	back_off(s, err == -EACCES ? REDIS_CLASS_CREDENTIALS : REDIS_CLASS_TRANSIENT);
+}
+
+/* ---- a node of a cluster ---- */
+
+/* The link that points to the announce of `id`, or to the end of the list. */
+static struct announce **find_announce(struct sink_redis *s, const char *id)
+{
+	struct announce **link = &s->announces;
+
+	while (*link && strcmp((*link)->id, id) != 0)
+		link = &(*link)->next;
+	return link;
+}
+
+static void free_announce(struct announce *a)
+{
+	parcel__put(a->parcel);
+	free(a->id);
+	free(a);
+}
+
+/* Takes an announce out of the list, to be put back or not. */
+static void pass_announces(struct sink_redis *s)
+{
+	struct announce *a, *all = s->announces;
+
+	s->announces = NULL;
+	while ((a = all)) {
+		bool passed;
+
+		all = a->next;
+		pthread_mutex_unlock(&s->lock);
+		passed = s->opts.lane->pass_announce(s->opts.lane->arg, &s->sink, a->id, a->parcel->b);
+		pthread_mutex_lock(&s->lock);
+		if (passed)
+			a->parcel->b = NULL; /* the other's */
+		if (passed || *find_announce(s, a->id)) {
+			free_announce(a);
+			continue;
+		}
+		a->next = s->announces;
+		s->announces = a;
+	}
+}
+
+/* Asks who has which slot, and passes on what is another's. The lock is given up meanwhile; what is under way is in flight. */
+static void look_around(struct sink_redis *s, struct redisContext *conn)
+{
+	const struct sink_lane *lane = s->opts.lane;
+	struct fifo mine;
+
+	fifo__init(&mine);
+	pthread_mutex_unlock(&s->lock);
+	lane->look(lane->arg, &s->sink, conn, s->stop_fd);
+	pthread_mutex_lock(&s->lock);
+	while (s->queue.head && !s->closing) {
+		struct parcel *p = fifo__pop(&s->queue);
+		bool passed;
+
+		fifo__push(&s->flight, p);
+		pthread_mutex_unlock(&s->lock);
+		passed = lane->pass(lane->arg, &s->sink, p->b);
+		pthread_mutex_lock(&s->lock);
+		fifo__pop(&s->flight);
+		if (!passed) {
+			fifo__push(&mine, p);
+			continue;
+		}
+		p->b = NULL; /* the other's */
+		parcel__put(p);
+	}
+	fifo__give_back(&mine, &s->queue);
+	pass_announces(s);
+}
+
+/* Whether nothing is left to do here: what was is others' by now. */
+static bool is_relieved(struct sink_redis *s)
+{
+	if (s->queue.head || announce_due(s))
+		return false;
+	set_trouble(s, "");
+	s->attempt = 0;
+	return true;
+}
+
+/* A node says that it is not the one (any more). Where the map says that it is, that will be settled in a moment. */
+static void redirected(struct sink_redis *s, const char *text)
+{
+	look_around(s, s->conn);
+	if (s->closing || is_relieved(s))
+		return;
+	set_trouble(s, text);
+	back_off(s, REDIS_CLASS_WRONG_NODE);
 }
 
 static int open_connection(struct sink_redis *s, struct redisContext **ret, struct reason *why)
@@ -505,11 +716,18 @@ static bool connected(struct sink_redis *s)
 		redis_conn__close(conn);
 		return false;
 	}
+	if (err && s->opts.lane) {
+		look_around(s, NULL);
+		if (s->closing || is_relieved(s))
+			return false;
+	}
 	if (err) {
 		lost_connection(s, err, &why);
 		return false;
 	}
 	s->conn = conn;
+	if (s->opts.lane)
+		look_around(s, conn);
 	if (s->url.service[0])
 		mind_master(s);
 	s->stats.connected = true;
@@ -573,10 +791,14 @@ static void send_announce(struct sink_redis *s)
 	pthread_mutex_unlock(&s->lock);
 	err = send_parcels(s, p, &t, &why);
 	pthread_mutex_lock(&s->lock);
-	if (!settled(s, err, &t, &why))
+	if (err || t.worst != REDIS_CLASS_OK)
 		for (a = s->announces; a; a = a->next)
 			a->due |= a->parcel == p;
 	parcel__put(p);
+	if (s->opts.lane && !err && t.worst == REDIS_CLASS_WRONG_NODE)
+		redirected(s, t.text);
+	else
+		settled(s, err, &t, &why);
 }
 
 /* Moves the head of the queue into flight: as many batches as one pipeline takes, at least one. */
@@ -627,7 +849,7 @@ static void land(struct sink_redis *s)
 
 static void send_queue(struct sink_redis *s)
 {
-	struct tally t = {.worst = REDIS_CLASS_OK};
+	struct tally t = {.worst = REDIS_CLASS_OK, .follows_ask = s->opts.lane};
 	struct reason why = {""};
 	int err;
 
@@ -645,7 +867,10 @@ static void send_queue(struct sink_redis *s)
 	}
 	fifo__give_back(&s->flight, &s->queue);
 	trim(s);
-	settled(s, err, &t, &why);
+	if (s->opts.lane && !err && t.worst == REDIS_CLASS_WRONG_NODE)
+		redirected(s, t.text);
+	else
+		settled(s, err, &t, &why);
 }
 
 static bool server_due(const struct sink_redis *s)
@@ -745,16 +970,6 @@ static int sink_redis__write(struct sink *sink, struct batch *b)
 	return dropped ? -ENOBUFS : 0;
 }
 
-/* The link that points to the announce of `id`, or to the end of the list. */
-static struct announce **find_announce(struct sink_redis *s, const char *id)
-{
-	struct announce **link = &s->announces;
-
-	while (*link && strcmp((*link)->id, id) != 0)
-		link = &(*link)->next;
-	return link;
-}
-
 static void forget_announce(struct sink_redis *s, const char *id)
 {
 	struct announce **link = find_announce(s, id), *a = *link;
@@ -762,9 +977,7 @@ static void forget_announce(struct sink_redis *s, const char *id)
 	if (!a)
 		return;
 	*link = a->next;
-	parcel__put(a->parcel);
-	free(a->id);
-	free(a);
+	free_announce(a);
 }
 
 static int set_announce(struct sink_redis *s, const char *id, struct parcel *p)

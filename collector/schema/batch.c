@@ -31,6 +31,7 @@ struct batch {
 	const char **argv;
 	size_t *lens;
 	size_t *first;
+	uint32_t *marks;        /* points of each command */
 	size_t args_n, args_cap, commands_n, commands_cap;
 	size_t chunk_bytes;
 	uint32_t points;
@@ -54,6 +55,7 @@ void batch__free(struct batch *b)
 	free(b->argv);
 	free(b->lens);
 	free(b->first);
+	free(b->marks);
 	free(b);
 }
 
@@ -117,10 +119,15 @@ static bool grow_commands(struct batch *b)
 {
 	size_t cap = b->commands_cap ? 2 * b->commands_cap : 16;
 	size_t *first = reallocarray(b->first, cap, sizeof(*first));
+	uint32_t *marks;
 
 	if (!first)
 		return false;
 	b->first = first;
+	marks = reallocarray(b->marks, cap, sizeof(*marks));
+	if (!marks)
+		return false;
+	b->marks = marks;
 	b->commands_cap = cap;
 	return true;
 }
@@ -133,6 +140,7 @@ void batch__command(struct batch *b, const char *name)
 		fail(b, -ENOMEM);
 		return;
 	}
+	b->marks[b->commands_n] = 0;
 	b->first[b->commands_n++] = b->args_n;
 	batch__arg(b, name);
 }
@@ -236,6 +244,27 @@ void batch__set_points(struct batch *b, uint32_t points, int64_t made_ms)
 	b->made_ms = made_ms;
 }
 
+void batch__mark_point(struct batch *b)
+{
+	if (!b->error && b->commands_n)
+		b->marks[b->commands_n - 1]++;
+}
+
+void batch__copy(struct batch *b, const struct batch *from, size_t i)
+{
+	const char *const *argv;
+	const size_t *lens;
+	int argc = batch__get(from, i, &argv, &lens);
+
+	batch__command(b, argv[0]);
+	for (int k = 1; k < argc; k++)
+		batch__arg_mem(b, argv[k], lens[k]);
+	if (b->error)
+		return;
+	b->marks[b->commands_n - 1] = from->marks[i];
+	b->points += from->marks[i];
+}
+
 uint32_t batch__points(const struct batch *b)
 {
 	return b->points;
@@ -254,7 +283,7 @@ size_t batch__commands(const struct batch *b)
 size_t batch__bytes(const struct batch *b)
 {
 	return sizeof(*b) + b->chunk_bytes + b->args_cap * (sizeof(*b->argv) + sizeof(*b->lens)) +
-	       b->commands_cap * sizeof(*b->first);
+	       b->commands_cap * (sizeof(*b->first) + sizeof(*b->marks));
 }
 
 int batch__get(const struct batch *b, size_t i, const char *const **ret_argv, const size_t **ret_lens)

@@ -38,6 +38,12 @@ void batch__set_points(struct batch *b, uint32_t points, int64_t made_ms);
 uint32_t batch__points(const struct batch *b);
 int64_t batch__made_ms(const struct batch *b);
 
+/* One of its points is the newest command's. */
+void batch__mark_point(struct batch *b);
+
+/* Appends command i of `from`, with its points. */
+void batch__copy(struct batch *b, const struct batch *from, size_t i);
+
 size_t batch__commands(const struct batch *b);
 size_t batch__bytes(const struct batch *b); /* memory it takes */
 

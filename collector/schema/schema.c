@@ -168,6 +168,7 @@ int schema_put__row(struct schema_writer *w, struct batch *b, const char *what, 
 	schema_put__score(b, t, text);
 	free(text);
 	w->points++;
+	batch__mark_point(b);
 	if (due) {
 		schema_put__command(w, b, "ZREMRANGEBYSCORE", what);
 		batch__arg(b, "-inf");

@@ -116,6 +116,7 @@ static void put_event(struct schema_writer *w, const char *key, const char *kept
 		schema_put__pair(b, "id", id);
 	put_fields(e, b);
 	w->points++;
+	batch__mark_point(b);
 }
 
 static void put_ttl(struct schema_writer *w, const char *key, struct batch *b)

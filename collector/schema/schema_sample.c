@@ -196,6 +196,7 @@ static int write_all(struct schema_writer *w, enum tier tier, const struct schem
 	schema_put__score(b, t, text);
 	free(text);
 	w->points++;
+	batch__mark_point(b);
 	if (!schema_put__due(w, &w->alls[tier], t))
 		return 0;
 	schema_put__global(w, b, "ZREMRANGEBYSCORE", what);

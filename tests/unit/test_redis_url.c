@@ -42,6 +42,8 @@ static struct good goods[] = {
 	{"/run/100%.sock?db=1", "unix:///run/100%.sock?db=1", ""},
 	{"redis+sentinel://s/m", "redis+sentinel://s:26379/m", ""},
 	{"redis+sentinel://u:p@s1:1,[::1],s3:3/m?db=2&sentinel_user=x", "redis+sentinel://u@s1:1,[::1]:26379,s3:3/m?db=2", "p"},
+	{"redis+cluster://u:p@h1:1,h2/", "redis+cluster://u@h1:1,h2:6379", "p"},
+	{"rediss+cluster://h1/0?sni=v", "rediss+cluster://h1:6379", ""},
 	{"rediss+sentinel://s1,s2/a%20b?sni=v", "rediss+sentinel://s1:26379,s2:26379/a b", ""},
 };
 
@@ -76,7 +78,8 @@ static struct bad bads[] = {
 	{"redis://h?cacert=/ca"}, {"valkey://h?cacert=/ca"}, {"valkey:/h"}, {"rediss://h?cacert="}, {"rediss://h?cacert"}, {"rediss://h?cert=/c"}, {"rediss://h?key=/k"},
 	{"redis+sentinel://"}, {"redis+sentinel://s"}, {"redis+sentinel://s/"}, {"redis+sentinel://s,/m"}, {"redis+sentinel://s/a/b"},
 	{"redis+sentinel://s/m?sentinel_user="}, {"redis://h?sentinel_user=x"}, {"redis+sentinel://a,b,c,d,e,f,g,h,i,j/m"},
-	{"redis+sentinel://s/m?cacert=/ca"}, {"rediss://h?cacert=%zz"}, {"rediss://h?db=1&&sni=x"}, {"rediss://h?ca=/x"}, {"unix:///a?cacert=/ca"},
+	{"redis+cluster://h/1"}, {"redis+cluster://h?db=1"}, {"redis+cluster://"},
+	{"redis+cluster://h?sentinel_user=x"}, {"redis+sentinel://s/m?cacert=/ca"}, {"rediss://h?cacert=%zz"}, {"rediss://h?db=1&&sni=x"}, {"rediss://h?ca=/x"}, {"unix:///a?cacert=/ca"},
 };
 
 ParameterizedTestParameters(redis_url, is_refused_in_a_sentence)
