@@ -33,6 +33,7 @@
 
 #define DEFAULT_SINCE "5m"
 #define DEFAULT_LOOK_NS (10ull * 1000000000)
+#define MAX_OVERHEAD 0.2 /* what auto may cost: it is a short look, and the details are worth it */
 #define SHOWN_FUNCTIONS 8
 #define SHOWN_PAIRS 10
 #define SHOWN_PLACES 8
@@ -127,11 +128,13 @@ static size_t holder_of(const struct report *r)
 	return SIZE_MAX;
 }
 
-/* Light mode's estimate, as shares of the time. */
+/* The estimate of light and look mode, as shares of the time. */
 static void take_estimate(struct report *r, double observed_us)
 {
 	double about = rows__field(&r->all, FIELD_UTIL_EST), err = rows__field(&r->all, FIELD_HOLD_ERR);
+	double looks = rows__field(&r->all, FIELD_LOOKS);
 
+	r->in.looks = isnan(looks) ? 0 : looks;
 	r->in.about_held = isnan(about) ? 0 : about;
 	r->in.about_held_err = isnan(err) || !(observed_us > 0) ? 0 : err / observed_us;
 }
@@ -403,7 +406,9 @@ static int look(struct report *r, pid_t pid, struct reason *why)
 		.interval_ns = interval_of(r->o, duration_ns),
 		.duration_ns = duration_ns,
 		.mode = r->o->mode,
-		.max_overhead = r->o->max_overhead,
+		.max_overhead = MAX_OVERHEAD,
+		.look_rate = (uint32_t)r->o->look_rate,
+		.may_look = r->o->mode == MODE_AUTO,
 		.stacks = {.on = true, .threshold_ns = r->o->stacks_ns, .tick_ns = TICKS_FINE_NS},
 	};
 	struct collector_events events = {
@@ -411,8 +416,7 @@ static int look(struct report *r, pid_t pid, struct reason *why)
 	};
 	char span[HUMAN_SIZE];
 	uint64_t aside;
-	int err = r->o->mode == MODE_LOOK ? reason__set(why, -EINVAL, "report can't use looks yet: --mode auto, full or light") :
-					    caps__check(why);
+	int err = opts.mode == MODE_LOOK || opts.may_look ? 0 : caps__check(why);
 
 	err = err ? err : probes__set_rights_aside(&aside, why);
 	if (err)
@@ -420,6 +424,8 @@ static int look(struct report *r, pid_t pid, struct reason *why)
 	schema_opts__default(&opts.schema);
 	log_info(r->o->duration_ns ? "looking at process %d for %s" : "nobody observes process %d yet: looking at it for %s",
 		 (int)pid, human__span(span, opts.duration_ns));
+	if (opts.mode == MODE_AUTO)
+		log_info("it may cost the process up to %.0f %% of a core (--mode light and look cost less)", 100 * MAX_OVERHEAD);
 	kin__mention(&pid, 1, "report takes one PID");
 	err = collector__run(&opts, &pid, 1, &events, why);
 	if (!err && r->threads)
@@ -584,17 +590,20 @@ static void print_table(struct out *table)
 
 static void print_basis(const struct report *r)
 {
-	char text[VERDICT_TEXT * 2], observed[HUMAN_SIZE], cost[HUMAN_SIZE], n[HUMAN_SIZE], c[HUMAN_SIZE];
+	char text[VERDICT_TEXT * 2], observed[HUMAN_SIZE], cost[HUMAN_SIZE], n[HUMAN_SIZE], c[HUMAN_SIZE + 32] = "", grouped[HUMAN_SIZE];
 	double acquires = r->in.all.n, contended = r->in.all.c;
 
 	if (isnan(acquires))
 		strcpy(n, "an unknown number of");
 	else
 		human__grouped(n, (uint64_t)acquires);
+	if (isnan(contended))
+		strcpy(c, "of which an unknown number");
+	else
+		text__append(c, sizeof(c), "%s of which", human__grouped(grouped, (uint64_t)contended));
 	snprintf(text, sizeof(text),
-		 "Rests on %s observed, %s acquires, %s of which waited; gilscope's own cost was %s of a core. %s",
-		 human__us(observed, r->in.observed_us), n,
-		 human__grouped(c, isnan(contended) ? 0 : (uint64_t)contended),
+		 "Rests on %s observed, %s acquires, %s waited; gilscope's own cost was %s of a core. %s",
+		 human__us(observed, r->in.observed_us), n, c,
 		 human__share(cost, rows__field(&r->all, FIELD_COST) / r->in.observed_us), r->verdict.limits);
 	options__wrap(stdout, text, 0, 0);
 }
@@ -804,8 +813,8 @@ const struct verb verb_report = {
 		 "program's name. report judges what Redis has of the last five minutes (--since for more). If nobody "
 		 "observes the process, report attaches to it for ten seconds, which needs the rights of attach; "
 		 "--duration attaches in any case.",
-	.options = {OPTION_SINCE, OPTION_UNTIL, OPTION_DURATION, OPTION_MODE, OPTION_JSON, OPTION_HTML, OPTION_REDIS,
-		    OPTION_PASSWORD_FILE, OPTION_SENTINEL_PASSWORD_FILE, OPTION_PREFIX},
+	.options = {OPTION_SINCE, OPTION_UNTIL, OPTION_DURATION, OPTION_MODE, OPTION_LOOK_RATE, OPTION_JSON, OPTION_HTML,
+		    OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_SENTINEL_PASSWORD_FILE, OPTION_PREFIX},
 	.min_args = 1,
 	.max_args = 1,
 	.missing = "which process? (gilscope report PID; gilscope ls shows the Python processes here)",

@@ -102,8 +102,7 @@ static int attach_to(const struct options *o, struct start *start, pid_t pid, st
 	if (err)
 		return err;
 	target__close(t);
-	err = o->mode == MODE_LOOK ? reason__set(why, -EINVAL, "top can't use looks yet: --mode auto, full or light") :
-				     caps__check(why);
+	err = o->mode == MODE_LOOK || o->mode == MODE_AUTO ? 0 : caps__check(why);
 	start->pid = err ? 0 : pid;
 	return err;
 }
@@ -380,8 +379,8 @@ const struct verb verb_top = {
 		 "machine or another, top reads its data from Redis; otherwise it attaches to it until you quit, as "
 		 "gilscope attach does, history included (--no-store: without). Without PROCESS it lists the processes to "
 		 "choose from. Press ? for the keys.",
-	.options = {OPTION_INTERVAL, OPTION_MODE, OPTION_MAX_OVERHEAD, OPTION_REDIS, OPTION_PASSWORD_FILE,
-		    OPTION_SENTINEL_PASSWORD_FILE, OPTION_PREFIX, OPTION_NO_STORE, OPTION_STACKS},
+	.options = {OPTION_INTERVAL, OPTION_MODE, OPTION_LOOK_RATE, OPTION_MAX_OVERHEAD, OPTION_REDIS,
+		    OPTION_PASSWORD_FILE, OPTION_SENTINEL_PASSWORD_FILE, OPTION_PREFIX, OPTION_NO_STORE, OPTION_STACKS},
 	.max_args = 1,
 	.reads_processes = true,
 	.run = run,

@@ -33,6 +33,7 @@
 #include "collector/process/errand.h"
 #include "collector/process/pulse.h"
 #include "collector/redis/redis_server.h"
+#include "collector/stacks/stack_book.h"
 #include "collector/series/grid.h"
 #include "collector/target/spawn.h"
 #include "gc_looks.h"
@@ -132,11 +133,33 @@ static void tell_of_keeping(struct collector *c, struct observed *o)
 				  kept_s[TIER_10S] / 60, kept_s[TIER_60S] / 60, c->opts->schema.retention.max_bytes / 1000000);
 }
 
+static void hand_out_stacks(struct collector *c, struct observed *o, const struct proc_sample *s)
+{
+	for (size_t i = 0; c->events->stack && i < s->stacks.n; i++) {
+		const struct stack_cell *cell = &s->stacks.cells[i];
+		const struct thread_sample *t = &s->threads[cell->thread];
+
+		c->events->stack(c->events->arg, &o->pub, &(struct stack_time){
+			.thread = t->key, .name = t->name, .line = cell->line,
+			.hold_ns = cell->w.hold_ns, .blame_ns = cell->w.blame_ns, .wait_ns = cell->w.wait_ns,
+		});
+	}
+}
+
+static int collect_looks(struct collector *c, struct observed *o, struct proc_sample **ret)
+{
+	int err = looked__collect(o, &c->shop, ret);
+
+	if (!err)
+		hand_out_stacks(c, o, *ret);
+	return err;
+}
+
 /* The interval that has ended, by probes or by looks. */
 static int collect(struct collector *c, struct observed *o, struct proc_sample **ret)
 {
 	if (c->shop.looks)
-		return looked__collect(o, &c->shop, ret);
+		return collect_looks(c, o, ret);
 	if (!o->gone_at) {
 		observed__mind_interpreter(o, &c->shop);
 		runtimes__mind(c, o);
@@ -595,6 +618,7 @@ static void close_probes(struct collector *c)
 static int open_looks(struct collector *c, struct reason *why)
 {
 	c->shop.recipes.no_sites = true;
+	c->shop.looked_code = c->opts->stacks.on ? stack_book__new() : NULL;
 	return looks__start(c->opts->look_rate, &c->shop.looks, why);
 }
 
@@ -618,7 +642,7 @@ static void say_why_looks(struct collector *c)
 		return;
 	collector__notice(c, NULL, "there are no probes, as %s", c->no_probes.text);
 	collector__notice(c, NULL, "so its memory is looked at (look mode): holds, waits and who waited for whom are estimates, "
-			  "and how often the GIL was taken, how long a hold was and which code held it is not known");
+			  "and how often the GIL was taken and how long a hold was is not known");
 }
 
 static int open_instrument(struct collector *c, const struct probes_opts *opts, struct reason *why)
@@ -679,6 +703,7 @@ static void tear_down(struct collector *c)
 		if (roster__at(&c->roster, i))
 			observed__stop(c->roster.places[i], &c->shop);
 	looks__end(c->shop.looks);
+	stack_book__free(c->shop.looked_code);
 	close_probes(c);
 	if (c->signal_fd >= 0)
 		close(c->signal_fd);

@@ -95,6 +95,7 @@ struct workshop {
 	struct reader *reader;     /* both NULL: processes are looked at, */
 	struct looks *looks;       /* by this; else NULL */
 	struct observed *looked[LOOK_SUBJECTS]; /* by its places */
+	struct stack_book *looked_code; /* stacks that looks have seen, by place; NULL: none are asked for */
 	struct recipes recipes;
 	struct target_memory *memory; /* NULL: none */
 	bool begun;                /* the first interval has: with the first process's arming */

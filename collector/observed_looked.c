@@ -12,6 +12,9 @@
 #include "collector/base/log.h"
 #include "collector/look/looks.h"
 #include "collector/python/pynames.h"
+#include "collector/python/pystack.h"
+#include "collector/stacks/native.h"
+#include "collector/stacks/stack_book.h"
 #include "observed.h"
 
 /* ---- its GILs ---- */
@@ -52,7 +55,9 @@ int looked__start(struct observed *o, struct workshop *shop, bool starting, stru
 	l->tally = look_tally__new();
 	if (!l->tally || pynames__new(o->target->pid, o->runtime, &o->recipe->offsets, &l->names))
 		return reason__set(why, -ENOMEM, "out of memory");
-	l->place = looks__watch(shop->looks, o->target->pid, &o->recipe->offsets);
+	if (shop->looked_code && pystack__new(o->target->pid, &o->recipe->offsets, &l->stacks))
+		l->stacks = NULL;
+	l->place = looks__watch(shop->looks, o->target->pid, &o->recipe->offsets, l->stacks != NULL);
 	if (l->place < 0)
 		return reason__set(why, l->place, "process %d is one too many to be looked at", (int)o->target->pid);
 	shop->looked[l->place] = o;
@@ -70,7 +75,10 @@ void looked__stop(struct observed *o, struct workshop *shop)
 	if (l->place >= 0) {
 		looks__unwatch(shop->looks, l->place);
 		shop->looked[l->place] = NULL;
+		if (shop->looked_code)
+			stack_book__forget(shop->looked_code, (uint32_t)l->place);
 	}
+	pystack__free(l->stacks);
 	look_tally__free(l->tally);
 	pynames__free(l->names);
 	*l = (struct looked){.place = -1};
@@ -87,10 +95,25 @@ static void note(void *arg, int place, const struct look_record *r)
 		look_tally__note(o->looked.tally, r, looks__interval_start(shop->looks), looks__interval_end(shop->looks));
 }
 
+static void learn(void *arg, int place, const struct look_stack *stack)
+{
+	struct workshop *shop = arg;
+	const struct observed *o = shop->looked[place];
+	struct gil_stack_event e = {
+		.proc = (uint32_t)place, .hash = stack->hash, .depth = stack->depth, .more = stack->more,
+	};
+
+	if (!o || !shop->looked_code)
+		return;
+	memcpy(e.frames, stack->frames, stack->depth * sizeof(e.frames[0]));
+	stack_book__learn(shop->looked_code, &e, o->looked.stacks);
+}
+
 static void drain(struct workshop *shop, uint64_t until)
 {
 	uint64_t end = looks__interval_end(shop->looks);
 
+	looks__drain_stacks(shop->looks, learn, shop);
 	looks__drain(shop->looks, until < end ? until : end, note, shop);
 }
 
@@ -144,20 +167,47 @@ static void name_threads(struct observed *o, struct proc_sample *s)
 	}
 }
 
+/* What looks found in one stack, as code and as a whole stack. */
+static int take_code(void *arg, struct proc_sample *s, const struct look_code *code)
+{
+	const struct workshop *shop = arg;
+	const struct stack_text *text = stack_book__find(shop->looked_code, code->hash);
+	struct stack_weights weights = {.hold_ns = code->hold_ns, .blame_ns = code->blame_ns};
+	struct code_cell cell = {
+		.thread = code->thread, .hold_ns = code->hold_ns, .blame_ns = code->blame_ns, .times = code->times,
+		.hold_off.ns[GIL_OFF_UNSEEN] = code->hold_ns, .blame_off.ns[GIL_OFF_UNSEEN] = code->blame_ns,
+	};
+
+	if (!text) {
+		s->code_rest.hold_ns += code->hold_ns;
+		s->code_rest.blame_ns += code->blame_ns;
+		stack_weights__add(&s->stacks.rest, &weights);
+		return 0;
+	}
+	code_cell__set_place(&cell, text->leaf.function, text->leaf.file, text->leaf.line, text->leaf.firstlineno);
+	code_cell__set_caller(&cell, text->caller);
+	code_cell__set_native(&cell, NULL);
+	return proc_sample__add_code(s, &cell, SIZE_MAX) ?:
+	       stack_cells__add(&s->stacks, code->thread, text->line[0] ? text->line : "(no Python code)", &weights, STACK_CELLS);
+}
+
 int looked__collect(struct observed *o, struct workshop *shop, struct proc_sample **ret)
 {
 	uint64_t start = looks__interval_start(shop->looks), end = looks__interval_end(shop->looks);
 	struct looked *l = &o->looked;
+	const struct look_code_taker codes = {.take = take_code, .arg = shop};
 	struct proc_sample *s = proc_sample__new();
 	int err = s ? 0 : -ENOMEM;
 
 	drain(shop, end);
 	start = start > o->begun_at ? start : o->begun_at;
-	err = err ?: look_tally__settle(l->tally, l->gils, l->gils_n, end > start ? end - start : 0, s);
+	err = err ?: look_tally__settle(l->tally, l->gils, l->gils_n, end > start ? end - start : 0, l->stacks ? &codes : NULL, s);
+	err = err ?: proc_sample__cap_code(s, CODE_CELLS);
 	if (err) {
 		proc_sample__free(s);
 		return err;
 	}
+	s->code_known = l->stacks != NULL;
 	s->live_threads = reader__live_threads(o->target->pid);
 	if (!o->gone_at && !l->stuck) {
 		name_threads(o, s);

@@ -12,11 +12,13 @@
 struct observed;
 struct workshop;
 struct pynames;
+struct pystack;
 
 struct looked {
 	int place;               /* of looks__watch() */
 	struct look_tally *tally;/* NULL: it is not observed by looks */
 	struct pynames *names;
+	struct pystack *stacks;  /* NULL: its code is not asked for, or frames are not known */
 	struct look_gil gils[LOOK_GILS];
 	uint32_t gils_n;         /* 0: its interpreter is not there yet */
 	bool stuck;              /* its memory can't be read any more */

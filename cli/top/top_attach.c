@@ -159,6 +159,8 @@ static void fill_opts(const struct attached *a, struct collector_opts *opts)
 		.interval_ns = o->interval_ns,
 		.mode = o->mode,
 		.max_overhead = o->max_overhead,
+		.look_rate = (uint32_t)o->look_rate,
+		.may_look = o->mode == MODE_AUTO,
 		.sink = a->history.sink,
 		.stacks = {.on = !o->no_stacks, .threshold_ns = o->stacks_ns},
 	};

@@ -209,7 +209,7 @@ static void know_ourselves(struct listing *l)
 	struct reason why;
 
 	top_source__own_host(l->s, l->host);
-	if (caps__check(&why))
+	if (l->s->o->mode != MODE_AUTO && l->s->o->mode != MODE_LOOK && caps__check(&why))
 		snprintf(l->cannot, sizeof(l->cannot), "Nobody observes it, and to attach to it: %.300s.", why.text);
 }
 

@@ -396,7 +396,7 @@ static const struct {
 	{"P99 WAIT", "99 of 100 of its waits were shorter"},
 	{"handover", "waiting while nobody had it: the next one was being woken up"},
 	{"code", "where its long holds were, that others waited for (--stacks)"},
-	{"~", "an estimate (light mode: holds are seen at ticks of CPU time)"},
+	{"~", "an estimate (light mode: holds are seen at ticks of CPU time; look mode: by looks)"},
 	{"-", "not known"},
 	{"", "Keys"},
 	{"H W B 4 5", "order by hold, wait, blame, longest hold, P99 wait (< >: next)"},

@@ -205,7 +205,9 @@ static void say_numbers(const struct verdict_input *in, struct verdict *v)
 {
 	if (v->bound == BOUND_UNKNOWN)
 		return;
-	if (isnan(in->util))
+	if (in->looks > 0)
+		SAY(v->numbers, "The GIL was held about %.1f %% of the time,", 100 * in->about_held);
+	else if (isnan(in->util))
 		SAY(v->numbers, "How long the GIL was held is not known (light mode);");
 	else
 		SAY(v->numbers, "The GIL was held %.1f %% of the time%s,", 100 * in->util,
@@ -257,7 +259,10 @@ static void limits(const struct verdict_input *in, struct verdict *v)
 	if (in->whys && whys__ns(in->whys, GIL_WHY_TRACER) && !verdict_stuck__is_claimed(v, PATTERN_STOPPED_HOLDER))
 		SAY(v->limits, "%s stopped holders for %s: two profilers or debuggers at once disturb each other. ",
 		    whys__tracers(in->whys, tracers), verdict__ms(a, (double)whys__ns(in->whys, GIL_WHY_TRACER) / 1e3));
-	if (in->sampled)
+	if (in->looks > 0)
+		SAY(v->limits, "Look mode: all times are estimates from %.0f looks, and how often the GIL was taken and how long a "
+			       "single hold lasted is unknown; --mode full tells more, where probes are possible. ", in->looks);
+	else if (in->sampled)
 		SAY(v->limits, "Light mode: who made whom wait is sampled, single holds are unknown; --mode full tells more, at "
 			       "a higher cost to the process. ");
 	if (in->about_held > 0)

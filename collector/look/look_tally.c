@@ -33,6 +33,12 @@ struct pair_tally {
 	uint32_t n;
 };
 
+/* `n` looks found that one in that stack with the GIL, while `waiters` queued, in sum. */
+struct code_tally {
+	uint32_t place, n;
+	uint64_t hash, waiters;
+};
+
 struct gil_tally {
 	uint64_t looks;
 	double seen[LOOK_BLOCKS], held[LOOK_BLOCKS], waits[LOOK_BLOCKS]; /* ns */
@@ -49,6 +55,8 @@ struct look_tally {
 	size_t threads_n, room;
 	struct pair_tally *pairs;
 	size_t pairs_n, pairs_room;
+	struct code_tally *codes;
+	size_t codes_n, codes_room;
 	struct gil_tally gils[LOOK_GILS];
 	uint64_t rounds, idle_rounds; /* of looks at threads, and those in which nobody queued */
 };
@@ -64,6 +72,7 @@ void look_tally__free(struct look_tally *t)
 		return;
 	free(t->threads);
 	free(t->pairs);
+	free(t->codes);
 	free(t);
 }
 
@@ -229,6 +238,29 @@ static void note_thread(struct look_tally *t, const struct look_record *r, size_
 	add_pair(t, place, r->holder ? place_of(t, r->holder_tid, r->gil) : NOBODY);
 }
 
+static void note_code(struct look_tally *t, const struct look_record *r)
+{
+	uint32_t place = place_of(t, r->holder_tid, r->gil), waiters = r->waiters == LOOK_WAITERS_UNKNOWN ? 1 : r->waiters;
+	struct code_tally *more;
+
+	for (size_t i = 0; i < t->codes_n; i++)
+		if (t->codes[i].place == place && t->codes[i].hash == r->hash) {
+			t->codes[i].n++;
+			t->codes[i].waiters += waiters;
+			return;
+		}
+	if (place == NOBODY)
+		return;
+	if (t->codes_n == t->codes_room) {
+		more = reallocarray(t->codes, t->codes_room * 2 + 16, sizeof(*more));
+		if (!more)
+			return;
+		t->codes = more;
+		t->codes_room = t->codes_room * 2 + 16;
+	}
+	t->codes[t->codes_n++] = (struct code_tally){.place = place, .n = 1, .hash = r->hash, .waiters = waiters};
+}
+
 void look_tally__note(struct look_tally *t, const struct look_record *r, uint64_t start, uint64_t end)
 {
 	size_t block = block_of(r->at, start, end);
@@ -237,6 +269,8 @@ void look_tally__note(struct look_tally *t, const struct look_record *r, uint64_
 		note_gil(t, r, block);
 	} else if (r->kind == LOOK_AT_THREAD) {
 		note_thread(t, r, block);
+	} else if (r->kind == LOOK_AT_CODE) {
+		note_code(t, r);
 	} else if (r->kind == LOOK_ROUND) {
 		t->rounds++;
 		t->idle_rounds += !r->waiters;
@@ -383,6 +417,41 @@ static void complete_gil(struct gil_sample *g, const struct proc_sample *s)
 		g->m.wait_ns = waits;
 }
 
+/* All looks at code that found that thread holding, or what waited then. */
+static double sum_of_codes(const struct look_tally *t, uint32_t place, bool waiters)
+{
+	double sum = 0;
+
+	for (size_t i = 0; i < t->codes_n; i++)
+		if (t->codes[i].place == place)
+			sum += waiters ? (double)t->codes[i].waiters : t->codes[i].n;
+	return sum;
+}
+
+/* A thread's hold and blame are parted as looks at its code were. */
+static int give_codes(const struct look_tally *t, const uint32_t *samples, const struct look_code_taker *codes,
+		      struct proc_sample *s)
+{
+	uint64_t *blamed = proc_sample__blamed(s);
+	int err = blamed ? 0 : -ENOMEM;
+
+	for (size_t i = 0; !err && i < t->codes_n; i++) {
+		const struct code_tally *c = &t->codes[i];
+		uint32_t thread = samples[c->place];
+		double n = sum_of_codes(t, c->place, false), waiters = sum_of_codes(t, c->place, true);
+		struct look_code code = {.thread = thread, .hash = c->hash, .times = c->n};
+
+		if (!has_done(&t->threads[c->place]))
+			continue;
+		code.hold_ns = (uint64_t)((double)s->threads[thread].m.hold_est.ns * c->n / n);
+		code.blame_ns = waiters > 0 ? (uint64_t)((double)blamed[thread] * (double)c->waiters / waiters) : 0;
+		if (code.hold_ns + code.blame_ns)
+			err = codes->take(codes->arg, s, &code);
+	}
+	free(blamed);
+	return err;
+}
+
 static uint64_t observed_ns(const struct look_tally *t, uint64_t len_ns)
 {
 	double seen = total(t->gils[0].seen);
@@ -406,6 +475,7 @@ static void begin_next(struct look_tally *t)
 	}
 	t->threads_n = kept;
 	t->pairs_n = 0;
+	t->codes_n = 0;
 	t->rounds = t->idle_rounds = 0;
 	for (size_t i = 0; i < LOOK_GILS; i++)
 		t->gils[i] = (struct gil_tally){
@@ -426,7 +496,8 @@ static bool sees_waits(const struct look_tally *t)
 	return t->rounds && any;
 }
 
-static int settle(struct look_tally *t, const struct look_gil *gils, uint32_t gils_n, uint32_t *samples, struct proc_sample *s)
+static int settle(struct look_tally *t, const struct look_gil *gils, uint32_t gils_n, uint32_t *samples,
+		  const struct look_code_taker *codes, struct proc_sample *s)
 {
 	uint32_t known = KNOWN_HOLD_EST | (sees_waits(t) ? KNOWN_WAIT_EST | KNOWN_HANDOVER : 0);
 	struct scales scales = {
@@ -447,11 +518,13 @@ static int settle(struct look_tally *t, const struct look_gil *gils, uint32_t gi
 		err = metrics__sum(&s->total, &s->gils[i].m);
 	}
 	blame_places__free(&places);
+	if (!err && codes)
+		err = give_codes(t, samples, codes, s);
 	return err;
 }
 
 int look_tally__settle(struct look_tally *t, const struct look_gil *gils, uint32_t gils_n, uint64_t len_ns,
-		       struct proc_sample *s)
+		       const struct look_code_taker *codes, struct proc_sample *s)
 {
 	uint32_t *samples = calloc(t->threads_n + 1, sizeof(*samples));
 	int err = samples ? 0 : -ENOMEM;
@@ -461,7 +534,7 @@ int look_tally__settle(struct look_tally *t, const struct look_gil *gils, uint32
 	s->len_ns = len_ns;
 	s->observed_ns = gils_n ? observed_ns(t, len_ns) : 0;
 	if (!err)
-		err = settle(t, gils, gils_n, samples, s);
+		err = settle(t, gils, gils_n, samples, codes, s);
 	free(samples);
 	begin_next(t);
 	return err;

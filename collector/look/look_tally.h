@@ -28,11 +28,25 @@ struct look_gil {
 	uint32_t number; /* id of its interpreter */
 };
 
+/* What a thread did to others in one stack: its part of what it held and of what others waited for it; `hash` 0: not known where. */
+struct look_code {
+	uint32_t thread; /* place in the sample */
+	uint64_t hash;
+	uint64_t hold_ns, blame_ns;
+	uint32_t times;
+};
+
+/* Called for each, at the end of settling; NULL: not. 0 or -errno, which settling returns. */
+struct look_code_taker {
+	int (*take)(void *arg, struct proc_sample *s, const struct look_code *code);
+	void *arg;
+};
+
 /*
  * Puts the interval of `len_ns` into an empty sample, and begins the next one: GILs, threads (by tid alone: who they are is the
  * caller's to say), blame, totals, and observed_ns: what was looked at. 0 or -ENOMEM.
  */
 int look_tally__settle(struct look_tally *t, const struct look_gil *gils, uint32_t gils_n, uint64_t len_ns,
-		       struct proc_sample *s);
+		       const struct look_code_taker *codes, struct proc_sample *s);
 
 #endif

@@ -24,7 +24,9 @@
 #include <unistd.h>
 
 #include "collector/base/clock.h"
+#include "bpf/gil_stack.h"
 #include "collector/process/procmem.h"
+#include "collector/python/pystack.h"
 #include "collector/target/target.h"
 #include "holder_look.h"
 
@@ -45,6 +47,8 @@
 #define MANY 200
 #define ACCOUNT_NS 250000000ull
 #define PERIOD_MAX_NS 1000000000ull
+#define SENT 256                /* stacks of a process that are known to the collector, */
+#define SENT_FRESH_NS 5000000000ull /* for so long */
 #define FAILS_MAX 3             /* looks in a row: it is gone, or keeps its memory back */
 
 /* Where __wrefs stands in a pthread_cond_t. */
@@ -62,6 +66,10 @@ struct known_thread {
 	int fd; /* of its "syscall" file; -1: not open */
 };
 
+struct sent_stack {
+	uint64_t hash, at;
+};
+
 struct subject {
 	struct look_subject is;
 	bool foreign;            /* it counts its threads in another PID namespace */
@@ -71,6 +79,8 @@ struct subject {
 	struct known_thread *threads;
 	size_t threads_n, next;  /* in random order; the next one to be looked at */
 	uint64_t list_at;
+	struct pystack *stacks;  /* NULL: its code is not asked for, or frames are not known */
+	struct sent_stack sent[SENT];
 };
 
 struct looker {
@@ -146,6 +156,7 @@ static void drop(struct looker *l, size_t i)
 	if (!s)
 		return;
 	close_threads(l, s);
+	pystack__free(s->stacks);
 	free(s->threads);
 	free(s);
 	l->subjects[i] = NULL;
@@ -169,6 +180,8 @@ static void take(struct looker *l, size_t i, const struct look_subject *is)
 		return;
 	s->is = *is;
 	s->foreign = target__id_inside(is->pid, is->pid) != 0;
+	if (is->with_code && pystack__new(is->pid, &is->off, &s->stacks))
+		s->stacks = NULL;
 	l->subjects[i] = s;
 	l->living++;
 }
@@ -449,6 +462,72 @@ static void look_at_threads(struct looker *l, size_t i, size_t n)
 	}
 }
 
+/* ---- looks at code ---- */
+
+static uint64_t hash_of(const struct look_stack *stack)
+{
+	uint64_t hash = gil_mix(stack->subject, stack->turn);
+
+	for (uint32_t i = 0; i < stack->depth; i++) {
+		hash = gil_mix(hash, stack->frames[i].code);
+		hash = gil_mix(hash, (uint64_t)stack->frames[i].at << 32 | stack->frames[i].print);
+	}
+	return hash ? hash : 1;
+}
+
+/* False: it finds no place, and its name won't be known. */
+static bool send(struct looker *l, struct subject *s, const struct look_stack *stack, uint64_t now)
+{
+	struct sent_stack *sent = &s->sent[stack->hash % SENT];
+	struct look_ring *ring = l->ring;
+	uint64_t head = ring->stacks_head;
+
+	if (sent->hash == stack->hash && now - sent->at < SENT_FRESH_NS)
+		return true;
+	if (head - __atomic_load_n(&ring->stacks_tail, __ATOMIC_ACQUIRE) >= LOOK_STACKS)
+		return false;
+	ring->stacks[head % LOOK_STACKS] = *stack;
+	__atomic_store_n(&ring->stacks_head, head + 1, __ATOMIC_RELEASE);
+	*sent = (struct sent_stack){stack->hash, now};
+	return true;
+}
+
+/* Frames that were read while the GIL went on to another are not believed; that there was a look at code is told all the same. */
+static void look_at_code(struct looker *l, size_t i, uint32_t gil)
+{
+	struct subject *s = l->subjects[i];
+	struct look_stack stack = {.subject = (uint32_t)i, .turn = s->is.turn};
+	struct gil_glance before, after;
+	struct look_record r;
+	bool more = false;
+	int n;
+
+	if (glance(s, s->is.gils[gil], &before) || !gil_words__holder(&before.words))
+		return;
+	r = record_of(s, i, gil, LOOK_AT_CODE, &before);
+	n = pystack__walk(s->stacks, gil_words__holder(&before.words), stack.frames, LOOK_DEPTH, &more);
+	if (n >= 0 && glance(s, s->is.gils[gil], &after) == 0 && !gil_words__taken_since(&before.words, &after.words)) {
+		stack.depth = (uint32_t)n;
+		stack.more = more;
+		stack.hash = hash_of(&stack);
+		r.hash = send(l, s, &stack, r.at) ? stack.hash : 0;
+	}
+	put(l, &r);
+}
+
+static void look_at_all_code(struct looker *l)
+{
+	for (size_t i = 0; i < l->end; i++) {
+		if (!l->subjects[i] || !l->subjects[i]->stacks || l->subjects[i]->fails)
+			continue;
+		__atomic_store_n(&l->ring->busy, (uint32_t)i + 1, __ATOMIC_RELAXED);
+		for (uint32_t gil = 0; gil < l->subjects[i]->is.gils_n; gil++)
+			look_at_code(l, i, gil);
+	}
+}
+
+/* ---- how many threads ---- */
+
 /* How many threads may be looked at now, of all processes. */
 static size_t threads_at_once(const struct looker *l)
 {
@@ -541,6 +620,7 @@ static void turn(struct looker *l)
 	}
 	if (now >= l->threads_at) {
 		look_at_all_threads(l);
+		look_at_all_code(l);
 		l->threads_at = now + LOOK_THREADS_NS - LOOK_THREADS_NS / 4 + draw(l) % (LOOK_THREADS_NS / 2);
 	}
 	__atomic_store_n(&l->ring->busy, 0, __ATOMIC_RELAXED);

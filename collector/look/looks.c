@@ -157,7 +157,7 @@ static void changed(struct looks *l, struct look_subject *s)
 	__atomic_add_fetch(&l->ring->changes, 1, __ATOMIC_RELEASE);
 }
 
-int looks__watch(struct looks *l, pid_t pid, const struct pyoffsets *off)
+int looks__watch(struct looks *l, pid_t pid, const struct pyoffsets *off, bool with_code)
 {
 	for (int place = 0; l->ring && place < LOOK_SUBJECTS; place++) {
 		struct look_subject *s = &l->ring->subjects[place];
@@ -167,6 +167,7 @@ int looks__watch(struct looks *l, pid_t pid, const struct pyoffsets *off)
 		change(l, place);
 		s->pid = pid;
 		s->off = *off;
+		s->with_code = with_code;
 		s->gils_n = 0;
 		changed(l, s);
 		return place;
@@ -218,6 +219,21 @@ void looks__drain(struct looks *l, uint64_t until, void (*note)(void *arg, int p
 	}
 	if (ring)
 		__atomic_store_n(&ring->tail, tail, __ATOMIC_RELEASE);
+}
+
+void looks__drain_stacks(struct looks *l, void (*note)(void *arg, int place, const struct look_stack *s), void *arg)
+{
+	struct look_ring *ring = l->ring;
+	uint64_t head = ring ? __atomic_load_n(&ring->stacks_head, __ATOMIC_ACQUIRE) : 0, tail = ring ? ring->stacks_tail : 0;
+
+	for (; tail != head; tail++) {
+		const struct look_stack *s = &ring->stacks[tail % LOOK_STACKS];
+
+		if (s->subject < LOOK_SUBJECTS && s->turn == ring->subjects[s->subject].turn && s->depth <= LOOK_DEPTH)
+			note(arg, (int)s->subject, s);
+	}
+	if (ring)
+		__atomic_store_n(&ring->stacks_tail, tail, __ATOMIC_RELEASE);
 }
 
 struct looks_account looks__account(const struct looks *l)

@@ -19,8 +19,8 @@ struct looks;
 int looks__start(uint32_t rate, struct looks **ret, struct reason *why);
 void looks__end(struct looks *l); /* NULL is legal */
 
-/* From now on this one is looked at. Its place, or -ENOSPC. */
-int looks__watch(struct looks *l, pid_t pid, const struct pyoffsets *off);
+/* From now on this one is looked at; `with_code`: at its holders' stacks, too. Its place, or -ENOSPC. */
+int looks__watch(struct looks *l, pid_t pid, const struct pyoffsets *off, bool with_code);
 
 /* Its GILs, at most LOOK_GILS; nothing happens if they are as they were. Their order is what records name. */
 void looks__set_gils(struct looks *l, int place, const struct gil_address *gils, int n);
@@ -33,6 +33,9 @@ void looks__unwatch(struct looks *l, int place);
  * that has left its place.
  */
 void looks__drain(struct looks *l, uint64_t until, void (*note)(void *arg, int place, const struct look_record *r), void *arg);
+
+/* The same for stacks; to be called first: those that records name have been sent before them. */
+void looks__drain_stacks(struct looks *l, void (*note)(void *arg, int place, const struct look_stack *s), void *arg);
 
 /* Minds a looker that is stuck or gone, some times a second: the place whose process it is stuck on, -1: there is none. */
 int looks__mind(struct looks *l, uint64_t now);

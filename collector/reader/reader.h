@@ -51,6 +51,8 @@ void reader__place(struct reader *r, uint32_t slot, uint64_t tstate, char *buf, 
 void reader__see_native(struct reader *r, uint32_t slot, uint32_t gil, pid_t tid);
 
 /* Publishes the first interval [start, end) (ns, CLOCK_MONOTONIC). Call before arming. */
+#define CODE_CELLS 64       /* of one process and interval; what more there is goes to code_rest */
+#define STACK_CELLS 256     /* the same of whole stacks */
 #define READER_NO_END (UINT64_MAX / 2) /* its end is not known yet: reader__cut() says it later */
 void reader__begin(struct reader *r, uint64_t start_ns, uint64_t end_ns);
 

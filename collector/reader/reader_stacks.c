@@ -21,8 +21,6 @@
 #include "collector/stacks/native_look.h"
 #include "collector/stacks/stack_book.h"
 
-#define CODE_CELLS 64       /* of one process and interval; what more there is goes to code_rest */
-#define STACK_CELLS 256     /* the same of whole stacks */
 
 /* Whose stack it was: by the slot of its record if it has one. */
 static bool identify(struct reader *r, uint32_t proc, uint32_t slot, uint64_t tstate, struct who *ret)

@@ -153,6 +153,64 @@ Test(look, take_the_place_of_probes_that_cannot_be_had_and_that_is_said)
 	}
 }
 
+/* Of an array of JSON, what its objects have under `field` where `key` is `value`, in sum. */
+static double sum_where(const json_t *list, const char *key, const char *value, const char *field)
+{
+	const json_t *one;
+	double sum = 0;
+	size_t i;
+
+	json_array_foreach(list, i, one) {
+		const char *is = json_string_value(json_object_get(one, key));
+
+		if (is && strcmp(is, value) == 0)
+			sum += json_number_value(json_object_get(one, field));
+	}
+	return sum;
+}
+
+Test(look, code_that_holds_is_told_of_each_thread)
+{
+	const json_t *summary;
+	struct workload w;
+	double held, all;
+	json_t *lines;
+
+	lines = observe(&w, "looked.py 6 40", "--mode look", NULL);
+	summary = json_lines__summary(lines);
+	all = (double)json__int(summary, "process.hold_est");
+	held = sum_where(json_object_get(summary, "code"), "function", "hog", "hold_est");
+	cr_expect(held > 0.6 * all && held < 1.01 * all, "%.0f us of %.0f us are of the function that held", held, all);
+	json_decref(lines);
+	workload__quit(&w);
+}
+
+Test(look, report_judges_by_them_and_says_so)
+{
+	struct interpreter stock;
+	struct workload w;
+	struct tool t;
+	char *out, words[128];
+
+	give_up_bpf();
+	give_up_rights();
+	interpreter__stock(&stock);
+	workload__start(&w, &stock, "hog_victim.py 100000 --hold-ms 50 --victims 2");
+	workload__go(&w);
+	snprintf(words, sizeof(words), "report %d --duration 4s", (int)w.pid);
+	cr_expect_eq(tool__run(&t, words), 0);
+	out = tool__stdout(&t);
+	cr_expect(strstr(out, "GIL: YES"), "%s", out);
+	cr_expect(strstr(out, "hog"), "%s", out);
+	cr_expect(strstr(out, "Look mode: all times are estimates"), "%s", out);
+	free(out);
+	out = tool__stderr(&t);
+	cr_expect(strstr(out, "there are no probes, as CAP_BPF"), "%s", out);
+	free(out);
+	tool__clear(&t);
+	workload__kill(&w);
+}
+
 Test(look, what_asks_for_probes_is_not_given_looks)
 {
 	struct interpreter stock;

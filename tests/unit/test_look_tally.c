@@ -47,7 +47,7 @@ static struct proc_sample *settled(struct look_tally *t, uint32_t gils_n)
 {
 	struct proc_sample *s = proc_sample__new();
 
-	cr_assert_eq(look_tally__settle(t, gils, gils_n, LEN, s), 0);
+	cr_assert_eq(look_tally__settle(t, gils, gils_n, LEN, NULL, s), 0);
 	return s;
 }
 
@@ -169,6 +169,42 @@ Test(look_tally, waits_that_cannot_be_seen_are_unknown_and_not_none)
 	s = settled(t, 1);
 	cr_expect_eq(s->total.known & KNOWN_WAIT_EST, KNOWN_WAIT_EST, "its own count says that nobody does");
 	cr_expect_eq(s->total.wait_ns, 0);
+	proc_sample__free(s);
+	look_tally__free(t);
+}
+
+static int take_code(void *arg, struct proc_sample *s, const struct look_code *code)
+{
+	struct look_code *taken = arg;
+
+	cr_assert(code->hash < 3);
+	cr_expect_eq(s->threads[code->thread].key.tid, HOG);
+	taken[code->hash] = *code;
+	return 0;
+}
+
+Test(look_tally, holds_and_blame_are_parted_as_looks_at_code_were)
+{
+	struct look_tally *t = look_tally__new();
+	struct proc_sample *s = proc_sample__new();
+	struct look_code taken[3] = {{0}};
+
+	look_each_ms(t, 5, 10, 1);
+	look_at_victim(t, true);
+	for (unsigned int i = 0; i < 10; i++) {
+		struct look_record r = {
+			.at = i * MS, .kind = LOOK_AT_CODE, .holder = 0xa0, .holder_tid = HOG, .hash = i < 6 ? 1 : i < 8 ? 2 : 0,
+			.waiters = i < 6 ? 1 : 0,
+		};
+
+		look_tally__note(t, &r, 0, LEN);
+	}
+	cr_assert_eq(look_tally__settle(t, gils, 1, LEN, &(struct look_code_taker){take_code, taken}, s), 0);
+	cr_expect_float_eq((double)taken[1].hold_ns, 0.6 * 500 * MS, 1e3);
+	cr_expect_float_eq((double)taken[2].hold_ns, 0.2 * 500 * MS, 1e3);
+	cr_expect_float_eq((double)taken[0].hold_ns, 0.2 * 500 * MS, 1e3, "of those it is not known where");
+	cr_expect_float_eq((double)taken[1].blame_ns, (double)s->blame[0].ns, 1e3, "nobody waited during the others");
+	cr_expect_eq(taken[2].blame_ns, 0);
 	proc_sample__free(s);
 	look_tally__free(t);
 }
