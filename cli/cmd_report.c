@@ -590,7 +590,8 @@ static void print_table(struct out *table)
 
 static void print_basis(const struct report *r)
 {
-	char text[VERDICT_TEXT * 2], observed[HUMAN_SIZE], cost[HUMAN_SIZE], n[HUMAN_SIZE], c[HUMAN_SIZE + 32] = "", grouped[HUMAN_SIZE];
+	char text[VERDICT_TEXT * 2], observed[HUMAN_SIZE], cost[HUMAN_SIZE], n[HUMAN_SIZE], grouped[HUMAN_SIZE];
+	char c[HUMAN_SIZE + 32] = "";
 	double acquires = r->in.all.n, contended = r->in.all.c;
 
 	if (isnan(acquires))

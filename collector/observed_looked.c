@@ -201,7 +201,8 @@ int looked__collect(struct observed *o, struct workshop *shop, struct proc_sampl
 
 	drain(shop, end);
 	start = start > o->begun_at ? start : o->begun_at;
-	err = err ?: look_tally__settle(l->tally, l->gils, l->gils_n, end > start ? end - start : 0, l->stacks ? &codes : NULL, s);
+	err = err ?: look_tally__settle(l->tally, l->gils, l->gils_n, end > start ? end - start : 0, l->stacks ? &codes : NULL,
+					s);
 	err = err ?: proc_sample__cap_code(s, CODE_CELLS);
 	if (err) {
 		proc_sample__free(s);

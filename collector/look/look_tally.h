@@ -28,10 +28,10 @@ struct look_gil {
 	uint32_t number; /* id of its interpreter */
 };
 
-/* What a thread did to others in one stack: its part of what it held and of what others waited for it; `hash` 0: not known where. */
+/* What a thread did to others in one stack: its part of what it held and of what others waited for it. */
 struct look_code {
 	uint32_t thread; /* place in the sample */
-	uint64_t hash;
+	uint64_t hash;   /* 0: it is not known where */
 	uint64_t hold_ns, blame_ns;
 	uint32_t times;
 };
