@@ -134,7 +134,7 @@ static void take_estimate(struct report *r, double observed_us)
 	double about = rows__field(&r->all, FIELD_UTIL_EST), err = rows__field(&r->all, FIELD_HOLD_ERR);
 	double looks = rows__field(&r->all, FIELD_LOOKS);
 
-	r->in.looks = isnan(looks) ? 0 : looks;
+	r->in.gil_looks = isnan(looks) ? 0 : looks;
 	r->in.about_held = isnan(about) ? 0 : about;
 	r->in.about_held_err = isnan(err) || !(observed_us > 0) ? 0 : err / observed_us;
 }

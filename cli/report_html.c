@@ -654,7 +654,7 @@ static void put_matrix(const struct report *r, FILE *to)
 	}
 	fprintf(to, "<h2>Who made whom wait</h2>\n<p class=\"soft\">A row is a thread that waited, a column one that held the "
 		"GIL meanwhile%s.</p>\n<div class=\"scroll\"><table class=\"matrix\">\n",
-		r->in.looks > 0 ? " (sampled: look mode)" : r->in.sampled ? " (sampled: light mode)" : "");
+		r->in.gil_looks > 0 ? " (sampled: look mode)" : r->in.sampled ? " (sampled: light mode)" : "");
 	put_matrix_head(r, to, &holders);
 	fputs("<tbody>\n", to);
 	for (size_t i = 0; i < victims.n; i++)

@@ -10,6 +10,8 @@
 
 #include "collector/base/clock.h"
 #include "collector/base/log.h"
+#include "collector/cpython/pyinterps.h"
+#include "collector/look/gc_watch.h"
 #include "collector/look/looks.h"
 #include "collector/python/pynames.h"
 #include "collector/python/pystack.h"
@@ -19,6 +21,15 @@
 
 /* ---- its GILs ---- */
 
+/* Up to 3.11 a GIL names no interpreter: it is the main one's. */
+static uint64_t collector_of(const struct observed *o, const struct gil_address *gil)
+{
+	const struct pyoffsets *off = &o->recipe->offsets;
+	uint64_t interp = gil->interp ? gil->interp : pyinterps__main(o->target->pid, off, o->runtime);
+
+	return interp && o->looked.gc ? gc_words__state(off, o->runtime, interp) : 0;
+}
+
 /*
  * Interpreters with GILs of their own come and go. Of one that starts there is none to be looked at yet. 0, or -errno where its
  * memory is not what its file says: looks would take whatever lies there for a GIL.
@@ -26,15 +37,21 @@
 static int find_gils(struct observed *o, struct workshop *shop, bool starting, struct reason *why)
 {
 	struct gil_address gils[GIL_PER_PROC];
+	uint64_t addresses[LOOK_GILS], collectors[LOOK_GILS];
 	int n = 0, err = observed__find_gils(o, starting, gils, &n, why);
 
 	if (err || n <= 0)
 		return err;
 	n = n < LOOK_GILS ? n : LOOK_GILS;
-	for (int i = 0; i < n; i++)
-		o->looked.gils[i] = (struct look_gil){.addr = gils[i].gil, .number = (uint32_t)gils[i].interp_id};
+	for (int i = 0; i < n; i++) {
+		addresses[i] = gils[i].gil;
+		collectors[i] = collector_of(o, &gils[i]);
+		o->looked.gils[i] = (struct look_gil){
+			.addr = gils[i].gil, .number = (uint32_t)gils[i].interp_id, .collector = collectors[i],
+		};
+	}
 	o->looked.gils_n = (uint32_t)n;
-	looks__set_gils(shop->looks, o->looked.place, gils, n);
+	looks__set_gils(shop->looks, o->looked.place, addresses, collectors, n);
 	return 0;
 }
 
@@ -47,12 +64,29 @@ static void find_gils_anew(struct observed *o, struct workshop *shop)
 		log_debug("%s", why.text);
 }
 
+/* How often was collected, the interpreter counts. */
+static void count_collections(struct observed *o)
+{
+	const struct looked *l = &o->looked;
+	struct gc_subject subjects[LOOK_GILS] = {{0}};
+
+	if (!l->gc || o->gone_at || l->stuck)
+		return;
+	for (uint32_t i = 0; i < l->gils_n; i++)
+		subjects[i] = (struct gc_subject){
+			.gil = l->gils[i].addr, .number = l->gils[i].number, .state = l->gils[i].collector,
+		};
+	gc_watch__count(l->gc, o->target->pid, &o->recipe->offsets, subjects, l->gils_n);
+}
+
 int looked__start(struct observed *o, struct workshop *shop, bool starting, struct reason *why)
 {
 	struct looked *l = &o->looked;
+	int err;
 
 	l->place = -1;
 	l->tally = look_tally__new();
+	l->gc = o->runtime && gc_words__are_known(&o->recipe->offsets) ? gc_watch__new() : NULL;
 	if (!l->tally || pynames__new(o->target->pid, o->runtime, &o->recipe->offsets, &l->names))
 		return reason__set(why, -ENOMEM, "out of memory");
 	if (shop->looked_code && pystack__new(o->target->pid, &o->recipe->offsets, &l->stacks))
@@ -63,7 +97,9 @@ int looked__start(struct observed *o, struct workshop *shop, bool starting, stru
 	shop->looked[l->place] = o;
 	o->used = true;
 	observed__begin(shop);
-	return find_gils(o, shop, starting, why);
+	err = find_gils(o, shop, starting, why);
+	count_collections(o);
+	return err;
 }
 
 void looked__stop(struct observed *o, struct workshop *shop)
@@ -81,18 +117,33 @@ void looked__stop(struct observed *o, struct workshop *shop)
 	pystack__free(l->stacks);
 	look_tally__free(l->tally);
 	pynames__free(l->names);
+	gc_watch__free(l->gc);
 	*l = (struct looked){.place = -1};
 }
 
 /* ---- what was seen ---- */
+
+static void note_collector(struct observed *o, const struct look_record *r, uint64_t bound)
+{
+	const struct gc_look look = {
+		.at = r->at, .holder = r->holder, .ended = r->collections, .tid = r->holder_tid,
+		.waiters = r->waiters == LOOK_WAITERS_UNKNOWN ? 0 : r->waiters,
+		.collecting = r->collecting, .locked = r->locked,
+	};
+
+	gc_watch__note(o->looked.gc, r->gil, o->looked.gils[r->gil].number, &look, bound);
+}
 
 static void note(void *arg, int place, const struct look_record *r)
 {
 	struct workshop *shop = arg;
 	struct observed *o = shop->looked[place];
 
-	if (o && o->looked.tally)
-		look_tally__note(o->looked.tally, r, looks__interval_start(shop->looks), looks__interval_end(shop->looks));
+	if (!o || !o->looked.tally)
+		return;
+	look_tally__note(o->looked.tally, r, looks__interval_start(shop->looks), looks__interval_end(shop->looks));
+	if (r->kind == LOOK_AT_GIL && o->looked.gc)
+		note_collector(o, r, looks__interval_end(shop->looks));
 }
 
 static void learn(void *arg, int place, const struct look_stack *stack)
@@ -208,6 +259,9 @@ int looked__collect(struct observed *o, struct workshop *shop, struct proc_sampl
 		proc_sample__free(s);
 		return err;
 	}
+	count_collections(o);
+	if (l->gc)
+		gc_watch__settle(l->gc, s, true);
 	s->code_known = l->stacks != NULL;
 	s->live_threads = reader__live_threads(o->target->pid);
 	if (!o->gone_at && !l->stuck) {

@@ -11,6 +11,7 @@
 
 struct observed;
 struct workshop;
+struct gc_watch;
 struct pynames;
 struct pystack;
 
@@ -21,6 +22,7 @@ struct looked {
 	struct pystack *stacks;  /* NULL: its code is not asked for, or frames are not known */
 	struct look_gil gils[LOOK_GILS];
 	uint32_t gils_n;         /* 0: its interpreter is not there yet */
+	struct gc_watch *gc;     /* NULL: of its garbage collection nothing is known */
 	bool stuck;              /* its memory can't be read any more */
 };
 

@@ -205,7 +205,7 @@ static void say_numbers(const struct verdict_input *in, struct verdict *v)
 {
 	if (v->bound == BOUND_UNKNOWN)
 		return;
-	if (in->looks > 0)
+	if (in->gil_looks > 0)
 		SAY(v->numbers, "The GIL was held about %.1f %% of the time,", 100 * in->about_held);
 	else if (isnan(in->util))
 		SAY(v->numbers, "How long the GIL was held is not known (light mode);");
@@ -259,9 +259,9 @@ static void limits(const struct verdict_input *in, struct verdict *v)
 	if (in->whys && whys__ns(in->whys, GIL_WHY_TRACER) && !verdict_stuck__is_claimed(v, PATTERN_STOPPED_HOLDER))
 		SAY(v->limits, "%s stopped holders for %s: two profilers or debuggers at once disturb each other. ",
 		    whys__tracers(in->whys, tracers), verdict__ms(a, (double)whys__ns(in->whys, GIL_WHY_TRACER) / 1e3));
-	if (in->looks > 0)
+	if (in->gil_looks > 0)
 		SAY(v->limits, "Look mode: all times are estimates from %.0f looks, and how often the GIL was taken and how long "
-			       "a single hold lasted is unknown; --mode full tells more, where probes are possible. ", in->looks);
+			       "a single hold lasted is unknown; --mode full tells more, where probes are possible. ", in->gil_looks);
 	else if (in->sampled)
 		SAY(v->limits, "Light mode: who made whom wait is sampled, single holds are unknown; --mode full tells more, at "
 			       "a higher cost to the process. ");

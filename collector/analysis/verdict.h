@@ -100,7 +100,7 @@ struct verdict_input {
 	unsigned int gils;              /* > 1: interpreters with GILs of their own */
 	bool sampled;                   /* light mode: blame is sampled, */
 	double about_held, about_held_err; /* and so are holds: share of the time, its error; 0: not known, or exactly */
-	double looks;                   /* all of it rests on so many looks, and there was no probe; 0: there were probes */
+	double gil_looks;               /* all of it rests on so many looks, and there was no probe; 0: there were probes */
 	const struct holding *holding;  /* what was seen by looking at the process; NULL: nothing */
 	const struct whys *whys;        /* of all holders: why they slept, who stopped them; NULL: not known */
 	size_t holder;                  /* index of the thread that `holding` is about; SIZE_MAX: none of them */

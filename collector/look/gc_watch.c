@@ -345,9 +345,9 @@ void gc_watch__settle(struct gc_watch *w, struct proc_sample *s, bool with_times
 	for (uint32_t i = 0; i < GC_WATCH_GILS; i++)
 		if (w->gils[i].used)
 			settle_gil(&w->gils[i], s, with_times, &known);
-	if (!(s->total.known & KNOWN_WAIT))
+	if (!metrics__knows_wait(&s->total))
 		known &= ~(uint32_t)KNOWN_GC_WAIT;
-	if (s->total.known & KNOWN_WAIT && s->total.gc.wait_ns > s->total.wait_ns)
+	if (metrics__knows_wait(&s->total) && s->total.gc.wait_ns > s->total.wait_ns)
 		s->total.gc.wait_ns = s->total.wait_ns;
 	s->total.known |= known;
 	bound_by_whole(&s->total);

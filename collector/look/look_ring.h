@@ -30,6 +30,7 @@ struct look_subject {
 	pid_t pid;               /* 0: nobody */
 	uint32_t gils_n;
 	uint64_t gils[LOOK_GILS];/* addresses */
+	uint64_t collectors[LOOK_GILS]; /* gc_words__state() of each one's interpreter; 0: not known */
 	uint32_t with_code;      /* which code holders are in is asked for */
 	struct pyoffsets off;
 };
@@ -56,15 +57,18 @@ struct look_record {
 	uint64_t holder;         /* thread state that had the GIL; 0: nobody */
 	uint64_t switches;       /* of the GIL so far */
 	uint64_t hash;           /* LOOK_AT_CODE: of the stack; 0: it can't be told */
+	uint64_t collections;    /* LOOK_AT_GIL: of garbage, that have ended; 0: not known */
 	uint32_t subject, turn;  /* the one that stood there then */
 	uint32_t holder_tid;     /* as the collector counts; 0: not known */
 	uint32_t tid;            /* LOOK_AT_THREAD: which */
 	uint32_t weight_ns;      /* LOOK_AT_GIL: the time that it stands for */
 	uint32_t waiters;        /* LOOK_AT_GIL: that queue for it; LOOK_ROUND */
-	uint8_t kind, gil, doing, pad[5];
+	uint8_t kind, gil, doing;
+	uint8_t locked, collecting; /* LOOK_AT_GIL */
+	uint8_t pad[3];
 };
 
-_Static_assert(sizeof(struct look_record) == 64, "no holes but the one that is named");
+_Static_assert(sizeof(struct look_record) == 72, "no holes but the one that is named");
 
 /* A stack that has not been seen for a while. */
 struct look_stack {

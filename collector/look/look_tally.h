@@ -26,6 +26,7 @@ void look_tally__note(struct look_tally *t, const struct look_record *r, uint64_
 struct look_gil {
 	uint64_t addr;
 	uint32_t number; /* id of its interpreter */
+	uint64_t collector; /* of garbage, that interpreter's: gc_words__state(); 0: not known */
 };
 
 /* What a thread did to others in one stack: its part of what it held and of what others waited for it. */

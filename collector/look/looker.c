@@ -25,6 +25,7 @@
 
 #include "collector/base/clock.h"
 #include "bpf/gil_stack.h"
+#include "collector/cpython/gc_words.h"
 #include "collector/process/procmem.h"
 #include "collector/python/pystack.h"
 #include "collector/target/target.h"
@@ -290,6 +291,18 @@ static struct look_record record_of(struct subject *s, size_t i, uint32_t gil, e
 	};
 }
 
+/* What its interpreter's collector does, a moment later; what can't be read is not known. */
+static void look_at_collector(const struct subject *s, uint32_t gil, struct look_record *r)
+{
+	struct gc_words words;
+
+	if (!s->is.collectors[gil] || gc_words__read(s->is.pid, &s->is.off, s->is.collectors[gil], &words))
+		return;
+	r->collecting = words.collecting;
+	for (int i = 0; words.counted && i < GC_GENERATIONS; i++)
+		r->collections += words.collections[i];
+}
+
 static void look_at_gils(struct looker *l, size_t i, uint32_t weight_ns)
 {
 	struct subject *s = l->subjects[i];
@@ -307,6 +320,8 @@ static void look_at_gils(struct looker *l, size_t i, uint32_t weight_ns)
 		s->fails = 0;
 		r = record_of(s, i, gil, LOOK_AT_GIL, &g);
 		r.weight_ns = weight_ns;
+		r.locked = g.words.locked == 1;
+		look_at_collector(s, gil, &r);
 		put(l, &r);
 	}
 }

@@ -175,19 +175,21 @@ int looks__watch(struct looks *l, pid_t pid, const struct pyoffsets *off, bool w
 	return -ENOSPC;
 }
 
-void looks__set_gils(struct looks *l, int place, const struct gil_address *gils, int n)
+void looks__set_gils(struct looks *l, int place, const uint64_t *gils, const uint64_t *collectors, int n)
 {
 	struct look_subject *s = l->ring && place >= 0 ? &l->ring->subjects[place] : NULL;
 	bool same = s && (uint32_t)n == s->gils_n;
 
 	for (int i = 0; same && i < n; i++)
-		same = s->gils[i] == gils[i].gil;
+		same = s->gils[i] == gils[i] && s->collectors[i] == collectors[i];
 	if (!s || same || n > LOOK_GILS)
 		return;
 	change(l, place);
 	s->gils_n = (uint32_t)n;
-	for (int i = 0; i < n; i++)
-		s->gils[i] = gils[i].gil;
+	for (int i = 0; i < n; i++) {
+		s->gils[i] = gils[i];
+		s->collectors[i] = collectors[i];
+	}
 	changed(l, s);
 }
 

@@ -10,7 +10,7 @@
 #define GILSCOPE_LOOKS_H
 
 #include "collector/base/reason.h"
-#include "collector/python/pygils.h"
+#include "collector/cpython/pyver.h"
 #include "look_ring.h"
 
 struct looks;
@@ -22,8 +22,11 @@ void looks__end(struct looks *l); /* NULL is legal */
 /* From now on this one is looked at; `with_code`: at its holders' stacks, too. Its place, or -ENOSPC. */
 int looks__watch(struct looks *l, pid_t pid, const struct pyoffsets *off, bool with_code);
 
-/* Its GILs, at most LOOK_GILS; nothing happens if they are as they were. Their order is what records name. */
-void looks__set_gils(struct looks *l, int place, const struct gil_address *gils, int n);
+/*
+ * Its GILs, at most LOOK_GILS, and the garbage collector of each one's interpreter (gc_words__state(), 0: not known); nothing
+ * happens if they are as they were. Their order is what records name.
+ */
+void looks__set_gils(struct looks *l, int place, const uint64_t *gils, const uint64_t *collectors, int n);
 
 /* It is looked at no more, and its place is free. */
 void looks__unwatch(struct looks *l, int place);

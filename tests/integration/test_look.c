@@ -13,6 +13,7 @@
 #include <math.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -209,6 +210,74 @@ Test(look, report_judges_by_them_and_says_so)
 	free(out);
 	tool__clear(&t);
 	workload__kill(&w);
+}
+
+Test(look, garbage_collection_is_what_the_program_clocked)
+{
+	const json_t *summary;
+	double gc, err, clocked;
+	struct workload w;
+	json_t *lines;
+
+	lines = observe(&w, "garbage.py 8 --explicit", "--mode look", NULL);
+	summary = json_lines__summary(lines);
+	gc = (double)json__int(summary, "process.gc");
+	err = (double)json__int(summary, "process.gc_err");
+	clocked = (double)truth__int(w.truth, "gc_ns") / 1e3;
+	cr_expect(fabs(gc - clocked) <= ERRORS * err + 0.03 * clocked, "%.0f us told, +- %.0f, of %.0f us", gc, err, clocked);
+	cr_expect_eq(json__int(summary, "process.gc_n2"), truth__int(w.truth, "n2"));
+	json_decref(lines);
+	workload__quit(&w);
+}
+
+/* The process that looks for gilscope: a child of one of its readers. 0: there is none now. */
+static pid_t looker_of(pid_t gilscope)
+{
+	char words[256], line[32] = "";
+	FILE *p;
+
+	snprintf(words, sizeof(words), "for p in $(pgrep -x gilscope-looks); do r=$(ps -o ppid= -p $p); n=$(ps -o ppid= -p ${r:-1}); "
+		 "[ \"$(ps -o ppid= -p ${n:-1} | tr -d ' ')\" = %d ] && echo $p; done", (int)gilscope);
+	p = popen(words, "r");
+	cr_assert(p);
+	if (!fgets(line, sizeof(line), p))
+		line[0] = '\0';
+	pclose(p);
+	return (pid_t)atoi(line);
+}
+
+Test(look, another_process_looks_where_somebody_has_killed_the_one_that_did)
+{
+	struct interpreter stock;
+	struct workload w;
+	char words[128], *out;
+	struct tool t;
+	pid_t looker;
+	json_t *lines;
+
+	interpreter__stock(&stock);
+	workload__start(&w, &stock, "looked.py 8 --hold-ms 5 40");
+	snprintf(words, sizeof(words), "attach %d --mode look --no-store --json --interval 500ms", (int)w.pid);
+	tool__start(&t, words);
+	tool__await(&t, "watching");
+	looker = looker_of(t.pid);
+	cr_assert_gt(looker, 0);
+	cr_assert_eq(kill(looker, SIGKILL), 0);
+	while (looker_of(t.pid) == looker || !looker_of(t.pid))
+		usleep(100000);
+	workload__go(&w);
+	workload__truth(&w);
+	kill(t.pid, SIGINT);
+	cr_assert_eq(tool__wait(&t, 60), 0);
+	out = tool__stdout(&t);
+	lines = json_lines__parse(out);
+	cr_expect_lt(json_number_value(json_object_get(json_object_get(json_lines__summary(lines), "process"), "cov")), 0.98,
+		     "in between nobody looked");
+	expect_holds(json_lines__summary(lines), &w, 0.2);
+	json_decref(lines);
+	free(out);
+	tool__clear(&t);
+	workload__quit(&w);
 }
 
 Test(look, what_asks_for_probes_is_not_given_looks)
