@@ -261,7 +261,8 @@ static void limits(const struct verdict_input *in, struct verdict *v)
 		    whys__tracers(in->whys, tracers), verdict__ms(a, (double)whys__ns(in->whys, GIL_WHY_TRACER) / 1e3));
 	if (in->gil_looks > 0)
 		SAY(v->limits, "Look mode: all times are estimates from %.0f looks, and how often the GIL was taken and how long "
-			       "a single hold lasted is unknown; --mode full tells more, where probes are possible. ", in->gil_looks);
+			       "a single hold lasted is unknown; --mode full tells more, where probes are possible. ",
+		    in->gil_looks);
 	else if (in->sampled)
 		SAY(v->limits, "Light mode: who made whom wait is sampled, single holds are unknown; --mode full tells more, at "
 			       "a higher cost to the process. ");

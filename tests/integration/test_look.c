@@ -236,7 +236,8 @@ static pid_t looker_of(pid_t gilscope)
 	char words[256], line[32] = "";
 	FILE *p;
 
-	snprintf(words, sizeof(words), "for p in $(pgrep -x gilscope-looks); do r=$(ps -o ppid= -p $p); n=$(ps -o ppid= -p ${r:-1}); "
+	snprintf(words, sizeof(words), "for p in $(pgrep -x gilscope-looks); do r=$(ps -o ppid= -p $p); "
+		 "n=$(ps -o ppid= -p ${r:-1}); "
 		 "[ \"$(ps -o ppid= -p ${n:-1} | tr -d ' ')\" = %d ] && echo $p; done", (int)gilscope);
 	p = popen(words, "r");
 	cr_assert(p);
