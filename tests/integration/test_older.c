@@ -168,26 +168,29 @@ static void expect_said(const char *command, const char *key, int status, const 
 	program__free(&p);
 }
 
-static void start_for_attach(struct workload *w, char *command, size_t size)
+/* Twice: by looks in place of probes, and where only probes will do. */
+static void start_for_attach(struct workload *w, char command[64], char probes[96])
 {
 	unsetenv(MASK);
 	start(w, "release_loop.py 1");
-	snprintf(command, size, "attach --no-store --duration 200ms %d", (int)w->pid);
+	snprintf(command, 64, "attach --no-store --duration 200ms %d", (int)w->pid);
+	snprintf(probes, 96, "%s --mode full", command);
 }
 
-/* Each alone: doctor names it and says what for; attach, too, if it is needed. */
+/* Each alone: doctor names it and says what for; attach, too, if it is needed, and looks, or refuses. */
 Test(older, each_missing_feature_is_named)
 {
 	struct workload w;
-	char attach[64];
+	char attach[64], probes[96];
 
-	start_for_attach(&w, attach, sizeof(attach));
+	start_for_attach(&w, attach, probes);
 	for (enum kernel_feature i = 0; i < KERNEL_FEATURES; i++) {
 		bool needed = kernel_feature__is_needed(i);
 
-		expect_said("doctor --json", kernel_feature__key(i), needed, kernel_feature__name(i));
-		expect_said("doctor --json", kernel_feature__key(i), needed, kernel_feature__use(i));
-		expect_said(attach, kernel_feature__key(i), needed, needed ? kernel_feature__name(i) : "");
+		expect_said("doctor --json", kernel_feature__key(i), 0, kernel_feature__name(i));
+		expect_said("doctor --json", kernel_feature__key(i), 0, kernel_feature__use(i));
+		expect_said(attach, kernel_feature__key(i), 0, needed ? kernel_feature__name(i) : "");
+		expect_said(probes, kernel_feature__key(i), needed, needed ? kernel_feature__name(i) : "");
 	}
 	workload__quit(&w);
 }
@@ -195,12 +198,13 @@ Test(older, each_missing_feature_is_named)
 Test(older, all_that_is_missing_is_named_at_once)
 {
 	struct workload w;
-	char attach[64], what[512];
+	char attach[64], probes[96], what[512];
 
-	start_for_attach(&w, attach, sizeof(attach));
+	start_for_attach(&w, attach, probes);
 	snprintf(what, sizeof(what), "lacks what gilscope needs: %s, %s", kernel_feature__name(KERNEL_TASK_STORAGE),
 		 kernel_feature__name(KERNEL_ATTACH_COOKIES));
-	expect_said(attach, "attach_cookies,task_storage", 1, what);
-	expect_said(attach, "loop,no_such", 1, "no_such");
+	expect_said(attach, "attach_cookies,task_storage", 0, what);
+	expect_said(probes, "attach_cookies,task_storage", 1, what);
+	expect_said(probes, "loop,no_such", 1, "no_such");
 	workload__quit(&w);
 }
