@@ -14,6 +14,7 @@
 #include "../support/bpf_env.h"
 #include "../support/interpreters.h"
 #include "../support/json_lines.h"
+#include "../support/own_images.h"
 #include "../support/private_redis.h"
 #include "../support/program.h"
 #include "../support/pythons.h"
@@ -28,6 +29,7 @@ static char dir[64];
 static void set_up(void)
 {
 	bpf_env__require();
+	own_image__use_stock();
 	temp_dir__make(dir, sizeof(dir));
 }
 

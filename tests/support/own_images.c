@@ -4,15 +4,20 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "pythons.h"
+
+#define DIRECTORIES 64
 
 void own_mounts__enter(void)
 {
@@ -32,20 +37,43 @@ static bool same_file(const char *a, const char *b)
 	return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
-void own_image__use(const struct interpreter *in)
+/* The first directory that no other test has now: it is this process's (and its children's) until they end. */
+static const char *own_directory(void)
 {
+	static char dir[PATH_MAX - INTERPRETER_PATH];
 	const char *output = getenv("OUTPUT");
-	char copy[PATH_MAX], name[INTERPRETER_PATH];
+	char lock[PATH_MAX];
 
 	cr_assert_not_null(output, "OUTPUT is not set");
+	for (int i = 0; !dir[0] && i < DIRECTORIES; i++) {
+		int fd;
+
+		must_run("mkdir -p '%s/own-images/%d'", output, i);
+		snprintf(lock, sizeof(lock), "%s/own-images/%d/lock", output, i);
+		fd = open(lock, O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+		cr_assert_geq(fd, 0, "%s: %s", lock, strerror(errno));
+		if (flock(fd, LOCK_EX | LOCK_NB))
+			close(fd);
+		else
+			snprintf(dir, sizeof(dir), "%s/own-images/%d", output, i);
+	}
+	cr_assert(dir[0], "each of %d directories of images is in use", DIRECTORIES);
+	return dir;
+}
+
+void own_image__use(const struct interpreter *in)
+{
+	const char *dir = own_directory();
+	char copy[PATH_MAX], name[INTERPRETER_PATH];
+
 	snprintf(name, sizeof(name), "%s", in->image);
 	for (char *p = name; *p; p++)
 		if (*p == '/')
 			*p = '_';
-	snprintf(copy, sizeof(copy), "%s/own-images/%s", output, name);
+	snprintf(copy, sizeof(copy), "%s/%s", dir, name);
 	if (same_file(copy, in->image))
 		return;
-	must_run("mkdir -p '%s/own-images' && cp -pu '%s' '%s'", output, in->image, copy);
+	must_run("cp -pu '%s' '%s'", in->image, copy);
 	own_mounts__enter();
 	cr_assert_eq(mount(copy, in->image, NULL, MS_BIND, NULL), 0, "%s: %s", in->image, strerror(errno));
 }

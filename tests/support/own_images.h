@@ -13,7 +13,8 @@ void own_mounts__enter(void);
 
 /*
  * From here on this process and its children find a copy where the image of `in` is (mounted over it, seen by them alone). The
- * copy lies in the build directory and is made once. Doing it again does nothing. Needs CAP_SYS_ADMIN; fails the test without.
+ * copy lies in a directory of the build's that no other test uses meanwhile. Doing it again does nothing. Needs CAP_SYS_ADMIN;
+ * fails the test without.
  */
 void own_image__use(const struct interpreter *in);
 
