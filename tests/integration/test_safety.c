@@ -217,7 +217,7 @@ static void expect_listed_as_moved(pid_t pid)
 /* A uprobe there would never be met: nothing is planted, that is said, and what needs no probe works. */
 static void expect_refused_in_words(const struct moved *move)
 {
-	static const char *const verbs[] = {"attach --no-store", "report", "flame"};
+	static const char *const verbs[] = {"attach --no-store --mode full", "report --mode full", "flame"};
 	struct workload w;
 	char words[96], *said;
 	struct tool t;
@@ -239,7 +239,16 @@ static void expect_refused_in_words(const struct moved *move)
 	tool__clear(&t);
 	expect_listed_as_moved(w.pid);
 	snprintf(words, sizeof(words), "doctor %d", (int)w.pid);
-	cr_expect_eq(tool__run(&t, words), 1);
+	cr_expect_eq(tool__run(&t, words), 0);
+	said = tool__stdout(&t);
+	cr_expect_not_null(strstr(said, "its text was moved"), "%s", said);
+	free(said);
+	tool__clear(&t);
+	snprintf(words, sizeof(words), "attach --no-store --duration 1s %d", (int)w.pid);
+	cr_expect_eq(tool__run(&t, words), 0, "by looks");
+	said = tool__stderr(&t);
+	cr_expect_not_null(strstr(said, "its text was moved"), "%s", said);
+	free(said);
 	tool__clear(&t);
 	workload__kill(&w);
 }
