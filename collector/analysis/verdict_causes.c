@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define OWN_PART 0.2 /* of what both explain: the code's own part makes it the cause, where requests do not tell */
+#define OWN_PART 0.2 /* of what both explain: with less, a CPU would help more than another code */
 
 static struct verdict_finding *find(struct verdict *v, enum verdict_pattern pattern)
 {
@@ -38,13 +38,13 @@ static bool is_same_code(const struct judging *j, const struct verdict_finding *
 	return strcmp(x->function, y->function) == 0;
 }
 
-/* It would hold for long, had it a CPU all the time. */
+/* It would hold for long, had it a CPU all the time, and that is no small part of what others waited. */
 static bool is_long_itself(const struct judging *j, const struct verdict_finding *code, const struct verdict_finding *lack)
 {
 	const struct verdict_load *t = &j->in->threads[code->thread];
 
-	if (code->pattern == PATTERN_LONG_HOLD && t->over_n > 0)
-		return t->over_us >= t->over_n * (LONG_US - SWITCH_US);
+	if (code->pattern == PATTERN_LONG_HOLD && t->over_n > 0 && t->over_us < t->over_n * (LONG_US - SWITCH_US))
+		return false;
 	return code->waited_us >= OWN_PART * (code->waited_us + lack->waited_us);
 }
 

@@ -461,7 +461,7 @@ Test(stuck, report_names_a_hold_from_before_and_what_it_sleeps_in, .timeout = 30
 				   json_dumps(said, JSON_COMPACT));
 		cr_expect_not_null(strstr(text_of(found, "evidence"), call), "%s", text_of(found, "evidence"));
 		cr_expect_not_null(strstr(text_of(found, "evidence"), "1 thread waits for it"), "%s", text_of(found, "evidence"));
-		cr_expect_not_null(strstr(text_of(found, "evidence"), "holder (workloads/stuck.py:"), "%s",
+		cr_expect_not_null(strstr(text_of(found, "evidence"), "holder (stuck.py:"), "%s",
 				   text_of(found, "evidence"));
 		cr_expect_str_eq(text_of(found, "name"), "holder");
 		cr_expect_geq(number(said, "hold_blocked"), 0.5 * number(said, "hold"));
