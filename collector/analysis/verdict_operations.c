@@ -14,7 +14,7 @@ static const struct row {
 	const char *called[4];     /* begin what was called: "json." */
 	struct operation is;
 } rows[] = {
-	{{"os_fork", "fork", "__libc_fork", "_Fork", "__GI__Fork", "os_forkpty", "_posixsubprocess."},
+	{{"os_fork", "posix.fork", "fork", "__libc_fork", "_Fork", "__GI__Fork", "os_forkpty", "_posixsubprocess."},
 	 {"os.fork", "multiprocessing."},
 	 {"forks: the kernel copies the tables of all of the process's memory, with the GIL held",
 	  "fork early or from a small helper; subprocess or spawn (posix_spawn) copies no memory tables.",
@@ -35,7 +35,7 @@ static const struct row {
 	  "mend that regular expression: one that backtracks takes time exponential in the text's length.",
 	  "Look for nested repeats such as (a+)+ and for .* twice; atomic groups and possessive repeats (Python 3.11) do not "
 	  "backtrack. Bound the length of the text, or match in another process."}},
-	{{"list_sort", "builtin_sorted", "list.sort", "sorted", "binarysort", "merge_at"}, {"heapq."},
+	{{"list_sort", "builtin_sorted", "list.sort", "builtins.sorted", "binarysort", "merge_at"}, {"heapq."},
 	 {"sorts a list, which keeps the GIL while no Python code compares",
 	  "sort less at a time: keep it sorted (bisect, a heap), or let the database or another process sort.",
 	  "Sorting in one go keeps everybody out; a key of plain numbers or texts makes it faster."}},
@@ -46,7 +46,7 @@ static const struct row {
 	 {"computes with very large integers, which keeps the GIL until the number is done",
 	  "do without integers of so many digits, or compute them in another process (gmpy2 is faster).",
 	  "Converting to and from decimal takes time quadratic in the digits: hexadecimal takes linear time."}},
-	{{"builtin_compile", "_PyPegen", "_PyAST", "PyAST", "compiler_", "_PyCompile", "compile", "PyMarshal"},
+	{{"builtin_compile", "builtins.compile", "_PyPegen", "PyAST", "compiler_", "_PyCompile", "compile", "PyMarshal"},
 	 {"importlib.", "imp.", "ast."},
 	 {"compiles or imports Python code while it serves",
 	  "import and compile at start-up, not while it serves.",

@@ -131,6 +131,8 @@ const char *app_code__native(const char *native, char *buf, size_t size)
 		module = 0;
 	else
 		snprintf(buf, size, "%.*s%s", (int)module, native, function ? ": " : "");
+	if (function && module && strncmp(function + 2, native, module) == 0 && function[2 + module] == '.')
+		buf[0] = '\0'; /* "_pickle.dumps" has its module */
 	if (function && strlen(buf) + 1 < size)
 		snprintf(buf + strlen(buf), size - strlen(buf), "%.*s", (int)function_len(function + 2), function + 2);
 	return buf;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "collector/base/text.h"
+#include "collector/cpython/method_names.h"
 #include "collector/elf/debugfile.h"
 #include "collector/elf/elffile.h"
 #include "collector/process/procmaps.h"
@@ -41,7 +42,7 @@ enum kind {
 
 struct function {
 	struct elf_range extent;
-	bool named;      /* by a symbol */
+	bool named;      /* by a symbol, or by Python's tables of methods */
 	char name[FUNCTION_SIZE];
 };
 
@@ -52,6 +53,7 @@ struct file {
 	enum kind kind;
 	uint64_t used;      /* as a number */
 	struct function *functions;
+	struct method_names *methods; /* NULL: nobody asked yet */
 };
 
 struct native_files {
@@ -84,6 +86,7 @@ static void file_free(struct file *f)
 {
 	if (!f)
 		return;
+	method_names__free(f->methods);
 	elffile__close(f->ef);
 	if (f->fd >= 0)
 		close(f->fd);
@@ -355,7 +358,20 @@ static struct module *module_at(struct native *n, uint64_t addr)
 
 /* ---- functions ---- */
 
-/* By its symbol, else where it begins, else the very place. `extent` is known to be one function's. */
+/* By the name that Python has for it. The tables are read when the first function without a symbol is met. */
+static bool name_method(struct file *f, uint64_t start, struct function *ret)
+{
+	const char *name;
+
+	if (!f->methods)
+		f->methods = method_names__new(f->ef);
+	name = f->methods ? method_names__at(f->methods, start) : NULL;
+	if (name)
+		snprintf(ret->name, sizeof(ret->name), "%s", name);
+	return name != NULL;
+}
+
+/* By its symbol, else Python's name, else where it begins, else the very place. `extent` is known to be one function's. */
 static void name_function(struct file *f, uint64_t place, const struct elf_range *extent, struct function *ret)
 {
 	char raw[DEMANGLE_RAW_SIZE];
@@ -364,6 +380,9 @@ static void name_function(struct file *f, uint64_t place, const struct elf_range
 	ret->extent = *extent;
 	ret->named = elffile__symbol_at(f->ef, place, raw, sizeof(raw), &symbol);
 	if (!ret->named) {
+		ret->named = name_method(f, extent->start, ret);
+		if (ret->named)
+			return;
 		snprintf(ret->name, sizeof(ret->name), "+0x%llx", (unsigned long long)extent->start);
 		return;
 	}
@@ -412,6 +431,7 @@ static bool is_machinery(const char *name)
 struct frame {
 	enum kind kind;
 	bool tells;             /* it is to be shown */
+	bool named;
 	bool place;             /* the interpreter's, without a name */
 	char module[MODULE_SIZE];
 	char text[NATIVE_NAME_SIZE];
@@ -445,6 +465,7 @@ static bool add_frame(struct walk *w, struct file *f, const struct module *m, co
 	if (!prepare_proof(w, f, u->pc, m->bias))
 		return false;
 	frame->kind = f->kind;
+	frame->named = function->named;
 	frame->tells = f->kind != KIND_INTERPRETER || (function->named && !is_machinery(function->name));
 	memcpy(frame->module, m->name, sizeof(frame->module));
 	frame->place = f->kind == KIND_INTERPRETER && !function->named;
@@ -479,10 +500,19 @@ static bool is_proven(struct native *n, struct walk *w)
 	return true;
 }
 
+/* Of an extension's frame without a name: the one further out, in the same file, that Python has a name for; else itself. */
+static const struct frame *with_name(const struct walk *w, const struct frame *f)
+{
+	for (const struct frame *out = f; out < w->frames + w->n; out++)
+		if (out->named && strcmp(out->module, f->module) == 0)
+			return out;
+	return f;
+}
+
 /*
- * The frame that says most: the innermost one of an extension; else what glue called in the C library; else the outermost
- * function of the interpreter's that has a name; else the glue; else where in the interpreter it runs, or the C library that
- * this called. NULL: none.
+ * The frame that says most: the innermost one of an extension, or the one further out that has a name; else what glue called
+ * in the C library; else the outermost function of the interpreter's that has a name; else the glue; else where in the
+ * interpreter it runs, or the C library that this called. NULL: none.
  */
 static const struct frame *most_telling(const struct walk *w)
 {
@@ -492,7 +522,7 @@ static const struct frame *most_telling(const struct walk *w)
 		const struct frame *f = &w->frames[i];
 
 		if (f->kind == KIND_EXTENSION)
-			return f;
+			return with_name(w, f);
 		if (f->kind == KIND_SYSTEM)
 			system = f;
 		else if (f->kind == KIND_GLUE)

@@ -4,7 +4,8 @@
  * that runs inside the innermost Python call.
  *
  * registers, stack -> unwind.h, frame by frame -> the mapping that a frame lies in -> its file (target.h opens that inode)
- * -> name by .symtab, a debug file (debugfile.h) or .dynsym; else "+0x1230", where the function begins in its file. The walk
+ * -> name by .symtab, a debug file (debugfile.h) or .dynsym; else the name that Python has for it (method_names.h); else
+ * "+0x1230", where the function begins in its file. The walk
  * ends at the interpreter's loop: what lies further out Python frames tell better. A name is given only if the code at that
  * address is the file's (mappings change while we look). Files are shared by all processes; their number is bounded. Not for
  * several threads.

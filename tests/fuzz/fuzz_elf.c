@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "collector/cpython/method_names.h"
 #include "collector/cpython/pyver.h"
 #include "collector/elf/debugfile.h"
 #include "collector/plan/sites.h"
@@ -128,6 +129,7 @@ static void look(struct elffile *ef, size_t size)
 	plan(ef, size, false);
 	plan(ef, size, true);
 	unwind(ef);
+	method_names__free(method_names__new(ef));
 	debugfile__add(ef, AT_FDCWD, "/lib.so"); /* what it says is below here is not */
 	plan(ef, size, false);
 }

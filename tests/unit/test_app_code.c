@@ -74,4 +74,7 @@ Test(app_code, c_code_is_named_in_words)
 	cr_expect_str_eq(app_code__native("libc.so.6: usleep", buf, sizeof(buf)), "usleep");
 	cr_expect_str_eq(app_code__native("garbage collection", buf, sizeof(buf)), "garbage collection");
 	cr_expect_str_eq(app_code__native("", buf, sizeof(buf)), "");
+	cr_expect_str_eq(app_code__native("_pickle.cpython-311-x86_64-linux-gnu.so: _pickle.dumps", buf, sizeof(buf)),
+			 "_pickle.dumps");
+	cr_expect_str_eq(app_code__native("python3.11: list.sort", buf, sizeof(buf)), "list.sort");
 }
