@@ -242,6 +242,9 @@ static void shares_of(const struct verdict_input *in, size_t thread, double shar
 	}
 	for (size_t k = 0; k < TIME_KINDS; k++)
 		share[k] /= all;
+	/* Of a hold from before it was looked at, its thread's own account may be known where that of its place is not. */
+	if (share[TIME_UNSEEN] >= verdict__unseen(&in->threads[thread]) + UNSEEN_SAID)
+		shares_of_holds(&in->threads[thread], share);
 }
 
 /*

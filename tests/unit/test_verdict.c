@@ -682,6 +682,20 @@ Test(verdict, code_that_does_not_let_go_is_where_it_went_on_from)
 			   found(PATTERN_LONG_HOLD)->evidence);
 }
 
+/* A hold from before, whose thread never ran since: of its place nobody saw anything, of the thread the kernel tells. */
+Test(verdict, holder_that_is_known_to_lack_a_cpu_is_no_unknown_for_its_place)
+{
+	size_t hog = add_thread(load_of("hog", 10 * S, 0, 1, 0, 0, NAN, NAN, 10 * S, NAN, NAN, NAN));
+	size_t victim = add_thread(load_of("victim", 0, 10 * S, 0, 1, 0, NAN, NAN, NAN, NAN, NAN, 10 * S));
+
+	add_pair(victim, hog, 10 * S);
+	s.threads[hog].hold_preempted = s.in.all.hold_preempted = 10 * S;
+	s.in.all.wait_preempted = 10 * S;
+	add_place(hog, "spin (app.py:1)", TIME_UNSEEN, 10 * S, 10 * S);
+	verdict__reach(&s.in, &s.v);
+	cr_expect_eq(s.v.findings[0].pattern, PATTERN_STARVED_HOLDER, "%s", s.v.findings[0].evidence);
+}
+
 /* A thread that computes, runs C code, and sleeps with the GIL; another that computes. */
 Test(verdict, a_finding_names_the_code_that_its_own_time_rests_on)
 {
