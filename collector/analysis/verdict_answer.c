@@ -125,7 +125,7 @@ static void say_holders(const struct judging *j, const struct pools *p, size_t v
 	size_t holders = worst_holders(j->in, p, victims, &us);
 
 	if (j->in->handover_us > us) {
-		SAY(v->headline, "; %.0f %% of that while nobody had it, and the next was still to wake up or lacked a CPU",
+		SAY(v->headline, "; %.0f %% of that while nobody held it: the next thread was not awake yet or had no CPU",
 		    fmin(100, 100 * j->in->handover_us / all));
 		return;
 	}
@@ -222,10 +222,10 @@ static void say_elsewhere(const struct judging *j, struct verdict *v)
 	else if (f && f->pattern == PATTERN_ONE_THREAD && f->thread < in->threads_n)
 		say_computing(j, f, v);
 	else if (f && f->pattern == PATTERN_STARVED_HOLDER)
-		SAY(v->headline, " It lacks CPU: who holds the GIL could run, but has none for %.0f %% of that.",
+		SAY(v->headline, " It lacks CPU: threads that held the GIL could run, but had no CPU for %.0f %% of that time.",
 		    100 * verdict__starved(&in->all));
 	else if (f && f->pattern == PATTERN_BLOCKED_HOLD && f->thread < in->threads_n)
-		SAY(v->headline, " %s sleeps with it%s%s, but nobody wants it meanwhile.", in->threads[f->thread].name,
+		SAY(v->headline, " %s sleeps with it%s%s, but no other thread wants it meanwhile.", in->threads[f->thread].name,
 		    f->code ? ", in " : "", f->code ? f->code : "");
 	else if (f && f->pattern == PATTERN_GARBAGE)
 		SAY(v->headline, " Garbage collection takes %.0f %% of the time%s%s.", 100 * verdict__share(in, in->all.gc_us),
@@ -245,10 +245,11 @@ static void say_no(const struct judging *j, const struct pools *p, struct verdic
 
 	SAY(v->headline, "GIL: NO.");
 	if (share < 0.001 && !(v->findings_n && v->findings[0].leads))
-		SAY(v->headline, " Hardly anybody waits for it.");
+		SAY(v->headline, " Hardly any thread waits for it.");
 	else if (share >= 0.001)
-		SAY(v->headline, " Who waits for it the most, %s, does so for %.1f %% of the time, at most %s at once.",
-		    p->list[victims].name, 100 * share, isnan(longest) ? "an unknown time" : verdict__ms(a, longest));
+		SAY(v->headline, " %s wait%s for it the most: %.1f %% of the time, at most %s at once.",
+		    p->list[victims].name, p->list[victims].n > 1 ? "" : "s", 100 * share,
+		    isnan(longest) ? "an unknown time" : verdict__ms(a, longest));
 	say_elsewhere(j, v);
 }
 
@@ -286,7 +287,8 @@ void verdict_answer__say(const struct judging *j, struct verdict *v)
 
 	if (make_pools(j->in, &p))
 		say_headline(j, &p, v);
-	if (v->findings_n)
+	/* Where it is not the GIL, how it is handed on is nothing to mend. */
+	if (v->findings_n && !(v->bound == BOUND_NO && v->findings[0].pattern == PATTERN_HANDOVER))
 		SAY(v->todo, "%s", v->findings[0].todo);
 	free_pools(&p);
 }

@@ -142,7 +142,7 @@ Test(verdict, idle_process_is_fine)
 {
 	add_thread(load_of("main", 0.2 * S, 0, 100, 0, 0, 100, 2 * MS, 3 * MS, NAN, NAN, NAN));
 	expect(BOUND_NO, PATTERN_FINE, PATTERN_COUNT);
-	cr_expect_not_null(strstr(s.v.headline, "GIL: NO. Hardly anybody waits for it."));
+	cr_expect_not_null(strstr(s.v.headline, "GIL: NO. Hardly any thread waits for it."));
 	cr_expect_not_null(strstr(s.v.numbers, "2.0 %"));
 	cr_expect_not_null(strstr(s.v.findings[0].remedy, "elsewhere"));
 	cr_expect_float_eq(s.v.gain_max, 1, 0.001);
@@ -201,6 +201,7 @@ Test(verdict, waiting_for_a_free_gil_is_no_bound_where_the_cpus_are_full)
 	s.in.all.wait_us += 6 * S;
 	s.in.handover_us += 6 * S;
 	expect(BOUND_NO, PATTERN_HANDOVER, PATTERN_FINE, PATTERN_COUNT);
+	cr_expect_str_empty(s.v.todo, "it is not the GIL, but: %s", s.v.todo);
 	/* With CPUs to spare it is the GIL's: the wake-ups. */
 	s.in.cpu_us = 1 * S;
 	expect(BOUND_PARTLY, PATTERN_HANDOVER, PATTERN_COUNT);
