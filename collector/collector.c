@@ -51,14 +51,13 @@
 
 static struct grid_clocks read_clocks(void)
 {
-	struct timespec wall, boot;
+	struct timespec wall;
 	struct grid_clocks now;
 
 	clock_gettime(CLOCK_REALTIME, &wall);
-	clock_gettime(CLOCK_BOOTTIME, &boot);
+	now.boot_ns = clock__boot_ns();
 	now.mono_ns = clock__mono_ns();
 	now.wall_ns = (int64_t)wall.tv_sec * (int64_t)SECOND + wall.tv_nsec;
-	now.boot_ns = (uint64_t)boot.tv_sec * SECOND + (uint64_t)boot.tv_nsec;
 	return now;
 }
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "collector/base/clock.h"
+#include "collector/base/random.h"
 #include "collector/cpython/pyinterps.h"
 #include "collector/look/gc_watch.h"
 
@@ -121,17 +122,10 @@ static void look(struct observed *o, struct workshop *shop, uint64_t bound)
 
 /* ---- when ---- */
 
-/* Between half and one and a half. Any sequence that does not repeat soon will do (xorshift). */
+/* Between half and one and a half. */
 static uint64_t jittered(struct workshop *shop, uint64_t ns)
 {
-	uint32_t *x = &shop->look_jitter;
-
-	if (!*x)
-		*x = 0x9e3779b9;
-	*x ^= *x << 13;
-	*x ^= *x >> 17;
-	*x ^= *x << 5;
-	return ns / 2 + (uint64_t)*x * ns / UINT32_MAX;
+	return ns / 2 + (uint64_t)random__next(&shop->look_jitter) * ns / UINT32_MAX;
 }
 
 /* What this thread has spent: on a busy machine much more time than that goes by. */

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "collector/base/clock.h"
@@ -187,18 +186,10 @@ void looked__mind_all(struct workshop *shop, uint64_t now)
 
 /* ---- into a sample ---- */
 
-static uint64_t boot_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
-}
-
 /* Who the threads are that were seen. One that has ended meanwhile keeps the name that Python had for it, if it was read. */
 static void name_threads(struct observed *o, struct proc_sample *s)
 {
-	uint64_t now = boot_ns(), tick_ns = 1000000000ull / (uint64_t)sysconf(_SC_CLK_TCK), stack;
+	uint64_t now = clock__boot_ns(), tick_ns = 1000000000ull / (uint64_t)sysconf(_SC_CLK_TCK), stack;
 	pid_t pid = o->target->pid;
 
 	for (size_t i = 0; i < s->threads_n; i++) {

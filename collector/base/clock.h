@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The clock that BPF programs stamp with (bpf_ktime_get_ns()), and the one on the wall. */
+/* The clock that BPF programs stamp with (bpf_ktime_get_ns()), the one that goes on in suspend, and the one on the wall. */
 #ifndef GILSCOPE_CLOCK_H
 #define GILSCOPE_CLOCK_H
 
@@ -12,6 +12,15 @@ static inline uint64_t clock__mono_ns(void)
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
+}
+
+/* CLOCK_BOOTTIME in ns. */
+static inline uint64_t clock__boot_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
 }
 

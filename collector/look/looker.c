@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "collector/base/clock.h"
+#include "collector/base/random.h"
 #include "bpf/gil_stack.h"
 #include "collector/cpython/gc_words.h"
 #include "collector/process/procmem.h"
@@ -100,15 +101,6 @@ struct looker {
 };
 
 /* ---- small things ---- */
-
-/* Any sequence that does not repeat soon will do (xorshift). */
-static uint32_t draw(struct looker *l)
-{
-	l->random ^= l->random << 13;
-	l->random ^= l->random >> 17;
-	l->random ^= l->random << 5;
-	return l->random;
-}
 
 static uint64_t cpu_ns(void)
 {
@@ -371,7 +363,7 @@ static void list_threads(struct looker *l, struct subject *s)
 	close_threads(l, s);
 	free(was);
 	for (size_t i = n; i > 1; i--) { /* in random order: Fisher and Yates */
-		size_t j = draw(l) % i;
+		size_t j = random__next(&l->random) % i;
 		struct known_thread swap = is[i - 1];
 
 		is[i - 1] = is[j];
@@ -622,7 +614,7 @@ static void turn(struct looker *l)
 	uint64_t now;
 	uint32_t weight;
 
-	sleep_until(l->begin + (uint64_t)((double)draw(l) / UINT32_MAX * (double)l->period_ns));
+	sleep_until(l->begin + (uint64_t)((double)random__next(&l->random) / UINT32_MAX * (double)l->period_ns));
 	now = clock__mono_ns();
 	weight = weigh(l, now);
 	__atomic_store_n(&l->ring->beat, now, __ATOMIC_RELAXED);
@@ -636,7 +628,7 @@ static void turn(struct looker *l)
 	if (now >= l->threads_at) {
 		look_at_all_threads(l);
 		look_at_all_code(l);
-		l->threads_at = now + LOOK_THREADS_NS - LOOK_THREADS_NS / 4 + draw(l) % (LOOK_THREADS_NS / 2);
+		l->threads_at = now + LOOK_THREADS_NS - LOOK_THREADS_NS / 4 + random__next(&l->random) % (LOOK_THREADS_NS / 2);
 	}
 	__atomic_store_n(&l->ring->busy, 0, __ATOMIC_RELAXED);
 	l->rounds++;

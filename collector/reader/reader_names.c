@@ -9,9 +9,9 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "collector/base/clock.h"
 #include "collector/base/text.h"
 #include "collector/python/pynames.h"
 #include "collector/python/pytid.h"
@@ -28,18 +28,10 @@ static uint64_t ticks_of(uint64_t boot_ns)
 	return boot_ns / ns_per_tick();
 }
 
-static uint64_t boot_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_BOOTTIME, &now);
-	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
-}
-
 /* The name that Python has for a live thread, or NULL. */
 static const char *python_name(struct reader *r, uint32_t proc, pid_t tid, uint64_t tstate, uint64_t start_boot_ns)
 {
-	return pynames__find(r->watches[proc].names, boot_ns(), tid, tstate, start_boot_ns);
+	return pynames__find(r->watches[proc].names, clock__boot_ns(), tid, tstate, start_boot_ns);
 }
 
 /* A thread that ended with the GIL: what Python called it still stands in memory, and nobody changes it. */

@@ -8,19 +8,16 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <jansson.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <math.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "../support/json_lines.h"
+#include "../support/refusal.h"
 #include "../support/tool.h"
 #include "../support/workload.h"
 
@@ -33,17 +30,9 @@ TestSuite(look, .timeout = 240);
 /* From here on neither this process nor a child of it can have BPF; as another user than root, it has no capability either. */
 static void give_up_bpf(void)
 {
-	struct sock_filter steps[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_bpf, 1, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_perf_event_open, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog filter = {.len = sizeof(steps) / sizeof(steps[0]), .filter = steps};
+	static const int calls[] = {SYS_bpf, SYS_perf_event_open};
 
-	cr_assert_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-	cr_assert_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0);
+	refusal__install(calls, 2, EPERM);
 	cr_assert_eq(syscall(SYS_bpf, 0, NULL, 0), -1);
 	cr_assert_eq(errno, EPERM);
 }
