@@ -34,6 +34,16 @@ static void expect_end(const struct program *p, const char *end)
 		  p->err);
 }
 
+/* Said when it happens and once more before the counts, which may be all that is left of a long output. */
+static void expect_failure_at_the_end(const struct program *p, const char *failure)
+{
+	const char *first = strstr(p->out, failure);
+	const char *again = first ? strstr(first + 1, failure) : NULL;
+
+	cr_assert(again, "not twice \"%s\": %s%s", failure, p->out, p->err);
+	cr_expect_eq(strncmp(strchr(again, '\n'), "\n0 not applicable\n", strlen("\n0 not applicable\n")), 0, "%s", p->out);
+}
+
 Test(applicable, what_a_machine_lacks_is_neither_passed_nor_failed_nor_skipped)
 {
 	struct program p;
@@ -55,6 +65,7 @@ Test(applicable, it_is_a_failure_where_nothing_is_lacking)
 	run_suite(&p, "REQUIRE_BPF=1", NEEDS_BPF);
 	cr_expect_eq(p.status, 1);
 	expect_end(&p, "0 not applicable\n0 passed, 1 failed, 0 skipped\n");
+	expect_failure_at_the_end(&p, "[FAIL] cli::run_passes_on_the_commands_status");
 	program__free(&p);
 }
 
