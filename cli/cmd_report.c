@@ -697,7 +697,7 @@ static void print_json(const struct report *r)
 		double value;
 	} numbers[] = {
 		{"util", r->in.util},
-		{"waiters", r->in.all.wait_us / r->in.observed_us},
+		{"waiters", rows__field(&r->all, FIELD_WAITERS)},
 		{"jammed", r->in.jammed},
 		{"gain_max", r->verdict.gain_max},
 		{"unexplained", r->verdict.unexplained},

@@ -31,7 +31,8 @@ struct family_table {
 	struct row *rows;
 	size_t rows_n;
 	size_t count, folded;
-	uint64_t len_ns, observed_ns; /* of all together: what share was observed */
+	uint64_t len_ns, observed_ns; /* of all together: what share was observed, */
+	uint64_t wait_unseen_ns;      /* and of that without knowing who waited */
 	int64_t begin_ms, end_ms;
 	uint64_t longest_ns;
 	struct proc_sample *sum;      /* its times are set when asked for */
@@ -129,6 +130,7 @@ static void add_times(struct family_table *f, const struct proc_sample *s)
 		f->longest_ns = s->len_ns;
 	f->len_ns += s->len_ns;
 	f->observed_ns += s->observed_ns;
+	f->wait_unseen_ns += s->wait_unseen_ns;
 }
 
 int family_table__add(struct family_table *f, const struct who *who, const struct proc_sample *s, const char *how)
@@ -152,6 +154,11 @@ size_t family_table__count(const struct family_table *f)
 	return f->count;
 }
 
+static uint64_t part_of(uint64_t span, uint64_t part, uint64_t whole)
+{
+	return whole ? (uint64_t)((double)span * ((double)part / (double)whole)) : 0;
+}
+
 /* Stamps have a millisecond's grain: one process alone tells its time to the nanosecond. */
 const struct proc_sample *family_table__sum(struct family_table *f)
 {
@@ -163,7 +170,8 @@ const struct proc_sample *family_table__sum(struct family_table *f)
 		span = f->longest_ns;
 	f->sum->end_ms = f->end_ms;
 	f->sum->len_ns = span;
-	f->sum->observed_ns = f->len_ns ? (uint64_t)((double)span * ((double)f->observed_ns / (double)f->len_ns)) : 0;
+	f->sum->observed_ns = part_of(span, f->observed_ns, f->len_ns);
+	f->sum->wait_unseen_ns = part_of(span, f->wait_unseen_ns, f->len_ns);
 	return f->sum;
 }
 

@@ -135,9 +135,13 @@ static void gils_line(struct flow *flow, const struct proc_sample *s)
 	if (!sorted)
 		return;
 	flow_add(flow, "the %s of %zu GILs:", holds ? "busiest" : "waits", s->gils_n);
-	for (size_t i = 0; sorted[i] && i < GILS_SHOWN; i++)
+	for (size_t i = 0; sorted[i] && i < GILS_SHOWN; i++) {
+		const struct metrics *m = &sorted[i]->m;
+		double part = holds ? rows__hold_share(s, m) : rows__wait_share(s, m->wait_ns);
+
 		flow_add(flow, "%s %s%s", rows__gil_name(sorted[i]->gil, name, sizeof(name)), about ? "~" : "",
-			 human__share(share, holds ? rows__hold_share(s, &sorted[i]->m) : rows__share(s, sorted[i]->m.wait_ns)));
+			 human__share(share, part));
+	}
 	if (s->gils_n > GILS_SHOWN)
 		flow_add(flow, "and %zu more", s->gils_n - GILS_SHOWN);
 	flow_end(flow);
@@ -202,7 +206,7 @@ static void add_row(struct out *table, const struct proc_sample *s, const struct
 		out__num(table, INSIDE, t->key.inside);
 	out__num(table, HOLD, rows__hold_share(s, &t->m));
 	if (metrics__knows_wait(&t->m))
-		out__num(table, WAIT, rows__share(s, t->m.wait_ns));
+		out__num(table, WAIT, rows__wait_share(s, t->m.wait_ns));
 	out__num(table, ACQUIRES, rows__field(&row, FIELD_N) / seconds);
 	out__num(table, CONTENDED, rows__field(&row, FIELD_C) / seconds);
 	out__num(table, FORCED, rows__field(&row, FIELD_FORCED) / seconds);
@@ -218,10 +222,10 @@ static void rest_line(FILE *to, const struct proc_sample *s, const struct thread
 	if (s->total.known & (KNOWN_HOLD | KNOWN_HOLD_EST))
 		fprintf(to, "and %zu more threads: hold %s%s, wait %s together\n", rest.n,
 			metrics__is_estimate(&s->total) ? "~" : "", human__share(hold, rows__share(s, rest.hold_ns)),
-			human__share(wait, rows__share(s, rest.wait_ns)));
+			human__share(wait, rows__wait_share(s, rest.wait_ns)));
 	else
 		fprintf(to, "and %zu more threads: wait %s together\n", rest.n,
-			human__share(wait, rows__share(s, rest.wait_ns)));
+			human__share(wait, rows__wait_share(s, rest.wait_ns)));
 }
 
 /* The table in `lines` lines: titles, threads, and one for the threads that have no room. */

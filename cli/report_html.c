@@ -209,7 +209,7 @@ static void end_tile(FILE *to)
 static void put_tiles(const struct report *r, FILE *to)
 {
 	const struct verdict_input *in = &r->in;
-	double waiters = in->all.wait_us / in->observed_us;
+	double waiters = rows__field(&r->all, FIELD_WAITERS);
 	char shown[HUMAN_SIZE];
 
 	fputs("<dl class=\"tiles\">\n", to);

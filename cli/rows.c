@@ -238,6 +238,13 @@ double rows__share(const struct proc_sample *s, uint64_t ns)
 	return s->observed_ns ? (double)ns / (double)s->observed_ns : NAN;
 }
 
+double rows__wait_share(const struct proc_sample *s, uint64_t ns)
+{
+	uint64_t of_waits = proc_sample__waits_observed(s);
+
+	return of_waits ? (double)ns / (double)of_waits : NAN;
+}
+
 double rows__seconds(const struct proc_sample *s)
 {
 	return s->observed_ns ? (double)s->observed_ns / 1e9 : 1;

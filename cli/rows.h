@@ -94,6 +94,9 @@ const struct gil_sample **rows__gils(const struct proc_sample *s);
 /* Share of the observed time, NAN where nothing was observed. */
 double rows__share(const struct proc_sample *s, uint64_t ns);
 
+/* The same of waiting, of the time in which it was known who waited. */
+double rows__wait_share(const struct proc_sample *s, uint64_t ns);
+
 /* Seconds of the observed time, for rates; never 0. */
 double rows__seconds(const struct proc_sample *s);
 

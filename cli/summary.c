@@ -339,7 +339,7 @@ static void share_row(struct out *table, const struct proc_sample *t, const stru
 		out__num(table, S_INSIDE, thread->key.inside);
 	out__num(table, S_HOLD, rows__hold_share(t, m));
 	if (metrics__knows_wait(m))
-		out__num(table, S_WAIT, rows__share(t, m->wait_ns));
+		out__num(table, S_WAIT, rows__wait_share(t, m->wait_ns));
 	out__num(table, S_ACQUIRES, rows__field(&row, FIELD_N));
 	out__num(table, S_CONTENDED, rows__field(&row, FIELD_C));
 	out__num(table, S_FORCED, rows__field(&row, FIELD_FORCED));
@@ -388,7 +388,7 @@ static void rest(FILE *to, const struct proc_sample *t, const struct thread_samp
 		fprintf(to, "and %zu more threads: hold %s%s, wait %s together (--json has all)\n", sum.n,
 			metrics__is_estimate(&t->total) ? "~" : "",
 			human__share(hold, t->total.known & (KNOWN_HOLD | KNOWN_HOLD_EST) ? rows__share(t, sum.hold_ns) : NAN),
-			human__share(wait, rows__share(t, sum.wait_ns)));
+			human__share(wait, rows__wait_share(t, sum.wait_ns)));
 }
 
 static void tables(FILE *to, const struct proc_sample *t, const struct summary_opts *opts)

@@ -764,6 +764,7 @@ int observed__publish(struct observed *o, struct workshop *shop, struct proc_sam
 	complete(o, s, bound);
 	gc_looks__settle(o, shop, s, bound);
 	look_at_gil(o, s);
+	s->wait_unseen_ns = min_u64(s->wait_unseen_ns, s->observed_ns);
 	observed_look__into(o, shop, s);
 	note_kept_sites(o, shop);
 	s->partial = partial || s->observed_ns < s->len_ns || s->len_ns + SHORT_NS < shop->opts->interval_ns;

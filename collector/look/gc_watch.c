@@ -347,7 +347,7 @@ void gc_watch__settle(struct gc_watch *w, struct proc_sample *s, bool with_times
 			settle_gil(&w->gils[i], s, with_times, &known);
 	if (!metrics__knows_wait(&s->total))
 		known &= ~(uint32_t)KNOWN_GC_WAIT;
-	if (metrics__knows_wait(&s->total) && s->total.gc.wait_ns > s->total.wait_ns)
+	if (s->total.gc.wait_ns > s->total.wait_ns)
 		s->total.gc.wait_ns = s->total.wait_ns;
 	s->total.known |= known;
 	bound_by_whole(&s->total);

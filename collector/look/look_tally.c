@@ -286,7 +286,8 @@ struct scales {
 	double hold;             /* of what was seen with the GIL */
 	double apart_ns;         /* between two looks at a GIL, on average */
 	double busy;             /* share of the rounds in which somebody may have queued */
-	double observed;
+	double observed;         /* ns, */
+	double waits;            /* and of which it is known who waited */
 };
 
 static uint32_t reads_of(const struct look_tally *t, uint32_t tid)
@@ -305,13 +306,16 @@ static struct hold_estimate wait_of(const struct look_tally *t, const struct thr
 	return reads ? estimate(thread->waits, scales->observed * scales->busy / reads, 0, 0) : (struct hold_estimate){0};
 }
 
-/* What the GIL's own count of waiters says of all of them, beside what looks at threads say; 1: it says nothing. */
+/*
+ * What the GIL's own count of waiters says of all of them, beside what looks at threads say; 1: it says nothing. Before the place
+ * of that count was known, nobody saw them.
+ */
 static double ratio_of_waits(const struct gil_tally *g, double by_threads, const struct scales *scales, double *ret_all)
 {
-	bool counted = g->counted_ns > SEEN_ENOUGH * total(g->seen);
+	bool counted = g->counted_ns > 0;
 
-	*ret_all = counted ? total(g->waits) * scales->hold : by_threads;
-	return counted && by_threads > 0 ? *ret_all / by_threads : 1;
+	*ret_all = scales->waits == 0 ? 0 : counted ? total(g->waits) * scales->hold : by_threads;
+	return (counted || scales->waits == 0) && by_threads > 0 ? *ret_all / by_threads : 1;
 }
 
 static int add_thread(struct look_tally *t, const struct look_gil *gils, uint32_t place, const struct scales *scales,
@@ -392,7 +396,7 @@ static int add_gil(struct look_tally *t, const struct look_gil *gils, uint32_t g
 	to->m.waiting = g->waiters;
 	to->m.hold_est = estimate(g->held, scales->hold, g->changes, scales->apart_ns);
 	to->m.wait_ns = (uint64_t)all;
-	to->m.wait_err2 = look_error__square(g->waits, LOOK_BLOCKS) * scales->hold * scales->hold;
+	to->m.wait_err2 = all > 0 ? look_error__square(g->waits, LOOK_BLOCKS) * scales->hold * scales->hold : 0;
 	return 0;
 }
 
@@ -496,18 +500,31 @@ static bool sees_waits(const struct look_tally *t)
 	return t->rounds && any;
 }
 
+/* ns of the `observed` ones. Threads are looked at now and then all the time, which tells where there is no count of waiters. */
+static double waits_observed(const struct look_tally *t, double observed)
+{
+	double seen = total(t->gils[0].seen), counted = t->gils[0].counted_ns;
+
+	if (!sees_waits(t))
+		return 0;
+	return counted > 0 && counted < SEEN_ENOUGH * seen ? observed * counted / seen : observed;
+}
+
 static int settle(struct look_tally *t, const struct look_gil *gils, uint32_t gils_n, uint32_t *samples,
 		  const struct look_code_taker *codes, struct proc_sample *s)
 {
-	uint32_t known = KNOWN_HOLD_EST | (sees_waits(t) ? KNOWN_WAIT_EST | KNOWN_HANDOVER : 0);
+	double waits = waits_observed(t, (double)s->observed_ns);
+	uint32_t known = KNOWN_HOLD_EST | (waits > 0 ? KNOWN_WAIT_EST | KNOWN_HANDOVER : 0);
 	struct scales scales = {
 		.observed = (double)s->observed_ns,
+		.waits = waits,
 		.busy = t->rounds ? (double)(t->rounds - t->idle_rounds) / (double)t->rounds : 0,
 	};
 	struct blame_places places = {0};
 	int err = 0;
 
 	s->total.known = known;
+	s->wait_unseen_ns = s->observed_ns - (uint64_t)waits;
 	for (uint32_t gil = 0; !err && gil < gils_n; gil++)
 		err = add_gil(t, gils, gil, &scales, known, samples, s);
 	for (uint32_t i = 0; !err && i < t->threads_n; i++)

@@ -142,7 +142,7 @@ const char *schema__global_key(char *buf, size_t size, const char *prefix, const
 	X(WAIT, "wait", "us", SUM, "time waiting for the GIL, hand-offs included") \
 	X(HANDOVER, "handover", "us", SUM, "of wait: nobody held it") \
 	X(UNKNOWN, "unknown", "us", RARE, "of wait: the holder is not known") \
-	X(WAITERS, "waiters", "ratio", OWN, "wait / observed time: mean queue length") \
+	X(WAITERS, "waiters", "ratio", OWN, "wait / observed time (wait_cov where it is there): mean queue length") \
 	X(N, "n", "n", SUM, "acquires") \
 	X(C, "c", "n", SUM, "acquires that waited (contended)") \
 	X(FORCED, "forced", "n", SUM, "releases that a waiter asked for") \
@@ -191,7 +191,8 @@ const char *schema__global_key(char *buf, size_t size, const char *prefix, const
 	X(UTIL_EST, "util_est", "ratio", OWN, "hold_est / observed time") \
 	X(LOOKS, "looks", "n", SEEN, "looks at the GIL that the sample rests on (look mode): all its times are estimates") \
 	X(WAIT_ERR, "wait_err", "us", OWN, "standard error of wait where it is an estimate") \
-	X(SWITCHES, "switches", "n", SEEN, "changes of holder, exact (look mode)")
+	X(SWITCHES, "switches", "n", SEEN, "changes of holder, exact (look mode)") \
+	X(WAIT_COV, "wait_cov", "ratio", OWN, "share of the interval in which looks told who waited, if less than cov")
 
 enum schema_field {
 #define X(id, name, unit, merge, text) FIELD_##id,

@@ -226,13 +226,18 @@ static uint64_t busiest_hold(const struct proc_sample *s, const struct metrics *
 	return most;
 }
 
+/* Rounded down: what was not seen in full never says 1. */
+static void set_cov(struct schema_row *row, enum schema_field f, uint64_t len_ns, double seen_ns)
+{
+	set(row, f, floor(seen_ns / (double)len_ns * 10000) / 10000);
+}
+
 static void set_shares(const struct proc_sample *s, const struct metrics *m, struct schema_row *row)
 {
-	double observed = (double)s->observed_ns;
+	double observed = (double)s->observed_ns, of_waits = (double)proc_sample__waits_observed(s);
 
 	if (s->len_ns > 0)
-		/* Rounded down: what was not seen in full never says 1. */
-		set(row, FIELD_COV, floor(observed / (double)s->len_ns * 10000) / 10000);
+		set_cov(row, FIELD_COV, s->len_ns, observed);
 	if (s->observed_ns == 0 || s->no_gil)
 		return;
 	if (m->looks)
@@ -241,8 +246,11 @@ static void set_shares(const struct proc_sample *s, const struct metrics *m, str
 		set(row, FIELD_UTIL, (double)busiest_hold(s, m) / observed);
 	else if (m->known & KNOWN_HOLD_EST) /* it may err beyond all of the time, a share can't */
 		set(row, FIELD_UTIL_EST, fmin(1, (double)busiest_hold(s, m) / observed));
-	if (metrics__knows_wait(m))
-		set(row, FIELD_WAITERS, (double)m->wait_ns / observed);
+	if (!metrics__knows_wait(m) || of_waits == 0)
+		return;
+	set(row, FIELD_WAITERS, (double)m->wait_ns / of_waits);
+	if (of_waits < observed)
+		set_cov(row, FIELD_WAIT_COV, s->len_ns, of_waits);
 }
 
 _Static_assert(FIELD_FROZEN == FIELD_STOPPED + STANDSTILL_FROZEN - STANDSTILL_STOPPED,
@@ -322,7 +330,7 @@ static const uint8_t process_order[] = {
 	FIELD_GC_N2, FIELD_CPU, FIELD_RSS, FIELD_COST, FIELD_LOST, FIELD_COV, FIELD_GILS, FIELD_G, FIELD_INSIDE,
 	FIELD_STOPPED, FIELD_TRACED, FIELD_FROZEN, FIELD_HOLD_GONE,
 	FIELD_OVER, FIELD_OVER_N, FIELD_OVER_LATE, FIELD_OVER_MAX, FIELD_SWITCH_MISSED,
-	FIELD_HOLD_EST, FIELD_HOLD_ERR, FIELD_UTIL_EST, FIELD_LOOKS, FIELD_WAIT_ERR, FIELD_SWITCHES,
+	FIELD_HOLD_EST, FIELD_HOLD_ERR, FIELD_UTIL_EST, FIELD_LOOKS, FIELD_WAIT_ERR, FIELD_SWITCHES, FIELD_WAIT_COV,
 };
 static const uint8_t thread_order[] = {
 	FIELD_T, FIELD_D, FIELD_HOLD, FIELD_WAIT, FIELD_HANDOVER, FIELD_UNKNOWN, FIELD_N, FIELD_C, FIELD_FORCED,
@@ -333,7 +341,7 @@ static const uint8_t thread_order[] = {
 	FIELD_COV, FIELD_GILS, FIELD_GC_ERR, FIELD_GC_WAIT, FIELD_GC_MAX, FIELD_GC_N0, FIELD_GC_N1, FIELD_GC_N2,
 	FIELD_STOPPED, FIELD_TRACED, FIELD_FROZEN, FIELD_HOLD_GONE,
 	FIELD_OVER, FIELD_OVER_N, FIELD_OVER_LATE, FIELD_OVER_MAX, FIELD_SWITCH_MISSED,
-	FIELD_HOLD_EST, FIELD_HOLD_ERR, FIELD_UTIL_EST, FIELD_LOOKS, FIELD_WAIT_ERR, FIELD_SWITCHES,
+	FIELD_HOLD_EST, FIELD_HOLD_ERR, FIELD_UTIL_EST, FIELD_LOOKS, FIELD_WAIT_ERR, FIELD_SWITCHES, FIELD_WAIT_COV,
 };
 
 _Static_assert(sizeof(process_order) == FIELD_COUNT && sizeof(thread_order) == FIELD_COUNT, "a field is missing");
@@ -480,6 +488,12 @@ static double observed_us(const struct schema_row *row)
 	return row->value[FIELD_D] * (has(row, FIELD_COV) ? row->value[FIELD_COV] : 1);
 }
 
+/* And that of which it knows who waited. */
+static double waits_us(const struct schema_row *row)
+{
+	return has(row, FIELD_WAIT_COV) ? row->value[FIELD_D] * row->value[FIELD_WAIT_COV] : observed_us(row);
+}
+
 /* Mean of a share over both rows' time `a` and `b`; unknown if it is so in a row that has time. */
 static void merge_share(struct schema_row *dst, const struct schema_row *src, enum schema_field f, double a, double b)
 {
@@ -489,25 +503,45 @@ static void merge_share(struct schema_row *dst, const struct schema_row *src, en
 		set(dst, f, (dst->value[f] * a + src->value[f] * b) / (a + b));
 }
 
-/* A share of the observed time, from the sum that it is a share of where that is known. */
+/* A share of the observed time, `a` and `b`, from the sum that it is a share of where that is known. */
 static void merge_ratio(struct schema_row *dst, const struct schema_row *src, enum schema_field f,
-			enum schema_field sum, double observed)
+			enum schema_field sum, double a, double b)
 {
-	merge_share(dst, src, f, observed_us(dst), observed_us(src));
-	if (has(dst, f) && has(dst, sum) && has(src, sum) && observed > 0)
-		set(dst, f, (dst->value[sum] + src->value[sum]) / observed);
+	merge_share(dst, src, f, a, b);
+	if (has(dst, f) && has(dst, sum) && has(src, sum) && a + b > 0)
+		set(dst, f, (dst->value[sum] + src->value[sum]) / (a + b));
+}
+
+/* A row of looks that did not tell who waited has none of the waits that the other one has, and none of their time. */
+static bool lacks_waits(const struct schema_row *row, const struct schema_row *other)
+{
+	return has(row, FIELD_LOOKS) && has(other, FIELD_LOOKS) && !has(row, FIELD_WAIT) && has(other, FIELD_WAIT);
+}
+
+static void lend_waits(struct schema_row *row, const struct schema_row *other)
+{
+	set(row, FIELD_WAIT, 0);
+	if (has(other, FIELD_HANDOVER))
+		set(row, FIELD_HANDOVER, 0);
+	if (has(row, FIELD_GC) && has(other, FIELD_GC_WAIT))
+		set(row, FIELD_GC_WAIT, 0);
+	if (has(row, FIELD_COV))
+		set(row, FIELD_WAIT_COV, 0);
 }
 
 static void merge_shares(struct schema_row *dst, const struct schema_row *src)
 {
-	double observed = observed_us(dst) + observed_us(src);
+	double a = observed_us(dst), b = observed_us(src), waits = waits_us(dst) + waits_us(src);
+	double both = dst->value[FIELD_D] + src->value[FIELD_D];
 
-	merge_ratio(dst, src, FIELD_WAITERS, FIELD_WAIT, observed);
+	merge_ratio(dst, src, FIELD_WAITERS, FIELD_WAIT, waits_us(dst), waits_us(src));
+	if ((has(dst, FIELD_WAIT_COV) || has(src, FIELD_WAIT_COV)) && both > 0)
+		set(dst, FIELD_WAIT_COV, waits / both);
 	if (has(dst, FIELD_GILS) || has(src, FIELD_GILS))
 		/* Of the busiest GIL: not the sum of holds. */
-		merge_share(dst, src, FIELD_UTIL, observed_us(dst), observed_us(src));
+		merge_share(dst, src, FIELD_UTIL, a, b);
 	else
-		merge_ratio(dst, src, FIELD_UTIL, FIELD_HOLD, observed);
+		merge_ratio(dst, src, FIELD_UTIL, FIELD_HOLD, a, b);
 	merge_share(dst, src, FIELD_COV, dst->value[FIELD_D], src->value[FIELD_D]);
 }
 
@@ -695,14 +729,10 @@ static void merge_fields(struct schema_row *dst, const struct schema_row *src, b
 			merge_field(dst, src, (enum schema_field)f);
 }
 
-void schema_row__merge(struct schema_row *dst, const struct schema_row *src)
+static void merge(struct schema_row *dst, const struct schema_row *src)
 {
 	bool src_later = src->value[FIELD_T] >= dst->value[FIELD_T];
 
-	if (dst->has == 0) {
-		*dst = *src;
-		return;
-	}
 	merge_estimate(dst, src);
 	merge_shares(dst, src);
 	merge_off(dst, src, FIELD_HOLD_BLOCKED, FIELD_HOLD);
@@ -717,6 +747,25 @@ void schema_row__merge(struct schema_row *dst, const struct schema_row *src)
 		dst->has &= ~BIT(G);
 	if (src_later)
 		dst->value[FIELD_T] = src->value[FIELD_T];
+}
+
+void schema_row__merge(struct schema_row *dst, const struct schema_row *src)
+{
+	struct schema_row lent;
+
+	if (dst->has == 0) {
+		*dst = *src;
+		return;
+	}
+	if (lacks_waits(dst, src))
+		lend_waits(dst, src);
+	if (!lacks_waits(src, dst)) {
+		merge(dst, src);
+		return;
+	}
+	lent = *src;
+	lend_waits(&lent, dst);
+	merge(dst, &lent);
 }
 
 void schema_row__sum(const struct schema_row *rows, size_t n, struct schema_row *ret)

@@ -80,7 +80,7 @@ void proc_sample__withhold(struct proc_sample *s)
 	was.stacks = s->stacks;
 	was.whys = (struct whys){0};
 	was.switches_missed = 0;
-	was.observed_ns = 0;
+	was.observed_ns = was.wait_unseen_ns = 0;
 	*s = was;
 }
 
@@ -351,12 +351,19 @@ void gc_time__add(struct gc_time *dst, const struct gc_time *src)
 		dst->n[i] += src->n[i];
 }
 
+uint32_t metrics__known_of_both(const struct metrics *a, const struct metrics *b)
+{
+	uint32_t both = a->known & b->known, of_waits = KNOWN_WAIT_EST | KNOWN_HANDOVER | (both & KNOWN_GC ? KNOWN_GC_WAIT : 0);
+
+	return a->looks && b->looks ? both | ((a->known | b->known) & of_waits) : both;
+}
+
 /* What adds up over time as well as over threads. */
 static int add_ended(struct metrics *dst, const struct metrics *src)
 {
 	int err;
 
-	dst->known &= src->known;
+	dst->known = metrics__known_of_both(dst, src);
 	dst->hold_ns += src->hold_ns;
 	dst->wait_ns += src->wait_ns;
 	dst->handover_ns += src->handover_ns;

@@ -158,6 +158,7 @@ struct proc_sample {
 	int64_t end_ms;         /* wall clock, ms since the epoch: the interval's end on the grid */
 	uint64_t len_ns;        /* length of the interval */
 	uint64_t observed_ns;   /* of which the probes were armed; cov = observed / len */
+	uint64_t wait_unseen_ns; /* of observed_ns: looks could not tell who waited; no part of what is said of waits */
 	enum gil_mode mode;     /* of the whole interval; OFF where it changed within: see cov and known */
 	bool blame_sampled;     /* light mode: blame comes from samples at retries */
 	bool partial;           /* cut short: first, last, or mode change */
@@ -269,8 +270,20 @@ void gc_time__add(struct gc_time *dst, const struct gc_time *src);
 /* Forgets what is open. */
 void metrics__clear_open(struct metrics *m);
 
+/*
+ * What is known of both together: what is known of either. Only of waits that looks see a part is enough, of the time that
+ * wait_unseen_ns leaves.
+ */
+uint32_t metrics__known_of_both(const struct metrics *a, const struct metrics *b);
+
 /* Frees what it owns; it is zeroed then. */
 void metrics__clear(struct metrics *m);
+
+/* Of how long it is known who waited, if anybody did. */
+static inline uint64_t proc_sample__waits_observed(const struct proc_sample *s)
+{
+	return s->observed_ns > s->wait_unseen_ns ? s->observed_ns - s->wait_unseen_ns : 0;
+}
 
 /* Whether it is known how long it held, but only about. */
 static inline bool metrics__is_estimate(const struct metrics *m)

@@ -44,7 +44,7 @@ static uint32_t known_with(struct window *w, const struct proc_sample *s)
 	bool seen = w->seen, unseen = s->mode == GIL_MODE_GUARDED;
 
 	w->seen |= !unseen;
-	return unseen ? w->sample.total.known : seen ? w->sample.total.known & s->total.known : s->total.known;
+	return unseen ? w->sample.total.known : seen ? metrics__known_of_both(&w->sample.total, &s->total) : s->total.known;
 }
 
 static int add_process(struct window *w, const struct proc_sample *s)
@@ -59,6 +59,7 @@ static int add_process(struct window *w, const struct proc_sample *s)
 	d->end_ms = s->end_ms;
 	d->len_ns += s->len_ns;
 	d->observed_ns += s->observed_ns;
+	d->wait_unseen_ns += s->wait_unseen_ns;
 	if (d->mode != s->mode)
 		d->mode = GIL_MODE_OFF;
 	d->blame_sampled |= s->blame_sampled;

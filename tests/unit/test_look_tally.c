@@ -5,6 +5,7 @@
 
 #include "collector/look/look_error.h"
 #include "collector/look/look_tally.h"
+#include "collector/series/window.h"
 
 #define MS 1000000ull
 #define LEN (1000 * MS)
@@ -132,6 +133,71 @@ Test(look_tally, the_gils_own_count_of_waiters_is_believed_before_looks_at_threa
 	cr_expect_null(thread(s, VICTIM), "it neither held nor queued");
 	cr_expect_float_eq((double)s->total.unknown_ns, 3.0 * LEN, 1e3, "of those that no thread was seen in nobody knows more");
 	proc_sample__free(s);
+	look_tally__free(t);
+}
+
+/* The first 200 looks of 1,000 do not know how many wait; then `waiters` do. */
+static struct proc_sample *learned_late(struct look_tally *t, uint32_t waiters)
+{
+	for (unsigned int i = 0; i < 1000; i++) {
+		struct look_record r = {
+			.at = i * MS + MS / 2, .holder = 0xa0, .holder_tid = HOG, .weight_ns = MS, .switches = 7,
+			.waiters = i < 200 ? LOOK_WAITERS_UNKNOWN : waiters, .kind = LOOK_AT_GIL,
+		};
+
+		look_tally__note(t, &r, 0, LEN);
+	}
+	look_at_victim(t, true);
+	return settled(t, 1);
+}
+
+Test(look_tally, looks_that_do_not_know_how_many_wait_are_no_part_of_what_was_observed_of_waits)
+{
+	struct look_tally *t = look_tally__new();
+	struct proc_sample *s = learned_late(t, 1);
+
+	cr_expect_eq(s->observed_ns, LEN);
+	cr_expect_eq(proc_sample__waits_observed(s), 800 * MS);
+	cr_expect_float_eq((double)s->total.wait_ns, 0.8 * LEN, 1e3);
+	cr_assert(thread(s, VICTIM));
+	cr_expect_float_eq((double)thread(s, VICTIM)->m.wait_ns, 0.8 * LEN, 1e3);
+	cr_expect_float_eq((double)s->blame[0].ns, 0.4 * LEN, 1e3);
+	cr_expect(s->total.known & KNOWN_WAIT_EST);
+	proc_sample__free(s);
+	look_tally__free(t);
+}
+
+/* Nobody looked at threads in it: it was too short. */
+Test(look_tally, an_interval_that_says_nothing_of_waits_takes_nothing_from_the_sum)
+{
+	struct look_tally *t = look_tally__new();
+	struct window w = {.max_threads = 8};
+	struct proc_sample *s;
+
+	look_each_ms(t, 5, 10, 3);
+	s = settled(t, 1);
+	cr_expect_eq(s->total.known & KNOWN_WAIT_EST, 0);
+	cr_expect_eq(s->total.wait_ns, 0);
+	cr_expect_eq(proc_sample__waits_observed(s), 0);
+	cr_assert_eq(window__add(&w, s), 0);
+	proc_sample__free(s);
+	for (int i = 0; i < 2; i++) {
+		s = learned_late(t, 1);
+		cr_assert_eq(window__add(&w, s), 0);
+		proc_sample__free(s);
+	}
+	look_each_ms(t, 5, 10, 3);
+	s = settled(t, 1);
+	cr_assert_eq(window__add(&w, s), 0);
+	proc_sample__free(s);
+	s = &w.sample;
+	cr_expect_eq(s->observed_ns, 4 * LEN);
+	cr_expect_eq(proc_sample__waits_observed(s), 1600 * MS);
+	cr_expect(s->total.known & KNOWN_WAIT_EST);
+	cr_assert(thread(s, VICTIM));
+	cr_expect(thread(s, VICTIM)->m.known & KNOWN_WAIT_EST);
+	cr_expect_float_eq((double)thread(s, VICTIM)->m.wait_ns, 1.6 * LEN, 1e4);
+	window__free(&w);
 	look_tally__free(t);
 }
 

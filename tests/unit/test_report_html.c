@@ -61,7 +61,8 @@ static void set_up(void)
 	report.pairs = pairs;
 	report.points = points;
 	report.points_n = 10;
-	report.all.has = 1ull << FIELD_COST;
+	report.all.has = 1ull << FIELD_COST | 1ull << FIELD_WAITERS;
+	report.all.value[FIELD_WAITERS] = 0.3;
 	report.all.value[FIELD_COST] = 3000; /* "<0.1%" */
 	report.in = (struct verdict_input){
 		.observed_us = 10000000, .cov = 1, .all = {.hold_us = 5500000, .wait_us = 3000000, .n = 3000, .c = 300},

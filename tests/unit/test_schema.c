@@ -701,6 +701,34 @@ Test(schema, merging_with_an_unknown_part_is_unknown)
 		     "{\"t\":2,\"d\":20,\"wait\":6,\"unknown\":2,\"wait_max\":5,\"cov\":1}");
 }
 
+Test(schema, looks_that_did_not_tell_who_waited_take_nothing_from_the_waits_of_others)
+{
+	const char *without = "{\"t\":1,\"d\":100,\"cov\":1,\"hold_est\":50,\"hold_err\":3,\"util_est\":0.5,\"looks\":10}";
+	const char *with = "{\"t\":2,\"d\":400,\"cov\":1,\"wait\":200,\"handover\":20,\"waiters\":0.5,"
+			   "\"hold_est\":200,\"hold_err\":4,\"util_est\":0.5,\"looks\":40,\"wait_err\":6}";
+	const char *both = "{\"t\":2,\"d\":500,\"wait\":200,\"handover\":20,\"waiters\":0.5,\"cov\":1,\"hold_est\":250,"
+			   "\"hold_err\":5,\"util_est\":0.5,\"looks\":50,\"wait_err\":6,\"wait_cov\":0.8}";
+
+	check_merged(without, with, both);
+	check_merged(with, without, both);
+}
+
+Test(schema, the_time_in_which_looks_told_who_waited_is_what_waiters_are_a_share_of)
+{
+	struct proc_sample *s = sample_at(T0);
+	struct schema_row row;
+
+	s->mode = GIL_MODE_LOOK;
+	s->wait_unseen_ns = s->observed_ns / 4;
+	s->total.known = KNOWN_WAIT_EST;
+	s->total.looks = 10;
+	s->total.wait_ns = s->observed_ns / 2;
+	schema_row__from(s, &s->total, true, &row);
+	expect_field(&row, FIELD_WAIT_COV, 0.75);
+	expect_field(&row, FIELD_WAITERS, 2.0 / 3);
+	proc_sample__free(s);
+}
+
 Test(schema, parts_off_the_cpu_add_up_where_both_rows_know_them_or_have_nothing_to_part)
 {
 	check_merged("{\"t\":1,\"d\":10,\"hold\":9,\"hold_blocked\":5,\"hold_preempted\":1,\"hold_unseen\":2}",
