@@ -15,6 +15,7 @@
 
 #include "collector/base/clock.h"
 #include "collector/base/log.h"
+#include "collector/process/procstat.h"
 #include "collector/target/finder.h"
 
 #define LAST_WORDS_MS 1000
@@ -162,7 +163,7 @@ static const struct observed *ancestor(const struct collector *c, pid_t pid)
 	const struct observed *o = NULL;
 
 	for (int i = 0; !o && i < ANCESTORS_MAX && pid > 1; i++) {
-		pid = finder__parent(pid);
+		pid = procstat__parent(pid);
 		o = pid > 1 ? roster__by_pid(&c->roster, pid) : NULL;
 	}
 	return o;

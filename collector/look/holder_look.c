@@ -14,8 +14,8 @@
 #include "collector/base/clock.h"
 #include "collector/cpython/pyinterps.h"
 #include "collector/process/procmem.h"
+#include "collector/process/procstat.h"
 #include "collector/python/pynames.h"
-#include "collector/target/finder.h"
 #include "collector/target/target.h"
 #include "collector/target/target_inside.h"
 #include "collector/target/task_look.h"
@@ -76,13 +76,13 @@ static bool is_older_elsewhere(pid_t pid, pid_t id)
 	pid_t group = id > 0 ? target_proc__thread_group(id) : 0;
 	uint64_t start = group ? start_of(group, id) : 0, ours = start_of(pid, 0);
 
-	return group && group != pid && start && ours && (start < ours || (start == ours && group == finder__parent(pid)));
+	return group && group != pid && start && ours && (start < ours || (start == ours && group == procstat__parent(pid)));
 }
 
 /* The same thread state in the parent's memory, and its thread is alive there. */
 static bool is_parents(pid_t pid, const struct pyoffsets *off, uint64_t tstate)
 {
-	pid_t parent = finder__parent(pid), tid;
+	pid_t parent = procstat__parent(pid), tid;
 	uint64_t ident = ident_of(pid, off, tstate);
 
 	if (parent <= 1 || !ident || ident_of(parent, off, tstate) != ident)

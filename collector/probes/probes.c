@@ -24,8 +24,8 @@
 #include "collector/plan/proc_layout.h"
 #include "collector/process/caps.h"
 #include "collector/process/precedence.h"
+#include "collector/process/procstat.h"
 #include "collector/process/theirs.h"
-#include "collector/target/finder.h"
 #include "gil.skel.h"
 #include "ticks.h"
 
@@ -552,7 +552,7 @@ static int mind_shadow_stack(struct probes *p, pid_t pid, struct reason *why)
 /* Whether the process has breakpoints of ours before any is planted for it: those that relatives share, or its parent's own. */
 static bool has_ours(const struct probes *p, const struct proc_slot *s)
 {
-	pid_t parent = finder__parent(s->pid);
+	pid_t parent = procstat__parent(s->pid);
 
 	if (families__are_planted(p->families, s->ino))
 		return true;

@@ -17,6 +17,7 @@
 
 #include "collector/base/clock.h"
 #include "collector/base/log.h"
+#include "procstat.h"
 
 #define STUCK_MAX 64        /* readers left behind at a time */
 #define STUCK_OF_ROOT 32    /* of these, with root's processes; */
@@ -214,20 +215,15 @@ static int new_reader(struct reader *ret)
 /* The real user: the effective one, and who owns /proc/PID, are a matter of what the program does. */
 static uid_t owner_of(pid_t about)
 {
-	char path[64], line[256];
-	unsigned int uid = NOBODYS;
-	FILE *f;
+	char *text, *line;
+	uid_t uid;
 
 	if (about <= 0)
 		return NOBODYS;
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)about);
-	f = fopen(path, "re");
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "Uid:%u", &uid) == 1)
-			break;
-	if (f)
-		fclose(f);
-	return (uid_t)uid;
+	line = procstat__status_line(about, 0, "\nUid:\t", &text);
+	uid = line ? (uid_t)strtoul(line, NULL, 10) : NOBODYS;
+	free(text);
+	return uid;
 }
 
 static size_t limit_of(uid_t owner)
@@ -383,19 +379,9 @@ static int ready(void)
 /* On a CPU, or waiting for one: a slow machine is no reason to leave it behind. */
 static bool computes(pid_t pid)
 {
-	char path[64], text[512], *end;
-	FILE *f;
-	size_t n;
+	struct procstat fields;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	f = fopen(path, "re");
-	if (!f)
-		return false;
-	n = fread(text, 1, sizeof(text) - 1, f);
-	fclose(f);
-	text[n] = '\0';
-	end = strrchr(text, ')');
-	return end && end[1] == ' ' && end[2] == 'R';
+	return procstat__read(pid, 0, &fields) == 0 && fields.state == 'R';
 }
 
 /* -ETIMEDOUT: it is not back. */

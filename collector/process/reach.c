@@ -16,11 +16,11 @@
 #include "caps.h"
 #include "errand.h"
 #include "procmaps.h"
+#include "procstat.h"
 
 #define ANCESTORS_MAX 64
 #define LINES_MAX 256
 #define YAMA "/proc/sys/kernel/yama/ptrace_scope"
-#define STATUS_MAX (64u << 10)
 
 /* ---- trying ---- */
 
@@ -172,31 +172,20 @@ const char *reach_facts__needs(const struct reach_facts *f, char buf[REACH_NEEDS
 
 /* ---- the facts ---- */
 
-static const char *behind(const char *status, const char *key)
+/* The real, the effective and the saved one. */
+static bool read_three(pid_t pid, const char *key, uint32_t ret[3])
 {
-	const char *line = strstr(status, key);
+	char *text, *line = procstat__status_line(pid, 0, key, &text);
+	bool ok = line && sscanf(line, "%u %u %u", &ret[0], &ret[1], &ret[2]) == 3;
 
-	return line ? line + strlen(key) : "";
+	free(text);
+	return ok;
 }
 
 static bool read_status(pid_t pid, struct reach_facts *ret)
 {
-	char path[64], *text;
-	const char *uids, *gids;
-	size_t len;
-	bool ok;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-	if (procmaps__slurp(path, STATUS_MAX, &text, &len))
-		return false;
-	text[len > 0 ? len - 1 : 0] = '\0';
-	uids = behind(text, "\nUid:");
-	gids = behind(text, "\nGid:");
-	ok = sscanf(uids, "%u %u %u", &ret->theirs[0], &ret->theirs[1], &ret->theirs[2]) == 3 &&
-	     sscanf(gids, "%u %u %u", &ret->their_groups[0], &ret->their_groups[1], &ret->their_groups[2]) == 3;
-	ret->their_caps = strtoull(behind(text, "\nCapPrm:"), NULL, 16);
-	free(text);
-	return ok;
+	ret->their_caps = procstat__status_number(pid, 0, "\nCapPrm:", 16);
+	return read_three(pid, "\nUid:", ret->theirs) && read_three(pid, "\nGid:", ret->their_groups);
 }
 
 /* The kernel gives the files of one that is not dumpable to root. */
@@ -209,27 +198,10 @@ static bool is_dumpable(pid_t pid, uid_t user)
 	return user == 0 || stat(path, &st) || st.st_uid == user;
 }
 
-static pid_t parent_of(pid_t pid)
-{
-	char path[64], *text, *end;
-	int parent = 0;
-	size_t len;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	if (procmaps__slurp(path, STATUS_MAX, &text, &len))
-		return 0;
-	text[len > 0 ? len - 1 : 0] = '\0';
-	end = strrchr(text, ')');
-	if (!end || sscanf(end, ") %*c %d", &parent) != 1)
-		parent = 0;
-	free(text);
-	return parent;
-}
-
 static bool is_below(pid_t pid, pid_t ancestor)
 {
 	for (int i = 0; i < ANCESTORS_MAX && pid > 1 && pid != ancestor; i++)
-		pid = parent_of(pid);
+		pid = procstat__parent(pid);
 	return pid == ancestor;
 }
 

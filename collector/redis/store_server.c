@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "collector/process/caps.h"
+#include "collector/process/procstat.h"
 
 #define STOP_MS 10000
 #define HAND_NAME "gilscope-store"
@@ -354,21 +355,11 @@ struct own_argv {
 
 static struct own_argv find_argv(void)
 {
-	struct own_argv a = {NULL, 0};
-	unsigned long start = 0, end = 0;
-	FILE *f = fopen("/proc/self/stat", "re");
-	char line[2048], *p;
+	struct procstat own;
 
-	if (!f)
-		return a;
-	p = fgets(line, sizeof(line), f) ? strrchr(line, ')') : NULL;
-	fclose(f);
-	/* Fields 48 and 49; the state, field 3, follows the name. */
-	for (int field = 2; p && field < 48; field++)
-		p = strchr(p + 1, ' ');
-	if (p && sscanf(p, " %lu %lu", &start, &end) == 2 && start && end > start)
-		a = (struct own_argv){(char *)start, end - start};
-	return a;
+	if (procstat__read(getpid(), 0, &own) || !own.arg_start || own.arg_end <= own.arg_start)
+		return (struct own_argv){NULL, 0};
+	return (struct own_argv){(char *)own.arg_start, own.arg_end - own.arg_start};
 }
 
 static void take_name(struct own_argv a)

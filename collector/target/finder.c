@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "collector/process/procstat.h"
+
 bool finder__is_in_cgroup(const char *line, const char *cgroup)
 {
 	size_t len = strlen(cgroup);
@@ -61,26 +63,6 @@ bool finder__fits(const struct finder_filter *filter, const struct target *t)
 	return is_meant(filter, t->pid, t->uid) && (!filter->match || regexec(filter->match, t->label, 0, NULL, 0) == 0);
 }
 
-/* Field 4 of /proc/PID/stat, behind a name that may hold anything. */
-pid_t finder__parent(pid_t pid)
-{
-	char path[32], text[512];
-	const char *end;
-	int parent = 0;
-	size_t len;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	f = fopen(path, "re");
-	if (!f)
-		return 0;
-	len = fread(text, 1, sizeof(text) - 1, f);
-	fclose(f);
-	text[len] = '\0';
-	end = strrchr(text, ')');
-	return end && sscanf(end + 1, " %*c %d", &parent) == 1 ? (pid_t)parent : 0;
-}
-
 struct relation {
 	pid_t pid, parent;
 };
@@ -106,7 +88,7 @@ static int list_relations(struct relation **ret, size_t *ret_n)
 			all = grown;
 			room += 256;
 		}
-		all[n++] = (struct relation){.pid = pid, .parent = finder__parent(pid)};
+		all[n++] = (struct relation){.pid = pid, .parent = procstat__parent(pid)};
 	}
 	closedir(dir);
 	*ret = all;

@@ -32,9 +32,6 @@ bool finder__fits(const struct finder_filter *filter, const struct target *t);
 /* Whether `line`, one of /proc/PID/cgroup, names `cgroup` or one below it. */
 bool finder__is_in_cgroup(const char *line, const char *cgroup);
 
-/* PID of the parent now, 0: none or not known. */
-pid_t finder__parent(pid_t pid);
-
 /* Every child, grandchild ... of `root` now, parents before their children. *ret malloc'd. 0 or -errno. */
 int finder__descendants(pid_t root, pid_t **ret, size_t *ret_n);
 

@@ -19,6 +19,7 @@
 
 #include "collector/base/text.h"
 #include "collector/process/procmaps.h"
+#include "collector/process/procstat.h"
 #include "collector/process/theirs.h"
 #include "cgroup.h"
 
@@ -34,13 +35,13 @@ bool target__is_named_python(const struct target *t)
 
 int target__explain(const struct target *t, int err, struct reason *why)
 {
-	struct stat_fields now;
+	struct procstat now;
 
 	if (err == -EACCES || err == -EPERM)
 		return reason__set(why, err, "no permission to look into process %d (%s) of user %u: %s", t->pid, t->label,
 				   (unsigned int)t->uid, geteuid() ? "run as root or with CAP_SYS_PTRACE" :
 				   "root lacks CAP_SYS_PTRACE here, or a security module or user namespace keeps it out");
-	if (target_proc__stat(t->pid, 0, &now) != 0 || now.start_ticks != t->start_ticks)
+	if (procstat__read(t->pid, 0, &now) != 0 || now.start_ticks != t->start_ticks)
 		return reason__set(why, -ESRCH, "process %d went away while it was examined", t->pid);
 	if (now.state == 'Z' || now.state == 'X')
 		return reason__set(why, -ESRCH, "process %d has exited already (a zombie, not yet collected by its parent)",
@@ -89,22 +90,22 @@ static bool has_arguments(pid_t pid)
  * arguments yet, and the bottom of the stack, which tells one program of a process from the next, is not final. Seen 1 time
  * in 200 of a child whose execs follow each other closely. It lasts for well below a millisecond.
  */
-static int read_settled_stat(pid_t pid, struct stat_fields *ret)
+static int read_settled_stat(pid_t pid, struct procstat *ret)
 {
 	const struct timespec pause = {.tv_nsec = 500000};
-	int err = target_proc__stat(pid, 0, ret);
+	int err = procstat__read(pid, 0, ret);
 
 	for (int i = 0; i < EXEC_WAITS && !err && !(ret->flags & KERNEL_THREAD) && ret->state != 'Z' && ret->state != 'X' &&
 			!has_arguments(pid); i++) {
 		nanosleep(&pause, NULL);
-		err = target_proc__stat(pid, 0, ret);
+		err = procstat__read(pid, 0, ret);
 	}
 	return err;
 }
 
 static int identify(struct target *t, struct reason *why)
 {
-	struct stat_fields fields;
+	struct procstat fields;
 	pid_t tgid = target_proc__thread_group(t->pid);
 
 	if (tgid > 0 && tgid != t->pid)
@@ -236,7 +237,7 @@ int target__open_with(struct target_memory *memory, pid_t pid, struct target **r
 struct target *target__of_child(const struct target *parent, pid_t child, uint64_t start_ticks)
 {
 	struct target *t = malloc(sizeof(*t));
-	struct stat_fields now;
+	struct procstat now;
 
 	if (!t)
 		return NULL;
@@ -246,7 +247,7 @@ struct target *target__of_child(const struct target *parent, pid_t child, uint64
 	t->image.fd = -1;
 	t->pidfd = (int)syscall(SYS_pidfd_open, child, 0);
 	/* Gone, and its PID another's. */
-	if (t->pidfd >= 0 && (target_proc__stat(child, 0, &now) || now.start_ticks != start_ticks)) {
+	if (t->pidfd >= 0 && (procstat__read(child, 0, &now) || now.start_ticks != start_ticks)) {
 		close(t->pidfd);
 		t->pidfd = -1;
 	}
@@ -291,9 +292,9 @@ void target__close(struct target *t)
 
 int target__is_same(const struct target *t)
 {
-	struct stat_fields now;
+	struct procstat now;
 
-	return target_proc__stat(t->pid, 0, &now) == 0 && now.start_ticks == t->start_ticks &&
+	return procstat__read(t->pid, 0, &now) == 0 && now.start_ticks == t->start_ticks &&
 	       now.start_stack == t->start_stack && now.state != 'Z' && now.state != 'X';
 }
 

@@ -25,18 +25,6 @@ bool target__is_named_python(const struct target *t);
 
 /* ---- target_proc.c ---- */
 
-struct stat_fields {
-	char state;
-	pid_t parent; /* 0: outside of our PID namespace, or none */
-	unsigned int flags;
-	uint64_t start_ticks;
-	uint64_t start_stack;
-	bool in_exec;   /* the kernel has not put its arguments in place yet, or it is a kernel thread or has ended */
-};
-
-/* /proc/PID/stat, or that of one of its threads (`tid`, 0: none). 0, -ESRCH, -EINVAL or -errno. */
-int target_proc__stat(pid_t pid, pid_t tid, struct stat_fields *ret);
-
 /* The id that a name in /proc means, 0: none. */
 pid_t target_proc__pid_of_entry(const char *name);
 

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "collector/base/text.h"
+#include "collector/process/procstat.h"
 #include "collector/process/theirs.h"
 #include "label.h"
 
@@ -39,20 +40,13 @@ static void read_title(pid_t pid, const char *comm, struct title *ret)
 	free(text);
 }
 
-static pid_t parent_of(pid_t pid)
-{
-	struct stat_fields fields;
-
-	return target_proc__stat(pid, 0, &fields) ? 0 : fields.parent;
-}
-
 /* The program that started it, past others that work for the same. False: it has ended, or it is none of Python's. */
 static bool find_program(pid_t pid, struct title *ret)
 {
 	char comm[32];
 
 	for (int i = 0; i < PARENTS_MAX; i++) {
-		pid = parent_of(pid);
+		pid = procstat__parent(pid);
 		if (pid <= 1 || target__thread_comm(pid, pid, comm, sizeof(comm)))
 			return false;
 		read_title(pid, comm, ret);
@@ -69,7 +63,7 @@ static const char *part_of(pid_t pid, const char *part)
 
 	if (strcmp(part, LABEL_FORK_SERVER) != 0)
 		return part;
-	read_title(parent_of(pid), "", &above);
+	read_title(procstat__parent(pid), "", &above);
 	return above.part && strcmp(above.part, LABEL_FORK_SERVER) == 0 ? LABEL_FORK_SERVER " worker" : part;
 }
 

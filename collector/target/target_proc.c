@@ -18,61 +18,13 @@
 
 #include "collector/base/text.h"
 #include "collector/process/procmaps.h"
+#include "collector/process/procstat.h"
 #include "collector/process/theirs.h"
-
-#define STAT_FIELDS 50 /* that are read, of 52 */
-
-/* /proc/PID/stat from its third field on: the second one, comm, may hold anything, ") R 1" included. */
-static int parse_stat(const char *text, size_t len, struct stat_fields *ret)
-{
-	const char *at = memrchr(text, ')', len), *end = text + len;
-	uint64_t field[STAT_FIELDS + 1] = {0};
-
-	if (!at || end - at < 4)
-		return -EINVAL;
-	at += 2;
-	ret->state = *at++;
-	for (int i = 4; i <= STAT_FIELDS; i++) {
-		while (at < end && *at == ' ')
-			at++;
-		if (at < end && *at == '-')
-			at++;
-		if (at >= end || *at < '0' || *at > '9')
-			return -EINVAL;
-		while (at < end && *at >= '0' && *at <= '9')
-			field[i] = field[i] * 10 + (uint64_t)(*at++ - '0');
-	}
-	ret->parent = (pid_t)field[4];
-	ret->flags = (unsigned int)field[9];
-	ret->start_ticks = field[22];
-	ret->start_stack = field[28];
-	/* start_code is 1 for those who may not see it, and the start of the environment is put in place after the arguments. */
-	ret->in_exec = field[26] != 1 && field[50] == 0;
-	return 0;
-}
-
-int target_proc__stat(pid_t pid, pid_t tid, struct stat_fields *ret)
-{
-	char path[64], *text;
-	size_t len;
-	int err;
-
-	if (tid && tid != pid)
-		snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
-	else
-		snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	err = procmaps__slurp(path, PROC_TEXT_MAX, &text, &len);
-	if (err)
-		return err == -ENOENT ? -ESRCH : err;
-	err = parse_stat(text, len, ret);
-	free(text);
-	return err;
-}
 
 int target__stat(pid_t pid, pid_t tid, uint64_t *ret_start_ticks, uint64_t *ret_start_stack)
 {
-	struct stat_fields fields;
-	int err = target_proc__stat(pid, tid, &fields);
+	struct procstat fields;
+	int err = procstat__read(pid, tid, &fields);
 
 	if (err)
 		return err;
@@ -138,41 +90,14 @@ int target__usage(pid_t pid, uint64_t *ret_cpu_ns, uint64_t *ret_rss_kib)
 	return 0;
 }
 
-/* What a line of a task's status file says behind its `name` ("\nNSpid:\t"); free *ret_text. NULL: it has none. */
-static char *status_line(pid_t pid, pid_t tid, const char *name, char **ret_text)
-{
-	char path[64], *line;
-	size_t len;
-
-	*ret_text = NULL;
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/status", (int)pid, (int)tid);
-	if (procmaps__slurp(path, PROC_TEXT_MAX, ret_text, &len))
-		return NULL;
-	(*ret_text)[len > 0 ? len - 1 : 0] = '\0';
-	line = strstr(*ret_text, name);
-	if (!line)
-		return NULL;
-	line += strlen(name);
-	line[strcspn(line, "\n")] = '\0';
-	return line;
-}
-
-/* An id as the kernel writes them; 0: it is none. */
-static pid_t id_of(const char *text)
-{
-	long id = strtol(text, NULL, 10);
-
-	return id > 0 && id <= INT32_MAX ? (pid_t)id : 0;
-}
-
 pid_t target__id_inside(pid_t pid, pid_t tid)
 {
-	char *text, *line = status_line(pid, tid, "\nNSpid:\t", &text);
+	char *text, *line = procstat__status_line(pid, tid, "\nNSpid:\t", &text);
 	pid_t inside;
 
 	if (line)
 		line = strrchr(line, '\t'); /* before the second id, if there is one */
-	inside = line ? id_of(line + 1) : 0;
+	inside = line ? procstat__id(line + 1) : 0;
 	free(text);
 	return inside;
 }
@@ -191,31 +116,23 @@ uint64_t target__futex(pid_t pid, pid_t tid, bool *ret_blocked)
 
 bool target__is_asleep(pid_t pid, pid_t tid, uint64_t *ret_times)
 {
-	char *text, *line = status_line(pid, tid, "\nvoluntary_ctxt_switches:\t", &text);
-	struct stat_fields fields;
+	char *text, *line = procstat__status_line(pid, tid, "\nvoluntary_ctxt_switches:\t", &text);
+	struct procstat fields;
 	bool known = line != NULL;
 
 	*ret_times = known ? strtoull(line, NULL, 10) : 0;
 	free(text);
-	return known && target_proc__stat(pid, tid, &fields) == 0 && fields.state == 'S';
+	return known && procstat__read(pid, tid, &fields) == 0 && fields.state == 'S';
 }
 
 pid_t target__tracer(pid_t pid)
 {
-	char *text, *line = status_line(pid, pid, "\nTracerPid:\t", &text);
-	pid_t tracer = line ? id_of(line) : 0;
-
-	free(text);
-	return tracer;
+	return procstat__status_id(pid, 0, "\nTracerPid:\t");
 }
 
 uint64_t target__libraries_kib(pid_t pid)
 {
-	char *text, *line = status_line(pid, pid, "\nVmLib:\t", &text);
-	uint64_t kib = line ? strtoull(line, NULL, 10) : 0;
-
-	free(text);
-	return kib;
+	return procstat__status_number(pid, 0, "\nVmLib:\t", 10);
 }
 
 pid_t target_proc__pid_of_entry(const char *name)
@@ -249,18 +166,7 @@ pid_t target__id_outside(pid_t pid, pid_t inside)
 
 pid_t target_proc__thread_group(pid_t pid)
 {
-	char path[64], *text, *at;
-	pid_t tgid;
-	size_t len;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	if (procmaps__slurp(path, PROC_TEXT_MAX, &text, &len) != 0)
-		return 0;
-	text[len > 0 ? len - 1 : 0] = '\0';
-	at = strstr(text, "\nTgid:\t");
-	tgid = at ? id_of(at + strlen("\nTgid:\t")) : 0;
-	free(text);
-	return tgid;
+	return procstat__status_id(pid, 0, "\nTgid:\t");
 }
 
 uint64_t target_proc__namespace(const char *pid, const char *name)

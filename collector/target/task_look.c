@@ -11,6 +11,7 @@
 
 #include "collector/base/text.h"
 #include "collector/process/procmaps.h"
+#include "collector/process/procstat.h"
 #include "collector/process/theirs.h"
 #include "target.h"
 #include "target_inside.h"
@@ -77,8 +78,8 @@ static void read_wchan(pid_t pid, pid_t tid, struct task_state *ret)
 
 int task_look__take(pid_t pid, pid_t tid, struct task_state *ret)
 {
-	struct stat_fields fields;
-	int err = target_proc__stat(pid, tid, &fields);
+	struct procstat fields;
+	int err = procstat__read(pid, tid, &fields);
 
 	*ret = (struct task_state){0};
 	if (err)
@@ -145,9 +146,9 @@ struct standing {
 
 static void count_thread(pid_t pid, pid_t tid, struct standing *n)
 {
-	struct stat_fields fields;
+	struct procstat fields;
 
-	if (target_proc__stat(pid, tid, &fields) || strchr("ZXx", fields.state))
+	if (procstat__read(pid, tid, &fields) || strchr("ZXx", fields.state))
 		return;
 	n->stopped += fields.state == 'T';
 	n->traced += fields.state == 't';
@@ -171,12 +172,12 @@ static void count_threads(pid_t pid, struct standing *n)
 
 enum standstill task_look__standstill(pid_t pid, pid_t *ret_tracer)
 {
-	struct stat_fields leader;
+	struct procstat leader;
 	struct standing n = {0};
 
 	*ret_tracer = 0;
 	/* Most processes are told by their first thread. */
-	if (target_proc__stat(pid, 0, &leader))
+	if (procstat__read(pid, 0, &leader))
 		return STANDSTILL_NONE;
 	if (strchr("TtZ", leader.state)) {
 		count_threads(pid, &n);

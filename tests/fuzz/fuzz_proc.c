@@ -44,9 +44,9 @@ static void expect(int truth)
 static void check_ids(pid_t pid)
 {
 	uint64_t ticks, stack;
-	struct stat_fields fields;
+	struct procstat fields;
 
-	target_proc__stat(pid, 0, &fields);
+	procstat__read(pid, 0, &fields);
 	target__stat(pid, pid, &ticks, &stack);
 	expect(target__id_inside(pid, pid) >= 0);
 	expect(target__tracer(pid) >= 0);

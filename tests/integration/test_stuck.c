@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "collector/target/finder.h"
+#include "collector/process/procstat.h"
 #include "../support/interpreters.h"
 #include "../support/pythons.h"
 #include "../support/tool.h"
@@ -304,8 +304,8 @@ Test(stuck, run_says_of_a_child_that_its_holder_was_left_behind_by_fork, .timeou
 	for (int i = 0; !is_told(s.pid, "left_by_fork") && i < 3000; i++)
 		usleep(20000);
 	cr_expect(is_told(s.pid, "left_by_fork"));
-	cr_expect_not(is_told(finder__parent(s.pid), "left_by_fork"), "of the parent that would be wrong");
-	kill(finder__parent(s.pid), SIGKILL);
+	cr_expect_not(is_told(procstat__parent(s.pid), "left_by_fork"), "of the parent that would be wrong");
+	kill(procstat__parent(s.pid), SIGKILL);
 	cr_expect_eq(tool__wait(&t, 60), 128 + SIGKILL);
 	json_decref(s.truth);
 	tool__clear(&t);

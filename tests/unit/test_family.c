@@ -11,6 +11,7 @@
 #include "cli/tree.h"
 #include "collector/base/text.h"
 #include "collector/roster.h"
+#include "collector/process/procstat.h"
 #include "collector/target/finder.h"
 #include "../support/made_up.h"
 
@@ -102,9 +103,9 @@ Test(finder, descendants_come_after_their_parents)
 	while (at_child < n && found[at_child] != child)
 		at_child++;
 	cr_assert_eq(at_child, 0);
-	cr_expect_eq(finder__parent(found[1]), child);
-	cr_expect_eq(finder__parent(child), getpid());
-	cr_expect_eq(finder__parent(999999999), 0);
+	cr_expect_eq(procstat__parent(found[1]), child);
+	cr_expect_eq(procstat__parent(child), getpid());
+	cr_expect_eq(procstat__parent(999999999), 0);
 	free(found);
 	close(go);
 	waitpid(child, NULL, 0);
