@@ -285,7 +285,7 @@ def the_report_names_the_guilty():
     expect(found, "no finding of a holder that sleeps: %s" % report["headline"])
     finding = found[0]
     expect_equal(finding["name"], truth["name"], "who sleeps")
-    expect("%s (workloads/native.py:%d)" % (truth["function"], truth["line"]) in finding["code"], "code: %s" % finding["code"])
+    expect("%s (native.py:%d)" % (truth["function"], truth["line"]) in finding["code"], "code: %s" % finding["code"])
     return "%s: %s, %s" % (finding["pattern"], finding["name"], finding["code"])
 
 
