@@ -109,6 +109,10 @@ ifneq ($(shell $(PKG_CONFIG) --exists hiredis_ssl openssl 2>/dev/null && echo ye
 PKGS += hiredis_ssl openssl
 override CPPFLAGS += -DHAVE_HIREDIS_SSL
 endif
+# Of libmicrohttpd only the headers, where they are installed: who serves metrics loads it (collector/metrics/microhttpd_lib.h).
+ifneq ($(shell $(PKG_CONFIG) --exists libmicrohttpd 2>/dev/null && echo yes),)
+override CPPFLAGS += -DHAVE_MICROHTTPD
+endif
 # Of Capstone only the headers: the library is loaded when it is needed (collector/elf/capstone_lib.h).
 PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS) capstone 2>/dev/null)
 PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null)

@@ -10,6 +10,7 @@
 
 #include "collector/base/log.h"
 #include "collector/look/look_ring.h"
+#include "collector/metrics/microhttpd_lib.h"
 #include "collector/redis/redis_conn.h"
 #include "args.h"
 #include "suggest.h"
@@ -248,6 +249,23 @@ static int set_no_store(struct options *o, const char *value, struct reason *why
 	return 0;
 }
 
+static int set_metrics(struct options *o, const char *value, struct reason *why)
+{
+	struct reason part = {{0}};
+	int err = metrics_address__parse(value, &o->metrics_at, &part);
+
+	err = err ?: microhttpd__check(&part);
+	if (err)
+		return reason__set(why, -EINVAL, "--metrics: %s", part.text);
+	o->metrics_on = true;
+	return 0;
+}
+
+static int set_metrics_series(struct options *o, const char *value, struct reason *why)
+{
+	return args__u64("--metrics-series", value, 1000, 1000000, &o->metrics_series, why);
+}
+
 static int set_no_off_cpu(struct options *o, const char *value, struct reason *why)
 {
 	o->no_off_cpu = true;
@@ -484,6 +502,11 @@ static const struct option_entry entries[OPTION_COUNT] = {
 		"(default 120; 0: no limit)", set_history_mb},
 	[OPTION_PREFIX] = {"prefix", 0, "TEXT", "prefix of all Redis keys (default gil:)", set_prefix},
 	[OPTION_NO_STORE] = {"no-store", 0, NULL, "keep no history", set_no_store},
+	[OPTION_METRICS] = {"metrics", 0, "[ADDR:]PORT",
+		"serve the numbers to Prometheus at http://ADDR:PORT/metrics (default ADDR: 127.0.0.1; PORT 0: a free one)",
+		set_metrics},
+	[OPTION_METRICS_SERIES] = {"metrics-series", 0, "N",
+		"serve at most N series; further threads and processes are added up (default 20000)", set_metrics_series},
 	[OPTION_METRIC] = {"metric", 'M', "NAMES", "columns to show, separated by commas", set_metric},
 	[OPTION_THREAD] = {"thread", 't', "THREAD", "the series of one thread: its tid or part of its name", set_thread},
 	[OPTION_THREADS] = {"threads", 'T', NULL, "totals of each thread instead of a series", set_threads},
@@ -525,6 +548,7 @@ void options__init(struct options *o)
 	o->max_overhead = 0.02;
 	o->look_rate = LOOK_RATE_DEFAULT;
 	o->max_events = 1000000;
+	o->metrics_series = 20000;
 	o->stacks_ns = 5 * NS_PER_MS;
 	o->redis = redis && *redis ? redis : NULL;
 	schema_opts__default(&schema);

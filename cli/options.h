@@ -12,6 +12,7 @@
 
 #include "collector/base/reason.h"
 #include "collector/collector.h"
+#include "collector/metrics/metrics_server.h"
 #include "collector/schema/schema.h"
 
 #define EXIT_OK 0
@@ -43,6 +44,9 @@ struct options {
 	double max_overhead;
 	uint64_t stacks_ns, alert_hold_ns, alert_wait_ns; /* the latter two 0: not */
 	bool no_stacks;
+	bool metrics_on;           /* serve metrics at `metrics_at` */
+	struct metrics_address metrics_at;
+	uint64_t metrics_series;   /* at most */
 	bool children, all, no_store, no_off_cpu;
 	const char *cgroup, *match; /* attach --all: only these */
 	const char *label, *host, *user;
@@ -90,6 +94,8 @@ enum option_id {
 	OPTION_THREAD_RETENTION,
 	OPTION_HISTORY_MB,
 	OPTION_NO_STORE,
+	OPTION_METRICS,
+	OPTION_METRICS_SERIES,
 	OPTION_METRIC,
 	OPTION_THREAD,
 	OPTION_THREADS,

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "collector/base/log.h"
+#include "collector/metrics/metrics.h"
 #include "collector/process/caps.h"
 #include "collector/probes/probes.h"
 #include "collector/target/spawn.h"
@@ -56,6 +57,7 @@ struct watch {
 	struct collector_opts opts;
 	struct collector_events events;
 	struct history history;
+	struct sample_sink *samples; /* --metrics; NULL: not */
 	struct finder_filter filter;
 	regex_t match;
 	bool has_match;
@@ -534,6 +536,7 @@ static void fill_opts(struct watch *w)
 	w->opts = watch__opts_of(w->options);
 	w->opts.may_look = may_look(w->options);
 	w->opts.sink = w->history.sink;
+	w->opts.samples = w->samples;
 	w->opts.all = w->options->all ? &w->filter : NULL;
 	w->events = (struct collector_events){
 		.arg = w,
@@ -567,6 +570,23 @@ static int set_filter(struct watch *w, struct reason *why)
 	return 0;
 }
 
+/* Where it listens is said: the port may be any free one. */
+static int open_metrics(struct watch *w, struct reason *why)
+{
+	const struct options *o = w->options;
+	struct metrics_opts opts = {.at = &o->metrics_at, .max_series = (uint32_t)o->metrics_series,
+				    .interval_ns = o->interval_ns, .label = o->label};
+	char where[METRICS_WHERE_SIZE];
+	int err;
+
+	if (!o->metrics_on)
+		return 0;
+	err = metrics__open(&opts, &w->samples, where, why);
+	if (!err)
+		log_info("serving metrics at %s", where);
+	return err;
+}
+
 static int make_tables(struct watch *w, struct reason *why)
 {
 	if (!w->options->children && !w->options->all)
@@ -589,6 +609,7 @@ int watch__open(const struct options *o, const struct spawn *command, struct wat
 	err = set_filter(w, why);
 	err = err ? err : make_tables(w, why);
 	err = err ? err : open_data(w, command_owns_terminal, why);
+	err = err ? err : open_metrics(w, why);
 	err = err ? err : history__open_writer(o, &w->history, why);
 	/* The store is up: from here on only what observing takes. Before the sink's thread, which inherits. */
 	err = err ? err : probes__give_up_rights(command && spawn__is_others(command), why);
@@ -626,6 +647,7 @@ int watch__close(struct watch *w)
 	free(w->table);
 	free(w->first_summary);
 	history__close(&w->history);
+	sample_sink__close(w->samples);
 	if (w->broken)
 		forget_data(w);
 	if (w->file.to && outfile__keep(&w->file, &why)) {

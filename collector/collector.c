@@ -206,11 +206,29 @@ static void take_sample(struct collector *c, struct observed *o, bool partial)
 	proc_sample__free(s);
 }
 
+static void hand_out_samples(struct collector *c)
+{
+	struct sink_stats history;
+	int err;
+
+	if (!c->opts->samples || c->samples_lost)
+		return;
+	if (c->opts->sink)
+		sink__stats(c->opts->sink, &history);
+	err = sample_sink__interval(c->opts->samples, c->opts->sink ? &history : NULL);
+	c->samples_lost = err == -EPIPE || err == -ECONNRESET;
+	if (c->samples_lost)
+		collector__notice(c, NULL, "the process that serves the metrics has ended: they are served no more");
+	else if (err)
+		log_warn("the metrics of an interval can't be handed on: %s", strerror(-err));
+}
+
 void collector__collect_all(struct collector *c, bool partial)
 {
 	for (size_t i = 0; i < c->roster.max; i++)
 		if (roster__at(&c->roster, i))
 			take_sample(c, c->roster.places[i], partial);
+	hand_out_samples(c);
 	if (c->events->interval)
 		c->events->interval(c->events->arg, c->boundary_ms);
 }

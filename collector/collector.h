@@ -10,6 +10,7 @@
 #include "collector/reader/reader.h"
 #include "collector/schema/schema.h"
 #include "collector/series/aggr.h"
+#include "collector/sink/sample_sink.h"
 #include "collector/sink/sink.h"
 #include "collector/target/finder.h"
 
@@ -46,6 +47,7 @@ struct collector_opts {
 	const char *host;          /* NULL: this host's name */
 	struct schema_opts schema;
 	struct sink *sink;         /* NULL: no store; not owned */
+	struct sample_sink *samples; /* who wants samples beside; NULL: nobody; not owned */
 	struct stack_opts stacks;  /* which code is asked for (probes.h) */
 	bool no_multi;
 	bool no_off_cpu;           /* see probes.h */

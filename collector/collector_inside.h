@@ -35,6 +35,7 @@ struct collector {
 	pid_t child;                 /* collector__spawn()'s own, 0: none */
 	int child_status;
 	bool sink_was_away;
+	bool samples_lost;           /* nobody takes opts->samples any more */
 	bool said_full, said_not_shared; /* these notices come once */
 	bool said_policy, said_keys_lost;
 	uint64_t keys_evicted, keys_lost; /* the same */

@@ -254,7 +254,10 @@ static int prepare_output(struct observed *o, struct workshop *shop, struct reas
 	}
 	o->aggr = aggr__new(&aggr_opts);
 	o->writer = schema_writer__new(&shop->opts->schema, &who);
-	return o->aggr && o->writer ? 0 : reason__set(why, -ENOMEM, "out of memory");
+	if (!o->aggr || !o->writer)
+		return reason__set(why, -ENOMEM, "out of memory");
+	sample_sink__begin(shop->opts->samples, o->id, &who);
+	return 0;
 }
 
 struct batch *observed__batch(const struct workshop *shop)
@@ -768,6 +771,7 @@ int observed__publish(struct observed *o, struct workshop *shop, struct proc_sam
 	observed_look__into(o, shop, s);
 	note_kept_sites(o, shop);
 	s->partial = partial || s->observed_ns < s->len_ns || s->len_ns + SHORT_NS < shop->opts->interval_ns;
+	sample_sink__sample(shop->opts->samples, o->id, s);
 	return shop->opts->sink ? store(o, shop, s) : aggr__add(o->aggr, s, NULL, NULL);
 }
 
@@ -807,6 +811,7 @@ void observed__free(struct observed *o, struct workshop *shop)
 		looked__stop(o, shop);
 	else if (o->used)
 		probes__remove(shop->probes, o->slot);
+	sample_sink__end(shop->opts->samples, o->id);
 	writer_lock__drop(o->id, o->lock_fd);
 	schema_writer__free(o->writer);
 	gc_watch__free(o->gc);
