@@ -31,6 +31,7 @@ struct view {
 	char who[320];
 	int err;
 	bool known; /* the frames of this Python are */
+	bool looked; /* there were no probes: estimates, and nothing of code that waits */
 };
 
 /* ---- from looking ---- */
@@ -47,6 +48,7 @@ static void on_ended(void *arg, const struct collector_proc *proc, const struct 
 	struct view *v = arg;
 
 	v->known = totals->code_known;
+	v->looked = totals->mode == GIL_MODE_LOOK;
 	snprintf(v->who, sizeof(v->who), "%s (pid %d)", proc->target->label, (int)proc->target->pid);
 }
 
@@ -66,15 +68,17 @@ static int look(struct view *v, pid_t pid, struct reason *why)
 	struct collector_opts opts = {
 		.interval_ns = v->o->interval_ns,
 		.duration_ns = v->o->duration_ns ? v->o->duration_ns : DEFAULT_NS,
-		.mode = MODE_FULL,
+		.mode = v->o->mode == MODE_AUTO ? MODE_FULL : v->o->mode,
 		.max_overhead = 1,
+		.look_rate = (uint32_t)v->o->look_rate,
+		.may_look = v->o->mode == MODE_AUTO && v->o->weight != WEIGHT_WAIT,
 		.stacks = {.on = true, .threshold_ns = v->o->stacks_ns, .tick_ns = TICKS_FINE_NS},
 	};
 	struct collector_events events = {
 		.arg = v, .armed = on_armed, .notice = on_notice, .ended = on_ended, .stack = on_stack,
 	};
 	uint64_t aside;
-	int err = caps__check(why);
+	int err = opts.mode == MODE_LOOK || opts.may_look ? 0 : caps__check(why);
 
 	err = err ? err : probes__set_rights_aside(&aside, why);
 	if (err)
@@ -140,7 +144,8 @@ static int write_out(struct view *v, const struct flame *flame, struct reason *w
 	char weight[HUMAN_SIZE], title[480];
 	int err = 0;
 
-	snprintf(title, sizeof(title), "%s: %s%s", v->who, words, v->o->no_threads ? ", all threads together" : "");
+	snprintf(title, sizeof(title), "%s: %s%s%s", v->who, words, v->o->no_threads ? ", all threads together" : "",
+		 v->looked ? ", estimated (look mode)" : "");
 	if (v->o->folded)
 		flame__fold(flame, 1000, to);
 	else
@@ -151,8 +156,10 @@ static int write_out(struct view *v, const struct flame *flame, struct reason *w
 		err = out__flush(to, "standard output", why);
 	if (err || (!v->file.to && out__reader_left(to)))
 		return err;
-	log_info("%s of %s", human__us(weight, (double)flame__total(flame) / 1e3), words);
-	if (!flame__total(flame))
+	log_info("%s%s of %s", v->looked ? "about " : "", human__us(weight, (double)flame__total(flame) / 1e3), words);
+	if (!flame__total(flame) && v->looked)
+		log_info("no look found a thread with the GIL%s", v->o->weight == WEIGHT_BLAME ? " while another waited" : "");
+	else if (!flame__total(flame))
 		log_info("no hold or wait was long enough to be asked for its code (--stacks 0 asks every hold that made "
 			 "somebody wait)");
 	return 0;
@@ -187,6 +194,9 @@ static int check(const struct options *o, int args, struct reason *why)
 	if (o->duration_ns && (o->since || o->until))
 		return reason__set(why, -EINVAL, "--duration looks at what comes, --since and --until at what is stored: one of "
 				   "both");
+	if (o->mode == MODE_LOOK && o->weight == WEIGHT_WAIT)
+		return reason__set(why, -EINVAL, "looks tell whom code holds up, not which code waits: no --weight wait in "
+				   "--mode look");
 	return o->no_stacks ? reason__set(why, -EINVAL, "--stacks off leaves nothing to draw") : 0;
 }
 
@@ -200,8 +210,10 @@ const struct verb verb_flame = {
 		 "PROCESS is a PID, an id as shown by gilscope ls, or part of a program's name. If the process is being "
 		 "observed, here or on another machine, or has ended, flame draws what Redis has of the last five minutes "
 		 "(--since for more). If nobody observes it, flame attaches to it for ten seconds, which needs the rights "
-		 "of attach; --duration attaches in any case. Waits shorter than --stacks are not included.",
-	.options = {OPTION_WEIGHT, OPTION_SINCE, OPTION_UNTIL, OPTION_DURATION, OPTION_STACKS, OPTION_FOLDED,
+		 "of attach; --duration attaches in any case. "
+		 "Where probes can't be had, it looks (--mode look). Waits shorter than --stacks are not included.",
+	.options = {OPTION_WEIGHT, OPTION_SINCE, OPTION_UNTIL, OPTION_DURATION, OPTION_MODE, OPTION_LOOK_RATE,
+		    OPTION_STACKS, OPTION_FOLDED,
 		    OPTION_NO_THREADS, OPTION_OUTPUT, OPTION_REDIS, OPTION_PASSWORD_FILE,
 		    OPTION_SENTINEL_PASSWORD_FILE, OPTION_PREFIX},
 	.min_args = 1,

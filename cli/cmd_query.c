@@ -215,7 +215,7 @@ static void add_thread(struct out *table, const struct past_thread *total, doubl
 		size_t column;
 		enum schema_field f;
 	} plain[] = {{T_INSIDE, FIELD_INSIDE}, {T_HOLD, FIELD_HOLD}, {T_WAIT, FIELD_WAIT}, {T_N, FIELD_N}, {T_C, FIELD_C},
-		     {T_FORCED, FIELD_FORCED}, {T_WAIT_MAX, FIELD_WAIT_MAX}, {T_HOLD_MAX, FIELD_HOLD_MAX}};
+		     {T_FORCED, FIELD_FORCED}, {T_HOLD_MAX, FIELD_HOLD_MAX}};
 
 	out__row(table);
 	out__text(table, T_THREAD, total->thread.thr);
@@ -224,6 +224,7 @@ static void add_thread(struct out *table, const struct past_thread *total, doubl
 	out__num(table, T_WAITS, rows__field(&total->sum, FIELD_WAIT) / span_us);
 	for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)
 		out__num(table, plain[i].column, rows__field(&total->sum, plain[i].f));
+	rows__put_longest_wait(table, T_WAIT_MAX, &total->sum);
 }
 
 static int fetch_threads(struct answer *a, size_t max, struct reason *why)

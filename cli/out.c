@@ -29,6 +29,7 @@ struct cell {
 	enum cell_kind kind;
 	char *text;
 	double num;
+	bool at_least;
 };
 
 struct out {
@@ -122,6 +123,15 @@ void out__num(struct out *o, size_t column, double value)
 	cell->num = value;
 }
 
+void out__at_least(struct out *o, size_t column, double value)
+{
+	struct cell *cell = newest(o, column);
+
+	out__num(o, column, value);
+	if (cell)
+		cell->at_least = true;
+}
+
 /* ---- as a table ---- */
 
 /* Local time; with the day if it is another one, with milliseconds if it is no whole second. */
@@ -142,12 +152,8 @@ static const char *clock_text(char buf[HUMAN_SIZE], double ms)
 	return buf;
 }
 
-static const char *shown(const struct cell *cell, enum out_unit unit, char buf[HUMAN_SIZE])
+static const char *number_text(const struct cell *cell, enum out_unit unit, char buf[HUMAN_SIZE])
 {
-	if (cell->kind == CELL_UNKNOWN)
-		return "-";
-	if (cell->kind == CELL_TEXT)
-		return cell->text;
 	switch (unit) {
 	case OUT_COUNT:
 		return human__count(buf, cell->num);
@@ -175,6 +181,20 @@ static const char *shown(const struct cell *cell, enum out_unit unit, char buf[H
 		break;
 	}
 	snprintf(buf, HUMAN_SIZE, fabs(cell->num) < EXACT_INT ? "%.0f" : "%.2e", cell->num);
+	return buf;
+}
+
+static const char *shown(const struct cell *cell, enum out_unit unit, char buf[HUMAN_SIZE])
+{
+	char number[HUMAN_SIZE];
+
+	if (cell->kind == CELL_UNKNOWN)
+		return "-";
+	if (cell->kind == CELL_TEXT)
+		return cell->text;
+	if (!cell->at_least)
+		return number_text(cell, unit, buf);
+	snprintf(buf, HUMAN_SIZE, ">=%.*s", HUMAN_SIZE - 3, number_text(cell, unit, number));
 	return buf;
 }
 

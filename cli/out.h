@@ -55,6 +55,8 @@ void out__free(struct out *o);
 void out__row(struct out *o);
 void out__text(struct out *o, size_t column, const char *text);
 void out__num(struct out *o, size_t column, double value);
+/* The same of what is so much at least; so the table says it: ">=12 ms". */
+void out__at_least(struct out *o, size_t column, double value);
 
 int out__error(const struct out *o);
 size_t out__rows(const struct out *o);

@@ -552,15 +552,28 @@ static void put_short_name(FILE *to, const char *name, const char *attributes)
 	put_name_as(to, name, out__cut_middle(shown, sizeof(shown), name, SHOWN_LETTERS), attributes);
 }
 
-static void put_cell(FILE *to, const char *name, double value, bool count)
+static void put_value(FILE *to, const char *name, double value, bool count)
 {
-	fputs("<td>", to);
 	if (isnan(value))
 		fputs("-", to);
 	else if (count)
 		put_count(to, name, value);
 	else
 		put_us(to, name, value);
+}
+
+static void put_cell(FILE *to, const char *name, double value, bool count)
+{
+	fputs("<td>", to);
+	put_value(to, name, value, count);
+	fputs("</td>", to);
+}
+
+/* Looks see that it was so long at least. */
+static void put_bound(FILE *to, const char *name, double us, bool is_lower)
+{
+	fputs(is_lower && !isnan(us) ? "<td>&ge; " : "<td>", to);
+	put_value(to, name, us, false);
 	fputs("</td>", to);
 }
 
@@ -770,7 +783,7 @@ static void put_thread(const struct report *r, FILE *to, size_t i)
 	put_cell(to, "thread-forced", t->forced, true);
 	put_cell(to, "thread-hold-max", t->hold_max, false);
 	put_cell(to, "thread-wait-p99", t->wait_p99, false);
-	put_cell(to, "thread-wait-max", t->wait_max, false);
+	put_bound(to, "thread-wait-max", t->wait_max, r->in.gil_looks > 0);
 	fputs("</tr>\n", to);
 }
 

@@ -245,6 +245,14 @@ double rows__wait_share(const struct proc_sample *s, uint64_t ns)
 	return of_waits ? (double)ns / (double)of_waits : NAN;
 }
 
+void rows__put_longest_wait(struct out *table, size_t column, const struct schema_row *row)
+{
+	if (isnan(rows__field(row, FIELD_LOOKS)))
+		out__num(table, column, rows__field(row, FIELD_WAIT_MAX));
+	else
+		out__at_least(table, column, rows__field(row, FIELD_WAIT_MAX));
+}
+
 double rows__seconds(const struct proc_sample *s)
 {
 	return s->observed_ns ? (double)s->observed_ns / 1e9 : 1;

@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "collector/collector.h"
+#include "out.h"
 
 /* Who is shown. */
 struct who {
@@ -96,6 +97,9 @@ double rows__share(const struct proc_sample *s, uint64_t ns);
 
 /* The same of waiting, of the time in which it was known who waited. */
 double rows__wait_share(const struct proc_sample *s, uint64_t ns);
+
+/* Puts the row's longest wait into a cell; where it rests on looks, it was so long at least. */
+void rows__put_longest_wait(struct out *table, size_t column, const struct schema_row *row);
 
 /* Seconds of the observed time, for rates; never 0. */
 double rows__seconds(const struct proc_sample *s);

@@ -349,7 +349,7 @@ static void length_row(struct out *table, const struct proc_sample *t, const str
 {
 	static const enum schema_field fields[] = {
 		[L_HOLD_P50] = FIELD_HOLD_P50, [L_HOLD_P99] = FIELD_HOLD_P99, [L_HOLD_MAX] = FIELD_HOLD_MAX,
-		[L_WAIT_P50] = FIELD_WAIT_P50, [L_WAIT_P99] = FIELD_WAIT_P99, [L_WAIT_MAX] = FIELD_WAIT_MAX,
+		[L_WAIT_P50] = FIELD_WAIT_P50, [L_WAIT_P99] = FIELD_WAIT_P99,
 	};
 	char name[THREAD_NAME_SIZE + 16];
 	struct schema_row row;
@@ -359,8 +359,9 @@ static void length_row(struct out *table, const struct proc_sample *t, const str
 	out__text(table, L_NAME, rows__name(thread, name, sizeof(name)));
 	if (thread->key.tid)
 		out__num(table, L_TID, thread->key.tid);
-	for (size_t c = L_HOLD_P50; c <= L_WAIT_MAX; c++)
+	for (size_t c = L_HOLD_P50; c < L_WAIT_MAX; c++)
 		out__num(table, c, rows__field(&row, fields[c]));
+	rows__put_longest_wait(table, L_WAIT_MAX, &row);
 }
 
 typedef void row_fn(struct out *table, const struct proc_sample *t, const struct thread_sample *thread);

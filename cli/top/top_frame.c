@@ -79,6 +79,7 @@ static void set_process(struct top_frame *f, const struct schema_row *all)
 	f->observed_us = isnan(cov) ? f->d_us : f->d_us * cov;
 	f->is = numbers_of(all, f->observed_us);
 	f->is.hold = known_or_estimated(all, FIELD_UTIL, FIELD_UTIL_EST);
+	f->looked = !isnan(rows__field(all, FIELD_LOOKS));
 	f->estimated = isnan(rows__field(all, FIELD_UTIL)) && !isnan(f->is.hold);
 	f->handover = over(rows__field(all, FIELD_HANDOVER), f->observed_us);
 	f->unknown = isnan(unknown) ? 0 : over(unknown, f->observed_us);

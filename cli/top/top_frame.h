@@ -63,6 +63,7 @@ struct top_frame {
 	bool no_gil;               /* there is nothing to measure */
 	bool sampled;              /* blame comes from samples */
 	bool estimated;            /* so do all holds */
+	bool looked;               /* without a probe: a longest wait is a lower bound */
 	struct top_numbers is;
 	double handover, unknown;  /* shares: waiting that nobody is to blame for, or nobody knows who */
 	double threads_alive, cpu, cost, lost;

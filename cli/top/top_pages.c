@@ -199,12 +199,12 @@ void top_pairs__draw(const struct top_model *m, const struct top_frame *f, struc
 
 /* ---- one thread ---- */
 
-static size_t put_length(struct canvas *c, size_t line, const char *what, double p50, double p99, double max)
+static size_t put_length(struct canvas *c, size_t line, const char *what, double p50, double p99, const char *bound, double max)
 {
 	char a[HUMAN_SIZE], b[HUMAN_SIZE], d[HUMAN_SIZE];
 
-	canvas__say(c, line, 0, LOOK_PLAIN, "%-14s  p50 %9s  p99 %9s  max %9s", what, human__us(a, p50), human__us(b, p99),
-		    human__us(d, max));
+	canvas__say(c, line, 0, LOOK_PLAIN, "%-14s  p50 %9s  p99 %9s  max %s%9s", what, human__us(a, p50), human__us(b, p99),
+		    isnan(max) ? "" : bound, human__us(d, max));
 	return line + 1;
 }
 
@@ -221,7 +221,7 @@ static void put_share(struct canvas *c, size_t line, const char *what, double sh
 		canvas__put(c, line, column, SIZE_MAX, LOOK_PLAIN, " of the time");
 }
 
-static size_t put_thread(struct canvas *c, size_t line, const struct top_thread *t, bool estimated)
+static size_t put_thread(struct canvas *c, size_t line, const struct top_thread *t, bool estimated, bool looked)
 {
 	char a[HUMAN_SIZE], b[HUMAN_SIZE], d[HUMAN_SIZE];
 
@@ -231,8 +231,8 @@ static size_t put_thread(struct canvas *c, size_t line, const struct top_thread 
 		    human__share(a, t->blame));
 	canvas__say(c, line++, 0, LOOK_PLAIN, "Per second      %s acquires, %s of them waited, %s times it was made to let go",
 		    human__count(a, t->is.n), human__count(b, t->is.c), human__count(d, t->is.forced));
-	line = put_length(c, line, "One hold", t->is.hold_p50, t->is.hold_p99, t->is.hold_max);
-	return put_length(c, line, "One wait", t->is.wait_p50, t->is.wait_p99, t->is.wait_max) + 1;
+	line = put_length(c, line, "One hold", t->is.hold_p50, t->is.hold_p99, "", t->is.hold_max);
+	return put_length(c, line, "One wait", t->is.wait_p50, t->is.wait_p99, looked ? ">=" : "", t->is.wait_max) + 1;
 }
 
 void top_thread__draw(struct top_model *m, struct canvas *c)
@@ -256,7 +256,7 @@ void top_thread__draw(struct top_model *m, struct canvas *c)
 			column = canvas__say(c, 0, column + PART_GAP, LOOK_PLAIN, "inside %u", t->inside);
 		canvas__say(c, 0, column + PART_GAP, LOOK_PLAIN, "of %s (pid %d)%s", m->who.label, (int)m->who.pid,
 			    m->paused ? "  PAUSED" : "");
-		line = put_thread(c, line + (c->lines >= 16), t, f->estimated);
+		line = put_thread(c, line + (c->lines >= 16), t, f->estimated, f->looked);
 		if (line + 2 < c->lines) {
 			size_t end = c->lines - 1, code = f->code_known ? (end - line) / 2 : 0;
 

@@ -166,7 +166,8 @@ static void say_victims(const struct judging *j, const struct pools *p, struct v
 	SAY(v->headline, "GIL: %s. %s wait%s %.0f %% of %s time for it", kind_of(v, share), p->list[victims].name,
 	    p->list[victims].n > 1 ? "" : "s", fmin(100, 100 * share), p->list[victims].n > 1 ? "their" : "its");
 	if (!isnan(longest))
-		SAY(v->headline, ", up to %s at a time", verdict__ms(a, longest));
+		SAY(v->headline, in->gil_looks > 0 ? ", for %s and more at a time" : ", up to %s at a time",
+		    verdict__ms(a, longest));
 	say_holders(j, p, victims, us, v);
 	SAY(v->headline, ".");
 }

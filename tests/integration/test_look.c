@@ -43,20 +43,20 @@ static void give_up_rights(void)
 		cr_assert_eq(setresgid(NOBODY, NOBODY, NOBODY) || setresuid(NOBODY, NOBODY, NOBODY), 0);
 }
 
-/* Attaches to the workload until its end, and says that on the way (NULL: whatever). What it wrote; the truth is in `w`. */
-static json_t *observe(struct workload *w, const char *command, const char *options, const char *says)
+/* `gilscope VERB PID OPTIONS` from when it says "begun" until the workload's end. What it wrote; the truth is in `w`. */
+static char *watch(struct workload *w, const char *command, const char *verb, const char *options, const char *begun,
+		   const char *says)
 {
 	struct interpreter stock;
 	char words[256];
 	struct tool t;
 	char *out;
-	json_t *lines;
 
 	interpreter__stock(&stock);
 	workload__start(w, &stock, command);
-	snprintf(words, sizeof(words), "attach %d --no-store --json %s", (int)w->pid, options);
+	snprintf(words, sizeof(words), "%s %d %s", verb, (int)w->pid, options);
 	tool__start(&t, words);
-	tool__await(&t, "watching");
+	tool__await(&t, begun);
 	if (says)
 		tool__await(&t, says);
 	workload__go(w);
@@ -64,9 +64,20 @@ static json_t *observe(struct workload *w, const char *command, const char *opti
 	kill(t.pid, SIGINT);
 	cr_assert_eq(tool__wait(&t, 60), 0);
 	out = tool__stdout(&t);
+	tool__clear(&t);
+	return out;
+}
+
+/* Attaches to the workload until its end, and says that on the way (NULL: whatever). */
+static json_t *observe(struct workload *w, const char *command, const char *options, const char *says)
+{
+	char words[128], *out;
+	json_t *lines;
+
+	snprintf(words, sizeof(words), "--no-store --json %s", options);
+	out = watch(w, command, "attach", words, "watching", says);
 	lines = json_lines__parse(out);
 	free(out);
-	tool__clear(&t);
 	return lines;
 }
 
@@ -172,6 +183,44 @@ Test(look, code_that_holds_is_told_of_each_thread)
 	held = sum_where(json_object_get(summary, "code"), "function", "hog", "hold_est");
 	cr_expect(held > 0.6 * all && held < 1.01 * all, "%.0f us of %.0f us are of the function that held", held, all);
 	json_decref(lines);
+	workload__quit(&w);
+}
+
+/* Microseconds of the folded stacks that begin so and have that function (NULL: any) in them. */
+static double sum_folded(const char *folded, const char *begin, const char *function)
+{
+	double sum = 0;
+
+	for (const char *line = folded; *line;) {
+		const char *end = strchrnul(line, '\n'), *has = function ? strstr(line, function) : line, *weight = end;
+
+		while (weight > line && weight[-1] != ' ')
+			weight--;
+		if (strncmp(line, begin, strlen(begin)) == 0 && has && has < end)
+			sum += atof(weight);
+		line = *end ? end + 1 : end;
+	}
+	return sum;
+}
+
+/* A tenth of the time: fifty looks a second at the code leave 0.028 of it open. */
+Test(look, flame_draws_the_code_that_they_found_with_the_gil)
+{
+	double truth, thread, other, function;
+	struct workload w;
+	char *folded;
+
+	give_up_rights();
+	give_up_bpf();
+	folded = watch(&w, "looked.py 6 40", "flame", "--weight hold --folded --duration 60s", "armed in", NULL);
+	truth = (double)truth__int(workload__thread(&w, "hog-40"), "hold_ns") / 1e3;
+	thread = sum_folded(folded, "hog-40;", NULL);
+	function = sum_folded(folded, "hog-40;", ";hog (workloads/looked.py:");
+	other = sum_folded(folded, "(other stacks)", NULL);
+	cr_expect(thread + other > truth - 600e3 && thread < truth + 600e3, "%.0f and %.0f us of others, of %.0f us held", thread,
+		  other, truth);
+	cr_expect_gt(function, 0.5 * truth, "%.0f us of %.0f us held: %s", function, truth, folded);
+	free(folded);
 	workload__quit(&w);
 }
 

@@ -88,6 +88,20 @@ Test(out, numbers_stand_on_the_right_and_text_on_the_left)
 			 "worker     7   340 us         5      -\n");
 }
 
+Test(out, what_is_a_lower_bound_is_shown_as_one_and_is_a_number_in_json)
+{
+	json_t *rows;
+
+	add("main", 4242, 17300, 1234);
+	out__at_least(table, 2, 43600);
+	add("worker", 7, 340, 5);
+	out__at_least(table, 2, NAN);
+	cr_expect(strstr(table_text(80), "main    4242  >=43.6 ms     1,234      -\n"), "%s", text);
+	rows = out__json(table);
+	cr_expect_eq(json_integer_value(json_object_get(json_array_get(rows, 0), "hold")), 43600);
+	json_decref(rows);
+}
+
 Test(out, a_spare_column_is_there_where_somebody_knows_it)
 {
 	static const struct out_column spare[] = {

@@ -43,6 +43,23 @@ static const char *summary(size_t max_threads)
 	return text;
 }
 
+Test(summary, a_longest_wait_that_looks_saw_is_a_lower_bound)
+{
+	struct thread_sample *t;
+
+	service();
+	s->mode = GIL_MODE_LOOK;
+	for (size_t i = 0; i < s->threads_n; i++) {
+		t = &s->threads[i];
+		t->m.known = s->total.known = KNOWN_HOLD_EST | KNOWN_WAIT_EST;
+		t->m.looks = s->total.looks = 1000;
+		t->m.wait_max_ns = i ? 43600000 : 0;
+	}
+	summary(20);
+	cr_expect(strstr(text, "-    -  >=43.6 ms\n"), "%s", text);
+	cr_expect(strstr(text, "-    -          -\n"), "%s", text);
+}
+
 Test(summary, several_gils_have_a_table_of_their_own)
 {
 	service();
