@@ -126,20 +126,43 @@ int args__duration(const char *what, const char *text, uint64_t min_ns, uint64_t
 	return 0;
 }
 
-int args__share(const char *what, const char *text, double *ret, struct reason *why)
+/* "2%", "0.5", "150%"; -EINVAL, -ERANGE. */
+static int real(const char *text, double *ret)
 {
 	uint64_t whole, billionths;
 	const char *p = text;
-	double value;
 	int err = digits(&p, &whole);
 
 	if (err == -EINVAL || fraction(&p, &billionths) || (*p && strcmp(p, "%") != 0))
-		return reason__set(why, -EINVAL, "%s: '%s' is not a share (write 2%% or 0.02)", what, text);
-	value = (double)whole + (double)billionths / 1e9;
+		return -EINVAL;
+	*ret = (double)whole + (double)billionths / 1e9;
 	if (*p == '%')
-		value /= 100;
+		*ret /= 100;
+	return err;
+}
+
+int args__share(const char *what, const char *text, double *ret, struct reason *why)
+{
+	double value = 0;
+	int err = real(text, &value);
+
+	if (err == -EINVAL)
+		return reason__set(why, -EINVAL, "%s: '%s' is not a share (write 2%% or 0.02)", what, text);
 	if (err || value > 1)
 		return reason__set(why, -ERANGE, "%s: %s is out of range (0%% to 100%%, or 0 to 1)", what, text);
+	*ret = value;
+	return 0;
+}
+
+int args__number(const char *what, const char *text, double max, double *ret, struct reason *why)
+{
+	double value = 0;
+	int err = real(text, &value);
+
+	if (err == -EINVAL)
+		return reason__set(why, -EINVAL, "%s: '%s' is not a number (write 20, 2.5 or 5%%)", what, text);
+	if (err || value > max)
+		return reason__set(why, -EINVAL, "%s: %s is out of range (0 to %g)", what, text, max);
 	*ret = value;
 	return 0;
 }

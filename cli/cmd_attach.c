@@ -41,18 +41,20 @@ static int attach(const struct verb *verb, const struct options *o, const pid_t 
 {
 	struct reason why = {0};
 	struct watch *w = NULL;
-	int err = look_at(pids, n, &why);
+	int failed = o->budgets_n || o->budget_file ? EXIT_BUDGET_UNTOLD : EXIT_FAILED;
+	int status, err = look_at(pids, n, &why);
 
 	err = err ? err : watch__check(o, &why);
 	err = err ? err : watch__open(o, NULL, &w, &why);
 	if (err)
-		return options__fail(verb, err == -EINVAL ? EXIT_USAGE : EXIT_FAILED, &why);
+		return options__fail(verb, err == -EINVAL ? EXIT_USAGE : failed, &why);
 	if (!o->children)
 		kin__mention(pids, (size_t)n, "--children observes them, too");
 	err = collector__run(watch__opts(w), pids, (size_t)n, watch__events(w), &why);
-	if (watch__close(w) && !err)
-		return EXIT_FAILED;
-	return err ? options__fail(verb, EXIT_FAILED, &why) : EXIT_OK;
+	status = watch__close(w, err ? &why : NULL);
+	if (err)
+		options__fail(verb, EXIT_FAILED, &why);
+	return err && status == EXIT_OK ? EXIT_FAILED : status;
 }
 
 /* Who is meant: those named, or all; the filters are for all. */
@@ -95,7 +97,8 @@ const struct verb verb_attach = {
 		 "line per interval. At the end it prints a summary. The numbers also go to Redis, for gilscope query, "
 		 "redis-cli and Grafana. Needs root or some capabilities (see gilscope doctor).",
 	.options = {OPTION_INTERVAL, OPTION_DURATION, OPTION_MODE, OPTION_LOOK_RATE, OPTION_MAX_OVERHEAD,
-		    OPTION_NO_OFF_CPU, OPTION_STACKS, OPTION_ALERT_HOLD, OPTION_ALERT_WAIT, OPTION_CHILDREN,
+		    OPTION_NO_OFF_CPU, OPTION_STACKS, OPTION_ALERT_HOLD, OPTION_ALERT_WAIT, OPTION_BUDGET, OPTION_BUDGET_FILE,
+		    OPTION_BUDGET_JUNIT, OPTION_BUDGET_MARKDOWN, OPTION_CHILDREN,
 		    OPTION_ALL, OPTION_USER, OPTION_CGROUP, OPTION_MATCH, OPTION_REDIS, OPTION_PASSWORD_FILE,
 		    OPTION_SENTINEL_PASSWORD_FILE, OPTION_PREFIX, OPTION_RETENTION, OPTION_THREAD_RETENTION,
 		    OPTION_HISTORY_MB, OPTION_NO_STORE, OPTION_METRICS, OPTION_METRICS_SERIES,

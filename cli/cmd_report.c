@@ -3,6 +3,7 @@
  * gilscope report: the verdict in words, with the numbers that carry it. Of what Redis has of a process; one that nobody
  * observes is attached to for a while first. The judging is verdict.c's, the reading past.c's.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -192,8 +193,8 @@ static void take_pairs(struct report *r, const struct blame_sum *blame)
 	r->in.sampled = blame->sampled;
 }
 
-/* Threads that have no row of their own are one. */
-static void take_code(struct report *r, const struct code_sum *code)
+/* Threads that have no row of their own are one. The caller frees; NULL: no memory. */
+static struct function_part *parts_of(const struct report *r, const struct code_sum *code)
 {
 	struct function_part *parts = calloc(code->n + 1, sizeof(*parts));
 
@@ -211,7 +212,33 @@ static void take_code(struct report *r, const struct code_sum *code)
 		memcpy(parts[i].hold_off_us, p->hold_off_us, sizeof(parts[i].hold_off_us));
 		memcpy(parts[i].blame_off_us, p->blame_off_us, sizeof(parts[i].blame_off_us));
 	}
+	return parts;
+}
+
+static void judge_past(const struct report *r, const struct past *p, struct function_part *parts, size_t parts_n)
+{
+	const struct who who = {.id = r->id, .label = r->label, .pid = (pid_t)p->proc.pid};
+	struct budget_thread *threads = calloc(p->threads_n + 1, sizeof(*threads));
+	struct budget_subject s = {
+		.all = r->all, .observed_us = r->in.observed_us, .no_gil = r->gil_disabled, .threads = threads,
+		.threads_n = threads ? p->threads_n : 0, .parts = parts, .parts_n = parts_n,
+	};
+
+	for (size_t i = 0; threads && i < p->threads_n; i++)
+		threads[i] = (struct budget_thread){
+			.name = p->threads[i].thread.name, .row = p->threads[i].sum,
+			.several = !isdigit((unsigned char)p->threads[i].thread.thr[0]),
+		};
+	budgets__judge_subject(r->budgets, &who, &s);
+	free(threads);
+}
+
+static void take_code(struct report *r, const struct past *p, const struct code_sum *code)
+{
+	struct function_part *parts = parts_of(r, code);
+
 	take_functions(r, parts, code->n);
+	judge_past(r, p, parts, code->n);
 	free(parts);
 }
 
@@ -299,7 +326,7 @@ static int read_past(struct report *r, struct past *p, struct reason *why)
 		take_pairs(r, &blame);
 		take_standing(r, p);
 		fill_input(r, past__span_us(p), (int)(p->proc.cpus ? p->proc.cpus : 1));
-		take_code(r, &code);
+		take_code(r, p, &code);
 	}
 	blame_sum__free(&blame);
 	code_sum__free(&code);
@@ -356,6 +383,9 @@ static void on_ended(void *arg, const struct collector_proc *proc, const struct 
 	struct report *r = arg;
 	char span[HUMAN_SIZE];
 
+	const struct who who = rows__who(proc);
+
+	budgets__judge(r->budgets, &who, totals);
 	if (make_room(r, totals->threads_n, totals->blame_n))
 		return;
 	snprintf(r->id, sizeof(r->id), "%s", proc->id);
@@ -380,6 +410,13 @@ static void on_stack(void *arg, const struct collector_proc *proc, const struct 
 
 	if (stack_flame__collect(&r->stacks, s))
 		r->no_stacks = "There was not enough memory for the stacks.";
+}
+
+static void on_lasting(void *arg, const struct collector_proc *proc, const struct long_event *e)
+{
+	struct report *r = arg;
+
+	budgets__lasting(r->budgets, proc->id, e);
 }
 
 static void on_notice(void *arg, const struct collector_proc *proc, const char *sentence)
@@ -412,7 +449,8 @@ static int look(struct report *r, pid_t pid, struct reason *why)
 		.stacks = {.on = true, .threshold_ns = r->o->stacks_ns, .tick_ns = TICKS_FINE_NS},
 	};
 	struct collector_events events = {
-		.arg = r, .sample = on_sample, .notice = on_notice, .ended = on_ended, .stack = r->o->html ? on_stack : NULL,
+		.arg = r, .sample = on_sample, .notice = on_notice, .ended = on_ended, .lasting = on_lasting,
+		.stack = r->o->html ? on_stack : NULL,
 	};
 	char span[HUMAN_SIZE];
 	uint64_t aside;
@@ -422,6 +460,7 @@ static int look(struct report *r, pid_t pid, struct reason *why)
 	if (err)
 		return err;
 	schema_opts__default(&opts.schema);
+	budgets__tune(r->budgets, &opts.stacks);
 	log_info(r->o->duration_ns ? "looking at process %d for %s" : "nobody observes process %d yet: looking at it for %s",
 		 (int)pid, human__span(span, opts.duration_ns));
 	if (opts.mode == MODE_AUTO)
@@ -750,6 +789,8 @@ static void print_json(const struct report *r)
 		json_object_set_new(json, "threads", out__json(where));
 	if (json && r->in.gates_n)
 		json_object_set_new(json, "gates", report_where__gates_json(r));
+	if (json && r->budgets)
+		json_object_set_new(json, "budgets", budgets__json(r->budgets));
 	out__free(where);
 	out__free(table);
 	out__free(code);
@@ -771,14 +812,31 @@ static int gather(struct report *r, const char *word, struct reason *why)
 	return err;
 }
 
+/* The exit status: what could not be gathered is no pass of any budget. */
+static int conclude(const struct verb *verb, const struct report *r, int err, const struct reason *why)
+{
+	int status;
+
+	if (err)
+		options__fail(verb, EXIT_FAILED, why);
+	if (err == -EINVAL)
+		return budgets__free(r->budgets), EXIT_USAGE;
+	if (err)
+		budgets__fail(r->budgets, why);
+	status = budgets__finish(r->budgets);
+	budgets__free(r->budgets);
+	return err && status == EXIT_OK ? EXIT_FAILED : status;
+}
+
 static int run(const struct verb *verb, struct options *o, int argc, char **argv)
 {
 	struct report r = {.o = o, .word = argv[0]};
 	struct reason why = {0};
 	struct outfile page = {.to = NULL};
 	/* Before anything is looked at: a page that can't be written is no use after minutes. */
-	int err = o->html ? outfile__open(&page, "--html", o->html, &why) : 0;
+	int status, err = o->html ? outfile__open(&page, "--html", o->html, &why) : 0;
 
+	err = err ? err : budgets__open(o, &r.budgets, &why);
 	err = err ? err : gather(&r, argv[0], &why);
 	if (!err) {
 		verdict__reach(&r.in, &r.verdict);
@@ -792,6 +850,7 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 		}
 	}
 	outfile__drop(&page);
+	status = conclude(verb, &r, err, &why);
 	stacks_sum__free(&r.stacks);
 	free(r.threads);
 	free(r.names);
@@ -801,7 +860,7 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 	free(r.functions);
 	free(r.pairs);
 	free(r.points);
-	return err ? options__fail(verb, err == -EINVAL ? EXIT_USAGE : EXIT_FAILED, &why) : EXIT_OK;
+	return status;
 }
 
 const struct verb verb_report = {
@@ -814,7 +873,8 @@ const struct verb verb_report = {
 		 "program's name. report judges what Redis has of the last five minutes (--since for more). If nobody "
 		 "observes the process, report attaches to it for ten seconds, which needs the rights of attach; "
 		 "--duration attaches in any case.",
-	.options = {OPTION_SINCE, OPTION_UNTIL, OPTION_DURATION, OPTION_MODE, OPTION_LOOK_RATE, OPTION_JSON, OPTION_HTML,
+	.options = {OPTION_SINCE, OPTION_UNTIL, OPTION_DURATION, OPTION_MODE, OPTION_LOOK_RATE, OPTION_BUDGET,
+		    OPTION_BUDGET_FILE, OPTION_BUDGET_JUNIT, OPTION_BUDGET_MARKDOWN, OPTION_JSON, OPTION_HTML,
 		    OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_SENTINEL_PASSWORD_FILE, OPTION_PREFIX},
 	.min_args = 1,
 	.max_args = 1,

@@ -27,7 +27,7 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 	struct reason why = {0};
 	struct watch *w = NULL;
 	struct spawn *spawn = NULL;
-	int status = 0, err = watch__check(o, &why);
+	int status = 0, kept, err = watch__check(o, &why);
 
 	/* While everything is as the caller has it: so it is for the program. */
 	err = err ? err : spawn__prepare(argv, o->user, &spawn, &why);
@@ -37,9 +37,12 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 		return options__fail(verb, EXIT_RUN_FAILED, &why);
 	}
 	err = collector__spawn(watch__opts(w), spawn, watch__events(w), &status, &why);
-	watch__close(w);
+	kept = watch__close(w, err ? &why : NULL);
 	spawn__free(spawn);
-	return err ? options__fail(verb, own_failure(err), &why) : passed_on(status);
+	if (err)
+		return options__fail(verb, own_failure(err), &why);
+	/* A command that failed has told its caller already. */
+	return passed_on(status) ?: kept == EXIT_FAILED ? 0 : kept;
 }
 
 const struct verb verb_run = {
@@ -49,9 +52,11 @@ const struct verb verb_run = {
 	.about = "Starts COMMAND and observes it from its first acquire of the GIL until it ends. The command keeps its "
 		 "own input and output: the summary goes to standard error, or with --output to a file. Passes on the "
 		 "command's exit status (128 + number if a signal killed it). Exit status 125 is a failure of gilscope, "
-		 "126 a command that cannot be executed, 127 a command that was not found.",
+		 "126 a command that cannot be executed, 127 a command that was not found. If the command's is 0, 3 says that "
+		 "a budget is broken, 4 that it cannot be told.",
 	.options = {OPTION_INTERVAL, OPTION_DURATION, OPTION_MODE, OPTION_LOOK_RATE, OPTION_MAX_OVERHEAD,
-		    OPTION_NO_OFF_CPU, OPTION_STACKS, OPTION_ALERT_HOLD, OPTION_ALERT_WAIT, OPTION_CHILDREN,
+		    OPTION_NO_OFF_CPU, OPTION_STACKS, OPTION_ALERT_HOLD, OPTION_ALERT_WAIT, OPTION_BUDGET, OPTION_BUDGET_FILE,
+		    OPTION_BUDGET_JUNIT, OPTION_BUDGET_MARKDOWN, OPTION_CHILDREN,
 		    OPTION_USER, OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_SENTINEL_PASSWORD_FILE, OPTION_PREFIX,
 		    OPTION_RETENTION, OPTION_THREAD_RETENTION, OPTION_HISTORY_MB, OPTION_NO_STORE, OPTION_LABEL,
 		    OPTION_HOST, OPTION_JSON, OPTION_OUTPUT},

@@ -152,12 +152,30 @@ static void say_wait(const struct long_event *e, const char *len, char *buf, siz
 	}
 }
 
-const char *code__long(const struct long_event *e, char *buf, size_t size)
+const char *code__long_name(const char *name)
+{
+	return name[0] ? name : "(no name)";
+}
+
+static void append_words(const struct long_event *e, char *buf, size_t size)
 {
 	char len[HUMAN_SIZE];
 
 	human__us(len, e->at_ns > e->since_ns ? (double)(e->at_ns - e->since_ns) / 1e3 : 0);
-	snprintf(buf, size, "%s (%u)", e->name[0] ? e->name : "(no name)", e->thread.tid);
+	text__append(buf, size, " (%u)", e->thread.tid);
 	(e->wait ? say_wait : say_hold)(e, len, buf, size);
+}
+
+const char *code__long_words(const struct long_event *e, char *buf, size_t size)
+{
+	buf[0] = '\0';
+	append_words(e, buf, size);
+	return buf;
+}
+
+const char *code__long(const struct long_event *e, char *buf, size_t size)
+{
+	snprintf(buf, size, "%s", code__long_name(e->name));
+	append_words(e, buf, size);
 	return buf;
 }

@@ -32,7 +32,11 @@ void code__print(FILE *to, const struct proc_sample *s, size_t width);
 /* Array of objects; NULL: stacks were not asked for (or no memory). */
 json_t *code__json(const struct proc_sample *s);
 
-/* The sentence on a long hold or wait. Returns buf. */
+/* The sentence on a long hold or wait, and the same without the thread's name in front. Returns buf. */
 const char *code__long(const struct long_event *e, char *buf, size_t size);
+const char *code__long_words(const struct long_event *e, char *buf, size_t size);
+
+/* What a thread of that name is called there. */
+const char *code__long_name(const char *name);
 
 #endif

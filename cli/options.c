@@ -13,6 +13,7 @@
 #include "collector/metrics/microhttpd_lib.h"
 #include "collector/redis/redis_conn.h"
 #include "args.h"
+#include "budget.h"
 #include "suggest.h"
 
 #define WIDTH 80
@@ -85,6 +86,50 @@ static int set_alert_wait(struct options *o, const char *value, struct reason *w
 	return args__duration("--alert-wait", value, NS_PER_MS, NS_PER_H, &o->alert_wait_ns, why);
 }
 
+/* A text that ends up on screens and in Redis members: not empty, not endless. */
+static int set_text(const char *what, const char *value, size_t max, const char **ret, struct reason *why)
+{
+	if (!*value)
+		return reason__set(why, -EINVAL, "%s: is empty", what);
+	if (strlen(value) > max)
+		return reason__set(why, -EINVAL, "%s: is longer than %zu bytes", what, max);
+	*ret = value;
+	return 0;
+}
+
+static int set_path(const char *what, const char *value, const char **ret, struct reason *why)
+{
+	return set_text(what, value, 4095, ret, why);
+}
+
+static int set_budget(struct options *o, const char *value, struct reason *why)
+{
+	struct budget parsed;
+	int err = budget__parse("--budget", value, &parsed, why);
+
+	if (err)
+		return err;
+	if (o->budgets_n == BUDGETS_MAX)
+		return reason__set(why, -EINVAL, "--budget: more than %d", BUDGETS_MAX);
+	o->budgets[o->budgets_n++] = value;
+	return 0;
+}
+
+static int set_budget_file(struct options *o, const char *value, struct reason *why)
+{
+	return set_path("--budget-file", value, &o->budget_file, why);
+}
+
+static int set_budget_junit(struct options *o, const char *value, struct reason *why)
+{
+	return set_path("--budget-junit", value, &o->budget_junit, why);
+}
+
+static int set_budget_markdown(struct options *o, const char *value, struct reason *why)
+{
+	return set_path("--budget-markdown", value, &o->budget_markdown, why);
+}
+
 static int set_children(struct options *o, const char *value, struct reason *why)
 {
 	o->children = true;
@@ -94,17 +139,6 @@ static int set_children(struct options *o, const char *value, struct reason *why
 static int set_all(struct options *o, const char *value, struct reason *why)
 {
 	o->all = true;
-	return 0;
-}
-
-/* A text that ends up on screens and in Redis members: not empty, not endless. */
-static int set_text(const char *what, const char *value, size_t max, const char **ret, struct reason *why)
-{
-	if (!*value)
-		return reason__set(why, -EINVAL, "%s: is empty", what);
-	if (strlen(value) > max)
-		return reason__set(why, -EINVAL, "%s: is longer than %zu bytes", what, max);
-	*ret = value;
 	return 0;
 }
 
@@ -221,12 +255,12 @@ static int set_redis(struct options *o, const char *value, struct reason *why)
 
 static int set_password_file(struct options *o, const char *value, struct reason *why)
 {
-	return set_text("--redis-password-file", value, 4095, &o->password_file, why);
+	return set_path("--redis-password-file", value, &o->password_file, why);
 }
 
 static int set_sentinel_password_file(struct options *o, const char *value, struct reason *why)
 {
-	return set_text("--sentinel-password-file", value, 4095, &o->sentinel_password_file, why);
+	return set_path("--sentinel-password-file", value, &o->sentinel_password_file, why);
 }
 
 /* Braces would move Redis Cluster's hash tag; blanks and quotes would break every line that is shown to be pasted. */
@@ -385,7 +419,7 @@ static int set_json(struct options *o, const char *value, struct reason *why)
 
 static int set_output(struct options *o, const char *value, struct reason *why)
 {
-	return set_text("--output", value, 4095, &o->output, why);
+	return set_path("--output", value, &o->output, why);
 }
 
 static int set_weight(struct options *o, const char *value, struct reason *why)
@@ -415,7 +449,7 @@ static int set_no_threads(struct options *o, const char *value, struct reason *w
 
 static int set_html(struct options *o, const char *value, struct reason *why)
 {
-	return set_text("--html", value, 4095, &o->html, why);
+	return set_path("--html", value, &o->html, why);
 }
 
 static int set_max_events(struct options *o, const char *value, struct reason *why)
@@ -470,6 +504,15 @@ static const struct option_entry entries[OPTION_COUNT] = {
 		"and again when the hold ends", set_alert_hold},
 	[OPTION_ALERT_WAIT] = {"alert-wait", 0, "TIME",
 		"the same for a thread that waits for longer than this", set_alert_wait},
+	[OPTION_BUDGET] = {"budget", 0, "EXPR",
+		"a promise: METRIC<VALUE, also of a thread or place (hold_max<50ms, wait_share<5%, "
+		"hold_max{thread=web-*}<20ms); may be given several times. Exit status 3: one is broken; 4: one cannot be told",
+		set_budget},
+	[OPTION_BUDGET_FILE] = {"budget-file", 0, "FILE", "read budgets from FILE, one in each line", set_budget_file},
+	[OPTION_BUDGET_JUNIT] = {"budget-junit", 0, "FILE", "write what became of the budgets to FILE, as JUnit XML",
+		set_budget_junit},
+	[OPTION_BUDGET_MARKDOWN] = {"budget-markdown", 0, "FILE",
+		"write it to FILE as Markdown, for a build's summary page", set_budget_markdown},
 	[OPTION_CHILDREN] = {"children", 0, NULL,
 		"also observe child processes, existing and future ones, and their children: each by itself, and their "
 		"sum", set_children},

@@ -15,9 +15,13 @@
 #include "collector/metrics/metrics_server.h"
 #include "collector/schema/schema.h"
 
+#define BUDGETS_MAX 64
+
 #define EXIT_OK 0
 #define EXIT_FAILED 1
 #define EXIT_USAGE 2
+#define EXIT_BUDGET_BROKEN 3
+#define EXIT_BUDGET_UNTOLD 4 /* whether it is kept can't be told: never a pass */
 /* What env, nice and timeout use too: `run` passes on its command's status, so its own must lie apart. */
 #define EXIT_RUN_FAILED 125
 #define EXIT_RUN_CANNOT_EXEC 126
@@ -56,6 +60,9 @@ struct options {
 	const char *prefix;        /* NULL: the default */
 	struct schema_retention retention;
 	enum output_format format;
+	const char *budgets[BUDGETS_MAX]; /* each parsed once */
+	size_t budgets_n;
+	const char *budget_file, *budget_junit, *budget_markdown;
 	const char *output;        /* file for data, NULL: the usual stream */
 	const char *thread, *gil, *since, *until;
 	enum flame_weight weight;
@@ -79,6 +86,10 @@ enum option_id {
 	OPTION_STACKS,
 	OPTION_ALERT_HOLD,
 	OPTION_ALERT_WAIT,
+	OPTION_BUDGET,
+	OPTION_BUDGET_FILE,
+	OPTION_BUDGET_JUNIT,
+	OPTION_BUDGET_MARKDOWN,
 	OPTION_CHILDREN,
 	OPTION_ALL,
 	OPTION_CGROUP,
@@ -120,7 +131,7 @@ enum option_id {
 };
 
 #define VERB_OWN_HELP_MAX 3
-#define VERB_OPTIONS_MAX 32
+#define VERB_OPTIONS_MAX 36
 
 struct verb {
 	const char *name;

@@ -13,6 +13,7 @@
 #include "collector/schema/schema_blame.h"
 #include "collector/schema/schema_stacks.h"
 #include "blame_table.h"
+#include "budgets.h"
 #include "code.h"
 #include "functions.h"
 #include "options.h"
@@ -30,6 +31,7 @@ struct report_point {
 /* Everything that is judged and shown, from whichever source. */
 struct report {
 	const struct options *o;
+	struct budgets *budgets; /* judged where it is gathered; NULL: none */
 	const char *word; /* how the user named the process */
 	char id[SCHEMA_ID_SIZE], label[160], python[24];
 	char runtime[SCHEMA_RUNTIME_SIZE]; /* which of several Pythons in the process it is; "": there is one */

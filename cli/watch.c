@@ -20,6 +20,7 @@
 #include "collector/process/caps.h"
 #include "collector/probes/probes.h"
 #include "collector/target/spawn.h"
+#include "budgets.h"
 #include "code.h"
 #include "family.h"
 #include "history.h"
@@ -58,6 +59,7 @@ struct watch {
 	struct collector_events events;
 	struct history history;
 	struct sample_sink *samples; /* --metrics; NULL: not */
+	struct budgets *budgets;    /* NULL: none were asked for */
 	struct finder_filter filter;
 	regex_t match;
 	bool has_match;
@@ -352,6 +354,7 @@ static void on_lasting(void *arg, const struct collector_proc *proc, const struc
 	uint64_t limit = e->wait ? w->options->alert_wait_ns : w->options->alert_hold_ns;
 	char text[1024];
 
+	budgets__lasting(w->budgets, proc->id, e);
 	if (!limit || e->at_ns - e->since_ns < limit)
 		return;
 	on_notice(arg, proc, code__long(e, text, sizeof(text)));
@@ -440,6 +443,7 @@ static void on_ended(void *arg, const struct collector_proc *proc, const struct 
 	if (panel)
 		panel->ended = true;
 	screen__erase();
+	budgets__judge(w->budgets, &who, totals);
 	if (w->run)
 		keep_summary(w, &who, totals, how);
 	if (w->options->format == FORMAT_JSON)
@@ -535,6 +539,7 @@ static void fill_opts(struct watch *w)
 {
 	w->opts = watch__opts_of(w->options);
 	w->opts.may_look = may_look(w->options);
+	budgets__tune(w->budgets, &w->opts.stacks);
 	w->opts.sink = w->history.sink;
 	w->opts.samples = w->samples;
 	w->opts.all = w->options->all ? &w->filter : NULL;
@@ -607,6 +612,7 @@ int watch__open(const struct options *o, const struct spawn *command, struct wat
 	w->options = o;
 	w->view = choose_view(o, command_owns_terminal);
 	err = set_filter(w, why);
+	err = err ? err : budgets__open(o, &w->budgets, why);
 	err = err ? err : make_tables(w, why);
 	err = err ? err : open_data(w, command_owns_terminal, why);
 	err = err ? err : open_metrics(w, why);
@@ -615,7 +621,7 @@ int watch__open(const struct options *o, const struct spawn *command, struct wat
 	err = err ? err : probes__give_up_rights(command && spawn__is_others(command), why);
 	err = err ? err : history__start_sink(&w->history, why);
 	if (err) {
-		watch__close(w);
+		watch__close(w, why);
 		return err;
 	}
 	fill_opts(w);
@@ -633,15 +639,31 @@ const struct collector_events *watch__events(const struct watch *w)
 	return &w->events;
 }
 
-int watch__close(struct watch *w)
+/* Each a line, behind those of the samples. */
+static void print_budgets(struct watch *w)
+{
+	json_t *list = w->options->format == FORMAT_JSON && !w->broken ? budgets__json(w->budgets) : NULL, *one;
+	size_t i;
+
+	json_array_foreach(list, i, one)
+		out__dump(json_incref(one), w->data, false);
+	json_decref(list);
+}
+
+int watch__close(struct watch *w, const struct reason *failed)
 {
 	struct reason why;
-	int err;
+	int status;
 
 	if (!w)
-		return 0;
+		return EXIT_OK;
 	screen__end();
 	print_family(w);
+	if (failed)
+		budgets__fail(w->budgets, failed);
+	status = budgets__finish(w->budgets);
+	print_budgets(w);
+	budgets__free(w->budgets);
 	family_table__free(w->interval);
 	family_table__free(w->run);
 	free(w->table);
@@ -654,12 +676,12 @@ int watch__close(struct watch *w)
 		w->failed = true;
 		log_error("%s", why.text);
 	}
-	err = w->failed ? -EIO : 0;
+	status = status == EXIT_OK && w->failed ? EXIT_FAILED : status;
 	if (w->has_match)
 		regfree(&w->match);
 	for (size_t i = 0; i < w->panels_n; i++)
 		free(w->panels[i].text);
 	free(w->panels);
 	free(w);
-	return err;
+	return status;
 }

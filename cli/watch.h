@@ -26,7 +26,10 @@ const struct collector_events *watch__events(const struct watch *w);
 /* What attach observes with by those options, without a history and without a choice among all. */
 struct collector_opts watch__opts_of(const struct options *o);
 
-/* Gives terminal, history and output back. 0, or -errno if the output could not be written (said). NULL is legal. */
-int watch__close(struct watch *w);
+/*
+ * Gives terminal, history and output back, and says what became of the budgets; `failed`: why nothing could be observed, NULL: it
+ * could. The exit status: EXIT_OK, of a budget, or EXIT_FAILED if the output could not be written (said). NULL is legal.
+ */
+int watch__close(struct watch *w, const struct reason *failed);
 
 #endif

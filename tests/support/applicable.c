@@ -28,7 +28,7 @@ static const struct need {
 	{MACHINE_BPF, "integration", "@(all|bad_input|chain|churn|containers|embedded|exact|fallbacks|families|flame|gc|gils|history)/*"},
 	{MACHINE_BPF, "integration", "@(long_holds|modes|off_cpu|older|rendered|report|run|safety|trace_program|truth|usage)/*"},
 	{MACHINE_BPF, "integration", "@(guard|hostile|metrics_served|outfile|packages|patched|points|processes|rights|runtimes|secrets|shares|sight)/*"},
-	{MACHINE_BPF, "integration", "ways/with_bpf_*"},
+	{MACHINE_BPF, "integration", "@(ways|budgets)/with_bpf_*"},
 	{MACHINE_BPF, "integration", "cli/@(a_reader_that_left|a_shell_that_wraps|doctor_tries)_*"},
 	{MACHINE_BPF, "integration", "native/dump_names_a_computation_*"},
 	{MACHINE_BPF, "integration", "cli/@(a_fatal_signal|attach|ctrl_c|key_of|light_mode|query|redis|run|sigterm|the_lines)_*"},
