@@ -12,6 +12,7 @@
 #include "blame_table.h"
 #include "cmds.h"
 #include "human.h"
+#include "marks.h"
 #include "out.h"
 #include "past.h"
 #include "rows.h"
@@ -399,6 +400,8 @@ static void dump_json(const struct answer *a, const struct field_columns *c, con
 		json_object_set_new(json, "gil", json_string(proc->gil));
 	if (json && a->o->thread)
 		json_object_set_new(json, "thread", json_pack("{s:s, s:s}", "thread", a->thread.thr, "name", a->thread.name));
+	if (json && a->past.marks_n)
+		json_object_set_new(json, "marks", marks__json(a->past.marks, a->past.marks_n));
 	if (json && a->threads)
 		json_object_set_new(json, "threads", out__json(a->threads));
 	if (json && a->blame) {
@@ -453,6 +456,8 @@ static void print(const struct answer *a)
 		print_series(a, &c, table);
 		fputs(a->threads && out__rows(a->threads) ? "\n" : "", stdout);
 		print_threads(a);
+		fputs(a->past.marks_n ? "\n" : "", stdout);
+		marks__print(stdout, a->past.marks, a->past.marks_n);
 	}
 	out__free(table);
 }
@@ -468,6 +473,7 @@ static int answer(struct answer *a, const char *word, struct reason *why)
 		return tree__fetch(a->past.q, &a->past.proc, &a->past.range, a->past.now_ms, &a->tree, why);
 	err = err ? err : list_gils(a, why);
 	err = err ? err : check_gil(a, why);
+	err = err ? err : past__fetch_marks(&a->past, why);
 	err = err || !a->o->thread ? err : find_thread(a, why);
 	err = err ? err : fetch_series(a, why);
 	err = err || !threads ? err : fetch_threads(a, a->o->threads ? SIZE_MAX : SHOWN_THREADS, why);

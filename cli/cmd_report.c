@@ -22,6 +22,7 @@
 #include "code.h"
 #include "human.h"
 #include "kin.h"
+#include "marks.h"
 #include "out.h"
 #include "outfile.h"
 #include "past.h"
@@ -314,6 +315,7 @@ static int read_past(struct report *r, struct past *p, struct reason *why)
 	err = err ? err
 		  : query__code(p->q, p->proc.id, query__tier(&p->proc, &p->range, true, p->now_ms), &p->range, &code, why);
 	err = err ? err : read_stacks(r, p, why);
+	err = err ? err : query__marks(p->q, p->proc.id, p->range.since_ms, p->range.until_ms, &r->marks, &r->marks_n, why);
 	if (!err && make_room(r, p->threads_n, blame.pairs_n))
 		err = reason__set(why, -ENOMEM, "not enough memory");
 	if (!err) {
@@ -687,6 +689,8 @@ static void print_text(const struct report *r)
 	paragraph(r->verdict.numbers);
 	paragraph(r->verdict.gain);
 	print_basis(r);
+	fputs(r->marks_n ? "\n" : "", stdout);
+	marks__print(stdout, r->marks, r->marks_n);
 	print_next(r);
 }
 
@@ -789,6 +793,8 @@ static void print_json(const struct report *r)
 		json_object_set_new(json, "threads", out__json(where));
 	if (json && r->in.gates_n)
 		json_object_set_new(json, "gates", report_where__gates_json(r));
+	if (json && r->marks_n)
+		json_object_set_new(json, "marks", marks__json(r->marks, r->marks_n));
 	if (json && r->budgets)
 		json_object_set_new(json, "budgets", budgets__json(r->budgets));
 	out__free(where);
@@ -860,6 +866,7 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 	free(r.functions);
 	free(r.pairs);
 	free(r.points);
+	free(r.marks);
 	return status;
 }
 

@@ -39,6 +39,7 @@ static const struct verb *const verbs[] = {
 	&verb_events,
 	&verb_trace,
 	&verb_flame,
+	&verb_mark,
 	&verb_store,
 };
 

@@ -382,6 +382,24 @@ static int set_until(struct options *o, const char *value, struct reason *why)
 	return args__time("--until", value, 0, &ms, why);
 }
 
+static int set_process(struct options *o, const char *value, struct reason *why)
+{
+	return set_text("--process", value, 255, &o->process, why);
+}
+
+static int set_time(struct options *o, const char *value, struct reason *why)
+{
+	int64_t ms;
+
+	o->time = value;
+	return args__time("--time", value, 0, &ms, why);
+}
+
+static int set_count(struct options *o, const char *value, struct reason *why)
+{
+	return set_text("--count", value, 255, &o->count, why);
+}
+
 static int set_step(struct options *o, const char *value, struct reason *why)
 {
 	static const struct {
@@ -556,6 +574,11 @@ static const struct option_entry entries[OPTION_COUNT] = {
 	[OPTION_GIL] = {"gil", 'g', "ID",
 		"if there are several GILs, the series of the one whose interpreter has this id (0: main)", set_gil},
 	[OPTION_TREE] = {"tree", 0, NULL, "totals of each process observed together with this one, and their sum", set_tree},
+	[OPTION_PROCESS] = {"process", 'p', "PROCESS",
+		"only of this process: a PID, an id, or part of a program's name (default: of all)", set_process},
+	[OPTION_TIME] = {"time", 0, "TIME", "when it was: 5m (ago), 2026-11-23T10:00:00[Z], @SECONDS (default: now)", set_time},
+	[OPTION_COUNTER] = {"count", 'c', "NAME=N",
+		"how far a counter of the program's work had come by then (requests=120000)", set_count},
 	[OPTION_SINCE] = {"since", 's', "TIME",
 		"start of the range: 5m (ago), 2026-11-23T10:00:00[Z], @SECONDS (default 5m); if the process has ended, "
 		"5m counts back from its end", set_since},

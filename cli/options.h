@@ -65,6 +65,7 @@ struct options {
 	const char *budget_file, *budget_junit, *budget_markdown;
 	const char *output;        /* file for data, NULL: the usual stream */
 	const char *thread, *gil, *since, *until;
+	const char *process, *time, *count; /* of a mark */
 	enum flame_weight weight;
 	bool folded;
 	bool no_threads;           /* stacks of all threads are added up */
@@ -112,6 +113,9 @@ enum option_id {
 	OPTION_THREADS,
 	OPTION_GIL,
 	OPTION_TREE,
+	OPTION_PROCESS,
+	OPTION_TIME,
+	OPTION_COUNTER,
 	OPTION_SINCE,
 	OPTION_UNTIL,
 	OPTION_STEP,

@@ -78,6 +78,7 @@ void past__close(struct past *p)
 	history__close(&p->history);
 	free(p->rows);
 	free(p->threads);
+	free(p->marks);
 	*p = (struct past){0};
 }
 
@@ -87,6 +88,11 @@ int past__fetch(struct past *p, const char *series, struct reason *why)
 {
 	p->tier = query__tier(&p->proc, &p->range, series[0] == 't', p->now_ms);
 	return query__series(p->q, p->proc.id, series, p->tier, &p->range, &p->rows, &p->rows_n, why);
+}
+
+int past__fetch_marks(struct past *p, struct reason *why)
+{
+	return query__marks(p->q, p->proc.id, p->range.since_ms, p->range.until_ms, &p->marks, &p->marks_n, why);
 }
 
 double past__span_us(const struct past *p)

@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "collector/redis/query.h"
+#include "collector/schema/schema_marks.h"
 #include "history.h"
 #include "options.h"
 
@@ -29,6 +30,8 @@ struct past {
 	size_t rows_n;
 	struct past_thread *threads; /* heaviest first */
 	size_t threads_n;
+	struct schema_mark *marks;  /* of the range, in the order of time */
+	size_t marks_n;
 };
 
 /* Connects, names the process and sets the range (--since counts back from the last sample of one that ended). 0 or -errno. */
@@ -46,6 +49,9 @@ int past__fetch(struct past *p, const char *series, struct reason *why);
 
 /* Fetches what each thread that was seen in the range adds up to. 0 or -errno. */
 int past__fetch_threads(struct past *p, struct reason *why);
+
+/* Fetches the marks of the range. 0 or -errno. */
+int past__fetch_marks(struct past *p, struct reason *why);
 
 /* Observed time of the rows in us: idle stretches of a thread are left out of its series, so shares are of the process's. */
 double past__span_us(const struct past *p);

@@ -11,6 +11,7 @@
 #include "collector/analysis/verdict.h"
 #include "collector/look/whereabouts.h"
 #include "collector/schema/schema_blame.h"
+#include "collector/schema/schema_marks.h"
 #include "collector/schema/schema_stacks.h"
 #include "blame_table.h"
 #include "budgets.h"
@@ -47,6 +48,8 @@ struct report {
 	struct verdict_pair *pairs; /* largest first */
 	struct report_point *points; /* in the order of time */
 	size_t points_n;
+	struct schema_mark *marks;   /* of the range, in the order of time */
+	size_t marks_n;
 	struct stacks_sum stacks;    /* for the page only */
 	const char *no_stacks;       /* why there are none, a sentence; NULL: there are, or nothing was long enough */
 	double jammed_us;

@@ -629,6 +629,55 @@ int query__hosts(struct query *q, int64_t since_ms, char **ret_names, size_t *re
 	return ask_one(&a, 7, argv);
 }
 
+/* Reply 0 is of all processes, 1 of one. */
+static int decode_marks(struct asking *a, size_t i, const struct redisReply *r)
+{
+	struct schema_mark **list = a->out;
+	size_t before = *a->out_n;
+	int err = query_reply__marks(r, list, a->out_n, &a->q->skipped);
+
+	for (size_t k = before; !err && k < *a->out_n; k++)
+		(*list)[k].of_process = i == 1;
+	return err;
+}
+
+static int earlier_first(const void *a, const void *b)
+{
+	const struct schema_mark *x = a, *y = b;
+
+	return (x->t_ms > y->t_ms) - (x->t_ms < y->t_ms);
+}
+
+int query__marks(struct query *q, const char *id, int64_t since_ms, int64_t until_ms, struct schema_mark **ret, size_t *ret_n,
+		 struct reason *why)
+{
+	struct schema_mark *list = NULL;
+	size_t n = 0;
+	struct asking a = {.q = q, .decode = decode_marks, .out = &list, .out_n = &n, .skip_foreign = true, .why = why};
+	char key[256], min[24], max[24], count[16];
+	const char *argv[] = {"ZREVRANGEBYSCORE", key, max, min, "WITHSCORES", "LIMIT", "0", count};
+	int err;
+
+	snprintf(min, sizeof(min), "(%" PRId64, since_ms);
+	snprintf(max, sizeof(max), "%" PRId64, until_ms);
+	snprintf(count, sizeof(count), "%d", SCHEMA_MARKS_MAX);
+	schema__global_key(key, sizeof(key), q->prefix, SCHEMA_MARKS);
+	err = append(q, 8, argv, why);
+	if (!err && id) {
+		schema__proc_key(key, sizeof(key), q->prefix, id, SCHEMA_MARKS);
+		err = append(q, 8, argv, why);
+	}
+	err = err ? err : ask(&a);
+	if (err) {
+		free(list);
+		return err;
+	}
+	qsort(list, n, sizeof(*list), earlier_first);
+	*ret = list;
+	*ret_n = n;
+	return 0;
+}
+
 /* ---- series ---- */
 
 enum tier query__tier(const struct query_proc *proc, const struct query_range *range, bool thread, int64_t now_ms)

@@ -108,6 +108,15 @@ struct stacks_sum;
 int query__stacks(struct query *q, const struct query_proc *proc, const struct query_range *range, int64_t now_ms,
 		  struct stacks_sum *ret, struct reason *why);
 
+struct schema_mark;
+
+/*
+ * Marks of all processes and, unless `id` is NULL, of that one, with stamps in (since, until], in the order of time; the newest
+ * SCHEMA_MARKS_MAX of each. Array malloc'd, caller frees. 0 or -errno.
+ */
+int query__marks(struct query *q, const char *id, int64_t since_ms, int64_t until_ms, struct schema_mark **ret, size_t *ret_n,
+		 struct reason *why);
+
 struct query_score {
 	char thr[40];
 	char name[160];

@@ -211,6 +211,27 @@ int query_reply__threads(const struct redisReply *r, struct query_thread **ret, 
 	return 0;
 }
 
+int query_reply__marks(const struct redisReply *r, struct schema_mark **list, size_t *n, uint64_t *skipped)
+{
+	long pairs = pair_count(r, SCHEMA_MARKS_MAX);
+	struct schema_mark *more = pairs < 0 ? NULL : reallocarray(*list, *n + (size_t)pairs + 1, sizeof(*more));
+
+	if (!more)
+		return pairs < 0 ? -EPROTO : -ENOMEM;
+	*list = more;
+	for (long i = 0; i < pairs; i++) {
+		const struct redisReply *member = r->element[2 * i];
+		double score;
+
+		if (member->type != REDIS_REPLY_STRING || !read_number(r->element[2 * i + 1], &score) ||
+		    schema_mark__decode(member->str, member->len, score, &more[*n]))
+			++*skipped;
+		else
+			++*n;
+	}
+	return 0;
+}
+
 int query_reply__board(const struct redisReply *r, struct query_score **ret, size_t *ret_n, uint64_t *skipped)
 {
 	long pairs = pair_count(r, QUERY_MAX_BOARD);

@@ -12,6 +12,7 @@
 
 #include "collector/schema/schema_blame.h"
 #include "collector/schema/schema_code.h"
+#include "collector/schema/schema_marks.h"
 #include "collector/schema/schema_stacks.h"
 #include "query.h"
 
@@ -35,6 +36,8 @@ int query_reply__meta(const struct redisReply *r, struct query_proc *proc);
 
 int query_reply__threads(const struct redisReply *r, struct query_thread **ret, size_t *ret_n, uint64_t *skipped);
 int query_reply__board(const struct redisReply *r, struct query_score **ret, size_t *ret_n, uint64_t *skipped);
+/* Appends those of one key, ZREVRANGEBYSCORE WITHSCORES. */
+int query_reply__marks(const struct redisReply *r, struct schema_mark **list, size_t *n, uint64_t *skipped);
 int query_reply__hash(const struct redisReply *r, char ***ret_pairs, size_t *ret_n);
 
 /* XREAD of one stream, COUNT QUERY_EVENTS: each of its events in turn, `stream->last` moves on. Also what `each` returns. */
