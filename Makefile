@@ -434,7 +434,10 @@ $(FUZZ_DIR)/fuzz_%: $(FUZZ_DIR)/tests/fuzz/fuzz_%.o $(FUZZ_OBJS)
 
 # In whose place a fuzzer puts memory and texts that it made.
 wrap = $(foreach f,$(1),-Wl,--wrap=$(f))
-$(FUZZ_DIR)/fuzz_memory: FUZZ_WRAP := $(call wrap,procmem__read procmem__read_u32 procmem__read_u64 procmem__read_many)
+FUZZ_PROCMEM := procmem__read procmem__read_u32 procmem__read_u64 procmem__read_many
+$(FUZZ_DIR)/fuzz_memory: FUZZ_WRAP := $(call wrap,$(FUZZ_PROCMEM))
+$(FUZZ_DIR)/fuzz_snapshot: FUZZ_WRAP := $(call wrap,$(FUZZ_PROCMEM) clock_gettime nanosleep target__has_thread target__futex \
+	native_look__take)
 $(FUZZ_DIR)/fuzz_proc: FUZZ_WRAP := $(call wrap,procmaps__slurp)
 
 .PHONY: fuzz-deps fuzz

@@ -612,6 +612,7 @@ GIL_INLINE void gil_end_unseen(const struct gil_at *at)
 	if (!t || g->cur.owner_slot == GIL_SLOT_SEED || t->proc != at->proc_slot || t->gil != at->gil_index)
 		return;
 	gil_write_begin(&t->seq);
+	gil_thread_rearm(t, at->proc->arm_gen); /* an acquire of one that has no record leaves that alone */
 	gil_thread_roll(t, at->bound);
 	if (t->cur.gc_since)
 		gil_gc_lets_go(g, t, at->now, !gil_is_other(g->cur.owner_slot));

@@ -64,17 +64,23 @@ GIL_INLINE __u64 gil_queued(struct gil_state *g, __u64 now)
 	return queued;
 }
 
-/* ---- a collection. The record is being written, and has rolled ---- */
+/* ---- a collection. The record is being written, has rolled, and is of this arming ---- */
+
+/* Before the GIL's first event since the probes were armed nobody is known to wait: who did before that is not meant. */
+GIL_INLINE __u64 gil_gc_queued(struct gil_state *g, const struct gil_thread *t, __u64 now)
+{
+	return g->arm_gen == t->arm_gen ? gil_queued(g, now) : g->cur.queued_ns;
+}
 
 GIL_INLINE void gil_gc_goes_on_with(struct gil_state *g, struct gil_thread *t, __u64 now)
 {
 	t->cur.gc_since = now;
-	t->cur.gc_place = gil_queued(g, now);
+	t->cur.gc_place = gil_gc_queued(g, t, now);
 }
 
 GIL_INLINE void gil_gc_stops(struct gil_state *g, struct gil_thread *t, __u64 now)
 {
-	__u64 len = now > t->cur.gc_since ? now - t->cur.gc_since : 0, queued = gil_queued(g, now);
+	__u64 len = now > t->cur.gc_since ? now - t->cur.gc_since : 0, queued = gil_gc_queued(g, t, now);
 
 	t->cur.gc_ns += len;
 	t->cur.gc_run += len;

@@ -463,6 +463,9 @@ static int collect_record(struct collection *c, uint32_t slot, const struct reco
 	struct blame_list open = {0}, parts = {0};
 	int err;
 
+	/* All of it was told: a wait that its GIL's end has left open is nobody's from there on. */
+	if (dead && m->resting)
+		return 0;
 	err = time_memo__settle(&m->times, &at, &metrics, &open);
 	err = blame_memo__settle(&m->blame, &c->r->blame, slot, at.gil->state.seed_slot, &open, &parts) ?: err;
 	time_memo__explain(&m->times, &metrics, &parts);
@@ -474,7 +477,7 @@ static int collect_record(struct collection *c, uint32_t slot, const struct reco
 	if (dead && !m->resting)
 		m->rests_since = c->bound;
 	m->resting = dead;
-	if (rec->at.wait_since && rec->at.wait_place < c->watch->oldest_wait)
+	if (!dead && record__waits(rec, c->proc.arm_gen) && rec->at.wait_place < c->watch->oldest_wait)
 		c->watch->oldest_wait = rec->at.wait_place;
 	note_settled(m, &at);
 	metrics__clear(&metrics);

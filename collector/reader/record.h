@@ -21,6 +21,12 @@ struct record {
 	struct gil_totals at;
 };
 
+/* Whether a wait is open that holders may be charged for yet: not one of an earlier arming. */
+static inline bool record__waits(const struct record *rec, uint32_t arm_gen)
+{
+	return rec->at.wait_since && rec->arm_gen == arm_gen;
+}
+
 /* A GIL as of B, with the ring that residues are charged from. */
 struct gil_record {
 	bool torn;              /* could not be read: the rest means nothing */

@@ -64,7 +64,7 @@ static void add_open_gc(const struct moment *at, struct cumulative *sum)
 
 	if (!has_open_gc(at))
 		return;
-	if (at->bound > gil->queued_at)
+	if (at->gil->current && at->bound > gil->queued_at)
 		queued += gil->waiters * (at->bound - gil->queued_at);
 	sum->gc_ns += at->bound - at->rec->at.gc_since;
 	if (queued > at->rec->at.gc_place)

@@ -444,7 +444,7 @@ int redis_url__find_sentinel_password(struct redis_url *url, const char *passwor
 }
 
 #define PLAIN_IN_PATHS "/._-"
-#define PLAIN_IN_USERS "._-"
+#define PLAIN_IN_NAMES "._-"
 
 /* Appends `text`, percent-encoded but for letters, digits and `also`. */
 static void append_encoded(char *dst, size_t size, const char *text, const char *also)
@@ -514,7 +514,7 @@ static void append_place(char *dst, size_t size, const struct redis_url *url, bo
 		append_nodes(dst, size, url);
 		append_plain(dst, size, url->service[0] ? "/" : "");
 		if (encoded)
-			append_encoded(dst, size, path, PLAIN_IN_PATHS);
+			append_encoded(dst, size, path, url->service[0] ? PLAIN_IN_NAMES : PLAIN_IN_PATHS);
 		else
 			append_plain(dst, size, path);
 		snprintf(db, sizeof(db), "?db=%d", url->db);
@@ -550,7 +550,7 @@ const char *redis_url__whole(const struct redis_url *url, char *buf, size_t size
 {
 	snprintf(buf, size, "%s", scheme_of(url));
 	if (url->user[0]) {
-		append_encoded(buf, size, url->user, PLAIN_IN_USERS);
+		append_encoded(buf, size, url->user, PLAIN_IN_NAMES);
 		append_plain(buf, size, "@");
 	}
 	append_place(buf, size, url, true);

@@ -5,6 +5,7 @@
 
 #define CORE_BYTES gil_test_older_bpf__elf_bytes
 #define core core_older
+#define core_any core_older_any
 #define core_light core_older_light
 #define core_trace core_older_trace
 #define core_stacks core_older_stacks

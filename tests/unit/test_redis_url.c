@@ -125,7 +125,7 @@ Test(redis_url, whole_leads_to_the_same_server_whatever_its_path_and_user_are)
 {
 	static const char *const cases[] = {
 		"/tmp/a b?db=1%41.sock", "/\xe8\xe8\xa1/", "unix://a%40b:pw@/x%3Fy%25z?db=3", "redis://u%2Fx@[::1]:7/2", "/%",
-		"redis://u%3Apw@h:1",
+		"redis://u%3Apw@h:1", "redis+sentinel://h/a%2Fb?db=3",
 	};
 	struct redis_url url, again;
 	char text[4096];
@@ -134,6 +134,7 @@ Test(redis_url, whole_leads_to_the_same_server_whatever_its_path_and_user_are)
 		cr_assert_eq(redis_url__parse(cases[i], &url, NULL), 0, "%s", cases[i]);
 		cr_assert_eq(redis_url__parse(redis_url__whole(&url, text, sizeof(text)), &again, NULL), 0, "%s", text);
 		cr_expect_str_eq(again.path, url.path);
+		cr_expect_str_eq(again.service, url.service);
 		cr_expect_str_eq(again.user, url.user);
 		cr_expect_str_eq(again.host, url.host);
 		cr_expect_eq(again.db, url.db);

@@ -46,6 +46,24 @@ static void end_hold(struct bench *b, uint64_t ns)
 	b->rec.at.releases++;
 }
 
+/* Of a GIL that no event of this arming is of, nobody is known to wait. */
+Test(time_memo, a_collection_that_goes_on_at_the_arming_has_no_waiters_of_before)
+{
+	struct bench b = {0};
+	struct moment at = moment_of(&b, 1000);
+	struct metrics m;
+
+	b.gil.at = (struct gil_view){.waiters = 2, .queued_ns = 5000, .queued_at = 800};
+	b.rec.at.gc_run = 1;
+	b.rec.at.gc_since = 900;
+	b.rec.at.gc_place = 5000;
+	m = settle(&b, &at);
+	cr_expect_eq(m.gc.hold_ns, 100);
+	cr_expect_eq(m.gc.wait_ns, 0);
+	metrics__clear(&m);
+	time_memo__clear(&b.memo);
+}
+
 /* Two others wait; the collection begins at 900, lets go from 1500 to 2100, and ends at 2400. */
 Test(time_memo, a_collection_over_boundaries_is_told_in_parts)
 {
@@ -53,6 +71,7 @@ Test(time_memo, a_collection_over_boundaries_is_told_in_parts)
 	struct moment at = moment_of(&b, 1000);
 	struct metrics m;
 
+	b.gil.current = true;
 	b.gil.at = (struct gil_view){.waiters = 2, .queued_ns = 5000, .queued_at = 800};
 	b.rec.at.gc_run = 1;
 	b.rec.at.gc_since = 900;
