@@ -465,16 +465,13 @@ static void on_tick(void *arg, uint64_t elapsed_ns, uint64_t remaining_ns)
 /* Whether looks can do all that is asked for, where probes can't be had. */
 static bool may_look(const struct options *o)
 {
-	return o->mode == MODE_AUTO && !o->children && !o->all && !o->alert_hold_ns && !o->alert_wait_ns;
+	return o->mode == MODE_AUTO && !o->alert_hold_ns && !o->alert_wait_ns;
 }
 
 int watch__check(const struct options *o, struct reason *why)
 {
 	if (o->mode != MODE_LOOK)
 		return may_look(o) ? 0 : caps__check(why);
-	if (o->children || o->all)
-		return reason__set(why, -EINVAL, "looks follow nobody: in --mode look, name each process (gilscope ls shows "
-				   "them)");
 	if (o->alert_hold_ns || o->alert_wait_ns)
 		return reason__set(why, -EINVAL, "looks see no hold or wait begin and end: no --alert-hold and --alert-wait in "
 				   "--mode look");

@@ -372,10 +372,12 @@ static void on_tick(struct collector *c, uint64_t now)
 	uint64_t left = c->deadline == UINT64_MAX ? UINT64_MAX : c->deadline > now ? c->deadline - now : 0;
 
 	c->next_tick = now + TICK_NS;
-	if (c->shop.looks)
+	if (c->shop.looks) {
 		looked__mind_all(&c->shop, now);
-	else if (!mind_probes(c, now))
+		procs__look_around(c);
+	} else if (!mind_probes(c, now)) {
 		return;
+	}
 	mind_sink(c);
 	if (now - c->forgot_at > FORGET_NS) {
 		target_memory__forget(c->shop.memory);
@@ -636,6 +638,7 @@ static int open_looks(struct collector *c, struct reason *why)
 {
 	c->shop.recipes.no_sites = true;
 	c->shop.looked_code = c->opts->stacks.on ? stack_book__new() : NULL;
+	procs__look_around(c); /* whoever comes from here on is a newcomer */
 	return looks__start(c->opts->look_rate, &c->shop.looks, why);
 }
 
@@ -655,6 +658,9 @@ static int fall_back_on_looks(struct collector *c, const struct reason *why_not,
 
 static void say_why_looks(struct collector *c)
 {
+	if (c->shop.looks && (c->opts->follow || c->opts->all))
+		collector__notice(c, NULL, "without probes, processes that come are looked for %d times a second: what ends "
+				  "sooner is in no number", (int)(SECOND / TICK_NS));
 	if (!c->no_probes.text[0])
 		return;
 	collector__notice(c, NULL, "there are no probes, as %s", c->no_probes.text);
@@ -731,6 +737,7 @@ static void tear_down(struct collector *c)
 	recipes__free(&c->shop.recipes);
 	target_memory__free(c->shop.memory);
 	roster__free(&c->roster);
+	finder_known__free(&c->known);
 }
 
 static void set_deadline(struct collector *c)

@@ -9,6 +9,7 @@
 #define GILSCOPE_COLLECTOR_INSIDE_H
 
 #include "collector/series/grid.h"
+#include "collector/target/finder.h"
 #include "collector.h"
 #include "roster.h"
 
@@ -23,6 +24,7 @@ struct collector {
 	struct workshop shop;
 	struct grid grid;
 	struct roster roster;
+	struct finder_known known;   /* without probes: whom the last look around has found */
 	int signal_fd, timer_fd;
 	int exits_fd;                /* an epoll of its own: with 200 processes, a look at each pidfd is what waking up costs */
 	uint64_t started, deadline;  /* ns, monotonic; deadline UINT64_MAX: none */
@@ -136,6 +138,9 @@ void procs__try_pending(struct collector *c, uint64_t now);
 
 /* A fork, exec or exit. */
 void procs__on_event(void *arg, const struct gil_event *e);
+
+/* Without probes, at the beginning and each tick: who has come since, and who is another program by now. */
+void procs__look_around(struct collector *c);
 
 /* A pidfd says that it ended. */
 void procs__on_exit_of(struct collector *c, struct observed *o);

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "collector/base/clock.h"
 #include "collector/base/log.h"
@@ -116,7 +117,7 @@ static void tell_armed(struct collector *c, struct observed *o, uint64_t begun)
 	if (c->opts->mode == MODE_LIGHT && !o->recipe->plan->light)
 		collector__notice(c, o, "light mode needs a conditional jump behind each wait, which this interpreter has not: "
 				  "full mode is used");
-	if (c->opts->handed_down && !probes__is_kin(c->shop.probes, o->slot) && !c->said_not_shared) {
+	if (c->opts->handed_down && c->shop.probes && !probes__is_kin(c->shop.probes, o->slot) && !c->said_not_shared) {
 		c->said_not_shared = true;
 		collector__notice(c, o, "the probes of process %d are %snot shared with its children: their first milliseconds "
 				  "will not be seen (their cov says how much)", (int)o->target->pid,
@@ -198,9 +199,17 @@ static void await_child_of(struct collector *c, const struct observed *parent, p
 	await(c, &p);
 }
 
-/* A shell, say: what it will start. */
+/* Whether what it does is told already. */
+static bool is_followed(const struct collector *c, pid_t pid)
+{
+	return c->shop.probes ? probes__is_followed(c->shop.probes, pid) : roster__by_pid(&c->roster, pid) != NULL;
+}
+
+/* A shell, say: what it will start. Looks find that by themselves. */
 static void follow_found(struct collector *c, pid_t pid)
 {
+	if (!c->shop.probes)
+		return;
 	probes__follow(c->shop.probes, pid);
 	if (!ancestor(c, pid)) /* ended meanwhile, and its PID is another's */
 		probes__unfollow(c->shop.probes, pid);
@@ -224,7 +233,7 @@ void procs__start_descendants(struct collector *c, pid_t root)
 			int err;
 
 			/* Forked since: its event is on the way. It may be about to exec, and only look like Python. */
-			if (probes__is_followed(c->shop.probes, pids[i]))
+			if (is_followed(c, pids[i]))
 				continue;
 			if (procs__start(c, pids[i], &origin, &why, &err))
 				found = true;
@@ -313,7 +322,7 @@ static int start_found(void *arg, pid_t pid, const struct target *t, const char 
 		log_verbose("process %d is not observed: %s", (int)pid, why_not);
 		return 0;
 	}
-	if (!finder__fits(c->opts->all, t) || probes__is_followed(c->shop.probes, pid))
+	if (!finder__fits(c->opts->all, t) || is_followed(c, pid))
 		return 0;
 	parent = ancestor(c, pid);
 	if (parent)
@@ -333,7 +342,8 @@ static bool may_be_meant(void *arg, pid_t pid)
 /* Execs are told before the look around: whoever comes meanwhile is found by one or the other. */
 int procs__start_all(struct collector *c, struct reason *why)
 {
-	probes__tell_execs(c->shop.probes, true);
+	if (c->shop.probes)
+		probes__tell_execs(c->shop.probes, true);
 	return target__each(may_be_meant, start_found, c, why);
 }
 
@@ -494,6 +504,70 @@ static void on_exit_event(struct observed *o, const struct gil_event *e)
 	if (o)
 		is_gone(o, e->at, END_EXIT);
 }
+
+/* ---- without probes: who came is looked for ---- */
+
+/* ns, CLOCK_MONOTONIC: when its process was forked; 0: not known. */
+static uint64_t birth_of(pid_t pid)
+{
+	uint64_t ticks, stack, lives;
+
+	if (target__stat(pid, 0, &ticks, &stack))
+		return 0;
+	lives = clock__boot_ns() - ticks * (1000000000ull / (uint64_t)sysconf(_SC_CLK_TCK));
+	return clock__mono_ns() - lives;
+}
+
+/* One that was there before and is no child has one try: it is another program by now, or none of ours. */
+static void consider(struct collector *c, const struct finder_newcomer *who, uint64_t now)
+{
+	const struct observed *parent = ancestor(c, who->pid);
+	struct pending *waiting;
+
+	if (who->pid == getpid() || roster__latest_by_pid(&c->roster, who->pid) || roster__find_pending(&c->roster, who->pid) ||
+	    (!parent && !c->opts->all) || (!parent && !finder__may_fit(c->opts->all, who->pid)))
+		return;
+	await_child_of(c, parent, who->pid, who->again ? now : birth_of(who->pid), false);
+	waiting = who->again && !parent ? roster__find_pending(&c->roster, who->pid) : NULL;
+	if (waiting)
+		waiting->deadline = now;
+}
+
+/* An exec changes where its stack begins. */
+static void mind_execs(struct collector *c, uint64_t now)
+{
+	for (size_t i = 0; i < c->roster.max; i++) {
+		struct observed *o = roster__at(&c->roster, i);
+		struct pending p = {.was_observed = true, .wanted = true, .born_at = now};
+		uint64_t ticks, stack;
+
+		if (!o || o->gone_at || !o->target->start_stack || target__stat(o->target->pid, 0, &ticks, &stack) || !stack ||
+		    stack == o->target->start_stack || ticks != o->target->start_ticks)
+			continue;
+		p.pid = o->target->pid;
+		is_gone(o, now, END_EXEC);
+		set_relations(&p, o->parent, c->opts->follow ? o->root : "");
+		await(c, &p);
+	}
+}
+
+void procs__look_around(struct collector *c)
+{
+	struct finder_newcomer *found = NULL;
+	uint64_t now = clock__mono_ns();
+	bool first = !c->known.n;
+	size_t n = 0;
+
+	mind_execs(c, now);
+	if ((!c->opts->follow && !c->opts->all) || finder__newcomers(&c->known, &found, &n))
+		return;
+	/* Those who were there from the beginning are found otherwise. */
+	for (size_t i = 0; !first && i < n; i++)
+		consider(c, &found[i], now);
+	free(found);
+}
+
+/* ---- events ---- */
 
 void procs__on_event(void *arg, const struct gil_event *e)
 {

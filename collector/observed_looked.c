@@ -235,14 +235,15 @@ static int take_code(void *arg, struct proc_sample *s, const struct look_code *c
 
 int looked__collect(struct observed *o, struct workshop *shop, struct proc_sample **ret)
 {
-	uint64_t start = looks__interval_start(shop->looks), end = looks__interval_end(shop->looks);
+	uint64_t start = looks__interval_start(shop->looks), end = looks__interval_end(shop->looks), begun;
 	struct looked *l = &o->looked;
 	const struct look_code_taker codes = {.take = take_code, .arg = shop};
 	struct proc_sample *s = proc_sample__new();
 	int err = s ? 0 : -ENOMEM;
 
 	drain(shop, end);
-	start = start > o->begun_at ? start : o->begun_at;
+	begun = o->born_at ? o->born_at : o->begun_at; /* what it did before it was found was not seen */
+	start = start > begun ? start : begun;
 	err = err ?: look_tally__settle(l->tally, l->gils, l->gils_n, end > start ? end - start : 0, l->stacks ? &codes : NULL,
 					s);
 	err = err ?: proc_sample__cap_code(s, CODE_CELLS);

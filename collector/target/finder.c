@@ -67,33 +67,56 @@ struct relation {
 	pid_t pid, parent;
 };
 
-static int list_relations(struct relation **ret, size_t *ret_n)
+/* Calls `visit` for each PID of /proc. 0 or -errno. */
+static int each_pid(int (*visit)(void *arg, pid_t pid), void *arg)
 {
-	struct relation *all = NULL, *grown;
-	struct dirent *entry;
 	DIR *dir = opendir("/proc");
-	size_t n = 0, room = 0;
+	int err = dir ? 0 : -errno;
 
-	if (!dir)
-		return -errno;
-	while ((entry = readdir(dir))) {
+	for (const struct dirent *entry = dir ? readdir(dir) : NULL; entry && !err; entry = readdir(dir)) {
 		pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
 
-		if (!isdigit((unsigned char)entry->d_name[0]) || pid <= 0)
-			continue;
-		if (n == room) {
-			grown = reallocarray(all, room + 256, sizeof(*grown));
-			if (!grown)
-				break;
-			all = grown;
-			room += 256;
-		}
-		all[n++] = (struct relation){.pid = pid, .parent = procstat__parent(pid)};
+		if (isdigit((unsigned char)entry->d_name[0]) && pid > 0)
+			err = visit(arg, pid);
 	}
-	closedir(dir);
-	*ret = all;
-	*ret_n = n;
-	return all ? 0 : -ENOMEM;
+	if (dir)
+		closedir(dir);
+	return err;
+}
+
+struct relations {
+	struct relation *of;
+	size_t n, room;
+};
+
+static int add_relation(void *arg, pid_t pid)
+{
+	struct relations *all = arg;
+	struct relation *grown;
+
+	if (all->n == all->room) {
+		grown = reallocarray(all->of, all->room + 256, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		all->of = grown;
+		all->room += 256;
+	}
+	all->of[all->n++] = (struct relation){.pid = pid, .parent = procstat__parent(pid)};
+	return 0;
+}
+
+static int list_relations(struct relation **ret, size_t *ret_n)
+{
+	struct relations all = {0};
+	int err = each_pid(add_relation, &all);
+
+	if (err || !all.n) {
+		free(all.of);
+		return err ?: -ENOMEM;
+	}
+	*ret = all.of;
+	*ret_n = all.n;
+	return 0;
 }
 
 /* Generation by generation: who is found is looked up in turn. */
@@ -123,4 +146,66 @@ int finder__descendants(pid_t root, pid_t **ret, size_t *ret_n)
 	*ret = found;
 	*ret_n = n;
 	return 0;
+}
+
+struct pid_list {
+	pid_t *pids;
+	size_t n, room;
+};
+
+static int add_pid(void *arg, pid_t pid)
+{
+	struct pid_list *list = arg;
+	pid_t *grown;
+
+	if (list->n == list->room) {
+		grown = reallocarray(list->pids, list->room + 256, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		list->pids = grown;
+		list->room += 256;
+	}
+	list->pids[list->n++] = pid;
+	return 0;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	pid_t x = *(const pid_t *)a, y = *(const pid_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+int finder__newcomers(struct finder_known *known, struct finder_newcomer **ret, size_t *ret_n)
+{
+	struct pid_list list = {0};
+	int err = each_pid(add_pid, &list);
+	struct finder_newcomer *found = err ? NULL : calloc(list.n + 1, sizeof(*found));
+	size_t n = 0;
+
+	if (!found) {
+		free(list.pids);
+		return err ?: -ENOMEM;
+	}
+	qsort(list.pids, list.n, sizeof(pid_t), by_number);
+	for (size_t i = 0, k = 0; i < list.n; i++) {
+		bool again;
+
+		while (k < known->n && known->pids[k] < list.pids[i])
+			k++;
+		again = k < known->n && known->pids[k] == list.pids[i];
+		if (!again || (unsigned int)list.pids[i] % FINDER_TURNS == known->turn % FINDER_TURNS)
+			found[n++] = (struct finder_newcomer){.pid = list.pids[i], .again = again};
+	}
+	free(known->pids);
+	*known = (struct finder_known){.pids = list.pids, .n = list.n, .turn = known->turn + 1};
+	*ret = found;
+	*ret_n = n;
+	return 0;
+}
+
+void finder_known__free(struct finder_known *known)
+{
+	free(known->pids);
+	*known = (struct finder_known){0};
 }

@@ -35,4 +35,23 @@ bool finder__is_in_cgroup(const char *line, const char *cgroup);
 /* Every child, grandchild ... of `root` now, parents before their children. *ret malloc'd. 0 or -errno. */
 int finder__descendants(pid_t root, pid_t **ret, size_t *ret_n);
 
+/* The processes that there were at the last look around. Zeroed: nobody is known. */
+struct finder_known {
+	pid_t *pids; /* in ascending order */
+	size_t n;
+	unsigned int turn;
+};
+
+/*
+ * Who is there that was not known. A PID that is used again between two looks is not noticed; so each one that is known is handed
+ * out again (*ret_again) once in FINDER_TURNS looks: it may have become another program. *ret malloc'd. 0 or -errno.
+ */
+#define FINDER_TURNS 32
+struct finder_newcomer {
+	pid_t pid;
+	bool again;
+};
+int finder__newcomers(struct finder_known *known, struct finder_newcomer **ret, size_t *ret_n);
+void finder_known__free(struct finder_known *known);
+
 #endif

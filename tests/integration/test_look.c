@@ -14,9 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../support/json_lines.h"
+#include "../support/pythons.h"
 #include "../support/refusal.h"
 #include "../support/tool.h"
 #include "../support/workload.h"
@@ -373,15 +375,125 @@ Test(look, waiting_is_charged_to_whom_the_victim_waited_for)
 	workload__quit(&w);
 }
 
+/* Whether there is a summary of that process. */
+static bool has_summary(const json_t *lines, json_int_t pid)
+{
+	const json_t *line;
+	size_t i;
+
+	json_array_foreach(lines, i, line)
+		if (strcmp(json_string_value(json_object_get(line, "type")), "summary") == 0 && json__int(line, "pid") == pid)
+			return true;
+	return false;
+}
+
+/* Until gilscope says that it watches that process. */
+static void await_watched(struct tool *t, json_int_t pid)
+{
+	char said[32];
+
+	snprintf(said, sizeof(said), "(pid %d)", (int)pid);
+	tool__await(t, said);
+}
+
+static json_t *end_of(struct tool *t)
+{
+	json_t *lines;
+	char *out;
+
+	kill(t->pid, SIGINT);
+	cr_assert_eq(tool__wait(t, 60), 0);
+	out = tool__stdout(t);
+	lines = json_lines__parse(out);
+	free(out);
+	tool__clear(t);
+	return lines;
+}
+
+Test(look, children_are_found_that_fork_or_execute_a_python)
+{
+	static const char *const commands[] = {"family.py mixed", "family.py serve 2 1 100"};
+
+	give_up_rights();
+	give_up_bpf();
+	for (size_t i = 0; i < 2; i++) {
+		struct interpreter stock;
+		struct workload w;
+		struct tool t;
+		char words[128];
+		json_t *truth, *lines, *pid;
+		size_t k;
+
+		interpreter__stock(&stock);
+		workload__start(&w, &stock, commands[i]);
+		snprintf(words, sizeof(words), "attach %d --mode look --children --no-store --json -v", (int)w.pid);
+		tool__start(&t, words);
+		await_watched(&t, w.pid);
+		workload__go(&w);
+		truth = json_object_get(workload__truth(&w), i ? "children" : "python");
+		cr_assert_eq(json_array_size(truth), 2);
+		json_array_foreach(truth, k, pid)
+			await_watched(&t, json_integer_value(pid));
+		lines = end_of(&t);
+		json_array_foreach(truth, k, pid)
+			cr_expect(has_summary(lines, json_integer_value(pid)), "process %d has none",
+				  (int)json_integer_value(pid));
+		cr_expect(has_summary(lines, w.pid));
+		json_decref(lines);
+		workload__quit(&w);
+	}
+}
+
+Test(look, all_that_come_are_found_and_nobody_else)
+{
+	char words[160], dir[64], path[128];
+	struct interpreter stock;
+	struct workload stranger;
+	json_t *lines;
+	struct tool t;
+	pid_t pid;
+
+	give_up_rights();
+	give_up_bpf();
+	temp_dir__make(dir, sizeof(dir));
+	snprintf(path, sizeof(path), "%s/mine_%d.py", dir, (int)getpid());
+	must_write(path, "import time\nwhile True: time.sleep(0.1)\n", 41);
+	interpreter__stock(&stock);
+	snprintf(words, sizeof(words), "attach --all --match mine_%d.py --mode look --no-store --json -v", (int)getpid());
+	tool__start(&t, words);
+	tool__await(&t, "times a second");
+	workload__start(&stranger, &stock, "looked.py 1 10");
+	pid = fork();
+	cr_assert_geq(pid, 0);
+	if (pid == 0) {
+		execl("/usr/bin/python3", "python3", path, (char *)NULL);
+		_exit(127);
+	}
+	await_watched(&t, pid);
+	lines = end_of(&t);
+	cr_expect(has_summary(lines, pid));
+	cr_expect_not(has_summary(lines, stranger.pid), "nobody asked for it");
+	json_decref(lines);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	workload__kill(&stranger);
+	temp_dir__remove(dir);
+}
+
 Test(look, what_looks_cannot_do_is_refused_in_words)
 {
+	struct interpreter stock;
+	struct workload w;
 	struct tool t;
 	char *err, words[128];
 
-	snprintf(words, sizeof(words), "attach %d --mode look --no-store --children", (int)getppid());
+	interpreter__stock(&stock);
+	workload__start(&w, &stock, "looked.py 1 10");
+	snprintf(words, sizeof(words), "attach %d --mode look --no-store --alert-hold 1s", (int)w.pid);
 	cr_expect_neq(tool__run(&t, words), 0);
 	err = tool__stderr(&t);
-	cr_expect(strstr(err, "name each process") || strstr(err, "not a CPython process"), "%s", err);
+	cr_expect(strstr(err, "see no hold or wait begin and end"), "%s", err);
 	free(err);
 	tool__clear(&t);
+	workload__kill(&w);
 }
