@@ -41,7 +41,7 @@ def call(function, what, *args):
 
 
 # What the panels of the process's samples draw: they share one query.
-SAMPLE = ("d,util,waiters,cpu,cost,lost,cov,wait_p50,wait_p99,wait_max,hold_p50,hold_p99,hold_max,"
+SAMPLE = ("d,util,util_est,waiters,cpu,cost,lost,cov,wait_p50,wait_p99,wait_max,hold_p50,hold_p99,hold_max,"
           "on_cpu,asleep,no_cpu,unseen,stopped")
 POINTS = 300  # of a line over half a screen; Grafana rounds steps, and makes up to 525 of them
 BARS = 160
@@ -294,12 +294,12 @@ TO_THREAD = link("This thread", "gilscope-thread", "thread", "TID")
 
 # Fields of a sample, as people read them.
 NAMES = {
-    "util": "GIL busy", "waiters": "Threads waiting", "wait_p50": "Wait p50", "wait_p99": "Wait p99", "wait_max": "Longest wait",
+    "util": "GIL busy", "util_est": "GIL busy, about", "waiters": "Threads waiting", "wait_p50": "Wait p50", "wait_p99": "Wait p99", "wait_max": "Longest wait",
     "hold_p50": "Hold p50", "hold_p99": "Hold p99", "hold_max": "Longest hold", "threads": "Threads", "cost": "Cost",
     "lost": "Lost", "cov": "Observed", "n": "Acquires", "c": "Contended", "forced": "Forced", "hold": "Held", "wait": "Waited",
 }
 SHOWN = {
-    "util": dict(unit=SHARE, decimals=1, thresholds=BUSY), "waiters": dict(unit="none", decimals=2, thresholds=QUEUE),
+    "util": dict(unit=SHARE, decimals=1, thresholds=BUSY), "util_est": dict(unit=SHARE, decimals=0, thresholds=BUSY), "waiters": dict(unit="none", decimals=2, thresholds=QUEUE),
     "wait_p50": dict(unit=US), "wait_p99": dict(unit=US, thresholds=WAITED), "wait_max": dict(unit=US, thresholds=WAITED),
     "hold_p50": dict(unit=US), "hold_p99": dict(unit=US, thresholds=HELD), "hold_max": dict(unit=US, thresholds=HELD),
     "threads": dict(unit="none"), "lost": dict(unit="none", thresholds=LOST),
@@ -449,8 +449,8 @@ def shares(title, about, what):
 
 def process():
     samples = Rows("GIL busy")
-    last = named("util", "waiters", "wait_p99", "hold_max", "threads", "lost")
-    whole = named("util", "waiters", "wait_p50", "wait_p99", "wait_max", "hold_p99", "hold_max", "lost", "cov")
+    last = named("util", "util_est", "waiters", "wait_p99", "hold_max", "threads", "lost")
+    whole = named("util", "util_est", "waiters", "wait_p50", "wait_p99", "wait_max", "hold_p99", "hold_max", "lost", "cov")
     threads = {"name": "Thread", "thread": "TID", "hold_share": "Holds", "wait_share": "Waits", "hold": "Held", "wait": "Waited",
                "n": "Acquires", "c": "Contended", "forced": "Forced", "hold_blocked": "Held asleep",
                "hold_preempted": "Held, no CPU", "wait_max": "Longest wait", "hold_max": "Longest hold"}
@@ -462,8 +462,8 @@ def process():
               "are exact. Observed below 100 %: the rest of the time is unknown, not idle.", (24, 4),
               call("gil_rows", "p", "$__from", "$__to"), columns(whole), shown(*whole)),
         lines("GIL busy", "Share of the observed time in which some thread held the GIL. Below 70 % there is room; near 100 % more "
-              "threads bring nothing. No line: not observed.", (12, 8), in_pieces("gil_rows", "p", *STEPS, SAMPLE, pieces=DAYS),
-              series(named("util")), SHARE, BUSY, top=1, area=True, gaps=False, points=POINTS),
+              "threads bring nothing. No line: not observed. \"About\": an estimate of light or look mode.", (12, 8),
+              in_pieces("gil_rows", "p", *STEPS, SAMPLE, pieces=DAYS), series(named("util", "util_est")), SHARE, BUSY, top=1, area=True, gaps=False, points=POINTS),
         lines("Threads waiting", "How many threads queued for the GIL, on average. Normal: well below one. Each full unit is one "
               "thread that does nothing but wait.", (12, 8), samples, series(named("waiters")), "none", QUEUE, gaps=False),
         shares("Who holds the GIL", "Share of the time that each thread held it: the 32 busiest of the range, the rest in "

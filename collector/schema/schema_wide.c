@@ -33,7 +33,7 @@ static int largest_first(const void *a, const void *b)
 
 static uint64_t kind_ns(const struct metrics *m, enum wide_kind kind)
 {
-	return kind == WIDE_HOLD ? m->hold_ns : m->wait_ns;
+	return kind == WIDE_HOLD ? metrics__held(m) : m->wait_ns;
 }
 
 /* The places in use, the largest share first, and "other", which is not one thread's, at the end. */
@@ -84,21 +84,22 @@ static bool show(struct schema_writer *w, enum tier tier, enum wide_kind kind, c
 	return true;
 }
 
-/* Returns whether it has any share. */
+/* Known or estimated: what they are, the process's sample says. Returns whether it has any share. */
 static bool put_shares(struct schema_writer *w, enum tier tier, enum wide_kind kind, const struct proc_sample *s,
 		       struct share *shares, struct json_text *row)
 {
+	double observed = (double)(kind == WIDE_HOLD ? s->observed_ns : proc_sample__waits_observed(s));
 	uint32_t n = w->series.used;
 	bool any = false;
 
 	for (uint32_t i = 0; i < n; i++) {
 		bool room = i < w->opts.max_wide;
 
-		any |= show(w, tier, kind, &shares[i], room, (double)s->observed_ns, row);
+		any |= show(w, tier, kind, &shares[i], room, observed, row);
 		if (!room)
 			shares[n].ns += shares[i].ns;
 	}
-	return any | show(w, tier, kind, &shares[n], true, (double)s->observed_ns, row);
+	return any | show(w, tier, kind, &shares[n], true, observed, row);
 }
 
 static int write_wide(struct schema_writer *w, enum tier tier, enum wide_kind kind, const struct proc_sample *s,
@@ -132,9 +133,9 @@ int schema_write__wide(struct schema_writer *w, enum tier tier, const struct pro
 
 	if (s->observed_ns == 0)
 		return 0;
-	if (s->total.known & KNOWN_HOLD)
+	if (s->total.known & (KNOWN_HOLD | KNOWN_HOLD_EST))
 		err = write_wide(w, tier, WIDE_HOLD, s, b);
-	if (s->total.known & KNOWN_WAIT)
+	if (metrics__knows_wait(&s->total))
 		err = write_wide(w, tier, WIDE_WAIT, s, b) ?: err;
 	return err;
 }

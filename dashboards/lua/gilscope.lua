@@ -12,7 +12,7 @@
 -- A call reads a bounded number of members, so that it does not keep the server from others for long, and
 -- answers with an error beyond. While the library is loaded, Redis offers it no globals: all work is in functions.
 
-local VERSION = 5
+local VERSION = 6
 
 -- Members that one call reads: each of these takes some 50 ms of the server's time on a slow machine.
 local MAX_ROWS = 1600      -- samples, all of each
@@ -41,11 +41,13 @@ local ORDER = {
 	't', 'd', 'hold', 'util', 'wait', 'handover', 'unknown', 'waiters', 'n', 'c', 'forced', 'inferred', 'threads',
 	'wait_p50', 'wait_p99', 'wait_max', 'hold_p50', 'hold_p99', 'hold_max', 'hold_blocked', 'hold_preempted',
 	'hold_unseen', 'hold_stopped', 'wait_blocked', 'wait_preempted', 'wait_unseen', 'wait_stopped', 'cpu', 'rss', 'cost',
-	'lost', 'cov', 'gils',
+	'lost', 'cov', 'gils', 'hold_est', 'hold_err', 'util_est', 'looks', 'wait_err', 'switches', 'wait_cov',
 }
 local SUMS = {'d', 'hold', 'wait', 'handover', 'n', 'c', 'forced', 'cpu', 'cost', 'lost'}
 local MAXIMA = {'hold_p50', 'hold_p99', 'hold_max', 'wait_p50', 'wait_p99', 'wait_max', 'gils'}
 local LATEST = {'threads', 'rss'}
+local SEEN = {'looks', 'switches'} -- added, as far as they were seen
+local ERRORS = {'hold_err', 'wait_err'} -- standard errors
 local RARE = {'unknown', 'inferred'} -- written only where they are not zero
 -- Parts of a hold or wait in which the holder did not run. The first says that they are known; those that are zero may be
 -- left out, and so may all of them where there is nothing to part. A thread's row has them as a list.
@@ -57,7 +59,7 @@ local KINDS = {'hold', 'wait'}
 -- Shares of the observed time that the holder spent so, made of the hold and its parts: written where they are asked for.
 local DOINGS = {'on_cpu', 'asleep', 'no_cpu', 'unseen', 'stopped'}
 local RATIOS = {
-	util = true, waiters = true, cov = true, hold_share = true, wait_share = true, share = true,
+	util = true, util_est = true, waiters = true, cov = true, wait_cov = true, hold_share = true, wait_share = true, share = true,
 	on_cpu = true, asleep = true, no_cpu = true, unseen = true, stopped = true,
 }
 
@@ -517,7 +519,52 @@ end
 -- ---- several samples into one ----
 
 local function new_sum()
-	return {n = 0, observed = 0, values = {}, lacking = {}, rows = {}}
+	return {n = 0, observed = 0, waits = 0, held = 0, util = 0, values = {}, lacking = {}, rows = {}}
+end
+
+-- How long the GIL was held, known or estimated.
+local function held(row)
+	return number(row.hold) or number(row.hold_est)
+end
+
+-- Looks that did not tell who waited have none of the waits of others, and none of their time.
+local function lacks_waits(row)
+	return number(row.looks) and not number(row.wait)
+end
+
+-- Estimates in place of what is known: where one is, the sum is.
+local function add_estimates(sum, row, seen)
+	local v, util = sum.values, number(row.util) or number(row.util_est)
+
+	sum.estimated = sum.estimated or number(row.hold_est)
+	sum.held = sum.held and held(row) and sum.held + held(row)
+	sum.util = sum.util and (util or seen == 0) and sum.util + (util or 0) * seen
+	for i = 1, #ERRORS do
+		local name, x = ERRORS[i], number(row[ERRORS[i]])
+
+		v[name] = x and math.sqrt((v[name] or 0) ^ 2 + x ^ 2) or v[name]
+	end
+	for i = 1, #SEEN do
+		local name, x = SEEN[i], number(row[SEEN[i]])
+
+		v[name] = x and (v[name] or 0) + x or v[name]
+	end
+end
+
+local function finish_estimates(sum)
+	local v = sum.values
+
+	if sum.estimated and sum.held then
+		v.hold_est = sum.held
+		v.util_est = sum.util and sum.observed > 0 and sum.util / sum.observed or nil
+	else
+		v.hold_err = nil
+	end
+	if sum.lacking.wait then
+		v.wait_err = nil
+	elseif sum.parted and v.d and v.d > 0 then
+		v.wait_cov = sum.waits / v.d
+	end
 end
 
 local function add_max(values, name, v)
@@ -585,10 +632,19 @@ local function add_row(sum, row)
 	local v, d = sum.values, number(row.d) or 0
 	local seen = d * (number(row.cov) or 1)
 
-	sum.n, sum.observed = sum.n + 1, sum.observed + seen
+	local waits = lacks_waits(row) and 0 or number(row.wait_cov) and d * row.wait_cov or seen
+
+	sum.n, sum.observed, sum.waits = sum.n + 1, sum.observed + seen, sum.waits + waits
+	sum.parted = sum.parted or waits < seen
+	sum.exact = sum.exact or not number(row.looks)
+	sum.unlooked = sum.unlooked or lacks_waits(row)
 	for i = 1, #SUMS do
 		local name = SUMS[i]
 		local x = number(row[name])
+
+		if not x and (name == 'wait' or name == 'handover') and lacks_waits(row) then
+			x = 0
+		end
 
 		if x then
 			v[name] = (v[name] or 0) + x
@@ -606,8 +662,9 @@ local function add_row(sum, row)
 	add_off_cpu(v, sum.lacking, row, 'hold')
 	add_off_cpu(v, sum.lacking, row, 'wait')
 	add_share(sum, row, 'util', seen)
-	add_share(sum, row, 'waiters', seen)
+	add_share(sum, row, 'waiters', waits)
 	add_share(sum, row, 'cov', d)
+	add_estimates(sum, row, seen)
 	sum.rows[sum.n] = row
 	v.t = row.t
 end
@@ -618,6 +675,7 @@ local function finish_shares(sum)
 
 	if only and observed_us > 0 then
 		v.util, v.waiters, v.cov = number(only.util), number(only.waiters), number(only.cov)
+		v.util_est = number(only.util_est)
 		return
 	end
 	-- With several GILs `util` is the busiest one's, not the sum of holds.
@@ -626,7 +684,7 @@ local function finish_shares(sum)
 			observed_us > 0 and v.hold / observed_us or nil
 	end
 	if v.waiters then
-		v.waiters = observed_us > 0 and (v.wait and not sum.lacking.wait and v.wait or v.waiters) / observed_us or nil
+		v.waiters = sum.waits > 0 and (v.wait and not sum.lacking.wait and v.wait or v.waiters) / sum.waits or nil
 	end
 	if v.cov then
 		v.cov = v.d and v.d > 0 and v.cov / v.d or nil
@@ -666,6 +724,10 @@ end
 local function finish(sum)
 	local v = sum.values
 
+	if sum.unlooked and (sum.exact or sum.waits == 0) then
+		sum.lacking.wait, sum.lacking.handover, sum.lacking.waiters = true, true, true
+	end
+	finish_estimates(sum)
 	finish_shares(sum)
 	finish_distribution(sum, 'hold', 'hh', 'n')
 	finish_distribution(sum, 'wait', 'wh', 'c')
@@ -707,7 +769,7 @@ local function sum_of_doings(samples)
 	for i = 1, #samples do
 		local row, parts = samples[i], OFF_CPU.hold
 
-		add_doings(sum, number(row.hold), off_cpu(row, parts, 1), off_cpu(row, parts, 2), off_cpu(row, parts, 3),
+		add_doings(sum, held(row), off_cpu(row, parts, 1), off_cpu(row, parts, 2), off_cpu(row, parts, 3),
 			off_cpu(row, parts, 4))
 	end
 	return sum
@@ -837,7 +899,7 @@ local function holder(key, args)
 
 			bucket.us, bucket.t = bucket.us + us, t > bucket.t and t or bucket.t
 			bucket.doings = bucket.doings or {0, 0, 0, 0, 0}
-			add_doings(bucket.doings, picked(member, '"hold":'), picked(member, '"hold_blocked":'),
+			add_doings(bucket.doings, picked(member, '"hold":') or picked(member, '"hold_est":'), picked(member, '"hold_blocked":'),
 				picked(member, '"hold_preempted":'), picked(member, '"hold_unseen":'), picked(member, '"hold_stopped":'))
 		end
 	end)
@@ -885,13 +947,14 @@ end
 
 local TOP = {
 	'name', 'thread', 'hold_share', 'wait_share', 'hold', 'wait', 'n', 'c', 'forced', 'hold_blocked', 'hold_preempted',
-	'hold_unseen', 'hold_stopped', 'wait_max', 'hold_max',
+	'hold_unseen', 'hold_stopped', 'wait_max', 'hold_max', 'hold_est', 'hold_err', 'looks', 'wait_err',
 }
 local TOP_SUMS = {'hold', 'wait', 'n', 'c', 'forced'}
 
 -- Totals of one thread, or nil if it did nothing.
 local function sum_thread(base, thr, segments)
 	local v, lacking, n = {}, {}, 0
+	local about = {values = v, held = 0}
 
 	each(base, 't:' .. thr, segments, MAX_THREAD_ROWS, function(member, low, high)
 		local row = decode_head(member, low, high)
@@ -903,16 +966,19 @@ local function sum_thread(base, thr, segments)
 				local x = number(row[name])
 
 				v[name] = (v[name] or 0) + (x or 0)
-				lacking[name] = lacking[name] or not x or nil
+				lacking[name] = lacking[name] or not x and not (name == 'wait' and lacks_waits(row)) or nil
 			end
 			add_max(v, 'wait_max', number(row.wait_max))
 			add_max(v, 'hold_max', number(row.hold_max))
 			add_off_cpu(v, lacking, row, 'hold')
+			add_estimates(about, row, 0)
 		end
 	end)
 	for name in pairs(lacking) do
 		v[name] = nil
 	end
+	v.hold_est, v.switches = about.estimated and about.held or nil, nil
+	v.hold_err = v.hold_est and v.hold_err
 	finish_off_cpu(v)
 	return n > 0 and v or nil
 end
@@ -955,11 +1021,11 @@ end
 
 -- Whether the sample says how long the GIL was held, or waited for ("hold", "wait"): if not, wide rows have nothing of it.
 local function is_known(member, kind)
-	return find(member, '"' .. kind .. '":', 1, true) ~= nil
+	return find(member, '"' .. kind .. '":', 1, true) ~= nil or kind == 'hold' and find(member, '"hold_est":', 1, true) ~= nil
 end
 
 -- Observed us of each stamp; where several members share one, each of their shares gets an even part of it. Second result:
--- which of "hold" and "wait" are not known all the time. Third: all of it.
+-- which of "hold" and "wait" are not known all the time, and `exact`: holds are estimates at times. Third: all of it.
 local function observed_by_stamp(base, segments)
 	local seen, lacking, all = {}, {}, 0
 
@@ -971,6 +1037,7 @@ local function observed_by_stamp(base, segments)
 			for i = 1, #KINDS do
 				lacking[KINDS[i]] = lacking[KINDS[i]] or us > 0 and not is_known(member, KINDS[i])
 			end
+			lacking.exact = lacking.exact or find(member, '"hold_est":', 1, true) ~= nil
 		end
 	end)
 	return seen, lacking, all
@@ -981,7 +1048,7 @@ local function totals_of_wide_rows(at, segments, seen, lacking)
 	local by_thr, out = {}, {}
 
 	for _, kind in ipairs(KINDS) do
-		local totals = {}
+		local totals, field = {}, kind == 'hold' and lacking.exact and 'hold_est' or kind
 
 		each(at.base, kind, segments, MAX_WIDE, function(member, low, high)
 			add_wide(totals, member, low, high, seen)
@@ -991,7 +1058,7 @@ local function totals_of_wide_rows(at, segments, seen, lacking)
 			local key = thr or label
 
 			by_thr[key] = by_thr[key] or {thread = key, name = name or label}
-			by_thr[key][kind] = not lacking[kind] and floor(us + 0.5) or nil
+			by_thr[key][field] = not lacking[kind] and floor(us + 0.5) or nil
 		end
 	end
 	for _, total in pairs(by_thr) do
@@ -1002,7 +1069,7 @@ end
 
 local function heavier(by)
 	return function(a, b)
-		local x, y = a[by] or 0, b[by] or 0
+		local x, y = a[by] or by == 'hold' and a.hold_est or 0, b[by] or by == 'hold' and b.hold_est or 0
 
 		if x ~= y then
 			return x > y
@@ -1012,7 +1079,7 @@ local function heavier(by)
 end
 
 -- gil_top KEY FROM TO [N [BY]]   the N (20) threads with most "hold" (or BY, any column of the answer): exact totals.
--- Where that would be too many members, hold and wait only, out of the wide rows. KEY: gil:{id}:t
+-- Estimated holds count as holds in shares and order. Where that would be too many members, hold and wait only, out of the wide rows. KEY: gil:{id}:t
 local function top(key, args)
 	local at = parse_key(key)
 	local from, to = range_args(args)
@@ -1033,7 +1100,7 @@ local function top(key, args)
 	for i = 1, math.min(n, #totals) do
 		local total = totals[i]
 
-		total.hold_share = total.hold and time > 0 and total.hold / time or nil
+		total.hold_share = held(total) and time > 0 and held(total) / time or nil
 		total.wait_share = total.wait and time > 0 and total.wait / time or nil
 		out[i] = json_row(total, TOP)
 	end

@@ -942,6 +942,38 @@ Test(functions, table_of_threads_knows_parts_as_rows_do, .init = setup, .fini = 
 			 "\"wait_share\":1e-05,\"hold\":500305,\"wait\":10,\"n\":4,\"c\":1}");
 }
 
+/* As the writer's table says: sums of estimates, errors by their squares, waits of the time in which looks told of them. */
+Test(functions, rows_that_rest_on_looks_add_up_with_their_errors, .init = setup, .fini = teardown)
+{
+	add_member("{\"t\":5000,\"d\":100,\"cov\":1,\"hold_est\":50,\"hold_err\":3,\"util_est\":0.5,\"looks\":10,"
+		   "\"switches\":7}");
+	cr_expect_str_eq(one_row(), "{\"t\":5000,\"d\":100,\"cov\":1,\"hold_est\":50,\"hold_err\":3,\"util_est\":0.5,"
+				    "\"looks\":10,\"switches\":7}");
+	add_member("{\"t\":5000,\"d\":400,\"cov\":1,\"wait\":200,\"handover\":20,\"waiters\":0.5,\"hold_est\":200,"
+		   "\"hold_err\":4,\"util_est\":0.5,\"looks\":40,\"wait_err\":6,\"wait_max\":44}");
+	cr_expect_str_eq(one_row(), "{\"t\":5000,\"d\":500,\"wait\":200,\"handover\":20,\"waiters\":0.5,\"wait_max\":44,"
+				    "\"cov\":1,\"hold_est\":250,\"hold_err\":5,\"util_est\":0.5,\"looks\":50,\"wait_err\":6,"
+				    "\"switches\":7,\"wait_cov\":0.8}");
+	cr_expect_str_eq(one_row_of("gil_holder", "p:1s"),
+			 "{\"t\":5000,\"on_cpu\":0,\"asleep\":0,\"no_cpu\":0,\"unseen\":0.5,\"stopped\":0}");
+	add_member("{\"t\":5000,\"d\":500,\"cov\":1,\"hold\":100,\"util\":0.2,\"wait\":100,\"handover\":0,"
+		   "\"waiters\":0.2,\"n\":3}");
+	cr_expect_str_eq(one_row(), "{\"t\":5000,\"d\":1000,\"cov\":1,\"hold_est\":350,\"hold_err\":5,\"util_est\":0.35,"
+				    "\"looks\":50,\"switches\":7}", "what looks did not tell is unknown beside what is exact");
+}
+
+Test(functions, table_of_threads_knows_estimates, .init = setup, .fini = teardown)
+{
+	add_member("{\"t\":5000,\"d\":1000000}");
+	add_to("threads", "7|worker");
+	add_to("t:7:1s", "{\"t\":5000,\"d\":1000000,\"hold_est\":500000,\"hold_err\":3000,\"wait\":0,"
+				"\"looks\":900,\"wait_err\":0}");
+	add_to("t:7:1s", "{\"t\":5000,\"d\":1000000,\"hold_est\":100000,\"hold_err\":4000,\"looks\":100}");
+	cr_expect_str_eq(one_row_of("gil_top", "t:1s"),
+			 "{\"name\":\"worker\",\"thread\":\"7\",\"hold_share\":0.6,\"wait_share\":0,\"wait\":0,"
+			 "\"hold_est\":600000,\"hold_err\":5000,\"looks\":1000,\"wait_err\":0}");
+}
+
 /* Of a row that is none, nothing of use is lost and nobody else's. */
 Test(functions, odd_rows_of_blame_and_code_do_no_harm, .init = setup, .fini = teardown)
 {

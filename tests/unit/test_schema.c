@@ -507,6 +507,7 @@ Test(schema, the_function_library_merges_fields_as_the_table_says)
 	fclose(file);
 	expect_list(lua, "local SUMS = {", MERGE_SUM);
 	expect_list(lua, "local RARE = {", MERGE_RARE);
+	expect_list(lua, "local SEEN = {", MERGE_SEEN);
 	expect_list(lua, "local MAXIMA = {", MERGE_MAX);
 	expect_list(lua, "local LATEST = {", MERGE_LATEST);
 	free(lua);
@@ -1374,6 +1375,29 @@ Test(schema, a_million_births_grow_neither_writer_nor_server)
 }
 
 /* ---- wide rows ---- */
+
+Test(schema, wide_rows_have_estimates_where_nothing_better_is_known)
+{
+	struct stage st;
+	struct proc_sample *s = sample_at(T0);
+	struct metrics *m;
+
+	raise_stage(&st);
+	start(&st);
+	add_thread(s, 100, 1, "MainThread", 0, 0);
+	m = &s->threads[0].m;
+	m->known = s->total.known = KNOWN_HOLD_EST | KNOWN_WAIT_EST;
+	m->looks = s->total.looks = 1000;
+	m->hold_est.ns = s->total.hold_est.ns = 240000000;
+	m->wait_ns = s->total.wait_ns = 400000000;
+	s->wait_unseen_ns = s->observed_ns / 5;
+	write_base(&st, s);
+	cr_assert_str_eq(member(&st, "hold:1s", 0), "{\"t\":1795339305000,\"MainThread (100)\":0.24}");
+	cr_assert_str_eq(member(&st, "wait:1s", 0), "{\"t\":1795339305000,\"MainThread (100)\":0.5}",
+			 "of the time that looks tell of");
+	strike(&st);
+	proc_sample__free(s);
+}
 
 Test(schema, wide_rows_show_the_busiest_and_the_sum_of_the_rest)
 {
