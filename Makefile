@@ -36,6 +36,9 @@ VMDIR ?= $(TOP)/kernels
 # The distribution's Python for arm64, which tests read.
 ARM64 := $(TOP)/arm64
 export GILSCOPE_ARM64 := $(abspath $(ARM64))
+# Pythons without a GIL, built from source, which tests run.
+FREE_THREADED := $(TOP)/free-threaded
+export GILSCOPE_FREE_THREADED := $(abspath $(FREE_THREADED))
 comma := ,
 MACHINE := $(shell uname -m)
 NATIVE_ARCH := $(MACHINE:x86_64=amd64)
@@ -99,7 +102,8 @@ ifneq ($(filter deps demo test bench,$(MAKECMDGOALS)),)
 ifeq ($(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),)
 include $(TOP)/deps.mk
 $(TOP)/deps.mk: FORCE
-	$(Q)tests/support/deps $(if $(filter deps test,$(MAKECMDGOALS)),--test --arm64=$(ARM64)) $@
+	$(Q)tests/support/deps $(if $(filter deps test,$(MAKECMDGOALS)),--test --arm64=$(ARM64) \
+		--free-threaded=$(FREE_THREADED)) $@
 endif
 endif
 

@@ -466,6 +466,7 @@ static void report_python(struct doctor *d, const struct inspection *in)
 
 static void report_plan(struct doctor *d, const struct inspection *in)
 {
+	char park[PARK_SITES_TEXT];
 	size_t dear = 0;
 
 	for (size_t i = 0; i < in->plan->sites_n; i++)
@@ -476,6 +477,8 @@ static void report_plan(struct doctor *d, const struct inspection *in)
 		find(d, NOTE, "plan", NULL, "%zu of them cannot be emulated by the kernel and cost ten times as much", dear);
 	if (in->plan->notes[0])
 		find(d, NOTE, "plan", NULL, "%s", in->plan->notes);
+	if (park_sites__text(&in->plan->park, park)[0])
+		find(d, in->plan->park.n ? FINE : NOTE, "waits", NULL, "free-threaded: %s; gilscope does not measure them", park);
 	if (sites__shareable(in->plan))
 		find(d, FINE, "children", NULL, "attach --children shares these probes with its forked children: they count from "
 		     "their first acquire, and other processes that run the same file meet the probes, too");
@@ -498,8 +501,8 @@ static void report_gil(struct doctor *d, const struct gil_address *gil)
 static void report_gils(struct doctor *d, const struct inspection *in)
 {
 	if (!in->gil_enabled) {
-		find(d, NOTE, "gil", NULL, "this free-threaded Python runs without its GIL: there is nothing to measure, "
-		     "unless it turns it on (python -X gil=1, or an extension module that asks for it)");
+		find(d, NOTE, "gil", NULL, "this free-threaded Python runs without its GIL, which is measured only if it turns "
+		     "it on (python -X gil=1, or an extension module that asks for it); other waits of its threads are not");
 		return;
 	}
 	for (int i = 0; i < in->gils_n; i++)

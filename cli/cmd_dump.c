@@ -190,7 +190,7 @@ static void print_text(const struct target *t, const struct inspection *in, cons
 	printf("%s (pid %d), CPython %s\n", label, (int)t->pid, in->python.text);
 	print_runtime(t);
 	if (!in->gil_enabled) {
-		puts("The GIL is disabled in this process: nobody holds it, nobody waits.");
+		options__wrap(stdout, NO_GIL_SAYS, 0, 0);
 		return;
 	}
 	print_standstill(s);

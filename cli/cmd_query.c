@@ -332,7 +332,7 @@ static void print_heading(const struct answer *a)
 	printf("%s, %s, %s mode%s%s%s%s; one row is %s\n", proc->id, proc->label, proc->mode[0] ? proc->mode : "?", what, which,
 	       a->o->thread ? " " : "", a->o->thread ? a->thread.name : "", human__span(step, ns ? ns : 1000000000));
 	if (strcmp(proc->gil, "free-threaded") == 0)
-		puts("This free-threaded Python runs without its GIL: there is nothing to hold or to wait for.");
+		options__wrap(stdout, NO_GIL_SAYS, 0, 0);
 	if (a->gils[0] && !a->o->gil && !a->o->thread)
 		printf("It has several GILs, of the interpreters %s: busy is the busiest one (--gil ID shows one of them).\n",
 		       a->gils);

@@ -675,7 +675,7 @@ static void print_text(const struct report *r)
 	printf("%s (%s), CPython %s: %s\n\n", r->label, r->id, r->python, r->when);
 	print_runtime(r);
 	if (r->gil_disabled) {
-		paragraph("GIL: NO. It is disabled in this process: there is nothing to hold and nothing to wait for.");
+		paragraph("GIL: NO. " NO_GIL_SAYS);
 		return;
 	}
 	print_answer(&r->verdict);

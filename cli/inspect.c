@@ -33,7 +33,7 @@ static void check_code(struct inspection *in)
 
 static int make_plan(struct inspection *in)
 {
-	int err = image__plan(in->target, in->file, &in->plan, &in->why);
+	int err = image__plan(in->target, in->file, &in->python, &in->plan, &in->why);
 
 	if (!err)
 		check_code(in);

@@ -294,7 +294,7 @@ int live__block(FILE *to, const struct who *who, const struct proc_sample *s, co
 
 	first_line(to, who, s, size.columns);
 	if (s->no_gil) {
-		fputs("The GIL is disabled in this process: threads run side by side, nobody waits for it.\n", to);
+		fputs("The GIL is disabled: nobody waits for it; other waits are not measured.\n", to);
 		return -1;
 	}
 	schema_row__from(s, &s->total, true, &row);

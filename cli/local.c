@@ -180,7 +180,7 @@ static void put_judgement(struct local *l, const struct target *t, struct judgem
 		l->cache[l->cached_n++] = verdict->file;
 	p->gil = verdict->gil[0] ? verdict->gil : NULL;
 	p->python = verdict->file.python[0] ? verdict->file.python : NULL;
-	p->probe = verdict->gil_is_off ? "nothing to measure: its GIL is off" : verdict->file.how;
+	p->probe = verdict->gil_is_off ? "free-threaded, its GIL is off: other waits are not measured" : verdict->file.how;
 	p->method = verdict->file.can ? verdict->file.method : NULL;
 	p->can = verdict->file.can;
 	if (runs_other_code(t, &verdict->file, verdict->moved, sizeof(verdict->moved))) {

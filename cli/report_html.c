@@ -179,8 +179,7 @@ static void put_head(const struct report *r, FILE *to)
 static void put_verdict(const struct report *r, FILE *to)
 {
 	if (r->gil_disabled) {
-		fputs("<section class=\"banner no\"><p class=\"head\">GIL: NO. It is disabled in this process: there "
-		      "is nothing to hold and nothing to wait for.</p></section>\n", to);
+		fputs("<section class=\"banner no\"><p class=\"head\">GIL: NO. " NO_GIL_SAYS "</p></section>\n", to);
 		return;
 	}
 	fprintf(to, "<section class=\"banner %s\"><p class=\"head\">", gil_bound__name(r->verdict.bound));

@@ -13,6 +13,7 @@
 #include "blame_table.h"
 #include "code.h"
 #include "human.h"
+#include "options.h"
 #include "out.h"
 
 enum { S_NAME, S_TID, S_INSIDE, S_HOLD, S_WAIT, S_ACQUIRES, S_CONTENDED, S_FORCED };
@@ -417,7 +418,8 @@ void summary__print(FILE *to, const struct who *who, const struct proc_sample *t
 
 	heading(to, who, totals, opts->how, opts->width);
 	if (totals->no_gil) {
-		fputs("  The GIL is disabled in this process: there was nothing to hold and nothing to wait for.\n", to);
+		fputs("  ", to);
+		options__wrap(to, NO_GIL_SAYS, 2, 2);
 		return;
 	}
 	schema_row__from(totals, &totals->total, true, &row);

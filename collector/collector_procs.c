@@ -109,6 +109,18 @@ void procs__end_early(struct collector *c)
 
 /* ---- the beginning ---- */
 
+/* Measuring begins if it turns its GIL on. */
+static void tell_no_gil(struct collector *c, struct observed *o)
+{
+	char park[PARK_SITES_TEXT] = "";
+
+	if (o->recipe->plan)
+		park_sites__text(&o->recipe->plan->park, park);
+	collector__notice(c, o, "this free-threaded Python (%s) runs without its GIL: nobody waits for that, and how long its threads "
+			  "wait for each other is not measured%s%s%s", o->recipe->python.text, park[0] ? " (" : "", park,
+			  park[0] ? ")" : "");
+}
+
 static void tell_armed(struct collector *c, struct observed *o, uint64_t begun)
 {
 	if (c->events->armed)
@@ -125,8 +137,7 @@ static void tell_armed(struct collector *c, struct observed *o, uint64_t begun)
 	}
 	runtimes__tell(c, o);
 	if (o->pub.gil_disabled)
-		collector__notice(c, o, "this free-threaded Python runs without its GIL: there is nothing to hold or to "
-				  "wait for");
+		tell_no_gil(c, o);
 }
 
 /* Said once, counted always. */

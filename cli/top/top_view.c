@@ -466,8 +466,7 @@ static void process_page(struct top_model *m, struct canvas *c, int64_t now_ms)
 		return;
 	}
 	if (f->no_gil) {
-		part__wrap(c, line, 0, 3, LOOK_STRONG, "The GIL is disabled in this process: threads run side by side, nobody "
-			   "waits for it.");
+		part__wrap(c, line, 0, 3, LOOK_STRONG, NO_GIL_SAYS);
 		return;
 	}
 	line = header(m, f, c, line);

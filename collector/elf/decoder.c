@@ -2,6 +2,28 @@
 /* See decoder.h. */
 #include "decoder.h"
 
+#include <errno.h>
+
+int decoder__open(struct decoder *d, struct elffile *ef, struct reason *why)
+{
+	*d = (struct decoder){.ef = ef};
+	if (capstone__load(why))
+		return -ENOTSUP;
+	d->arch = insn__arch(elffile__machine(ef));
+	if (!d->arch || d->arch->open(&d->handle) != 0)
+		return reason__set(why, -ENOTSUP, "this machine's instructions are not supported yet: x86-64 and aarch64 only");
+	d->insn = capstone.malloc(d->handle);
+	return d->insn ? 0 : reason__set(why, -ENOMEM, "out of memory");
+}
+
+void decoder__close(struct decoder *d)
+{
+	if (d->insn)
+		capstone.free(d->insn, 1);
+	if (d->handle)
+		capstone.close(&d->handle);
+}
+
 bool decoder__at(const struct decoder *d, struct elf_range function, uint64_t vaddr)
 {
 	size_t left = function.end - vaddr;

@@ -13,6 +13,10 @@ struct decoder {
 	cs_insn *insn;          /* the one decoded last */
 };
 
+/* Begins to decode the file. 0 or -ENOTSUP (no Capstone, another machine), -ENOMEM. To be closed in any case. */
+int decoder__open(struct decoder *d, struct elffile *ef, struct reason *why);
+void decoder__close(struct decoder *d);
+
 /* Decodes the one instruction at `vaddr`. False at the end of the function or on rubbish. */
 bool decoder__at(const struct decoder *d, struct elf_range function, uint64_t vaddr);
 

@@ -32,6 +32,7 @@ struct findings {
 	bool has_plan, is_library, is_incomplete, has_light;
 	uint32_t method;
 	enum gc_sites_found gc;
+	struct park_sites park;
 	char notes[sizeof(((struct site_plan *)NULL)->notes)];
 	size_t sites_n;
 	struct site sites[APART_SITES_MAX];
@@ -57,6 +58,7 @@ static int put_plan(const struct site_plan *plan, struct findings *f)
 	f->is_incomplete = plan->incomplete;
 	f->has_light = plan->light;
 	f->gc = plan->gc;
+	f->park = plan->park;
 	snprintf(f->notes, sizeof(f->notes), "%s", plan->notes);
 	f->sites_n = plan->sites_n;
 	memcpy(f->sites, plan->sites, plan->sites_n * sizeof(*plan->sites));
@@ -66,7 +68,7 @@ static int put_plan(const struct site_plan *plan, struct findings *f)
 static int plan(const struct looking *l, struct elffile *ef, struct findings *f)
 {
 	struct site_plan *plan = NULL;
-	int err = l->with_sites ? image__plan(l->target, ef, &plan, &f->why) : 0;
+	int err = l->with_sites ? image__plan(l->target, ef, &f->python, &plan, &f->why) : 0;
 
 	if (!err && plan)
 		err = put_plan(plan, f);
@@ -126,6 +128,15 @@ static bool is_sound_site(struct site *s)
 	       s->text.at <= s->text.len && s->text.insn_len <= s->text.len - s->text.at;
 }
 
+static bool is_sound_park(struct park_sites *park)
+{
+	end_text(park->why_not.text, sizeof(park->why_not.text));
+	for (size_t i = 0; park->n <= PARK_SITES_MAX && i < park->n; i++)
+		if (park->at[i].kind >= PARK_KINDS_N)
+			return false;
+	return park->n <= PARK_SITES_MAX;
+}
+
 /* A child that was taken over says what it likes. */
 static bool is_sound(struct findings *f)
 {
@@ -139,7 +150,7 @@ static bool is_sound(struct findings *f)
 	for (size_t i = 0; i < f->sites_n; i++)
 		if (!is_sound_site(&f->sites[i]))
 			return false;
-	return !f->has_plan || (f->method < METHODS_N && f->gc <= GC_SITES_NO_CALLS);
+	return !f->has_plan || (f->method < METHODS_N && f->gc <= GC_SITES_NO_CALLS && is_sound_park(&f->park));
 }
 
 static int take_plan(const struct target *t, const struct findings *f, struct site_plan **ret)
@@ -151,7 +162,7 @@ static int take_plan(const struct target *t, const struct findings *f, struct si
 		return err;
 	*plan = (struct site_plan){
 		.method = methods[f->method], .library_fd = -1, .incomplete = f->is_incomplete, .light = f->has_light,
-		.gc = f->gc, .sites = calloc(f->sites_n + 1, sizeof(*plan->sites)), .sites_n = f->sites_n,
+		.gc = f->gc, .park = f->park, .sites = calloc(f->sites_n + 1, sizeof(*plan->sites)), .sites_n = f->sites_n,
 	};
 	snprintf(plan->notes, sizeof(plan->notes), "%s", f->notes);
 	if (plan->sites)

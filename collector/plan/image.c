@@ -110,7 +110,7 @@ static bool is_foreign(struct elffile *ef)
 #endif
 }
 
-int image__plan(const struct target *t, struct elffile *ef, struct site_plan **ret, struct reason *why)
+static int plan_any(const struct target *t, struct elffile *ef, struct site_plan **ret, struct reason *why)
 {
 	struct site_plan *own = NULL;
 	struct reason why_not = {""};
@@ -131,6 +131,16 @@ int image__plan(const struct target *t, struct elffile *ef, struct site_plan **r
 	}
 	*ret = own; /* what is certain is better than nothing, and its notes say what is missing */
 	return err ? reason__set(why, err, "%s", why_not.text) : 0;
+}
+
+int image__plan(const struct target *t, struct elffile *ef, const struct pyver *python, struct site_plan **ret,
+		struct reason *why)
+{
+	int err = plan_any(t, ef, ret, why);
+
+	if (!err && python->free_threaded)
+		park_sites__find(ef, &(*ret)->park);
+	return err;
 }
 
 size_t image__texts(const struct site_plan *plan, struct site_text *ret, size_t max)

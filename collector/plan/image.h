@@ -7,6 +7,7 @@
 #define GILSCOPE_IMAGE_H
 
 #include "collector/base/reason.h"
+#include "collector/cpython/pyver.h"
 #include "collector/elf/elffile.h"
 #include "collector/target/target.h"
 #include "sites.h"
@@ -16,9 +17,11 @@ int image__open(const struct target *t, struct elffile **ret, struct reason *why
 
 /*
  * Makes the probe plan of the file that image__open() gave: of its call sites, or where that cannot be certain or complete, of
- * the C library that the process maps. 0 or -ENOTSUP (refused, with the reason). Free with site_plan__free().
+ * the C library that the process maps; of a free-threaded `python`, also where its threads wait for each other. 0 or -ENOTSUP
+ * (refused, with the reason). Free with site_plan__free().
  */
-int image__plan(const struct target *t, struct elffile *ef, struct site_plan **ret, struct reason *why);
+int image__plan(const struct target *t, struct elffile *ef, const struct pyver *python, struct site_plan **ret,
+		struct reason *why);
 
 /* Opens the C library that the target maps, of which image__plan() may have made the plan. 0 and a descriptor, or -errno. */
 int image__open_c_library(const struct target *t, int *ret_fd);

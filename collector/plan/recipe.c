@@ -66,7 +66,7 @@ static int work_out_here(const struct target *t, bool with_sites, struct recipe 
 	err = pyver__identify(elf, t->image.path, &ret->python, why);
 	err = err ?: pyver__offsets(elf, &ret->python, &ret->offsets, why);
 	if (!err && with_sites)
-		err = image__plan(t, elf, &ret->plan, why);
+		err = image__plan(t, elf, &ret->python, &ret->plan, why);
 	elffile__close(elf); /* megabytes */
 	return err;
 }

@@ -730,6 +730,9 @@ static int make_plan(struct planner *p, struct reason *why)
 
 static int open_planner(struct planner *p, struct elffile *ef, struct reason *why)
 {
+	struct decoder d;
+	int err;
+
 	p->ef = ef;
 	p->plan = calloc(1, sizeof(*p->plan));
 	p->candidates = calloc(CANDIDATES_MAX, sizeof(*p->candidates));
@@ -737,21 +740,18 @@ static int open_planner(struct planner *p, struct elffile *ef, struct reason *wh
 		p->plan->library_fd = -1;
 	if (!p->plan || !p->candidates)
 		return reason__set(why, -ENOMEM, "out of memory");
-	if (capstone__load(why))
-		return -ENOTSUP;
-	p->arch = insn__arch(elffile__machine(ef));
-	if (!p->arch || p->arch->open(&p->decoder) != 0)
-		return reason__set(why, -ENOTSUP, "this machine's instructions are not supported yet: x86-64 and aarch64 only");
-	p->insn = capstone.malloc(p->decoder);
-	return p->insn ? 0 : reason__set(why, -ENOMEM, "out of memory");
+	err = decoder__open(&d, ef, why);
+	p->arch = d.arch;
+	p->decoder = d.handle;
+	p->insn = d.insn;
+	return err;
 }
 
 static void close_planner(struct planner *p)
 {
-	if (p->insn)
-		capstone.free(p->insn, 1);
-	if (p->decoder)
-		capstone.close(&p->decoder);
+	struct decoder d = decoder_of(p);
+
+	decoder__close(&d);
 	free(p->candidates);
 }
 

@@ -22,6 +22,7 @@
 #include "collector/elf/elffile.h"
 #include "collector/target/site_text.h"
 #include "gc_sites.h"
+#include "park_sites.h"
 
 enum site_role {
 	SITE_SIGNAL,   /* ACQUIRED or RELEASED, by argument */
@@ -57,6 +58,7 @@ struct site_plan {
 	enum gc_sites_found gc;  /* whether it has a SITE_GC_START and a SITE_GC_DONE */
 	struct site *sites;      /* sorted by role, then vaddr */
 	size_t sites_n;
+	struct park_sites park;  /* of the interpreter's file, if it was built to run without a GIL; nothing is planted there */
 	char notes[512];         /* what was left out and why, "" if nothing */
 };
 

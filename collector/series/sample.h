@@ -203,6 +203,13 @@ void proc_sample__empty(struct proc_sample *s);
  */
 void proc_sample__withhold(struct proc_sample *s);
 
+/*
+ * What is to be said of a process without a GIL, wherever its numbers would stand. Its threads do wait for each other, which is
+ * not measured: unknown is not zero.
+ */
+#define NO_GIL_SAYS "The GIL is disabled in this process: nobody holds it and nobody waits for it. What its threads wait for " \
+	"instead, locks of objects, a Lock, a stopped world, is not measured."
+
 /* What kind of process it was: "gil", "per-interpreter" (it had several), "free-threaded" (it had none). */
 const char *proc_sample__gil_kind(const struct proc_sample *s);
 

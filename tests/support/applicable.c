@@ -60,6 +60,8 @@ static const struct need {
 	{MACHINE_GRPC, "integration", "packages/grpc_*"},
 	{MACHINE_LXML, "integration", "packages/lxml_*"},
 	{MACHINE_UVLOOP, "integration", "packages/uvloop_*"},
+	{MACHINE_WITHOUT_GIL, "integration", "gils/none_is_said_*"},
+	{MACHINE_WITHOUT_GIL, "unit", "park_sites/of_*"},
 	{MACHINE_KERNEL_THREADS, "unit", "target/a_kernel_thread_is_refused"},
 };
 

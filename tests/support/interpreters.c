@@ -213,6 +213,29 @@ size_t interpreters__find(struct interpreter *ret, size_t max)
 	return n;
 }
 
+const char *interpreters__built_dir(void)
+{
+	static char dir[PATH_MAX];
+	const char *given = getenv("GILSCOPE_FREE_THREADED"), *output = getenv("GILSCOPE_OUTPUT");
+
+	snprintf(dir, sizeof(dir), "%s%s", given ?: output ?: ".output", given ? "" : "/free-threaded");
+	return dir;
+}
+
+size_t interpreters__without_gil(struct interpreter *ret, size_t max)
+{
+	char pattern[PATH_MAX + 32];
+	size_t n;
+
+	snprintf(pattern, sizeof(pattern), "%s/*/bin/python3.*t", interpreters__built_dir());
+	n = add_matching(ret, 0, max, pattern, "from source");
+	for (size_t i = 0; i < n; i++) {
+		ret[i].no_gil = true;
+		ret[i].stripped = strstr(ret[i].exe, "-stripped/") != NULL;
+	}
+	return n;
+}
+
 void interpreter__stock(struct interpreter *ret)
 {
 	cr_assert_eq(add(ret, 0, 1, "/usr/bin/python3", DISTRIBUTION), 1, "/usr/bin/python3 is missing or does not run");

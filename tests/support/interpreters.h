@@ -31,6 +31,15 @@ struct interpreter {
 /* Fills `ret`, oldest version first; the number found. Fails the test if there is none. Takes about 50 ms each. */
 size_t interpreters__find(struct interpreter *ret, size_t max);
 
+/* Where `make deps` builds them; the directory need not be there. */
+const char *interpreters__built_dir(void);
+
+/*
+ * Those that `make deps` has built to run without a GIL (build-free-threaded), and they do: 3.13 and 3.14, each plain and
+ * stripped. The number; none where they could not be built.
+ */
+size_t interpreters__without_gil(struct interpreter *ret, size_t max);
+
 /* The distribution's own, /usr/bin/python3. Fails the test if it is missing. */
 void interpreter__stock(struct interpreter *ret);
 

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,6 +19,7 @@
 
 #include "collector/probes/kernel_features.h"
 #include "bpf_env.h"
+#include "interpreters.h"
 
 const unsigned char machine__program_32[128] = {
 	0x7f, 'E', 'L', 'F', 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 3, 0, 1, 0, 0, 0, 0x54, 0x80, 0x04, 0x08, 0x34, 0, 0, 0,
@@ -149,6 +152,16 @@ static void no_lxml(char *why, size_t size)
 static void no_uvloop(char *why, size_t size)
 {
 	no_module("uvloop", why, size);
+}
+
+static void none_without_gil(char *why, size_t size)
+{
+	char pattern[PATH_MAX + 32];
+	glob_t g;
+
+	snprintf(pattern, sizeof(pattern), "%s/*/bin/python3.*t", interpreters__built_dir());
+	snprintf(why, size, "%s", glob(pattern, 0, NULL, &g) == 0 ? "" : "none could be built here (make deps says why)");
+	globfree(&g);
 }
 
 static const struct {

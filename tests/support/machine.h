@@ -2,7 +2,8 @@
 /*
  * What one machine has and another can't have: each a row with a probe. A row is no place for what `make deps` installs, nor for
  * what a test could do without: where that is missing, the test is skipped or fails. Python packages with compiled code are rows
- * all the same, as a distribution may lack one for its Python. Which tests need a row: applicable.c.
+ * all the same, as a distribution may lack one for its Python; so are Pythons that are built from source, which can't always be
+ * had. Which tests need a row: applicable.c.
  */
 #ifndef GILSCOPE_TESTS_MACHINE_H
 #define GILSCOPE_TESTS_MACHINE_H
@@ -25,7 +26,8 @@
 	X(GEVENT, "the package python3-gevent", no_gevent) \
 	X(GRPC, "the package python3-grpcio", no_grpc) \
 	X(LXML, "the package python3-lxml", no_lxml) \
-	X(UVLOOP, "the package python3-uvloop", no_uvloop)
+	X(UVLOOP, "the package python3-uvloop", no_uvloop) \
+	X(WITHOUT_GIL, "Pythons without a GIL", none_without_gil)
 
 enum machine_row {
 #define X(id, name, probe) MACHINE_##id,

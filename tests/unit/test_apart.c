@@ -50,7 +50,7 @@ Test(apart, child_finds_what_we_find)
 	cr_assert_eq(image__open(t, &ef, &why), 0);
 	cr_assert_eq(pyver__identify(ef, t->image.path, &python, &why), 0);
 	cr_assert_eq(pyver__offsets(ef, &python, &offsets, &why), 0);
-	cr_assert_eq(image__plan(t, ef, &plan, &why), 0);
+	cr_assert_eq(image__plan(t, ef, &python, &plan, &why), 0);
 	expect_same_plan(a.plan, plan);
 	cr_expect_str_eq(a.python.text, python.text);
 	cr_expect_str_eq(a.python.found_by, python.found_by);

@@ -177,7 +177,7 @@ Test(arm64, a_process_of_another_machine_is_refused)
 
 	arm64_images(images, 4);
 	ef = must_open(images[0], &fd);
-	cr_expect_eq(image__plan(&t, ef, &plan, &why), -ENOTSUP);
+	cr_expect_eq(image__plan(&t, ef, &(struct pyver){0}, &plan, &why), -ENOTSUP);
 	cr_expect_null(plan);
 	cr_expect(strstr(why.text, "process 4242 runs code of another machine"), "%s", why.text);
 	elffile__close(ef);

@@ -182,7 +182,7 @@ Test(report_html, of_a_process_without_gil_is_one_sentence)
 	report.gil_disabled = true;
 	page = read_page();
 	text = json_string_value(json_object_get(page, "text"));
-	cr_expect_not_null(strstr(text, "It is disabled in this process"));
+	cr_expect_not_null(strstr(text, "The GIL is disabled in this process"));
 	cr_expect_null(json_object_get(page, "util"));
 	json_decref(page);
 }
