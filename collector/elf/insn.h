@@ -72,7 +72,9 @@ struct insn_arch {
 	bool (*goes_on)(csh decoder, const cs_insn *insn);
 	/* May write the register of that number. */
 	bool (*writes)(csh decoder, const cs_insn *insn, unsigned int number);
-	unsigned int argument;         /* number of the register of the first argument */
+	uint8_t arguments[6];          /* numbers of the registers of a call's arguments */
+	/* Whether the instruction puts a constant into all of that register. NULL: not known here. */
+	bool (*sets)(const cs_insn *insn, unsigned int number, uint64_t *ret);
 	/* Where a direct jump (conditional ones included) goes, or with `calls` a direct call; 0 for all else. */
 	uint64_t (*target)(const cs_insn *insn, bool calls);
 	/* Code whose address the instruction takes; 0 if none. */

@@ -222,6 +222,6 @@ const struct insn_arch insn_arm64 = {
 	.step = 4,
 	.stub_max = 24,
 	.slots_are_stepped = false,
-	.argument = 0,
+	.arguments = {0, 1, 2, 3, 4, 5},
 	INSN_ARCH_FUNCTIONS,
 };

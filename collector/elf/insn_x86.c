@@ -246,6 +246,30 @@ static bool through(const cs_insn *insn, const struct insn_load *l, enum branch 
 	return true;
 }
 
+/* mov $imm32,%reg, xor %reg,%reg (32 bits: the upper ones become 0), mov and or of a 64-bit register with a constant. */
+static bool sets(const cs_insn *insn, unsigned int number, uint64_t *ret)
+{
+	const cs_x86 *x86 = &insn->detail->x86;
+	const cs_x86_op *to, *from;
+
+	if (x86->op_count != 2)
+		return false;
+	from = &x86->operands[0]; /* AT&T's order */
+	to = &x86->operands[1];
+	if (to->type != X86_OP_REG || (to->reg != names[number][0] && to->reg != names[number][1]))
+		return false;
+	*ret = from->type == X86_OP_IMM ? (uint64_t)from->imm : 0;
+	switch (insn->id) {
+	case X86_INS_MOV: case X86_INS_MOVABS:
+		return from->type == X86_OP_IMM;
+	case X86_INS_XOR:
+		return from->type == X86_OP_REG && from->reg == to->reg;
+	case X86_INS_OR:
+		return from->type == X86_OP_IMM && from->imm == -1;
+	}
+	return false;
+}
+
 const struct insn_arch insn_x86 = {
 	.machine = EM_X86_64,
 	.jump_slot = R_X86_64_JUMP_SLOT,
@@ -253,7 +277,8 @@ const struct insn_arch insn_x86 = {
 	.step = 1,
 	.stub_max = 11, /* [endbr64] [bnd] jmp *slot(%rip) */
 	.slots_are_stepped = true,
-	.argument = 7, /* rdi */
+	.arguments = {7, 6, 2, 1, 8, 9}, /* rdi, rsi, rdx, rcx, r8, r9 */
+	.sets = sets,
 	.is_jump = is_jump,
 	.may_refer = may_refer,
 	.reads_word = reads_word,

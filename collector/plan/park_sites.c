@@ -82,12 +82,12 @@ static void add_call(struct finder *f, uint64_t at, const struct insn_ref *ref, 
 	struct step *s = &f->here;
 	struct elf_range caller;
 
-	if (elffile__function_at(f->d->ef, at, &caller) != 0 || caller.start == callee)
-		return;
 	if (s->calls_n == CALLS_MAX) {
 		s->too_many = true;
 		return;
 	}
+	if (elffile__function_at(f->d->ef, at, &caller) != 0 || caller.start == callee)
+		return;
 	s->calls[s->calls_n++] = (struct call){
 		.at = at, .behind = at + ref->len, .target = ref->target, .callee = callee, .caller = caller,
 		.is_jump = ref->branch == BRANCH_JUMP,
@@ -266,7 +266,7 @@ static size_t find_copies(struct finder *f, uint64_t *ret)
 	return n;
 }
 
-static enum park_kind kind_of(struct elffile *ef, struct elf_range function)
+static enum park_kind kind_by_name(struct elffile *ef, struct elf_range function)
 {
 	static const struct {
 		const char *name;
@@ -285,6 +285,76 @@ static enum park_kind kind_of(struct elffile *ef, struct elf_range function)
 			return known[i].kind;
 	}
 	return PARK_UNTOLD;
+}
+
+/* ---- kinds by arguments, where the function that calls has no name ---- */
+
+enum { SIZE = 2, TIMEOUT, PARK_ARG, ARGUMENTS_N }; /* (address, expected, size, timeout, park_arg, detach) */
+
+struct argument {
+	bool is_constant;
+	uint64_t value, set_at; /* `set_at`: from where on the register is as it is; 0: nothing is known of it */
+};
+
+/* The instruction decoded last, which ends at `end`. A call, or one that goes elsewhere, leaves nothing known. */
+static void take_instruction(const struct finder *f, uint64_t end, struct argument ret[ARGUMENTS_N])
+{
+	const struct insn_arch *arch = f->d->arch;
+	bool goes_on = arch->goes_on(f->d->handle, f->d->insn);
+
+	for (int i = SIZE; i < ARGUMENTS_N; i++) {
+		unsigned int reg = arch->arguments[i];
+
+		if (goes_on && !arch->writes(f->d->handle, f->d->insn, reg))
+			continue;
+		ret[i] = (struct argument){.set_at = goes_on ? end : 0};
+		ret[i].is_constant = goes_on && arch->sets(f->d->insn, reg, &ret[i].value);
+	}
+}
+
+/* What the code before the call has put into the registers last, as far as it comes to the call from there. */
+static void follow_arguments(struct finder *f, const struct call *c, struct argument ret[ARGUMENTS_N])
+{
+	size_t left = c->caller.end - c->caller.start;
+	const uint8_t *code = elffile__bytes(f->d->ef, c->caller.start, left);
+	uint64_t at = c->caller.start;
+
+	while (code && at < c->at && !elffile__is_spent(f->d->ef, left) &&
+	       capstone.disasm_iter(f->d->handle, &code, &left, &at, f->d->insn))
+		take_instruction(f, at, ret);
+}
+
+static bool is(struct finder *f, const struct call *c, const struct argument *argument, uint64_t value)
+{
+	return argument->is_constant && argument->value == value &&
+	       !decoder__is_entered(f->d, c->caller, argument->set_at, c->at);
+}
+
+static bool is_computed(const struct argument *argument)
+{
+	return argument->set_at && !argument->is_constant;
+}
+
+/*
+ * What waits for a stopped world passes the size of an int, locks of readers and writers that of a pointer, a mutex an argument
+ * for who wakes it, and if it may be waited for with a timeout, not always the one for "ever". Events and once-flags look alike.
+ * A copy of the function may have lost its arguments.
+ */
+static enum park_kind kind_by_arguments(struct finder *f, const struct call *c)
+{
+	struct argument arguments[ARGUMENTS_N] = {{0}};
+
+	if (c->callee != f->park.vaddr || !f->d->arch->sets)
+		return PARK_UNTOLD;
+	follow_arguments(f, c, arguments);
+	if (is(f, c, &arguments[SIZE], 4))
+		return PARK_STOP;
+	if (is(f, c, &arguments[SIZE], 8))
+		return PARK_OTHER;
+	if (!is(f, c, &arguments[SIZE], 1) || !is_computed(&arguments[PARK_ARG]))
+		return PARK_UNTOLD;
+	return is(f, c, &arguments[TIMEOUT], UINT64_MAX) ? PARK_OBJECT :
+	       is_computed(&arguments[TIMEOUT]) ? PARK_LOCK : PARK_UNTOLD;
 }
 
 static int by_call(const void *a, const void *b)
@@ -308,8 +378,10 @@ static int take_sites(struct finder *f, const uint64_t *copies, struct park_site
 		if (ret->n == PARK_SITES_MAX)
 			return reason__set(why, -ENOTSUP, PARK " is called at more places than in any known build");
 		ret->at[ret->n++] = (struct park_site){
-			.call = c->at, .behind = c->behind, .function = c->caller, .kind = kind_of(f->d->ef, c->caller),
+			.call = c->at, .behind = c->behind, .function = c->caller, .kind = kind_by_name(f->d->ef, c->caller),
 		};
+		if (ret->at[ret->n - 1].kind == PARK_UNTOLD)
+			ret->at[ret->n - 1].kind = kind_by_arguments(f, c);
 	}
 	qsort(ret->at, ret->n, sizeof(ret->at[0]), by_call);
 	return ret->n ? 0 : reason__set(why, -ENOTSUP, "no call of " PARK " is certain");
@@ -368,7 +440,7 @@ static void list_kinds(const struct park_sites *sites, char *buf, size_t size)
 {
 	static const char *const names[PARK_KINDS_N] = {
 		[PARK_OBJECT] = "for an object's lock", [PARK_LOCK] = "for a Lock or RLock", [PARK_STOP] = "for a stopped world",
-		[PARK_EVENT] = "for an event", [PARK_OTHER] = "for other locks", [PARK_UNTOLD] = "in functions without a name",
+		[PARK_EVENT] = "for an event", [PARK_OTHER] = "for other locks", [PARK_UNTOLD] = "for what is not told",
 	};
 	size_t len = 0;
 

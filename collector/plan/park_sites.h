@@ -20,14 +20,14 @@
 #include "collector/base/reason.h"
 #include "collector/elf/elffile.h"
 
-/* What a thread waits for there: by the function that calls, where the file exports it. */
+/* What a thread waits for there: by the function that calls, where the file names it, else by what it passes, where proven. */
 enum park_kind {
 	PARK_OBJECT, /* the lock of an object, and others that never time out: PyMutex_Lock */
 	PARK_LOCK,   /* threading.Lock or RLock, the import lock */
 	PARK_STOP,   /* the world is stopped */
 	PARK_EVENT,  /* something happens: a thread ends, others have stopped */
 	PARK_OTHER,  /* once-flags, locks of readers and writers */
-	PARK_UNTOLD, /* the function has no name */
+	PARK_UNTOLD,
 	PARK_KINDS_N,
 };
 

@@ -806,7 +806,7 @@ static uint64_t cheap_place(struct planner *p, struct elf_range function, uint64
 		if (p->arch->is_cheap(p->insn))
 			return at == entry || !is_entered(p, function, entry + 1, at) ? at : 0;
 		if (!p->arch->goes_on(p->decoder, p->insn) ||
-		    p->arch->writes(p->decoder, p->insn, p->arch->argument))
+		    p->arch->writes(p->decoder, p->insn, p->arch->arguments[0]))
 			return 0;
 		at = next;
 	}

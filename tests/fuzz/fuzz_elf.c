@@ -91,6 +91,17 @@ static void plan(struct elffile *ef, size_t size, bool library)
 	site_plan__free(plan);
 }
 
+static void park(struct elffile *ef)
+{
+	struct park_sites sites;
+	char text[PARK_SITES_TEXT];
+
+	park_sites__find(ef, &sites);
+	expect(park_sites__text(&sites, text)[0] && !sites.n == !!sites.why_not.text[0]);
+	for (size_t i = 0; i < sites.n; i++)
+		expect(sites.at[i].call >= sites.at[i].function.start && sites.at[i].behind <= sites.at[i].function.end);
+}
+
 /* From frames here and there in its code, over a stack of small numbers and addresses of its own. */
 static void unwind(struct elffile *ef)
 {
@@ -128,6 +139,7 @@ static void look(struct elffile *ef, size_t size)
 		pyver__offsets(ef, &ver, &off, NULL);
 	plan(ef, size, false);
 	plan(ef, size, true);
+	park(ef);
 	unwind(ef);
 	method_names__free(method_names__new(ef));
 	debugfile__add(ef, AT_FDCWD, "/lib.so"); /* what it says is below here is not */
