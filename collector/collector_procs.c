@@ -116,8 +116,8 @@ static void tell_no_gil(struct collector *c, struct observed *o)
 
 	if (o->recipe->plan)
 		park_sites__text(&o->recipe->plan->park, park);
-	collector__notice(c, o, "this free-threaded Python (%s) runs without its GIL: nobody waits for that, and how long its threads "
-			  "wait for each other is not measured%s%s%s", o->recipe->python.text, park[0] ? " (" : "", park,
+	collector__notice(c, o, "this free-threaded Python (%s) runs without its GIL: nobody waits for that, and how long its "
+			  "threads wait for each other is not measured%s%s%s", o->recipe->python.text, park[0] ? " (" : "", park,
 			  park[0] ? ")" : "");
 }
 

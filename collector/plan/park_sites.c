@@ -11,7 +11,7 @@
 #include "collector/elf/decoder.h"
 
 #define PARK "_PyParkingLot_Park"
-#define CALLEES_MAX 128          /* functions on one step: 2 to 5, some 30 where PyThread_acquire_lock is among them */
+#define CALLEES_MAX 128          /* functions on one step: 2 to 12 */
 #define CALLS_MAX 512            /* of all of them */
 #define STEPS_MAX 3              /* sem_wait, what waits for a semaphore on this platform, what does on all, the parking lot */
 #define STUBS_MAX 8
@@ -25,12 +25,15 @@ struct call {
 	bool is_jump, is_proven;
 };
 
-struct step {
-	uint64_t functions[CALLEES_MAX]; /* each once */
+struct functions {
+	uint64_t at[CALLEES_MAX]; /* each once */
 	size_t n;
-	struct call calls[CALLS_MAX];    /* of functions of the step below, or of the imports */
-	size_t calls_n;
-	bool too_many;
+};
+
+struct calls {
+	struct call at[CALLS_MAX];
+	size_t n;
+	struct functions functions; /* that they are in */
 };
 
 struct finder {
@@ -40,15 +43,30 @@ struct finder {
 		uint64_t at, function;
 	} stubs[STUBS_MAX];
 	size_t stubs_n;
-	struct step below, here;
+	struct functions waiters;  /* call sem_wait and the like */
+	struct functions sleepers; /* and their callers, up to the parking lot */
+	struct functions others;   /* of them, but the exported function */
+	struct calls of_sleepers;
+	struct calls here;         /* found last */
+	bool too_many;
 };
 
-static bool among(const uint64_t *list, size_t n, uint64_t value)
+static bool is_in(const struct functions *list, uint64_t function)
 {
-	for (size_t i = 0; i < n; i++)
-		if (list[i] == value)
+	for (size_t i = 0; i < list->n; i++)
+		if (list->at[i] == function)
 			return true;
 	return false;
+}
+
+static void add(struct finder *f, struct functions *list, uint64_t function)
+{
+	if (is_in(list, function))
+		return;
+	if (list->n == CALLEES_MAX)
+		f->too_many = true;
+	else
+		list->at[list->n++] = function;
 }
 
 /* A shared library may call what it exports itself through stubs. */
@@ -79,22 +97,21 @@ static uint64_t behind_stub(const struct finder *f, uint64_t target)
 
 static void add_call(struct finder *f, uint64_t at, const struct insn_ref *ref, uint64_t callee)
 {
-	struct step *s = &f->here;
 	struct elf_range caller;
 
-	if (s->calls_n == CALLS_MAX) {
-		s->too_many = true;
+	if (f->here.n == CALLS_MAX) {
+		f->too_many = true;
 		return;
 	}
 	if (elffile__function_at(f->d->ef, at, &caller) != 0 || caller.start == callee)
 		return;
-	s->calls[s->calls_n++] = (struct call){
+	f->here.at[f->here.n++] = (struct call){
 		.at = at, .behind = at + ref->len, .target = ref->target, .callee = callee, .caller = caller,
 		.is_jump = ref->branch == BRANCH_JUMP,
 	};
 }
 
-static void scan(struct finder *f, struct elf_range range, const uint64_t *callees, size_t n)
+static void scan(struct finder *f, struct elf_range range, const struct functions *callees)
 {
 	size_t len = range.end - range.start;
 	const uint8_t *code = elffile__bytes(f->d->ef, range.start, len);
@@ -107,8 +124,23 @@ static void scan(struct finder *f, struct elf_range range, const uint64_t *calle
 		if (!f->d->arch->look(&scan, code + i, len - i, range.start + i, &ref) || ref.branch > BRANCH_JUMP)
 			continue;
 		callee = behind_stub(f, ref.target);
-		if (among(callees, n, callee))
+		if (is_in(callees, callee))
 			add_call(f, range.start + i, &ref, callee);
+	}
+}
+
+/* The instruction decoded last ends at `end`: which call it is. A prefix is its start. */
+static void take_proof(struct finder *f, uint64_t end)
+{
+	uint64_t target = f->d->arch->target(f->d->insn, true);
+
+	for (size_t i = 0; target && i < f->here.n; i++) {
+		struct call *call = &f->here.at[i];
+
+		if (call->behind == end && call->target == target && call->at >= f->d->insn->address) {
+			call->at = f->d->insn->address;
+			call->is_proven = true;
+		}
 	}
 }
 
@@ -119,151 +151,173 @@ static void prove(struct finder *f, struct elf_range function)
 	const uint8_t *code = left > FUNCTION_MAX ? NULL : elffile__bytes(f->d->ef, function.start, left);
 	uint64_t at = function.start;
 
-	while (code && !elffile__is_spent(f->d->ef, left) && capstone.disasm_iter(f->d->handle, &code, &left, &at, f->d->insn)) {
-		uint64_t target = f->d->arch->target(f->d->insn, true);
-
-		for (size_t i = 0; target && i < f->here.calls_n; i++) {
-			struct call *call = &f->here.calls[i];
-
-			/* A prefix is the instruction's start. */
-			if (call->behind == at && call->target == target && call->at >= f->d->insn->address) {
-				call->at = f->d->insn->address;
-				call->is_proven = true;
-			}
-		}
-	}
+	while (code && !elffile__is_spent(f->d->ef, left) && capstone.disasm_iter(f->d->handle, &code, &left, &at, f->d->insn))
+		take_proof(f, at);
 }
 
-static bool is_on(const struct step *s, uint64_t function)
+/* Whether another of them before it is in the same function. */
+static bool is_decoded(const struct calls *calls, size_t i)
 {
-	return among(s->functions, s->n, function);
-}
-
-static void add_function(struct step *s, uint64_t function)
-{
-	if (s->n == CALLEES_MAX)
-		s->too_many = true;
-	else
-		s->functions[s->n++] = function;
-}
-
-static void prove_all(struct finder *f)
-{
-	struct step *s = &f->here;
-	uint64_t seen[CALLS_MAX];
-	size_t seen_n = 0;
-
-	for (size_t i = 0; i < s->calls_n; i++)
-		if (!among(seen, seen_n, s->calls[i].caller.start)) {
-			seen[seen_n++] = s->calls[i].caller.start;
-			prove(f, s->calls[i].caller);
-		}
-	for (size_t i = 0; i < s->calls_n; i++)
-		if (s->calls[i].is_proven && !is_on(s, s->calls[i].caller.start))
-			add_function(s, s->calls[i].caller.start);
+	for (size_t k = 0; k < i; k++)
+		if (calls->at[k].caller.start == calls->at[i].caller.start)
+			return true;
+	return false;
 }
 
 /* All calls of these, and the functions that they are in. */
-static void find_callers(struct finder *f, const uint64_t *callees, size_t n)
+static void find_callers(struct finder *f, const struct functions *callees)
 {
 	struct elf_range ranges[RANGES_MAX];
 	size_t ranges_n = elffile__code_ranges(f->d->ef, ranges, RANGES_MAX);
 
-	f->here.n = f->here.calls_n = 0;
+	f->here.n = f->here.functions.n = 0;
 	for (size_t i = 0; i < ranges_n; i++)
-		scan(f, ranges[i], callees, n);
-	prove_all(f);
+		scan(f, ranges[i], callees);
+	for (size_t i = 0; i < f->here.n; i++)
+		if (!is_decoded(&f->here, i))
+			prove(f, f->here.at[i].caller);
+	for (size_t i = 0; i < f->here.n; i++)
+		if (f->here.at[i].is_proven)
+			add(f, &f->here.functions, f->here.at[i].caller.start);
 }
 
 /* ---- up to the parking lot ---- */
 
 /* They have semaphores of their own, and half the interpreter among their callers. */
-static void leave_out_locks(struct step *s, struct elffile *ef)
+static void leave_out_locks(struct functions *list, struct elffile *ef)
 {
 	static const char *const locks[] = {"PyThread_acquire_lock", "PyThread_acquire_lock_timed",
 					    "PyThread_acquire_lock_timed_with_retries"};
 	size_t kept = 0;
 
-	for (size_t i = 0; i < s->n; i++) {
+	for (size_t i = 0; i < list->n; i++) {
 		bool is_lock = false;
 
 		for (size_t k = 0; k < sizeof(locks) / sizeof(locks[0]); k++) {
 			struct elf_symbol lock;
 
-			is_lock |= elffile__dynsym(ef, locks[k], &lock) == 0 && lock.vaddr == s->functions[i];
+			is_lock |= elffile__dynsym(ef, locks[k], &lock) == 0 && lock.vaddr == list->at[i];
 		}
 		if (!is_lock)
-			s->functions[kept++] = s->functions[i];
+			list->at[kept++] = list->at[i];
 	}
-	s->n = kept;
+	list->n = kept;
 }
 
 static void find_waiters(struct finder *f)
 {
 	static const char *const imports[] = {"sem_wait", "sem_clockwait", "sem_timedwait"};
-	uint64_t stubs[CALLEES_MAX];
-	size_t n = 0;
+	struct functions stubs = {0};
 
 	for (size_t i = 0; i < sizeof(imports) / sizeof(imports[0]); i++) {
 		struct elf_import import;
 
 		if (elffile__import(f->d->ef, imports[i], &import) != 0)
 			continue;
-		for (size_t k = 0; k < import.stubs_n && n < CALLEES_MAX; k++)
-			stubs[n++] = import.stubs[k];
+		for (size_t k = 0; k < import.stubs_n; k++)
+			add(f, &stubs, import.stubs[k]);
 	}
-	find_callers(f, stubs, n);
-	leave_out_locks(&f->here, f->d->ef);
+	find_callers(f, &stubs);
+	leave_out_locks(&f->here.functions, f->d->ef);
+	f->waiters = f->here.functions;
 }
 
+/* Who waits for a semaphore, and who calls those, up to the parking lot. */
 static int climb(struct finder *f, struct reason *why)
 {
 	find_waiters(f);
-	if (f->here.n == 0)
+	f->sleepers = f->waiters;
+	if (f->waiters.n == 0)
 		return reason__set(why, -ENOTSUP, "no function is seen to call sem_wait or sem_clockwait");
-	for (int i = 0; !is_on(&f->here, f->park.vaddr); i++) {
-		if (i == STEPS_MAX || f->here.n == 0 || f->here.too_many)
+	for (int i = 0; !is_in(&f->sleepers, f->park.vaddr); i++) {
+		if (i == STEPS_MAX || f->too_many)
 			return reason__set(why, -ENOTSUP, "what calls sem_wait does not lead to " PARK);
-		f->below = f->here;
-		find_callers(f, f->below.functions, f->below.n);
+		find_callers(f, &f->sleepers);
+		for (size_t k = 0; k < f->here.functions.n; k++)
+			add(f, &f->sleepers, f->here.functions.at[k]);
 	}
+	find_callers(f, &f->sleepers);
+	f->of_sleepers = f->here;
+	for (size_t i = 0; i < f->sleepers.n; i++)
+		if (f->sleepers.at[i] != f->park.vaddr)
+			add(f, &f->others, f->sleepers.at[i]);
 	return 0;
 }
 
 /* ---- the copies, and who calls them ---- */
 
-/* The functions on this step that the `n` given ones call. */
-static size_t called_by(const struct finder *f, const struct step *calls, const uint64_t *callers, size_t n, uint64_t *ret)
+/* Whether the function calls one of these, among those that sleep. */
+static bool calls_any(const struct finder *f, uint64_t function, const struct functions *callees)
 {
-	size_t ret_n = 0;
+	for (size_t i = 0; i < f->of_sleepers.n; i++) {
+		const struct call *c = &f->of_sleepers.at[i];
 
-	for (size_t i = 0; i < calls->calls_n; i++) {
-		const struct call *c = &calls->calls[i];
-
-		if (c->is_proven && among(callers, n, c->caller.start) && is_on(&f->below, c->callee) &&
-		    !among(ret, ret_n, c->callee))
-			ret[ret_n++] = c->callee;
+		if (c->is_proven && c->caller.start == function && is_in(callees, c->callee))
+			return true;
 	}
-	return ret_n;
+	return false;
 }
 
-/* Which of that step are the parking lot's: they take a bucket's mutex, and are not what takes it. */
-static size_t find_copies(struct finder *f, uint64_t *ret)
+/* What the exported function calls and what sleeps itself. */
+static void find_park_callees(struct finder *f, struct functions *ret)
 {
-	uint64_t mutex[CALLEES_MAX];
-	size_t mutex_n, n = 0;
+	struct elf_range function;
+	uint64_t at = f->park.vaddr;
+	const uint8_t *code;
+	size_t left;
 
-	f->below = f->here;
-	find_callers(f, f->below.functions, f->below.n);
-	mutex_n = called_by(f, &f->here, &f->park.vaddr, 1, mutex);
-	for (size_t i = 0; i < f->here.calls_n; i++) {
-		const struct call *c = &f->here.calls[i];
+	if (elffile__function_at(f->d->ef, at, &function) != 0 || function.start != at)
+		return;
+	left = function.end - function.start;
+	code = left > FUNCTION_MAX ? NULL : elffile__bytes(f->d->ef, at, left);
+	while (code && !elffile__is_spent(f->d->ef, left) && capstone.disasm_iter(f->d->handle, &code, &left, &at, f->d->insn)) {
+		uint64_t callee = behind_stub(f, f->d->arch->target(f->d->insn, true));
 
-		if (c->is_proven && among(mutex, mutex_n, c->callee) && is_on(&f->below, c->caller.start) &&
-		    !among(mutex, mutex_n, c->caller.start) && !among(ret, n, c->caller.start))
-			ret[n++] = c->caller.start;
+		if (is_in(&f->others, callee) || (callee != f->park.vaddr && calls_any(f, callee, &f->others)))
+			add(f, ret, callee);
 	}
-	return n;
+}
+
+/*
+ * Of these, what takes a bucket's mutex sleeps by what waits for a semaphore, and that by nothing else. Where the compiler has
+ * put the latter into the parking lot, the mutex's function is all that there is.
+ */
+static void find_mutex(struct finder *f, struct functions *mutex, struct functions *primitives)
+{
+	struct functions callees = {0};
+
+	find_park_callees(f, &callees);
+	for (size_t i = 0; i < callees.n; i++)
+		add(f, calls_any(f, callees.at[i], &f->others) ? mutex : primitives, callees.at[i]);
+	if (mutex->n == 0) {
+		*mutex = *primitives;
+		primitives->n = 0;
+	}
+	for (size_t i = 0; i < f->of_sleepers.n; i++) {
+		const struct call *c = &f->of_sleepers.at[i];
+
+		if (c->is_proven && is_in(mutex, c->caller.start) && is_in(&f->others, c->callee))
+			add(f, primitives, c->callee);
+	}
+}
+
+/* Who takes a bucket's mutex and sleeps besides: the parking lot. (Who wakes others takes it alone.) */
+static int find_copies(struct finder *f, struct functions *ret, struct reason *why)
+{
+	struct functions mutex = {0}, primitives = {0};
+
+	find_mutex(f, &mutex, &primitives);
+	find_callers(f, &mutex);
+	for (size_t i = 0; i < f->here.functions.n; i++) {
+		uint64_t caller = f->here.functions.at[i];
+
+		if (!is_in(&mutex, caller) && (is_in(&f->waiters, caller) || calls_any(f, caller, &primitives)))
+			add(f, ret, caller);
+	}
+	if (!is_in(ret, f->park.vaddr))
+		return reason__set(why, -ENOTSUP, "what " PARK " does is not what is known of it");
+	find_callers(f, ret);
+	return f->too_many ? reason__set(why, -ENOTSUP, PARK " is called at more places than in any known build") : 0;
 }
 
 static enum park_kind kind_by_name(struct elffile *ef, struct elf_range function)
@@ -281,8 +335,9 @@ static enum park_kind kind_by_name(struct elffile *ef, struct elf_range function
 		uint64_t at[8];
 		size_t n = elffile__functions(ef, known[i].name, at, 0, 8);
 
-		if (among(at, n, function.start))
-			return known[i].kind;
+		for (size_t k = 0; k < n; k++)
+			if (at[k] == function.start)
+				return known[i].kind;
 	}
 	return PARK_UNTOLD;
 }
@@ -364,12 +419,12 @@ static int by_call(const void *a, const void *b)
 	return x->call < y->call ? -1 : x->call > y->call;
 }
 
-static int take_sites(struct finder *f, const uint64_t *copies, struct park_sites *ret, struct reason *why)
+static int take_sites(struct finder *f, struct park_sites *ret, struct reason *why)
 {
-	for (size_t i = 0; i < f->here.calls_n; i++) {
-		const struct call *c = &f->here.calls[i];
+	for (size_t i = 0; i < f->here.n; i++) {
+		const struct call *c = &f->here.at[i];
 
-		if (!c->is_proven || !among(copies, ret->copies, c->callee))
+		if (!c->is_proven)
 			continue;
 		if (c->is_jump) {
 			ret->jumps++;
@@ -389,7 +444,7 @@ static int take_sites(struct finder *f, const uint64_t *copies, struct park_site
 
 static int find(struct finder *f, struct park_sites *ret, struct reason *why)
 {
-	uint64_t copies[CALLS_MAX];
+	struct functions copies = {0};
 	int err;
 
 	memset(ret, 0, sizeof(*ret));
@@ -397,14 +452,9 @@ static int find(struct finder *f, struct park_sites *ret, struct reason *why)
 		return reason__set(why, -ENOTSUP, "it does not export " PARK);
 	find_own_stubs(f);
 	err = climb(f, why);
-	if (err)
-		return err;
-	ret->copies = find_copies(f, copies);
-	if (!among(copies, ret->copies, f->park.vaddr))
-		return reason__set(why, -ENOTSUP, "what " PARK " does is not what is known of it");
-	if (f->here.too_many)
-		return reason__set(why, -ENOTSUP, PARK " is called at more places than in any known build");
-	return take_sites(f, copies, ret, why);
+	err = err ?: find_copies(f, &copies, why);
+	ret->copies = copies.n;
+	return err ?: take_sites(f, ret, why);
 }
 
 void park_sites__find(struct elffile *ef, struct park_sites *ret)

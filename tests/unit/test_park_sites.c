@@ -144,12 +144,13 @@ static const char toy[] =
 	"int sem_wait(void *); int sem_clockwait(void *, int, const void *);\n"
 	"#define OUT __attribute__((noinline, visibility(\"default\")))\n"
 	"#define IN static __attribute__((noinline, noclone, noipa))\n"
+	"#ifndef WAIT\n#define WAIT semaphore\n#define MUTEX_WAIT semaphore\n#endif\n"
 	"int shared;\n"
 	"IN int on_platform(void *s) { int e = shared ? sem_wait(s) : sem_clockwait(s, 1, s); return e + shared; }\n"
 	"IN int semaphore(void *s) { shared++; int e = on_platform(s); return e - shared; }\n"
-	"IN int take_mutex(void *m) { int e = semaphore(m); return e ^ shared; }\n"
-	"OUT int _PyParkingLot_Park(void *a) { int m = take_mutex(a); int e = semaphore(a); return e * shared + m; }\n"
-	"IN int copy(void *a) { int m = take_mutex(a); int e = semaphore(a); return e * shared - m; }\n"
+	"IN int take_mutex(void *m) { int e = MUTEX_WAIT(m); return e ^ shared; }\n"
+	"OUT int _PyParkingLot_Park(void *a) { int m = take_mutex(a); int e = WAIT(a); return e * shared + m; }\n"
+	"IN int copy(void *a) { int m = take_mutex(a); int e = WAIT(a); return e * shared - m; }\n"
 	"OUT int PyThread_acquire_lock_timed(void *l) { int e = sem_wait(l); return e + shared; }\n"
 	"OUT int PyMutex_Lock(void *m) { int e = _PyParkingLot_Park(m); return e + shared; }\n"
 	"IN int of_an_event(void *m) { int e = copy(m); return e + shared; }\n"
@@ -160,14 +161,15 @@ static const char toy[] =
 	"OUT int all(void *m) { int a = of_an_event(m), b = of_a_queue(m), c = unpark(m), d = of_a_lock(m);"
 	" return a + b + c + d; }\n";
 
-Test(park_sites, copies_of_the_function_are_found_and_other_users_of_semaphores_left_out)
+static void expect_sites_of_toy(const char *how)
 {
 	struct park_sites sites;
-	char dir[PATH_MAX], path[PATH_MAX + 16], text[PARK_SITES_TEXT];
+	char dir[PATH_MAX], path[PATH_MAX + 16], flags[160], text[PARK_SITES_TEXT];
 
 	temp_dir__make(dir, sizeof(dir));
 	snprintf(path, sizeof(path), "%s/toy.so", dir);
-	must_compile(path, "-O2 -fno-semantic-interposition -fno-inline -fasynchronous-unwind-tables -Wl,-soname,toy", toy);
+	snprintf(flags, sizeof(flags), "-O2 -fno-semantic-interposition -fno-inline -fasynchronous-unwind-tables %s", how);
+	must_compile(path, flags, toy);
 	sites = sites_of(path);
 	cr_expect_eq(sites.copies, 2, "%zu", sites.copies);
 	cr_expect_eq(sites.n, 4, "%zu: %s", sites.n, sites.why_not.text);
@@ -176,4 +178,20 @@ Test(park_sites, copies_of_the_function_are_found_and_other_users_of_semaphores_
 	cr_expect_str_eq(park_sites__text(&sites, text), "its threads sleep at 4 places of its code when they wait for each "
 			 "other: 1 for an object's lock, 3 for what is not told");
 	temp_dir__remove(dir);
+}
+
+Test(park_sites, copies_of_the_function_are_found_and_other_users_of_semaphores_left_out)
+{
+	expect_sites_of_toy("");
+}
+
+/* As 3.14 is built, while its mutexes still call the function. */
+Test(park_sites, so_are_copies_that_wait_for_a_semaphore_themselves)
+{
+	expect_sites_of_toy("-DWAIT=sem_wait -DMUTEX_WAIT=on_platform");
+}
+
+Test(park_sites, a_shared_library_that_calls_itself_through_stubs_is_followed)
+{
+	expect_sites_of_toy("-fsemantic-interposition");
 }
