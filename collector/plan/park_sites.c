@@ -13,7 +13,6 @@
 #define PARK "_PyParkingLot_Park"
 #define CALLEES_MAX 128          /* functions on one step: 2 to 12 */
 #define CALLS_MAX 512            /* of all of them */
-#define STEPS_MAX 3              /* sem_wait, what waits for a semaphore on this platform, what does on all, the parking lot */
 #define STUBS_MAX 8
 #define RANGES_MAX 64
 #define FUNCTION_MAX (4u << 20)  /* bytes */
@@ -44,9 +43,6 @@ struct finder {
 	} stubs[STUBS_MAX];
 	size_t stubs_n;
 	struct functions waiters;  /* call sem_wait and the like */
-	struct functions sleepers; /* and their callers, up to the parking lot */
-	struct functions others;   /* of them, but the exported function */
-	struct calls of_sleepers;
 	struct calls here;         /* found last */
 	bool too_many;
 };
@@ -181,29 +177,6 @@ static void find_callers(struct finder *f, const struct functions *callees)
 			add(f, &f->here.functions, f->here.at[i].caller.start);
 }
 
-/* ---- up to the parking lot ---- */
-
-/* They have semaphores of their own, and half the interpreter among their callers. */
-static void leave_out_locks(struct functions *list, struct elffile *ef)
-{
-	static const char *const locks[] = {"PyThread_acquire_lock", "PyThread_acquire_lock_timed",
-					    "PyThread_acquire_lock_timed_with_retries"};
-	size_t kept = 0;
-
-	for (size_t i = 0; i < list->n; i++) {
-		bool is_lock = false;
-
-		for (size_t k = 0; k < sizeof(locks) / sizeof(locks[0]); k++) {
-			struct elf_symbol lock;
-
-			is_lock |= elffile__dynsym(ef, locks[k], &lock) == 0 && lock.vaddr == list->at[i];
-		}
-		if (!is_lock)
-			list->at[kept++] = list->at[i];
-	}
-	list->n = kept;
-}
-
 static void find_waiters(struct finder *f)
 {
 	static const char *const imports[] = {"sem_wait", "sem_clockwait", "sem_timedwait"};
@@ -218,103 +191,145 @@ static void find_waiters(struct finder *f)
 			add(f, &stubs, import.stubs[k]);
 	}
 	find_callers(f, &stubs);
-	leave_out_locks(&f->here.functions, f->d->ef);
 	f->waiters = f->here.functions;
 }
 
-/* Who waits for a semaphore, and who calls those, up to the parking lot. */
-static int climb(struct finder *f, struct reason *why)
+/* ---- what the parking lot is made of ---- */
+
+struct callees {
+	struct functions called; /* directly */
+	struct functions parts;  /* where it jumps to beyond its end: what compilers put apart of it, and tail calls */
+};
+
+/* Adds what the code from `start` on, to its function's end, calls and jumps to. */
+static void add_callees(struct finder *f, uint64_t start, struct callees *ret)
 {
-	find_waiters(f);
-	f->sleepers = f->waiters;
-	if (f->waiters.n == 0)
-		return reason__set(why, -ENOTSUP, "no function is seen to call sem_wait or sem_clockwait");
-	for (int i = 0; !is_in(&f->sleepers, f->park.vaddr); i++) {
-		if (i == STEPS_MAX || f->too_many)
-			return reason__set(why, -ENOTSUP, "what calls sem_wait does not lead to " PARK);
-		find_callers(f, &f->sleepers);
-		for (size_t k = 0; k < f->here.functions.n; k++)
-			add(f, &f->sleepers, f->here.functions.at[k]);
+	struct elf_range function;
+	uint64_t at = start;
+	const uint8_t *code;
+	size_t left;
+
+	if (elffile__function_at(f->d->ef, at, &function) != 0)
+		return;
+	left = function.end - at;
+	code = left > FUNCTION_MAX ? NULL : elffile__bytes(f->d->ef, at, left);
+	while (code && !elffile__is_spent(f->d->ef, left) && capstone.disasm_iter(f->d->handle, &code, &left, &at, f->d->insn)) {
+		uint64_t target = f->d->arch->target(f->d->insn, true);
+
+		if (target && (target < function.start || target >= function.end))
+			add(f, f->d->arch->target(f->d->insn, false) ? &ret->parts : &ret->called, behind_stub(f, target));
 	}
-	find_callers(f, &f->sleepers);
-	f->of_sleepers = f->here;
-	for (size_t i = 0; i < f->sleepers.n; i++)
-		if (f->sleepers.at[i] != f->park.vaddr)
-			add(f, &f->others, f->sleepers.at[i]);
-	return 0;
+}
+
+/* What a function calls, with the parts of it that lie elsewhere. */
+static void find_callees(struct finder *f, uint64_t function, struct callees *ret)
+{
+	size_t parts_n;
+
+	add_callees(f, function, ret);
+	parts_n = ret->parts.n;
+	for (size_t i = 0; i < parts_n; i++)
+		add_callees(f, ret->parts.at[i], ret);
+}
+
+static bool calls_any(struct finder *f, uint64_t function, const struct functions *callees)
+{
+	struct callees found = {{{0}, 0}, {{0}, 0}};
+
+	find_callees(f, function, &found);
+	for (size_t i = 0; i < found.called.n; i++)
+		if (is_in(callees, found.called.at[i]))
+			return true;
+	return false;
+}
+
+/*
+ * What _PyParkingLot_Park and _PyParkingLot_Unpark both call: the function that takes a bucket's mutex is among that. What only
+ * the former calls and what waits for a semaphore, or calls what does, is how it sleeps.
+ */
+struct anatomy {
+	struct functions shared, sleeps;
+};
+
+static void dissect(struct finder *f, uint64_t unpark, struct anatomy *ret)
+{
+	struct callees park = {{{0}, 0}, {{0}, 0}}, other = {{{0}, 0}, {{0}, 0}};
+
+	find_callees(f, f->park.vaddr, &park);
+	find_callees(f, unpark, &other);
+	for (size_t i = 0; i < park.called.n; i++) {
+		uint64_t callee = park.called.at[i];
+
+		if (is_in(&other.called, callee))
+			add(f, &ret->shared, callee);
+		else if (is_in(&f->waiters, callee))
+			add(f, &ret->sleeps, callee);
+	}
+	for (size_t i = 0; ret->sleeps.n == 0 && !is_in(&f->waiters, f->park.vaddr) && i < park.called.n; i++)
+		if (!is_in(&other.called, park.called.at[i]) && calls_any(f, park.called.at[i], &f->waiters))
+			add(f, &ret->sleeps, park.called.at[i]);
+}
+
+/* Whether it is a function of its own that the file exports: no copy. */
+static bool is_another_export(const struct finder *f, uint64_t function)
+{
+	static const char *const others[] = {"_PyParkingLot_Unpark", "_PyParkingLot_UnparkAll", "_PySemaphore_Wait"};
+	struct elf_symbol symbol;
+
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		if (elffile__dynsym(f->d->ef, others[i], &symbol) == 0 && symbol.vaddr == function)
+			return true;
+	return false;
 }
 
 /* ---- the copies, and who calls them ---- */
 
-/* Whether the function calls one of these, among those that sleep. */
-static bool calls_any(const struct finder *f, uint64_t function, const struct functions *callees)
+/* It waits for a semaphore itself: so do its copies, and they take the mutex. */
+static void find_copies_that_wait(struct finder *f, const struct anatomy *a, struct functions *ret)
 {
-	for (size_t i = 0; i < f->of_sleepers.n; i++) {
-		const struct call *c = &f->of_sleepers.at[i];
+	struct functions mutex = {{0}, 0}, others = {{0}, 0};
 
-		if (c->is_proven && c->caller.start == function && is_in(callees, c->callee))
-			return true;
-	}
-	return false;
-}
+	for (size_t i = 0; i < f->waiters.n; i++)
+		if (f->waiters.at[i] != f->park.vaddr)
+			add(f, &others, f->waiters.at[i]);
+	for (size_t i = 0; i < a->shared.n; i++)
+		if (is_in(&others, a->shared.at[i]) || calls_any(f, a->shared.at[i], &others))
+			add(f, &mutex, a->shared.at[i]);
+	for (size_t i = 0; i < f->waiters.n; i++) {
+		uint64_t waiter = f->waiters.at[i];
 
-/* What the exported function calls and what sleeps itself. */
-static void find_park_callees(struct finder *f, struct functions *ret)
-{
-	struct elf_range function;
-	uint64_t at = f->park.vaddr;
-	const uint8_t *code;
-	size_t left;
-
-	if (elffile__function_at(f->d->ef, at, &function) != 0 || function.start != at)
-		return;
-	left = function.end - function.start;
-	code = left > FUNCTION_MAX ? NULL : elffile__bytes(f->d->ef, at, left);
-	while (code && !elffile__is_spent(f->d->ef, left) && capstone.disasm_iter(f->d->handle, &code, &left, &at, f->d->insn)) {
-		uint64_t callee = behind_stub(f, f->d->arch->target(f->d->insn, true));
-
-		if (is_in(&f->others, callee) || (callee != f->park.vaddr && calls_any(f, callee, &f->others)))
-			add(f, ret, callee);
+		if (!is_in(&mutex, waiter) && !is_another_export(f, waiter) && calls_any(f, waiter, &mutex))
+			add(f, ret, waiter);
 	}
 }
 
-/*
- * Of these, what takes a bucket's mutex sleeps by what waits for a semaphore, and that by nothing else. Where the compiler has
- * put the latter into the parking lot, the mutex's function is all that there is.
- */
-static void find_mutex(struct finder *f, struct functions *mutex, struct functions *primitives)
+/* It calls what waits for a semaphore: so do its copies, and what takes the mutex. */
+static void find_copies_that_call(struct finder *f, const struct anatomy *a, struct functions *ret)
 {
-	struct functions callees = {0};
-
-	find_park_callees(f, &callees);
-	for (size_t i = 0; i < callees.n; i++)
-		add(f, calls_any(f, callees.at[i], &f->others) ? mutex : primitives, callees.at[i]);
-	if (mutex->n == 0) {
-		*mutex = *primitives;
-		primitives->n = 0;
-	}
-	for (size_t i = 0; i < f->of_sleepers.n; i++) {
-		const struct call *c = &f->of_sleepers.at[i];
-
-		if (c->is_proven && is_in(mutex, c->caller.start) && is_in(&f->others, c->callee))
-			add(f, primitives, c->callee);
-	}
-}
-
-/* Who takes a bucket's mutex and sleeps besides: the parking lot. (Who wakes others takes it alone.) */
-static int find_copies(struct finder *f, struct functions *ret, struct reason *why)
-{
-	struct functions mutex = {0}, primitives = {0};
-
-	find_mutex(f, &mutex, &primitives);
-	find_callers(f, &mutex);
+	find_callers(f, &a->sleeps);
 	for (size_t i = 0; i < f->here.functions.n; i++) {
 		uint64_t caller = f->here.functions.at[i];
 
-		if (!is_in(&mutex, caller) && (is_in(&f->waiters, caller) || calls_any(f, caller, &primitives)))
+		if (!is_in(&a->shared, caller) && !is_in(&a->sleeps, caller) && !is_another_export(f, caller))
 			add(f, ret, caller);
 	}
-	if (!is_in(ret, f->park.vaddr))
+}
+
+static int find_copies(struct finder *f, struct functions *ret, struct reason *why)
+{
+	struct anatomy a = {{{0}, 0}, {{0}, 0}};
+	struct elf_symbol unpark;
+
+	find_waiters(f);
+	if (f->waiters.n == 0)
+		return reason__set(why, -ENOTSUP, "no function is seen to call sem_wait or sem_clockwait");
+	if (elffile__dynsym(f->d->ef, "_PyParkingLot_Unpark", &unpark) == 0)
+		dissect(f, unpark.vaddr, &a);
+	if (is_in(&f->waiters, f->park.vaddr))
+		find_copies_that_wait(f, &a, ret);
+	else
+		find_copies_that_call(f, &a, ret);
+	if (a.shared.n == 0 || !is_in(ret, f->park.vaddr))
 		return reason__set(why, -ENOTSUP, "what " PARK " does is not what is known of it");
 	find_callers(f, ret);
 	return f->too_many ? reason__set(why, -ENOTSUP, PARK " is called at more places than in any known build") : 0;
@@ -392,8 +407,8 @@ static bool is_computed(const struct argument *argument)
 
 /*
  * What waits for a stopped world passes the size of an int, locks of readers and writers that of a pointer, a mutex an argument
- * for who wakes it, and if it may be waited for with a timeout, not always the one for "ever". Events and once-flags look alike.
- * A copy of the function may have lost its arguments.
+ * for who wakes it. Whose timeout is not always the one for "ever" may be a Lock, or an object's lock that is taken by the same
+ * function; events and once-flags look alike. A copy of the function may have lost its arguments.
  */
 static enum park_kind kind_by_arguments(struct finder *f, const struct call *c)
 {
@@ -408,8 +423,7 @@ static enum park_kind kind_by_arguments(struct finder *f, const struct call *c)
 		return PARK_OTHER;
 	if (!is(f, c, &arguments[SIZE], 1) || !is_computed(&arguments[PARK_ARG]))
 		return PARK_UNTOLD;
-	return is(f, c, &arguments[TIMEOUT], UINT64_MAX) ? PARK_OBJECT :
-	       is_computed(&arguments[TIMEOUT]) ? PARK_LOCK : PARK_UNTOLD;
+	return is(f, c, &arguments[TIMEOUT], UINT64_MAX) ? PARK_OBJECT : PARK_UNTOLD;
 }
 
 static int by_call(const void *a, const void *b)
@@ -419,12 +433,21 @@ static int by_call(const void *a, const void *b)
 	return x->call < y->call ? -1 : x->call > y->call;
 }
 
+/* Whether it is called at all: parts of functions that lie elsewhere are only jumped to. */
+static bool is_called(const struct finder *f, uint64_t function)
+{
+	for (size_t i = 0; i < f->here.n; i++)
+		if (f->here.at[i].is_proven && !f->here.at[i].is_jump && f->here.at[i].callee == function)
+			return true;
+	return false;
+}
+
 static int take_sites(struct finder *f, struct park_sites *ret, struct reason *why)
 {
 	for (size_t i = 0; i < f->here.n; i++) {
 		const struct call *c = &f->here.at[i];
 
-		if (!c->is_proven)
+		if (!c->is_proven || !is_called(f, c->callee))
 			continue;
 		if (c->is_jump) {
 			ret->jumps++;
@@ -451,9 +474,9 @@ static int find(struct finder *f, struct park_sites *ret, struct reason *why)
 	if (elffile__dynsym(f->d->ef, PARK, &f->park) != 0)
 		return reason__set(why, -ENOTSUP, "it does not export " PARK);
 	find_own_stubs(f);
-	err = climb(f, why);
-	err = err ?: find_copies(f, &copies, why);
-	ret->copies = copies.n;
+	err = find_copies(f, &copies, why);
+	for (size_t i = 0; !err && i < copies.n; i++)
+		ret->copies += is_called(f, copies.at[i]);
 	return err ?: take_sites(f, ret, why);
 }
 

@@ -3,11 +3,11 @@
  * Where threads of a free-threaded CPython wait for each other: the calls of its parking lot (Python/parking_lot.c), in which
  * every thread sleeps that waits for an object's lock, for a Lock or RLock (RLock: from 3.14 on), for a stopped world, an event.
  *
- * Found without symbols of its own, from below: the functions that call sem_wait or sem_clockwait are told by imports, then
- * their callers, step by step, until _PyParkingLot_Park is among them, which every build exports. Compilers make copies of it for
- * some callers, and most calls go to those: like it, they take a bucket's mutex (by _PyRawMutex_LockSlow, which sleeps on a
- * semaphore as well: of what the exported function calls, it is what sleeps by another function), and wait for a semaphore
- * besides. Calls of any of them are sites.
+ * Found by what every build exports, imports and needs: what _PyParkingLot_Park calls, _PyParkingLot_Unpark does not, and calls
+ * sem_wait or sem_clockwait (told by imports), is how a thread sleeps. Who calls that is the exported function, or a copy of it:
+ * compilers make some for certain callers, and most calls go to those. Only what takes a bucket's mutex sleeps in the same way,
+ * and that Unpark calls as well. Where compilers have put that way of sleeping into the function, its copies are what waits for a
+ * semaphore and takes such a mutex. Calls of any of them are sites. Parts of a function that lie elsewhere count as its own.
  *
  * Proof: each function's extent is that of its .eh_frame entry, and decoding from its start arrives at every call. A call by a
  * jump, from which nobody comes back to the caller, is counted and is no site. Pure: the file alone.
