@@ -522,8 +522,8 @@ static void report_gc(struct doctor *d, const struct inspection *in)
 		[GC_SITES_UNPROVEN] = "sampled, by looking at gc.collecting in the process's memory: what this build's notes "
 				      "(gc__start, gc__done) belong to is not certain",
 		[GC_SITES_NO_CALLS] = "sampled, by looking at gc.collecting in the process's memory: this build has no notes "
-				      "(gc__start, gc__done), and does not call what collects so that it comes back (3.13 "
-				      "and later jump there)",
+				      "(gc__start, gc__done), and its symbols do not tell for certain where a collection "
+				      "begins and ends",
 	};
 
 	if (!gc_words__are_known(&in->offsets))

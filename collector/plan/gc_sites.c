@@ -2,6 +2,8 @@
 /* See gc_sites.h. */
 #include "gc_sites.h"
 
+#include <string.h>
+
 #include "collector/elf/usdt.h"
 
 #define PROVIDER "python"
@@ -282,9 +284,77 @@ static enum gc_sites_found find_by_calls(const struct decoder *d, struct gc_site
 	return called ? GC_SITES_FOUND : GC_SITES_NO_CALLS;
 }
 
+/* ---- by what it tells its callbacks ---- */
+
+static const char *const tellers[] = {"invoke_gc_callback", "invoke_gc_callback.isra.0", "invoke_gc_callback.constprop.0"};
+
+#define TELLERS_MAX 4
+#define WORD_DISTANCE 16 /* instructions between the one that takes the word's address and the call */
+
+static bool is_word(const struct decoder *d, uint64_t address, const char *word)
+{
+	const uint8_t *bytes = address ? elffile__bytes(d->ef, address, strlen(word) + 1) : NULL;
+
+	return bytes && memcmp(bytes, word, strlen(word) + 1) == 0;
+}
+
+/*
+ * Whether the call at `at` is made with that word: on the straight way to it the word's address is taken, and nothing jumps in
+ * between.
+ */
+static bool is_called_with(const struct decoder *d, struct elf_range function, uint64_t at, const char *word)
+{
+	struct insn_scan scan = {0};
+	uint64_t taken = 0, pc = function.start;
+	size_t left = function.end - function.start;
+	const uint8_t *code = left > FUNCTION_MAX ? NULL : elffile__bytes(d->ef, pc, left);
+
+	for (int since = 0; code && pc < at && capstone.disasm_iter(d->handle, &code, &left, &pc, d->insn); since++) {
+		if (is_word(d, d->arch->code_address(&scan, d->insn), word)) {
+			taken = pc;
+			since = 0;
+		} else if (!d->arch->goes_on(d->handle, d->insn) || since > WORD_DISTANCE) {
+			taken = 0;
+		}
+	}
+	return pc == at && taken && !is_entered(d, function, taken, at);
+}
+
+static bool take_word(const struct decoder *d, const struct calls *calls, uint64_t at, const char *word, struct gc_site *ret)
+{
+	struct elf_range function;
+
+	if (elffile__function_at(d->ef, at, &function) != 0 || !is_called_with(d, function, at, word) ||
+	    !decoder__at(d, function, at) || d->arch->target(d->insn, true) != calls->callee)
+		return false;
+	*ret = (struct gc_site){.vaddr = at, .function = function};
+	return true;
+}
+
+static enum gc_sites_found find_by_callbacks(const struct decoder *d, struct gc_sites *ret)
+{
+	uint64_t functions[TELLERS_MAX];
+	struct calls calls;
+	size_t n = 0;
+
+	for (size_t i = 0; i < sizeof(tellers) / sizeof(tellers[0]); i++)
+		n = elffile__functions(d->ef, tellers[i], functions, n, TELLERS_MAX);
+	if (n != 1 || !d->arch->may_refer || !find_calls(d, functions[0], &calls) || calls.n != 2)
+		return GC_SITES_NO_CALLS;
+	ret->n = 1;
+	for (size_t first = 0; first < 2; first++)
+		if (take_word(d, &calls, calls.at[first], "start", &ret->start[0]) &&
+		    take_word(d, &calls, calls.at[1 - first], "stop", &ret->done[0]) &&
+		    ret->start[0].function.start == ret->done[0].function.start)
+			return GC_SITES_FOUND;
+	return GC_SITES_NO_CALLS;
+}
+
 enum gc_sites_found gc_sites__find(const struct decoder *d, struct gc_sites *ret)
 {
 	enum gc_sites_found found = find_notes(d, ret);
 
-	return found == GC_SITES_NO_NOTES ? find_by_calls(d, ret) : found;
+	if (found == GC_SITES_NO_NOTES)
+		found = find_by_calls(d, ret);
+	return found == GC_SITES_NO_CALLS ? find_by_callbacks(d, ret) : found;
 }

@@ -20,7 +20,14 @@
  *
  * Proof: whatever in the code may refer to the function is such a call, at which the decoder arrives from the start of its
  * caller, with nothing but moves and the like between call and branch, into which nothing jumps; PyGC_Collect is among the
- * callers. A build that jumps there instead (3.13 and later) does not come back to where it began. Pure: the file alone.
+ * callers. A build that jumps there instead (3.13 and later) does not come back to where it began; there, by the two calls in which
+ * the collector tells gc.callbacks what it does:
+ *
+ *     lea  "start", ...
+ *     call invoke_gc_callback  <- gc-start      The second one, with "stop", is gc-done. The kernel emulates both.
+ *
+ * Proof: whatever in the code may refer to that function are these two calls, at which the decoder arrives from the start of one
+ * function, and on the straight way to each the address of its word is taken, with no jump into it. Pure: the file alone.
  */
 #ifndef GILSCOPE_GC_SITES_H
 #define GILSCOPE_GC_SITES_H
@@ -43,7 +50,7 @@ enum gc_sites_found {
 	GC_SITES_FOUND,
 	GC_SITES_NO_NOTES,  /* the build has none, as most that no distribution made, nor symbols that tell what collects */
 	GC_SITES_UNPROVEN,  /* it has, but what switches them on is not of that form */
-	GC_SITES_NO_CALLS,  /* it has no notes, and what collects is not reached by such calls alone */
+	GC_SITES_NO_CALLS,  /* it has no notes, and what collects is neither reached nor told of by such calls alone */
 };
 
 enum gc_sites_found gc_sites__find(const struct decoder *d, struct gc_sites *ret);

@@ -63,7 +63,7 @@ static double told(const struct run *r, const char *field)
 	return value ? json_number_value(value) : NAN;
 }
 
-/* Both ends of a collection are known, by notes or by calls (collector/plan/gc_sites.h): nothing is sampled. */
+/* Both ends of a collection are known, by notes, calls or callbacks (collector/plan/gc_sites.h): nothing is sampled. */
 static void expect_exact(const struct run *r)
 {
 	double longest = (double)truth__int(r->w.truth, "longest_ns") / 1e3, max = told(r, "gc_max");
@@ -99,15 +99,6 @@ static void expect_truth(const struct run *r, const char *who)
 	cr_expect_leq(told(r, "gc_wait"), told(r, "wait"));
 }
 
-/* 3.13 and later jump to what collects. */
-static bool collects_by_calls(const struct interpreter *in)
-{
-	int minor = 0;
-
-	cr_assert_eq(sscanf(in->version, "3.%d", &minor), 1, "%s", in->version);
-	return minor < 13;
-}
-
 ParameterizedTestParameters(gc, is_what_the_programs_own_clock_says_in_every_interpreter)
 {
 	static struct interpreter all[INTERPRETERS_MAX];
@@ -122,11 +113,7 @@ ParameterizedTest(struct interpreter *in, gc, is_what_the_programs_own_clock_say
 
 	run_beside(&r, in, "garbage.py 40 --rest-ms 10");
 	expect_truth(&r, in->version);
-	if (collects_by_calls(in))
-		expect_exact(&r);
-	else if (!isnan(told(&r, "gc_max")))
-		cr_expect_leq(told(&r, "gc_max"), (double)truth__int(r.w.truth, "longest_ns") / 1e3 + 1000, "%s: %.0f us",
-			      in->version, told(&r, "gc_max"));
+	expect_exact(&r);
 	end_run(&r);
 }
 
