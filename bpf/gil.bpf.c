@@ -612,12 +612,18 @@ int gil_signal(struct pt_regs *ctx)
 	return 0;
 }
 
+/* Light: the GIL's own count of changes of holder; else 0. Global, so that it is verified once. */
+__noinline int gil_switches(struct gil_proc *proc, __u64 gil)
+{
+	return proc && proc->mode == GIL_MODE_LIGHT ? (int)read_u32(proc, gil + proc->off_switches) : 0;
+}
+
 GIL_INLINE void handed_off(struct gil_at *at, __u64 gil)
 {
 	bool count_forced = at->proc->mode == GIL_MODE_LIGHT || at->proc->drop_kind == GIL_DROP_NONE;
 
 	gil_on_handoff(at, slot_of_current(at), count_forced,
-		       read_u64(at->proc, gil + at->proc->off_last_holder));
+		       read_u64(at->proc, gil + at->proc->off_last_holder), (__u32)gil_switches(at->proc, gil));
 }
 
 SEC("uprobe")
@@ -645,6 +651,7 @@ int gil_contended(struct pt_regs *ctx)
 	}
 	if (proc->mode == GIL_MODE_LIGHT)
 		holder = read_u64(proc, gil + proc->off_last_holder);
+	at.gil->switches = (__u32)gil_switches(proc, gil);
 	gil_on_wait(&at, slot_of_current(&at), holder);
 	return 0;
 }

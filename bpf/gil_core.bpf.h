@@ -418,6 +418,7 @@ GIL_INLINE void gil_enter(struct gil_at *at)
 		g->gc_away = 0;
 		g->cur.events = 0;
 		g->last_owner = 0;
+		g->asked_at = 0;
 		g->seed_slot = GIL_SLOT_NONE;
 		g->since = gil_watched_since(at);
 		gil_cpu_forget(g, g->since);
@@ -489,17 +490,28 @@ static __noinline int gil_note_asked(struct gil_state *g, __u64 now)
 	return 0;
 }
 
-/* The hold of `t` that a waiter asked for ends at `now`: so late. Its record has rolled. */
-static __noinline __u64 gil_count_over(struct gil_state *g, struct gil_thread *t, __u64 now)
+/*
+ * The same in light mode, where switch_number itself has been read (`before`: what it was as the waiter last came by), and a
+ * request is known to be of a hold that is over if that number has changed since. Global, so that it is verified once.
+ */
+__noinline int gil_light_asks(struct gil_state *g, __u32 light, __u64 before, __u64 now)
 {
-	struct gil_over *over = &t->cur.over;
-	struct gil_off off = {};
-	__u64 len = now > g->asked_at ? now - g->asked_at : 0, away;
+	if (!g || !light || (g->asked_at && g->asked_switches == g->switches))
+		return 0;
+	g->asked_at = 0;
+	if (before != g->switches)
+		return 0;
+	g->asked_off_ns = 0;
+	g->asked_switches = g->switches;
+	g->asked_at = now;
+	return 0;
+}
+
+/* A hold that a waiter asked for ends, of whose time since then the holder was off its CPU for `away`: so late. */
+GIL_INLINE __u64 gil_add_over(struct gil_over *over, __u64 len, __u64 away)
+{
 	__u32 bucket;
 
-	if (cfg_off_cpu)
-		gil_cpu_read(g, now, &off);
-	away = gil_off_sum(&off) - g->asked_off_ns;
 	len = len > away ? len - away : 0;
 	bucket = gil_over_bucket(len);
 	over->n++;
@@ -509,6 +521,30 @@ static __noinline __u64 gil_count_over(struct gil_state *g, struct gil_thread *t
 	if (bucket < GIL_OVER_BUCKETS) /* it always is; the verifier wants to see it */
 		over->hist[bucket]++;
 	return len;
+}
+
+/* The hold of `t` that a waiter asked for ends at `now`. Its record has rolled. */
+static __noinline __u64 gil_count_over(struct gil_state *g, struct gil_thread *t, __u64 now)
+{
+	struct gil_off off = {};
+
+	if (cfg_off_cpu)
+		gil_cpu_read(g, now, &off);
+	return gil_add_over(&t->cur.over, now > g->asked_at ? now - g->asked_at : 0, gil_off_sum(&off) - g->asked_off_ns);
+}
+
+/*
+ * The same in light mode: who lets go because it was asked waits for its successor, and that is seen at once. `switches`: the
+ * GIL's count of changes of holder; where it is another than at the request, another hold was asked for. Global, as above.
+ */
+__noinline int gil_light_count_over(struct gil_state *g, struct gil_thread *t, __u32 switches, __u64 now)
+{
+	if (!g || !t)
+		return 0;
+	if (g->asked_at && g->asked_switches == switches && now > g->asked_at)
+		gil_add_over(&t->cur.over, now - g->asked_at, g->asked_off_ns);
+	g->asked_at = 0;
+	return 0;
 }
 
 /* ---- events: full ---- */
@@ -537,6 +573,7 @@ GIL_INLINE void gil_on_wait(struct gil_at *at, __u32 slot, __u64 holder_tstate)
 	gil_thread_rearm(t, at->proc->arm_gen);
 	if (t->cur.wait_since) {
 		waited = at->now - t->cur.wait_since;
+		gil_light_asks(g, light, t->cur.place_head, at->now);
 		asks = !light && gil_has_asked(g, t);
 		if (asks)
 			gil_note_asked(g, at->now);
@@ -550,8 +587,10 @@ GIL_INLINE void gil_on_wait(struct gil_at *at, __u32 slot, __u64 holder_tstate)
 		if (cfg_trace)
 			gil_tell_trace(at, GIL_TRACE_WAIT, 0);
 	}
-	if (light)
+	if (light) {
 		t->cur.place_held = holder_tstate;
+		t->cur.place_head = g->switches;
+	}
 	gil_write_end(&t->seq);
 	gil_stack_waiting(at, slot, waited, charged, asks);
 }
@@ -769,8 +808,11 @@ GIL_INLINE void gil_on_release(struct gil_at *at, __u32 slot, bool forced)
 		gil_stack_went_on(at, slot, over_ns);
 }
 
-/* Not under gil->mutex: touches the GIL's hand-off fields and the thread's own record only. */
-GIL_INLINE void gil_on_handoff(struct gil_at *at, __u32 slot, bool count_forced, __u64 tstate)
+/*
+ * Not under gil->mutex: touches the GIL's hand-off fields, in light mode the request, and the thread's own record only.
+ * `switches`: the GIL's own count of changes of holder.
+ */
+GIL_INLINE void gil_on_handoff(struct gil_at *at, __u32 slot, bool count_forced, __u64 tstate, __u32 switches)
 {
 	struct gil_thread *t = gil_thread_at(slot);
 
@@ -788,6 +830,8 @@ GIL_INLINE void gil_on_handoff(struct gil_at *at, __u32 slot, bool count_forced,
 		t->cur.handoff_len = 0;
 	}
 	t->cur.handoff_since = at->now;
+	if (at->proc->mode == GIL_MODE_LIGHT)
+		gil_light_count_over(at->gil, t, switches, at->now);
 	if (count_forced)
 		t->cur.forced++;
 	t->tstate = tstate;
@@ -851,6 +895,7 @@ GIL_INLINE void gil_on_wake(struct gil_at *at, __u32 slot)
 	gil_enter(at);
 	if (g->handoff_slot)
 		gil_end_handoff(at, false);
+	g->asked_at = 0;
 	gil_write_end(&g->seq);
 
 	gil_write_begin(&t->seq);

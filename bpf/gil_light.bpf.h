@@ -151,7 +151,7 @@ __noinline int gil_light_settle(__u32 gil_slot, __u64 now, __u64 bound)
 	struct gil_tick_sum *sum;
 	struct gil_proc *proc;
 	__u32 slot, kind;
-	__u64 from;
+	__u64 from, since;
 
 	if (!left || !left->at)
 		return 0;
@@ -160,6 +160,9 @@ __noinline int gil_light_settle(__u32 gil_slot, __u64 now, __u64 bound)
 		g->was.bound = bound;
 	}
 	from = left->at > bound ? left->at : bound;
+	since = left->at > g->asked_at ? left->at : g->asked_at;
+	if (g->asked_at && now > since)
+		g->asked_off_ns += now - since;
 	key.slot = left->slot;
 	key.proc = slot = left->proc;
 	kind = left->kind;

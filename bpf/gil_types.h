@@ -330,7 +330,7 @@ struct gil_proc {
 	__u64 drop_where;   /* address or offset, by drop_kind */
 	__u64 gc_where;     /* address of the main interpreter's gc.collecting; 0: not known (yet) */
 	__u32 gc_exact;     /* by userland: no collection was under way when the probes at both ends of one were armed */
-	__u32 pad3;
+	__u32 off_switches; /* as off_locked: switch_number, of which the lower 32 bits count */
 	__u64 runtime;      /* address of its _PyRuntime; 0: not known */
 	__u64 gil_addr[GIL_PER_PROC]; /* known GILs, or enum gil_place; [0] is the main one, further ones are learned */
 	struct gil_owner gil_owner[GIL_PER_PROC];
@@ -463,7 +463,7 @@ struct gil_totals {
 	__u64 wait_place;   /* ns: an open wait is charged up to here; 0: not waiting */
 	__u64 wait_since;   /* ns: when the open wait began; 0: not waiting */
 	__u64 place_held;   /* the GIL's held clock at wait_place; light: the holder's PyThreadState, sampled there */
-	__u64 place_head;   /* the GIL's ring head at wait_place */
+	__u64 place_head;   /* the GIL's ring head at wait_place; light: its `switches` there */
 	__u64 handoff_since;/* ns: an open hand-off began; 0: none */
 	__u64 handoff_len;  /* ns: ended hand-off that the next acquire adds to its wait */
 	__u64 gc_ns;        /* of ended holds, or parts of them: it collected garbage */
@@ -594,12 +594,12 @@ struct gil_state {
 	__u32 settled_turn; /* the turn at which cur.settled was right */
 	__u32 queue_seq;    /* odd while the number of waiters and its clock are being written */
 	__u32 gc_away;      /* threads that let go of it while they collected garbage, and have not taken it again */
-	__u32 pad;
+	__u32 switches;     /* light: its own count of changes of holder, as the newest wait found it */
 	__u64 asked_at;     /* ns: when a waiter first asked for the hold that goes on; 0: none has */
-	__u64 asked_off_ns; /* the off-CPU clocks then, in sum */
+	__u64 asked_off_ns; /* the off-CPU clocks then, in sum; light: what the holder lacked its CPU since */
 	__u64 left_delay_ns; /* how long its holder has waited for a CPU in its life, when it last lost one; GIL_DELAY_UNKNOWN */
 	__u32 switches_missed; /* of holders, that the kernel did not tell of */
-	__u32 pad3;
+	__u32 asked_switches; /* light: `switches` at asked_at */
 	struct gil_kernel_account taken; /* of its holder, when it took it: counts go on with what is told since, */
 	struct gil_kernel_account now;   /* and as it was looked at last */
 	__u64 left_waited_ns; /* of others in this hold, when its holder last lost its CPU */

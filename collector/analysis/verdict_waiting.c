@@ -20,6 +20,8 @@
 #define ASKED_SHARE 0.2     /* of what it ran with the GIL: holds that others asked to end, at least a switch interval each */
 #define BRIEF_US (1.5 * SWITCH_US)
 #define OVER_BRIEF_US (0.5 * SWITCH_US) /* late by less on average, it was no long C code, if it ran for no longer either */
+#define ENOUGH_ASKED 12     /* times that it was asked, where nothing but that tells of bytecode, */
+#define SOON_US 200.0       /* and that it let go so soon, on average and but for one time */
 #define PLACES_TELL 0.3     /* of what others waited for a thread: if its places have that much, they tell what it did */
 #define EXTENSIONS 0.5      /* of what others waited while it ran: an extension's code was seen there */
 #define GC_EXPLAINS 0.5     /* of a thread's holds: what is long of them is that */
@@ -190,6 +192,38 @@ static enum lets_go lets_go(const struct verdict_load *t)
 	return kind != LETS_GO_UNKNOWN && t->over_us >= t->over_n * SWITCH_US ? LETS_GO_LATE : kind;
 }
 
+/* As a rule, for a switch interval and more on average; and what it lacked its CPU is not in that. */
+static bool is_late_by_code(const struct verdict_input *in, size_t thread)
+{
+	const struct verdict_load *t = &in->threads[thread];
+	double us[TIME_KINDS];
+
+	return placed(in, thread, us) > 0 && lets_go(t) == LETS_GO_LATE && t->over_us >= t->over_n * SWITCH_US;
+}
+
+/*
+ * In light mode its holds are not known, and how late it lets go is, with what it lacked its CPU in it, at times: a process that
+ * had CPUs for all that was held lacked none to speak of. Where there are places, switches of holders were looked at, and so
+ * lateness that no bytecode has tells in any case. C calls that end soon after a switch interval look like bytecode once, not
+ * again and again.
+ */
+static enum how runs_in_light(const struct verdict_input *in, size_t thread)
+{
+	const struct verdict_load *t = &in->threads[thread];
+	bool soon = t->over_n >= ENOUGH_ASKED && t->over_us - t->over_max < (t->over_n - 1) * SOON_US;
+
+	if (!had_cpus(in))
+		return is_late_by_code(in, thread) ? HOW_LATE : runs_as_it_seems(in, thread);
+	switch (lets_go(t)) {
+	case LETS_GO_SOON:
+		return soon && share_of_extensions(in, thread) < EXTENSIONS ? HOW_ASKED : HOW_UNSURE;
+	case LETS_GO_LATE:
+		return HOW_LATE;
+	default:
+		return runs_as_it_seems(in, thread);
+	}
+}
+
 static enum how how_it_runs(const struct verdict_input *in, size_t thread)
 {
 	const struct verdict_load *t = &in->threads[thread];
@@ -198,6 +232,8 @@ static enum how how_it_runs(const struct verdict_input *in, size_t thread)
 		return HOW_UNASKED;
 	if (collects(t)) /* how long it holds, and how late it lets go, is that */
 		return HOW_ASKED;
+	if (isnan(t->hold_us) && t->over_n > 0)
+		return runs_in_light(in, thread);
 	switch (lets_go(t)) {
 	case LETS_GO_SOON:
 		return share_of_extensions(in, thread) >= EXTENSIONS && is_asked_for_lack_of_cpus(t) ? HOW_UNASKED : HOW_ASKED;

@@ -9,11 +9,10 @@
 int gil_words__read(pid_t pid, const struct pyoffsets *off, uint64_t gil, struct gil_words *ret)
 {
 	struct gil_words w;
-	/* `switch_number` stands before `cond` in every version (Include/internal/pycore_gil.h). */
 	struct procmem_piece pieces[] = {
 		{.addr = gil + off->gil_locked, .buf = &w.locked, .len = sizeof(w.locked)},
 		{.addr = gil + off->gil_last_holder, .buf = &w.last_holder, .len = sizeof(w.last_holder)},
-		{.addr = gil + off->gil_cond - sizeof(w.switches), .buf = &w.switches, .len = sizeof(w.switches)},
+		{.addr = gil + gil_words__switches_at(off), .buf = &w.switches, .len = sizeof(w.switches)},
 	};
 
 	if (!gil)

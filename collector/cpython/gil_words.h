@@ -18,6 +18,12 @@ struct gil_words {
 	uint32_t locked;      /* 1: taken, 0: free, -1: not made yet. Up to 3.11 it stays 1 when the interpreter ends */
 };
 
+/* Where `switches` stands in a GIL: before `cond` in every version (Include/internal/pycore_gil.h). */
+static inline uint32_t gil_words__switches_at(const struct pyoffsets *off)
+{
+	return off->gil_cond - (uint32_t)sizeof(uint64_t);
+}
+
 /* Reads the GIL at `gil` of a process. 0 or what procmem__read() returns, *ret untouched. */
 int gil_words__read(pid_t pid, const struct pyoffsets *off, uint64_t gil, struct gil_words *ret);
 

@@ -20,8 +20,8 @@
  *
  * Proof: whatever in the code may refer to the function is such a call, at which the decoder arrives from the start of its
  * caller, with nothing but moves and the like between call and branch, into which nothing jumps; PyGC_Collect is among the
- * callers. A build that jumps there instead (3.13 and later) does not come back to where it began; there, by the two calls in which
- * the collector tells gc.callbacks what it does:
+ * callers. A build that jumps there instead (3.13 and later) does not come back to where it began; there, by the two calls in
+ * which the collector tells gc.callbacks what it does:
  *
  *     lea  "start", ...
  *     call invoke_gc_callback  <- gc-start      The second one, with "stop", is gc-done. The kernel emulates both.

@@ -2,6 +2,7 @@
 /* See proc_layout.h. */
 #include "proc_layout.h"
 
+#include "collector/cpython/gil_words.h"
 #include "collector/python/pystack.h"
 
 /* How the programs can tell a forced release on this version. */
@@ -34,6 +35,7 @@ static void fill_layout(struct gil_proc *proc, const struct pyoffsets *off)
 	*proc = (struct gil_proc){0};
 	proc->off_locked = off->gil_locked;
 	proc->off_last_holder = off->gil_last_holder;
+	proc->off_switches = gil_words__switches_at(off);
 	proc->off_cond = off->gil_cond;
 	proc->off_switch_cond = off->gil_switch_cond;
 	proc->off_tstate_interp = off->tstate_interp;

@@ -124,7 +124,7 @@ static void set_off(const struct metrics *m, struct schema_row *row, enum schema
 /* Written only where somebody asked: there is a row per thread and second. */
 static void set_over(const struct metrics *m, struct schema_row *row)
 {
-	if (!(m->known & KNOWN_HOLD) || !m->over.n)
+	if (!m->over.n)
 		return;
 	set_us(row, FIELD_OVER, m->over.ns);
 	set(row, FIELD_OVER_N, (double)m->over.n);

@@ -84,7 +84,7 @@ struct metrics {
 	uint64_t forced;
 	struct gil_off hold_off; /* of hold_ns: the holder did not run; the rest it did */
 	struct gil_off wait_off; /* of wait_ns: the holder did not run */
-	struct gil_over over;   /* how long holds went on once they were asked for; known with hold_ns, in full mode */
+	struct gil_over over;   /* how long holds went on once they were asked for; light: those that ended in a hand-off */
 	uint64_t inferred;      /* light: hand-offs whose end no waiter saw, timed by what followed */
 	uint64_t hold_max_ns;   /* longest that ended in the interval or was open at its end */
 	uint64_t wait_max_ns;

@@ -27,10 +27,11 @@ struct gil_step {
 	__u32 forced, delay_us; /* OUT, BACK, RELEASE: it has waited for a CPU for so long in its life; ~0: not known */
 	__u32 arrivals, sleeps; /* ACQUIRE, OUT, TICK, RELEASE: as gil_kernel_account; 0 arrivals: not known */
 	__u64 ran_ns;
+	__u64 switches; /* light: WAIT, HANDOFF: the GIL's own count of changes of holder */
 };
 
 /* It is handed over as the arguments of a tracepoint: words, twelve at most. */
-#define GIL_STEP_WORDS 7
+#define GIL_STEP_WORDS 8
 _Static_assert(sizeof(struct gil_step) == GIL_STEP_WORDS * sizeof(__u64), "a step is whole words");
 
 #endif

@@ -130,6 +130,7 @@ GIL_INLINE int take(const struct gil_step *step)
 		return 1;
 	switch (step->op) {
 	case STEP_WAIT:
+		at.gil->switches = step->switches;
 		gil_on_wait(&at, slot_of(&at), step->tstate);
 		break;
 	case STEP_ACQUIRE:
@@ -142,7 +143,7 @@ GIL_INLINE int take(const struct gil_step *step)
 		gil_on_release(&at, slot_of(&at), step->forced);
 		break;
 	case STEP_HANDOFF:
-		gil_on_handoff(&at, slot_of(&at), at.proc->mode == GIL_MODE_LIGHT, step->tstate);
+		gil_on_handoff(&at, slot_of(&at), at.proc->mode == GIL_MODE_LIGHT, step->tstate, step->switches);
 		break;
 	case STEP_WAKE:
 		gil_on_wake(&at, slot_of(&at));

@@ -1275,6 +1275,50 @@ Test(core_light, handoff_without_a_queue_behind_it_still_counts_as_contended)
 	cr_expect_eq(thread_of(10)->cur.wait_max_ns, 50 * US);
 }
 
+static void light_step(enum gil_step_op op, uint32_t tid, uint64_t now, uint64_t switches)
+{
+	run_step((struct gil_step){.op = op, .tid = tid, .now = now, .tstate = 0xabc000, .switches = switches});
+}
+
+/* A waiter asks for a hold that is the same after a switch interval; who lets go for that waits to be succeeded. */
+Test(core_light, tells_how_late_a_holder_lets_go_that_was_asked)
+{
+	light_step(STEP_WAIT, 11, 3 * MS, 7);
+	light_step(STEP_WAIT, 11, 8 * MS, 7);
+	light_step(STEP_WAIT, 12, 9 * MS, 7);
+	light_step(STEP_WAIT, 11, 13 * MS, 7);
+	light_step(STEP_HANDOFF, 10, 14 * MS, 7);
+	step(STEP_WAKE, 11, 14 * MS + 50 * US);
+	cr_expect_eq(thread_of(10)->cur.over.n, 1);
+	cr_expect_eq(thread_of(10)->cur.over.ns, 6 * MS);
+	cr_expect_eq(thread_of(10)->cur.over.max_ns, 6 * MS);
+	cr_expect_eq(thread_of(11)->cur.over.n, 0);
+}
+
+/* Another has had it in between: CPython sets no request then. */
+Test(core_light, a_waiter_that_finds_another_holder_has_not_asked)
+{
+	light_step(STEP_WAIT, 11, 3 * MS, 7);
+	light_step(STEP_WAIT, 11, 8 * MS, 8);
+	light_step(STEP_HANDOFF, 10, 14 * MS, 8);
+	cr_expect_eq(thread_of(10)->cur.over.n, 0);
+}
+
+/* The hold that was asked for has ended unseen: neither the next one is late for it, nor is a request of that lost. */
+Test(core_light, a_request_is_of_one_hold)
+{
+	light_step(STEP_WAIT, 11, 3 * MS, 7);
+	light_step(STEP_WAIT, 11, 8 * MS, 7);
+	light_step(STEP_HANDOFF, 13, 12 * MS, 8);
+	cr_expect_eq(thread_of(13)->cur.over.n, 0);
+	light_step(STEP_WAIT, 11, 13 * MS, 9);
+	light_step(STEP_WAIT, 11, 18 * MS, 9);
+	light_step(STEP_WAIT, 11, 23 * MS, 10);
+	light_step(STEP_WAIT, 11, 28 * MS, 10);
+	light_step(STEP_HANDOFF, 10, 29 * MS, 10);
+	cr_expect_eq(thread_of(10)->cur.over.ns, 1 * MS);
+}
+
 /* ---- a random walk beside a plain model ---- */
 
 #define WALKERS 6
@@ -1779,7 +1823,7 @@ static void any_event(struct any *a)
 		.gil = (uint32_t)(!a->few_slots && rand() % 5 == 0 && !(p == 0 && a->left)),
 		.tid = 100 * (p + 1) + (uint32_t)(rand() % ANY_TIDS), .tstate = (uint64_t)(rand() % 4) * 0x1000,
 		.now = rand() % 20 ? a->now : a->now - (uint64_t)(rand() % 2000), /* clocks of two CPUs differ by a little */
-		.forced = rand() % 4 == 0,
+		.forced = rand() % 4 == 0, .switches = (uint64_t)(rand() % 2),
 	};
 
 	if (!a->is_there[p] || !proc[p].armed)

@@ -327,18 +327,18 @@ void made_up__run(const struct made_up_program *program, struct made_up_rows *re
 
 static void blur_load(struct verdict_load *row, enum made_up_blur blur, double off_us)
 {
-	if (blur == BLUR_OFF_CPU && row->over_n > 0) {
+	if ((blur == BLUR_OFF_CPU || blur == BLUR_LIGHT) && row->over_n > 0) {
 		/* As if it had been late by what it was off the CPU, in every other hold. */
 		row->over_us += off_us / 2;
 		row->over_late = fmax(row->over_late, off_us > 0 ? row->over_n / 2 : 0);
 		row->over_max = fmax(row->over_max, off_us > 0 ? 6000 : 0);
 	}
-	if (blur == BLUR_REQUESTS || blur == BLUR_BOTH || blur == BLUR_LIGHT)
+	if (blur == BLUR_REQUESTS || blur == BLUR_BOTH || (blur >= BLUR_LIGHT && !(row->over_n > 0)))
 		row->over_us = row->over_n = row->over_late = row->over_max = NAN;
 	if (blur >= BLUR_OFF_CPU)
 		row->hold_blocked = row->hold_preempted = row->hold_stopped = row->hold_unseen = row->wait_blocked =
 			row->wait_preempted = row->wait_stopped = NAN;
-	if (blur == BLUR_LIGHT)
+	if (blur >= BLUR_LIGHT)
 		row->hold_us = row->n = row->hold_p50 = row->hold_p99 = row->hold_max = NAN;
 }
 
@@ -348,6 +348,17 @@ static void blur_place(struct verdict_place *place)
 	place->hold_us[TIME_RUNS] += place->hold_us[TIME_STARVED];
 	place->blame_us[TIME_RUNS] += place->blame_us[TIME_STARVED];
 	place->hold_us[TIME_STARVED] = place->blame_us[TIME_STARVED] = 0;
+}
+
+/* Of a waiter's time with nobody, somebody is seen as the holder all the same: who was so at its looks. */
+static void charge_all(struct verdict_input *in, struct verdict_pair *pairs)
+{
+	double sum[MADE_UP_THREADS] = {0};
+
+	for (size_t i = 0; i < in->pairs_n; i++)
+		sum[pairs[i].victim] += pairs[i].us;
+	for (size_t i = 0; i < in->pairs_n; i++)
+		pairs[i].us *= in->threads[pairs[i].victim].wait_us / sum[pairs[i].victim];
 }
 
 static void move_part(double us[TIME_KINDS], double part)
@@ -387,10 +398,11 @@ void made_up__blur(struct made_up_rows *rows, enum made_up_blur blur)
 			blur_place(&rows->places[i]);
 	}
 	blur_load(&in->all, blur, 0);
-	if (blur == BLUR_LIGHT) {
+	if (blur >= BLUR_LIGHT) {
 		in->about_held = in->util;
 		in->util = in->handover_us = NAN;
 		in->sampled = true;
-		in->places_n = 0;
+		in->places_n = blur == BLUR_LIGHT ? 0 : in->places_n;
+		charge_all(in, rows->pairs);
 	}
 }

@@ -28,7 +28,8 @@ enum made_up_blur {
 	BLUR_REQUESTS,   /* how late holders let go */
 	BLUR_OFF_CPU,    /* when they were off the CPU: how late they let go has that in it; no C code was seen */
 	BLUR_BOTH,
-	BLUR_LIGHT,      /* light mode: no holds; who waited for whom */
+	BLUR_LIGHT,      /* light mode without stacks: no holds, and how late they let go as in BLUR_OFF_CPU; pairs are sampled */
+	BLUR_LIGHT_CODE, /* light mode: no holds, nor when they lacked a CPU, but for how late they let go; no C code was seen */
 	BLUR_COUNT,
 };
 

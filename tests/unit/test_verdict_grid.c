@@ -44,7 +44,9 @@ static struct made_up_program point(size_t i)
 
 static const char *words(const struct made_up_program *p, enum made_up_blur blur)
 {
-	static const char *const unknown[] = {"nothing", "a hold", "requests", "times off the CPU", "both", "holds"};
+	static const char *const unknown[] = {
+		"nothing", "a hold", "requests", "times off the CPU", "both", "holds and code", "holds",
+	};
 	static char buf[192];
 
 	snprintf(buf, sizeof(buf), "%s %s, holds of %.1f ms, %.0f %% of the time, %u waiters, CPUs %s, unknown: %s",
@@ -181,4 +183,5 @@ Test(verdict_grid, nobody_knows_when_holders_had_no_cpu)
 Test(verdict_grid, light_mode)
 {
 	reach_all(BLUR_LIGHT);
+	reach_all(BLUR_LIGHT_CODE);
 }
