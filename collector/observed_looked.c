@@ -186,6 +186,23 @@ void looked__mind_all(struct workshop *shop, uint64_t now)
 
 /* ---- into a sample ---- */
 
+/* One that has ended is who it was in an interval before. False: there was none. */
+static bool recall(const struct observed *o, struct thread_sample *t)
+{
+	const struct proc_sample *before = aggr__totals(o->aggr);
+
+	for (size_t i = before->threads_n; i-- > 0;) {
+		const struct thread_sample *was = &before->threads[i];
+
+		if (was->key.tid != t->key.tid || was->exited)
+			continue;
+		t->key = was->key;
+		memcpy(t->name, was->name, sizeof(t->name));
+		return true;
+	}
+	return false;
+}
+
 /* Who the threads are that were seen. One that has ended meanwhile keeps the name that Python had for it, if it was read. */
 static void name_threads(struct observed *o, struct proc_sample *s)
 {
@@ -199,7 +216,11 @@ static void name_threads(struct observed *o, struct proc_sample *s)
 
 		if (!tid)
 			continue;
-		t->exited = target__stat(pid, tid, &t->key.start_ticks, &stack) != 0;
+		t->exited = o->gone_at || target__stat(pid, tid, &t->key.start_ticks, &stack);
+		if (t->exited && recall(o, t))
+			continue;
+		if (o->gone_at || o->looked.stuck)
+			continue;
 		name = pynames__find(o->looked.names, now, tid, 0, t->key.start_ticks * tick_ns);
 		t->key.inside = (uint32_t)target__id_inside(pid, tid);
 		if (name)
@@ -256,10 +277,9 @@ int looked__collect(struct observed *o, struct workshop *shop, struct proc_sampl
 		gc_watch__settle(l->gc, s, true);
 	s->code_known = l->stacks != NULL;
 	s->live_threads = reader__live_threads(o->target->pid);
-	if (!o->gone_at && !l->stuck) {
-		name_threads(o, s);
+	name_threads(o, s);
+	if (!o->gone_at && !l->stuck)
 		find_gils_anew(o, shop);
-	}
 	*ret = s;
 	return 0;
 }

@@ -480,6 +480,65 @@ Test(look, all_that_come_are_found_and_nobody_else)
 	temp_dir__remove(dir);
 }
 
+/* ---- in a container ---- */
+
+/* Holds the GIL for 2 ms of every 5 from when there is a file "go" on, and writes how long in all. */
+static const char sleeper[] =
+	"import ctypes, os, sys, threading, time\n"
+	"keep, now = ctypes.PyDLL(None), time.monotonic_ns\n"
+	"def hog():\n"
+	"    held = 0\n"
+	"    while not os.path.exists(sys.argv[1] + '/go'): time.sleep(0.01)\n"
+	"    end = now() + 4 * 10 ** 9\n"
+	"    while now() < end:\n"
+	"        begin = now()\n"
+	"        keep.usleep(2000)\n"
+	"        held += now() - begin\n"
+	"        time.sleep(0.003)\n"
+	"    open(sys.argv[1] + '/held', 'w').write(str(held // 1000))\n"
+	"thread = threading.Thread(target=hog, name='hog')\n"
+	"thread.start()\nthread.join()\n";
+static const char beside[] = "#!/bin/sh\ncd ${0%/*}\n/usr/bin/python3 sleeper.py . &\nexec \"$@\" $!\n";
+
+/* Without a capability, in PID and mount namespaces of its own, under a filter that refuses bpf() and perf_event_open(). */
+Test(look, in_a_container_without_added_rights_are_right)
+{
+	char dir[64], path[128], under[320], *out, *held;
+	const json_t *summary;
+	json_t *lines;
+	struct tool t;
+	double told, truth;
+	size_t len;
+
+	temp_dir__make(dir, sizeof(dir));
+	snprintf(path, sizeof(path), "%s/sleeper.py", dir);
+	must_write(path, sleeper, sizeof(sleeper) - 1);
+	snprintf(path, sizeof(path), "%s/beside", dir);
+	must_write(path, beside, sizeof(beside) - 1);
+	snprintf(under, sizeof(under), "unshare --pid --fork --kill-child --mount-proc setpriv --bounding-set -all "
+		 "--inh-caps -all --no-new-privs sh %s", path);
+	give_up_bpf();
+	tool__start_under(&t, under, "attach --no-store --json");
+	tool__await(&t, "there are no probes, as CAP_BPF and CAP_PERFMON are missing");
+	snprintf(path, sizeof(path), "%s/go", dir);
+	must_write(path, "", 0);
+	cr_assert_eq(tool__wait(&t, 60), 0, "%s", tool__stderr(&t));
+	out = tool__stdout(&t);
+	lines = json_lines__parse(out);
+	summary = json_lines__summary(lines);
+	snprintf(path, sizeof(path), "%s/held", dir);
+	held = must_read(path, &len);
+	truth = atof(held);
+	told = (double)json__int(json__thread(summary, "hog"), "hold_est");
+	cr_expect(fabs(told - truth) <= ERRORS * (double)json__int(json__thread(summary, "hog"), "hold_err") + 0.02 * 4e6,
+		  "%.0f us told of %.0f us held", told, truth);
+	free(held);
+	free(out);
+	json_decref(lines);
+	tool__clear(&t);
+	temp_dir__remove(dir);
+}
+
 Test(look, what_looks_cannot_do_is_refused_in_words)
 {
 	struct interpreter stock;
