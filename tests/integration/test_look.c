@@ -46,16 +46,14 @@ static void give_up_rights(void)
 }
 
 /* `gilscope VERB PID OPTIONS` from when it says "begun" until the workload's end. What it wrote; the truth is in `w`. */
-static char *watch(struct workload *w, const char *command, const char *verb, const char *options, const char *begun,
-		   const char *says)
+static char *watch(struct workload *w, const struct interpreter *in, const char *command, const char *verb, const char *options,
+		   const char *begun, const char *says)
 {
-	struct interpreter stock;
 	char words[256];
 	struct tool t;
 	char *out;
 
-	interpreter__stock(&stock);
-	workload__start(w, &stock, command);
+	workload__start(w, in, command);
 	snprintf(words, sizeof(words), "%s %d %s", verb, (int)w->pid, options);
 	tool__start(&t, words);
 	tool__await(&t, begun);
@@ -71,16 +69,25 @@ static char *watch(struct workload *w, const char *command, const char *verb, co
 }
 
 /* Attaches to the workload until its end, and says that on the way (NULL: whatever). */
-static json_t *observe(struct workload *w, const char *command, const char *options, const char *says)
+static json_t *observe_on(struct workload *w, const struct interpreter *in, const char *command, const char *options,
+			  const char *says)
 {
 	char words[128], *out;
 	json_t *lines;
 
 	snprintf(words, sizeof(words), "--no-store --json %s", options);
-	out = watch(w, command, "attach", words, "watching", says);
+	out = watch(w, in, command, "attach", words, "watching", says);
 	lines = json_lines__parse(out);
 	free(out);
 	return lines;
+}
+
+static json_t *observe(struct workload *w, const char *command, const char *options, const char *says)
+{
+	struct interpreter stock;
+
+	interpreter__stock(&stock);
+	return observe_on(w, &stock, command, options, says);
 }
 
 /* Each thread's hold within what is allowed of what it clocked. */
@@ -125,6 +132,29 @@ Test(look, shares_of_holds_are_those_that_threads_clocked_without_bpf_and_withou
 	cr_expect_null(json__thread(summary, "idle"), "it never had the GIL, and never wanted it");
 	json_decref(lines);
 	workload__quit(&w);
+}
+
+/* Two threads that hold the GIL for parts of the time, and one that comes for it meanwhile: what each version keeps where. */
+Test(look, shares_of_holds_and_waits_are_right_on_every_interpreter)
+{
+	struct interpreter found[INTERPRETERS_MAX];
+	size_t n = interpreters__find(found, INTERPRETERS_MAX);
+
+	give_up_bpf();
+	for (size_t i = 0; i < n; i++) {
+		const json_t *summary, *row;
+		struct workload w;
+		json_t *lines;
+
+		lines = observe_on(&w, &found[i], "looked.py 2 --hold-ms 5 40 20", "--mode look", NULL);
+		summary = json_lines__summary(lines);
+		cr_log_info("%s", found[i].version);
+		expect_holds(summary, &w, 0.2);
+		row = json__thread(summary, "hog-20");
+		cr_expect(row && json_is_integer(json_object_get(row, "wait")), "%s: who waits is not known", found[i].version);
+		json_decref(lines);
+		workload__quit(&w);
+	}
 }
 
 /* What is missing, and the words for it. */
@@ -209,12 +239,14 @@ static double sum_folded(const char *folded, const char *begin, const char *func
 Test(look, flame_draws_the_code_that_they_found_with_the_gil)
 {
 	double truth, thread, other, function;
+	struct interpreter stock;
 	struct workload w;
 	char *folded;
 
 	give_up_rights();
 	give_up_bpf();
-	folded = watch(&w, "looked.py 6 40", "flame", "--weight hold --folded --duration 60s", "armed in", NULL);
+	interpreter__stock(&stock);
+	folded = watch(&w, &stock, "looked.py 6 40", "flame", "--weight hold --folded --duration 60s", "armed in", NULL);
 	truth = (double)truth__int(workload__thread(&w, "hog-40"), "hold_ns") / 1e3;
 	thread = sum_folded(folded, "hog-40;", NULL);
 	function = sum_folded(folded, "hog-40;", ";hog (workloads/looked.py:");
