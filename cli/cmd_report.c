@@ -70,6 +70,8 @@ static struct verdict_load load_of(const struct schema_row *row, const char *nam
 		.over_n = rows__field(row, FIELD_OVER_N),
 		.over_late = rows__field(row, FIELD_OVER_LATE),
 		.over_max = rows__field(row, FIELD_OVER_MAX),
+		.rate = NAN,
+		.brief_us = NAN,
 	};
 }
 
@@ -155,6 +157,7 @@ static void fill_input(struct report *r, double observed_us, int cpus)
 	r->in.handover_us = rows__field(&r->all, FIELD_HANDOVER);
 	r->in.unknown_us = isnan(unknown) ? 0 : unknown;
 	r->in.cpu_us = rows__field(&r->all, FIELD_CPU);
+	r->in.rss_kib = rows__field(&r->all, FIELD_RSS);
 	r->in.gc_err_us = rows__field(&r->all, FIELD_GC_ERR);
 	r->in.gc_wait_us = rows__field(&r->all, FIELD_GC_WAIT);
 	r->in.gc_max_us = rows__field(&r->all, FIELD_GC_MAX);
@@ -371,12 +374,60 @@ static void take_code_of(struct report *r, const struct proc_sample *s)
 	free(names);
 }
 
+static struct report_counted *counted_of(struct report *r, const struct thread_key *key)
+{
+	struct report_counted *more;
+
+	for (size_t i = 0; i < r->counted_n; i++)
+		if (r->counted[i].tid == key->tid)
+			return &r->counted[i];
+	more = reallocarray(r->counted, r->counted_n + 1, sizeof(*more));
+	if (!more)
+		return NULL;
+	r->counted = more;
+	more[r->counted_n] = (struct report_counted){.tid = key->tid};
+	return &more[r->counted_n++];
+}
+
+/* A part of the time may have passed in a mode that counts no takes. */
+static void note_takes(struct report *r, const struct proc_sample *s)
+{
+	for (size_t i = 0; i < s->threads_n; i++) {
+		const struct metrics *m = &s->threads[i].m;
+		bool known = m->known & KNOWN_ACQUIRES && m->known & KNOWN_HOLD;
+		struct report_counted *c = known ? counted_of(r, &s->threads[i].key) : NULL;
+
+		if (!c)
+			continue;
+		c->n += m->acquires;
+		c->held_ns += m->hold_ns;
+		c->len_ns += s->observed_ns;
+	}
+}
+
+static void take_counted(struct report *r)
+{
+	char thr[BLAME_THR_SIZE];
+
+	for (size_t i = 0; i < r->counted_n; i++) {
+		const struct report_counted *c = &r->counted[i];
+
+		snprintf(thr, sizeof(thr), "%u", c->tid);
+		for (size_t t = 0; c->n && c->len_ns && t < r->in.threads_n; t++)
+			if (strcmp(r->thrs[t], thr) == 0) {
+				r->threads[t].rate = (double)c->n / ((double)c->len_ns / 1e9);
+				r->threads[t].brief_us = (double)c->held_ns / 1e3 / (double)c->n;
+			}
+	}
+}
+
 static void on_sample(void *arg, const struct collector_proc *proc, const struct proc_sample *s)
 {
 	struct schema_row row;
 
 	schema_row__from(s, &s->total, true, &row);
 	note_interval(arg, &row);
+	note_takes(arg, s);
 }
 
 static void on_ended(void *arg, const struct collector_proc *proc, const struct proc_sample *totals,
@@ -400,6 +451,7 @@ static void on_ended(void *arg, const struct collector_proc *proc, const struct 
 	snprintf(r->when, sizeof(r->when), "%s just now", human__us(span, (double)totals->len_ns / 1e3));
 	schema_row__from(totals, &totals->total, true, &r->all);
 	take_totals(r, totals);
+	take_counted(r);
 	r->holding = totals->holding;
 	r->in.waiting = totals->total.waiting;
 	fill_input(r, (double)totals->observed_ns / 1e3, (int)(target__cpus(proc->target->pid) ?: 1));
@@ -867,6 +919,7 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 	free(r.pairs);
 	free(r.points);
 	free(r.marks);
+	free(r.counted);
 	return status;
 }
 

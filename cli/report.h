@@ -29,6 +29,12 @@ struct report_point {
 	double util, waiters;
 };
 
+/* What was counted of a thread, over the intervals that counted takes. */
+struct report_counted {
+	uint32_t tid;
+	uint64_t n, held_ns, len_ns;
+};
+
 /* Everything that is judged and shown, from whichever source. */
 struct report {
 	const struct options *o;
@@ -50,6 +56,8 @@ struct report {
 	size_t points_n;
 	struct schema_mark *marks;   /* of the range, in the order of time */
 	size_t marks_n;
+	struct report_counted *counted;
+	size_t counted_n;
 	struct stacks_sum stacks;    /* for the page only */
 	const char *no_stacks;       /* why there are none, a sentence; NULL: there are, or nothing was long enough */
 	double jammed_us;

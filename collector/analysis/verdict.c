@@ -94,6 +94,16 @@ double verdict__without_gil(const struct verdict_input *in)
 	return fmax(0, verdict__share(in, in->cpu_us - (all->hold_us - (isnan(off) ? 0 : off))));
 }
 
+double verdict__rate(const struct verdict_input *in, const struct verdict_load *t)
+{
+	return isnan(t->n) ? t->rate : t->n / (in->observed_us / 1e6);
+}
+
+double verdict__each_us(const struct verdict_load *t)
+{
+	return isnan(t->n) || isnan(t->hold_us) ? t->brief_us : t->hold_us / t->n;
+}
+
 /* ---- words ---- */
 
 const char *verdict__ms(char buf[32], double us)

@@ -25,6 +25,7 @@ struct verdict_load {
 	const char *name; /* cleaned */
 	double hold_us, wait_us;
 	double n, c, forced; /* acquires, those that waited, releases asked for */
+	double rate, brief_us; /* acquires a second while they were counted (a part of the time, maybe); a hold's mean then */
 	double hold_p50, hold_p99, hold_max;
 	double wait_p50, wait_p99, wait_max;
 	double hold_blocked, hold_preempted; /* of hold_us: asleep, without a CPU */
@@ -91,6 +92,7 @@ struct verdict_input {
 	double util;                    /* of the busiest GIL, 0..1 */
 	double handover_us, unknown_us; /* of all.wait_us */
 	double cpu_us;                  /* CPU time of the process */
+	double rss_kib;                 /* memory of the process; NAN: not known */
 	double gc_err_us;               /* standard error of all.gc_us; NAN: that is exact */
 	double gc_wait_us, gc_max_us;   /* others waited meanwhile; the longest, where sampled at least that */
 	double gc_n[3];                 /* collections, by generation */
@@ -138,6 +140,7 @@ enum gil_bound {
 	X(GONE_HOLDER, gone_holder)   /* the GIL is held by a thread that is not there any more */ \
 	X(STUCK_HOLDER, stuck_holder) /* a thread sleeps with the GIL, and goes on doing so */ \
 	X(GARBAGE, garbage_collection) /* garbage is collected for much of the time, or while others wait */ \
+	X(FORK, fork)                 /* a process with much memory is forked, with the GIL held */ \
 	X(LONG_HOLD, long_hold)       /* C code keeps the GIL though others ask for it */ \
 	X(BLOCKED_HOLD, blocked_hold) /* the GIL is held by a thread that sleeps */ \
 	X(STOPPED_HOLDER, stopped_holder) /* the GIL is held by a thread that a tracer, or a signal, has stopped */ \

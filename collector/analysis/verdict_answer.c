@@ -111,6 +111,8 @@ static void say_doing(const struct judging *j, const struct verdict_finding *f, 
 		SAY(v->headline, ", which is stopped");
 	else if (f->pattern == PATTERN_GARBAGE)
 		SAY(v->headline, ", collecting garbage");
+	else if (f->pattern == PATTERN_FORK)
+		SAY(v->headline, ", which forks (%.1f GiB)", j->in->rss_kib / (1024 * 1024));
 	else if (f->pattern == PATTERN_LONG_HOLD)
 		SAY(v->headline, ", C code that does not let go");
 	else if (f->pattern == PATTERN_CONVOY || f->pattern == PATTERN_COMPUTING || f->pattern == PATTERN_CPU_SHARING)
@@ -219,7 +221,10 @@ static void say_elsewhere(const struct judging *j, struct verdict *v)
 		SAY(v->headline, " An event loop is blocked by %s.", f->code);
 	else if (f && f->pattern == PATTERN_BUSY_POLLER && f->thread < in->threads_n)
 		SAY(v->headline, " %s takes it %.0f times a second%s%s.", in->threads[f->thread].name,
-		    in->threads[f->thread].n / (in->observed_us / 1e6), f->code ? ", in " : "", f->code ? f->code : "");
+		    verdict__rate(in, &in->threads[f->thread]), f->code ? ", in " : "", f->code ? f->code : "");
+	else if (f && f->pattern == PATTERN_FORK && f->thread < in->threads_n)
+		SAY(v->headline, " That is while %s forks %.1f GiB%s%s.", in->threads[f->thread].name,
+		    in->rss_kib / (1024 * 1024), f->code ? ", in " : "", f->code ? f->code : "");
 	else if (f && f->pattern == PATTERN_ONE_THREAD && f->thread < in->threads_n)
 		say_computing(j, f, v);
 	else if (f && f->pattern == PATTERN_STARVED_HOLDER)

@@ -40,11 +40,25 @@ static const struct verdict_place *one_place(const struct verdict_input *in, siz
 	return NULL;
 }
 
+static double rate_of(const struct verdict_input *in, size_t thread)
+{
+	return verdict__rate(in, &in->threads[thread]);
+}
+
 static bool polls(const struct verdict_input *in, size_t thread)
 {
 	const struct verdict_load *t = &in->threads[thread];
 
-	return t->n >= RATE * in->observed_us / 1e6 && t->hold_us <= SHORT_US * t->n && one_place(in, thread) != NULL;
+	return verdict__rate(in, t) >= RATE && verdict__each_us(t) <= SHORT_US && one_place(in, thread) != NULL;
+}
+
+/* Others wait for these takes: that is told, with what it is that takes it so often. */
+static bool is_told(const struct verdict *v, size_t thread)
+{
+	for (size_t i = 0; i < v->findings_n; i++)
+		if (v->findings[i].pattern == PATTERN_SHORT_HOLDS && v->findings[i].thread == thread)
+			return true;
+	return false;
 }
 
 void verdict_busy_poller__find(const struct judging *j, struct verdict *v)
@@ -56,7 +70,7 @@ void verdict_busy_poller__find(const struct judging *j, struct verdict *v)
 	char a[32];
 
 	for (size_t i = 0; i < in->threads_n; i++)
-		if (polls(in, i) && (worst == SIZE_MAX || in->threads[i].n > in->threads[worst].n))
+		if (polls(in, i) && !is_told(v, i) && (worst == SIZE_MAX || rate_of(in, i) > rate_of(in, worst)))
 			worst = i;
 	if (worst == SIZE_MAX)
 		return;
@@ -66,8 +80,8 @@ void verdict_busy_poller__find(const struct judging *j, struct verdict *v)
 	f->holder = worst;
 	f->leads = j->bound == BOUND_NO;
 	SAY(f->evidence, "%s takes the GIL %.0f times a second, for %s each on average, in %s: a loop that asks again and again, "
-	    "or does very little per turn.", in->threads[worst].name, in->threads[worst].n / (in->observed_us / 1e6),
-	    verdict__ms(a, in->threads[worst].hold_us / in->threads[worst].n), place->code);
+	    "or does very little per turn.", in->threads[worst].name, rate_of(in, worst),
+	    verdict__ms(a, verdict__each_us(&in->threads[worst])), place->code);
 	SAY(f->todo, "wait for the event itself there (a blocking get, a timeout, select) instead of asking again.");
 	SAY(f->remedy, "Wait with a timeout on what is waited for (queue.get(timeout=...), Event.wait(), select) instead of "
 	    "sleeping for nothing in a loop, or do more per turn (larger reads).");

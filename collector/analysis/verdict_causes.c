@@ -56,7 +56,9 @@ static void join(const struct judging *j, struct verdict *v, enum verdict_patter
 	if (!code || !lack || code->thread == SIZE_MAX || !is_same_code(j, code, lack))
 		return;
 	if (is_long_itself(j, code, lack)) {
-		SAY(code->evidence, " For %s more others waited while it had no CPU.", verdict__ms(a, lack->waited_us));
+		if (lack->waited_us >= 1)
+			SAY(code->evidence, " For %s more others waited while it had no CPU.",
+			    verdict__ms(a, lack->waited_us));
 		code->waited_us += lack->waited_us;
 		drop(v, lack);
 		return;
@@ -69,8 +71,18 @@ static void join(const struct judging *j, struct verdict *v, enum verdict_patter
 	drop(v, code);
 }
 
+/* A fork makes a child that takes a CPU at once: that is no other cause. */
+static void join_fork(struct verdict *v)
+{
+	struct verdict_finding *fork = find(v, PATTERN_FORK), *lack = find(v, PATTERN_STARVED_HOLDER);
+
+	if (fork && lack && fork->thread == lack->thread && lack->waited_us < OWN_PART * (fork->waited_us + lack->waited_us))
+		drop(v, lack);
+}
+
 void verdict_causes__join(const struct judging *j, struct verdict *v)
 {
 	join(j, v, PATTERN_LONG_HOLD);
 	join(j, v, PATTERN_GARBAGE);
+	join_fork(v);
 }

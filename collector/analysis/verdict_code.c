@@ -26,7 +26,10 @@ struct search {
 static double part_of(const struct judging *j, const struct verdict_place *p, const struct search *s)
 {
 	const double *us = s->by == BY_HOLD ? p->hold_us : p->blame_us;
+	bool forks = verdict_operation__is_long_fork(j->in, p);
 
+	if (s->how != HOW_STUCK && (s->how == HOW_FORK) != forks)
+		return 0;
 	switch (s->how) {
 	case HOW_GC:
 		return p->gc ? us[TIME_RUNS] : 0;
@@ -39,6 +42,7 @@ static double part_of(const struct judging *j, const struct verdict_place *p, co
 	case HOW_UNSEEN:
 		return us[TIME_UNSEEN];
 	case HOW_STUCK:
+	case HOW_FORK:
 		return us[TIME_RUNS] + us[TIME_ASLEEP] + us[TIME_STARVED] + us[TIME_STOPPED] + us[TIME_UNSEEN];
 	default:
 		if (p->gc || !j->holders || j->holders[p->thread].runs != s->how)

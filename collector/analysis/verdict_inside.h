@@ -33,6 +33,7 @@
 enum how {
 	HOW_STUCK,    /* it goes on for ever, or nearly so */
 	HOW_GC,
+	HOW_FORK,     /* forked: on a CPU or not, the others wait for the kernel to copy its tables of memory */
 	HOW_ASLEEP,
 	HOW_STARVED,
 	HOW_STOPPED,
@@ -102,6 +103,10 @@ double verdict__unseen(const struct verdict_load *t);
 /* Whether what was held can have been spent computing: the process had, or wanted, CPUs for that. */
 bool verdict__may_compute(const struct verdict_input *in, double held_us);
 
+/* Takes of a thread a second, and how long it has it each time on average: of all of the time, else of when they were counted. */
+double verdict__rate(const struct verdict_input *in, const struct verdict_load *t);
+double verdict__each_us(const struct verdict_load *t);
+
 /* CPUs' worth of work that the process does without the GIL: native code that released it, system calls. Not known: NAN. */
 double verdict__without_gil(const struct verdict_input *in);
 
@@ -158,6 +163,10 @@ struct operation {
 
 /* Of the C code and the library's function of a place; NULL: none that is known. */
 const struct operation *verdict_operation__of(const struct verdict_place *p);
+
+/* There the process is forked, and has so much memory that it takes its time. */
+bool verdict_operation__is_long_fork(const struct verdict_input *in, const struct verdict_place *p);
+const struct operation *verdict_operation__fork(void);
 
 /* ---- verdict_causes.c ---- */
 

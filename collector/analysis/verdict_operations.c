@@ -8,18 +8,21 @@
 #include <string.h>
 
 #define NAMES 8
+#define LARGE_KIB (256.0 * 1024) /* of memory: its tables take milliseconds to copy */
 
 static const struct row {
 	const char *native[NAMES]; /* begin the file's name, or the function's: "_json.", "list_sort" */
 	const char *called[4];     /* begin what was called: "json." */
 	struct operation is;
 } rows[] = {
+	/* The first, of verdict_operation__fork(). */
 	{{"os_fork", "posix.fork", "fork", "__libc_fork", "_Fork", "__GI__Fork", "os_forkpty", "_posixsubprocess."},
-	 {"os.fork", "multiprocessing."},
+	 {"os.fork", "multiprocessing.popen_fork.", "subprocess."},
 	 {"forks: the kernel copies the tables of all of the process's memory, with the GIL held",
-	  "fork early or from a small helper; subprocess or spawn (posix_spawn) copies no memory tables.",
-	  "How long a fork takes grows with the memory of the process. Use subprocess or multiprocessing's \"spawn\" and "
-	  "\"forkserver\", which begin with a small process, or fork before the memory is filled."}},
+	  "fork before the memory is filled, or from a small helper (forkserver, posix_spawn, no preexec_fn).",
+	  "How long a fork takes grows with the memory of the process. subprocess without preexec_fn and posix_spawn copy no "
+	  "tables, multiprocessing's \"spawn\" and \"forkserver\" begin with a small process; or fork before the memory is "
+	  "filled."}},
 	{{"_json.", "encoder_listencode", "scanner_call", "scan_once", "_parse_object", "json."}, {"json."},
 	 {"reads or writes JSON, which keeps the GIL until the whole object is done",
 	  "dump or load less at a time (pages, streaming), or do it in another process.",
@@ -90,4 +93,16 @@ const struct operation *verdict_operation__of(const struct verdict_place *p)
 		if (is_of(&rows[i], p->native ? p->native : "", p->called ? p->called : ""))
 			return &rows[i].is;
 	return NULL;
+}
+
+const struct operation *verdict_operation__fork(void)
+{
+	return &rows[0].is;
+}
+
+bool verdict_operation__is_long_fork(const struct verdict_input *in, const struct verdict_place *p)
+{
+	const struct operation *is = verdict_operation__of(p);
+
+	return is == verdict_operation__fork() && in->rss_kib >= LARGE_KIB;
 }

@@ -26,6 +26,8 @@
 #define EXTENSIONS 0.5      /* of what others waited while it ran: an extension's code was seen there */
 #define GC_EXPLAINS 0.5     /* of a thread's holds: what is long of them is that */
 #define BYTECODE_US (2 * SWITCH_US) /* a waiter waits for as long at most for one thread's bytecode */
+#define BRIEF_RATE 1000.0   /* takes a second */
+#define BRIEF_HOLD_US 500.0 /* on average */
 #define HAD_CPUS 0.9        /* of all holds: CPU time of the process, where it is not known who lacked a CPU when */
 #define ONE_WAITS 0.7       /* threads on average: no queue, so that a wait is for one holder */
 #define FORCED_SOON 1.4     /* switch intervals: nearly all waits for bytecode are that long, if one waits at a time */
@@ -42,15 +44,21 @@ static double paired(const struct verdict_input *in, size_t holder)
 	return us;
 }
 
-static double placed(const struct verdict_input *in, size_t holder, double us[TIME_KINDS])
+/* In places where it forks, or in all others. */
+static double placed_in(const struct verdict_input *in, size_t holder, bool forks, double us[TIME_KINDS])
 {
 	double all = 0;
 
 	for (size_t k = 0; k < TIME_KINDS; k++)
 		us[k] = 0;
-	for (size_t i = 0; i < in->places_n; i++)
-		for (size_t k = 0; in->places[i].thread == holder && k < TIME_KINDS; k++)
-			us[k] += in->places[i].blame_us[k];
+	for (size_t i = 0; i < in->places_n; i++) {
+		const struct verdict_place *p = &in->places[i];
+
+		if (p->thread != holder || verdict_operation__is_long_fork(in, p) != forks)
+			continue;
+		for (size_t k = 0; k < TIME_KINDS; k++)
+			us[k] += p->blame_us[k];
+	}
 	for (size_t k = 0; k < TIME_KINDS; k++)
 		all += us[k];
 	return all;
@@ -60,7 +68,7 @@ double verdict_waiting__blame_of(const struct verdict_input *in, size_t holder)
 {
 	double us[TIME_KINDS];
 
-	return fmax(paired(in, holder), placed(in, holder, us));
+	return fmax(paired(in, holder), placed_in(in, holder, false, us) + placed_in(in, holder, true, us));
 }
 
 size_t verdict_waiting__worst_victim(const struct verdict_input *in, size_t holder)
@@ -135,6 +143,16 @@ static bool is_hardly_asked(const struct verdict_load *t)
 	       (t->forced * SWITCH_US < ASKED_SHARE * (t->hold_us - off_us(t)) && t->hold_p99 < BRIEF_US);
 }
 
+/* Where single holds are unknown: as long as they were counted they were too many and too short to be asked for. */
+static bool is_brief(const struct verdict_input *in, size_t thread)
+{
+	const struct verdict_load *t = &in->threads[thread];
+	size_t victim = verdict_waiting__worst_victim(in, thread);
+
+	return isnan(t->hold_p99) && t->rate >= BRIEF_RATE && t->brief_us < BRIEF_HOLD_US && victim != SIZE_MAX &&
+	       in->threads[victim].wait_p99 < BYTECODE_US;
+}
+
 /* How many threads it waits for. */
 static size_t count_holders(const struct verdict_input *in, size_t victim)
 {
@@ -198,7 +216,7 @@ static bool is_late_by_code(const struct verdict_input *in, size_t thread)
 	const struct verdict_load *t = &in->threads[thread];
 	double us[TIME_KINDS];
 
-	return placed(in, thread, us) > 0 && lets_go(t) == LETS_GO_LATE && t->over_us >= t->over_n * SWITCH_US;
+	return placed_in(in, thread, false, us) > 0 && lets_go(t) == LETS_GO_LATE && t->over_us >= t->over_n * SWITCH_US;
 }
 
 /*
@@ -228,7 +246,7 @@ static enum how how_it_runs(const struct verdict_input *in, size_t thread)
 {
 	const struct verdict_load *t = &in->threads[thread];
 
-	if (is_hardly_asked(t))
+	if (is_hardly_asked(t) || is_brief(in, thread))
 		return HOW_UNASKED;
 	if (collects(t)) /* how long it holds, and how late it lets go, is that */
 		return HOW_ASKED;
@@ -270,9 +288,9 @@ static void shares_of_holds(const struct verdict_load *t, double share[TIME_KIND
 
 static void shares_of(const struct verdict_input *in, size_t thread, double share[TIME_KINDS])
 {
-	double all = placed(in, thread, share);
+	double all = placed_in(in, thread, false, share), us[TIME_KINDS], forking = placed_in(in, thread, true, us);
 
-	if (!(all > 0) || all < PLACES_TELL * paired(in, thread)) {
+	if (!(all > 0) || all + forking < PLACES_TELL * paired(in, thread)) {
 		shares_of_holds(&in->threads[thread], share);
 		return;
 	}
@@ -301,6 +319,14 @@ static void settle_unseen(const struct verdict_input *in, size_t thread, double 
 	share[TIME_STOPPED] *= 1 + unseen / as;
 	share[TIME_RUNS] *= ran ? 1 + unseen / as : 1;
 	share[TIME_UNSEEN] = 0;
+}
+
+/* Of the waiting for a thread: the part that was for its forks. */
+static double share_of_forks(const struct verdict_input *in, size_t thread)
+{
+	double us[TIME_KINDS], forking = placed_in(in, thread, true, us), all = forking + placed_in(in, thread, false, us);
+
+	return all > 0 && all >= PLACES_TELL * paired(in, thread) ? forking / all : 0;
 }
 
 /* Of the waiting for a thread that ran: garbage collection's part. */
@@ -335,6 +361,8 @@ static void divide_one(struct judging *j, size_t thread, double us)
 		waited[HOW_STUCK] = us;
 		return;
 	}
+	waited[HOW_FORK] = us * share_of_forks(j->in, thread);
+	us -= waited[HOW_FORK];
 	shares_of(j->in, thread, share);
 	settle_unseen(j->in, thread, share);
 	gc_us = collecting(j->in, thread, us * share[TIME_RUNS]);

@@ -82,43 +82,43 @@ static const struct guilt {
 	char code[12];                 /* in its worst place's function; "": not asked */
 } guilts[] = {
 	/*
-	 * sTandstill, Gone_holder, stucK_holder, gArbage_collection, Long_hold, Blocked_hold, stoPped_holder, Starved_holder,
-	 * Cpu_sharing, conVoy, compUting, short_holds (N), Handover, Many_threads,
+	 * sTandstill, Gone_holder, stucK_holder, gArbage_collection, fork (Y), Long_hold, Blocked_hold, stoPped_holder,
+	 * Starved_holder, Cpu_sharing, conVoy, compUting, short_holds (N), Handover, Many_threads,
 	 * app_lock (E), blocked_loop (Q), busy_polleR, One_thread, Fine:
-	 *                                                                            TGKALBPSCVUNHMEQROF
+	 *                                                                            TGKAYLBPSCVUNHMEQROF
 	 */
-	{"cpu_threads.py 3 60", "yes",                                       "----.--cF-..c------", "cpu-", "compute ("},
-	{"cpu_threads.py 24 60", "yes",                                      "----.--..-...F-----", "", ""},
-	{"cpu_threads.py 1 60", "no",                                        "-------c---------F-", "cpu-0", ""},
-	{"spinner_io.py 60", "yes/partly",                                   "----.--c-F..c------", "io-", ""},
-	{"hog_victim.py 500 --hold-ms 600 --pause-ms 260", "yes/partly",     "-----F-c--..-------", "hog", "play ("},
-	{"hog_victim.py 1000 --hold-ms 150 --gap-ms 2", "yes/partly",        "-----F-c-c..c------", "hog", "play ("},
-	{"hog_victim.py 100000 --hold-ms 3 --gap-ms 2", "yes/partly",        "-----F-c-c..c------", "hog", ""},
-	{"native.py crc32 --heedless", "yes/partly",                         "----f--c-c..c------", "hog", "<lambda> ("},
-	{"off_cpu.py 100 --work-ms 15 --crowded 3 --go-on", "yes/partly",    "----.--F-....------", "worker", ""},
-	{"late.py 100000", "partly",                                         "----c--c--..F------", "", ""},
-	{"condvar_idle.py 60", "no",                                         "------------------F", "", ""},
-	{"elsewhere.py 60", "no",                                            "------------------F", "", ""},
-	{"stuck.py stopped --late", "unknown",                               "F------------------", "", ""},
-	{"stuck.py ended --late", "yes/partly",                              "-F--------..-------", "", ""},
-	{"stuck.py mutex --late", "yes/partly",                              "--F-------..-------", "holder", "holder ("},
-	{"incident.py app_lock", "no",                                       "--------------F----", "", "reserve ("},
-	{"incident.py loop_sleeps", "no",                                    "---------------F---", "loop", "fetch_user"},
-	{"incident.py loop_computes", "no",                                  "-------.-------F---", "loop", "render ("},
-	{"incident.py json_dump", "yes/partly",                              "----f--c-c..c------", "export", "json.dumps"},
-	{"incident.py ctypes_sleeps", "yes/partly",                          "-----F-c-c..c------", "geo", "usleep"},
-	{"incident.py sort", "yes/partly",                                   "----f--c-c..c------", "ranking", "sorted"},
-	{"incident.py poller", "no",                                         "------------.---F--", "poller", "poll ("},
-	{"incident.py healthy_loop", "no",                                   "------------------F", "", ""},
-	{"garbage.py 1000 --explicit --objects 400000 --go-on", "yes/partly",  "---F-c-.-...c------", "worker", "one_round ("},
+	{"cpu_threads.py 3 60", "yes",                                       "-----.--cF-..c------", "cpu-", "compute ("},
+	{"cpu_threads.py 24 60", "yes",                                      "-----.--..-...F-----", "", ""},
+	{"cpu_threads.py 1 60", "no",                                        "--------c---------F-", "cpu-0", ""},
+	{"spinner_io.py 60", "yes/partly",                                   "-----.--c-F..c------", "io-", ""},
+	{"hog_victim.py 500 --hold-ms 600 --pause-ms 260", "yes/partly",     "------F-c--..-------", "hog", "play ("},
+	{"hog_victim.py 1000 --hold-ms 150 --gap-ms 2", "yes/partly",        "------F-c-c..c------", "hog", "play ("},
+	{"hog_victim.py 100000 --hold-ms 3 --gap-ms 2", "yes/partly",        "------F-c-c..c------", "hog", ""},
+	{"native.py crc32 --heedless", "yes/partly",                         "-----f--c-c..c------", "hog", "<lambda> ("},
+	{"off_cpu.py 100 --work-ms 15 --crowded 3 --go-on", "yes/partly",    "-----.--F-....------", "worker", ""},
+	{"late.py 100000", "partly",                                         "-----c--c--..F------", "", ""},
+	{"condvar_idle.py 60", "no",                                         "-------------------F", "", ""},
+	{"elsewhere.py 60", "no",                                            "-------------------F", "", ""},
+	{"stuck.py stopped --late", "unknown",                               "F-------------------", "", ""},
+	{"stuck.py ended --late", "yes/partly",                              "-F---------..-------", "", ""},
+	{"stuck.py mutex --late", "yes/partly",                              "--F--------..-------", "holder", "holder ("},
+	{"incident.py app_lock", "no",                                       "---------------F----", "", "reserve ("},
+	{"incident.py loop_sleeps", "no",                                    "----------------F---", "loop", "fetch_user"},
+	{"incident.py loop_computes", "no",                                  "--------.-------F---", "loop", "render ("},
+	{"incident.py json_dump", "yes/partly",                              "-----f--c-c..c------", "export", "json.dumps"},
+	{"incident.py ctypes_sleeps", "yes/partly",                          "------F-c-c..c------", "geo", "usleep"},
+	{"incident.py sort", "yes/partly",                                   "-----f--c-c..c------", "ranking", "sorted"},
+	{"incident.py poller", "no",                                         "-------------.---F--", "poller", "poll ("},
+	{"incident.py healthy_loop", "no",                                   "-------------------F", "", ""},
+	{"garbage.py 1000 --explicit --objects 400000 --go-on", "yes/partly",  "---F--c-.-...c------", "worker", "one_round ("},
 };
 
 #define GUILTS (sizeof(guilts) / sizeof(guilts[0]))
 
-/* Tracers stop holders in off_cpu; the other two are judged in the unit tests of the verdict. */
+/* Tracers stop holders in off_cpu; what a fork costs is the machine's; the others are judged in the unit tests of the verdict. */
 static bool is_proven_elsewhere(enum verdict_pattern p)
 {
-	return p == PATTERN_STOPPED_HOLDER || p == PATTERN_COMPUTING || p == PATTERN_SHORT_HOLDS;
+	return p == PATTERN_STOPPED_HOLDER || p == PATTERN_COMPUTING || p == PATTERN_SHORT_HOLDS || p == PATTERN_FORK;
 }
 
 Test(report, every_pattern_has_a_program_that_was_made_for_it)

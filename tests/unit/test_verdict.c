@@ -1109,6 +1109,99 @@ Test(verdict, operation_has_its_own_remedy)
 	cr_expect_not_null(strstr(s.v.todo, "sort less at a time"), "%s", s.v.todo);
 }
 
+/* Its holds are long on no CPU: the child has it, or another process. */
+static void fork_for(double rss_kib)
+{
+	size_t job = add_thread(load_of("reports", 1.4 * S, 0, 60, 0, 60, 10 * MS, 40 * MS, 43 * MS, NAN, NAN, NAN));
+	size_t web = add_thread(load_of("web", 0.1 * S, 3 * S, 400, 60, 0, 50, 100, 120, 20 * MS, 40 * MS, 43 * MS));
+
+	s.in.rss_kib = rss_kib;
+	s.threads[job].hold_preempted = s.in.all.hold_preempted = 1.2 * S;
+	s.in.all.wait_preempted = 2.5 * S;
+	add_pair(web, job, 3 * S);
+	add_place(job, "make_report (shop.py:40) -> posix.fork", TIME_STARVED, 1.2 * S, 2.5 * S);
+	s.places[0].hold_us[TIME_RUNS] = 0.2 * S;
+	s.places[0].blame_us[TIME_RUNS] = 0.5 * S;
+	s.places[0].native = "python3.11: posix.fork";
+	s.places[0].called = "";
+	verdict__reach(&s.in, &s.v);
+}
+
+Test(verdict, fork_of_much_memory_is_the_cause_whether_it_had_a_cpu_or_not)
+{
+	fork_for(1600 * 1024);
+	cr_assert_eq(s.v.findings[0].pattern, PATTERN_FORK, "%s", s.v.findings[0].evidence);
+	expect_code(PATTERN_FORK, "make_report (shop.py:40) -> posix.fork");
+	cr_expect_null(found(PATTERN_STARVED_HOLDER));
+	cr_expect_not_null(strstr(s.v.headline, "make_report"), "%s", s.v.headline);
+	cr_expect_not_null(strstr(s.v.headline, "forks"), "%s", s.v.headline);
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "1.6 GiB"), "%s", s.v.findings[0].evidence);
+	cr_expect_null(strstr(s.v.todo, "CPU"), "%s", s.v.todo);
+}
+
+Test(verdict, fork_of_little_memory_that_lacks_a_cpu_lacks_a_cpu)
+{
+	fork_for(40 * 1024);
+	cr_expect_null(found(PATTERN_FORK));
+	cr_assert_eq(s.v.findings[0].pattern, PATTERN_STARVED_HOLDER, "%s", s.v.findings[0].evidence);
+}
+
+/* Light mode, most of the time: takes were counted at first only. */
+static size_t take_often(double wait_p99)
+{
+	size_t search = add_thread(load_of("search", NAN, 0, NAN, 0, 0, NAN, NAN, NAN, NAN, NAN, NAN));
+	size_t web = add_thread(load_of("web", NAN, 1.5 * S, NAN, 60, 0, NAN, NAN, NAN, 5 * MS, wait_p99, wait_p99));
+
+	s.in.util = NAN;
+	s.in.cpu_us = 5 * S;
+	s.threads[search].rate = 60000;
+	s.threads[search].brief_us = 9;
+	s.threads[search].over_n = s.threads[search].over_us = s.threads[search].over_late = NAN;
+	add_pair(web, search, 1.4 * S);
+	add_place(search, "distance (shop.py:9)", TIME_RUNS, 5 * S, 1.4 * S);
+	verdict__reach(&s.in, &s.v);
+	return search;
+}
+
+Test(verdict, takes_that_were_counted_for_a_while_tell_short_holds)
+{
+	size_t search = take_often(6 * MS);
+
+	cr_assert_eq(s.v.findings_n, 1, "%s", s.v.cause);
+	cr_expect_eq(s.v.findings[0].pattern, PATTERN_SHORT_HOLDS, "%s", s.v.findings[0].evidence);
+	cr_expect_eq(s.v.findings[0].thread, search);
+	expect_code(PATTERN_SHORT_HOLDS, "distance (shop.py:9)");
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "60000 times a second, 54.0 % of the time"), "%s",
+			   s.v.findings[0].evidence);
+	cr_expect_not_null(strstr(s.v.todo, "calls Python back"), "%s", s.v.todo);
+	/* Between two calls SQLite was seen. */
+	add_place(search, "search (shop.py:20) -> libsqlite3: sqlite3VdbeExec", TIME_RUNS, 0.1 * S, 0);
+	s.places[1].native = "libsqlite3.so.0.8.6: sqlite3VdbeExec";
+	verdict__reach(&s.in, &s.v);
+	cr_expect_not_null(strstr(s.v.todo, "let SQL do it"), "%s", s.v.todo);
+}
+
+/* Somebody waited for longer than bytecode takes: that was no short hold. */
+Test(verdict, takes_that_were_counted_for_a_while_tell_nothing_of_long_waits)
+{
+	take_often(60 * MS);
+	cr_expect_null(found(PATTERN_SHORT_HOLDS));
+	cr_expect_not_null(strstr(s.v.cause, "is not certain"), "%s", s.v.cause);
+}
+
+Test(verdict, busy_poller_is_found_by_what_was_counted_for_a_while)
+{
+	size_t poller = add_thread(load_of("poller", NAN, 0, NAN, 0, 0, NAN, NAN, NAN, NAN, NAN, NAN));
+
+	s.in.util = NAN;
+	s.in.cpu_us = 1 * S;
+	s.threads[poller].rate = 12000;
+	s.threads[poller].brief_us = 2;
+	add_place(poller, "poll (shop.py:9)", TIME_RUNS, 0.2 * S, 0);
+	expect(BOUND_NO, PATTERN_BUSY_POLLER, PATTERN_COUNT);
+	cr_expect_not_null(strstr(s.v.headline, "poller takes it 12000 times a second, in poll (shop.py:9)"), "%s", s.v.headline);
+}
+
 /* Of a hundred holds the largest is the 99th percentile. */
 Test(verdict, p99_that_is_no_other_number_than_the_largest_is_not_told)
 {
