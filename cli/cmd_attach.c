@@ -96,7 +96,7 @@ const struct verb verb_attach = {
 		 "ends or Ctrl-C is pressed. On a terminal it repaints a table at each interval; elsewhere it writes one "
 		 "line per interval. At the end it prints a summary. The numbers also go to Redis, for gilscope query, "
 		 "redis-cli and Grafana. Needs root or some capabilities (see gilscope doctor).",
-	.options = {OPTION_INTERVAL, OPTION_DURATION, OPTION_MODE, OPTION_LOOK_RATE, OPTION_MAX_OVERHEAD,
+	.options = {OPTION_INTERVAL, OPTION_DURATION, OPTION_MODE, OPTION_LOOK_RATE, OPTION_APP, OPTION_MAX_OVERHEAD,
 		    OPTION_NO_OFF_CPU, OPTION_STACKS, OPTION_ALERT_HOLD, OPTION_ALERT_WAIT, OPTION_BUDGET, OPTION_BUDGET_FILE,
 		    OPTION_BUDGET_JUNIT, OPTION_BUDGET_MARKDOWN, OPTION_CHILDREN,
 		    OPTION_ALL, OPTION_USER, OPTION_CGROUP, OPTION_MATCH, OPTION_REDIS, OPTION_PASSWORD_FILE,

@@ -933,7 +933,7 @@ const struct verb verb_report = {
 		 "program's name. report judges what Redis has of the last five minutes (--since for more). If nobody "
 		 "observes the process, report attaches to it for ten seconds, which needs the rights of attach; "
 		 "--duration attaches in any case.",
-	.options = {OPTION_SINCE, OPTION_UNTIL, OPTION_DURATION, OPTION_MODE, OPTION_LOOK_RATE, OPTION_BUDGET,
+	.options = {OPTION_SINCE, OPTION_UNTIL, OPTION_DURATION, OPTION_MODE, OPTION_LOOK_RATE, OPTION_APP, OPTION_BUDGET,
 		    OPTION_BUDGET_FILE, OPTION_BUDGET_JUNIT, OPTION_BUDGET_MARKDOWN, OPTION_JSON, OPTION_HTML,
 		    OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_SENTINEL_PASSWORD_FILE, OPTION_PREFIX},
 	.min_args = 1,

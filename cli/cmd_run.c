@@ -54,7 +54,7 @@ const struct verb verb_run = {
 		 "command's exit status (128 + number if a signal killed it). Exit status 125 is a failure of gilscope, "
 		 "126 a command that cannot be executed, 127 a command that was not found. If the command's is 0, 3 says that "
 		 "a budget is broken, 4 that it cannot be told.",
-	.options = {OPTION_INTERVAL, OPTION_DURATION, OPTION_MODE, OPTION_LOOK_RATE, OPTION_MAX_OVERHEAD,
+	.options = {OPTION_INTERVAL, OPTION_DURATION, OPTION_MODE, OPTION_LOOK_RATE, OPTION_APP, OPTION_MAX_OVERHEAD,
 		    OPTION_NO_OFF_CPU, OPTION_STACKS, OPTION_ALERT_HOLD, OPTION_ALERT_WAIT, OPTION_BUDGET, OPTION_BUDGET_FILE,
 		    OPTION_BUDGET_JUNIT, OPTION_BUDGET_MARKDOWN, OPTION_CHILDREN,
 		    OPTION_USER, OPTION_REDIS, OPTION_PASSWORD_FILE, OPTION_SENTINEL_PASSWORD_FILE, OPTION_PREFIX,

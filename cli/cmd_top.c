@@ -379,7 +379,7 @@ const struct verb verb_top = {
 		 "machine or another, top reads its data from Redis; otherwise it attaches to it until you quit, as "
 		 "gilscope attach does, history included (--no-store: without). Without PROCESS it lists the processes to "
 		 "choose from. Press ? for the keys.",
-	.options = {OPTION_INTERVAL, OPTION_MODE, OPTION_LOOK_RATE, OPTION_MAX_OVERHEAD, OPTION_REDIS,
+	.options = {OPTION_INTERVAL, OPTION_MODE, OPTION_LOOK_RATE, OPTION_APP, OPTION_MAX_OVERHEAD, OPTION_REDIS,
 		    OPTION_PASSWORD_FILE, OPTION_SENTINEL_PASSWORD_FILE, OPTION_PREFIX, OPTION_NO_STORE, OPTION_STACKS},
 	.max_args = 1,
 	.reads_processes = true,

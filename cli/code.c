@@ -7,6 +7,7 @@
 
 #include "collector/base/text.h"
 #include "collector/python/pystack.h"
+#include "collector/stacks/app_code.h"
 #include "functions.h"
 #include "human.h"
 #include "out.h"
@@ -24,10 +25,16 @@ const char *code__place(const char *function, const char *file, uint32_t line, c
 	return buf;
 }
 
-const char *code__where(const char *function, const char *file, uint32_t line, const char *native, char buf[CODE_TEXT_SIZE])
+const char *code__where(const struct function_part *p, char buf[CODE_TEXT_SIZE])
 {
-	code__place(function, file, line, buf);
-	if (native && native[0])
+	char code[FUNCTION_CODE_SIZE], native[CODE_NATIVE_SIZE];
+
+	if (p->caller && p->caller[0]) {
+		snprintf(buf, CODE_TEXT_SIZE, "%s", function_part__code(p, code));
+		return buf;
+	}
+	code__place(p->function, p->file, p->line, buf);
+	if (p->native && app_code__native(p->native, native, sizeof(native))[0])
 		text__append(buf, CODE_TEXT_SIZE, ", in %s", native);
 	return buf;
 }
@@ -63,8 +70,8 @@ static void print_worst(FILE *to, const struct function_time *f)
 {
 	char blame[HUMAN_SIZE];
 
-	fprintf(to, "\n%s%s made others wait %s in all\nin %s%s%s.\n", f->threads == 1 ? "Thread " : "", f->who,
-		human__us(blame, f->blame_us), f->place, f->native[0] ? ", in " : "", f->native);
+	fprintf(to, "\n%s%s made others wait %s in all\nin %s.\n", f->threads == 1 ? "Thread " : "", f->who,
+		human__us(blame, f->blame_us), f->code);
 }
 
 void code__print(FILE *to, const struct proc_sample *s, size_t width)
@@ -117,12 +124,17 @@ json_t *code__json(const struct proc_sample *s)
 /* "in f (file:12)"; C code is the holder's. */
 static void append_place(char *buf, size_t size, const struct long_event *e)
 {
-	const char *native = e->wait && e->ended ? NULL : e->native;
+	const struct stack_text *s = e->stack;
+	struct function_part part = {.native = e->wait && e->ended ? NULL : e->native};
 	char place[CODE_TEXT_SIZE];
 
-	if (e->stack)
-		text__append(buf, size, ", in %s", code__where(e->stack->leaf.function, e->stack->leaf.file, e->stack->leaf.line,
-							       native, place));
+	if (!s)
+		return;
+	part.function = s->leaf.function;
+	part.file = s->leaf.file;
+	part.line = s->leaf.line;
+	part.caller = s->caller;
+	text__append(buf, size, ", in %s", code__where(&part, place));
 }
 
 static void say_hold(const struct long_event *e, const char *len, char *buf, size_t size)

@@ -13,12 +13,15 @@
 /* "function (dir/file.py:12)", "?" , "(no Python code)". Returns buf. */
 const char *code__place(const char *function, const char *file, uint32_t line, char buf[CODE_TEXT_SIZE]);
 
-/* The same, with the C code that ran there ("" or NULL: not known): "function (dir/file.py:12), in module.so: function". */
-const char *code__where(const char *function, const char *file, uint32_t line, const char *native, char buf[CODE_TEXT_SIZE]);
+struct function_part;
+
+/*
+ * The same of a function, file and line with the C code that ran there: "function (dir/file.py:12), in _json: encode"; from the
+ * application's code on if that called it: "save (shop.py:31) -> json.dumps -> _json: encode". Returns buf.
+ */
+const char *code__where(const struct function_part *p, char buf[CODE_TEXT_SIZE]);
 
 #define CODE_NAME_SIZE (THREAD_NAME_SIZE + 16)
-
-struct function_part;
 
 /*
  * The sample's code, to be added up by functions.h; `names`, one for each of its threads, are set, and must stay as long.

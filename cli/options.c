@@ -12,6 +12,7 @@
 #include "collector/look/look_ring.h"
 #include "collector/metrics/microhttpd_lib.h"
 #include "collector/redis/redis_conn.h"
+#include "collector/stacks/app_code.h"
 #include "args.h"
 #include "budget.h"
 #include "suggest.h"
@@ -145,6 +146,16 @@ static int set_all(struct options *o, const char *value, struct reason *why)
 static int set_label(struct options *o, const char *value, struct reason *why)
 {
 	return set_text("--label", value, 127, &o->label, why);
+}
+
+static int set_app(struct options *o, const char *value, struct reason *why)
+{
+	const char *package = NULL;
+	int err = set_text("--app", value, 64, &package, why);
+
+	if (!err)
+		app_code__name_package(package);
+	return err;
 }
 
 static int set_host(struct options *o, const char *value, struct reason *why)
@@ -507,6 +518,8 @@ static const struct option_entry entries[OPTION_COUNT] = {
 		"full: probes at each acquire and release; light: probes only where threads queue, so waits are exact and "
 		"holds estimated; auto (default): full as long as it costs little, else light; look: no probes, the "
 		"process's memory is read many times a second, and all times are estimates", set_mode},
+	[OPTION_APP] = {"app", 0, "PACKAGE",
+		"this Python package is the application: its code is named, whatever it calls", set_app},
 	[OPTION_LOOK_RATE] = {"look-rate", 0, "N",
 		"in look mode, look at most N times a second (default 1000, at most 10000)", set_look_rate},
 	[OPTION_MAX_OVERHEAD] = {"max-overhead", 0, "SHARE",

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/functions.h"
 #include "cli/rows.h"
 #include "collector/base/text.h"
 
@@ -227,7 +228,8 @@ static void add_code(struct top_frame *f, const struct proc_sample *s, const str
 
 	to->thread = c->thread;
 	to->threads = 1;
-	code__where(c->function, c->file, c->line, c->native, to->place);
+	code__where(&(struct function_part){.function = c->function, .file = c->file, .line = c->line, .native = c->native,
+					    .caller = c->caller}, to->place);
 	to->hold = over((double)c->hold_ns / 1e3, f->observed_us);
 	to->blame = over((double)c->blame_ns / 1e3, f->observed_us);
 	to->wait = over((double)c->wait_ns / 1e3, f->observed_us);
@@ -324,7 +326,8 @@ static void add_place(struct top_frame *f, const struct code_place *p)
 	f->code_n++;
 	to->thread = thread;
 	to->threads = 1;
-	code__where(p->function, p->file, p->line, p->native, to->place);
+	code__where(&(struct function_part){.function = p->function, .file = p->file, .line = p->line, .native = p->native,
+					    .caller = p->caller}, to->place);
 	to->hold = over(p->hold_us, f->observed_us);
 	to->blame = over(p->blame_us, f->observed_us);
 	to->wait = over(p->wait_us, f->observed_us);

@@ -86,10 +86,8 @@ static bool is_loops_own(const struct pysymbol *f)
 static void put_code(const struct pysymbol *frames, size_t n, char *code, size_t size)
 {
 	char frame[WHEREABOUTS_CODE_SIZE], called[PYSTACK_FUNCTION_SIZE + PYSTACK_FILE_SIZE];
-	size_t at = 0;
+	size_t at = app_code__innermost(frames, n);
 
-	while (at < n && !app_code__is(frames[at].file))
-		at++;
 	code[0] = '\0';
 	if (!n)
 		return;

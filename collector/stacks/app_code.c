@@ -19,11 +19,18 @@ static const char *behind_version(const char *at)
 	return *at == '/' ? at + 1 : NULL;
 }
 
-/* The path inside a directory of libraries, the innermost one; NULL: it is in none. */
-static const char *inside_library(const char *file)
+static const char *named_package; /* of --app; NULL: none */
+
+void app_code__name_package(const char *package)
+{
+	named_package = package;
+}
+
+/* The path inside a directory of libraries, the innermost one; NULL: it is in none. `own`: but for Python's own modules. */
+static const char *inside(const char *file, bool own)
 {
 	static const char *const dirs[] = {"site-packages/", "dist-packages/"};
-	const char *inside = NULL;
+	const char *path = NULL;
 
 	for (const char *at = file; (at = strchr(at, '/')); ) {
 		const char *lib = strncmp(at, "/lib/", 5) == 0 ? at + 5 : strncmp(at, "/lib64/", 7) == 0 ? at + 7 : NULL;
@@ -31,17 +38,100 @@ static const char *inside_library(const char *file)
 		at++;
 		for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++)
 			if (strncmp(at, dirs[i], strlen(dirs[i])) == 0)
-				inside = at + strlen(dirs[i]);
-		if (lib && behind_version(lib))
-			inside = behind_version(lib);
+				path = at + strlen(dirs[i]);
+		if (own && lib && behind_version(lib))
+			path = behind_version(lib);
 	}
-	return inside;
+	return path;
+}
+
+static const char *inside_library(const char *file)
+{
+	return inside(file, true);
 }
 
 bool app_code__is(const char *file)
 {
 	return file[0] && file[0] != '<' && !inside_library(file);
 }
+
+/* ---- applications that are installed like libraries ---- */
+
+/* Servers, frameworks, and what starts programs: they call the application, or it them, and are not it. */
+static const char *const no_applications[] = {
+	"gunicorn", "uwsgi", "uwsgidecorators", "uvicorn", "hypercorn", "daphne", "waitress", "cheroot", "mod_wsgi",
+	"granian", "gevent", "greenlet", "eventlet", "uvloop", "trio", "anyio", "sniffio", "asgiref", "curio", "celery",
+	"kombu", "billiard", "vine", "amqp", "rq", "dramatiq", "huey", "arq", "apscheduler", "luigi", "airflow",
+	"prefect", "dask", "distributed", "ray", "joblib", "loky", "django", "rest_framework", "channels", "flask",
+	"werkzeug", "jinja2", "starlette", "fastapi", "pydantic", "aiohttp", "sanic", "quart", "tornado", "bottle",
+	"cherrypy", "pyramid", "webob", "falcon", "litestar", "connexion", "twisted", "grpc", "click", "typer", "fire",
+	"pytest", "_pytest", "pluggy", "IPython", "ipykernel", "traitlets", "jupyter_client", "sqlalchemy", "sentry_sdk",
+	"ddtrace", "newrelic", "opentelemetry", "wrapt", "coverage", "debugpy", "pip", "pkg_resources", "setuptools",
+	"supervisor", "streamlit", "gradio",
+};
+
+static bool is_package(const char *path, const char *package)
+{
+	size_t len = strlen(package);
+
+	return strncmp(path, package, len) == 0 && (path[len] == '/' || strcmp(path + len, ".py") == 0);
+}
+
+/* Installed, or lying anywhere. */
+static bool is_of_package(const char *file, const char *package)
+{
+	const char *installed = inside_library(file);
+
+	if (installed)
+		return is_package(installed, package);
+	for (const char *at = file; at; at = strchr(at, '/') ? strchr(at, '/') + 1 : NULL)
+		if (is_package(at, package))
+			return true;
+	return false;
+}
+
+/* The name of the package of others' libraries that a file is of, if that may be an application; false: it is none. */
+static bool may_be_application(const char *file, char package[PYSTACK_FILE_SIZE])
+{
+	const char *path = file[0] != '<' ? inside(file, false) : NULL;
+	size_t len = path ? strcspn(path, "/") : 0;
+
+	if (!len || inside_library(file) != path)
+		return false;
+	snprintf(package, PYSTACK_FILE_SIZE, "%.*s", (int)(path[len] == '/' ? len : strcspn(path, ".")), path);
+	for (size_t i = 0; i < sizeof(no_applications) / sizeof(no_applications[0]); i++)
+		if (strcmp(package, no_applications[i]) == 0)
+			return false;
+	return true;
+}
+
+static size_t innermost_of(const struct pysymbol *frames, size_t n, const char *package)
+{
+	size_t at = 0;
+
+	while (at < n && !is_of_package(frames[at].file, package))
+		at++;
+	return at;
+}
+
+size_t app_code__innermost(const struct pysymbol *frames, size_t n)
+{
+	char package[PYSTACK_FILE_SIZE];
+	size_t at = named_package ? innermost_of(frames, n, named_package) : n;
+
+	if (at < n)
+		return at;
+	for (at = 0; at < n && !app_code__is(frames[at].file); )
+		at++;
+	if (at < n)
+		return at;
+	for (size_t i = n; i-- > 0; )
+		if (may_be_application(frames[i].file, package))
+			return innermost_of(frames, n, package);
+	return n;
+}
+
+/* ---- names ---- */
 
 /* "json/__init__.py" and "<frozen os>" as a module's name. */
 static void name_module(const char *file, char *buf, size_t size)

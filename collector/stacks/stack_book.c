@@ -105,7 +105,7 @@ struct naming {
 	size_t from; /* of the line, so far */
 	struct pysymbol leaf, last; /* the innermost frame, and the one named last */
 	char caller[CODE_CALLER_SIZE];
-	bool in_application; /* the innermost frame of the application is named */
+	size_t application; /* which of them stands for the application; too large: none */
 };
 
 /* One piece of memory for the four texts. */
@@ -136,9 +136,8 @@ static void note_caller(struct naming *n, uint32_t depth, const struct pysymbol 
 {
 	char called[PYSTACK_FUNCTION_SIZE + PYSTACK_FILE_SIZE];
 
-	if (n->in_application || !app_code__is(symbol->file))
+	if (depth != n->application)
 		return;
-	n->in_application = true;
 	if (depth > 0)
 		pystack__describe(symbol, n->caller, sizeof(n->caller));
 	if (depth > 1)
@@ -158,6 +157,7 @@ static void name_all(struct stack_text *t, const struct gil_stack_event *e, stru
 	if (names)
 		pystack__symbols(names, e->frames, depth, symbols);
 	n.leaf = symbols[0];
+	n.application = app_code__innermost(symbols, depth);
 	for (uint32_t i = 0; i < depth; i++) {
 		note_caller(&n, i, &symbols[i]);
 		n.last = symbols[i];

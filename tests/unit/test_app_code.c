@@ -61,6 +61,58 @@ Test(app_code, names_survive_where_there_is_little_room)
 	cr_expect_str_eq(app_code__short("", buf, sizeof(buf)), "");
 }
 
+/* A stack of these files, innermost first: which of them stands for the application. NULL ends the list. */
+static size_t innermost(const char *const *files, size_t *ret_n)
+{
+	struct pysymbol frames[8] = {{.line = 0}};
+	size_t n = 0;
+
+	for (; files[n]; n++)
+		snprintf(frames[n].file, sizeof(frames[n].file), "%s", files[n]);
+	*ret_n = n;
+	return app_code__innermost(frames, n);
+}
+
+#define SITE "/v/lib/python3.12/site-packages/"
+
+Test(app_code, application_is_the_innermost_code_outside_or_the_outermost_package_that_serves_nobody)
+{
+	static const struct {
+		const char *files[8];
+		size_t at;
+	} cases[] = {
+		{{"/usr/lib/python3.12/json/encoder.py", "/srv/shop/db.py", "/srv/shop/web.py", SITE "flask/app.py"}, 1},
+		{{"/usr/lib/python3.12/json/encoder.py", SITE "orm/q.py", SITE "shop/db.py", SITE "shop/web.py", SITE "flask/app.py",
+		  SITE "gunicorn/workers/sync.py"}, 2},
+		{{SITE "orm/q.py", SITE "shop.py", SITE "celery/app/trace.py", "/usr/lib/python3.12/threading.py"}, 1},
+		{{"<string>", SITE "gunicorn/arbiter.py"}, 2},
+		{{"/usr/lib/python3.12/threading.py"}, 1},
+		{{NULL}, 0},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		size_t n, at = innermost(cases[i].files, &n);
+
+		cr_expect_eq(at, cases[i].at, "case %zu: %zu of %zu", i, at, n);
+	}
+}
+
+Test(app_code, application_is_the_package_that_the_user_names)
+{
+	static const char *const installed[] = {SITE "orm/q.py", SITE "shop/db.py", "/srv/run.py", NULL};
+	static const char *const lying[] = {"/srv/tools/log.py", "/srv/shop/db.py", "/srv/run.py", NULL};
+	static const char *const other[] = {"/usr/lib/python3.12/json/encoder.py", "/srv/shopping/db.py", NULL};
+	size_t n;
+
+	app_code__name_package("shop");
+	cr_expect_eq(innermost(installed, &n), 1);
+	cr_expect_eq(innermost(lying, &n), 1);
+	cr_expect_eq(innermost(other, &n), 1, "not on that stack: as without");
+	app_code__name_package(NULL);
+	cr_expect_eq(innermost(installed, &n), 2);
+	cr_expect_eq(innermost(lying, &n), 0);
+}
+
 Test(app_code, c_code_is_named_in_words)
 {
 	char buf[160];

@@ -198,7 +198,7 @@ Test(code, the_summary_says_whose_fault_it_is)
 
 	code__print(to, s, 80);
 	fclose(to);
-	cr_expect_not_null(strstr(text, "2 threads made others wait 125 ms in all\nin f (dir/app.py:12).\n"), "%s", text);
+	cr_expect_not_null(strstr(text, "2 threads made others wait 125 ms in all\nin f (app.py:12).\n"), "%s", text);
 	cr_expect_not_null(strstr(text, "g (dir/app.py:20)"), "%s", text);
 	cr_expect_null(strstr(text, " -\n"), "%s", text);
 	free(text);
@@ -385,6 +385,28 @@ Test(code, long_ones_are_told_in_a_sentence)
 	strcpy(e.holder_name, "other");
 	cr_expect_str_eq(code__long(&e, text, sizeof(text)),
 			 "hog (7) has waited 500 ms for the GIL and goes on; other (8) holds it, in f (srv/app.py:12)");
+}
+
+/* A library's code is named by whose of the application's called it, C code by no place in numbers. */
+Test(code, long_ones_are_told_from_the_application_on)
+{
+	static const struct stack_text in_library = {
+		.leaf = {"encode", "/usr/lib/python3.11/json/encoder.py", 200, 190}, .line = stack_line,
+		.caller = "save (srv/shop.py:31) -> json.dumps",
+	};
+	struct long_event e = {
+		.thread = {.tid = 7}, .name = "hog", .at_ns = 1500 * MS, .since_ns = 1000 * MS, .ended = true,
+		.stack = &in_library, .native = "_json.cpython-311-x86_64-linux-gnu.so: encode.isra.0",
+	};
+	char text[512];
+
+	cr_expect_str_eq(code__long(&e, text, sizeof(text)),
+			 "hog (7) held the GIL for 500 ms, in save (shop.py:31) -> json.dumps -> _json: encode; "
+			 "others waited 0 meanwhile");
+	e.native = "python3.11+0x5e0340";
+	cr_expect_null(strstr(code__long(&e, text, sizeof(text)), "0x"), "%s", text);
+	e.stack = &stack;
+	cr_expect_null(strstr(code__long(&e, text, sizeof(text)), "0x"), "%s", text);
 }
 
 Test(code, long_ones_are_kept)
