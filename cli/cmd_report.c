@@ -506,6 +506,7 @@ static int look(struct report *r, pid_t pid, struct reason *why)
 		.arg = r, .sample = on_sample, .notice = on_notice, .ended = on_ended, .lasting = on_lasting,
 		.stack = r->o->html ? on_stack : NULL,
 	};
+	struct cpu_users *users;
 	char span[HUMAN_SIZE];
 	uint64_t aside;
 	int err = opts.mode == MODE_LOOK || opts.may_look ? 0 : caps__check(why);
@@ -520,7 +521,10 @@ static int look(struct report *r, pid_t pid, struct reason *why)
 	if (opts.mode == MODE_AUTO)
 		log_info("it may cost the process up to %.0f %% of a core (--mode light and look cost less)", 100 * MAX_OVERHEAD);
 	kin__mention(&pid, 1, "report takes one PID");
+	users = cpu_users__begin(pid);
 	err = collector__run(&opts, &pid, 1, &events, why);
+	cpu_users__end(users, r->cpu_users, &r->in.throttled_us);
+	r->in.cpu_users = r->cpu_users;
 	if (!err && r->threads)
 		report_where__look(r, pid);
 	caps__take_back(aside);
@@ -835,6 +839,10 @@ static void print_json(const struct report *r)
 	json_decref(holding);
 	if (json && (r->all.whys.n || r->all.whys.rest_ns))
 		json_object_set_new(json, "why", rows__why_json(&r->all.whys));
+	if (json && r->verdict.cause[0])
+		json_object_set_new(json, "cause", json_string(r->verdict.cause));
+	if (json && r->cpu_users[0])
+		json_object_set_new(json, "cpu_users", json_string(r->cpu_users));
 	if (json && r->runtime[0])
 		json_object_set_new(json, "runtime", json_string(r->runtime));
 	if (json && table)

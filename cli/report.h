@@ -13,6 +13,7 @@
 #include "collector/schema/schema_blame.h"
 #include "collector/schema/schema_marks.h"
 #include "collector/schema/schema_stacks.h"
+#include "collector/target/cpu_users.h"
 #include "blame_table.h"
 #include "budgets.h"
 #include "code.h"
@@ -61,6 +62,7 @@ struct report {
 	struct stacks_sum stacks;    /* for the page only */
 	const char *no_stacks;       /* why there are none, a sentence; NULL: there are, or nothing was long enough */
 	double jammed_us;
+	char cpu_users[CPU_USERS_TEXT]; /* verdict_input.cpu_users; "": not known */
 	struct holding holding; /* what was seen by looking at the process */
 	struct whereabouts whereabouts; /* where all threads are, after the look; looks 0: not known */
 	struct verdict_stay *stays;

@@ -99,6 +99,8 @@ struct verdict_input {
 	double jammed;                  /* share of the time in which the GIL was busy and threads queued (VERDICT_JAMMED_*) */
 	double lost;                    /* events lost or out of order */
 	int cpus;                       /* that the process may use, >= 1 */
+	const char *cpu_users;          /* sentences on how many it may use, and who used them; NULL or "": not known */
+	double throttled_us;            /* so long its cgroup's limit kept it from running */
 	unsigned int gils;              /* > 1: interpreters with GILs of their own */
 	bool sampled;                   /* light mode: blame is sampled, */
 	double about_held, about_held_err; /* and so are holds: share of the time, its error; 0: not known, or exactly */

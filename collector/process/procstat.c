@@ -28,11 +28,12 @@ static int slurp(pid_t pid, pid_t tid, const char *file, char **ret, size_t *ret
 /* From its third field on: the second one, comm, may hold anything, ") R 1" included. */
 static int parse_stat(const char *text, size_t len, struct procstat *ret)
 {
-	const char *at = memrchr(text, ')', len), *end = text + len;
+	const char *at = memrchr(text, ')', len), *end = text + len, *open = memchr(text, '(', len);
 	uint64_t field[STAT_FIELDS + 1] = {0};
 
-	if (!at || end - at < 4)
+	if (!at || end - at < 4 || !open || open > at)
 		return -EINVAL;
+	snprintf(ret->comm, sizeof(ret->comm), "%.*s", (int)(at - open - 1), open + 1);
 	at += 2;
 	ret->state = *at++;
 	for (int i = 4; i <= STAT_FIELDS; i++) {
@@ -48,6 +49,9 @@ static int parse_stat(const char *text, size_t len, struct procstat *ret)
 	ret->parent = (pid_t)field[4];
 	ret->flags = (unsigned int)field[9];
 	ret->start_ticks = field[22];
+	ret->cpu_ticks = field[14] + field[15];
+	ret->reaped_ticks = field[16] + field[17];
+	ret->cpu = (int)field[39];
 	ret->start_stack = field[28];
 	ret->arg_start = field[48];
 	ret->arg_end = field[49];

@@ -15,6 +15,9 @@ struct procstat {
 	pid_t parent; /* 0: outside of our PID namespace, or none */
 	unsigned int flags;
 	uint64_t start_ticks;
+	uint64_t cpu_ticks, reaped_ticks; /* of CPU time: its own; that of children that it has waited for */
+	int cpu; /* the one that it was on last */
+	char comm[64]; /* as the target wants it: anything */
 	uint64_t start_stack;
 	uint64_t arg_start, arg_end; /* addresses of its arguments; 0 for those who may not see them */
 	bool in_exec; /* the kernel has not put its arguments in place yet, or it is a kernel thread or has ended */

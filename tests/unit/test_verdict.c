@@ -1146,6 +1146,20 @@ Test(verdict, fork_of_little_memory_that_lacks_a_cpu_lacks_a_cpu)
 	cr_assert_eq(s.v.findings[0].pattern, PATTERN_STARVED_HOLDER, "%s", s.v.findings[0].evidence);
 }
 
+Test(verdict, who_has_the_cpu_is_said_and_a_limit_is_what_to_raise)
+{
+	s.in.cpu_users = "It may use all of the machine's CPUs, 2. Of their time it used 9 %, make (PID 712) 88 %.";
+	fork_for(40 * 1024);
+	cr_expect_not_null(strstr(s.v.findings[0].evidence, "make (PID 712) 88 %"), "%s", s.v.findings[0].evidence);
+	cr_expect_not_null(strstr(s.v.todo, "take load away"), "%s", s.v.todo);
+	calm();
+	s.in.throttled_us = 3 * S;
+	fork_for(40 * 1024);
+	cr_expect_not_null(strstr(s.v.todo, "raise the CPU limit of its cgroup (cpu.max): that stopped it for 3 s"), "%s",
+			   s.v.todo);
+	cr_expect_null(strstr(s.v.findings[0].remedy, "load"), "%s", s.v.findings[0].remedy);
+}
+
 /* Light mode, most of the time: takes were counted at first only. */
 static size_t take_often(double wait_p99)
 {
