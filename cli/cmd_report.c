@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "collector/base/clock.h"
 #include "collector/base/log.h"
 #include "collector/analysis/thread_pools.h"
 #include "collector/base/text.h"
@@ -120,6 +121,31 @@ static void note_interval(struct report *r, const struct schema_row *row)
 		r->jammed_us += rows__field(row, FIELD_D);
 }
 
+/* The average of these intervals. */
+static struct verdict_part part_of(const struct report_point *points, size_t n)
+{
+	struct verdict_part part = {.us = 0};
+
+	for (size_t i = 0; i < n; i++) {
+		part.us += points[i].d_us;
+		part.util += points[i].util * points[i].d_us;
+		part.waiters += points[i].waiters * points[i].d_us;
+	}
+	part.util /= part.us;
+	part.waiters /= part.us;
+	return part;
+}
+
+static void take_parts(struct report *r)
+{
+	size_t third = r->points_n / 3;
+
+	if (!third)
+		return;
+	r->in.first = part_of(r->points, third);
+	r->in.last = part_of(r->points + r->points_n - third, third);
+}
+
 /* The thread that goes on holding; SIZE_MAX: none, or one without a row. */
 static size_t holder_of(const struct report *r)
 {
@@ -165,6 +191,7 @@ static void fill_input(struct report *r, double observed_us, int cpus)
 		r->in.gc_n[i] = rows__field(&r->all, FIELD_GC_N0 + i);
 	r->in.jammed = d > 0 ? r->jammed_us / d : 0;
 	r->in.lost = isnan(lost) ? 0 : lost;
+	take_parts(r);
 	r->in.gils = isnan(gils) ? 1 : (unsigned int)gils;
 	r->in.cpus = cpus;
 	r->in.holding = &r->holding;
@@ -430,6 +457,14 @@ static void on_sample(void *arg, const struct collector_proc *proc, const struct
 	note_takes(arg, s);
 }
 
+/* How long the process had run when the look began, of which the length is known. */
+static double age_us(uint64_t start_ticks, uint64_t len_ns)
+{
+	double started = (double)start_ticks / (double)sysconf(_SC_CLK_TCK) * 1e6;
+
+	return start_ticks ? fmax(1, (double)(clock__boot_ns() - len_ns) / 1e3 - started) : 0;
+}
+
 static void on_ended(void *arg, const struct collector_proc *proc, const struct proc_sample *totals,
 		     enum collector_end how)
 {
@@ -455,6 +490,7 @@ static void on_ended(void *arg, const struct collector_proc *proc, const struct 
 	r->holding = totals->holding;
 	r->in.waiting = totals->total.waiting;
 	fill_input(r, (double)totals->observed_ns / 1e3, (int)(target__cpus(proc->target->pid) ?: 1));
+	r->in.age_us = age_us(proc->target->start_ticks, totals->len_ns);
 	take_code_of(r, totals);
 }
 

@@ -262,6 +262,7 @@ static void limits(const struct verdict_input *in, struct verdict *v)
 {
 	char tracers[WHYS_WORDS_SIZE], a[32];
 
+	verdict_change__say(in, v->limits, sizeof(v->limits));
 	if (in->cov < 0.99)
 		SAY(v->limits, "Only %.1f %% of the time was observed. ", 100 * in->cov);
 	if (in->lost > 0)

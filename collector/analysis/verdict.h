@@ -85,8 +85,15 @@ struct verdict_gate {
 	double inside, crowded; /* share of those: one thread was inside of that function; more than one were */
 };
 
+/* A part of the time; NAN: not known. */
+struct verdict_part {
+	double us, util, waiters; /* us 0: there is no such part */
+};
+
 struct verdict_input {
 	double observed_us;             /* > 0, or nothing can be said */
+	double age_us;                  /* of the process, when that began; 0: not known */
+	struct verdict_part first, last; /* thirds of it */
 	double cov;                     /* observed share of the time looked at */
 	struct verdict_load all;        /* name unused */
 	double util;                    /* of the busiest GIL, 0..1 */

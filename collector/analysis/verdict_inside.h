@@ -173,6 +173,11 @@ const struct operation *verdict_operation__fork(void);
 /* One hold is one cause: what was found of the same code of the same thread becomes one finding. */
 void verdict_causes__join(const struct judging *j, struct verdict *v);
 
+/* ---- verdict_change.c ---- */
+
+/* That it has just begun, or changed while it was looked at; nothing where it did not. */
+void verdict_change__say(const struct verdict_input *in, char *text, size_t size);
+
 /* ---- verdict_answer.c ---- */
 
 /* The headline and what to do, of what was found. */

@@ -1160,6 +1160,27 @@ Test(verdict, who_has_the_cpu_is_said_and_a_limit_is_what_to_raise)
 	cr_expect_null(strstr(s.v.findings[0].remedy, "load"), "%s", s.v.findings[0].remedy);
 }
 
+Test(verdict, change_during_the_look_and_a_start_are_said)
+{
+	add_thread(worker("cpu", 5 * S, 0));
+	s.in.age_us = 3 * S;
+	s.in.first = (struct verdict_part){3 * S, 0.98, 0.1};
+	s.in.last = (struct verdict_part){3 * S, 0.12, 0.1};
+	verdict__reach(&s.in, &s.v);
+	cr_expect_not_null(strstr(s.v.limits, "started 3 s before"), "%s", s.v.limits);
+	cr_expect_not_null(strstr(s.v.limits, "held for 98 %, in the last for 12 %"), "%s", s.v.limits);
+	s.in.first = (struct verdict_part){3 * S, NAN, 0.2};
+	s.in.last = (struct verdict_part){3 * S, NAN, 4.5};
+	verdict__reach(&s.in, &s.v);
+	cr_expect_not_null(strstr(s.v.limits, "0.2 threads waited on average, in the last 4.5"), "%s", s.v.limits);
+	/* What goes on as it began. */
+	s.in.age_us = 300 * S;
+	s.in.first = (struct verdict_part){3 * S, 0.5, 2};
+	s.in.last = (struct verdict_part){3 * S, 0.7, 2.5};
+	verdict__reach(&s.in, &s.v);
+	cr_expect_str_eq(s.v.limits, "");
+}
+
 /* Light mode, most of the time: takes were counted at first only. */
 static size_t take_often(double wait_p99)
 {

@@ -6,7 +6,9 @@ A second program for kinds of incident.py: the same fault, in other code. Thread
 Truth: the comment over each kind's function.
 """
 import ctypes
+import itertools
 import os
+import re
 import subprocess
 import sys
 import time
@@ -70,6 +72,39 @@ def qsort_callback():
             time.sleep(0.001)
     workers()
     workload.start_thread("orders", orders)
+
+
+# The GIL. find_tags() asks an iterator for the next match of a pattern that backtracks for long.
+@kind
+def finditer():
+    pattern, text = re.compile(r"(x+x+)+y"), "x" * 21
+
+    def find_tags():
+        for _ in pattern.finditer(text):
+            pass
+
+    def tags():
+        while True:
+            find_tags()
+            time.sleep(0.02)
+    workers()
+    workload.start_thread("tags", tags)
+
+
+# The GIL. merge_rows() sums iterators of the C library of Python: no function has a name in the code that calls them.
+@kind
+def iterators():
+    rows = list(range(300000))
+
+    def merge_rows():
+        return max(itertools.chain(rows, itertools.islice(rows, 10, None)))
+
+    def merges():
+        while True:
+            merge_rows()
+            time.sleep(0.01)
+    workers()
+    workload.start_thread("merges", merges)
 
 
 workload.ready()
