@@ -106,6 +106,7 @@ static const struct guilt {
 	{"incident.py loop_sleeps", "no",                                    "----------------F---", "loop", "fetch_user"},
 	{"incident.py loop_computes", "no",                                  "--------.-------F---", "loop", "render ("},
 	{"incident.py json_dump", "yes/partly",                              "-----f--c-c..c------", "export", "json.dumps"},
+	{"incident_second.py finditer", "yes/partly",                        "-----f--c-c..c------", "tags", "find_tags ("},
 	{"incident.py ctypes_sleeps", "yes/partly",                          "------F-c-c..c------", "geo", "usleep"},
 	{"incident.py sort", "yes/partly",                                   "-----f--c-c..c------", "ranking", "sorted"},
 	{"incident.py poller", "no",                                         "-------------.---F--", "poller", "poll ("},
