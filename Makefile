@@ -498,16 +498,23 @@ man: ## render the manual page as text
 BIN_DIR := $(DESTDIR)$(PREFIX)/bin
 MAN_DIR := $(DESTDIR)$(PREFIX)/share/man/man8
 SHARE_DIR := $(DESTDIR)$(PREFIX)/share/gilscope
+UNIT_DIR := $(DESTDIR)$(PREFIX)/lib/systemd/system
+COMPLETION_DIR := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 DASHBOARDS := $(shell find dashboards -type f 2>/dev/null)
 
 .PHONY: install uninstall
-install: $(PROGRAM) ## into $(DESTDIR)$(PREFIX): program, manual page, dashboards
+install: $(PROGRAM) ## into $(DESTDIR)$(PREFIX): program, manual page, completion, unit, dashboards
 	$(Q)install -D -m 755 $(OUTPUT)/gilscope $(BIN_DIR)/gilscope
 	$(Q)if [ -f cli/gilscope.8 ]; then install -D -m 644 cli/gilscope.8 $(MAN_DIR)/gilscope.8; fi
+	$(Q)install -D -m 644 cli/package/bash-completion $(COMPLETION_DIR)/gilscope
+	$(Q)mkdir -p $(UNIT_DIR)
+	$(Q)sed 's|@BINDIR@|$(PREFIX)/bin|' cli/package/gilscope.service > $(UNIT_DIR)/gilscope.service
+	$(Q)chmod 644 $(UNIT_DIR)/gilscope.service
+	$(Q)install -D -m 644 cli/package/gilscope.conf $(SHARE_DIR)/gilscope.conf
 	$(Q)for f in $(DASHBOARDS); do install -D -m 644 $$f $(SHARE_DIR)/$$f || exit 1; done
 
 uninstall: ## take away what install put there
-	$(Q)rm -f $(BIN_DIR)/gilscope $(MAN_DIR)/gilscope.8
+	$(Q)rm -f $(BIN_DIR)/gilscope $(MAN_DIR)/gilscope.8 $(UNIT_DIR)/gilscope.service $(COMPLETION_DIR)/gilscope
 	$(Q)rm -rf $(SHARE_DIR)
 
 .PHONY: clean help

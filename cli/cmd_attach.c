@@ -7,6 +7,7 @@
 #include "args.h"
 #include "cmds.h"
 #include "kin.h"
+#include "observing.h"
 #include "watch.h"
 
 static int read_pids(char **argv, int argc, pid_t *pids, struct reason *why)
@@ -44,7 +45,7 @@ static int attach(const struct verb *verb, const struct options *o, const pid_t 
 	int failed = o->budgets_n || o->budget_file ? EXIT_BUDGET_UNTOLD : EXIT_FAILED;
 	int status, err = look_at(pids, n, &why);
 
-	err = err ? err : watch__check(o, &why);
+	err = err ? err : observing__check(o, &why);
 	err = err ? err : watch__open(o, NULL, &w, &why);
 	if (err)
 		return options__fail(verb, err == -EINVAL ? EXIT_USAGE : failed, &why);

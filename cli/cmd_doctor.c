@@ -34,7 +34,7 @@
 #include "inspect.h"
 #include "kin.h"
 #include "out.h"
-#include "watch.h"
+#include "observing.h"
 
 #define WIDTH 80
 #define TOPIC_COLUMN 18
@@ -247,7 +247,7 @@ static void report_admin(struct doctor *d, const struct probes_features *f)
 /* As attach does, its rights included. */
 static int open_as_attach(struct doctor *d, struct probes **ret, struct reason *why)
 {
-	const struct collector_opts opts = watch__opts_of(d->o);
+	const struct collector_opts opts = observing__opts_of(d->o);
 	const struct probes_opts probes_opts = collector__probes_opts(&opts, 1);
 	int err = probes__give_up_rights(false, why);
 

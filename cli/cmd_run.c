@@ -8,6 +8,7 @@
 
 #include "collector/target/spawn.h"
 #include "cmds.h"
+#include "observing.h"
 #include "watch.h"
 
 /* Our own failures in env's and nohup's words. */
@@ -27,7 +28,7 @@ static int run(const struct verb *verb, struct options *o, int argc, char **argv
 	struct reason why = {0};
 	struct watch *w = NULL;
 	struct spawn *spawn = NULL;
-	int status = 0, kept, err = watch__check(o, &why);
+	int status = 0, kept, err = observing__check(o, &why);
 
 	/* While everything is as the caller has it: so it is for the program. */
 	err = err ? err : spawn__prepare(argv, o->user, &spawn, &why);

@@ -18,5 +18,7 @@ extern const struct verb verb_dump;
 extern const struct verb verb_trace;
 extern const struct verb verb_mark;
 extern const struct verb verb_store;
+extern const struct verb verb_daemon;
+extern const struct verb verb_status;
 
 #endif

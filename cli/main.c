@@ -41,6 +41,8 @@ static const struct verb *const verbs[] = {
 	&verb_flame,
 	&verb_mark,
 	&verb_store,
+	&verb_daemon,
+	&verb_status,
 };
 
 #define VERBS_N (sizeof(verbs) / sizeof(verbs[0]))

@@ -7,6 +7,7 @@
 #include <regex.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "collector/base/log.h"
 #include "collector/look/look_ring.h"
@@ -498,6 +499,17 @@ static int set_follow(struct options *o, const char *value, struct reason *why)
 	return 0;
 }
 
+static int set_config(struct options *o, const char *value, struct reason *why)
+{
+	return set_text("--config", value, 4095, &o->config, why);
+}
+
+static int set_check_config(struct options *o, const char *value, struct reason *why)
+{
+	o->check_config = true;
+	return 0;
+}
+
 static int set_verbose(struct options *o, const char *value, struct reason *why)
 {
 	if (log__level() < LOG_DEBUG)
@@ -613,6 +625,10 @@ static const struct option_entry entries[OPTION_COUNT] = {
 		"end the trace after N events, at least 1000 (default 1000000, a file of about 110 MB)", set_max_events},
 	[OPTION_YES] = {"yes", 'y', NULL, "do not ask for confirmation", set_yes},
 	[OPTION_FOLLOW] = {"follow", 0, NULL, "continue with new events until Ctrl-C", set_follow},
+	[OPTION_CONFIG] = {"config", 0, "FILE",
+		"read options from FILE, one \"name = value\" a line, with the long names (default " OPTIONS_CONFIG ", if it is "
+		"there)", set_config},
+	[OPTION_CHECK_CONFIG] = {"check-config", 0, NULL, "check the configuration and exit", set_check_config},
 	[OPTION_VERBOSE] = {"verbose", 'v', NULL, "explain decisions; twice: in more detail", set_verbose},
 	[OPTION_HELP] = {"help", 'h', NULL, "show this help", set_help},
 };
@@ -719,7 +735,8 @@ static int check_count(const struct verb *verb, int count, const char *extra, st
 	return 0;
 }
 
-int options__parse(const struct verb *verb, int argc, char **argv, struct options *o, int *ret_first, struct reason *why)
+/* The words of the command line, into `o`. */
+static int parse_words(const struct verb *verb, int argc, char **argv, struct options *o, struct reason *why)
 {
 	enum option_id ids[VERB_OPTIONS_MAX + 2];
 	struct option longs[VERB_OPTIONS_MAX + 3];
@@ -736,7 +753,7 @@ int options__parse(const struct verb *verb, int argc, char **argv, struct option
 
 		code = getopt_long(argc, argv, letters, longs, NULL);
 		if (code == -1)
-			break;
+			return 0;
 		if (code == ':') {
 			e = entry_of(ids, n, optopt);
 			return reason__set(why, -EINVAL, "--%s needs a value (%s)", e ? e->name : "?", e ? e->arg : "?");
@@ -745,14 +762,168 @@ int options__parse(const struct verb *verb, int argc, char **argv, struct option
 		if (!e)
 			return refuse_option(verb, argv[optind > at ? optind - 1 : at], ids, n, why);
 		err = e->set(o, optarg, why);
-		if (err)
+		if (err || o->help)
 			return err;
-		if (o->help)
-			return 0;
 	}
+}
+
+/* ---- the file ---- */
+
+#define CONFIG_MAX 65536
+
+static bool takes(const struct verb *verb, enum option_id id)
+{
+	for (size_t i = 0; i < VERB_OPTIONS_MAX && verb->options[i] != OPTION_END; i++)
+		if (verb->options[i] == id)
+			return true;
+	return false;
+}
+
+static bool is_for_files(enum option_id id)
+{
+	return id != OPTION_CONFIG && id != OPTION_CHECK_CONFIG && id != OPTION_HELP;
+}
+
+/* The option of that name that a file may set; OPTION_END with the sentence. */
+static enum option_id option_of_file(const struct verb *verb, const char *name, struct reason *why)
+{
+	const char *names[VERB_OPTIONS_MAX + 2], *near;
+	enum option_id ids[VERB_OPTIONS_MAX + 2];
+	size_t n = list_options(verb, ids), known = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (!is_for_files(ids[i]))
+			continue;
+		if (strcmp(entries[ids[i]].name, name) == 0)
+			return ids[i];
+		names[known++] = entries[ids[i]].name;
+	}
+	near = suggest__word(name, names, known);
+	reason__set(why, -EINVAL, "there is no option '%s'%s%s%s", name, near ? ", did you mean '" : "", near ? near : "",
+		    near ? "'?" : "");
+	return OPTION_END;
+}
+
+/* A switch is yes or no. */
+static int set_switch(const struct option_entry *e, struct options *o, const char *value, struct reason *why)
+{
+	if (strcmp(value, "yes") == 0)
+		return e->set(o, NULL, why);
+	return strcmp(value, "no") == 0 ? 0 : reason__set(why, -EINVAL, "%s: '%s' is neither yes nor no", e->name, value);
+}
+
+static char *trim(char *text)
+{
+	char *end = text + strlen(text);
+
+	while (end > text && strchr(" \t\r", end[-1]))
+		*--end = '\0';
+	return text + strspn(text, " \t");
+}
+
+/* One line; `lines`: where each option was set before, 0: not yet. */
+static int take_line(const struct verb *verb, char *line, unsigned int number, unsigned int lines[OPTION_COUNT],
+		     struct options *o, struct reason *why)
+{
+	char *value, *name = trim(line);
+	enum option_id id;
+
+	if (!*name || *name == '#')
+		return 0;
+	value = strchr(name, '=');
+	if (!value)
+		return reason__set(why, -EINVAL, "'%s' is no \"name = value\"", name);
+	*value++ = '\0';
+	name = trim(name);
+	value = trim(value);
+	id = option_of_file(verb, name, why);
+	if (id == OPTION_END)
+		return -EINVAL;
+	if (lines[id])
+		return reason__set(why, -EINVAL, "%s is set a second time (first on line %u)", name, lines[id]);
+	lines[id] = number;
+	return entries[id].arg ? entries[id].set(o, value, why) : set_switch(&entries[id], o, value, why);
+}
+
+static int read_file(const char *path, char **ret, struct reason *why)
+{
+	FILE *from = fopen(path, "re");
+	char *text = from ? calloc(1, CONFIG_MAX + 1) : NULL;
+	size_t len = text ? fread(text, 1, CONFIG_MAX + 1, from) : 0;
+	int err = 0;
+
+	if (!from)
+		return reason__set(why, -errno, "%s: %s", path, strerror(errno));
+	if (!text)
+		err = reason__set(why, -ENOMEM, "not enough memory");
+	else if (ferror(from))
+		err = reason__set(why, -EINVAL, "%s can't be read", path);
+	else if (len > CONFIG_MAX || memchr(text, 0, len))
+		err = reason__set(why, -EINVAL, "%s is no text of at most %d bytes", path, CONFIG_MAX);
+	fclose(from);
+	if (err)
+		free(text);
+	else
+		*ret = text;
+	return err;
+}
+
+/* All of it, into `o`, whose texts are parts of o->file then. */
+static int take_file(const struct verb *verb, const char *path, struct options *o, struct reason *why)
+{
+	unsigned int lines[OPTION_COUNT] = {0}, number = 0;
+	struct reason part = {{0}};
+	char *rest, *line;
+	int err = read_file(path, &o->file, why);
+
+	if (err)
+		return err;
+	for (rest = o->file; !err && (line = strsep(&rest, "\n"));)
+		err = take_line(verb, line, ++number, lines, o, &part);
+	o->redis_in_argv = false;
+	return err ? reason__set(why, -EINVAL, "%s:%u: %s", path, number, part.text) : 0;
+}
+
+/* `o` has what the command line says: anew, with the file below it and the environment between. */
+static int put_below(const struct verb *verb, int argc, char **argv, enum log_level level, struct options *o, struct reason *why)
+{
+	const char *path = o->config ?: access(OPTIONS_CONFIG, F_OK) == 0 ? OPTIONS_CONFIG : NULL, *environment;
+	int err;
+
+	if (!path)
+		return 0;
+	options__init(o);
+	environment = o->redis;
+	log__set_level(level);
+	err = take_file(verb, path, o, why);
+	o->redis = environment ?: o->redis;
+	err = err ? err : parse_words(verb, argc, argv, o, why);
+	o->config = path;
+	return err;
+}
+
+void options__drop(struct options *o)
+{
+	free(o->file);
+	o->file = NULL;
+}
+
+int options__parse(const struct verb *verb, int argc, char **argv, struct options *o, int *ret_first, struct reason *why)
+{
+	enum log_level level = log__level();
+	int count, err = parse_words(verb, argc, argv, o, why);
+
+	if (!err && !o->help && takes(verb, OPTION_CONFIG))
+		err = put_below(verb, argc, argv, level, o, why);
+	if (err || o->help)
+		return err;
+	o->argc = argc;
+	o->argv = argv;
+	o->level = level;
 	*ret_first = optind;
-	err = verb->check ? verb->check(o, argc - optind, why) : 0;
-	return err ? err : check_count(verb, argc - optind, verb->max_args >= 0 && argc - optind > verb->max_args ?
+	count = argc - optind;
+	err = verb->check ? verb->check(o, count, why) : 0;
+	return err ? err : check_count(verb, count, verb->max_args >= 0 && count > verb->max_args ?
 			   argv[optind + verb->max_args] : "", why);
 }
 

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "collector/base/log.h"
 #include "collector/base/reason.h"
 #include "collector/collector.h"
 #include "collector/metrics/metrics_server.h"
@@ -42,6 +43,10 @@ enum flame_weight {
 /* What was asked for; strings are argv's or the environment's. */
 struct options {
 	bool help;
+	int argc;                  /* the words that this is from, */
+	char **argv;
+	enum log_level level;      /* and the level before their -v */
+	char *file;                /* the text of the configuration, which strings below are parts of; NULL: none */
 	uint64_t interval_ns, duration_ns;
 	enum mode_wish mode;
 	uint64_t look_rate;
@@ -72,6 +77,8 @@ struct options {
 	const char *html;          /* file for a page, NULL: none */
 	uint64_t max_events;       /* of a trace */
 	uint32_t step_s;           /* 0: by span and age */
+	const char *config;        /* file of the daemon's options; NULL: the usual one, if it is there */
+	bool check_config;
 	uint64_t metrics;          /* bit per enum schema_field; 0: the usual ones */
 	bool threads, tree, yes, follow;
 };
@@ -130,6 +137,8 @@ enum option_id {
 	OPTION_MAX_EVENTS,
 	OPTION_YES,
 	OPTION_FOLLOW,
+	OPTION_CONFIG,
+	OPTION_CHECK_CONFIG,
 	OPTION_VERBOSE,
 	OPTION_HELP,
 	OPTION_COUNT,
@@ -162,11 +171,17 @@ struct verb {
 /* Defaults, the environment included. */
 void options__init(struct options *o);
 
+#define OPTIONS_CONFIG "/etc/gilscope/gilscope.conf"
+
 /*
  * Reads argv (argv[0] is the verb) into `o`. 0, *ret_first is the index of the first argument; or -EINVAL with the
- * sentence. With --help nothing else is checked.
+ * sentence. With --help nothing else is checked. Of a verb with --config the file is read, too: the command line goes before
+ * the environment, and that before the file. Texts of the file live until options__drop().
  */
 int options__parse(const struct verb *verb, int argc, char **argv, struct options *o, int *ret_first, struct reason *why);
+
+/* Frees what belongs to `o` itself. */
+void options__drop(struct options *o);
 
 /* What VERB --help says, at most 80 columns wide. */
 void options__help(const struct verb *verb, FILE *to);

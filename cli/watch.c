@@ -7,8 +7,6 @@
 #include "watch.h"
 
 #include <errno.h>
-#include <pwd.h>
-#include <regex.h>
 #include <signal.h>
 #include <stdio_ext.h>
 #include <stdlib.h>
@@ -16,22 +14,17 @@
 #include <unistd.h>
 
 #include "collector/base/log.h"
-#include "collector/metrics/metrics.h"
-#include "collector/process/caps.h"
-#include "collector/probes/probes.h"
-#include "collector/target/spawn.h"
 #include "budgets.h"
 #include "code.h"
 #include "family.h"
-#include "history.h"
 #include "inspect.h"
 #include "live.h"
+#include "observing.h"
 #include "out.h"
 #include "outfile.h"
 #include "screen.h"
 #include "summary.h"
 
-#define LONG_HOLD_NS 100000000ull
 #define LEGEND_MIN_LINES 16 /* on a lower terminal the room is for threads */
 
 static const char legend[] =
@@ -55,14 +48,9 @@ struct panel {
 
 struct watch {
 	const struct options *options;
-	struct collector_opts opts;
+	struct observing observing;
 	struct collector_events events;
-	struct history history;
-	struct sample_sink *samples; /* --metrics; NULL: not */
 	struct budgets *budgets;    /* NULL: none were asked for */
-	struct finder_filter filter;
-	regex_t match;
-	bool has_match;
 	enum view view;
 	FILE *data;
 	struct outfile file; /* of --output */
@@ -197,7 +185,7 @@ static void show_panel(struct watch *w, const struct who *who, const struct proc
 	to = open_memstream(&panel->text, &len);
 	if (!to)
 		return;
-	panel->heading = live__block(to, who, s, history__state(&w->history, state, sizeof(state)), panel_size(w));
+	panel->heading = live__block(to, who, s, history__state(&w->observing.history, state, sizeof(state)), panel_size(w));
 	fclose(to);
 	if (!w->interval)
 		paint(w);
@@ -364,16 +352,16 @@ static void on_lasting(void *arg, const struct collector_proc *proc, const struc
 static void print_history(const struct watch *w, const char *id)
 {
 	struct summary_history history = {
-		.where = w->history.where, .client = w->history.client, .query = w->history.query,
-		.query_options = w->history.query_options, .prefix = w->options->prefix,
+		.where = w->observing.history.where, .client = w->observing.history.client, .query = w->observing.history.query,
+		.query_options = w->observing.history.query_options, .prefix = w->options->prefix,
 		.family = w->several && !w->several_roots, .no_holds = w->no_holds,
 		.no_waits = w->no_waits,
 	};
 
-	if (history__arrives(&w->history))
+	if (history__arrives(&w->observing.history))
 		summary__history(w->data, &history, id);
-	else if (w->history.sink)
-		fprintf(w->data, "\nNo history so far in %s.\n", w->history.where);
+	else if (w->observing.history.sink)
+		fprintf(w->data, "\nNo history so far in %s.\n", w->observing.history.where);
 }
 
 static void write_summary(struct watch *w, FILE *to, const struct who *who, const struct proc_sample *totals,
@@ -462,22 +450,6 @@ static void on_tick(void *arg, uint64_t elapsed_ns, uint64_t remaining_ns)
 
 /* ---- opening and closing ---- */
 
-/* Whether looks can do all that is asked for, where probes can't be had. */
-static bool may_look(const struct options *o)
-{
-	return o->mode == MODE_AUTO && !o->alert_hold_ns && !o->alert_wait_ns;
-}
-
-int watch__check(const struct options *o, struct reason *why)
-{
-	if (o->mode != MODE_LOOK)
-		return may_look(o) ? 0 : caps__check(why);
-	if (o->alert_hold_ns || o->alert_wait_ns)
-		return reason__set(why, -EINVAL, "looks see no hold or wait begin and end: no --alert-hold and --alert-wait in "
-				   "--mode look");
-	return 0;
-}
-
 static enum view choose_view(const struct options *o, bool command_owns_terminal)
 {
 	if (command_owns_terminal && !o->output && o->format != FORMAT_JSON)
@@ -499,47 +471,8 @@ static int open_data(struct watch *w, bool command_owns_terminal, struct reason 
 	return err;
 }
 
-/* Long holds are kept as history from 100 ms on, long waits if they are asked for. */
-static struct stack_opts stacks_of(const struct options *o)
+static void fill_events(struct watch *w)
 {
-	return (struct stack_opts){
-		.on = !o->no_stacks, .threshold_ns = o->stacks_ns,
-		.long_hold_ns = o->alert_hold_ns ?: LONG_HOLD_NS,
-		.long_wait_ns = o->alert_wait_ns,
-	};
-}
-
-struct collector_opts watch__opts_of(const struct options *o)
-{
-	struct collector_opts opts = {
-		.interval_ns = o->interval_ns,
-		.duration_ns = o->duration_ns,
-		.mode = o->mode,
-		.max_overhead = o->max_overhead,
-		.look_rate = (uint32_t)o->look_rate,
-		.stacks = stacks_of(o),
-		.no_off_cpu = o->no_off_cpu,
-		.label = o->label,
-		.host = o->host,
-		.follow = o->children || o->all,
-		.handed_down = o->children,
-	};
-
-	schema_opts__default(&opts.schema);
-	opts.schema.retention = o->retention;
-	if (o->prefix)
-		opts.schema.prefix = o->prefix;
-	return opts;
-}
-
-static void fill_opts(struct watch *w)
-{
-	w->opts = watch__opts_of(w->options);
-	w->opts.may_look = may_look(w->options);
-	budgets__tune(w->budgets, &w->opts.stacks);
-	w->opts.sink = w->history.sink;
-	w->opts.samples = w->samples;
-	w->opts.all = w->options->all ? &w->filter : NULL;
 	w->events = (struct collector_events){
 		.arg = w,
 		.armed = on_armed,
@@ -550,43 +483,6 @@ static void fill_opts(struct watch *w)
 		.interval = on_interval,
 		.tick = on_tick,
 	};
-}
-
-static int set_filter(struct watch *w, struct reason *why)
-{
-	const struct options *o = w->options;
-
-	if (o->all && o->user) {
-		const struct passwd *user = getpwnam(o->user);
-
-		if (!user)
-			return reason__set(why, -EINVAL, "there is no user \"%s\" on this host", o->user);
-		w->filter.by_user = true;
-		w->filter.uid = user->pw_uid;
-	}
-	if (o->match) {
-		w->has_match = regcomp(&w->match, o->match, REG_EXTENDED | REG_NOSUB) == 0;
-		w->filter.match = w->has_match ? &w->match : NULL;
-	}
-	w->filter.cgroup = o->cgroup;
-	return 0;
-}
-
-/* Where it listens is said: the port may be any free one. */
-static int open_metrics(struct watch *w, struct reason *why)
-{
-	const struct options *o = w->options;
-	struct metrics_opts opts = {.at = &o->metrics_at, .max_series = (uint32_t)o->metrics_series,
-				    .interval_ns = o->interval_ns, .label = o->label};
-	char where[METRICS_WHERE_SIZE];
-	int err;
-
-	if (!o->metrics_on)
-		return 0;
-	err = metrics__open(&opts, &w->samples, where, why);
-	if (!err)
-		log_info("serving metrics at %s", where);
-	return err;
 }
 
 static int make_tables(struct watch *w, struct reason *why)
@@ -608,27 +504,23 @@ int watch__open(const struct options *o, const struct spawn *command, struct wat
 		return reason__set(why, -ENOMEM, "not enough memory");
 	w->options = o;
 	w->view = choose_view(o, command_owns_terminal);
-	err = set_filter(w, why);
-	err = err ? err : budgets__open(o, &w->budgets, why);
+	err = budgets__open(o, &w->budgets, why);
 	err = err ? err : make_tables(w, why);
 	err = err ? err : open_data(w, command_owns_terminal, why);
-	err = err ? err : open_metrics(w, why);
-	err = err ? err : history__open_writer(o, &w->history, why);
-	/* The store is up: from here on only what observing takes. Before the sink's thread, which inherits. */
-	err = err ? err : probes__give_up_rights(command && spawn__is_others(command), why);
-	err = err ? err : history__start_sink(&w->history, why);
+	err = err ? err : observing__open(&w->observing, o, command, why);
 	if (err) {
 		watch__close(w, why);
 		return err;
 	}
-	fill_opts(w);
+	budgets__tune(w->budgets, &w->observing.opts.stacks);
+	fill_events(w);
 	*ret = w;
 	return 0;
 }
 
 const struct collector_opts *watch__opts(const struct watch *w)
 {
-	return &w->opts;
+	return &w->observing.opts;
 }
 
 const struct collector_events *watch__events(const struct watch *w)
@@ -665,8 +557,7 @@ int watch__close(struct watch *w, const struct reason *failed)
 	family_table__free(w->run);
 	free(w->table);
 	free(w->first_summary);
-	history__close(&w->history);
-	sample_sink__close(w->samples);
+	observing__close(&w->observing);
 	if (w->broken)
 		forget_data(w);
 	if (w->file.to && outfile__keep(&w->file, &why)) {
@@ -674,8 +565,6 @@ int watch__close(struct watch *w, const struct reason *failed)
 		log_error("%s", why.text);
 	}
 	status = status == EXIT_OK && w->failed ? EXIT_FAILED : status;
-	if (w->has_match)
-		regfree(&w->match);
 	for (size_t i = 0; i < w->panels_n; i++)
 		free(w->panels[i].text);
 	free(w->panels);

@@ -17,14 +17,8 @@ struct watch;
 struct spawn;
 int watch__open(const struct options *o, const struct spawn *command, struct watch **ret, struct reason *why);
 
-/* Whether those options can be had with the rights that there are, before anything is opened. 0, or -errno with the reason. */
-int watch__check(const struct options *o, struct reason *why);
-
 const struct collector_opts *watch__opts(const struct watch *w);
 const struct collector_events *watch__events(const struct watch *w);
-
-/* What attach observes with by those options, without a history and without a choice among all. */
-struct collector_opts watch__opts_of(const struct options *o);
 
 /*
  * Gives terminal, history and output back, and says what became of the budgets; `failed`: why nothing could be observed, NULL: it

@@ -453,6 +453,8 @@ static void on_signal(struct collector *c)
 			kill(c->child, SIGTERM);
 		return;
 	}
+	if (info.ssi_signo == SIGHUP && c->events->hangup && !c->events->hangup(c->events->arg))
+		return;
 	c->end = END_SIGNAL;
 	c->stop = true;
 }

@@ -105,6 +105,8 @@ struct collector_events {
 	/* Once per process at its end. */
 	void (*ended)(void *arg, const struct collector_proc *proc, const struct proc_sample *totals,
 		      enum collector_end how);
+	/* SIGHUP: true ends the run like a signal, false has it go on; NULL: it ends. */
+	bool (*hangup)(void *arg);
 	/* Called about four times a second, for a progress line; NULL: not. remaining_ns UINT64_MAX: no end set. */
 	void (*tick)(void *arg, uint64_t elapsed_ns, uint64_t remaining_ns);
 };

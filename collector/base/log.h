@@ -18,6 +18,9 @@ enum log_level {
 void log__set_level(enum log_level level);
 enum log_level log__level(void);
 
+/* Each line begins with its priority for the journal, "<3>" to "<7>", in place of the program's name: the journal has that. */
+void log__for_journal(void);
+
 /*
  * Whoever has taken the terminal gets the sentences instead, cleaned, without newline; from any thread, so it must be quick
  * and may not talk itself. NULL: standard error again.

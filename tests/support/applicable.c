@@ -25,7 +25,7 @@ static const struct need {
 	const char *tests;
 } needs[] = {
 	{MACHINE_BPF, "bpf", "*"},
-	{MACHINE_BPF, "integration", "@(all|bad_input|chain|churn|containers|embedded|exact|fallbacks|families|flame|gc|gils|history)/*"},
+	{MACHINE_BPF, "integration", "@(all|bad_input|chain|churn|containers|daemon|embedded|exact|fallbacks|families|flame|gc|gils|history)/*"},
 	{MACHINE_BPF, "integration", "@(long_holds|modes|off_cpu|older|rendered|report|run|safety|trace_program|truth|usage)/*"},
 	{MACHINE_BPF, "integration", "@(guard|hostile|metrics_served|outfile|packages|patched|points|processes|rights|runtimes|secrets|shares|sight)/*"},
 	{MACHINE_BPF, "integration", "@(ways|budgets)/with_bpf_*"},

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cmds.h"
 #include "collector/base/text.h"
@@ -10,7 +11,8 @@
 #define MAN_PAGE "cli/gilscope.8"
 #define MAX_WORDS 16
 
-static const struct verb *const verbs[] = {&verb_attach, &verb_run, &verb_ls, &verb_doctor, &verb_query, &verb_store, &verb_dump};
+static const struct verb *const verbs[] = {&verb_attach, &verb_run, &verb_ls, &verb_doctor, &verb_query, &verb_store, &verb_dump,
+					     &verb_daemon, &verb_status};
 
 #define VERBS_N (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -93,6 +95,98 @@ Test(options, wrong_usage_gets_one_sentence_that_names_it)
 		cr_expect(strstr(why.text, cases[i].part), "%s: %s", cases[i].words, why.text);
 		cr_expect_null(strchr(why.text, '\n'));
 	}
+}
+
+/* ---- the daemon's file ---- */
+
+static char config_path[64];
+
+static void write_config(const char *text)
+{
+	int fd;
+
+	strcpy(config_path, "/tmp/gilscope-test-XXXXXX");
+	fd = mkstemp(config_path);
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	close(fd);
+}
+
+/* "daemon --config FILE", and more words. */
+static int parse_daemon(const char *text, const char *more, struct options *o, struct reason *why)
+{
+	char words[256];
+	int first, err;
+
+	write_config(text);
+	snprintf(words, sizeof(words), "daemon --config %s %s", config_path, more);
+	err = parse(&verb_daemon, words, o, &first, why);
+	unlink(config_path);
+	return err;
+}
+
+Test(options, a_wrong_file_is_refused_with_the_line)
+{
+	static const struct {
+		char text[96];
+		char part[96];
+	} cases[] = {
+		{"interval = 1s\n\nintervl = 2s\n", ":3: there is no option 'intervl', did you mean 'interval'?"},
+		{"interval 1s\n", ":1: 'interval 1s' is no \"name = value\""},
+		{"# x\ninterval = 5x\n", ":2: --interval: '5x' is not a duration"},
+		{"no-store = maybe\n", ":1: no-store: 'maybe' is neither yes nor no"},
+		{"interval = 1s\nmode = auto\ninterval = 1s\n", ":3: interval is set a second time (first on line 1)"},
+		{"config = x\n", ":1: there is no option 'config'"},
+		{"check-config = yes\n", ":1: there is no option 'check-config'"},
+		{"all = yes\n", ":1: there is no option 'all'"},
+		{"stacks = off\nalert-hold = 1s\n", "not with stacks off"},
+		{"= 1\n", ":1: there is no option ''"},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct reason why = {{0}};
+		struct options o;
+
+		cr_expect_neq(parse_daemon(cases[i].text, "", &o, &why), 0, "%s", cases[i].text);
+		cr_expect(strstr(why.text, cases[i].part), "%s: %s", cases[i].text, why.text);
+		options__drop(&o);
+	}
+}
+
+Test(options, a_file_that_is_not_there_is_refused)
+{
+	struct reason why = {{0}};
+	struct options o;
+	int first;
+
+	cr_expect_neq(parse(&verb_daemon, "daemon --config /nonexistent/x", &o, &first, &why), 0);
+	cr_expect_str_eq(why.text, "/nonexistent/x: No such file or directory");
+}
+
+Test(options, the_command_line_goes_before_the_environment_and_that_before_the_file)
+{
+	static const char text[] = "  interval=5s \r\nredis = redis://file:1\nno-store = no\nno-off-cpu = yes\nmatch = a = b\n";
+	struct reason why = {{0}};
+	struct options o;
+
+	unsetenv("GILSCOPE_REDIS");
+	cr_assert_eq(parse_daemon(text, "", &o, &why), 0, "%s", why.text);
+	cr_expect_eq(o.interval_ns, 5000000000ull);
+	cr_expect_str_eq(o.redis, "redis://file:1");
+	cr_expect_not(o.redis_in_argv);
+	cr_expect_not(o.no_store);
+	cr_expect(o.no_off_cpu);
+	cr_expect_str_eq(o.match, "a = b");
+	options__drop(&o);
+	setenv("GILSCOPE_REDIS", "redis://environment:1", 1);
+	cr_assert_eq(parse_daemon(text, "--interval 2s", &o, &why), 0, "%s", why.text);
+	cr_expect_eq(o.interval_ns, 2000000000ull);
+	cr_expect_str_eq(o.redis, "redis://environment:1");
+	options__drop(&o);
+	cr_assert_eq(parse_daemon(text, "--redis redis://words:1", &o, &why), 0, "%s", why.text);
+	cr_expect_str_eq(o.redis, "redis://words:1");
+	options__drop(&o);
+	unsetenv("GILSCOPE_REDIS");
 }
 
 Test(options, what_is_right_arrives)
