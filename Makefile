@@ -517,6 +517,14 @@ uninstall: ## take away what install put there
 	$(Q)rm -f $(BIN_DIR)/gilscope $(MAN_DIR)/gilscope.8 $(UNIT_DIR)/gilscope.service $(COMPLETION_DIR)/gilscope
 	$(Q)rm -rf $(SHARE_DIR)
 
+# What Debian 12 and 13 install with apt: `apt install ./gilscope_0.1.0_amd64.deb`.
+DEB = $(OUTPUT)/gilscope_$(VERSION)_$(shell dpkg --print-architecture).deb
+.PHONY: deb
+deb: $(PROGRAM) ## make a Debian package of it, with the service: .output/gilscope_VERSION_ARCH.deb
+	$(Q)rm -rf $(OUTPUT)/deb
+	$(Q)$(MAKE) install DESTDIR=$(abspath $(OUTPUT))/deb PREFIX=/usr
+	$(Q)cli/package/make-deb $(OUTPUT)/deb $(VERSION) $(DEB)
+
 .PHONY: clean help
 clean: ## remove everything that was built
 	$(Q)rm -rf $(TOP)

@@ -47,6 +47,7 @@ static const struct need {
 	{MACHINE_ROOT, "integration", "cli/doctor_without_rights_says_what_it_could_not_check"},
 	{MACHINE_ROOT, "integration", "cli/doctor_names_lockdown"},
 	{MACHINE_ROOT, "integration", "applicable/*"},
+	{MACHINE_ROOT, "integration", "deb/is_installed_*"},
 	{MACHINE_ROOT, "integration", "ways/@(of|in)_*"},
 	{MACHINE_ROOT, "unit", "errand/that_one_users_processes_*"},
 	{MACHINE_X86_64, "unit", "arm64/a_process_of_another_machine_is_refused"},
