@@ -85,6 +85,9 @@ struct look_ring {
 	uint32_t changes;        /* of subjects so far */
 	uint64_t tail, stacks_tail; /* records and stacks taken so far */
 	struct look_subject subjects[LOOK_SUBJECTS];
+	/* Of who started the looker. */
+	uint64_t start_ticks;    /* the looker's, after boot */
+	int32_t pid;             /* the looker; 0: not started yet */
 	/* The looker's. */
 	uint64_t beat;           /* ns, CLOCK_MONOTONIC: it was alive then */
 	uint32_t busy;           /* the subject that it is about to read + 1; 0: none */

@@ -11,6 +11,7 @@
 
 #include "collector/base/clock.h"
 #include "collector/process/errand.h"
+#include "collector/process/procstat.h"
 #include "looker.h"
 
 #define SILENCE_NS 3000000000ull /* longer than any pause between two looks */
@@ -23,6 +24,16 @@ struct looks {
 };
 
 /* ---- the process ---- */
+
+static void introduce(struct look_ring *ring, pid_t pid)
+{
+	struct procstat stat;
+
+	if (procstat__read(pid, 0, &stat))
+		return;
+	ring->start_ticks = stat.start_ticks;
+	__atomic_store_n(&ring->pid, pid, __ATOMIC_RELEASE);
+}
 
 /* In a reader: the looker is its child, and has what it has. The errand is done when that is there. */
 static int launch(struct errand_bag *bag)
@@ -37,6 +48,8 @@ static int launch(struct errand_bag *bag)
 		syscall(SYS_close_range, 3, ~0u, 0);
 		looker__main(ring);
 	}
+	if (pid > 0)
+		introduce(ring, pid);
 	munmap(ring, sizeof(*ring));
 	return pid < 0 ? -EAGAIN : 0;
 }
@@ -128,13 +141,26 @@ static void renew_looker(struct looks *l, int stuck)
 	__atomic_add_fetch(&next->changes, 1, __ATOMIC_RELEASE);
 }
 
+enum looker_silence looks__why_silent(pid_t pid, uint64_t start_ticks)
+{
+	struct procstat now;
+
+	if (pid <= 0 || procstat__read(pid, 0, &now) || now.start_ticks != start_ticks)
+		return LOOKER_GONE;
+	return now.state == 'R' ? LOOKER_RUNS : now.state == 'S' || now.state == 'D' ? LOOKER_BLOCKED : LOOKER_GONE;
+}
+
 int looks__mind(struct looks *l, uint64_t now)
 {
+	enum looker_silence why;
 	int stuck;
 
 	if (!l->ring || now < __atomic_load_n(&l->ring->beat, __ATOMIC_RELAXED) + SILENCE_NS)
 		return -1;
-	stuck = (int)__atomic_load_n(&l->ring->busy, __ATOMIC_RELAXED) - 1;
+	why = looks__why_silent(__atomic_load_n(&l->ring->pid, __ATOMIC_ACQUIRE), l->ring->start_ticks);
+	if (why == LOOKER_RUNS)
+		return -1;
+	stuck = why == LOOKER_BLOCKED ? (int)__atomic_load_n(&l->ring->busy, __ATOMIC_RELAXED) - 1 : -1;
 	renew_looker(l, stuck < LOOK_SUBJECTS ? stuck : -1);
 	return stuck < LOOK_SUBJECTS ? stuck : -1;
 }

@@ -40,8 +40,19 @@ void looks__drain(struct looks *l, uint64_t until, void (*note)(void *arg, int p
 /* The same for stacks; to be called first: those that records name have been sent before them. */
 void looks__drain_stacks(struct looks *l, void (*note)(void *arg, int place, const struct look_stack *s), void *arg);
 
-/* Minds a looker that is stuck or gone, some times a second: the place whose process it is stuck on, -1: there is none. */
+/*
+ * Minds a looker that is stuck or gone, some times a second: the place whose process it is stuck on, -1: there is none. Whom one
+ * that was killed was about to read is not to blame, nor is anybody while a looker waits for a CPU.
+ */
 int looks__mind(struct looks *l, uint64_t now);
+
+/* Why a looker has not stirred. */
+enum looker_silence {
+	LOOKER_GONE,    /* it has ended, or is stopped */
+	LOOKER_RUNS,    /* it is on a CPU or waits for one */
+	LOOKER_BLOCKED, /* in a system call */
+};
+enum looker_silence looks__why_silent(pid_t pid, uint64_t start_ticks);
 
 /* What looking has taken so far. */
 struct looks_account {
