@@ -12,7 +12,7 @@
 # INCLUDE_DIR is a directory with Python.h and internal/pycore_gil.h. Without any, every set on this machine is looked
 # for: pyenv's versions, /usr/include, /usr/local/include and `python3-config` on PATH. Only 3.8 to 3.13 are
 # printed: later versions describe themselves (_Py_DebugOffsets), which says too little of objects, so 3.13 is the model
-# of what pyoffsets_newer.inc holds; --all prints those too. One row per version and
+# of PYFAMILY_OBJECTS in pyfamily.h; --all prints those too. One row per version and
 # size of _PyRuntime, sorted; two sets of headers that contradict each other are an error.
 set -u
 here=$(cd "$(dirname "$0")" && pwd) || exit 1

@@ -18,9 +18,10 @@
 #include "collector/base/bytes.h"
 #include "collector/process/procmaps.h"
 #include "collector/process/procmem.h"
+#include "pyfamily.h"
 
-#define OLDEST_MINOR 8
 #define GC_STATS_BYTES 72         /* three struct gc_generation_stats */
+#define FREE_THREADED_SINCE 13    /* PEP 703 */
 #define STRUCT_MAX (16u << 20)    /* no struct of CPython's is larger */
 #define IMAGE_RANGES 64
 
@@ -234,7 +235,7 @@ static bool is_free_threaded(struct elffile *ef, const struct pyver *v)
 	struct elf_symbol sym;
 	uint64_t words[3];
 
-	if (v->minor < 13)
+	if (v->minor < FREE_THREADED_SINCE)
 		return false;
 	if (debug_words(ef, words, 3))
 		return words[2] == 1;
@@ -283,8 +284,8 @@ int pyver__identify(struct elffile *ef, const char *path, struct pyver *ret, str
 	v.free_threaded = is_free_threaded(ef, &v);
 	tell_debug_builds(ef, &v);
 	write_text(&v);
-	if (v.minor < OLDEST_MINOR)
-		return reason__set(why, -ENOEXEC, "%s is CPython %s: 3.%d or newer is needed", path, v.text, OLDEST_MINOR);
+	if (v.minor < pyfamily__oldest())
+		return reason__set(why, -ENOEXEC, "%s is CPython %s: 3.%d or newer is needed", path, v.text, pyfamily__oldest());
 	*ret = v;
 	return 0;
 }
@@ -299,7 +300,6 @@ struct row {
 /* x86-64; what it says of objects is true of aarch64 as well. */
 static const struct row table[] = {
 #include "pyoffsets.inc"
-#include "pyoffsets_newer.inc"
 };
 
 static const struct row table_arm64[] = {
@@ -314,14 +314,14 @@ static const struct row *rows_of(struct elffile *ef, size_t *ret_n)
 	return arm64 ? table_arm64 : table;
 }
 
-/* 3.11 and 3.12 in a program that is stripped and exports nothing: their _PyRuntime is as large as no other's. */
+/* A program that is stripped and exports nothing, of a family whose _PyRuntime is as large as no other's. */
 static bool from_runtime_size(struct elffile *ef, const struct elf_symbol *runtime, struct pyver *v)
 {
 	size_t n;
 	const struct row *rows = rows_of(ef, &n);
 
 	for (size_t i = 0; i < n; i++) {
-		if ((rows[i].minor != 11 && rows[i].minor != 12) || rows[i].offsets.runtime_size != runtime->size)
+		if (!pyfamily__of(rows[i].minor)->runtime_size_tells || rows[i].offsets.runtime_size != runtime->size)
 			continue;
 		set_version(v, 3u << 24 | (uint32_t)rows[i].minor << 16, "size of its _PyRuntime");
 		v->micro = -1;
@@ -351,33 +351,7 @@ static int offsets_from_table(struct elffile *ef, const struct elf_symbol *runti
 	return 0;
 }
 
-/*
- * Word indices in _Py_DebugOffsets, by version. The order of the members changed in 3.14 and 3.15
- * (Include/internal/pycore_debug_offsets.h), and the GIL's members are counted from the interpreter's start.
- */
-struct debug_layout {
-	int minor;
-	uint8_t runtime_size, interpreters_head;
-	uint8_t interp_size, interp_id, interp_next, threads_head, ceval_gil, gil_state, gil_locked, gil_holder;
-	uint8_t tstate_size, tstate_next, tstate_interp, thread_id, native_thread_id;
-	uint8_t imports_modules;
-	uint8_t current_frame, frame_size, code_size; /* their members follow, in the same order in each */
-};
-
-static const struct debug_layout debug_layouts[] = {
-	{13, 3, 5, 6, 7, 8, 9, 14, 15, 17, 18, 19, 21, 22, 24, 25, 11, 23, 28, 34},
-	{14, 3, 5, 6, 7, 8, 9, 15, 16, 18, 19, 22, 24, 25, 27, 28, 12, 26, 31, 39},
-	{15, 3, 5, 6, 7, 8, 9, 15, 16, 18, 19, 22, 24, 25, 30, 31, 12, 26, 39, 47},
-};
 #define DEBUG_WORDS 57
-
-static const struct debug_layout *debug_layout_of(int minor)
-{
-	for (size_t i = 0; i < sizeof(debug_layouts) / sizeof(debug_layouts[0]); i++)
-		if (debug_layouts[i].minor == minor)
-			return &debug_layouts[i];
-	return NULL;
-}
 
 /* A member of `width` bytes inside a struct of `size`, aligned to its width. */
 static bool fits(uint64_t offset, uint64_t width, uint64_t size)
@@ -386,7 +360,7 @@ static bool fits(uint64_t offset, uint64_t width, uint64_t size)
 }
 
 /* Checks what the file says of itself before any of it is added to a pointer. */
-static bool debug_words_sane(const uint64_t *w, const struct debug_layout *l, uint64_t runtime_size)
+static bool debug_words_sane(const uint64_t *w, const struct pyfamily_words *l, uint64_t runtime_size)
 {
 	uint64_t gil = w[l->gil_state];
 
@@ -404,7 +378,7 @@ static bool debug_words_sane(const uint64_t *w, const struct debug_layout *l, ui
  * (Include/internal/pycore_gil.h) is [enabled,] interval, last_holder, locked, switch_number, cond, mutex,
  * switch_cond; PyThreadState (Include/cpython/pystate.h) has eval_breaker behind interp.
  */
-static void fill_from_words(struct pyoffsets *off, const uint64_t *w, const struct debug_layout *l, int machine)
+static void fill_from_words(struct pyoffsets *off, const uint64_t *w, const struct pyfamily_words *l, int machine)
 {
 	/* pthread_cond_t and pthread_mutex_t, bits/pthreadtypes-arch.h in glibc. */
 	uint32_t cond_size = 48, mutex_size = machine == EM_AARCH64 ? 48 : 40;
@@ -435,22 +409,28 @@ static void fill_from_words(struct pyoffsets *off, const uint64_t *w, const stru
 	off->tstate_eval_breaker = (uint32_t)w[l->tstate_interp] + 8;
 }
 
-/* Objects are not all in the words: a table has them. Without a row, or with a torn word, threads are not named. */
-static void fill_objects(struct pyoffsets *off, const uint64_t *w, const struct debug_layout *l, bool free_threaded)
+/* Objects of that version, from the generated table or from its family. NULL: they are not known. */
+static const struct pyoffsets *find_objects(const struct pyver *v, bool free_threaded)
 {
-	*off = (struct pyoffsets){.interp_modules = PYOFF_NONE};
-	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-		if (table[i].minor != l->minor || (table[i].offsets.gil_enabled == 0) != free_threaded)
-			continue;
-		*off = table[i].offsets;
-		off->interp_modules = fits(w[l->imports_modules], 8, w[l->interp_size]) ?
-				      (uint32_t)w[l->imports_modules] : PYOFF_NONE;
-		return;
-	}
+	const struct pyoffsets *kept = &pyfamily__of(v->minor)->objects[free_threaded];
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		if (table[i].minor == v->minor && (table[i].offsets.gil_enabled == 0) == free_threaded)
+			return &table[i].offsets;
+	return kept->type_basicsize ? kept : NULL;
+}
+
+/* Objects are not all in the words: a table has them. Without a row, or with a torn word, threads are not named. */
+static void fill_objects(struct pyoffsets *off, const uint64_t *w, const struct pyfamily_words *l,
+			 const struct pyoffsets *objects)
+{
+	*off = objects ? *objects : (struct pyoffsets){0};
+	off->interp_modules = objects && fits(w[l->imports_modules], 8, w[l->interp_size]) ? (uint32_t)w[l->imports_modules] :
+											      PYOFF_NONE;
 }
 
 /* Frames and code tell themselves as a whole. With a torn word there are no stacks. */
-static void fill_frames(struct pyoffsets *off, const uint64_t *w, const struct debug_layout *l)
+static void fill_frames(struct pyoffsets *off, const uint64_t *w, const struct pyfamily_words *l)
 {
 	const uint64_t *frame = w + l->frame_size, *code = w + l->code_size;
 	uint64_t current = w[l->current_frame];
@@ -503,7 +483,7 @@ static void forget_gc(struct pyoffsets *off)
 }
 
 /* With a torn word, or where strings are not known, nothing is known of the garbage collector. */
-static void fill_gc(struct elffile *ef, struct pyoffsets *off, const struct debug_layout *l)
+static void fill_gc(struct elffile *ef, struct pyoffsets *off, const struct pyfamily_words *l)
 {
 	uint64_t w[GC_WORDS], at, size;
 	const uint64_t *gc;
@@ -518,29 +498,30 @@ static void fill_gc(struct elffile *ef, struct pyoffsets *off, const struct debu
 	off->interp_gc = (uint32_t)at;
 	off->gc_collecting = (uint32_t)gc[1];
 	size = GC_STATS_BYTES;
-	if (l->minor <= 14 && gc[1] >= size && (gc[1] - size) % 8 == 0)
+	if (!l->gc_ring && gc[1] >= size && (gc[1] - size) % 8 == 0)
 		off->gc_stats = (uint32_t)(gc[1] - size);
-	else if (l->minor > 14 && gc[3] == GC_RING_BYTES && fits(gc[4], 8, gc[0]))
+	else if (l->gc_ring && gc[3] == GC_RING_BYTES && fits(gc[4], 8, gc[0]))
 		off->gc_ring = (uint32_t)gc[4];
 }
 
 static int offsets_from_words(struct elffile *ef, const struct elf_symbol *runtime, const struct pyver *v,
 			      struct pyoffsets *ret, struct reason *why)
 {
-	const struct debug_layout *layout = debug_layout_of(v->minor);
+	const struct pyfamily *family = pyfamily__of(v->minor);
+	const struct pyfamily_words *layout = family ? family->words : NULL;
 	uint64_t words[DEBUG_WORDS];
 	bool free_threaded;
 
 	if (!layout)
-		return reason__set(why, -ENOTSUP, "CPython %s is newer than this gilscope knows (3.8 to 3.%d)", v->text,
-				   debug_layouts[sizeof(debug_layouts) / sizeof(debug_layouts[0]) - 1].minor);
+		return reason__set(why, -ENOTSUP, "CPython %s is newer than this gilscope knows (3.%d to 3.%d)", v->text,
+				   pyfamily__oldest(), pyfamily__newest());
 	if (!debug_words(ef, words, DEBUG_WORDS))
 		return reason__set(why, -ENOTSUP, "CPython %s does not describe itself: _Py_DebugOffsets is missing", v->text);
 	free_threaded = words[2] == 1;
 	if (words[1] >> 16 != v->hex >> 16 || !debug_words_sane(words, layout, runtime->size) ||
 	    words[layout->gil_holder] - words[layout->gil_state] != (free_threaded ? 16u : 8u))
 		return reason__set(why, -ENOTSUP, "the _Py_DebugOffsets of CPython %s contradict themselves", v->text);
-	fill_objects(ret, words, layout, free_threaded);
+	fill_objects(ret, words, layout, find_objects(v, free_threaded));
 	fill_from_words(ret, words, layout, elffile__machine(ef));
 	fill_frames(ret, words, layout);
 	fill_gc(ef, ret, layout);
@@ -551,14 +532,15 @@ static int offsets_from_words(struct elffile *ef, const struct elf_symbol *runti
 int pyver__offsets(struct elffile *ef, const struct pyver *ver, struct pyoffsets *ret, struct reason *why)
 {
 	struct elf_symbol runtime;
+	const struct pyfamily *family = pyfamily__of(ver->minor);
 	int err;
 
 	if (elffile__machine(ef) != EM_X86_64 && elffile__machine(ef) != EM_AARCH64)
 		return reason__set(why, -ENOTSUP, "layouts are known for x86-64 and aarch64 only");
 	if (elffile__symbol(ef, "_PyRuntime", &runtime) != 0)
 		return reason__set(why, -ENOTSUP, "the file defines no _PyRuntime");
-	err = ver->minor >= 13 ? offsets_from_words(ef, &runtime, ver, ret, why) :
-				 offsets_from_table(ef, &runtime, ver, ret, why);
+	err = family && !family->words ? offsets_from_table(ef, &runtime, ver, ret, why) :
+					 offsets_from_words(ef, &runtime, ver, ret, why);
 	if (err)
 		return err;
 	ret->minor = (uint32_t)ver->minor;

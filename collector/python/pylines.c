@@ -80,11 +80,15 @@ static uint32_t find_in_locations(const uint8_t *table, size_t len, int64_t line
 	return 0;
 }
 
-uint32_t pylines__find(uint32_t minor, const uint8_t *table, size_t len, uint32_t firstlineno, uint32_t at)
+uint32_t pylines__find(enum pyfamily_lines kind, const uint8_t *table, size_t len, uint32_t firstlineno, uint32_t at)
 {
-	if (minor < 10)
+	switch (kind) {
+	case LINES_LNOTAB:
 		return find_in_lnotab(table, len, firstlineno, at);
-	if (minor == 10)
+	case LINES_RANGES:
 		return find_in_ranges(table, len, firstlineno, at);
+	case LINES_LOCATIONS:
+		break;
+	}
 	return find_in_locations(table, len, firstlineno, at);
 }

@@ -10,7 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Line of the instruction at byte `at` of the code; 0: it has none, or the table does not reach it. `minor` is 8 or later. */
-uint32_t pylines__find(uint32_t minor, const uint8_t *table, size_t len, uint32_t firstlineno, uint32_t at);
+#include "collector/cpython/pyfamily.h"
+
+/* Line of the instruction at byte `at` of the code; 0: it has none, or the table does not reach it. */
+uint32_t pylines__find(enum pyfamily_lines kind, const uint8_t *table, size_t len, uint32_t firstlineno, uint32_t at);
 
 #endif

@@ -19,6 +19,7 @@
 
 #include "collector/base/circle.h"
 #include "collector/base/text.h"
+#include "collector/cpython/pyfamily.h"
 #include "collector/process/procmaps.h"
 #include "collector/process/procmem.h"
 #include "collector/target/target.h"
@@ -78,6 +79,7 @@ struct shape {
 struct walk {
 	struct pynames *names;
 	const struct pyoffsets *off;
+	const struct pyfamily *family;
 	size_t budget;
 	uint64_t str_type, int_type, dict_type;
 	struct pythread *threads;
@@ -228,7 +230,7 @@ static int read_int(struct walk *w, uint64_t object, uint64_t *ret)
 	type = u64_at(bytes, off->ob_type);
 	w->int_type = w->int_type ?: type;
 	size = u64_at(bytes, off->long_size);
-	if (off->minor >= 12) /* lv_tag: digits, a bit for small ones, sign (0: positive) */
+	if (w->family->long_is_tagged) /* lv_tag: digits, a bit for small ones, sign (0: positive) */
 		size = size & 3 ? 0 : size >> 3;
 	if (type != w->int_type || type == w->str_type || (size != 1 && size != 2))
 		return -EINVAL;
@@ -440,22 +442,18 @@ static int open_values(struct walk *w, const struct shape *shape, uint64_t value
 	return err;
 }
 
-/*
- * Where attributes are that the interpreter manages itself (pycore_object.h): 3.11 has a pointer to values 32 bytes before the
- * object and one to a dict 24 before; 3.12 one word 24 before, values if its lowest bit is set; 3.13 a dict there (8 before
- * in free-threaded builds), else the values behind the object.
- */
+/* Attributes that the interpreter manages itself. */
 static int open_managed(struct walk *w, uint64_t object, const uint8_t *before, const struct shape *shape,
 			struct table *ret)
 {
 	const struct pyoffsets *off = w->off;
 	uint64_t dict = u64_at(before, off->gil_enabled == 0 ? PREHEADER - 8 : PREHEADER - 24);
 
-	if (off->minor == 11 && u64_at(before, 0))
+	if (w->family->attributes == ATTRIBUTES_TWO_POINTERS && u64_at(before, 0))
 		return open_values(w, shape, u64_at(before, 0), ret);
-	if (off->minor == 12 && (dict & 1))
+	if (w->family->attributes == ATTRIBUTES_TAGGED_POINTER && (dict & 1))
 		return open_values(w, shape, dict + 1, ret);
-	if (off->minor >= 13 && !dict && (shape->flags & INLINE_VALUES))
+	if (w->family->attributes == ATTRIBUTES_BEHIND && !dict && (shape->flags & INLINE_VALUES))
 		return open_values(w, shape, object + shape->basicsize, ret);
 	return open_dict(w, dict, ret);
 }
@@ -470,7 +468,7 @@ static int open_attributes(struct walk *w, uint64_t object, struct table *ret)
 	err = err ?: shape_of(w, u64_at(bytes + PREHEADER, w->off->ob_type), &shape);
 	if (err)
 		return err;
-	if (w->off->minor >= 11 && (shape.flags & MANAGED_DICT))
+	if (w->family->attributes != ATTRIBUTES_BY_DICTOFFSET && (shape.flags & MANAGED_DICT))
 		return open_managed(w, object, bytes, &shape, ret);
 	if (shape.dictoffset == 0 || shape.dictoffset > 65536 || shape.dictoffset % 8)
 		return -EINVAL;
@@ -801,7 +799,7 @@ int pynames__refresh(struct pynames *n, uint64_t now_ns)
 	if (!offsets_usable(&n->off))
 		return err;
 	for (int i = 0; i < ATTEMPTS; i++) {
-		struct walk w = {.names = n, .off = &n->off, .budget = BUDGET_BYTES};
+		struct walk w = {.names = n, .off = &n->off, .family = pyfamily__of_offsets(&n->off), .budget = BUDGET_BYTES};
 
 		if (i == 0)
 			fetch_ahead(&w);

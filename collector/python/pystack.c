@@ -87,14 +87,15 @@ void pystack__free(struct pystack *s)
 /* How far a frame is, in bytes of its code. A frame that has not begun stands at its first line. */
 static uint32_t line_of(const struct pystack *s, const struct pycode *code, const struct gil_frame *frame)
 {
-	uint32_t minor = s->reader.off.minor, at = minor == 10 ? frame->at * 2 : frame->at;
+	const struct pyfamily *family = pyfamily__of_offsets(&s->reader.off);
+	uint32_t at = frame->at * family->code_unit;
 
 	if (frame->at > INT32_MAX)
 		return code->firstlineno;
 	/* A free-threaded build runs copies of the code (co_tlbc, 3.14+). */
 	if (code->len && at >= code->len)
 		return 0;
-	return pylines__find(minor, code->lines, code->lines_len, code->firstlineno, at);
+	return pylines__find(family->lines, code->lines, code->lines_len, code->firstlineno, at);
 }
 
 static struct pycode *place_of(struct pystack *s, const struct gil_frame *frame)

@@ -3,12 +3,13 @@
 #include "pystr.h"
 
 #include "collector/base/bytes.h"
+#include "collector/cpython/pyfamily.h"
 
-/* PyASCIIObject: `interned` takes two bits, in free-threaded builds from 3.14 on a byte. */
+/* PyASCIIObject. */
 struct pystr pystr__head(const struct pyoffsets *off, const uint8_t *head)
 {
 	uint32_t word = bytes__u32(head + off->unicode_state);
-	uint32_t state = word >> (off->minor >= 14 && off->gil_enabled == 0 ? 8 : 2);
+	uint32_t state = word >> pyfamily__of_offsets(off)->string_state_shift[off->gil_enabled == 0];
 	bool ascii = state >> 4 & 1;
 
 	return (struct pystr){

@@ -69,9 +69,9 @@ static void check_strings(const struct pyoffsets *off, const uint8_t *data, size
 
 static void check_lines(const uint8_t *data, size_t size)
 {
-	for (uint32_t minor = 8; minor <= 15; minor++) {
-		pylines__find(minor, data, size, 1, 0);
-		pylines__find(minor, data, size, UINT32_MAX, (uint32_t)size * 2);
+	for (enum pyfamily_lines kind = LINES_LNOTAB; kind <= LINES_LOCATIONS; kind++) {
+		pylines__find(kind, data, size, 1, 0);
+		pylines__find(kind, data, size, UINT32_MAX, (uint32_t)size * 2);
 	}
 }
 

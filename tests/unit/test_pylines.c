@@ -44,11 +44,16 @@ static const struct line_case cases[] = {
 	{12, {0x05, 0x80, 0x00}, 3, 0, 0},
 };
 
+static enum pyfamily_lines lines_of(uint32_t minor)
+{
+	return pyfamily__of((int)minor)->lines;
+}
+
 Test(pylines, each_format_says_the_line)
 {
 	for (size_t i = 0; i < CASES(cases); i++) {
 		const struct line_case *c = &cases[i];
-		uint32_t line = pylines__find(c->minor, c->table, c->len, 100, c->at);
+		uint32_t line = pylines__find(lines_of(c->minor), c->table, c->len, 100, c->at);
 
 		cr_expect_eq(line, c->line, "case %zu, 3.%u at %u: line %u, not %u", i, c->minor, c->at, line, c->line);
 	}
@@ -67,7 +72,8 @@ Test(pylines, garbage_is_read_within_its_length)
 		for (size_t i = 0; i < len; i++)
 			table[i] = (uint8_t)rand_r(&seed);
 		for (uint32_t minor = 8; minor <= 15; minor++)
-			cr_assert_leq(pylines__find(minor, table, len, 1, (uint32_t)rand_r(&seed) % 600), (uint32_t)INT32_MAX);
+			cr_assert_leq(pylines__find(lines_of(minor), table, len, 1, (uint32_t)rand_r(&seed) % 600),
+				      (uint32_t)INT32_MAX);
 		free(table);
 	}
 }
@@ -76,6 +82,6 @@ Test(pylines, lines_that_no_file_has_are_none)
 {
 	const uint8_t back[] = {0, 0x81};
 
-	cr_expect_eq(pylines__find(8, back, 2, 1, 0), 0);
-	cr_expect_eq(pylines__find(8, (const uint8_t[]){0, 1}, 2, INT32_MAX, 0), 0);
+	cr_expect_eq(pylines__find(LINES_LNOTAB, back, 2, 1, 0), 0);
+	cr_expect_eq(pylines__find(LINES_LNOTAB, (const uint8_t[]){0, 1}, 2, INT32_MAX, 0), 0);
 }
