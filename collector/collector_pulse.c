@@ -16,6 +16,7 @@
 
 #include "collector/base/clock.h"
 #include "collector/base/log.h"
+#include "collector/process/procstat.h"
 #include "collector/process/pulse.h"
 
 #define LOOK_MS 500
@@ -98,6 +99,7 @@ void standstill__mind(struct collector *c)
 
 static struct {
 	pthread_t thread;
+	pid_t loop; /* the thread that it watches */
 	int stop_fd;
 	bool runs;
 } watchman = {.stop_fd = -1};
@@ -110,17 +112,31 @@ static bool is_told_to_end(void)
 	       (sigismember(&pending, SIGINT) || sigismember(&pending, SIGTERM) || sigismember(&pending, SIGHUP));
 }
 
-/* The planter has lifted everything, and nobody is there to take the signal. */
+/* The planter has lifted everything, and nobody is there to take the signal. Who waits for a CPU will be. */
+static bool is_kept(void)
+{
+	struct procstat loop;
+
+	return pulse__is_known_lost() && is_told_to_end() &&
+	       (procstat__read(getpid(), watchman.loop, &loop) || loop.state != 'R');
+}
+
+/* Twice: after a stop of the whole process this thread may be the first to go on. */
 static void *watch(void *arg)
 {
 	struct pollfd p = {.fd = watchman.stop_fd, .events = POLLIN};
+	bool kept = false;
 
 	(void)arg;
-	while (poll(&p, 1, LOOK_MS) <= 0)
-		if (pulse__is_known_lost() && is_told_to_end()) {
+	while (poll(&p, 1, LOOK_MS) <= 0) {
+		bool before = kept;
+
+		kept = is_kept();
+		if (before && kept) {
 			log_error("something keeps gilscope waiting, so it ends without its summary; its probes are lifted");
 			_exit(1);
 		}
+	}
 	return NULL;
 }
 
@@ -128,6 +144,7 @@ void standstill__watch(void)
 {
 	sigset_t all, before;
 
+	watchman.loop = gettid();
 	watchman.stop_fd = eventfd(0, EFD_CLOEXEC);
 	if (watchman.stop_fd < 0)
 		return;
