@@ -211,6 +211,30 @@ static int calendar(const char *text, int64_t *ret_ms)
 	return 0;
 }
 
+/* "10:05" or "10:05:30", local time: the last time that it was so. */
+static int time_of_day(const char *text, int64_t now_ms, int64_t *ret_ms)
+{
+	time_t now = (time_t)(now_ms / 1000), when;
+	struct tm tm, given = {0};
+	const char *end = strptime(text, "%H:%M:%S", &given);
+
+	end = end ? end : strptime(text, "%H:%M", &given);
+	if (!isdigit((unsigned char)*text) || !end || *end || !localtime_r(&now, &tm))
+		return -EINVAL;
+	tm.tm_hour = given.tm_hour;
+	tm.tm_min = given.tm_min;
+	tm.tm_sec = given.tm_sec;
+	tm.tm_isdst = -1;
+	when = mktime(&tm);
+	if (when > now) {
+		tm.tm_mday--;
+		tm.tm_isdst = -1;
+		when = mktime(&tm);
+	}
+	*ret_ms = (int64_t)when * 1000;
+	return 0;
+}
+
 int args__time(const char *what, const char *text, int64_t now_ms, int64_t *ret_ms, struct reason *why)
 {
 	uint64_t ago;
@@ -220,6 +244,8 @@ int args__time(const char *what, const char *text, int64_t now_ms, int64_t *ret_
 		err = epoch(text, ret_ms);
 	else if (strchr(text, 'T'))
 		err = calendar(text, ret_ms);
+	else if (strchr(text, ':'))
+		err = time_of_day(text, now_ms, ret_ms);
 	else {
 		err = duration(text, &ago);
 		if (!err)

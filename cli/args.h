@@ -21,7 +21,10 @@ int args__share(const char *what, const char *text, double *ret, struct reason *
 /* "20", "2.5", "150%" -> 1.5; 0..max */
 int args__number(const char *what, const char *text, double max, double *ret, struct reason *why);
 int args__pid(const char *text, pid_t *ret, struct reason *why);
-/* A point in time: "5m" (before `now_ms`), "2026-11-23T10:00:00[Z]", or "@1795339305" (epoch seconds, or ms). */
+/*
+ * A point in time: "5m" (before `now_ms`), "10:05[:30]" (the last one before it), "2026-11-23T10:00:00[Z]", or "@1795339305"
+ * (epoch seconds, or ms).
+ */
 int args__time(const char *what, const char *text, int64_t now_ms, int64_t *ret_ms, struct reason *why);
 
 #endif

@@ -405,19 +405,6 @@ static void write_junit(const struct budgets *b, FILE *to)
 	fputs("</testsuite>\n", to);
 }
 
-/* Text as text in a cell of a table: every character that Markdown or HTML may take for its own is escaped. */
-static void markdown_text(FILE *to, const char *text)
-{
-	for (; *text; text++) {
-		char one[2] = {*text, '\0'};
-
-		if (strchr("\\`*_{}[]()#+-.!|~@:", *text))
-			fprintf(to, "&#%d;", *text);
-		else
-			markup__text(to, one);
-	}
-}
-
 static void write_markdown(const struct budgets *b, FILE *to)
 {
 	fprintf(to, "### gilscope: %zu of %zu budgets kept\n\n", b->counts[BUDGET_KEPT], judged_n(b));
@@ -426,14 +413,14 @@ static void write_markdown(const struct budgets *b, FILE *to)
 		const struct verdict_of *v = &b->verdicts[i];
 
 		fputs("| ", to);
-		markdown_text(to, v->budget->text);
+		markup__markdown(to, v->budget->text);
 		fprintf(to, " | %s | ", words_of(v->result.state));
-		markdown_text(to, v->who);
+		markup__markdown(to, v->who);
 		fputs(" | ", to);
-		markdown_text(to, v->result.sentence);
+		markup__markdown(to, v->result.sentence);
 		if (v->result.stack[0]) {
 			fputs("; stack: ", to);
-			markdown_text(to, inner_end(v->result.stack));
+			markup__markdown(to, inner_end(v->result.stack));
 		}
 		fputs(" |\n", to);
 	}

@@ -16,6 +16,7 @@ extern const struct verb verb_report;
 extern const struct verb verb_flame;
 extern const struct verb verb_dump;
 extern const struct verb verb_trace;
+extern const struct verb verb_compare;
 extern const struct verb verb_mark;
 extern const struct verb verb_store;
 extern const struct verb verb_daemon;

@@ -39,6 +39,7 @@ static const struct verb *const verbs[] = {
 	&verb_events,
 	&verb_trace,
 	&verb_flame,
+	&verb_compare,
 	&verb_mark,
 	&verb_store,
 	&verb_daemon,

@@ -2,6 +2,8 @@
 /* See markup.h. */
 #include "markup.h"
 
+#include <string.h>
+
 static const char *reference_of(char c)
 {
 	switch (c) {
@@ -29,5 +31,17 @@ void markup__text(FILE *to, const char *text)
 			fputs(reference, to);
 		else
 			fputc(*text, to);
+	}
+}
+
+void markup__markdown(FILE *to, const char *text)
+{
+	for (; *text; text++) {
+		char one[2] = {*text, '\0'};
+
+		if (strchr("\\`*_{}[]()#+-.!|~@:", *text))
+			fprintf(to, "&#%d;", *text);
+		else
+			markup__text(to, one);
 	}
 }

@@ -394,6 +394,32 @@ static int set_until(struct options *o, const char *value, struct reason *why)
 	return args__time("--until", value, 0, &ms, why);
 }
 
+static int set_before(struct options *o, const char *value, struct reason *why)
+{
+	return set_text("--before", value, 127, &o->before, why);
+}
+
+static int set_after(struct options *o, const char *value, struct reason *why)
+{
+	return set_text("--after", value, 127, &o->after, why);
+}
+
+static int set_around(struct options *o, const char *value, struct reason *why)
+{
+	return set_text("--around", value, 220, &o->around, why);
+}
+
+static int set_at_least(struct options *o, const char *value, struct reason *why)
+{
+	return args__share("--at-least", value, &o->at_least, why);
+}
+
+static int set_markdown(struct options *o, const char *value, struct reason *why)
+{
+	o->markdown = true;
+	return 0;
+}
+
 static int set_process(struct options *o, const char *value, struct reason *why)
 {
 	return set_text("--process", value, 255, &o->process, why);
@@ -599,13 +625,20 @@ static const struct option_entry entries[OPTION_COUNT] = {
 	[OPTION_GIL] = {"gil", 'g', "ID",
 		"if there are several GILs, the series of the one whose interpreter has this id (0: main)", set_gil},
 	[OPTION_TREE] = {"tree", 0, NULL, "totals of each process observed together with this one, and their sum", set_tree},
+	[OPTION_BEFORE] = {"before", 0, "A..B", "the time before: 10:00..10:15 (of the day), 30m..15m (ago), or as for --since",
+		set_before},
+	[OPTION_AFTER] = {"after", 0, "C..D", "the time after", set_after},
+	[OPTION_AROUND] = {"around", 0, "MARK[=TIME]",
+		"before and after the newest mark that has this text, for TIME each (default 5m)", set_around},
+	[OPTION_AT_LEAST] = {"at-least", 0, "SHARE", "name no smaller change (default 2%)", set_at_least},
+	[OPTION_MARKDOWN] = {"markdown", 0, NULL, "write Markdown, at most 60 lines, for a pull request", set_markdown},
 	[OPTION_PROCESS] = {"process", 'p', "PROCESS",
 		"only of this process: a PID, an id, or part of a program's name (default: of all)", set_process},
 	[OPTION_TIME] = {"time", 0, "TIME", "when it was: 5m (ago), 2026-11-23T10:00:00[Z], @SECONDS (default: now)", set_time},
 	[OPTION_COUNTER] = {"count", 'c', "NAME=N",
 		"how far a counter of the program's work had come by then (requests=120000)", set_count},
 	[OPTION_SINCE] = {"since", 's', "TIME",
-		"start of the range: 5m (ago), 2026-11-23T10:00:00[Z], @SECONDS (default 5m); if the process has ended, "
+		"start of the range: 5m (ago), 10:05, 2026-11-23T10:00:00[Z], @SECONDS (default 5m); if the process has ended, "
 		"5m counts back from its end", set_since},
 	[OPTION_UNTIL] = {"until", 0, "TIME", "end of the range (default: now)", set_until},
 	[OPTION_STEP] = {"step", 0, "STEP", "1s, 10s or 60s (default: what fits the range and is still kept)", set_step},
@@ -641,6 +674,7 @@ void options__init(struct options *o)
 	memset(o, 0, sizeof(*o));
 	o->interval_ns = 1000 * NS_PER_MS;
 	o->max_overhead = 0.02;
+	o->at_least = 0.02;
 	o->look_rate = LOOK_RATE_DEFAULT;
 	o->max_events = 1000000;
 	o->metrics_series = 20000;

@@ -70,6 +70,9 @@ struct options {
 	const char *budget_file, *budget_junit, *budget_markdown;
 	const char *output;        /* file for data, NULL: the usual stream */
 	const char *thread, *gil, *since, *until;
+	const char *before, *after, *around; /* of a comparison */
+	double at_least;           /* a smaller change is none */
+	bool markdown;
 	const char *process, *time, *count; /* of a mark */
 	enum flame_weight weight;
 	bool folded;
@@ -121,6 +124,11 @@ enum option_id {
 	OPTION_THREADS,
 	OPTION_GIL,
 	OPTION_TREE,
+	OPTION_BEFORE,
+	OPTION_AFTER,
+	OPTION_AROUND,
+	OPTION_AT_LEAST,
+	OPTION_MARKDOWN,
 	OPTION_PROCESS,
 	OPTION_TIME,
 	OPTION_COUNTER,

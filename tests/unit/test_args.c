@@ -139,6 +139,26 @@ Test(args, times_are_ago_calendar_or_epoch)
 	cr_expect_eq(time_of("2026-11-23T10:00:00"), 1795428000000 - 7200000);
 }
 
+Test(args, a_time_of_the_day_is_the_last_one)
+{
+	const int64_t noon = 1795428000000; /* two hours east of UTC */
+	static const struct {
+		char text[12];
+		int64_t before_ms; /* noon; -1: it is no time */
+	} cases[] = {{"12:00", 0}, {"10:30", 5400000}, {"11:59:59", 1000}, {"12:00:01", 86399000}, {"23:59", 43260000},
+		     {"25:00", -1}, {"12:60", -1}, {"12:00x", -1}, {"12:", -1}, {":30", -1}, {" 12:00", -1}, {"12:00:61x", -1}};
+
+	setenv("TZ", "UTC-2", 1);
+	tzset();
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		int64_t ms = noon + 1;
+		int err = args__time("--since", cases[i].text, noon, &ms, NULL);
+
+		cr_expect_eq(err, cases[i].before_ms < 0 ? -EINVAL : 0, "'%s': %d", cases[i].text, err);
+		cr_expect_eq(noon - ms, cases[i].before_ms, "'%s': %lld", cases[i].text, (long long)ms);
+	}
+}
+
 Test(args, odd_times_are_refused_with_examples)
 {
 	static const char bad[][40] = {"abc", "5x", "-1", "", " 5m", "@", "@-1", "@1.5", "@99999999999999999999999",
