@@ -21,6 +21,7 @@
 #define SHARE_MIN 0.002 /* of the time: a smaller difference is nobody's trouble */
 #define LOOKED_AT 0.005 /* of the time: pools and functions that have less on both sides are not looked at */
 #define MOST_OF_A_KIND 12
+#define COUNTERS_MAX 4
 
 struct comparing {
 	const struct options *o;
@@ -241,6 +242,96 @@ static int compare_process(struct comparison *c)
 	return 0;
 }
 
+/* ---- per unit of work ---- */
+
+static double sum_between(const struct compare_side *s, part_fn *num, int64_t from_ms, int64_t to_ms)
+{
+	double sum = 0;
+
+	for (size_t i = 0; i < s->n; i++) {
+		double t = rows__field(&s->rows[i], FIELD_T);
+
+		if (t > (double)from_ms && t <= (double)to_ms)
+			sum += num(&s->rows[i], s, i);
+	}
+	return sum;
+}
+
+/*
+ * From one reading of the counter to the next: what was done in that time, and how far it came. One that went back began anew,
+ * and says nothing. The series is in `values`, twice as long as there are marks.
+ */
+static struct change_series between_readings(const struct compare_side *s, const char *name, part_fn *num, double *values)
+{
+	struct change_series series = {values, values + s->marks_n, 0};
+	const struct schema_mark *last = NULL;
+
+	for (size_t i = 0; i < s->marks_n; i++) {
+		const struct schema_mark *m = &s->marks[i];
+
+		if (strcmp(m->count_name, name) != 0)
+			continue;
+		if (last && m->count >= last->count) {
+			values[series.n] = sum_between(s, num, last->t_ms, m->t_ms);
+			values[s->marks_n + series.n++] = m->count - last->count;
+		}
+		last = m;
+	}
+	return series;
+}
+
+static int compare_per_unit(struct comparison *c, const char *name)
+{
+	static const struct {
+		const char *key, *words;
+		part_fn *num;
+	} done[] = {{"hold_each", "hold each", held}, {"wait_each", "wait each", waited}};
+	double *a = calloc(2 * c->sides[0].marks_n + 1, sizeof(*a));
+	double *b = calloc(2 * c->sides[1].marks_n + 1, sizeof(*b));
+	int err = a && b ? 0 : -ENOMEM;
+
+	for (size_t i = 0; !err && i < sizeof(done) / sizeof(done[0]); i++) {
+		struct change_series before = between_readings(&c->sides[0], name, done[i].num, a);
+		struct change_series after = between_readings(&c->sides[1], name, done[i].num, b);
+		struct compared *one = before.n && after.n ? new_compared(c) : NULL;
+
+		if (!one)
+			continue;
+		one->of = COMPARED_PROCESS;
+		one->unit = COMPARED_US;
+		one->key = done[i].key;
+		one->words = done[i].words;
+		snprintf(one->name, sizeof(one->name), "%s:", name);
+		change__measure(&before, &after, 0, &one->change);
+	}
+	free(a);
+	free(b);
+	return err;
+}
+
+/* The first counters that marks on the first side have: whoever can write marks decides how many there are. */
+static int compare_units(struct comparison *c)
+{
+	const struct compare_side *s = &c->sides[0];
+	size_t counters = 0;
+
+	for (size_t i = 0; i < s->marks_n && counters < COUNTERS_MAX; i++) {
+		const char *name = s->marks[i].count_name;
+		size_t first = 0;
+
+		while (strcmp(s->marks[first].count_name, name) != 0)
+			first++;
+		if (!name[0] || first != i)
+			continue;
+		counters++;
+		if (compare_per_unit(c, name))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* ---- pools and functions ---- */
+
 /* Groups of series that are one on both sides: threads of a pool, a function. */
 struct group {
 	char name[SIDE_NAME_SIZE];
@@ -439,7 +530,7 @@ static int compare(struct comparing *m, int words_n, char **words, struct reason
 		err = compare_side__read(&m->c.sides[i], m->q, m->now_ms, why);
 	if (err)
 		return err;
-	if (compare_process(&m->c) || compare_pools(&m->c) || compare_code(&m->c))
+	if (compare_process(&m->c) || compare_units(&m->c) || compare_pools(&m->c) || compare_code(&m->c))
 		return reason__set(why, -ENOMEM, "not enough memory");
 	return 0;
 }

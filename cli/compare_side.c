@@ -180,6 +180,7 @@ int compare_side__read(struct compare_side *s, struct query *q, int64_t now_ms, 
 	if (!err && !s->n)
 		err = reason__set(why, -ENODATA, "nothing was stored of %s in that time", s->proc.id);
 	err = err ? err : measure(s, why);
+	err = err ? err : query__marks(q, s->proc.id, s->range.since_ms, s->range.until_ms, &s->marks, &s->marks_n, why);
 	err = err ? err : read_threads(s, q, why);
 	return err ? err : read_functions(s, q, why);
 }
@@ -189,6 +190,7 @@ void compare_side__free(struct compare_side *s)
 	free(s->rows);
 	free(s->observed_us);
 	free(s->piece_us);
+	free(s->marks);
 	free_list(&s->threads);
 	free_list(&s->functions);
 }

@@ -4,6 +4,7 @@
 #define GILSCOPE_COMPARE_SIDE_H
 
 #include "collector/redis/query.h"
+#include "collector/schema/schema_marks.h"
 
 #define SIDE_NAME_SIZE 320
 
@@ -29,6 +30,8 @@ struct compare_side {
 	struct side_list threads;    /* by rows */
 	struct side_list functions;  /* by pieces of several rows: code is asked for in sums */
 	double *piece_us;            /* observed */
+	struct schema_mark *marks;   /* of the range, in the order of time */
+	size_t marks_n;
 	bool estimated;              /* holds are, in part of it */
 };
 

@@ -132,6 +132,39 @@ Test(compare, a_mark_parts_before_from_after)
 	cr_expect(strstr(p.err, "there is no mark"), "%s", p.err);
 }
 
+static void reading(long long t_ms, int requests)
+{
+	private_redis__ask(&redis, "ZADD gil:marks %lld {\"text\":\"at-%d\",\"count\":{\"requests\":%d}}", t_ms, requests,
+			   requests);
+}
+
+/* 30 units a second before, and 15 after. */
+Test(compare, per_unit_of_work_where_a_counter_is_marked)
+{
+	long long begin = ago_s(550), at = ago_s(230);
+	const json_t *one;
+	json_t *json;
+	size_t i, judged = 0;
+
+	for (int k = 0; k <= 12; k++) {
+		reading((begin + 10 * k) * 1000, 300 * k);
+		reading((at + 10 * k) * 1000, 5000 + 150 * k);
+	}
+	json = compared(551, BEGAN_S + 5, BEGAN_S - 9, 1);
+	json_array_foreach(json_object_get(json, "compared"), i, one) {
+		double before = json_number_value(json_object_get(one, "before")), after;
+
+		if (strcmp(json_string_value(json_object_get(one, "name")), "requests:") != 0)
+			continue;
+		judged += json_is_number(json_object_get(one, "p"));
+		after = json_number_value(json_object_get(one, "after"));
+		if (strcmp(json_string_value(json_object_get(one, "metric")), "hold_each") == 0)
+			cr_expect(before > 0 && before < 1e6 / 30 && after > 0 && after <= 1.001e6 / 15, "%g %g", before, after);
+	}
+	cr_expect_eq(judged, 2, "%s", p.out);
+	json_decref(json);
+}
+
 Test(compare, a_process_is_as_it_is)
 {
 	char words[200];
