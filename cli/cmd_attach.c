@@ -5,6 +5,7 @@
 
 #include "collector/target/target.h"
 #include "args.h"
+#include "budgets.h"
 #include "cmds.h"
 #include "kin.h"
 #include "observing.h"
@@ -38,6 +39,25 @@ static int look_at(const pid_t *pids, int n, struct reason *why)
 	return 0;
 }
 
+/* Who asked for budgets is told of each that it cannot be told, in the files, too. */
+static int cannot_observe(const struct verb *verb, const struct options *o, int err, const struct reason *why)
+{
+	struct budgets *budgets = NULL;
+	struct reason unusable;
+	int status;
+
+	options__fail(verb, EXIT_FAILED, why);
+	if (err == -EINVAL)
+		return EXIT_USAGE;
+	err = budgets__open(o, &budgets, &unusable);
+	if (err)
+		return options__fail(verb, err == -EINVAL ? EXIT_USAGE : EXIT_BUDGET_UNTOLD, &unusable);
+	budgets__fail(budgets, why);
+	status = budgets__finish(budgets);
+	budgets__free(budgets);
+	return status == EXIT_OK ? EXIT_FAILED : status;
+}
+
 static int attach(const struct verb *verb, const struct options *o, const pid_t *pids, int n)
 {
 	struct reason why = {0};
@@ -46,7 +66,9 @@ static int attach(const struct verb *verb, const struct options *o, const pid_t 
 	int status, err = look_at(pids, n, &why);
 
 	err = err ? err : observing__check(o, &why);
-	err = err ? err : watch__open(o, NULL, &w, &why);
+	if (err)
+		return cannot_observe(verb, o, err, &why);
+	err = watch__open(o, NULL, &w, &why);
 	if (err)
 		return options__fail(verb, err == -EINVAL ? EXIT_USAGE : failed, &why);
 	if (!o->children)

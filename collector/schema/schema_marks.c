@@ -12,6 +12,7 @@
 #include "collector/base/text.h"
 #include "schema_member.h"
 
+#define COUNT_MAX 1e15
 #define TIME_MAX 253402300799999.0 /* the year 9999 */
 
 static char *member_of(const struct schema_mark *mark)
@@ -79,10 +80,12 @@ static void take_count(const json_t *member, struct schema_mark *ret)
 	const char *name;
 
 	json_object_foreach(counts, name, value) {
-		if (!json_is_number(value) || !*name || strlen(name) > SCHEMA_COUNT_NAME)
+		double count = json_is_number(value) ? json_number_value(value) : -1;
+
+		if (!(count >= 0 && count <= COUNT_MAX) || !*name || strlen(name) > SCHEMA_COUNT_NAME)
 			continue;
 		text__clean(ret->count_name, sizeof(ret->count_name), name, strlen(name));
-		ret->count = json_number_value(value);
+		ret->count = floor(count);
 		return;
 	}
 }

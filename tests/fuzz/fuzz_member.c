@@ -9,6 +9,7 @@
 #include "collector/schema/schema_blame.h"
 #include "collector/schema/schema_code.h"
 #include "collector/schema/schema_holding.h"
+#include "collector/schema/schema_marks.h"
 #include "collector/schema/schema_stacks.h"
 
 static void check_code(const char *data, size_t size)
@@ -55,6 +56,22 @@ static void check_holding(const char *data, size_t size)
 	free(text);
 }
 
+/* A mark has a text, one of a line; what is read may be written, and is read again as it was. */
+static void check_mark(const char *data, size_t size)
+{
+	struct schema_mark mark;
+	struct batch *b;
+
+	if (schema_mark__decode(data, size, 1795339305123.0, &mark))
+		return;
+	if (!mark.text[0] || strpbrk(mark.text, "\n\033") || strpbrk(mark.count_name, "\n\033"))
+		abort();
+	b = batch__new();
+	if (!b || schema_mark__put(b, NULL, NULL, &mark))
+		abort();
+	batch__free(b);
+}
+
 static void check_values(const struct schema_row *row)
 {
 	for (int f = 0; f < FIELD_COUNT; f++)
@@ -86,6 +103,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_code((const char *)data, size);
 	check_stacks((const char *)data, size);
 	check_holding((const char *)data, size);
+	check_mark((const char *)data, size);
 	if (schema_row__decode((const char *)data, size, &row) != 0)
 		return 0;
 	check_values(&row);

@@ -128,12 +128,25 @@ static void take_hosts(const redisReply *r, uint64_t *skipped)
 	free(names);
 }
 
+static void take_marks(const redisReply *r, uint64_t *skipped)
+{
+	struct schema_mark *marks = NULL;
+	size_t n = 0;
+
+	query_reply__marks(r, &marks, &n, skipped);
+	for (size_t i = 0; i < n; i++) {
+		expect_clean(marks[i].text);
+		expect_clean(marks[i].count_name);
+	}
+	free(marks);
+}
+
 static void take(uint8_t which, const redisReply *r, struct query_rows *rows)
 {
 	uint64_t skipped = 0;
 	int64_t ms;
 
-	switch (which % 9) {
+	switch (which % 10) {
 	case 0: take_procs(r, &skipped); break;
 	case 1: take_meta(r); break;
 	case 2: take_threads(r, &skipped); break;
@@ -142,6 +155,7 @@ static void take(uint8_t which, const redisReply *r, struct query_rows *rows)
 	case 5: take_page(r, rows, &skipped); break;
 	case 6: take_events(r, &skipped); break;
 	case 7: take_hosts(r, &skipped); break;
+	case 9: take_marks(r, &skipped); break;
 	default: query_reply__time(r, &ms); break;
 	}
 }

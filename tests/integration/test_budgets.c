@@ -100,6 +100,22 @@ Test(budgets, by_looks_what_can_be_judged_is)
 	workload__quit(&w);
 }
 
+Test(budgets, of_what_cannot_be_observed_are_told_so_in_the_file)
+{
+	char path[300], *xml;
+	size_t len;
+
+	/* Beyond every PID that there can be. */
+	program__run(&p, "\"$GILSCOPE\" attach 4194304 --no-store --budget 'hold_max<50ms' --budget-junit %s/j.xml", dir);
+	cr_expect_eq(p.status, 4, "%d %s", p.status, p.err);
+	cr_expect(strstr(p.err, "budget hold_max<50ms: cannot be told: "), "%s", p.err);
+	snprintf(path, sizeof(path), "%s/j.xml", dir);
+	xml = must_read(path, &len);
+	cr_expect(strstr(xml, "tests=\"1\" failures=\"0\" errors=\"1\""), "%s", xml);
+	cr_expect(strstr(xml, "<error message="), "%s", xml);
+	free(xml);
+}
+
 #define PYTHON "/usr/bin/python3 -I -S -c "
 
 Test(budgets, a_run_has_the_commands_status_first)

@@ -62,6 +62,8 @@ Test(marks, text_of_others_is_read_in_safety)
 		{"{broken", 1e12, "{broken"},
 		{"{\"text\":\"a\\u001bb\",\"count\":[1]}", 1e12, "a?b"},
 		{"{\"text\":\"a\",\"count\":{\"\":1,\"n\":\"x\"}}", 1e12, "a"},
+		{"{\"text\":\"a\",\"count\":{\"n\":1e300}}", 1e12, "a"},
+		{"{\"text\":\"a\",\"count\":{\"n\":-1}}", 1e12, "a"},
 		{"{\"text\":5}", 1e12, NULL},
 		{"{}", 1e12, NULL},
 		{"a", -1, NULL},
