@@ -284,7 +284,7 @@ static void without_gil(FILE *to, const struct proc_sample *t)
 
 	if (t->no_gil_ns)
 		fact(to, "no GIL", human__share(buf, (double)t->no_gil_ns / (double)t->len_ns),
-		     "of the run, this free-threaded Python had none; the rest is shown");
+		     "of the run, in which other waits were not measured; the rest is shown");
 }
 
 static void gil_row(struct out *table, const struct proc_sample *t, const struct gil_sample *g)

@@ -200,7 +200,8 @@ static void take_sample(struct collector *c, struct observed *o, bool partial)
 		log_warn("process %d: an interval could not be stored: %s", (int)o->target->pid, strerror(-err));
 	tell_of_keeping(c, o);
 	if (o->pub.gil_disabled != was_disabled)
-		collector__notice(c, o, "this free-threaded Python has turned its GIL %s", was_disabled ? "on" : "off");
+		collector__notice(c, o, "this free-threaded Python has turned its GIL %s", was_disabled ? "on" :
+				  "off: how long its threads wait for each other from here on is not measured");
 	if (c->events->sample)
 		c->events->sample(c->events->arg, &o->pub, s);
 	proc_sample__free(s);
