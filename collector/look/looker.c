@@ -27,6 +27,7 @@
 #include "collector/base/random.h"
 #include "bpf/gil_stack.h"
 #include "collector/cpython/gc_words.h"
+#include "collector/process/precedence.h"
 #include "collector/process/procmem.h"
 #include "collector/python/pystack.h"
 #include "collector/target/target.h"
@@ -642,6 +643,7 @@ _Noreturn void looker__main(struct look_ring *ring)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	prctl(PR_SET_NAME, "gilscope-looks");
 	prctl(PR_SET_TIMERSLACK, 1000ul);
+	precedence__run_shortly(); /* else it looks when who computed on its CPU has let go of that, and of the GIL */
 	l.period_ns = 1000000000ull / (ring->rate ? ring->rate : 1);
 	l.begin = l.last_end = clock__mono_ns();
 	while (!__atomic_load_n(&ring->stop, __ATOMIC_RELAXED))
