@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "collector/process/procmaps.h"
+#include "collector/process/procstat.h"
 #include "collector/stacks/native.h"
 #include "collector/stacks/native_tally.h"
 #include "collector/target/target.h"
