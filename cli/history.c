@@ -10,9 +10,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "collector/redis/redis_cluster.h"
 #include "collector/redis/sink_cluster.h"
 #include "collector/redis/sink_redis.h"
 #include "collector/base/log.h"
+
+#define RECOGNISE_MS 1000 /* for a server to say whether it is a node of a cluster */
 
 /* ---- words for shells ---- */
 
@@ -264,6 +267,7 @@ int history__open_writer(const struct options *o, struct history *ret, struct re
 	if (err || o->no_store)
 		return err;
 	if (given) {
+		cluster_url__recognise(&ret->url, RECOGNISE_MS);
 		describe_server(o, ret);
 		return 0;
 	}
@@ -287,9 +291,10 @@ int history__open_reader(const struct options *o, struct history *ret, struct re
 	err = history__url(o, &ret->url, &given, why);
 	if (err)
 		return err;
-	if (given)
+	if (given) {
+		cluster_url__recognise(&ret->url, RECOGNISE_MS);
 		describe_server(o, ret);
-	else {
+	} else {
 		err = store__find(&paths, why);
 		err = err ? err : open_store(o, &paths, ret, why);
 	}

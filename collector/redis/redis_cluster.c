@@ -176,6 +176,23 @@ int cluster_map__find(const struct redis_url *url, const struct cluster_map *kno
 	return err;
 }
 
+void cluster_url__recognise(struct redis_url *url, int timeout_ms)
+{
+	struct cluster_map *map = url->cluster || url->service[0] || url->is_unix ? NULL : malloc(sizeof(*map));
+	struct redis_node node = {.port = url->port};
+	struct reason why_not;
+
+	if (!map)
+		return;
+	memcpy(node.host, url->host, sizeof(node.host));
+	if (!ask_at(url, &node, timeout_ms, -1, map, &why_not)) {
+		url->cluster = true;
+		url->nodes[0] = node;
+		url->nodes_n = 1;
+	}
+	free(map);
+}
+
 /* ---- redirections ---- */
 
 bool cluster_redirect__read(const char *error_text, const struct redis_node *asked, struct redis_node *ret)

@@ -41,6 +41,12 @@ int cluster_map__ask(struct redisContext *c, const struct redis_node *asked, int
 int cluster_map__find(const struct redis_url *url, const struct cluster_map *known, int timeout_ms, int wake_fd,
 		      struct cluster_map *map, struct reason *why);
 
+/*
+ * Makes a plain URL of a node (redis://, rediss://) that of its cluster, if that is what the server answers as. One that does not
+ * answer within timeout_ms, or may not be asked, stays what it is.
+ */
+void cluster_url__recognise(struct redis_url *url, int timeout_ms);
+
 /* The URL of one node. */
 void cluster_url__of(const struct redis_url *cluster, const struct redis_node *node, struct redis_url *ret);
 

@@ -22,7 +22,9 @@
 #define MASTERS 3
 #define NODES (2 * MASTERS)
 #define FLUSH_MS 60000
-#define WRITER "gilscope_writer_web1:CHANGE-ME-WRITER-WEB1"
+#define WRITER_NAME "gilscope_writer_web1"
+#define WRITER_PASSWORD "CHANGE-ME-WRITER-WEB1"
+#define WRITER WRITER_NAME ":" WRITER_PASSWORD
 #define READER "gilscope_reader"
 #define PROCESSES 20
 
@@ -349,6 +351,21 @@ Test(cluster, a_dead_master_delays_its_own_slots_only_until_its_replica_has_them
 
 /* ---- announces, events and readers ---- */
 
+static void expect_read(const char *url, const char *id)
+{
+	struct program p;
+
+	setenv("GILSCOPE_REDIS_PASSWORD", "CHANGE-ME-READER", 1);
+	setenv("GILSCOPE_REDIS", url, 1);
+	program__run(&p, "$GILSCOPE events --since @0 --json && $GILSCOPE ls --json && $GILSCOPE query %s --threads --json", id);
+	cr_expect_eq(p.status, 0, "%s: %s", url, p.err);
+	cr_expect_not_null(strstr(p.out, "\"text\":\"seen\""), "%s: %s", url, p.out);
+	cr_expect_not_null(strstr(p.out, "\"label\": \"app\""), "%s: %s", url, p.out);
+	cr_expect_not_null(strstr(p.out, "\"worker\""), "%s: %s", url, p.out);
+	program__free(&p);
+}
+
+/* By a plain URL of any master, too: it answers as a cluster. */
 Test(cluster, readers_find_what_the_schema_writes)
 {
 	const struct proc_ident who = {.host = "web1", .pid = 4242, .label = "app", .python = "3.11.2", .interval_ms = 1000};
@@ -358,7 +375,7 @@ Test(cluster, readers_find_what_the_schema_writes)
 	struct proc_sample *s = made_up__second();
 	struct schema_writer *w;
 	struct batch *b = batch__new();
-	struct program p;
+	char plain[128];
 
 	schema_opts__default(&opts);
 	w = schema_writer__new(&opts, &who);
@@ -372,15 +389,25 @@ Test(cluster, readers_find_what_the_schema_writes)
 	cr_assert_eq(schema_writer__event(w, &e, &host, b), 0);
 	cr_assert_eq(sink__write(sink, b), 0);
 	cr_expect_eq(flushed().commands_refused, 0, "%s", stats().trouble);
-	setenv("GILSCOPE_REDIS_PASSWORD", "CHANGE-ME-READER", 1);
-	setenv("GILSCOPE_REDIS", url_as(READER), 1);
-	program__run(&p, "$GILSCOPE events --since @0 --json && $GILSCOPE ls --json && $GILSCOPE query %s --threads --json",
-		     schema_writer__id(w));
-	cr_expect_eq(p.status, 0, "%s", p.err);
-	cr_expect_not_null(strstr(p.out, "\"text\":\"seen\""), "%s", p.out);
-	cr_expect_not_null(strstr(p.out, "\"label\": \"app\""), "%s", p.out);
-	cr_expect_not_null(strstr(p.out, "\"worker\""), "%s", p.out);
-	program__free(&p);
+	expect_read(url_as(READER), schema_writer__id(w));
+	for (int i = 0; i < MASTERS; i++) {
+		snprintf(plain, sizeof(plain), "redis://" READER "@127.0.0.1:%d", nodes[i].port);
+		expect_read(plain, schema_writer__id(w));
+	}
 	proc_sample__free(s);
 	schema_writer__free(w);
+}
+
+/* Two of the three are not who has the key. */
+Test(cluster, a_plain_url_of_any_master_writes_to_the_one_that_has_the_slot)
+{
+	struct program p;
+
+	setenv("GILSCOPE_REDIS_PASSWORD", WRITER_PASSWORD, 1);
+	for (int i = 0; i < MASTERS; i++) {
+		program__run(&p, "$GILSCOPE mark release-%d --redis redis://" WRITER_NAME "@127.0.0.1:%d", i, nodes[i].port);
+		cr_expect_eq(p.status, 0, "%s", p.err);
+		program__free(&p);
+	}
+	cr_expect_eq(ask_cluster("ZCARD gil:marks"), MASTERS);
 }
