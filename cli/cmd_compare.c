@@ -599,7 +599,7 @@ const struct verb verb_compare = {
 	.name = "compare",
 	.args = "PROCESS [PROCESS]",
 	.summary = "before and after: what changed beyond chance, for whom, in which code",
-	.about = "Holds two times of one process against each other (--before and --after, or --around a mark), or two "
+	.about = "Compares two times of one process (--before and --after, or --around a mark), or two "
 		 "processes over the same time, by what is in Redis. The first sentence says what changed for whom and by how "
 		 "much, the second in which code; if nothing did, how much would have been seen. Threads are matched by their "
 		 "names, pools as one; functions by name and file.",
