@@ -359,3 +359,18 @@ Test(rendered, report_is_seen_as_it_was_meant)
 		json_decref(said);
 	}
 }
+
+/* Names without a gap may stand in any sentence: one that is wider than the window is put into each. */
+Test(rendered, no_sentence_of_a_report_makes_the_page_wider_than_the_window)
+{
+	static const struct browser_window narrow = {500, 20000, false};
+	json_t *said;
+
+	draw("report", "--html", "report.html");
+	must_run("w=$(printf '%%0120d' 0 | tr 0 w); sed -i \"s/<\\(p\\|li\\)\\( [^>]*\\)\\?>/&$w /g\" %s; grep -q \"$w\" %s",
+		 file, file);
+	said = browser__look(file, "report.js", &narrow);
+	expect_empty(said, "out");
+	cr_expect_leq(number(said, "sideways"), 0, "the page itself is too wide");
+	json_decref(said);
+}
