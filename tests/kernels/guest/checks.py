@@ -309,11 +309,23 @@ def a_killed_collector_leaves_no_trace():
 
 
 def left_out():
-    """What the kernel left out of each program that sees forks, execs and exits, in words."""
+    """What the kernel left out of each program that sees forks, execs and exits: from 7.0 on, what comes while one is preempted."""
     shown = json.loads(subprocess.run(["bpftool", "--json", "prog", "show"], capture_output=True, text=True, check=True).stdout)
-    misses = [(program["name"], program["recursion_misses"]) for program in shown
-              if program.get("name", "").startswith("gil_") and program.get("recursion_misses")]
-    return "".join("; left out of %s: %d" % one for one in sorted(misses))
+    return {program["name"]: program["recursion_misses"] for program in shown
+            if program.get("name", "").startswith("gil_") and program.get("recursion_misses")}
+
+
+def most_missed(misses):
+    """So many events at most were left out of every program that could have seen them: there is one for forks, three for others."""
+    return misses.get("gil_fork", 0) + sum(min(misses.get("gil_%s_%d" % (what, i), 0) for i in (1, 2, 3)) for what in ("exit", "exec"))
+
+
+def expect_only_missed(summary, most):
+    """Nothing is lost but events that the kernel itself says it left out, of any process; what is counted is exact all the same."""
+    losses = dict(summary["losses"])
+    missed = losses.pop("event_missed", 0)
+    expect(not losses and missed <= most and summary["process"]["lost"] == missed, "process %d lost %s (%s), the kernel left out %d" % (
+        summary["pid"], summary["process"]["lost"], summary["losses"], most))
 
 
 @check("pools")
@@ -332,11 +344,12 @@ def forked_pools_are_counted_exactly():
                 expect(acquires >= calls, "the counter has %d, the program made %d calls" % (acquires, calls))
                 summary = gilscope.summary(pid)
                 expect_equal(summary["process"]["n"], acquires, "acquires of process %d" % pid)
-                expect_nothing_lost(summary)
+                expect_only_missed(summary, most_missed(misses))
                 children += 1
                 made += acquires
     expect_equal(children, 3 * pools, "processes")
-    return "%d pools, %d processes, %d of %d%s" % (pools, children, made, made, misses)
+    return "%d pools, %d processes, %d of %d%s" % (pools, children, made, made, "".join(
+        "; left out of %s: %d" % one for one in sorted(misses.items())))
 
 
 # ---- the form of the programs for older kernels ---------------------------------------------------------------
