@@ -69,6 +69,18 @@ static bool all_serve(void *arg)
 	return true;
 }
 
+/* As redis-cli asks before it moves slots: what each node has heard of the others. */
+static bool all_agree(void *arg)
+{
+	struct program p;
+	bool agree;
+
+	program__run(&p, "redis-cli --cluster check 127.0.0.1:%d", nodes[0].port);
+	agree = p.status == 0;
+	program__free(&p);
+	return agree;
+}
+
 static const char *url_as(const char *user)
 {
 	static char url[256];
@@ -100,6 +112,7 @@ static void set_up(void)
 	for (int i = MASTERS; i < NODES; i++)
 		private_redis__ask(&nodes[i], "CLUSTER REPLICATE %s", ids[i - MASTERS]);
 	cr_assert(eventually(all_serve, NULL, 60000));
+	cr_assert(eventually(all_agree, NULL, 60000));
 	open_sink();
 }
 
