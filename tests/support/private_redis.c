@@ -203,6 +203,7 @@ static const char *ask(struct private_redis *r, const char *fmt, va_list args)
 	const char *argv[32];
 	redisContext *c = redisConnectUnix(r->socket);
 	redisReply *reply;
+	bool answered;
 	int argc = 0;
 
 	vsnprintf(line, sizeof(line), fmt, args);
@@ -211,15 +212,28 @@ static const char *ask(struct private_redis *r, const char *fmt, va_list args)
 	cr_assert(c && !c->err, "%s: %s", r->socket, c ? c->errstr : "no memory");
 	log_in(r, c);
 	reply = redisCommandArgv(c, argc, argv, NULL);
-	cr_assert_not_null(reply, "no answer to %s", argv[0]);
+	answered = reply != NULL;
 	answer[0] = '\0';
-	reply_text(reply, answer, sizeof(answer));
+	if (answered)
+		reply_text(reply, answer, sizeof(answer));
 	freeReplyObject(reply);
 	redisFree(c);
-	return answer;
+	return answered ? answer : NULL;
 }
 
 const char *private_redis__ask(struct private_redis *r, const char *fmt, ...)
+{
+	va_list args;
+	const char *answer;
+
+	va_start(args, fmt);
+	answer = ask(r, fmt, args);
+	va_end(args);
+	cr_assert_not_null(answer, "no answer to %s", fmt);
+	return answer;
+}
+
+const char *private_redis__try(struct private_redis *r, const char *fmt, ...)
 {
 	va_list args;
 	const char *answer;
@@ -240,6 +254,7 @@ long long private_redis__int(struct private_redis *r, const char *fmt, ...)
 	va_start(args, fmt);
 	answer = ask(r, fmt, args);
 	va_end(args);
+	cr_assert_not_null(answer, "no answer to %s", fmt);
 	v = strtoll(answer, &end_of, 10);
 	cr_assert(*answer && !*end_of, "not a number: %s", answer);
 	return v;

@@ -41,6 +41,9 @@ void private_redis__fini(struct private_redis *r);
  * newlines). The text is valid until the next call. Fails the test if there is no answer.
  */
 const char *private_redis__ask(struct private_redis *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* The same where the server may close the connection instead of an answer: NULL then. */
+const char *private_redis__try(struct private_redis *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 long long private_redis__int(struct private_redis *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* A loopback port that was free a moment ago. */
