@@ -63,59 +63,61 @@ bool finder__fits(const struct finder_filter *filter, const struct target *t)
 	return is_meant(filter, t->pid, t->uid) && (!filter->match || regexec(filter->match, t->label, 0, NULL, 0) == 0);
 }
 
-struct relation {
-	pid_t pid, parent;
+struct pid_list {
+	pid_t *pids;
+	size_t n, room;
 };
 
-/* Calls `visit` for each PID of /proc. 0 or -errno. */
-static int each_pid(int (*visit)(void *arg, pid_t pid), void *arg)
+static int add_pid(struct pid_list *list, pid_t pid)
+{
+	pid_t *grown;
+
+	if (list->n == list->room) {
+		grown = reallocarray(list->pids, list->room + 256, sizeof(*grown));
+		if (!grown)
+			return -ENOMEM;
+		list->pids = grown;
+		list->room += 256;
+	}
+	list->pids[list->n++] = pid;
+	return 0;
+}
+
+/* All PIDs of /proc; to be freed in any case. 0 or -errno. */
+static int list_pids(struct pid_list *ret)
 {
 	DIR *dir = opendir("/proc");
 	int err = dir ? 0 : -errno;
 
+	*ret = (struct pid_list){0};
 	for (const struct dirent *entry = dir ? readdir(dir) : NULL; entry && !err; entry = readdir(dir)) {
 		pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
 
 		if (isdigit((unsigned char)entry->d_name[0]) && pid > 0)
-			err = visit(arg, pid);
+			err = add_pid(ret, pid);
 	}
 	if (dir)
 		closedir(dir);
 	return err;
 }
 
-struct relations {
-	struct relation *of;
-	size_t n, room;
+struct relation {
+	pid_t pid, parent;
 };
-
-static int add_relation(void *arg, pid_t pid)
-{
-	struct relations *all = arg;
-	struct relation *grown;
-
-	if (all->n == all->room) {
-		grown = reallocarray(all->of, all->room + 256, sizeof(*grown));
-		if (!grown)
-			return -ENOMEM;
-		all->of = grown;
-		all->room += 256;
-	}
-	all->of[all->n++] = (struct relation){.pid = pid, .parent = procstat__parent(pid)};
-	return 0;
-}
 
 static int list_relations(struct relation **ret, size_t *ret_n)
 {
-	struct relations all = {0};
-	int err = each_pid(add_relation, &all);
+	struct pid_list list;
+	int err = list_pids(&list);
+	struct relation *all = err || !list.n ? NULL : calloc(list.n, sizeof(*all));
 
-	if (err || !all.n) {
-		free(all.of);
+	for (size_t i = 0; all && i < list.n; i++)
+		all[i] = (struct relation){.pid = list.pids[i], .parent = procstat__parent(list.pids[i])};
+	free(list.pids);
+	if (!all)
 		return err ?: -ENOMEM;
-	}
-	*ret = all.of;
-	*ret_n = all.n;
+	*ret = all;
+	*ret_n = list.n;
 	return 0;
 }
 
@@ -148,27 +150,6 @@ int finder__descendants(pid_t root, pid_t **ret, size_t *ret_n)
 	return 0;
 }
 
-struct pid_list {
-	pid_t *pids;
-	size_t n, room;
-};
-
-static int add_pid(void *arg, pid_t pid)
-{
-	struct pid_list *list = arg;
-	pid_t *grown;
-
-	if (list->n == list->room) {
-		grown = reallocarray(list->pids, list->room + 256, sizeof(*grown));
-		if (!grown)
-			return -ENOMEM;
-		list->pids = grown;
-		list->room += 256;
-	}
-	list->pids[list->n++] = pid;
-	return 0;
-}
-
 static int by_number(const void *a, const void *b)
 {
 	pid_t x = *(const pid_t *)a, y = *(const pid_t *)b;
@@ -178,8 +159,8 @@ static int by_number(const void *a, const void *b)
 
 int finder__newcomers(struct finder_known *known, struct finder_newcomer **ret, size_t *ret_n)
 {
-	struct pid_list list = {0};
-	int err = each_pid(add_pid, &list);
+	struct pid_list list;
+	int err = list_pids(&list);
 	struct finder_newcomer *found = err ? NULL : calloc(list.n + 1, sizeof(*found));
 	size_t n = 0;
 

@@ -17,24 +17,11 @@
 #include "collector/python/pynames.h"
 #include "collector/python/pystack.h"
 #include "collector/python/pystr.h"
+#include "collector/python/pytid.h"
 #include "memory.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const struct {
-	uint32_t minor;
-	struct pyoffsets offsets;
-} layouts[] = {
-#ifdef __x86_64__
-#include "collector/cpython/pyoffsets.inc"
-#else
-#include "collector/cpython/pyoffsets_arm64.inc"
-#include "collector/python/pytid.h"
-#endif
-};
-
-#define LAYOUTS (sizeof(layouts) / sizeof(layouts[0]))
-#define NOBODY 0x7ffffffe /* no process has this id */
 #define FRAMES 128
 
 static void expect(int truth)

@@ -19,19 +19,6 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const struct {
-	uint32_t minor;
-	struct pyoffsets offsets;
-} layouts[] = {
-#ifdef __x86_64__
-#include "collector/cpython/pyoffsets.inc"
-#else
-#include "collector/cpython/pyoffsets_arm64.inc"
-#endif
-};
-
-#define LAYOUTS (sizeof(layouts) / sizeof(layouts[0]))
-#define NOBODY 0x7ffffffe /* no process has this id */
 #define GILS_MAX 8
 #define CLOCK_STEP_NS 10000
 

@@ -11,7 +11,23 @@
 #include <string.h>
 #include <sys/types.h>
 
+#include "collector/cpython/pyver.h"
 #include "collector/process/procmem.h"
+
+/* Of every version that there is a table for; what is in memory is read by one of them. */
+static const struct {
+	uint32_t minor;
+	struct pyoffsets offsets;
+} layouts[] = {
+#ifdef __x86_64__
+#include "collector/cpython/pyoffsets.inc"
+#else
+#include "collector/cpython/pyoffsets_arm64.inc"
+#endif
+};
+
+#define LAYOUTS (sizeof(layouts) / sizeof(layouts[0]))
+#define NOBODY 0x7ffffffe /* no process has this id */
 
 #define MEMORY_READ_MAX (1u << 20)
 #define MEMORY_END (1ull << 47)
